@@ -1,0 +1,191 @@
+"""The whole experiment: model, training, and all sections together."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from model_foundry.config.laws import broken_laws
+from model_foundry.config.sections import (
+    AnyPath,
+    BERTSpecificConfig,
+    DataConfig,
+    PositiveInt,
+    Probability,
+    RNNModelConfig,
+    Section,
+    Seed,
+    TokenizerConfig,
+    TransformerModelConfig,
+    law_broken,
+)
+from model_foundry.config.specs import ARCHITECTURES
+
+RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+
+
+class ModelConfig(Section):
+    """The architecture and its section. An architecture of another package brings its own section."""
+
+    model_config = ConfigDict(extra="allow")
+
+    architecture: str
+    """A registered name: gpt2, bert, lstm, gru, rnn, or one of a plugin."""
+    transformer: TransformerModelConfig | None = None
+    """For gpt2 and bert."""
+    bert: BERTSpecificConfig | None = None
+    """For bert; None: the defaults."""
+    rnn: RNNModelConfig | None = None
+    """For lstm, gru and rnn."""
+
+    @property
+    def section(self) -> Any:
+        """The section that the architecture requires; None where it needs none."""
+        name = ARCHITECTURES[self.architecture].section
+        return getattr(self, name) if name else None
+
+    @model_validator(mode="after")
+    def _sections_belong_to_the_architecture(self) -> "ModelConfig":
+        # A name that nobody registered passes here, so that a plugin may come later; its sections
+        # are only looked at once the name means something.
+        if self.architecture not in ARCHITECTURES:
+            self._refuse({k for k, v in (self.model_extra or {}).items() if not isinstance(v, dict)})
+            return self
+        spec = ARCHITECTURES[self.architecture]
+        foreign = set(self.model_extra or {}) - set(spec.sections())
+        self._refuse(foreign)
+        for key in set(self.model_extra or {}) & set(spec.sections()):
+            self._parse_section(key, spec.sections()[key])
+        if spec.section and getattr(self, spec.section, None) is None:
+            raise law_broken(
+                ("", f"Architecture {spec.name!r} requires {spec.section!r} configuration")
+            )
+        return self
+
+    def _refuse(self, keys: set[str]) -> None:
+        if keys:
+            raise law_broken(*((key, "unknown key") for key in sorted(keys)))
+
+    def _parse_section(self, key: str, schema: type[BaseModel]) -> None:
+        extra = self.__pydantic_extra__ or {}
+        try:
+            extra[key] = schema.model_validate(extra[key])
+        except ValidationError as error:
+            raise law_broken(
+                *(
+                    (".".join(map(str, (key, *fault["loc"]))), fault["msg"])
+                    for fault in error.errors()
+                )
+            ) from error
+
+
+class TrainingConfig(Section):
+    """The objective, the optimizer and the rhythm of a run. Names follow `TrainingArguments`."""
+
+    objective: str = "causal_lm"
+    """A registered objective: causal_lm, masked_lm."""
+    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the tokens that a masked objective predicts."""
+    max_steps: PositiveInt | None = None
+    """Optimizer steps; None: as many as `epochs` need."""
+    epochs: PositiveInt | None = None
+    """Passes over the training blocks; None: as many as `max_steps` make."""
+    per_device_train_batch_size: PositiveInt = 32
+    """Blocks in one forward pass on one device."""
+    per_device_eval_batch_size: PositiveInt | None = None
+    """The same in evaluation; None: as in training."""
+    gradient_accumulation_steps: PositiveInt = 1
+    """Forward passes in one optimizer step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate."""
+    min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate at the last step of a cosine or linear schedule."""
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Optimizer steps in which the learning rate rises linearly to its peak."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay of the matrices; biases and gains are spared."""
+    adam_beta1: Probability = 0.9
+    """Decay of AdamW's mean of gradients (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    adam_beta2: Probability = 0.999
+    """Decay of AdamW's mean of squared gradients."""
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """Term added to AdamW's denominator."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradients are scaled down to this global norm; None: they are left as they are."""
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    """Number format of the products; the weights stay in fp32. fp16 needs an accelerator."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    attn_implementation: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    """Attention kernel; auto: flash attention where it can run, else torch's own sdpa."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    logging_steps: PositiveInt = 10
+    """Optimizer steps between two lines of metrics."""
+    eval_steps: PositiveInt | None = None
+    """Optimizer steps between two evaluations; None: one at the end."""
+    save_steps: PositiveInt | None = None
+    """Optimizer steps between two checkpoints; None: one at the end."""
+    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare batches; 0: the training process does."""
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Blocks in one forward pass of an evaluation."""
+        return self.per_device_eval_batch_size or self.per_device_train_batch_size
+
+
+class Seeds(Section):
+    """One seed for each source of randomness, so that a study can vary one and hold the others."""
+
+    init: Seed = 42
+    """Initial weights."""
+    data: Seed = 42
+    """Train/validation split, order of the blocks, masks."""
+    dropout: Seed = 42
+    """Dropout."""
+
+
+def _seed_kind(value: Any) -> str:
+    return "each" if isinstance(value, dict | Seeds) else "all"
+
+
+class ExperimentConfig(Section):
+    """One experiment, as one YAML file states it."""
+
+    experiment_name: Annotated[str, Field(pattern=RUN_NAME)]
+    """Letters, digits, '.', '_' and '-'; names the run."""
+    seed: Annotated[
+        Annotated[Seed, Tag("all")] | Annotated[Seeds, Tag("each")], Discriminator(_seed_kind)
+    ] = 42
+    """One seed for all, or {init: ..., data: ..., dropout: ...}."""
+    output_dir: AnyPath = Field(default_factory=lambda data: Path("runs") / data["experiment_name"])
+    """Run directory; left out: runs/<experiment_name>."""
+    data: DataConfig
+    tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    model: ModelConfig
+    training: TrainingConfig
+
+    @property
+    def seeds(self) -> Seeds:
+        """The seeds, one for each source of randomness."""
+        if isinstance(self.seed, Seeds):
+            return self.seed
+        return Seeds(init=self.seed, data=self.seed, dropout=self.seed)
+
+    @model_validator(mode="after")
+    def _sections_fit_together(self) -> "ExperimentConfig":
+        faults = broken_laws(self)
+        if faults:
+            raise law_broken(*faults)
+        return self

@@ -1,0 +1,124 @@
+"""From pydantic's errors to one line a fault: dotted field, law, value, nearest valid key."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from model_foundry.config.sections import SOURCE_KINDS
+from model_foundry.registry import nearest
+
+BOUNDS = {"greater_than": ("gt", ">"), "greater_than_equal": ("ge", ">="), "less_than": ("lt", "<")}
+TYPES = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "path_type": "a path",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+# The names that these fields had in flat configurations, and where they went.
+MOVED = {"layers", "num_layers", "hidden_size", "embedding_size", "attention_heads", "dropout"}
+FLAT_MODEL_KEYS = MOVED | {"intermediate_hidden_size", "activation_function", "bidirectional"}
+
+
+def describe(error: ValidationError, root: type[BaseModel]) -> list[tuple[str, str]]:
+    """Return (dotted field, message) for every fault that pydantic found in a `root`."""
+    return [pair for fault in error.errors() for pair in _describe_one(fault, root)]
+
+
+def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    kind, field = fault["type"], dotted(fault["loc"])
+    context = fault.get("ctx", {})
+    if kind == "default_factory_not_called":
+        return  # follows from the fault of another field, which has its own line
+    if kind == "law":
+        for below, message in context["faults"]:
+            place = ".".join(part for part in (field, below) if part)
+            yield place, _unknown_key(place, root) if message == "unknown key" else message
+    elif kind == "extra_forbidden":
+        yield field, _unknown_key(field, root)
+    else:
+        yield field, _message(kind, fault, context)
+
+
+def dotted(location: tuple[int | str, ...]) -> str:
+    """Return a location as it is written on the command line, without the tags of unions."""
+    parts = [str(part) for part in location]
+    if parts[:1] == ["data"] and parts[2:3] and parts[2] in SOURCE_KINDS:
+        del parts[2]
+    if parts[:1] == ["seed"]:
+        del parts[1:2]
+    return ".".join(parts)
+
+
+def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    got = f"got {_shown(fault['input'])}"
+    if kind == "missing":
+        return "is required"
+    if kind in BOUNDS:
+        key, sign = BOUNDS[kind]
+        return f"must be {sign} {context[key]:g}, {got}"
+    if kind in TYPES:
+        return f"must be {TYPES[kind]}, {got}{_unquote_hint(kind, fault['input'])}"
+    if kind == "literal_error":
+        close = nearest(str(fault["input"]), context["expected"].replace("'", "").split(", "))
+        hint = f"; did you mean {close!r}?" if close else ""
+        return f"must be one of {context['expected'].replace(' or ', ', ')}, {got}{hint}"
+    if kind == "string_pattern_mismatch":
+        return f"must match {context['pattern']}, {got}"
+    message = str(fault["msg"])
+    return f"{message[0].lower()}{message[1:]}, {got}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _unquote_hint(kind: str, value: Any) -> str:
+    if kind in {"int_type", "float_type"} and isinstance(value, str):
+        return " (text); write it without quotes"
+    return ""
+
+
+def _unknown_key(field: str, root: type[BaseModel]) -> str:
+    parent, _, key = field.rpartition(".")
+    siblings = _keys_at(parent, root)
+    close = nearest(key, siblings)
+    if close:
+        return f"unknown key; did you mean {close!r}?"
+    if parent == "model" and key in FLAT_MODEL_KEYS:
+        return (
+            f"unknown key; a flat model section is no longer read: move {key!r} into the section of "
+            "the architecture, such as 'model.transformer' or 'model.rnn'"
+        )
+    elsewhere = [path for path in _all_keys(root) if path.rpartition(".")[2] == key]
+    if elsewhere:
+        return f"unknown key; did you mean {elsewhere[0]!r}?"
+    return f"unknown key; valid keys here: {', '.join(siblings)}"
+
+
+def _keys_at(path: str, root: type[BaseModel]) -> list[str]:
+    """Return the keys of the section at a dotted path; none where it is not a section."""
+    prefix = f"{path}." if path else ""
+    below = [key.removeprefix(prefix) for key in _all_keys(root) if key.startswith(prefix)]
+    return sorted({key.partition(".")[0] for key in below})
+
+
+def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        for nested in _sections_in(field.annotation):
+            yield from _all_keys(nested, f"{prefix}{name}.")
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [
+        found for part in getattr(annotation, "__args__", ()) for found in _sections_in(part)
+    ]

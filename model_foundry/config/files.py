@@ -1,0 +1,247 @@
+"""Experiment files: YAML in, overrides merged, validated; and back out.
+
+YAML here is its core schema: only true and false are booleans, 1e-3 is a float, dates and
+sexagesimal numbers are text. Duplicate keys, aliases and tags are refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from model_foundry.config.experiment import ExperimentConfig
+from model_foundry.config.faults import describe, dotted
+from model_foundry.config.specs import ARCHITECTURES
+from model_foundry.errors import ConfigError
+from model_foundry.registry import UnknownNameError
+
+LARGEST_FILE = 1_000_000  # bytes; a bigger file is no experiment
+M = TypeVar("M", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """The core schema of YAML 1.2, without aliases."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases are not read here", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+            if not isinstance(key, str):
+                problem = f"key {key!r} is not text"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            if key in seen:
+                problem = f"duplicate key {key!r}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
+    )  # type: ignore[no-untyped-call]
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse YAML text.
+
+    Raises:
+        ConfigError: it is not YAML, or uses what is not read here; the line says where.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        raise ConfigError(f"{place}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{source}: not valid YAML: {reason}") from error
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read an experiment file as plain data.
+
+    Raises:
+        ConfigError: the file is missing, too large, not UTF-8, not YAML, or no mapping.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ConfigError(f"{path}: larger than {LARGEST_FILE:,} bytes, so no experiment file")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
+    raw = parse_yaml(text, str(path))
+    if not isinstance(raw, dict):
+        found = "nothing" if raw is None else f"a {type(raw).__name__}"
+        raise ConfigError(f"{path}: must hold a mapping of sections, found {found}")
+    return raw
+
+
+def parse_override(text: str) -> tuple[list[str], Any]:
+    """Split `training.max_steps=100` into its path and its value, which is read as YAML.
+
+    Raises:
+        ConfigError: there is no '=', or the path has an empty part.
+    """
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"override {text!r}: must read key.key=value")
+    return keys, parse_yaml(value, f"override {text!r}")
+
+
+def apply_override(raw: dict[str, Any], text: str) -> None:
+    """Set one dotted key in plain data, making the mappings on the way."""
+    keys, value = parse_override(text)
+    here = raw
+    for depth, key in enumerate(keys[:-1], 1):
+        below = here.get(key)
+        if below is None:
+            below = here[key] = {}
+        if not isinstance(below, dict):
+            taken = ".".join(keys[:depth])
+            raise ConfigError(f"override {text!r}: {taken} is the single value {below!r}")
+        here = below
+    here[keys[-1]] = value
+
+
+@overload
+def load_config(
+    path: str | Path, *, overrides: Sequence[str] = ()
+) -> ExperimentConfig: ...  # fmt: skip
+@overload
+def load_config(
+    path: str | Path, section: str, model: type[M], *, overrides: Sequence[str] = ()
+) -> M: ...
+def load_config(
+    path: str | Path,
+    section: str | None = None,
+    model: type[M] | None = None,
+    *,
+    overrides: Sequence[str] = (),
+) -> ExperimentConfig | M:
+    """Load an experiment, or one section of it.
+
+    Args:
+        path: the experiment file.
+        section: key of the one section to load; None: the whole experiment.
+        model: pydantic class of that section.
+        overrides: `key.key=value` strings, applied before anything is validated.
+
+    Raises:
+        ConfigError: with one line for every fault of the file.
+    """
+    path = Path(path)
+    raw = read_yaml(path)
+    for text in overrides:
+        apply_override(raw, text)
+    if section is None or model is None:
+        return validate(raw, str(path))
+    if section not in raw:
+        raise ConfigError(f"{path}: {section}: is required")
+    try:
+        return model.model_validate(raw[section])
+    except ValidationError as error:
+        lines = [(f"{section}.{field}", message) for field, message in describe(error, model)]
+        raise _refusal(lines, str(path)) from error
+
+
+def validate(raw: Mapping[str, Any], source: str) -> ExperimentConfig:
+    """Turn plain data into an experiment; `source` names it in messages.
+
+    Raises:
+        ConfigError: with one line for every fault.
+    """
+    try:
+        config = ExperimentConfig.model_validate(raw)
+        ARCHITECTURES[config.model.architecture]
+    except ValidationError as error:
+        raise _refusal(_all_faults(raw, error), source) from error
+    except UnknownNameError as error:
+        raise ConfigError(f"{source}: model.architecture: {error}") from error
+    return config
+
+
+def save_config(config: ExperimentConfig, notes: Iterable[str] = ()) -> str:
+    """Return the YAML text that loads back to the identical experiment, below `notes` as comments."""
+    comments = "".join(f"# {note}\n" for note in notes)
+    body = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return comments + body
+
+
+def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> list[tuple[str, str]]:
+    """Return the faults of the fields and, as far as they can be judged, of the laws between them.
+
+    Laws are only checked on sections that are whole. So what is wrong is taken out, and what the
+    rest is then found to break is reported too, unless it speaks of something that was taken out.
+    """
+    faults = describe(error, ExperimentConfig)
+    repaired = _without(raw, [fault["loc"] for fault in error.errors()])
+    removed = [field for field, _ in faults]
+    try:
+        ExperimentConfig.model_validate(repaired)
+    except ValidationError as second:
+        for field, message in describe(second, ExperimentConfig):
+            names = [place.rpartition(".")[2] for place in removed]
+            if message != "is required" and not any(name in f"{field} {message}" for name in names):
+                faults.append((field, message))
+    if not any(field.startswith("model.architecture") for field, _ in faults):
+        faults += _architecture_fault(raw)
+    return faults
+
+
+def _architecture_fault(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+    model = raw.get("model")
+    name = model.get("architecture") if isinstance(model, dict) else None
+    try:
+        if isinstance(name, str):
+            ARCHITECTURES[name]
+    except UnknownNameError as error:
+        return [("model.architecture", str(error))]
+    return []
+
+
+def _without(raw: Mapping[str, Any], locations: Iterable[tuple[int | str, ...]]) -> dict[str, Any]:
+    """Return a copy of plain data that lacks the values at the given places."""
+    paths = {dotted(location) for location in locations}
+
+    def kept(value: Any, here: str) -> Any:
+        if not isinstance(value, dict):
+            return value
+        prefix = f"{here}." if here else ""
+        return {
+            key: kept(below, f"{prefix}{key}")
+            for key, below in value.items()
+            if f"{prefix}{key}" not in paths
+        }
+
+    copy: dict[str, Any] = kept(dict(raw), "")
+    return copy
+
+
+def _refusal(faults: Iterable[tuple[str, str]], source: str) -> ConfigError:
+    lines = dict.fromkeys(f"{source}: {field}: {message}" for field, message in faults)
+    return ConfigError("\n".join(lines))

@@ -1,0 +1,249 @@
+"""Laws between the sections of an experiment, and the settings that have no effect in it.
+
+Each law is a function from the experiment to its faults: pairs of (dotted field, message).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from model_foundry.config.sections import HubSource, LanguageSource
+from model_foundry.config.specs import (
+    ARCHITECTURES,
+    OBJECTIVES,
+    ArchitectureSpec,
+    ObjectiveSpec,
+)
+from model_foundry.registry import UnknownNameError
+
+if TYPE_CHECKING:
+    from model_foundry.config.experiment import ExperimentConfig
+
+Fault = tuple[str, str]
+
+
+def _architecture(config: ExperimentConfig) -> ArchitectureSpec | None:
+    """Return the spec, or None for a name that is not registered, of which no law can be judged."""
+    name = config.model.architecture
+    return ARCHITECTURES[name] if name in ARCHITECTURES else None
+
+
+def _objective(config: ExperimentConfig) -> ObjectiveSpec | None:
+    name = config.training.objective
+    return OBJECTIVES[name] if name in OBJECTIVES else None
+
+
+def objective_is_known(config: ExperimentConfig) -> Iterator[Fault]:
+    """The objective is registered."""
+    try:
+        OBJECTIVES[config.training.objective]
+    except UnknownNameError as error:
+        yield "training.objective", str(error)
+
+
+def objective_suits_architecture(config: ExperimentConfig) -> Iterator[Fault]:
+    """A causal objective needs a model that cannot see ahead, a masked one a model that can."""
+    architecture, objective = _architecture(config), _objective(config)
+    if architecture is None or objective is None:
+        return
+    causal = architecture.causal_with(config.model.section)
+    named = f"{architecture.name!r}"
+    if objective.name not in architecture.objectives:
+        known = ", ".join(architecture.objectives)
+        yield (
+            "training.objective",
+            f"{objective.name!r} does not suit architecture {named}; use {known}",
+        )
+    elif objective.requires_causal and not causal:
+        yield (
+            "training.objective",
+            f"{objective.name!r} needs a causal model, but {named} reads in both directions here and "
+            f"would see its own targets; set model.{architecture.section}.bidirectional=false or "
+            "training.objective=masked_lm",
+        )
+    elif causal and not objective.requires_causal:
+        yield (
+            "training.objective",
+            f"{objective.name!r} needs a model that reads in both directions, but {named} is causal "
+            f"here; set model.{architecture.section}.bidirectional=true or "
+            "training.objective=causal_lm",
+        )
+
+
+def objective_has_its_mask_token(config: ExperimentConfig) -> Iterator[Fault]:
+    """A masked objective needs a mask token."""
+    objective = _objective(config)
+    if objective and objective.needs_mask_token and config.tokenizer.special_tokens.get("mask") == "":
+        yield (
+            "tokenizer.special_tokens.mask",
+            f"is switched off (''), but {objective.name!r} needs a mask token; leave it out",
+        )
+
+
+def embedding_fits_hidden_size(config: ExperimentConfig) -> Iterator[Fault]:
+    """Some architectures add embeddings to the residual stream without a projection."""
+    architecture, section = _architecture(config), config.model.transformer
+    if architecture is None or section is None or not architecture.ties_embedding_size:
+        return
+    if section.embedding_size != section.hidden_size:
+        yield (
+            "model.transformer.embedding_size",
+            f"must equal hidden_size (={section.hidden_size}) under {architecture.name!r}, "
+            f"got {section.embedding_size}",
+        )
+
+
+def rnn_type_is_the_architecture(config: ExperimentConfig) -> Iterator[Fault]:
+    """`rnn_type` repeats the architecture, or is left out."""
+    section, architecture = config.model.rnn, _architecture(config)
+    if section is None or architecture is None or architecture.section != "rnn":
+        return
+    if section.rnn_type not in (None, architecture.name):
+        yield (
+            "model.rnn.rnn_type",
+            f"must equal model.architecture (={architecture.name!r}), got {section.rnn_type!r}; "
+            "leave it out",
+        )
+
+
+def block_fits_positions(config: ExperimentConfig) -> Iterator[Fault]:
+    """A block is no longer than the positions that the model can tell apart."""
+    section, length = config.model.transformer, config.data.max_sequence_length
+    positions = section.max_position_embeddings if section else None
+    if positions is not None and length > positions:
+        yield (
+            "data.max_sequence_length",
+            f"(={length}) exceeds model.transformer.max_position_embeddings (={positions}); "
+            "lower the first or raise the second",
+        )
+
+
+def content_fits_block(config: ExperimentConfig) -> Iterator[Fault]:
+    """The text of a block and its framing fit into the block."""
+    objective, data = _objective(config), config.data
+    framing = objective.framing_tokens if objective else 0
+    if data.max_sequence_length <= framing:
+        yield (
+            "data.max_sequence_length",
+            f"(={data.max_sequence_length}) leaves no room beside the {framing} framing tokens of "
+            f"{config.training.objective!r}; raise it",
+        )
+    elif data.content_tokens and data.content_tokens + framing > data.max_sequence_length:
+        yield (
+            "data.content_tokens",
+            f"(={data.content_tokens}) and {framing} framing tokens exceed data.max_sequence_length "
+            f"(={data.max_sequence_length}); lower the first or raise the last",
+        )
+
+
+def horizon_is_given_once(config: ExperimentConfig) -> Iterator[Fault]:
+    """A run is measured in steps or in epochs."""
+    steps, epochs = config.training.max_steps, config.training.epochs
+    if steps is None and epochs is None:
+        yield "training.max_steps", "is required, unless training.epochs is given"
+    elif steps is not None and epochs is not None:
+        yield (
+            "training.epochs",
+            f"(={epochs}) and training.max_steps (={steps}) both set the length of the run; drop one",
+        )
+
+
+def warmup_within_horizon(config: ExperimentConfig) -> Iterator[Fault]:
+    """The warm-up ends before the run does."""
+    warmup, steps = config.training.warmup_steps, config.training.max_steps
+    if steps is not None and warmup > steps:
+        yield "training.warmup_steps", f"must be <= training.max_steps (={steps}), got {warmup}"
+
+
+def minimum_below_peak(config: ExperimentConfig) -> Iterator[Fault]:
+    """The learning rate falls from its peak to its minimum."""
+    low, peak = config.training.min_learning_rate, config.training.learning_rate
+    if low > peak:
+        yield "training.min_learning_rate", f"must be <= learning_rate (={peak:g}), got {low:g}"
+
+
+def run_directory_is_a_place(config: ExperimentConfig) -> Iterator[Fault]:
+    """The run directory is a directory of its own."""
+    text = str(config.output_dir)
+    if text in {"", ".", "/"} or any(ord(c) < 32 for c in text):
+        yield "output_dir", f"must name a directory of its own, got {text!r}"
+
+
+LAWS = (
+    objective_is_known,
+    objective_suits_architecture,
+    objective_has_its_mask_token,
+    embedding_fits_hidden_size,
+    rnn_type_is_the_architecture,
+    block_fits_positions,
+    content_fits_block,
+    horizon_is_given_once,
+    warmup_within_horizon,
+    minimum_below_peak,
+    run_directory_is_a_place,
+)
+
+
+def broken_laws(config: ExperimentConfig) -> list[Fault]:
+    """Return every fault of every law."""
+    return [fault for law in LAWS for fault in law(config)]
+
+
+def settings_without_effect(config: ExperimentConfig) -> list[str]:
+    """Return one line for each setting that was changed from its default and does nothing here."""
+    return [
+        f"{field} has no effect: {reason}"
+        for section, field_names, reason in _idle(config)
+        for field in _changed(config, section, field_names)
+    ]
+
+
+def _changed(config: ExperimentConfig, section: str, names: tuple[str, ...]) -> Iterator[str]:
+    owner: Any = getattr(config, section)
+    for name in names:
+        field = type(owner).model_fields.get(name)
+        default = field.get_default(call_default_factory=True, validated_data={}) if field else None
+        if getattr(owner, name, default) != default:
+            yield f"{section}.{name}"
+
+
+def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """Yield (section, fields, reason) for what this experiment does not read."""
+    architecture, objective = _architecture(config), _objective(config)
+    data, tokenizer, training = config.data, config.tokenizer, config.training
+    if architecture and objective:
+        heeded = {*architecture.settings, *objective.settings}
+        special = {
+            name
+            for registry in (ARCHITECTURES, OBJECTIVES)
+            for spec in registry.values()
+            for name in spec.settings
+        }
+        reason = f"{architecture.name!r} with {objective.name!r} does not read it"
+        yield "training", tuple(sorted(special - heeded)), reason
+        sections = {
+            name
+            for name, value in config.model
+            if isinstance(value, BaseModel) and name not in architecture.sections()
+        }
+        yield "model", tuple(sorted(sections)), f"architecture {architecture.name!r} does not read it"
+    if training.lr_scheduler_type == "constant":
+        yield "training", ("min_learning_rate",), "a constant schedule has no minimum"
+    if data.validation is not None:
+        yield "data", ("validation_fraction", "split_by"), "data.validation is given"
+    if isinstance(data.train, LanguageSource):
+        yield "data", ("document", "text_column"), "each sentence of the language is a document"
+    elif isinstance(data.train, HubSource):
+        yield "data", ("document",), "each row of a data set is a document"
+    else:
+        yield "data", ("text_column",), "text files have no columns"
+    if tokenizer.path is not None:
+        reason = "tokenizer.path names a trained tokenizer"
+        yield "tokenizer", ("special_tokens", "model_type", "normalization", "lowercase"), reason
+    elif tokenizer.tokenizer_type != "sentencepiece":
+        yield "tokenizer", ("model_type", "normalization"), "only sentencepiece reads it"
+    if tokenizer.path is None and tokenizer.tokenizer_type != "wordpiece":
+        yield "tokenizer", ("lowercase",), "only wordpiece reads it"

@@ -1,0 +1,211 @@
+"""The sections of an experiment that stand alone: data, tokenizer, and the built-in model sections.
+
+Every field has its unit and what None means. Scalars are strict: no "7" for 7, no true for 1.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+AnyPath = Annotated[Path, Field(strict=False)]
+
+
+def law_broken(*faults: tuple[str, str]) -> PydanticCustomError:
+    """Return the error for laws between fields: pairs of (dotted field below this section, message)."""
+    text = "; ".join(f"{field}: {message}" for field, message in faults)
+    return PydanticCustomError("law", "{text}", {"text": text, "faults": faults})
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are errors, assignments are validated like a file."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        validate_assignment=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # pydantic leaves the new value in place when a validator of the whole section refuses it
+        before, extra = dict(self.__dict__), dict(self.__pydantic_extra__ or {})
+        try:
+            super().__setattr__(name, value)
+        except ValueError:
+            object.__setattr__(self, "__dict__", before)
+            if self.__pydantic_extra__ is not None:
+                object.__setattr__(self, "__pydantic_extra__", extra)
+            raise
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+class HubSource(Section):
+    """A data set of the HuggingFace hub, or a local directory laid out like one."""
+
+    hub: str
+    """Repository name (`owner/name`) or directory."""
+    name: str | None = None
+    """Configuration of the data set; None: its default one."""
+    split: str = "train"
+    """Split to read."""
+    revision: str | None = None
+    """Commit or tag to pin; None: the newest."""
+
+
+class LanguageSample(Section):
+    """A sample from the built-in language; each sentence is a document."""
+
+    sentences: PositiveInt
+    """Number of sentences."""
+    seed: Seed = 0
+    """Seed of the sample."""
+
+
+class LanguageSource(Section):
+    """The built-in artificial language as a corpus."""
+
+    language: LanguageSample
+    """What to sample."""
+
+
+def _source_kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return "language" if "language" in value else "hub"
+    return {LanguageSource: "language", HubSource: "hub", list: "paths", tuple: "paths"}.get(
+        type(value), "path"
+    )
+
+
+def _as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+PathText = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
+SOURCE_KINDS = ("path", "paths", "hub", "language")
+Source = Annotated[
+    Annotated[PathText, Tag("path")]
+    | Annotated[list[PathText], Field(min_length=1), Tag("paths")]
+    | Annotated[HubSource, Tag("hub")]
+    | Annotated[LanguageSource, Tag("language")],
+    Discriminator(_source_kind),
+]
+
+
+class DataConfig(Section):
+    """Which text is read, how it is split, and how it is cut into blocks."""
+
+    train: Source
+    """A text file, a glob, a folder, a list of these, {hub: ...}, or {language: {sentences: N}}."""
+    validation: Source | None = None
+    """Held-out text; None: `validation_fraction` of the training documents."""
+    test: Source | None = None
+    """Text for one last measurement after training; None: no such measurement."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of the documents (`split_by: document`) or characters (`split_by: position`) held out."""
+    split_by: Literal["document", "position"] = "document"
+    """Hold out documents drawn by seed, or the last part of the text."""
+    document: Literal["file", "line", "paragraph"] = "file"
+    """What one document of a text file is; a paragraph ends at a blank line."""
+    text_column: str = "text"
+    """Column that holds the text, for sources with columns."""
+    max_sequence_length: Annotated[int, Field(ge=2)] = 128
+    """Tokens in one block, framing included."""
+    content_tokens: PositiveInt | None = None
+    """Tokens of text in one block, the same under every objective; None: what framing leaves."""
+    cache_dir: AnyPath | None = None
+    """Directory of the token cache; None: $FOUNDRY_CACHE, else ~/.cache/model_foundry."""
+
+
+# --- tokenizer ------------------------------------------------------------------------------------
+
+
+class TokenizerConfig(Section):
+    """The tokenizer: trained from the train split, or loaded."""
+
+    tokenizer_type: Literal["sentencepiece", "wordpiece", "bpe", "character"] = "sentencepiece"
+    """The kind to train; `bpe` is byte-level."""
+    vocab_size: PositiveInt = 8000
+    """Most entries it may have, special tokens included; a small corpus yields fewer."""
+    special_tokens: dict[str, str] = Field(default_factory=dict)
+    """Other strings for the special tokens, by role: pad, unk, bos, eos, cls, sep, mask."""
+    path: PathText | None = None
+    """Directory (or hub name) of a tokenizer to load; None: one is trained."""
+    model_type: Literal["unigram", "bpe"] = "unigram"
+    """Algorithm of a sentencepiece tokenizer."""
+    normalization: Literal["identity", "nfkc", "nmt_nfkc"] = "identity"
+    """Normalisation of a sentencepiece tokenizer; only `identity` keeps every character."""
+    lowercase: bool = False
+    """Lower-case the text of a wordpiece tokenizer."""
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+class TransformerModelConfig(Section):
+    """A stack of transformer layers."""
+
+    layers: PositiveInt
+    """Number of layers."""
+    hidden_size: PositiveInt
+    """Width of the residual stream."""
+    attention_heads: PositiveInt
+    """Attention heads in each layer; they divide `hidden_size`."""
+    embedding_size: PositiveInt = Field(default_factory=lambda data: data["hidden_size"])
+    """Width of the token embeddings; left out: `hidden_size`."""
+    intermediate_hidden_size: PositiveInt = Field(
+        default_factory=lambda data: 4 * data["hidden_size"]
+    )
+    """Width inside the feed-forward layers; left out: four times `hidden_size`."""
+    activation_function: Literal[
+        "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", "silu", "tanh"
+    ] = "gelu"
+    """Nonlinearity of the feed-forward layers; `gelu_pytorch_tanh` is a faster `gelu_new`."""
+    dropout: Probability = 0.1
+    """Dropout on embeddings and on the output of each sublayer."""
+    attention_dropout: Probability = 0.1
+    """Dropout on the attention weights."""
+    max_position_embeddings: PositiveInt | None = None
+    """Positions that the model can tell apart; None: the block length."""
+
+    def model_post_init(self, context: Any) -> None:
+        """Check that the heads divide the hidden size."""
+        if self.hidden_size % self.attention_heads:
+            law = f"must be a multiple of attention_heads (={self.attention_heads})"
+            raise law_broken(("hidden_size", f"{law}, got {self.hidden_size}"))
+
+
+class BERTSpecificConfig(Section):
+    """What BERT has beyond a stack of transformer layers."""
+
+    type_vocab_size: PositiveInt = 2
+    """Number of segment types."""
+    pooler_type: Literal["first"] = "first"
+    """Which position stands for the sequence in a later classifier; kept in the model's config."""
+
+
+class RNNModelConfig(Section):
+    """A stack of recurrent layers."""
+
+    embedding_size: PositiveInt
+    """Width of the token embeddings."""
+    hidden_size: PositiveInt
+    """Width of the state of one layer in one direction."""
+    num_layers: PositiveInt = 1
+    """Number of layers."""
+    bidirectional: bool = False
+    """Read in both directions; for masked objectives, which need it."""
+    dropout: Probability = 0.1
+    """Dropout on embeddings, between layers and on the output."""
+    rnn_type: str | None = None
+    """Kind of cell; None: as `model.architecture` says, which it must equal."""
+    tie_word_embeddings: bool = False
+    """Use the embedding matrix as the output matrix too (Press and Wolf 2017, arXiv:1608.05859)."""

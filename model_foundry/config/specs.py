@@ -1,0 +1,136 @@
+"""What is known of an architecture or an objective without importing torch, and the built-in ones.
+
+The implementations stand in `architectures/` and in `objectives.py`, and are imported through
+`target` when one is made. Other packages announce theirs in the entry-point groups
+`model_foundry.architectures` and `model_foundry.objectives`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from model_foundry.config.sections import (
+    BERTSpecificConfig,
+    RNNModelConfig,
+    TransformerModelConfig,
+)
+from model_foundry.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchitectureSpec:
+    """An architecture as the configuration sees it."""
+
+    name: str
+    """Name in `model.architecture`."""
+    target: str
+    """The `BaseLanguageModel` subclass, as `module:class`."""
+    section: str | None = None
+    """Key of its section below `model`, which is then required; None: it needs none."""
+    schema: type[BaseModel] | None = None
+    """Pydantic class of that section; None exactly when `section` is."""
+    optional_sections: dict[str, type[BaseModel]] = field(default_factory=dict)
+    """Further sections that may be given, with their classes."""
+    objectives: tuple[str, ...] = ("causal_lm",)
+    """Objectives it can be trained with."""
+    is_causal: bool | Callable[[Any], bool] = True
+    """Whether position t sees only positions up to t; a function decides by the section."""
+    ties_embedding_size: bool = False
+    """Whether `embedding_size` must equal `hidden_size`."""
+    settings: tuple[str, ...] = ()
+    """Fields of `training` that only some architectures heed, and this one does."""
+
+    def causal_with(self, section: Any) -> bool:
+        """Tell whether a model with this section is causal."""
+        return self.is_causal if isinstance(self.is_causal, bool) else self.is_causal(section)
+
+    def sections(self) -> dict[str, type[BaseModel]]:
+        """Return every section that this architecture reads, with its class."""
+        own = {self.section: self.schema} if self.section and self.schema else {}
+        return own | self.optional_sections
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveSpec:
+    """A training objective as the configuration sees it."""
+
+    name: str
+    """Name in `training.objective`."""
+    target: str
+    """The `Objective` subclass, as `module:class`."""
+    requires_causal: bool
+    """True: only causal models can be trained so; False: only models that see both sides."""
+    framing_tokens: int = 0
+    """Special tokens that frame the text of each block."""
+    needs_mask_token: bool = False
+    """Whether the tokenizer must have a mask token."""
+    settings: tuple[str, ...] = ()
+    """Fields of `training` that only this objective heeds."""
+
+
+def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
+    return ArchitectureSpec(
+        name=name,
+        target=f"model_foundry.architectures.rnn:{class_name}",
+        section="rnn",
+        schema=RNNModelConfig,
+        objectives=("causal_lm", "masked_lm"),
+        is_causal=_reads_one_way,
+    )
+
+
+def _reads_one_way(section: RNNModelConfig) -> bool:
+    return not section.bidirectional
+
+
+ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
+    "architecture",
+    (
+        ArchitectureSpec(
+            name="gpt2",
+            target="model_foundry.architectures.gpt:GPT2Model",
+            section="transformer",
+            schema=TransformerModelConfig,
+            objectives=("causal_lm",),
+            ties_embedding_size=True,
+            settings=("attn_implementation",),
+        ),
+        ArchitectureSpec(
+            name="bert",
+            target="model_foundry.architectures.bert:BERTModel",
+            section="transformer",
+            schema=TransformerModelConfig,
+            optional_sections={"bert": BERTSpecificConfig},
+            objectives=("masked_lm",),
+            is_causal=False,
+            ties_embedding_size=True,
+            settings=("attn_implementation",),
+        ),
+        _recurrent("lstm", "LSTMModel"),
+        _recurrent("gru", "GRUModel"),
+        _recurrent("rnn", "RNNModel"),
+    ),
+    entry_points="model_foundry.architectures",
+)
+
+OBJECTIVES: Registry[ObjectiveSpec] = Registry(
+    "objective",
+    (
+        ObjectiveSpec(
+            name="causal_lm",
+            target="model_foundry.objectives:CausalLM",
+            requires_causal=True,
+        ),
+        ObjectiveSpec(
+            name="masked_lm",
+            target="model_foundry.objectives:MaskedLM",
+            requires_causal=False,
+            framing_tokens=2,
+            needs_mask_token=True,
+            settings=("mlm_probability",),
+        ),
+    ),
+    entry_points="model_foundry.objectives",
+)

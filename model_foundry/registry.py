@@ -1,0 +1,116 @@
+"""A registry of named things that knows nothing about the things.
+
+It maps a name to a spec. A spec is cheap to make and cheap to read: it names the code it stands for
+(`target`, a `module:attribute` string) without importing it.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from importlib import import_module, metadata
+from typing import Any, Protocol, TypeVar
+
+from model_foundry.errors import ConfigError
+
+
+class Spec(Protocol):
+    """What a registry asks of its entries."""
+
+    @property
+    def name(self) -> str:
+        """The name under which the entry is found."""
+
+    @property
+    def target(self) -> str:
+        """Where the implementation lives, as `module:attribute`."""
+
+
+S = TypeVar("S", bound=Spec)
+
+
+class UnknownNameError(ConfigError):
+    """A name that no entry of a registry has."""
+
+
+class DuplicateNameError(ConfigError):
+    """A second entry under a name that is taken."""
+
+
+def nearest(name: str, known: Iterator[str] | list[str]) -> str | None:
+    """Return the known name closest to `name`, or None when none is similar."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+def load_target(target: str) -> Any:
+    """Import the object that a `module:attribute` string names."""
+    module, _, attribute = target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+class Registry(Mapping[str, S]):
+    """Specs of one kind by name, completed on demand from an entry-point group.
+
+    Args:
+        kind: what the entries are, in the singular, for messages ("architecture").
+        specs: the built-in entries.
+        entry_points: name of the entry-point group in which other packages announce theirs. Such an
+            entry point names a module that registers something when it is imported. It is loaded only
+            when a name is asked for that is not there yet.
+    """
+
+    def __init__(self, kind: str, specs: tuple[S, ...] = (), *, entry_points: str) -> None:
+        self.kind = kind
+        self.entry_points = entry_points
+        self._specs: dict[str, S] = {}
+        for spec in specs:
+            self.add(spec)
+
+    def add(self, spec: S) -> None:
+        """Add an entry.
+
+        Raises:
+            DuplicateNameError: the name is taken. The very same spec may be added again, so that a
+                module can be reloaded.
+        """
+        present = self._specs.get(spec.name)
+        if present is not None and present != spec:
+            raise DuplicateNameError(
+                f"{self.kind.capitalize()} {spec.name!r} is already registered, for "
+                f"{present.target}; {spec.target} needs another name."
+            )
+        self._specs[spec.name] = spec
+
+    def remove(self, name: str) -> None:
+        """Take an entry out again."""
+        del self._specs[self[name].name]
+
+    def __getitem__(self, name: str) -> S:
+        if name not in self._specs:
+            self._load_entry_point(name)
+        if name not in self._specs:
+            raise UnknownNameError(self._unknown(name))
+        return self._specs[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs or name in self._announced()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted({*self._specs, *self._announced()}))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def _announced(self) -> set[str]:
+        return {point.name for point in metadata.entry_points(group=self.entry_points)}
+
+    def _load_entry_point(self, name: str) -> None:
+        for point in metadata.entry_points(group=self.entry_points, name=name):
+            point.load()
+
+    def _unknown(self, name: str) -> str:
+        close = nearest(name, list(self))
+        hint = f"; did you mean {close!r}?" if close else "."
+        return (
+            f"Unknown {self.kind}: {name!r}{hint} {self.kind.capitalize()} {name!r} not registered. "
+            f"Available: {', '.join(self)}."
+        )
