@@ -1,0 +1,30 @@
+"""Model Foundry: train small language models of any architecture, and compare them fairly.
+
+The names below are imported when first used, so that reading a configuration needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from model_foundry.config import ExperimentConfig, load_config
+    from model_foundry.experiment import RunResult, train
+    from model_foundry.model import create_model, load_model
+
+__version__ = "0.1.0"
+__all__ = ["ExperimentConfig", "RunResult", "create_model", "load_config", "load_model", "train"]
+
+_HOMES = {
+    "ExperimentConfig": "config",
+    "RunResult": "experiment",
+    "create_model": "model",
+    "load_config": "config",
+    "load_model": "model",
+    "train": "experiment",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -62,11 +62,15 @@ class Registry(Mapping[str, S]):
         self.kind = kind
         self.entry_points = entry_points
         self._specs: dict[str, S] = {}
+        self._implementations: dict[str, Any] = {}
         for spec in specs:
             self.add(spec)
 
-    def add(self, spec: S) -> None:
+    def add(self, spec: S, implementation: Any = None) -> None:
         """Add an entry.
+
+        Args:
+            implementation: what `spec.target` names, where it is at hand; None: imported when asked for.
 
         Raises:
             DuplicateNameError: the name is taken. The very same spec may be added again, so that a
@@ -79,10 +83,20 @@ class Registry(Mapping[str, S]):
                 f"{present.target}; {spec.target} needs another name."
             )
         self._specs[spec.name] = spec
+        if implementation is not None:
+            self._implementations[spec.name] = implementation
+
+    def load(self, name: str) -> Any:
+        """Return the implementation of an entry, importing it where that has not happened yet."""
+        spec = self[name]
+        if name not in self._implementations:
+            self._implementations[name] = load_target(spec.target)
+        return self._implementations[name]
 
     def remove(self, name: str) -> None:
         """Take an entry out again."""
         del self._specs[self[name].name]
+        self._implementations.pop(name, None)
 
     def __getitem__(self, name: str) -> S:
         if name not in self._specs:

@@ -76,10 +76,11 @@ def objective_suits_architecture(config: ExperimentConfig) -> Iterator[Fault]:
 def objective_has_its_mask_token(config: ExperimentConfig) -> Iterator[Fault]:
     """A masked objective needs a mask token."""
     objective = _objective(config)
-    if objective and objective.needs_mask_token and config.tokenizer.special_tokens.get("mask") == "":
+    special_tokens = config.tokenizer.special_tokens
+    if objective and objective.needs_mask_token and special_tokens.get("mask", "") is None:
         yield (
             "tokenizer.special_tokens.mask",
-            f"is switched off (''), but {objective.name!r} needs a mask token; leave it out",
+            f"is null, but {objective.name!r} needs a mask token; leave it out",
         )
 
 
@@ -235,7 +236,7 @@ def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]
     if data.validation is not None:
         yield "data", ("validation_fraction", "split_by"), "data.validation is given"
     if isinstance(data.train, LanguageSource):
-        yield "data", ("document", "text_column"), "each sentence of the language is a document"
+        yield "data", ("text_column",), "the language has no columns"
     elif isinstance(data.train, HubSource):
         yield "data", ("document",), "each row of a data set is a document"
     else:

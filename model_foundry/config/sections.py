@@ -3,6 +3,7 @@
 Every field has its unit and what None means. Scalars are strict: no "7" for 7, no true for 1.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -122,7 +123,14 @@ class DataConfig(Section):
     content_tokens: PositiveInt | None = None
     """Tokens of text in one block, the same under every objective; None: what framing leaves."""
     cache_dir: AnyPath | None = None
-    """Directory of the token cache; None: $FOUNDRY_CACHE, else ~/.cache/model_foundry."""
+    """Where trained tokenizers and token streams are kept; None: $FOUNDRY_CACHE, else
+    ~/.cache/model_foundry."""
+
+    @property
+    def cache(self) -> Path:
+        """The cache directory in force."""
+        default = os.environ.get("FOUNDRY_CACHE", "~/.cache/model_foundry")
+        return (self.cache_dir or Path(default)).expanduser()
 
 
 # --- tokenizer ------------------------------------------------------------------------------------
@@ -135,8 +143,9 @@ class TokenizerConfig(Section):
     """The kind to train; `bpe` is byte-level."""
     vocab_size: PositiveInt = 8000
     """Most entries it may have, special tokens included; a small corpus yields fewer."""
-    special_tokens: dict[str, str] = Field(default_factory=dict)
-    """Other strings for the special tokens, by role: pad, unk, bos, eos, cls, sep, mask."""
+    special_tokens: dict[str, str | None] = Field(default_factory=dict)
+    """Other strings for the special tokens, by role (pad, unk, bos, eos, cls, sep, mask); `mask`
+    may be null, for a tokenizer without one."""
     path: PathText | None = None
     """Directory (or hub name) of a tokenizer to load; None: one is trained."""
     model_type: Literal["unigram", "bpe"] = "unigram"

@@ -1,0 +1,38 @@
+# On a fresh machine only Python (3.11 or newer) and make are needed; everything else lands in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test format lint typecheck check clean
+
+help:  ## list these targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+quickstart: $(INSTALLED)  ## train a small GPT-2 on the built-in language and show what it learned
+	$(BIN)/foundry train configs/quickstart.yaml --fresh
+
+test: $(INSTALLED)  ## run the tests
+	$(BIN)/python -m pytest
+
+format: $(INSTALLED)  ## format the code and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(INSTALLED)  ## look for faults without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+typecheck: $(INSTALLED)  ## check the types
+	$(BIN)/mypy
+
+check: lint typecheck test  ## everything that must pass before a change lands
+
+clean:  ## remove the environment and every cache in this directory
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,47 @@
+"""The architectures: what a language model is here, how one joins, and the built-in ones.
+
+`GPT2Model`, `BERTModel`, `LSTMModel`, `GRUModel` and `RNNModel` are imported when first asked for.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
+from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.architectures.registration import (
+    create_model_from_config,
+    load_plugin,
+    register_architecture,
+)
+
+if TYPE_CHECKING:
+    from model_foundry.architectures.bert import BERTModel
+    from model_foundry.architectures.gpt import GPT2Model
+    from model_foundry.architectures.rnn import GRUModel, LSTMModel, RNNModel
+
+__all__ = [
+    "MODEL_REGISTRY",
+    "BERTModel",
+    "BaseLanguageModel",
+    "GPT2Model",
+    "GRUModel",
+    "LSTMModel",
+    "ModelOutput",
+    "RNNModel",
+    "create_model_from_config",
+    "load_plugin",
+    "register_architecture",
+]
+
+_BUILT_IN = {
+    "GPT2Model": "gpt2",
+    "BERTModel": "bert",
+    "LSTMModel": "lstm",
+    "GRUModel": "gru",
+    "RNNModel": "rnn",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _BUILT_IN:
+        return MODEL_REGISTRY[_BUILT_IN[name]]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,51 @@
+"""Which attention kernel runs: what was asked for, held against what this machine can do.
+
+The choice follows from facts, never from a timing, so that a run can repeat it.
+"""
+
+import logging
+from importlib.util import find_spec
+
+from model_foundry.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+FLASH = "flash_attention_2"  # Dao (2023, arXiv:2307.08691)
+
+
+def obstacle_to_flash(*, device_type: str, mixed_precision: str) -> str | None:
+    """Return why flash attention cannot run here, or None where it can."""
+    if device_type != "cuda":
+        return f"it needs a CUDA device, and this is {device_type}"
+    if find_spec("flash_attn") is None:
+        return "the package flash-attn is not installed"
+    if mixed_precision not in {"bf16", "fp16"}:
+        return f"it needs bf16 or fp16, and training.mixed_precision is {mixed_precision!r}"
+    return None
+
+
+def choose_attention(requested: str, *, device_type: str, mixed_precision: str) -> tuple[str, str]:
+    """Return the implementation to use, by its name in transformers, and the reason.
+
+    Args:
+        requested: auto, eager, sdpa or flash_attention_2.
+        device_type: type of the device the model will run on (cpu, cuda).
+        mixed_precision: no, bf16 or fp16.
+
+    Raises:
+        ConfigError: flash attention was asked for by name and cannot run.
+    """
+    obstacle = obstacle_to_flash(device_type=device_type, mixed_precision=mixed_precision)
+    if requested == FLASH and obstacle:
+        raise ConfigError(
+            f"training.attn_implementation (={FLASH}) cannot run: {obstacle}; "
+            "set it to auto or sdpa."
+        )
+    if requested != "auto":
+        chosen, reason = requested, "as asked"
+    elif obstacle:
+        chosen, reason = "sdpa", f"no flash attention: {obstacle}"
+    else:
+        chosen, reason = FLASH, "flash attention can run here"
+    logger.info("attention: asked for %s, using %s (%s)", requested, chosen, reason)
+    return chosen, reason

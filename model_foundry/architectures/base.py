@@ -1,0 +1,205 @@
+"""`BaseLanguageModel`, the one thing the rest of the package knows of a model, and its output.
+
+An architecture derives from it, defines what is abstract, and has the rest for nothing. What is
+peculiar to HuggingFace models stands in `transformers_backed`.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, cast
+
+from torch import Tensor, nn
+from transformers.utils import ModelOutput as TransformersModelOutput
+
+from model_foundry.architectures import plain_directory
+from model_foundry.architectures.decoding import continue_rows, evaluation_mode
+from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.config import ExperimentConfig
+from model_foundry.errors import ConfigError
+
+
+@dataclass
+class ModelOutput(TransformersModelOutput):  # type: ignore[misc]  # transformers is untyped
+    """What a forward pass returns; what was not asked for is None."""
+
+    loss: Tensor | None = None
+    """Mean over the valid labels, in nats; a scalar."""
+    logits: Tensor | None = None
+    """(B, T, V)."""
+    hidden_states: tuple[Tensor, ...] | None = None
+    """Embeddings and the output of each layer, (B, T, H) each."""
+    attentions: tuple[Tensor, ...] | None = None
+    """Attention weights of each layer, (B, heads, T, T) each."""
+    past_key_values: Any = None
+    """State to go on from: keys and values of a transformer, hidden state of a recurrent model."""
+
+
+class BaseLanguageModel(nn.Module, ABC):
+    """A language model of any architecture.
+
+    `model(**batch).loss.backward()` works for every one of them. Labels are not shifted by the
+    caller; -100 marks positions that are not predicted.
+    """
+
+    build_record: plain_directory.Record | None = None
+    """How `create_model_from_config` made this model; None when something else made it."""
+
+    @classmethod
+    @abstractmethod
+    def from_config(
+        cls,
+        config: ExperimentConfig,
+        *,
+        vocab_size: int,
+        pad_token_id: int | None = None,
+        bos_token_id: int | None = None,
+        eos_token_id: int | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a model with random weights, drawn from torch's global generator.
+
+        Args:
+            config: the experiment; an architecture reads its own section below `config.model`.
+            vocab_size: number of rows of the embedding matrix.
+            pad_token_id, bos_token_id, eos_token_id: of the tokenizer; None: it has no such token.
+            **kwargs: ids of further special tokens, by role (`mask_token_id`).
+        """
+
+    @abstractmethod
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> ModelOutput:
+        """Compute logits and, given labels, the loss.
+
+        Args:
+            input_ids: (B, T).
+            attention_mask: (B, T), 1 for tokens and 0 for padding on either side; None: no padding.
+            labels: (B, T), aligned with `input_ids`; -100 is ignored; None: no loss.
+            **kwargs: `output_hidden_states`, `output_attentions`, and what an architecture adds.
+        """
+
+    @abstractmethod
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the module that maps ids to vectors; it has a `weight` (V, E)."""
+
+    @abstractmethod
+    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Module:
+        """Change the vocabulary size, keep the rows that stay, and return the new embeddings."""
+
+    @property
+    @abstractmethod
+    def model_type(self) -> str:
+        """The name under which the architecture is registered."""
+
+    @property
+    @abstractmethod
+    def supports_generation(self) -> bool:
+        """Whether the model continues text from left to right."""
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether position t sees only positions up to t."""
+        return self.supports_generation
+
+    def get_parameter_count(self, trainable_only: bool = False) -> int:
+        """Return the number of parameters; tied ones count once."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)
+
+    def get_memory_footprint(self) -> int:
+        """Return the bytes of all parameters and buffers."""
+        return sum(t.nbytes for t in (*self.parameters(), *self.buffers()))
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Recompute activations in the backward pass instead of keeping them.
+
+        Raises:
+            ConfigError: the architecture does not know how.
+        """
+        raise ConfigError(
+            f"training.gradient_checkpointing (=true) is not supported by {self.model_type!r}; "
+            "leave it out."
+        )
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        max_new_tokens: int = 20,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Continue rows of ids, greedily unless `do_sample=True`.
+
+        Args:
+            input_ids: (B, T), padded on the left where rows differ in length.
+            attention_mask: (B, T), 0 for padding; None: no padding.
+            max_new_tokens: most tokens added to a row.
+            **kwargs: `do_sample`, `temperature`, `top_k`, `eos_token_id`, `pad_token_id`.
+
+        Returns:
+            The rows with their continuations, (B, up to T + max_new_tokens).
+
+        Raises:
+            ConfigError: the model fills masks instead.
+        """
+        self.require_generation()
+        with evaluation_mode(self):
+            return continue_rows(
+                self._next_logits, input_ids, attention_mask, max_new_tokens, **kwargs
+            )
+
+    def require_generation(self) -> None:
+        """Raise a `ConfigError` unless the model continues text."""
+        if not self.supports_generation:
+            raise ConfigError(f"{self.model_type} fills masks; it does not generate.")
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write the model to a directory, with safetensors for weights and JSON for the rest."""
+        if self.build_record is None:
+            raise RuntimeError(
+                f"{type(self).__name__} does not know how it was made; make it with "
+                "create_model_from_config, or override save_pretrained and load_directory."
+            )
+        vocab_size = cast(Tensor, self.get_input_embeddings().weight).shape[0]
+        record = self.build_record | {"vocab_size": vocab_size}
+        plain_directory.save_plain(self, record, Path(directory))
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **kwargs: Any) -> Self:
+        """Load what `save_pretrained` wrote, as the class that is registered for it.
+
+        Args:
+            directory: a model directory. Nothing is fetched and no code of it is run.
+            **kwargs: of the architecture's `load_directory`.
+
+        Raises:
+            ConfigError: the directory holds no model, or one of another architecture than `cls`.
+        """
+        directory = Path(directory)
+        name = plain_directory.architecture_of(directory)
+        registered = MODEL_REGISTRY[name]
+        if not issubclass(registered, cls):
+            raise ConfigError(
+                f"{directory}: holds the architecture {name!r} ({registered.__name__}), "
+                f"not a {cls.__name__}; use {registered.__name__}.from_pretrained."
+            )
+        return registered.load_directory(directory, **kwargs)
+
+    @classmethod
+    def load_directory(cls, directory: Path) -> Self:
+        """Load a directory that is known to hold this architecture."""
+        record = plain_directory.read_config_json(directory)
+        config, ids = plain_directory.experiment_of(record)
+        model = cls.from_config(config, **cast(dict[str, int], ids))
+        plain_directory.load_weights(model, directory)
+        model.build_record = record
+        return model
+
+    def _next_logits(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
+        logits = self(input_ids=input_ids, attention_mask=attention_mask).logits
+        return cast(Tensor, logits[:, -1])

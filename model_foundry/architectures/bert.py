@@ -1,0 +1,61 @@
+"""BERT: a masked transformer (Devlin et al. 2019, arXiv:1810.04805), from transformers."""
+
+from typing import Any, Self
+
+from transformers import BertConfig, BertForMaskedLM
+
+from model_foundry.architectures.registration import register_architecture
+from model_foundry.architectures.transformers_backed import Transformer
+from model_foundry.config import BERTSpecificConfig, ExperimentConfig, TransformerModelConfig
+
+
+@register_architecture("bert")
+class BERTModel(Transformer):
+    """A transformer that sees both sides, with learned positions and tied embeddings."""
+
+    hf_config_class = BertConfig
+    model_type = "bert"
+    supports_generation = False
+
+    @classmethod
+    def hf_class(cls, hf_config: Any) -> Any:
+        """Return `BertForMaskedLM`."""
+        return BertForMaskedLM
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ExperimentConfig,
+        *,
+        vocab_size: int,
+        pad_token_id: int | None = None,
+        bos_token_id: int | None = None,
+        eos_token_id: int | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a model with random weights from `config.model.transformer` and `config.model.bert`.
+
+        `**kwargs` are further fields of `BertConfig`.
+        """
+        section: TransformerModelConfig = config.model.section
+        own = config.model.bert or BERTSpecificConfig()
+        hf_config = BertConfig(
+            vocab_size=vocab_size,
+            max_position_embeddings=(
+                section.max_position_embeddings or config.data.max_sequence_length
+            ),
+            hidden_size=section.hidden_size,
+            num_hidden_layers=section.layers,
+            num_attention_heads=section.attention_heads,
+            intermediate_size=section.intermediate_hidden_size,
+            hidden_act=section.activation_function,
+            hidden_dropout_prob=section.dropout,
+            attention_probs_dropout_prob=section.attention_dropout,
+            type_vocab_size=own.type_vocab_size,
+            pooler_type=own.pooler_type,
+            pad_token_id=pad_token_id,
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+            **kwargs,
+        )
+        return cls.build(config, hf_config)

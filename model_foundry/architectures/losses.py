@@ -1,0 +1,48 @@
+"""The two losses of language modelling, shared by every architecture, so that their values compare.
+
+Letters of shapes: B rows, T positions, V vocabulary.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE_INDEX = -100
+
+
+def shifted(labels: Tensor) -> Tensor:
+    """Return labels (B, T) such that position t holds the token that follows it.
+
+    The last position has no successor and is ignored.
+    """
+    return F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
+
+
+def masked_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy in nats where `labels` is not `IGNORE_INDEX`.
+
+    Without a single label the loss is zero, and still has a graph: its gradients are zero too.
+
+    Args:
+        logits: (B, T, V), in any float type; summed in fp32.
+        labels: (B, T).
+    """
+    flat = logits.flatten(0, 1).float()
+    total = F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
+    return total / (labels != IGNORE_INDEX).sum().clamp(min=1)
+
+
+def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross-entropy in nats of predicting, at each position, the next label.
+
+    Args:
+        logits: (B, T, V).
+        labels: (B, T), as long as the input and unshifted; `IGNORE_INDEX` is not predicted.
+    """
+    return masked_lm_loss(logits, shifted(labels))
+
+
+def language_model_loss(logits: Tensor, labels: Tensor | None, *, causal: bool) -> Tensor | None:
+    """Return the loss of a causal or of a masked model; None without labels."""
+    if labels is None:
+        return None
+    return causal_lm_loss(logits, labels) if causal else masked_lm_loss(logits, labels)

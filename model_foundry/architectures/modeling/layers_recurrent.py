@@ -1,0 +1,102 @@
+"""The parts of a recurrent model: one layer, the state it carries, and what keeps padding out.
+
+Letters of shapes: B rows, T positions, E width of the input, H hidden size, D directions.
+"""
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+from .configuration_recurrent import RecurrentConfig
+
+CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class LayerState(CacheLayerMixin):
+    """State of one layer after the tokens read so far.
+
+    It lies in the fields of an attention cache, batch first, so that beam search can reorder it:
+    `keys` is the hidden state (B, H), `values` the cell state of an LSTM (B, H), else (B, 0).
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.cumulative_length = 0
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        self.dtype, self.device = key_states.dtype, key_states.device
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, num_tokens: int = 1, **kwargs):
+        """Replace the state by the one after `num_tokens` more positions."""
+        self.lazy_initialization(key_states, value_states)
+        self.keys, self.values = key_states, value_states
+        self.cumulative_length += num_tokens
+        return key_states, value_states
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.cumulative_length + query_length, 0
+
+    def get_seq_length(self) -> int:
+        return self.cumulative_length
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+class RecurrentCache(Cache):
+    """States of all layers. `generate()` hands it on; give it back to go on where a text ended."""
+
+    def __init__(self, num_layers: int):
+        super().__init__(layers=[LayerState() for _ in range(num_layers)])
+
+
+class RealTokensFirst:
+    """The order that moves padding, on whichever side or between, behind the tokens of each row.
+
+    So packing can keep it from advancing a state, and `restore` puts everything back.
+    """
+
+    def __init__(self, attention_mask: Tensor):
+        attention_mask = attention_mask.long()
+        self.order = attention_mask.argsort(dim=1, descending=True, stable=True)  # (B, T)
+        # A row of padding alone is read as one token: packing knows no empty rows.
+        self.lengths = attention_mask.sum(1).clamp(min=1).cpu()
+
+    def apply(self, x: Tensor) -> Tensor:
+        return x.gather(1, self.order[..., None].expand_as(x))
+
+    def restore(self, x: Tensor) -> Tensor:
+        return x.gather(1, self.order.argsort(1)[..., None].expand_as(x))
+
+
+class RecurrentLayer(nn.Module):
+    """One recurrent layer over whole sequences, in one or both directions."""
+
+    def __init__(self, config: RecurrentConfig, input_size: int):
+        super().__init__()
+        self.has_cell_state = config.rnn_type == "lstm"
+        self.rnn = CELLS[config.rnn_type](
+            input_size, config.hidden_size, batch_first=True, bidirectional=config.bidirectional
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None, *state: Tensor):
+        """Read x (B, T, E), of whose rows only the first `lengths` positions count.
+
+        `state` is none at all, or h and c, both (B, H); c is (B, 0) but for an LSTM. The output
+        (B, T, DH) comes back with the final h and c.
+        """
+        initial = self._to_torch(x, *state) if state else None
+        if lengths is None:
+            y, final = self.rnn(x, initial)
+        else:
+            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            y, final = self.rnn(packed, initial)
+            y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+        h, c = final if self.has_cell_state else (final, final[..., :0])
+        return y, h[-1], c[-1]
+
+    def _to_torch(self, x: Tensor, h: Tensor, c: Tensor):
+        # Under autocast the state was made in another precision than x has.
+        h, c = (s.to(x.dtype)[None].contiguous() for s in (h, c))  # (1, B, H)
+        return (h, c) if self.has_cell_state else h

@@ -1,0 +1,174 @@
+"""How architectures join: the decorator, plugin files, and the way from a config to a model."""
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from model_foundry.architectures import plain_directory
+from model_foundry.architectures.base import BaseLanguageModel
+from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.config import (
+    ARCHITECTURES,
+    ArchitectureSpec,
+    BERTSpecificConfig,
+    ExperimentConfig,
+    RNNModelConfig,
+    TransformerModelConfig,
+)
+from model_foundry.errors import ConfigError, DataError
+from model_foundry.registry import DuplicateNameError
+
+BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
+    "transformer": TransformerModelConfig,
+    "bert": BERTSpecificConfig,
+    "rnn": RNNModelConfig,
+}
+C = TypeVar("C", bound=type)
+
+
+def register_architecture(
+    name: str,
+    section: str | None = None,
+    objectives: tuple[str, ...] = ("causal_lm",),
+    *,
+    schema: type[BaseModel] | None = None,
+    is_causal: bool | Callable[[Any], bool] = True,
+    optional_sections: dict[str, type[BaseModel]] | None = None,
+    ties_embedding_size: bool = False,
+    settings: tuple[str, ...] = (),
+) -> Callable[[C], C]:
+    """Return a class decorator that makes an architecture known under `name`.
+
+    The class comes back untouched. The classes behind the built-in names give only their name,
+    since what else is known of them must be known without importing torch.
+
+    Args:
+        name: value of `model.architecture`.
+        section: key of its section below `model`; None: it needs none.
+        objectives: objectives it can be trained with.
+        schema: pydantic class of the section; may be left out for `transformer`, `bert` and `rnn`.
+        is_causal: whether position t sees only positions up to t; a function decides by section.
+        optional_sections: further sections that may be given, with their classes.
+        ties_embedding_size: whether `embedding_size` must equal `hidden_size`.
+        settings: fields of `training` that only some architectures heed, and this one does.
+
+    Raises:
+        TypeError: the class is no `BaseLanguageModel`, or section and schema do not go together.
+        DuplicateNameError: the name is taken.
+    """
+    resolved = _section_schema(name, section, schema)
+
+    def register(cls: C) -> C:
+        if not (isinstance(cls, type) and issubclass(cls, BaseLanguageModel)):
+            raise TypeError(
+                f"{getattr(cls, '__name__', cls)!r} cannot be registered as architecture {name!r}: "
+                "it must be a subclass of BaseLanguageModel."
+            )
+        spec = ArchitectureSpec(
+            name=name,
+            target=f"{cls.__module__}:{cls.__qualname__}",
+            section=section,
+            schema=resolved,
+            optional_sections=optional_sections or {},
+            objectives=objectives,
+            is_causal=is_causal,
+            ties_embedding_size=ties_embedding_size,
+            settings=settings,
+        )
+        _add(spec)
+        MODEL_REGISTRY.keep(name, cls)
+        return cls
+
+    return register
+
+
+def _section_schema(
+    name: str, section: str | None, schema: type[BaseModel] | None
+) -> type[BaseModel] | None:
+    """Return the class of a section, and refuse pairs that leave it open which one is meant."""
+    if section is None:
+        if schema is not None:
+            raise TypeError(f"Architecture {name!r}: schema= needs section=, the key it describes.")
+        return None
+    built_in = BUILT_IN_SECTIONS.get(section)
+    if built_in is None and schema is None:
+        known = ", ".join(BUILT_IN_SECTIONS)
+        raise TypeError(
+            f"Architecture {name!r}: section {section!r} is none of {known}, so it needs schema=, "
+            "its pydantic class."
+        )
+    if section == "architecture" or (built_in and schema not in (None, built_in)):
+        raise TypeError(f"Architecture {name!r}: section {section!r} is taken; name it otherwise.")
+    return schema or built_in
+
+
+def _add(spec: ArchitectureSpec) -> None:
+    try:
+        ARCHITECTURES.add(spec)
+    except DuplicateNameError:
+        says_only_its_name = spec == ArchitectureSpec(name=spec.name, target=spec.target)
+        if not says_only_its_name or ARCHITECTURES[spec.name].target != spec.target:
+            raise
+
+
+def create_model_from_config(
+    config: ExperimentConfig, *, vocab_size: int, **ids: int | None
+) -> BaseLanguageModel:
+    """Make the model that an experiment asks for, with random weights.
+
+    Args:
+        config: the experiment.
+        vocab_size: rows of the embedding matrix: the length of the tokenizer.
+        **ids: `pad_token_id` and the other special tokens of the tokenizer, by role.
+
+    Raises:
+        ConfigError: the architecture is not registered, or its section is missing.
+        DataError: a special token lies outside the vocabulary.
+    """
+    name = config.model.architecture
+    spec = ARCHITECTURES[name]
+    if spec.section and getattr(config.model, spec.section, None) is None:
+        raise ConfigError(f"Architecture {name!r} requires {spec.section!r} configuration")
+    for role, token in ids.items():
+        if token is not None and not 0 <= token < vocab_size:
+            raise DataError(
+                f"tokenizer: {role} (={token}) lies outside the vocabulary of {vocab_size} entries."
+            )
+    model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)
+    model.build_record = plain_directory.build_record(config, vocab_size=vocab_size, **ids)
+    return model
+
+
+def load_plugin(path: Path) -> str:
+    """Run a file of one's own that registers architectures, once a process; return its SHA-256.
+
+    Raises:
+        ConfigError: the file is missing, or raises something when it is run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"plugin {path}: no such file.")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    # The digest keeps two files of one name apart.
+    module_name = f"foundry_plugin_{path.stem}_{digest[:16]}"
+    if module_name not in sys.modules:
+        _import_file(path, module_name)
+    return digest
+
+
+def _import_file(path: Path, module_name: str) -> None:
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugin {path}: not a Python file; its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        raise ConfigError(f"plugin {path}: {type(error).__name__}: {error}") from error

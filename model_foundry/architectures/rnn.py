@@ -1,0 +1,91 @@
+"""The recurrent architectures: LSTM, GRU and the simple (Elman) network.
+
+The network itself stands in `modeling/modeling_recurrent.py`, which is saved with each model.
+"""
+
+from typing import Any, Self
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
+from model_foundry.architectures.modeling.modeling_recurrent import (
+    RecurrentForCausalLM,
+    RecurrentForMaskedLM,
+)
+from model_foundry.architectures.registration import register_architecture
+from model_foundry.architectures.transformers_backed import TransformersBacked
+from model_foundry.config import ExperimentConfig, RNNModelConfig
+
+AutoConfig.register(RecurrentConfig.model_type, RecurrentConfig, exist_ok=True)
+AutoModelForCausalLM.register(RecurrentConfig, RecurrentForCausalLM, exist_ok=True)
+AutoModelForMaskedLM.register(RecurrentConfig, RecurrentForMaskedLM, exist_ok=True)
+
+
+class RecurrentLanguageModel(TransformersBacked):
+    """A recurrent model: causal when it reads one way, masked when it reads both."""
+
+    hf_config_class = RecurrentConfig
+
+    @classmethod
+    def hf_class(cls, hf_config: Any) -> Any:
+        """Return the class with the head that fits the reading direction."""
+        return RecurrentForMaskedLM if hf_config.bidirectional else RecurrentForCausalLM
+
+    @property
+    def supports_generation(self) -> bool:
+        """Whether it reads from left to right only."""
+        return not self.hf_config.bidirectional
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ExperimentConfig,
+        *,
+        vocab_size: int,
+        pad_token_id: int | None = None,
+        bos_token_id: int | None = None,
+        eos_token_id: int | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Make a model with random weights from `config.model.rnn`.
+
+        `**kwargs` are further fields of `RecurrentConfig`.
+        """
+        section: RNNModelConfig = config.model.section
+        hf_config = RecurrentConfig(
+            rnn_type=cls.model_type,
+            vocab_size=vocab_size,
+            embedding_size=section.embedding_size,
+            hidden_size=section.hidden_size,
+            num_hidden_layers=section.num_layers,
+            bidirectional=section.bidirectional,
+            dropout=section.dropout,
+            max_position_embeddings=config.data.max_sequence_length,
+            tie_word_embeddings=section.tie_word_embeddings,
+            pad_token_id=pad_token_id,
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+            **kwargs,
+        )
+        return cls(cls.hf_class(hf_config)(hf_config), hf_config)
+
+
+@register_architecture("lstm")
+class LSTMModel(RecurrentLanguageModel):
+    """Long short-term memory (Hochreiter and Schmidhuber 1997)."""
+
+    model_type = "lstm"
+
+
+@register_architecture("gru")
+class GRUModel(RecurrentLanguageModel):
+    """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078)."""
+
+    model_type = "gru"
+
+
+@register_architecture("rnn")
+class RNNModel(RecurrentLanguageModel):
+    """The simple recurrent network (Elman 1990)."""
+
+    model_type = "rnn"

@@ -1,0 +1,200 @@
+"""The commands. Each imports what it needs itself, so that `foundry --help` stays fast."""
+
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from model_foundry.config import ExperimentConfig
+
+app = typer.Typer(
+    name="foundry",
+    help="Train small language models of any architecture from one YAML file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@dataclass
+class Options:
+    """What holds for every command."""
+
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+options = Options()
+
+
+def _set_debug(value: bool) -> bool:
+    options.debug = options.debug or value
+    return value
+
+
+def _load_plugins(files: list[Path] | None) -> list[Path]:
+    if files:
+        from model_foundry.architectures import load_plugin
+
+        for file in files:
+            load_plugin(file)
+    return files or []
+
+
+Config = Annotated[Path, typer.Argument(help="Experiment file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(help="Settings to change, such as training.max_steps=100.", show_default=False),
+]
+Plugins = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--plugin",
+        metavar="FILE.py",
+        help="Python file that registers architectures or objectives.",
+        callback=_load_plugins,
+        show_default=False,
+    ),
+]
+Debug = Annotated[
+    bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug)
+]
+
+
+@app.callback()
+def _start() -> None:
+    """Train small language models of any architecture from one YAML file."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LineFormatter())
+    logger = logging.getLogger("model_foundry")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+class _LineFormatter(logging.Formatter):
+    """The bare message, named as a warning where it is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        return prefix + super().format(record)
+
+
+def _load(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
+    from model_foundry.config import load_config
+
+    return load_config(config, overrides=overrides or [])
+
+
+@app.command(epilog="Example: foundry train configs/quickstart.yaml training.max_steps=500")
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Move a run that is already there to <dir>.old-N.")
+    ] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Train a model, from the corpus to a directory that transformers loads."""
+    experiment = _load(config, overrides)
+    from model_foundry.cli.summary import print_summary
+    from model_foundry.experiment import train as run
+
+    print_summary(run(experiment, fresh=fresh))
+
+
+@app.command(
+    "train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml"
+)
+def train_tokenizer(
+    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
+) -> None:
+    """Train the tokenizer of an experiment into its output directory."""
+    experiment = _load(config, overrides)
+    from model_foundry.tokenizer.train_tokenizer import train_tokenizer_from_config
+
+    tokenizer = train_tokenizer_from_config(experiment)
+    typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
+
+
+@app.command(epilog="Example: foundry validate configs/bert_base.yaml data.train=corpus.txt")
+def validate(
+    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
+) -> None:
+    """Check an experiment without training: settings, corpus, tokenizer, size of the model."""
+    experiment = _load(config, overrides)
+    from model_foundry.config import settings_without_effect
+
+    for line in settings_without_effect(experiment):
+        typer.echo(f"warning: {line}", err=True)
+    from model_foundry.experiment import check
+
+    for line in check(experiment):
+        typer.echo(line)
+    typer.echo(f"{config}: nothing wrong was found")
+
+
+@app.command(
+    epilog="Example: foundry generate runs/quickstart --prompt 'The dogs' --number 3"
+)
+def generate(
+    run: Annotated[Path, typer.Argument(help="Run or model directory.", show_default=False)],
+    prompt: Annotated[str, typer.Option(help="Beginning of the text.")] = "",
+    number: Annotated[int, typer.Option(min=1, help="How many continuations.")] = 1,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to add.")] = 50,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 takes the likeliest token each time.")
+    ] = 1.0,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Sample among the k likeliest tokens only.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Sample among those holding this share.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Continue a text with a trained causal model."""
+    directory = run / "model" if (run / "model").is_dir() else run
+    if not (directory / "config.json").is_file():
+        from model_foundry.errors import ConfigError
+
+        raise ConfigError(f"{run}: holds no model; name the directory of a finished run")
+    from model_foundry.generation import generate_texts
+    from model_foundry.model import load_model
+    from model_foundry.tokenizer.tokenizer_factory import load_tokenizer
+
+    for text in generate_texts(
+        load_model(directory),
+        load_tokenizer(directory),
+        [prompt] * number,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        seed=seed,
+    ):
+        typer.echo(text)
+
+
+@app.command("list", epilog="Example: foundry list architectures")
+def list_names(
+    what: Annotated[
+        Literal["architectures", "tokenizers", "objectives"],
+        typer.Argument(help="What to list.", show_default=False),
+    ],
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """List what an experiment file can name."""
+    from model_foundry.cli.summary import listing
+
+    for line in listing(what):
+        typer.echo(line)

@@ -1,0 +1,1 @@
+"""From text to batches: `sources` reads and splits, `packing` tokenises, `loaders` batch."""

@@ -1,0 +1,184 @@
+"""Blocks of a token stream, and which block goes into which batch.
+
+The order of training is a pure function of (seed, position): position counts the blocks drawn since
+the start of the run, each pass over the data is a fresh permutation of all blocks, and a batch may
+straddle two passes. So a run can begin anywhere, and nothing but the seed decides what it sees.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from model_foundry.data.packing import TokenStream
+from model_foundry.errors import DataError
+
+Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
+Key = tuple[int, int]  # (pass over the data, index of the block)
+
+
+class Blocks(Dataset[dict[str, Any]]):
+    """The blocks of a stream, under keys (pass, index).
+
+    Args:
+        content: tokens of the stream in one block.
+        frame: ids put before and after these in each block.
+        keep_rest: whether the last, shorter block counts. If not, `dropped` tokens are left out.
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        *,
+        content: int,
+        frame: tuple[Sequence[int], Sequence[int]] = ((), ()),
+        keep_rest: bool,
+    ) -> None:
+        self.stream, self.content = stream, content
+        self.before, self.after = (np.array(ids, np.int64) for ids in frame)
+        whole, rest = divmod(len(stream), content)
+        self.dropped = 0 if keep_rest else rest
+        self.number = whole + (1 if keep_rest and rest else 0)
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        start = key[1] * self.content
+        part = slice(start, start + self.content)
+        return {
+            "input_ids": self._framed(self.stream.tokens[part], self.before, self.after),
+            "num_bytes": self._framed(
+                self.stream.num_bytes[part], 0 * self.before, 0 * self.after
+            ),
+            "words": int(self.stream.num_words[part].sum(dtype=np.int64)),
+            "example_id": key,
+        }
+
+    @staticmethod
+    def _framed(
+        values: NDArray[Any], before: NDArray[np.int64], after: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        return np.concatenate([before, values.astype(np.int64), after])
+
+
+def permutation(blocks: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order of the blocks in one pass over the data."""
+    return np.random.default_rng([seed, epoch]).random(blocks).argsort(kind="stable")
+
+
+class TrainingOrder(Sampler[list[Key]]):
+    """The keys of each micro-batch of a run, from `start` steps on, without end.
+
+    Args:
+        blocks: number of blocks in the data.
+        micro_batch: blocks in one forward pass.
+        accumulation: forward passes in one step.
+        start: steps already made.
+    """
+
+    def __init__(
+        self, blocks: int, *, micro_batch: int, accumulation: int, seed: int, start: int = 0
+    ) -> None:
+        self.blocks, self.seed, self.start = blocks, seed, start
+        self.micro_batch, self.accumulation = micro_batch, accumulation
+        self._epoch, self._permutation = -1, np.zeros(0, np.int64)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        position = self.start * self.micro_batch * self.accumulation
+        while True:
+            yield [self._key(position + row) for row in range(self.micro_batch)]
+            position += self.micro_batch
+
+    def _key(self, position: int) -> Key:
+        epoch, place = divmod(position, self.blocks)
+        if epoch != self._epoch:
+            self._epoch, self._permutation = epoch, permutation(self.blocks, self.seed, epoch)
+        return epoch, int(self._permutation[place])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass needs, and what it stands for."""
+
+    inputs: dict[str, Tensor]
+    """Keyword arguments of the model: `input_ids` (B, T), `labels` (B, T), and `attention_mask`
+    (B, T) where some position is padding."""
+    num_bytes: Tensor
+    """(B, T) source bytes that each token accounts for; 0 on padding."""
+    tokens: int
+    """Tokens of text, without framing and padding."""
+    words: int
+    """Words of text."""
+
+
+def assemble(features: list[dict[str, Any]], *, collator: Collator, framing: int) -> Batch:
+    """Collate blocks into a batch; `framing` is the number of framing tokens in each block."""
+    model_features = [{k: f[k] for k in ("input_ids", "example_id")} for f in features]
+    inputs = collator(model_features)
+    mask = inputs["attention_mask"].bool()
+    num_bytes = torch.zeros_like(inputs["input_ids"])
+    num_bytes[mask] = torch.from_numpy(np.concatenate([f["num_bytes"] for f in features]))
+    if mask.all():
+        # a mask that hides nothing would cost attention its fast path and recurrence its packing
+        inputs = {name: tensor for name, tensor in inputs.items() if name != "attention_mask"}
+    return Batch(
+        inputs=inputs,
+        num_bytes=num_bytes,
+        tokens=int(mask.sum()) - framing * len(features),
+        words=sum(feature["words"] for feature in features),
+    )
+
+
+def training_batches(
+    blocks: Blocks,
+    collator: Collator,
+    *,
+    micro_batch: int,
+    accumulation: int,
+    seed: int,
+    start: int = 0,
+    workers: int = 0,
+) -> Iterator[Batch]:
+    """Yield the micro-batches of a run without end, `accumulation` of them for each step.
+
+    Raises:
+        DataError: there is not one whole block.
+    """
+    if not len(blocks):
+        raise DataError(
+            f"the training text has {len(blocks.stream)} tokens, fewer than one block of "
+            f"{blocks.content}; use more text or lower data.max_sequence_length"
+        )
+    sampler = TrainingOrder(
+        len(blocks), micro_batch=micro_batch, accumulation=accumulation, seed=seed, start=start
+    )
+    return iter(_loader(blocks, sampler, collator, workers))
+
+
+def evaluation_batches(blocks: Blocks, collator: Collator, *, batch_size: int) -> Iterator[Batch]:
+    """Yield every block once, in order; a masked objective masks the same tokens each time."""
+    keys = [(0, index) for index in range(len(blocks))]
+    batches = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
+    return iter(_loader(blocks, batches, collator, workers=0))
+
+
+def _loader(
+    blocks: Blocks, batches: Any, collator: Collator, workers: int
+) -> DataLoader[dict[str, Any]]:
+    framing = len(blocks.before) + len(blocks.after)
+    return DataLoader(
+        blocks,
+        batch_sampler=batches,
+        collate_fn=partial(assemble, collator=collator, framing=framing),
+        num_workers=workers,
+        # without one of its own, making an iterator draws from the global generator: dropout would
+        # then depend on how often a run is evaluated
+        generator=torch.Generator(),
+    )

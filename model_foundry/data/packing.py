@@ -1,0 +1,148 @@
+"""Token streams: documents tokenised once, kept on disk, cut into blocks of equal length.
+
+A stream joins its documents as the tokenizer frames a text of its own: BOS first where the
+tokenizer's template puts one, EOS (or SEP) where the document ends. Beside each token stands the
+number of UTF-8 bytes and of words of the source text that it accounts for, so that a loss over any
+tokens can be given per byte. Streams are cached by the content of their text and tokenizer.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from model_foundry.data.sources import content_hash
+from model_foundry.durable import commit_directory, is_committed
+from model_foundry.errors import DataError
+from model_foundry.data.encoding import encode_documents
+
+CACHE_FORMAT = 1  # raised whenever the arrays below change their meaning
+BATCH = 256  # documents in one call of the tokenizer
+WHITE_SPACE = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint32)
+
+
+@dataclass(frozen=True)
+class TokenStream:
+    """A tokenised text. The three arrays have one entry a token and may be memory-mapped."""
+
+    tokens: NDArray[np.unsignedinteger]
+    """Token ids."""
+    num_bytes: NDArray[np.unsignedinteger]
+    """UTF-8 bytes of source text that a token accounts for; 0 for BOS, EOS and SEP."""
+    num_words: NDArray[np.unsignedinteger]
+    """Words (pieces between white space) that begin in a token."""
+    documents: int
+    """Number of documents."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 bytes of the whole text."""
+        return int(self.num_bytes.sum(dtype=np.int64))
+
+    @property
+    def words(self) -> int:
+        """Words of the whole text."""
+        return int(self.num_words.sum(dtype=np.int64))
+
+
+def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the SHA-256 over what the tokenizer does to a text."""
+    state = {"tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()), **document_frame(tokenizer)}
+    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+
+
+def document_frame(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
+    """Return the ids before and after each document of a stream.
+
+    Raises:
+        DataError: the tokenizer has nothing to end a document with.
+    """
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    if end is None:
+        raise DataError(
+            "the tokenizer has neither an eos nor a sep token to end a document with; "
+            "give it one, or train another"
+        )
+    bos = tokenizer.bos_token_id
+    starts = bos is not None and tokenizer("")["input_ids"][:1] == [bos]
+    return {"before": [bos] if starts else [], "after": [end]}
+
+
+def stream_of(
+    documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, cache: Path
+) -> TokenStream:
+    """Tokenise documents into a stream, or find them in the cache.
+
+    Args:
+        cache: directory in which streams are kept, each under the hash of what it was made of.
+    """
+    made_of = f"{CACHE_FORMAT} {content_hash(documents)} {tokenizer_hash(tokenizer)}"
+    place = cache / "tokens" / hashlib.sha256(made_of.encode()).hexdigest()[:32]
+    if not is_committed(place):
+        with commit_directory(place) as aside:
+            _write(_tokenise(documents, tokenizer), aside)
+    return _read(place)
+
+
+def _tokenise(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> TokenStream:
+    frame = document_frame(tokenizer)
+    before, after = np.array(frame["before"], np.int64), np.array(frame["after"], np.int64)
+    no_text = [np.zeros(len(ids), np.int64) for ids in (before, after)]
+    tokens: list[NDArray[Any]] = []
+    lengths: list[NDArray[Any]] = []
+    words: list[NDArray[Any]] = []
+    for start in range(0, len(documents), BATCH):
+        texts = documents[start : start + BATCH]
+        for text, encoded in zip(texts, encode_documents(tokenizer, texts), strict=True):
+            tokens += [before, encoded.ids, after]
+            lengths += [no_text[0], encoded.num_bytes, no_text[1]]
+            words += [no_text[0], words_beginning_in(text, encoded.num_bytes), no_text[1]]
+    return TokenStream(
+        tokens=_compact(tokens, largest=len(tokenizer) - 1),
+        num_bytes=_compact(lengths),
+        num_words=_compact(words),
+        documents=len(documents),
+    )
+
+
+def words_beginning_in(text: str, num_bytes: NDArray[Any]) -> NDArray[Any]:
+    """Count the words that begin in each token's stretch of the text's UTF-8 bytes."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+    space = np.isin(codes, WHITE_SPACE)
+    begins = ~space & np.concatenate([[True], space[:-1]])
+    widths = 1 + (codes > 0x7F) + (codes > 0x7FF) + (codes > 0xFFFF)
+    begin_bytes = (np.cumsum(widths) - widths)[begins]
+    begun = np.searchsorted(begin_bytes, np.cumsum(num_bytes), side="left")
+    return np.diff(begun, prepend=0)
+
+
+def _compact(parts: list[NDArray[Any]], largest: int | None = None) -> NDArray[np.unsignedinteger]:
+    """Join arrays in the smallest unsigned type that holds their values; two bytes at the least."""
+    joined = np.concatenate(parts) if parts else np.zeros(0, np.int64)
+    top = int(joined.max(initial=0)) if largest is None else largest
+    return joined.astype(np.uint16 if top < 2**16 else np.uint32)
+
+
+def _write(stream: TokenStream, directory: Path) -> None:
+    for name in ("tokens", "num_bytes", "num_words"):
+        np.save(directory / f"{name}.npy", getattr(stream, name), allow_pickle=False)
+    facts = {"format": CACHE_FORMAT, "documents": stream.documents}
+    (directory / "stream.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+
+
+def _read(directory: Path) -> TokenStream:
+    tokens, num_bytes, num_words = (
+        np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        for name in ("tokens", "num_bytes", "num_words")
+    )
+    facts = json.loads((directory / "stream.json").read_text(encoding="utf-8"))
+    return TokenStream(tokens, num_bytes, num_words, documents=facts["documents"])

@@ -1,0 +1,164 @@
+"""A probabilistic context-free grammar: what it is, and the laws that a usable one obeys.
+
+No reading of files (see `reader`) and no parsing (see `lalr`).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_foundry.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expansion of a plain symbol.
+
+    `scheme` tells which line of the grammar file it comes from and with which values of the
+    variables that do not occur on its left. Rules of two symbols with an equal scheme say the same
+    thing of different features.
+    """
+
+    left: str
+    right: tuple[str, ...]
+    probability: float
+    scheme: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.left} -> {' '.join(self.right)}"
+
+
+@dataclass(frozen=True)
+class Category:
+    """The words of one terminal symbol with their probabilities.
+
+    Categories of the same name list the forms of the same lemmas at the same positions.
+    """
+
+    words: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """Rules by left symbol, word categories by symbol, and the symbol of a whole sentence."""
+
+    start: str
+    rules: Mapping[str, tuple[Rule, ...]]
+    lexicon: Mapping[str, Category]
+
+    def reachable(self, roots: Iterable[str]) -> set[str]:
+        """Return the symbols that occur in expansions of `roots`, roots included."""
+        found: set[str] = set()
+        waiting = list(roots)
+        while waiting:
+            symbol = waiting.pop()
+            if symbol not in found:
+                found.add(symbol)
+                waiting.extend(s for rule in self.rules.get(symbol, ()) for s in rule.right)
+        return found
+
+    def expected_children(self, symbols: list[str]) -> NDArray[np.float64]:
+        """Return M of shape (S, S): how often one symbol's expansion holds another, on average.
+
+        `symbols` (length S) must be closed under expansion.
+        """
+        index = {symbol: i for i, symbol in enumerate(symbols)}
+        means = np.zeros((len(symbols), len(symbols)))
+        for symbol in symbols:
+            for rule in self.rules.get(symbol, ()):
+                for child in rule.right:
+                    means[index[symbol], index[child]] += rule.probability
+        return means
+
+
+def check_grammar(grammar: Grammar, *, extra_roots: Iterable[str]) -> None:
+    """Raise ConfigError unless the grammar is complete, without waste, and ends its sentences.
+
+    Args:
+        grammar: the grammar.
+        extra_roots: symbols used outside the rules, which count as reached.
+    """
+    roots = [grammar.start, *extra_roots]
+    _check_defined(grammar, roots)
+    _check_reached(grammar, roots)
+    _check_productive(grammar)
+    _check_subcritical(grammar)
+    _check_words(grammar)
+
+
+def _check_defined(grammar: Grammar, roots: list[str]) -> None:
+    if grammar.start not in grammar.rules:
+        raise ConfigError(f"start: {grammar.start!r} has no rule; name a symbol of rules.")
+    known = grammar.rules.keys() | grammar.lexicon.keys()
+    for symbol in roots:
+        if symbol not in known:
+            raise ConfigError(f"grammar: {symbol} is used but has neither a rule nor words.")
+    for rules in grammar.rules.values():
+        for rule in rules:
+            for symbol in rule.right:
+                if symbol not in known:
+                    raise ConfigError(
+                        f"grammar: {symbol} has neither a rule nor words, but '{rule}' uses it."
+                    )
+    for symbol in grammar.rules.keys() & grammar.lexicon.keys():
+        raise ConfigError(f"grammar: {symbol} stands under rules and lexicon; keep one of them.")
+
+
+def _check_reached(grammar: Grammar, roots: list[str]) -> None:
+    unused = (grammar.rules.keys() | grammar.lexicon.keys()) - grammar.reachable(roots)
+    if unused:
+        raise ConfigError(
+            f"grammar: {min(unused)} is never reached from {grammar.start}; use or remove it."
+        )
+
+
+def _check_productive(grammar: Grammar) -> None:
+    productive = set(grammar.lexicon)
+    size = 0
+    while size < len(productive):
+        size = len(productive)
+        for symbol, rules in grammar.rules.items():
+            if any(productive.issuperset(rule.right) for rule in rules):
+                productive.add(symbol)
+    barren = grammar.rules.keys() - productive
+    if barren:
+        raise ConfigError(
+            f"grammar: {min(barren)} never ends in words; give it a rule that does not lead back."
+        )
+
+
+def _check_subcritical(grammar: Grammar) -> None:
+    """Demand that the branching process of expansions dies out with finite mean (Harris 1963)."""
+    symbols = sorted(grammar.rules.keys() | grammar.lexicon.keys())
+    values, vectors = np.linalg.eig(grammar.expected_children(symbols))
+    worst = int(np.argmax(np.abs(values)))
+    if np.abs(values[worst]) >= 1 - 1e-9:
+        symbol = symbols[int(np.argmax(np.abs(vectors[:, worst])))]
+        raise ConfigError(
+            f"grammar: the recursion through {symbol} makes sentences of infinite mean length "
+            f"(growth {np.abs(values[worst]):.3f}, must be below 1); lower its recursive weights."
+        )
+
+
+def _check_words(grammar: Grammar) -> None:
+    """Demand that the text of a sentence tells the category of each word."""
+    owners: dict[str, str] = {}
+    for symbol, category in grammar.lexicon.items():
+        for word in category.words:
+            first = word[0].upper()
+            if "." in word or len(first.encode()) != len(word[0].encode()):
+                raise ConfigError(
+                    f"lexicon.{symbol}: {word!r} has a full stop or a first letter without a "
+                    "capital of the same length; choose another word."
+                )
+            # A capital opens the sentence, so two words must differ in more than that.
+            opener = first + word[1:]
+            if opener in owners:
+                raise ConfigError(
+                    f"lexicon.{symbol}: {word!r} also stands in {owners[opener]}, so that "
+                    "sentences become ambiguous; each word form has one place."
+                )
+            owners[opener] = symbol

@@ -1,0 +1,67 @@
+"""From an experiment to its model, with random weights drawn from the experiment's own seed."""
+
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from model_foundry.architectures import BaseLanguageModel, create_model_from_config
+from model_foundry.config import ExperimentConfig
+from model_foundry.reproducibility import seeded
+from model_foundry.run_directory import RunDirectory
+from model_foundry.tokenizer.tokenizer_factory import load_tokenizer
+
+TOKEN_ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
+
+
+def create_model(
+    config: ExperimentConfig,
+    *,
+    vocab_size: int | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> BaseLanguageModel:
+    """Make the model of an experiment. The same seed gives the same weights, whatever ran before.
+
+    Args:
+        config: the experiment.
+        vocab_size: rows of the embedding matrix; None: the length of the tokenizer.
+        tokenizer: its length and special tokens go into the model; None: the one that was trained
+            in the run directory or that `tokenizer.path` names, else none, and then
+            `tokenizer.vocab_size` counts.
+
+    Raises:
+        ConfigError: the architecture is not registered, or its section is missing.
+        DataError: the tokenizer that the experiment names cannot be loaded.
+    """
+    tokenizer = tokenizer or find_tokenizer(config)
+    known = config.tokenizer.vocab_size if tokenizer is None else len(tokenizer)
+    with seeded(config.seeds.init):
+        return create_model_from_config(
+            config, vocab_size=vocab_size or known, **special_token_ids(tokenizer)
+        )
+
+
+def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
+    """Load the tokenizer that an experiment names or has trained; None where there is none yet."""
+    trained = RunDirectory(config.output_dir).tokenizer
+    if config.tokenizer.path is not None:
+        return load_tokenizer(config.tokenizer.path)
+    return load_tokenizer(trained) if trained.is_dir() else None
+
+
+def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, int | None]:
+    """Return the special ids that a model keeps in its config.
+
+    A text is begun and ended by bos and eos, or by cls and sep where a tokenizer has no such roles.
+    """
+    if tokenizer is None:
+        return {}
+    ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in TOKEN_ROLES}
+    for role, instead in (("bos", "cls"), ("eos", "sep")):
+        if ids[f"{role}_token_id"] is None:
+            ids[f"{role}_token_id"] = ids[f"{instead}_token_id"]
+    return ids
+
+
+def load_model(directory: str | Path) -> BaseLanguageModel:
+    """Load a model directory as the architecture that wrote it, ready to be evaluated."""
+    return BaseLanguageModel.from_pretrained(directory).eval()

@@ -1,0 +1,1 @@
+"""Tokenizers: one file a kind, a factory over them, and the encoding of corpora."""

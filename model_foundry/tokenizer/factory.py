@@ -1,0 +1,1 @@
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory, load_tokenizer

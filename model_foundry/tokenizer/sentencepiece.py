@@ -1,0 +1,162 @@
+"""SentencePiece: pieces of raw text, spaces included; lossless on any text by default.
+
+Kudo and Richardson 2018 (arXiv:1808.06226). Trained by their library from bounded pieces of the
+documents; the result runs as a fast tokenizer, see `sentencepiece_conversion.py`.
+"""
+
+import io
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import sentencepiece
+
+from model_foundry.errors import ConfigError, DataError
+from model_foundry.tokenizer.corpus import TrainedTokenizer, require_vocab_size
+from model_foundry.tokenizer.sentencepiece_conversion import ModelType, rebuild, special_starts
+from model_foundry.tokenizer.special_tokens import GPT_STYLE, resolve_special_tokens, wrap
+
+Normalization = Literal["identity", "nfkc", "nmt_nfkc"]
+
+_RESERVED = re.compile("[\0\u2585]")  # the trainer drops a whole sentence that holds one of these
+_MAX_PIECE = 4096  # characters given to the trainer at once
+_MAX_PIECE_BYTES = 4 * 2 * _MAX_PIECE
+_NUM_THREADS = 4  # never the machine's number: the order of the sums, so the scores, depend on it
+_ERRORS_ONLY = 2
+
+# A long line is cut before a space; only a run of 4096 characters without any is cut inside.
+_PIECES = re.compile(
+    rf"\n{{0,64}}[^\n]{{1,{_MAX_PIECE}}}(?![^ \n])|\n{{0,64}}[^\n]{{1,{_MAX_PIECE}}}|\n{{1,64}}"
+)
+
+
+def split_for_training(document: str) -> Iterator[str]:
+    """Yield the document in pieces that the trainer does not drop; joined they are the document.
+
+    A piece begins with the newlines before its line, since the trainer strips them from the end.
+    """
+    for found in _PIECES.finditer(document):
+        yield found.group()
+
+
+def _training_text(
+    documents: Iterable[str], *, starts: str, end: str, failures: list[Exception]
+) -> Iterator[str]:
+    """Yield what the trainer reads, and keep the error of a document that cannot be read.
+
+    The trainer drops text that equals a special token, so such text is cut where a piece ends
+    anyway. `end` (a special token) keeps the newlines at the end of a document from being stripped.
+    """
+    cut = re.compile(f"(?:{starts})")
+    try:
+        for document in documents:
+            for part in _RESERVED.split(cut.sub(lambda found: found.group() + "\0", document)):
+                for piece in split_for_training(part):
+                    yield piece + end if piece.endswith("\n") else piece
+    except Exception as error:
+        failures.append(error)
+        raise
+
+
+def _explain(error: Exception, vocab_size: int) -> Exception:
+    """Return the user's error behind a failure of the trainer."""
+    reason = re.sub(r"^.*?\] *", "", " ".join(str(error).split()))
+    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
+        return ConfigError(
+            f"tokenizer.vocab_size: {vocab_size} is too small; the special tokens, bytes and "
+            f"characters of the training text need at least {found.group(1)}."
+        )
+    return DataError(
+        f"SentencePiece cannot be trained with tokenizer.vocab_size {vocab_size} on this text: "
+        f"{reason or 'no usable sentence is left'}. Check data.train and tokenizer.vocab_size."
+    )
+
+
+def _learn(
+    documents: Iterable[str],
+    *,
+    specials: Mapping[str, str],
+    vocab_size: int,
+    model_type: ModelType,
+    normalization: Normalization,
+    byte_fallback: bool,
+) -> bytes:
+    """Return the serialized model that the library learns from the documents."""
+    trims_spaces = normalization != "identity"
+    end = "" if trims_spaces else specials["eos"]
+    starts = special_starts(specials.values())
+    failures: list[Exception] = []
+    text = _training_text(documents, starts=starts, end=end, failures=failures)
+    model = io.BytesIO()
+    roles = ("pad", "unk", "bos", "eos")
+    ids: dict[str, Any] = {f"{role}_id": index for index, role in enumerate(roles)}
+    pieces: dict[str, Any] = {f"{role}_piece": specials[role] for role in roles}
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=text,
+            model_writer=model,
+            model_type=model_type,
+            vocab_size=vocab_size,
+            normalization_rule_name=normalization,
+            remove_extra_whitespaces=trims_spaces,
+            add_dummy_prefix=trims_spaces,
+            byte_fallback=byte_fallback,
+            hard_vocab_limit=False,
+            max_sentence_length=_MAX_PIECE_BYTES,
+            num_threads=_NUM_THREADS,
+            minloglevel=_ERRORS_ONLY,
+            # Control symbols, the mask too: the library then never finds them in a text.
+            control_symbols=[token for role, token in specials.items() if role not in roles],
+            **ids,
+            **pieces,
+        )
+    except RuntimeError as error:
+        raise (failures[0] if failures else _explain(error, vocab_size)) from error
+    return model.getvalue()
+
+
+def train(
+    documents: Iterable[str],
+    *,
+    vocab_size: int,
+    special_tokens: Mapping[str, str] | None = None,
+    model_type: ModelType = "unigram",
+    normalization: Normalization = "identity",
+    byte_fallback: bool = True,
+) -> TrainedTokenizer:
+    """Learn a SentencePiece model from the documents.
+
+    Args:
+        documents: the training text; a newline is a character like any other.
+        vocab_size: number of tokens, special tokens and bytes counted.
+        special_tokens: role -> string, instead of the defaults.
+        model_type: "unigram" (Kudo 2018, arXiv:1804.10959) or "bpe".
+        normalization: "identity" keeps the text as it is, every space too. The others apply
+            Unicode NFKC ("nmt_nfkc" turns newlines into spaces), put a space in front, and remove
+            extra spaces.
+        byte_fallback: spell characters outside the vocabulary (never seen, or among the rarest that
+            make up 0.05% of the text) in bytes; else they are unknown.
+
+    Raises:
+        ConfigError: `vocab_size` has no room for the characters of the text.
+        DataError: the library finds nothing to learn from.
+    """
+    specials = resolve_special_tokens(GPT_STYLE, special_tokens)
+    num_bytes = 256 if byte_fallback else 0
+    reason = f"{len(specials)} special tokens, {num_bytes} bytes and one character"
+    require_vocab_size(vocab_size, len(specials) + num_bytes + 1, reason)
+    model = _learn(
+        documents,
+        specials=specials,
+        vocab_size=vocab_size,
+        model_type=model_type,
+        normalization=normalization,
+        byte_fallback=byte_fallback,
+    )
+    backend = rebuild(
+        model,
+        model_type=model_type,
+        trims_spaces=normalization != "identity",
+        special_tokens=specials,
+    )
+    return TrainedTokenizer(wrap(backend, GPT_STYLE, specials), {"tokenizer.model": model})

@@ -1,0 +1,126 @@
+"""A SentencePiece model rebuilt for the tokenizers library, with the same ids on the same text.
+
+No built-in route of transformers 5 is faithful: they change the treatment of leading and double
+spaces, or read a special token's string in a text as that token.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import sentencepiece
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+ModelType = Literal["unigram", "bpe"]
+
+SPACE = "\u2581"  # stands for the space inside pieces
+
+
+def _varint(message: bytes, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+
+
+def _read_field(message: bytes, number: int) -> bytes:
+    """Return the bytes of field `number` of a protobuf message, empty when the field is absent.
+
+    Knows only the two wire types of SentencePiece's normalizer: numbers (0) and bytes (2).
+    """
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        size, position = _varint(message, position)
+        if key & 7 == 2:
+            if key >> 3 == number:
+                return message[position : position + size]
+            position += size
+    return b""
+
+
+def _normalizer(model: bytes, *, trims_spaces: bool) -> normalizers.Normalizer:
+    spec = sentencepiece.SentencePieceNormalizer(model_proto=model).serialized_normalizer_spec()
+    charsmap = _read_field(spec, 2)
+    steps: list[normalizers.Normalizer] = []
+    if charsmap:
+        # Works by grapheme: a mark that composes with nothing (as in "①\u0301") is dropped.
+        steps.append(normalizers.Precompiled(charsmap))
+    if trims_spaces:
+        # \A and \z: ^ and $ would match at every line break.
+        steps += [
+            normalizers.Replace(Regex(r"^ +| +$"), ""),
+            normalizers.Replace(Regex(" {2,}"), " "),
+            normalizers.Prepend(" "),
+        ]
+    return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
+
+
+def _decoder(*, trims_spaces: bool) -> decoders.Decoder:
+    steps = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if trims_spaces else steps)
+
+
+def _inside(token: str) -> int:
+    """Return where a special token's brackets end and its first letter stands."""
+    found = re.search("[A-Za-z]", token)
+    assert found, "the law of special tokens asks for a letter"
+    return found.start()
+
+
+def special_starts(special_tokens: Iterable[str]) -> str:
+    """Return the pattern of the brackets that begin a special token or a byte piece in a text.
+
+    A split behind them keeps `<s>` or `<0x41>` in a text from being read as that very piece. It
+    changes nothing else: SentencePiece learns no piece that mixes letters with signs or digits.
+    """
+    pairs = [(token[: _inside(token)], token[_inside(token) :]) for token in special_tokens]
+    specials = [f"{re.escape(start)}(?={re.escape(rest)})" for start, rest in pairs]
+    return "|".join([*specials, "<0(?=x[0-9A-F]{2}>)"])
+
+
+def _merges(vocab: Mapping[str, int], pieces: Iterable[str]) -> list[tuple[str, str]]:
+    """Return every way to join two pieces into a third, ordered by the id of the result."""
+    return [
+        (piece[:cut], piece[cut:])
+        for piece in sorted(pieces, key=vocab.__getitem__)
+        for cut in range(1, len(piece))
+        if piece[:cut] in vocab and piece[cut:] in vocab
+    ]
+
+
+def _model(model: bytes, *, model_type: ModelType, byte_fallback: bool) -> models.Model:
+    library = sentencepiece.SentencePieceProcessor(model_proto=model)
+    ids = range(library.vocab_size())
+    pieces = [library.id_to_piece(index) for index in ids]
+    if model_type == "unigram":
+        scored = [(piece, library.get_score(index)) for index, piece in enumerate(pieces)]
+        return models.Unigram(scored, unk_id=library.unk_id(), byte_fallback=byte_fallback)
+    meta = (library.is_control, library.is_unknown, library.is_byte)
+    learned = [pieces[index] for index in ids if not any(kind(index) for kind in meta)]
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+    return models.BPE(
+        vocab,
+        _merges(vocab, learned),
+        unk_token=pieces[library.unk_id()],
+        fuse_unk=True,
+        byte_fallback=byte_fallback,
+    )
+
+
+def rebuild(
+    model: bytes, *, model_type: ModelType, trims_spaces: bool, special_tokens: Mapping[str, str]
+) -> Tokenizer:
+    """Return the tokenizers pipeline that gives the ids of a serialized SentencePiece model."""
+    library = sentencepiece.SentencePieceProcessor(model_proto=model)
+    byte_fallback = library.is_byte(library.piece_to_id("<0x00>"))
+    backend = Tokenizer(_model(model, model_type=model_type, byte_fallback=byte_fallback))
+    backend.normalizer = _normalizer(model, trims_spaces=trims_spaces)
+    starts = Regex(special_starts(special_tokens.values()))
+    backend.pre_tokenizer = pre_tokenizers.Split(starts, "merged_with_previous")
+    backend.decoder = _decoder(trims_spaces=trims_spaces)
+    return backend

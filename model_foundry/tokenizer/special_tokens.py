@@ -1,0 +1,120 @@
+"""Special tokens: strings by role, the law they obey, and the tokenizer object that knows them.
+
+Two styles: BERT's frame ([CLS] ... [SEP]) for WordPiece and GPT's (<s> in front) for the rest. No
+template adds an end of text: a prompt that ends with it is a bad prompt. The token packer adds it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tokenizers import AddedToken, Tokenizer, processors
+from transformers import PreTrainedTokenizerFast
+
+from model_foundry.errors import ConfigError
+
+ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
+
+# Brackets around an ASCII letter. Every tokenizer kind separates the two in ordinary text, so no
+# word of a corpus can grow into a vocabulary entry that equals a special token.
+_LAW = re.compile(r"(?=[!-9;-~]+\Z)[<\[({|].*[A-Za-z].*[>\])}|]")
+_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+@dataclass(frozen=True)
+class SpecialTokenStyle:
+    """What the tokenizers of one style share.
+
+    Attributes:
+        defaults: role -> string, in the order of the ids.
+        single: what frames one text, as roles and `$A`.
+        pair: what frames two texts, as roles with the segment number, `$A:0` and `$B:1`.
+        model_input_names: what calling the tokenizer returns.
+    """
+
+    defaults: Mapping[str, str]
+    single: tuple[str, ...]
+    pair: tuple[str, ...]
+    model_input_names: tuple[str, ...]
+
+
+BERT_STYLE = SpecialTokenStyle(
+    defaults={
+        "pad": "[PAD]",
+        "unk": "[UNK]",
+        "cls": "[CLS]",
+        "sep": "[SEP]",
+        "mask": "[MASK]",
+    },
+    single=("cls:0", "$A:0", "sep:0"),
+    pair=("cls:0", "$A:0", "sep:0", "$B:1", "sep:1"),
+    model_input_names=("input_ids", "token_type_ids", "attention_mask"),
+)
+GPT_STYLE = SpecialTokenStyle(
+    defaults={"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>", "mask": "<mask>"},
+    single=("bos:0", "$A:0"),
+    pair=("bos:0", "$A:0", "bos:1", "$B:1"),
+    model_input_names=("input_ids", "attention_mask"),
+)
+
+
+def _check(role: str, token: str) -> None:
+    if role not in ROLES:
+        raise ConfigError(
+            f"tokenizer.special_tokens: {role!r} is not a role; the roles are {', '.join(ROLES)}."
+        )
+    if not _LAW.fullmatch(token) or _BYTE_PIECE.fullmatch(token):
+        raise ConfigError(
+            f"tokenizer.special_tokens.{role}: {token!r} could occur as ordinary text; write an "
+            "ASCII word in brackets without blanks or colons, such as '<name>' or '[NAME]'."
+        )
+
+
+def resolve_special_tokens(
+    style: SpecialTokenStyle, overrides: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Return role -> string, in the order of the ids: the style's own, changed and completed.
+
+    Raises:
+        ConfigError: an unknown role, a string that ordinary text could equal, or one string twice.
+    """
+    resolved = {**style.defaults, **(overrides or {})}
+    owner: dict[str, str] = {}
+    for role, token in resolved.items():
+        _check(role, token)
+        if token in owner:
+            raise ConfigError(
+                f"tokenizer.special_tokens: {token!r} is given to both {owner[token]} and {role}; "
+                "each role needs its own string."
+            )
+        owner[token] = role
+    return resolved
+
+
+def wrap(
+    backend: Tokenizer, style: SpecialTokenStyle, special_tokens: Mapping[str, str]
+) -> PreTrainedTokenizerFast:
+    """Return the transformers tokenizer over `backend`, whose model holds the special tokens.
+
+    Sets the frame, the roles and the names of the model inputs. Its class is the generic one, since
+    an architecture's own class would rebuild the tokenizer from its recipe when it is loaded.
+    """
+
+    def fill(template: tuple[str, ...]) -> list[str]:
+        parts = (part.rpartition(":") for part in template)
+        return [f"{special_tokens.get(name, name)}:{segment}" for name, _, segment in parts]
+
+    ids = [(token, backend.token_to_id(token)) for token in special_tokens.values()]
+    backend.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token, _ in ids]
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single=fill(style.single), pair=fill(style.pair), special_tokens=ids
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        padding_side="right",
+        model_input_names=list(style.model_input_names),
+        clean_up_tokenization_spaces=False,
+        **{f"{role}_token": token for role, token in special_tokens.items()},
+    )

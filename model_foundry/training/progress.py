@@ -1,0 +1,81 @@
+"""How a run is shown while it goes: a bar on a terminal, plain lines anywhere else."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Display:
+    """Shows steps, losses and speed on the standard error stream.
+
+    Args:
+        horizon: steps of the whole run.
+        start: steps made before.
+        console: where to draw; None: the standard error stream.
+    """
+
+    def __init__(self, horizon: int, *, start: int = 0, console: Console | None = None) -> None:
+        self.horizon = horizon
+        self.console = console or Console(stderr=True, highlight=False)
+        self._started = time.monotonic()
+        self._start = start
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            expand=True,
+        )
+        self._task = self._bar.add_task("train", total=horizon, completed=start, figures="")
+
+    def __enter__(self) -> "Display":
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def advance(self, step: int) -> None:
+        """Say that `step` steps are made."""
+        self._bar.update(self._task, completed=step)
+
+    def training(self, step: int, values: Mapping[str, float]) -> None:
+        """Show the metrics of a training step."""
+        speed = f"{values['train/tokens_per_second']:,.0f} tok/s"
+        if self.console.is_terminal:
+            self._bar.update(self._task, figures=f"loss {values['train/loss']:.4f}  {speed}")
+        else:
+            self._line(
+                f"step {step}/{self.horizon}  loss {values['train/loss']:.4f}  "
+                f"lr {values['train/learning_rate']:.2e}  |g| {values['train/grad_norm']:.2f}  "
+                f"{speed}  {self._time_left(step)} left"
+            )
+
+    def evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        """Show the result of an evaluation."""
+        self._line(
+            f"step {step}/{self.horizon}  eval loss {values['eval/loss']:.4f}  "
+            f"perplexity {values['eval/perplexity']:.2f}  "
+            f"{values['eval/bits_per_byte']:.4f} bits per byte"
+        )
+
+    def _line(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+    def _time_left(self, step: int) -> str:
+        passed = time.monotonic() - self._started
+        seconds = round(passed / max(1, step - self._start) * (self.horizon - step))
+        minutes, seconds = divmod(seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

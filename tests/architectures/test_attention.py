@@ -1,0 +1,55 @@
+"""The choice of the attention kernel, as a table of facts and decisions."""
+
+import logging
+
+import pytest
+
+from model_foundry.architectures import attention
+from model_foundry.architectures.attention import choose_attention
+from model_foundry.errors import ConfigError
+
+
+def install_flash(monkeypatch: pytest.MonkeyPatch, *, installed: bool) -> None:
+    found = object() if installed else None
+    monkeypatch.setattr(attention, "find_spec", lambda name: found)
+
+
+@pytest.mark.parametrize(
+    ("device_type", "installed", "mixed_precision", "expected"),
+    [
+        ("cuda", True, "bf16", "flash_attention_2"),
+        ("cuda", True, "fp16", "flash_attention_2"),
+        ("cuda", True, "no", "sdpa"),
+        ("cuda", False, "bf16", "sdpa"),
+        ("cpu", True, "bf16", "sdpa"),
+    ],
+)
+def test_auto_is_flash_attention_exactly_where_it_can_run(
+    monkeypatch: pytest.MonkeyPatch,
+    device_type: str,
+    installed: bool,
+    mixed_precision: str,
+    expected: str,
+) -> None:
+    install_flash(monkeypatch, installed=installed)
+    facts = {"device_type": device_type, "mixed_precision": mixed_precision}
+    assert choose_attention("auto", **facts)[0] == expected
+    if expected == "sdpa":
+        with pytest.raises(ConfigError, match=r"training\.attn_implementation.*auto or sdpa"):
+            choose_attention("flash_attention_2", **facts)
+    else:
+        assert choose_attention("flash_attention_2", **facts) == (expected, "as asked")
+
+
+@pytest.mark.parametrize("requested", ["eager", "sdpa"])
+def test_what_is_asked_for_by_name_is_used(monkeypatch: pytest.MonkeyPatch, requested: str) -> None:
+    install_flash(monkeypatch, installed=True)
+    chosen, _ = choose_attention(requested, device_type="cuda", mixed_precision="bf16")
+    assert chosen == requested
+
+
+def test_the_decision_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        choose_attention("auto", device_type="cpu", mixed_precision="no")
+    assert "asked for auto, using sdpa" in caplog.text
+    assert "needs a CUDA device" in caplog.text

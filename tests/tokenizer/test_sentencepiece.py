@@ -1,0 +1,111 @@
+"""SentencePiece: the library itself is the oracle of the ids."""
+
+import random
+import re
+
+import pytest
+import sentencepiece
+
+from model_foundry.errors import DataError
+from model_foundry.tokenizer.encoding import encode_documents, is_lossless
+from model_foundry.tokenizer.sentencepiece import split_for_training
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+
+# The normalizer of the tokenizers library drops a mark that composes with nothing.
+LOOSE_MARK = re.compile("[ﬁ①\u3000\u0301]\u0301")
+
+
+@pytest.mark.parametrize("byte_fallback", [True, False])
+@pytest.mark.parametrize("normalization", ["identity", "nfkc", "nmt_nfkc"])
+@pytest.mark.parametrize("kind", ["unigram", "sentencepiece_bpe"])
+def test_ids_equal_the_library(kind, normalization, byte_fallback, train, odd_texts, tmp_path):
+    options = {"normalization": normalization, "byte_fallback": byte_fallback}
+    if normalization != "identity":
+        odd_texts = [text for text in odd_texts if not LOOSE_MARK.search(text)]
+        assert len(odd_texts) > 250
+    tokenizer = train(kind, output_dir=tmp_path / "t", **options)
+    library = sentencepiece.SentencePieceProcessor(str(tmp_path / "t" / "tokenizer.model"))
+    ours = [encoded.ids.tolist() for encoded in encode_documents(tokenizer, odd_texts)]
+    assert ours == library.encode(odd_texts)
+    assert len(tokenizer) == library.vocab_size()
+
+
+@pytest.mark.parametrize("kind", ["unigram", "sentencepiece_bpe"])
+def test_pieces_equal_the_library_one_by_one(kind, train, tmp_path):
+    tokenizer = train(kind, output_dir=tmp_path / "t")
+    library = sentencepiece.SentencePieceProcessor(str(tmp_path / "t" / "tokenizer.model"))
+    ids = list(range(library.vocab_size()))
+    assert tokenizer.convert_ids_to_tokens(ids) == library.id_to_piece(ids)
+
+
+def test_trimming_normalization_decodes_like_the_library(train, tmp_path):
+    tokenizer = train("unigram", output_dir=tmp_path / "t", normalization="nmt_nfkc")
+    library = sentencepiece.SentencePieceProcessor(str(tmp_path / "t" / "tokenizer.model"))
+    for text in ("  the quick\n brown  fox ", "ﬁne ①", "the", ""):
+        ids = library.encode(text)
+        assert tokenizer.decode(ids) == library.decode(ids)
+
+
+def test_training_pieces_lose_no_character():
+    draw = random.Random(0)
+    texts = ["".join(draw.choices("ab \n", k=draw.randint(0, 300))) for _ in range(200)]
+    texts += ["x" * 20_000, "word " * 5000, "\n" * 1000, " " * 9000, "中" * 9000 + "\n"]
+    for text in texts:
+        pieces = list(split_for_training(text))
+        assert "".join(pieces) == text
+        assert all(0 < len(piece) <= 4200 for piece in pieces)
+
+
+def test_long_lines_are_cut_before_a_space():
+    pieces = list(split_for_training("word " * 5000))
+    assert all(piece.startswith(" word") for piece in pieces[1:])
+
+
+@pytest.mark.parametrize("kind", ["unigram", "sentencepiece_bpe"])
+@pytest.mark.parametrize(
+    "document",
+    [
+        "qz " * 50 + "ab " * 3000 + "jk " * 50,
+        "qz\u2585ab\0jk",
+        "qz <unk>ab <mask>jk",
+        "qz<0x41>ab jk\n",
+    ],
+)
+def test_no_part_of_a_document_is_skipped(kind, document, train):
+    tokenizer = train(kind, documents=[document] * 20)
+    assert set("qzabjk") <= tokenizer.get_vocab().keys()
+
+
+def test_the_text_inside_a_special_string_is_learned(train):
+    tokenizer = train("unigram", documents=["<unk> <mask>"] * 20)
+    assert set("<unk>mas") <= tokenizer.get_vocab().keys()
+
+
+@pytest.mark.parametrize("document", ["one\ntwo", "one\n", "\none"])
+@pytest.mark.parametrize("kind", ["unigram", "sentencepiece_bpe"])
+def test_newlines_enter_the_vocabulary(kind, document, train):
+    tokenizer = train(kind, documents=[document] * 20)
+    assert "\n" in tokenizer.get_vocab()
+
+
+def test_text_beside_the_mask_keeps_its_spaces(train):
+    tokenizer = train("unigram")
+    ids = tokenizer("the <mask> fox", add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == "the <mask> fox"
+
+
+def test_without_byte_fallback_unseen_characters_are_unknown(train):
+    tokenizer = train("unigram", byte_fallback=False)
+    assert len(tokenizer) < 420
+    assert not is_lossless(tokenizer, ["龍"])
+    (encoded,) = encode_documents(tokenizer, ["龍"])
+    assert encoded.ids.tolist() == [tokenizer.unk_token_id]
+
+
+def test_a_failure_of_the_library_is_one_clear_line(capfd):
+    with pytest.raises(DataError, match=r"SentencePiece cannot be trained.*Check data\.train") as e:
+        TokenizerFactory.train_sentencepiece(documents=["\u2585\0"], vocab_size=300)
+    assert "\n" not in str(e.value)
+    assert "src/" not in str(e.value)
+    TokenizerFactory.train_sentencepiece(documents=["quiet training"] * 9, vocab_size=280)
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,38 @@
+"""WordPiece: the pieces of words, and what it may lose."""
+
+from transformers import BertTokenizer
+
+from model_foundry.tokenizer.encoding import encode_documents
+
+
+def pieces(tokenizer, text: str) -> list[str]:
+    return tokenizer.convert_ids_to_tokens(encode_documents(tokenizer, [text])[0].ids.tolist())
+
+
+def test_ids_equal_the_bert_tokenizer_with_the_same_vocabulary(train, odd_texts):
+    for lowercase in (False, True):
+        tokenizer = train("wordpiece", lowercase=lowercase)
+        vocab = tokenizer.get_vocab()
+        oracle = BertTokenizer(vocab=vocab, do_lower_case=lowercase)
+        for text in odd_texts:
+            assert tokenizer(text)["input_ids"] == oracle(text)["input_ids"]
+
+
+def test_words_are_split_into_marked_pieces(train):
+    tokenizer = train("wordpiece", documents=["run runs jump jumps"] * 20, vocab_size=40)
+    assert pieces(tokenizer, "jumpsum") == ["jumps", "##u", "##m"]
+
+
+def test_lowercase_strips_case_and_accents(train):
+    tokenizer = train("wordpiece", lowercase=True)
+    assert pieces(tokenizer, "CAFÉ") == pieces(tokenizer, "cafe")
+    assert pieces(train("wordpiece"), "THE") != pieces(train("wordpiece"), "the")
+
+
+def test_unseen_characters_are_unknown(train):
+    assert pieces(train("wordpiece"), "the 龍") == ["the", "[UNK]"]
+
+
+def test_the_most_frequent_words_are_learned(train):
+    tokenizer = train("wordpiece", documents=["often " * 50 + "seldom"], vocab_size=40)
+    assert pieces(tokenizer, "often") == ["often"]
