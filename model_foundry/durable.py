@@ -93,7 +93,12 @@ def _swap_in(aside: Path, target: Path) -> None:
     if target.exists():
         replaced = Path(tempfile.mkdtemp(prefix=f".del-{target.name}-", dir=target.parent))
         target.rename(replaced / target.name)
-        aside.rename(target)
+        try:
+            aside.rename(target)
+        except OSError:
+            (replaced / target.name).rename(target)
+            replaced.rmdir()
+            raise
         shutil.rmtree(replaced, ignore_errors=True)
     else:
         aside.rename(target)

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.architectures.attention import choose_attention
 from model_foundry.config import (
+    ARCHITECTURES,
     OBJECTIVES,
     ExperimentConfig,
     LanguageSource,
@@ -148,12 +149,15 @@ def resolve(config: ExperimentConfig, *, device_type: str) -> tuple[ExperimentCo
     """Settle what was left to this machine or to another setting, and say why, a line each."""
     config = config.model_copy(deep=True)
     notes = []
-    if config.training.attn_implementation == "auto":
+    if "attn_implementation" in ARCHITECTURES[config.model.architecture].settings:
+        asked = config.training.attn_implementation
         chosen, reason = choose_attention(
-            "auto", device_type=device_type, mixed_precision=config.training.mixed_precision
+            asked, device_type=device_type, mixed_precision=config.training.mixed_precision
         )
         config.training.attn_implementation = chosen
-        notes.append(f"training.attn_implementation: auto -> {chosen} ({reason})")
+        notes.append(f"training.attn_implementation: {asked} -> {chosen} ({reason})")
+    for note in notes:
+        logger.info("%s", note)
     transformer = config.model.transformer
     if transformer is not None and transformer.max_position_embeddings is None:
         transformer.max_position_embeddings = config.data.max_sequence_length

@@ -99,10 +99,17 @@ class RunDirectory:
         return load_config(self.config_file)
 
     def status(self) -> RunStatus | None:
-        """Read how far the run has come; None when nothing was written yet."""
+        """Read how far the run has come; None when nothing was written yet.
+
+        Raises:
+            ConfigError: the file was damaged after it was written.
+        """
         if not self.status_file.is_file():
             return None
-        return RunStatus(**json.loads(self.status_file.read_text(encoding="utf-8")))
+        try:
+            return RunStatus(**json.loads(self.status_file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{self.status_file}: is not the status of a run ({error})") from error
 
     def write_status(self, status: RunStatus) -> None:
         """Replace `status.json`, stamping the time and the process."""

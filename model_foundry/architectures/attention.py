@@ -47,5 +47,5 @@ def choose_attention(requested: str, *, device_type: str, mixed_precision: str) 
         chosen, reason = "sdpa", f"no flash attention: {obstacle}"
     else:
         chosen, reason = FLASH, "flash attention can run here"
-    logger.info("attention: asked for %s, using %s (%s)", requested, chosen, reason)
+    logger.debug("attention: asked for %s, using %s (%s)", requested, chosen, reason)
     return chosen, reason

@@ -106,6 +106,11 @@ class BaseLanguageModel(nn.Module, ABC):
         """Whether position t sees only positions up to t."""
         return self.supports_generation
 
+    @property
+    def num_positions(self) -> int | None:
+        """The most tokens that one row may have; None: any number."""
+        return None
+
     def get_parameter_count(self, trainable_only: bool = False) -> int:
         """Return the number of parameters; tied ones count once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)
@@ -139,7 +144,7 @@ class BaseLanguageModel(nn.Module, ABC):
             input_ids: (B, T), padded on the left where rows differ in length.
             attention_mask: (B, T), 0 for padding; None: no padding.
             max_new_tokens: most tokens added to a row.
-            **kwargs: `do_sample`, `temperature`, `top_k`, `eos_token_id`, `pad_token_id`.
+            **kwargs: `do_sample`, `temperature`, `top_k`, `top_p`, `eos_token_id`, `pad_token_id`.
 
         Returns:
             The rows with their continuations, (B, up to T + max_new_tokens).

@@ -1,15 +1,14 @@
 """`MODEL_REGISTRY`: the classes of the architectures by name, imported when first asked for.
 
-The specs, which need no torch, stand in `config.ARCHITECTURES`; the same names are in both.
+It is a view of `config.ARCHITECTURES`, which knows the same names and needs no torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from model_foundry.config import ARCHITECTURES
-from model_foundry.registry import load_target
 
 if TYPE_CHECKING:
     from model_foundry.architectures.base import BaseLanguageModel
@@ -18,28 +17,17 @@ if TYPE_CHECKING:
 class ModelRegistry(Mapping[str, "type[BaseLanguageModel]"]):
     """Model classes by architecture name; an unknown name raises `UnknownNameError`."""
 
-    def __init__(self) -> None:
-        self._classes: dict[str, type[BaseLanguageModel]] = {}
-
-    def keep(self, name: str, cls: type[BaseLanguageModel]) -> None:
-        """Remember the class of a registered name, which need not be importable by its target."""
-        self._classes[name] = cls
-
-    def pop(self, name: str) -> type[BaseLanguageModel]:
-        """Take an architecture out, here and in `ARCHITECTURES`, and return its class."""
-        cls = self[name]
-        ARCHITECTURES.remove(name)
-        del self._classes[name]
-        return cls
+    def __getitem__(self, name: str) -> type[BaseLanguageModel]:
+        return cast("type[BaseLanguageModel]", ARCHITECTURES.load(name))
 
     def __delitem__(self, name: str) -> None:
-        self.pop(name)
+        ARCHITECTURES.remove(name)
 
-    def __getitem__(self, name: str) -> type[BaseLanguageModel]:
-        spec = ARCHITECTURES[name]  # may import the module that registers it
-        if name not in self._classes:
-            self._classes[name] = load_target(spec.target)
-        return self._classes[name]
+    def pop(self, name: str) -> type[BaseLanguageModel]:
+        """Take an architecture out, and return its class."""
+        cls = self[name]
+        del self[name]
+        return cls
 
     def __contains__(self, name: object) -> bool:
         return name in ARCHITECTURES

@@ -80,8 +80,7 @@ def register_architecture(
             ties_embedding_size=ties_embedding_size,
             settings=settings,
         )
-        _add(spec)
-        MODEL_REGISTRY.keep(name, cls)
+        _add(spec, cls)
         return cls
 
     return register
@@ -107,13 +106,16 @@ def _section_schema(
     return schema or built_in
 
 
-def _add(spec: ArchitectureSpec) -> None:
+def _add(spec: ArchitectureSpec, cls: type) -> None:
+    """Add an architecture, or hand the class of a built-in one to its spec."""
     try:
-        ARCHITECTURES.add(spec)
+        ARCHITECTURES.add(spec, cls)
     except DuplicateNameError:
+        present = ARCHITECTURES[spec.name]
         says_only_its_name = spec == ArchitectureSpec(name=spec.name, target=spec.target)
-        if not says_only_its_name or ARCHITECTURES[spec.name].target != spec.target:
+        if not says_only_its_name or present.target != spec.target:
             raise
+        ARCHITECTURES.add(present, cls)
 
 
 def create_model_from_config(

@@ -62,7 +62,13 @@ Plugins = Annotated[
     ),
 ]
 Debug = Annotated[
-    bool, typer.Option("--debug", help="Show the traceback of an error.", callback=_set_debug)
+    bool,
+    typer.Option(
+        "--debug",
+        help="Show the traceback of an error.",
+        callback=_set_debug,
+        is_eager=True,  # before a plugin that may fail
+    ),
 ]
 
 

@@ -1,5 +1,6 @@
 """From pydantic's errors to one line a fault: dotted field, law, value, nearest valid key."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,6 +9,8 @@ from pydantic import BaseModel, ValidationError
 from model_foundry.config.sections import SOURCE_KINDS
 from model_foundry.registry import nearest
 
+NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
+EMPTY = {"string_too_short", "too_short"}
 BOUNDS = {"greater_than": ("gt", ">"), "greater_than_equal": ("ge", ">="), "less_than": ("lt", "<")}
 TYPES = {
     "int_type": "an integer",
@@ -20,6 +23,7 @@ TYPES = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+SOURCES = {"train", "validation", "test"}  # fields of `data` whose kind pydantic puts below them
 # The names that these fields had in flat configurations, and where they went.
 MOVED = {"layers", "num_layers", "hidden_size", "embedding_size", "attention_heads", "dropout"}
 FLAT_MODEL_KEYS = MOVED | {"intermediate_hidden_size", "activation_function", "bidirectional"}
@@ -48,8 +52,9 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
 def dotted(location: tuple[int | str, ...]) -> str:
     """Return a location as it is written on the command line, without the tags of unions."""
     parts = [str(part) for part in location]
-    if parts[:1] == ["data"] and parts[2:3] and parts[2] in SOURCE_KINDS:
-        del parts[2]
+    source = 1 if parts[:1] == ["data"] else 0  # the section may be read alone
+    if parts[source : source + 1] and parts[source] in SOURCES and parts[source + 1 :]:
+        del parts[source + 1]
     if parts[:1] == ["seed"]:
         del parts[1:2]
     return ".".join(parts)
@@ -61,26 +66,36 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
         return "is required"
     if kind in BOUNDS:
         key, sign = BOUNDS[kind]
-        return f"must be {sign} {context[key]:g}, {got}"
+        bound = context[key]
+        return f"must be {sign} {bound if isinstance(bound, int) else f'{bound:g}'}, {got}"
     if kind in TYPES:
         return f"must be {TYPES[kind]}, {got}{_unquote_hint(kind, fault['input'])}"
     if kind == "literal_error":
-        close = nearest(str(fault["input"]), context["expected"].replace("'", "").split(", "))
+        expected = context["expected"].replace(" or ", ", ")
+        close = nearest(str(fault["input"]), expected.replace("'", "").split(", "))
         hint = f"; did you mean {close!r}?" if close else ""
-        return f"must be one of {context['expected'].replace(' or ', ', ')}, {got}{hint}"
+        return f"must be one of {expected}, {got}{hint}"
     if kind == "string_pattern_mismatch":
         return f"must match {context['pattern']}, {got}"
+    if kind == "finite_number":
+        return f"must be finite, {got}"
+    if kind in EMPTY:
+        return f"must not be empty, {got}"
     message = str(fault["msg"])
     return f"{message[0].lower()}{message[1:]}, {got}"
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = {None: "null", True: "true", False: "false"}[value] if _is_word(value) else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
+def _is_word(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
 def _unquote_hint(kind: str, value: Any) -> str:
-    if kind in {"int_type", "float_type"} and isinstance(value, str):
+    if kind in {"int_type", "float_type"} and isinstance(value, str) and NUMBER.fullmatch(value):
         return " (text); write it without quotes"
     return ""
 

@@ -1,10 +1,11 @@
 """Experiment files: YAML in, overrides merged, validated; and back out.
 
-YAML here is its core schema: only true and false are booleans, 1e-3 is a float, dates and
-sexagesimal numbers are text. Duplicate keys, aliases and tags are refused.
+YAML here is nearly its core schema: only true and false are booleans and 1e-3 is a float, while
+dates, 3:20, 0x10 and 010 are text. Duplicate keys, aliases and tags are refused.
 """
 
 import re
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -19,18 +20,24 @@ from model_foundry.errors import ConfigError
 from model_foundry.registry import UnknownNameError
 
 LARGEST_FILE = 1_000_000  # bytes; a bigger file is no experiment
+LONGEST_LINE = 1_000  # characters of a message
 M = TypeVar("M", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """The core schema of YAML 1.2, without aliases."""
+    """The scalars named above, without aliases and tags."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="aliases are not read here", problem_mark=mark)
+        event = self.peek_event()
+        for what, found in (
+            ("aliases", isinstance(event, yaml.AliasEvent)),
+            ("tags", getattr(event, "tag", None) is not None),
+        ):
+            if found:
+                problem = f"{what} are not read here"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -47,19 +54,27 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that `_Loader` would read as something else, such as "1e3"."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
     (
         "float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
         "-+.0123456789",
     ),
 ):
-    _Loader.add_implicit_resolver(
-        f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), list(_first)
-    )  # type: ignore[no-untyped-call]
+    for _reader_or_writer in (_Loader, _Dumper):
+        _reader_or_writer.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first)
+        )
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -74,7 +89,9 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = error.problem_mark
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
         raise ConfigError(f"{place}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise ConfigError(f"{source}: not valid YAML: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{source}: not valid YAML: {reason}") from error
 
@@ -85,12 +102,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, too large, not UTF-8, not YAML, or no mapping.
     """
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
-    if path.stat().st_size > LARGEST_FILE:
-        raise ConfigError(f"{path}: larger than {LARGEST_FILE:,} bytes, so no experiment file")
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block or never end
+            raise ConfigError(f"{path}: is not a file; name an experiment file")
+        if status.st_size > LARGEST_FILE:
+            raise ConfigError(f"{path}: larger than {LARGEST_FILE:,} bytes, so no experiment file")
         text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
     raw = parse_yaml(text, str(path))
@@ -165,7 +187,8 @@ def load_config(
     try:
         return model.model_validate(raw[section])
     except ValidationError as error:
-        lines = [(f"{section}.{field}", message) for field, message in describe(error, model)]
+        faults = describe(error, model)
+        lines = [(f"{section}.{field}".rstrip("."), message) for field, message in faults]
         raise _refusal(lines, str(path)) from error
 
 
@@ -188,7 +211,8 @@ def validate(raw: Mapping[str, Any], source: str) -> ExperimentConfig:
 def save_config(config: ExperimentConfig, notes: Iterable[str] = ()) -> str:
     """Return the YAML text that loads back to the identical experiment, below `notes` as comments."""
     comments = "".join(f"# {note}\n" for note in notes)
-    body = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    plain = config.model_dump(mode="json")
+    body = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return comments + body
 
 
@@ -200,7 +224,7 @@ def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> list[tuple[st
     """
     faults = describe(error, ExperimentConfig)
     repaired = _without(raw, [fault["loc"] for fault in error.errors()])
-    removed = [field for field, _ in faults]
+    removed = {field for field, _ in faults} | {dotted(fault["loc"]) for fault in error.errors()}
     try:
         ExperimentConfig.model_validate(repaired)
     except ValidationError as second:
@@ -243,5 +267,11 @@ def _without(raw: Mapping[str, Any], locations: Iterable[tuple[int | str, ...]])
 
 
 def _refusal(faults: Iterable[tuple[str, str]], source: str) -> ConfigError:
-    lines = dict.fromkeys(f"{source}: {field}: {message}" for field, message in faults)
-    return ConfigError("\n".join(lines))
+    lines = (f"{source}: {field}: {message}" for field, message in faults)
+    return ConfigError("\n".join(dict.fromkeys(map(_one_line, lines))))
+
+
+def _one_line(text: str) -> str:
+    """Escape what a key of the file could use to break out of its line, and shorten what is long."""
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escaped if len(escaped) <= LONGEST_LINE else f"{escaped[: LONGEST_LINE - 3]}..."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from model_foundry.config.sections import HubSource, LanguageSource
+from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, HubSource, LanguageSource
 from model_foundry.config.specs import (
     ARCHITECTURES,
     OBJECTIVES,
@@ -82,6 +82,16 @@ def objective_has_its_mask_token(config: ExperimentConfig) -> Iterator[Fault]:
             "tokenizer.special_tokens.mask",
             f"is null, but {objective.name!r} needs a mask token; leave it out",
         )
+
+
+def special_tokens_have_roles(config: ExperimentConfig) -> Iterator[Fault]:
+    """Special tokens are given by role, and only the mask token can be done without."""
+    for role, token in config.tokenizer.special_tokens.items():
+        field = f"tokenizer.special_tokens.{role}"
+        if role not in SPECIAL_TOKEN_ROLES:
+            yield field, f"is not a role; the roles are {', '.join(SPECIAL_TOKEN_ROLES)}"
+        elif token is None and role != "mask":
+            yield field, "is null, but only mask can be; give a string, or leave it out"
 
 
 def embedding_fits_hidden_size(config: ExperimentConfig) -> Iterator[Fault]:
@@ -169,7 +179,8 @@ def minimum_below_peak(config: ExperimentConfig) -> Iterator[Fault]:
 def run_directory_is_a_place(config: ExperimentConfig) -> Iterator[Fault]:
     """The run directory is a directory of its own."""
     text = str(config.output_dir)
-    if text in {"", ".", "/"} or any(ord(c) < 32 for c in text):
+    nameless = config.output_dir.name in {"", ".."}  # could not be moved aside for a fresh run
+    if nameless or not text.isprintable():
         yield "output_dir", f"must name a directory of its own, got {text!r}"
 
 
@@ -177,6 +188,7 @@ LAWS = (
     objective_is_known,
     objective_suits_architecture,
     objective_has_its_mask_token,
+    special_tokens_have_roles,
     embedding_fits_hidden_size,
     rnn_type_is_the_architecture,
     block_fits_positions,

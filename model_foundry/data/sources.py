@@ -86,8 +86,12 @@ def resolve_files(source: str | Sequence[str]) -> list[Path]:
 
 
 def _files_of(pattern: str) -> list[Path]:
-    path = Path(pattern).expanduser()
-    if path.is_file():
+    try:
+        path = Path(pattern).expanduser()
+        is_file = path.is_file()
+    except (OSError, RuntimeError) as error:  # a name too long, or the home of an unknown user
+        raise DataError(f"{pattern}: is no path ({error})") from error
+    if is_file:
         return [path]
     if path.is_dir():
         found = sorted(p for p in path.rglob("*.txt") if p.is_file())
@@ -147,13 +151,15 @@ def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
 
 def _read_hub(source: HubSource, column: str) -> Iterator[str]:
     import datasets  # heavy, and only this kind of source needs it
+    from datasets.exceptions import DatasetGenerationError
 
     try:
         rows = datasets.load_dataset(
             source.hub, source.name, split=source.split, revision=source.revision
         )
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, ValueError, DatasetGenerationError) as error:
+        # what is wrong with the file stands in the cause of a generation error
+        reason = " ".join(str(error.__cause__ or error).split())
         raise DataError(f"{source.hub}: cannot be loaded as a data set ({reason})") from error
     if column not in rows.column_names:
         known = ", ".join(rows.column_names)

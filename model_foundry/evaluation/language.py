@@ -1,5 +1,6 @@
 """How a model fares on the built-in language: against its entropy, its minimal pairs, its grammar."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ class LanguageReport:
     floor_bits_per_byte: float
     """Entropy of the language: no model can do better in expectation."""
     minimal_pairs: dict[str, float]
-    """Accuracy by phenomenon, chance 0.5; empty for a model that fills masks."""
+    """Accuracy by phenomenon, chance 0.5; empty for a model that fills masks, and without those
+    whose sentences are longer than the model's positions."""
     sentences: list[tuple[str, bool]]
     """Sentences of the model, and whether the grammar accepts them; empty as above."""
 
@@ -39,12 +41,13 @@ def measure_language(
     floor = language.entropy.bits_per_byte
     if not model.supports_generation:
         return LanguageReport(floor, {}, [])
-    pairs = {
+    accuracies = {
         name: minimal_pair_accuracy(
             model, tokenizer, language.minimal_pairs(name, pairs=PAIRS, seed=seed)
         )
         for name in language.phenomena
     }
+    pairs = {name: value for name, value in accuracies.items() if not math.isnan(value)}
     texts = generate_texts(
         model, tokenizer, [""] * SENTENCES, max_new_tokens=LONGEST_SENTENCE, seed=seed
     )

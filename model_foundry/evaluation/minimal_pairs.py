@@ -2,6 +2,8 @@
 arXiv:1912.00582). For causal models, whose sentence probabilities are exact.
 """
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,8 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.data.packing import document_frame
+
+logger = logging.getLogger(__name__)
 
 
 def sentence_log_probabilities(
@@ -22,19 +26,28 @@ def sentence_log_probabilities(
     """Return the log-probability of each sentence as the beginning of a document, in nats.
 
     What stands before it is what stands there in training: BOS, or the end of another document.
+    A sentence with more tokens than the model has positions gets NaN.
     """
+    given, rows = _rows(tokenizer, sentences)
+    limit = model.num_positions or math.inf
+    fitting = [index for index, row in enumerate(rows) if len(row) <= limit]
+    scores = [math.nan] * len(rows)
+    for start in range(0, len(fitting), batch_size):
+        part = fitting[start : start + batch_size]
+        found = _score(model, [rows[index] for index in part], given=given)
+        for index, score in zip(part, found, strict=True):
+            scores[index] = score
+    return scores
+
+
+def _rows(
+    tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]
+) -> tuple[int, list[list[int]]]:
+    """Return how many ids stand before each sentence, and the ids of each with these."""
     frame = document_frame(tokenizer)
     before = frame["before"] or frame["after"]
-    rows = [
-        before + ids
-        for ids in tokenizer(
-            list(sentences), add_special_tokens=False, split_special_tokens=True
-        )["input_ids"]
-    ]
-    scores: list[float] = []
-    for start in range(0, len(rows), batch_size):
-        scores += _score(model, rows[start : start + batch_size], given=len(before))
-    return scores
+    encoded = tokenizer(list(sentences), add_special_tokens=False, split_special_tokens=True)
+    return len(before), [before + ids for ids in encoded["input_ids"]]
 
 
 def _score(model: BaseLanguageModel, rows: list[list[int]], *, given: int) -> list[float]:
@@ -60,10 +73,24 @@ def minimal_pair_accuracy(
 ) -> float:
     """Return the share of pairs whose good sentence is strictly likelier; a tie is a failure.
 
+    Pairs that do not fit into the model's positions are left out, which is reported as a warning;
+    where none fits, the result is NaN.
+
     Args:
         pairs: with `sentence_good` and `sentence_bad`, as in BLiMP's files. Chance is 0.5.
     """
     sentences = [pair[key] for pair in pairs for key in ("sentence_good", "sentence_bad")]
     scores = sentence_log_probabilities(model, tokenizer, sentences)
-    good, bad = scores[0::2], scores[1::2]
-    return sum(g > b for g, b in zip(good, bad, strict=True)) / len(pairs)
+    scored = [
+        (good, bad)
+        for good, bad in zip(scores[0::2], scores[1::2], strict=True)
+        if not math.isnan(good + bad)
+    ]
+    if len(scored) < len(pairs):
+        logger.warning(
+            "%d of %d minimal pairs are longer than the %s positions of the model; left out",
+            len(pairs) - len(scored),
+            len(pairs),
+            model.num_positions,
+        )
+    return sum(good > bad for good, bad in scored) / len(scored) if scored else math.nan

@@ -6,6 +6,7 @@ documents; the result runs as a fast tokenizer, see `sentencepiece_conversion.py
 
 import io
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
@@ -83,6 +84,8 @@ def _learn(
 ) -> bytes:
     """Return the serialized model that the library learns from the documents."""
     trims_spaces = normalization != "identity"
+    if trims_spaces:
+        documents = (unicodedata.normalize("NFKC", document) for document in documents)
     end = "" if trims_spaces else specials["eos"]
     starts = special_starts(specials.values())
     failures: list[Exception] = []

@@ -48,12 +48,14 @@ def _normalizer(model: bytes, *, trims_spaces: bool) -> normalizers.Normalizer:
     charsmap = _read_field(spec, 2)
     steps: list[normalizers.Normalizer] = []
     if charsmap:
-        # Works by grapheme: a mark that composes with nothing (as in "①\u0301") is dropped.
-        steps.append(normalizers.Precompiled(charsmap))
+        # Precompiled looks up whole graphemes and drops marks that a decomposed one (Vietnamese,
+        # Hangul) carries beyond the first. NFKC, of which the charsmap is one form, composes them
+        # before; the trainer's text is treated alike.
+        steps += [normalizers.NFKC(), normalizers.Precompiled(charsmap)]
     if trims_spaces:
         # \A and \z: ^ and $ would match at every line break.
         steps += [
-            normalizers.Replace(Regex(r"^ +| +$"), ""),
+            normalizers.Replace(Regex(r"\A +| +\z"), ""),
             normalizers.Replace(Regex(" {2,}"), " "),
             normalizers.Prepend(" "),
         ]

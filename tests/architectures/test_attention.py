@@ -49,7 +49,7 @@ def test_what_is_asked_for_by_name_is_used(monkeypatch: pytest.MonkeyPatch, requ
 
 
 def test_the_decision_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG, logger=attention.__name__):
         choose_attention("auto", device_type="cpu", mixed_precision="no")
     assert "asked for auto, using sdpa" in caplog.text
     assert "needs a CUDA device" in caplog.text

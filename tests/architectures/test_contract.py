@@ -74,7 +74,8 @@ def generator(request: pytest.FixtureRequest, tiny_config: MakeConfig) -> BaseLa
     # A fresh model repeats itself; with large weights it wanders.
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(std=0.7)
+            if parameter.dim() > 1:
+                parameter.normal_(std=0.7)
     return model
 
 

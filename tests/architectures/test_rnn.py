@@ -150,9 +150,17 @@ def test_initial_weights_have_their_scale(rnn_type: str) -> None:
                 assert 0.9 / 8 < parameter.abs().max() <= 1 / 8
             elif rnn_type != "lstm":
                 assert not parameter.any()
-    assert model.recurrent.embed.weight.std().item() == pytest.approx(0.1, rel=0.1)
+    assert model.recurrent.embed.weight.std().item() == pytest.approx(1, rel=0.1)
     assert model.lm_head.weight.std().item() == pytest.approx(1 / 8, rel=0.1)
     assert not model.lm_head.bias.any()
+
+
+def test_tied_embeddings_are_small_as_output_and_large_as_input() -> None:
+    config = recurrent_config("gru", embedding_size=100, tie_word_embeddings=True)
+    model = RecurrentForCausalLM(config).eval()
+    assert model.lm_head.weight.std().item() == pytest.approx(0.1, rel=0.1)
+    states = model(torch.arange(V)[None], output_hidden_states=True).hidden_states
+    assert states[0].std().item() == pytest.approx(1, rel=0.1)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

@@ -74,6 +74,24 @@ def _number_of_nouns(language: Language) -> dict[str, str]:
     }
 
 
+def test_contrasted_words_are_forms_of_one_lemma(english: Language) -> None:
+    lemma = {
+        word: (symbol.split("[")[0], position)
+        for symbol, category in english.grammar.lexicon.items()
+        for position, word in enumerate(category.words)
+    }
+    for phenomenon in english.phenomena:
+        if phenomenon.startswith("reflexive"):
+            continue  # `herself` and `themselves` are not listed as forms of one word
+        for pair in english.minimal_pairs(phenomenon, pairs=100, seed=8):
+            for good, bad in zip(
+                pair["sentence_good"].rstrip(".").split(),
+                pair["sentence_bad"].rstrip(".").split(),
+                strict=True,
+            ):
+                assert good == bad or lemma[good.lower()] == lemma[bad.lower()]
+
+
 @pytest.mark.parametrize("phenomenon", [p for p in PHENOMENA if p.endswith("attractor")])
 def test_attractors_mismatch_the_subject(english: Language, phenomenon: str) -> None:
     number = _number_of_nouns(english)

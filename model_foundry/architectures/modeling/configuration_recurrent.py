@@ -37,3 +37,8 @@ class RecurrentConfig(PreTrainedConfig):
     def output_size(self) -> int:
         """Width of what one layer puts out, both directions together."""
         return self.hidden_size * (2 if self.bidirectional else 1)
+
+    @property
+    def embedding_scale(self) -> float:
+        """Factor on the embeddings: tied ones are small, as an output matrix must be."""
+        return self.embedding_size**0.5 if self.tie_word_embeddings else 1.0

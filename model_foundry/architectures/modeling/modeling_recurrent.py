@@ -36,8 +36,9 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Draw recurrent weights from +-1/sqrt(H), and start LSTMs remembering.
 
-        Embeddings are scaled so that a tied output matrix makes logits of variance below one. The
-        functions of transformers leave alone what was loaded, unlike those of torch.
+        What the first layer reads has variance one: small inputs are learned from slowly. What the
+        output matrix yields has less, so that the first loss is near ln V. The functions of
+        transformers leave alone what was loaded, unlike those of torch.
         """
         if isinstance(module, nn.RNNBase):
             bound = module.hidden_size**-0.5
@@ -46,9 +47,11 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                     init.uniform_(parameter, -bound, bound)
                 else:
                     init.copy_(parameter, self._initial_bias(module, name))
-        elif isinstance(module, nn.Embedding | nn.Linear):
-            init.normal_(module.weight, std=module.weight.shape[1] ** -0.5)
-            if getattr(module, "bias", None) is not None:
+        elif isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=1 / self.config.embedding_scale)
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=module.in_features**-0.5)
+            if module.bias is not None:
                 init.zeros_(module.bias)
 
     @staticmethod
@@ -98,7 +101,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
         """
         cache = self._cache(past_key_values, use_cache)
         x = self.embed(input_ids) if inputs_embeds is None else inputs_embeds  # (B, T, E)
-        x = self.dropout(x)
+        x = self.dropout(x * self.config.embedding_scale)
         front = None
         if attention_mask is not None and x.shape[1] > 1:
             front = RealTokensFirst(attention_mask[:, -x.shape[1] :])
