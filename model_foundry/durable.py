@@ -73,7 +73,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _seal(directory: Path) -> None:
-    """Flush every file of `directory`, give it the usual permissions, and write the manifest last."""
+    """Flush each file of `directory`, give it the usual permissions, and write the manifest."""
     mode = 0o666 & ~_umask()
     entries = []
     for path in sorted(p for p in directory.rglob("*") if p.is_file()):
@@ -106,7 +106,7 @@ def _swap_in(aside: Path, target: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Ask the system to put a file or a directory entry on the disk before anything else happens."""
+    """Ask the system to put a file or a directory on the disk before anything else happens."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -53,9 +53,9 @@ class Registry(Mapping[str, S]):
     Args:
         kind: what the entries are, in the singular, for messages ("architecture").
         specs: the built-in entries.
-        entry_points: name of the entry-point group in which other packages announce theirs. Such an
-            entry point names a module that registers something when it is imported. It is loaded only
-            when a name is asked for that is not there yet.
+        entry_points: name of the entry-point group in which other packages announce theirs. Such
+            an entry point names a module that registers something when it is imported. It is
+            loaded only when a name is asked for that is not there yet.
     """
 
     def __init__(self, kind: str, specs: tuple[S, ...] = (), *, entry_points: str) -> None:
@@ -70,7 +70,8 @@ class Registry(Mapping[str, S]):
         """Add an entry.
 
         Args:
-            implementation: what `spec.target` names, where it is at hand; None: imported when asked for.
+            implementation: what `spec.target` names, where it is at hand; None: it is imported
+                when asked for.
 
         Raises:
             DuplicateNameError: the name is taken. The very same spec may be added again, so that a
@@ -125,6 +126,6 @@ class Registry(Mapping[str, S]):
         close = nearest(name, list(self))
         hint = f"; did you mean {close!r}?" if close else "."
         return (
-            f"Unknown {self.kind}: {name!r}{hint} {self.kind.capitalize()} {name!r} not registered. "
-            f"Available: {', '.join(self)}."
+            f"Unknown {self.kind}: {name!r}{hint} {self.kind.capitalize()} {name!r} not "
+            f"registered. Available: {', '.join(self)}."
         )

@@ -75,8 +75,8 @@ class RunDirectory:
             status = self.status()
             found = f"a run, {status.state} at step {status.step}," if status else "a run"
             raise ResumeError(
-                f"output_dir: {self.path} already holds {found} which is kept; start with --fresh to "
-                "move it aside, or name another output_dir"
+                f"output_dir: {self.path} already holds {found} which is kept; start with --fresh "
+                "to move it aside, or name another output_dir"
             )
 
     def move_aside(self) -> Path | None:
@@ -109,7 +109,7 @@ class RunDirectory:
         try:
             return RunStatus(**json.loads(self.status_file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{self.status_file}: is not the status of a run ({error})") from error
+            raise ConfigError(f"{self.status_file}: is no status of a run ({error})") from error
 
     def write_status(self, status: RunStatus) -> None:
         """Replace `status.json`, stamping the time and the process."""

@@ -115,9 +115,7 @@ def train(
     print_summary(run(experiment, fresh=fresh))
 
 
-@app.command(
-    "train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml"
-)
+@app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")
 def train_tokenizer(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
@@ -146,9 +144,7 @@ def validate(
     typer.echo(f"{config}: nothing wrong was found")
 
 
-@app.command(
-    epilog="Example: foundry generate runs/quickstart --prompt 'The dogs' --number 3"
-)
+@app.command(epilog="Example: foundry generate runs/quickstart --prompt 'The dogs' --number 3")
 def generate(
     run: Annotated[Path, typer.Argument(help="Run or model directory.", show_default=False)],
     prompt: Annotated[str, typer.Option(help="Beginning of the text.")] = "",

@@ -64,7 +64,9 @@ def _bits_per_byte(result: "RunResult", split: str) -> str:
 def _print_language(console: Console, report: "LanguageReport") -> None:
     if not report.minimal_pairs:
         return
-    table = Table(title="minimal pairs (chance 50%)", title_justify="left", box=None, pad_edge=False)
+    table = Table(
+        title="minimal pairs (chance 50%)", title_justify="left", box=None, pad_edge=False
+    )
     table.add_column("phenomenon")
     table.add_column("accuracy", justify="right")
     for name, accuracy in report.minimal_pairs.items():

@@ -1,7 +1,8 @@
 """Every setting of an experiment, its unit and its default, and how a file becomes one.
 
 `sections` and `experiment` answer what can be set; `specs` lists the built-in architectures and
-objectives; `laws` says what must hold between settings; `files` loads and saves. No torch here.
+objectives; `laws` says what must hold between settings; `dialect` is the YAML that is read; `files`
+loads and saves. No torch here.
 """
 
 from model_foundry.config.experiment import ExperimentConfig, ModelConfig, Seeds, TrainingConfig

@@ -33,7 +33,7 @@ RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
 class ModelConfig(Section):
-    """The architecture and its section. An architecture of another package brings its own section."""
+    """The architecture and its section; an architecture of another package brings its own."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -57,7 +57,8 @@ class ModelConfig(Section):
         # A name that nobody registered passes here, so that a plugin may come later; its sections
         # are only looked at once the name means something.
         if self.architecture not in ARCHITECTURES:
-            self._refuse({k for k, v in (self.model_extra or {}).items() if not isinstance(v, dict)})
+            extra = self.model_extra or {}
+            self._refuse({key for key, value in extra.items() if not isinstance(value, dict)})
             return self
         spec = ARCHITECTURES[self.architecture]
         foreign = set(self.model_extra or {}) - set(spec.sections())

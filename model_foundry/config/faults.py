@@ -52,9 +52,9 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
 def dotted(location: tuple[int | str, ...]) -> str:
     """Return a location as it is written on the command line, without the tags of unions."""
     parts = [str(part) for part in location]
-    source = 1 if parts[:1] == ["data"] else 0  # the section may be read alone
-    if parts[source : source + 1] and parts[source] in SOURCES and parts[source + 1 :]:
-        del parts[source + 1]
+    at = 1 if parts[:1] == ["data"] else 0  # the section may be read alone
+    if len(parts) > at + 1 and parts[at] in SOURCES and parts[at + 1] in SOURCE_KINDS:
+        del parts[at + 1]
     if parts[:1] == ["seed"]:
         del parts[1:2]
     return ".".join(parts)
@@ -108,8 +108,8 @@ def _unknown_key(field: str, root: type[BaseModel]) -> str:
         return f"unknown key; did you mean {close!r}?"
     if parent == "model" and key in FLAT_MODEL_KEYS:
         return (
-            f"unknown key; a flat model section is no longer read: move {key!r} into the section of "
-            "the architecture, such as 'model.transformer' or 'model.rnn'"
+            f"unknown key; a flat model section is no longer read: move {key!r} into the section "
+            "of the architecture, such as 'model.transformer' or 'model.rnn'"
         )
     elsewhere = [path for path in _all_keys(root) if path.rpartition(".")[2] == key]
     if elsewhere:
@@ -134,6 +134,4 @@ def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [
-        found for part in getattr(annotation, "__args__", ()) for found in _sections_in(part)
-    ]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _sections_in(part)]

@@ -1,18 +1,16 @@
 """Experiment files: YAML in, overrides merged, validated; and back out.
 
-YAML here is nearly its core schema: only true and false are booleans and 1e-3 is a float, while
-dates, 3:20, 0x10 and 010 are text. Duplicate keys, aliases and tags are refused.
+Every fault of a file is reported, a line each. What YAML is here, `dialect` says.
 """
 
-import re
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from model_foundry.config.dialect import dump_yaml, parse_yaml
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.faults import describe, dotted
 from model_foundry.config.specs import ARCHITECTURES
@@ -22,78 +20,6 @@ from model_foundry.registry import UnknownNameError
 LARGEST_FILE = 1_000_000  # bytes; a bigger file is no experiment
 LONGEST_LINE = 1_000  # characters of a message
 M = TypeVar("M", bound=BaseModel)
-
-
-class _Loader(yaml.SafeLoader):
-    """The scalars named above, without aliases and tags."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        for what, found in (
-            ("aliases", isinstance(event, yaml.AliasEvent)),
-            ("tags", getattr(event, "tag", None) is not None),
-        ):
-            if found:
-                problem = f"{what} are not read here"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if not isinstance(key, str):
-                problem = f"key {key!r} is not text"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            if key in seen:
-                problem = f"duplicate key {key!r}"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the text that `_Loader` would read as something else, such as "1e3"."""
-
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
-
-
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
-    (
-        "float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
-        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-        "-+.0123456789",
-    ),
-):
-    for _reader_or_writer in (_Loader, _Dumper):
-        _reader_or_writer.add_implicit_resolver(
-            f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first)
-        )
-
-
-def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML text.
-
-    Raises:
-        ConfigError: it is not YAML, or uses what is not read here; the line says where.
-    """
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        raise ConfigError(f"{place}: not valid YAML: {error.problem}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{source}: not valid YAML: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{source}: not valid YAML: {reason}") from error
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -209,11 +135,9 @@ def validate(raw: Mapping[str, Any], source: str) -> ExperimentConfig:
 
 
 def save_config(config: ExperimentConfig, notes: Iterable[str] = ()) -> str:
-    """Return the YAML text that loads back to the identical experiment, below `notes` as comments."""
+    """Return YAML text that loads back to the identical experiment, below `notes` as comments."""
     comments = "".join(f"# {note}\n" for note in notes)
-    plain = config.model_dump(mode="json")
-    body = yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    return comments + body
+    return comments + dump_yaml(config.model_dump(mode="json"))
 
 
 def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> list[tuple[str, str]]:
@@ -272,6 +196,6 @@ def _refusal(faults: Iterable[tuple[str, str]], source: str) -> ConfigError:
 
 
 def _one_line(text: str) -> str:
-    """Escape what a key of the file could use to break out of its line, and shorten what is long."""
+    """Escape what a key could use to break out of its line, and shorten what is long."""
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return escaped if len(escaped) <= LONGEST_LINE else f"{escaped[: LONGEST_LINE - 3]}..."

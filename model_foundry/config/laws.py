@@ -26,14 +26,18 @@ Fault = tuple[str, str]
 
 
 def _architecture(config: ExperimentConfig) -> ArchitectureSpec | None:
-    """Return the spec, or None for a name that is not registered, of which no law can be judged."""
-    name = config.model.architecture
-    return ARCHITECTURES[name] if name in ARCHITECTURES else None
+    """Return the spec; None for a name that is not registered, of which no law can be judged."""
+    try:
+        return ARCHITECTURES[config.model.architecture]
+    except UnknownNameError:
+        return None
 
 
 def _objective(config: ExperimentConfig) -> ObjectiveSpec | None:
-    name = config.training.objective
-    return OBJECTIVES[name] if name in OBJECTIVES else None
+    try:
+        return OBJECTIVES[config.training.objective]
+    except UnknownNameError:
+        return None
 
 
 def objective_is_known(config: ExperimentConfig) -> Iterator[Fault]:
@@ -51,7 +55,7 @@ def objective_suits_architecture(config: ExperimentConfig) -> Iterator[Fault]:
         return
     causal = architecture.causal_with(config.model.section)
     named = f"{architecture.name!r}"
-    if objective.name not in architecture.objectives:
+    if {objective.name, objective.variant_of}.isdisjoint(architecture.objectives):
         known = ", ".join(architecture.objectives)
         yield (
             "training.objective",
@@ -60,15 +64,15 @@ def objective_suits_architecture(config: ExperimentConfig) -> Iterator[Fault]:
     elif objective.requires_causal and not causal:
         yield (
             "training.objective",
-            f"{objective.name!r} needs a causal model, but {named} reads in both directions here and "
-            f"would see its own targets; set model.{architecture.section}.bidirectional=false or "
-            "training.objective=masked_lm",
+            f"{objective.name!r} needs a causal model, but {named} reads in both directions here "
+            "and would see its own targets; set "
+            f"model.{architecture.section}.bidirectional=false or training.objective=masked_lm",
         )
     elif causal and not objective.requires_causal:
         yield (
             "training.objective",
-            f"{objective.name!r} needs a model that reads in both directions, but {named} is causal "
-            f"here; set model.{architecture.section}.bidirectional=true or "
+            f"{objective.name!r} needs a model that reads in both directions, but {named} is "
+            f"causal here; set model.{architecture.section}.bidirectional=true or "
             "training.objective=causal_lm",
         )
 
@@ -145,8 +149,9 @@ def content_fits_block(config: ExperimentConfig) -> Iterator[Fault]:
     elif data.content_tokens and data.content_tokens + framing > data.max_sequence_length:
         yield (
             "data.content_tokens",
-            f"(={data.content_tokens}) and {framing} framing tokens exceed data.max_sequence_length "
-            f"(={data.max_sequence_length}); lower the first or raise the last",
+            f"(={data.content_tokens}) and {framing} framing tokens exceed "
+            f"data.max_sequence_length (={data.max_sequence_length}); lower the first or raise the "
+            "last",
         )
 
 
@@ -158,7 +163,8 @@ def horizon_is_given_once(config: ExperimentConfig) -> Iterator[Fault]:
     elif steps is not None and epochs is not None:
         yield (
             "training.epochs",
-            f"(={epochs}) and training.max_steps (={steps}) both set the length of the run; drop one",
+            f"(={epochs}) and training.max_steps (={steps}) both set the length of the run; "
+            "drop one",
         )
 
 
@@ -242,7 +248,8 @@ def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]
             for name, value in config.model
             if isinstance(value, BaseModel) and name not in architecture.sections()
         }
-        yield "model", tuple(sorted(sections)), f"architecture {architecture.name!r} does not read it"
+        reason = f"architecture {architecture.name!r} does not read it"
+        yield "model", tuple(sorted(sections)), reason
     if training.lr_scheduler_type == "constant":
         yield "training", ("min_learning_rate",), "a constant schedule has no minimum"
     if data.validation is not None:

@@ -17,7 +17,7 @@ AnyPath = Annotated[Path, Field(strict=False)]
 
 
 def law_broken(*faults: tuple[str, str]) -> PydanticCustomError:
-    """Return the error for laws between fields: pairs of (dotted field below this section, message)."""
+    """Return the error for laws between fields: pairs of (dotted field from here, message)."""
     text = "; ".join(f"{field}: {message}" for field, message in faults)
     return PydanticCustomError("law", "{text}", {"text": text, "faults": faults})
 
@@ -81,9 +81,8 @@ class LanguageSource(Section):
 def _source_kind(value: Any) -> str:
     if isinstance(value, dict):
         return "language" if "language" in value else "hub"
-    return {LanguageSource: "language", HubSource: "hub", list: "paths", tuple: "paths"}.get(
-        type(value), "path"
-    )
+    kinds: dict[type, str] = {LanguageSource: "language", HubSource: "hub", list: "paths"}
+    return kinds.get(type(value), "path")
 
 
 def _as_text(value: Any) -> Any:
@@ -111,7 +110,7 @@ class DataConfig(Section):
     test: Source | None = None
     """Text for one last measurement after training; None: no such measurement."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of the documents (`split_by: document`) or characters (`split_by: position`) held out."""
+    """Share held out: of the documents, or of the characters under `split_by: position`."""
     split_by: Literal["document", "position"] = "document"
     """Hold out documents drawn by seed, or the last part of the text."""
     document: Literal["file", "line", "paragraph"] = "file"

@@ -60,6 +60,9 @@ class ObjectiveSpec:
     """Name in `training.objective`."""
     target: str
     """The `Objective` subclass, as `module:class`."""
+    variant_of: str | None = None
+    """Another objective: what architecture suits that one suits this one; None: only those do that
+    name it."""
     requires_causal: bool
     """True: only causal models can be trained so; False: only models that see both sides."""
     framing_tokens: int = 0

@@ -166,7 +166,7 @@ def _read_hub(source: HubSource, column: str) -> Iterator[str]:
         raise DataError(f"{source.hub}: has no column data.text_column={column!r}, but {known}")
     for number, text in enumerate(rows[column]):
         if not isinstance(text, str):
-            raise DataError(f"{source.hub}: row {number} of {column!r} is {text!r}, which is no text")
+            raise DataError(f"{source.hub}: row {number} of {column!r} is {text!r}, not text")
         yield text
 
 
@@ -207,8 +207,8 @@ def split_by_position(documents: Sequence[str], fraction: float) -> tuple[list[s
     train, validation = [t for t in train if t], [t for t in validation if t]
     if not train or not validation:
         raise DataError(
-            f"data.validation_fraction (={fraction}) of {position} characters leaves an empty part; "
-            "use a longer corpus or another fraction"
+            f"data.validation_fraction (={fraction}) of {position} characters leaves an empty "
+            "part; use a longer corpus or another fraction"
         )
     return train, validation
 

@@ -52,6 +52,11 @@ def test_decomposed_text_is_composed_and_keeps_its_marks(normalization, train):
             assert normalizer.normalize_str(unicodedata.normalize(form, text)) == "▁" + composed
 
 
+def test_training_text_is_composed_as_texts_are(train):
+    tokenizer = train("unigram", documents=["ü\u0301 x"] * 20, normalization="nfkc")
+    assert "ǘ" in tokenizer.get_vocab()
+
+
 def test_training_pieces_lose_no_character():
     draw = random.Random(0)
     texts = ["".join(draw.choices("ab \n", k=draw.randint(0, 300))) for _ in range(200)]
@@ -71,6 +76,7 @@ def test_long_lines_are_cut_before_a_space():
 @pytest.mark.parametrize(
     "document",
     [
+        "qzabjk" * 30 + "中" * 3900,
         "qz " * 50 + "ab " * 3000 + "jk " * 50,
         "qz\u2585ab\0jk",
         "qz <unk>ab <mask>jk",

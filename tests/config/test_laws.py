@@ -1,0 +1,262 @@
+"""Each law between settings broken once, and each setting that can be without effect."""
+
+from typing import Any
+
+import pytest
+
+from model_foundry.config import ExperimentConfig, settings_without_effect, validate
+from model_foundry.config.files import apply_override
+from model_foundry.config.laws import LAWS, broken_laws
+from model_foundry.errors import ConfigError
+
+TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
+RECURRENT = {"embedding_size": 8, "hidden_size": 8}
+GPT2 = {"architecture": "gpt2", "transformer": TRANSFORMER}
+BERT = {"architecture": "bert", "transformer": TRANSFORMER}
+LSTM = {"architecture": "lstm", "rnn": RECURRENT}
+MASKED = "training.objective=masked_lm"
+BOTH_WAYS = "model.rnn.bidirectional=true"
+
+
+def raw(model: dict[str, Any], *overrides: str) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "experiment_name": "one",
+        "data": {"train": "a.txt"},
+        "model": {name: dict(v) if isinstance(v, dict) else v for name, v in model.items()},
+        "training": {"max_steps": 5},
+    }
+    for override in overrides:
+        apply_override(plain, override)
+    return plain
+
+
+def load(model: dict[str, Any], *overrides: str) -> ExperimentConfig:
+    return validate(raw(model, *overrides), "file")
+
+
+# law, model, settings that break it, the field that is named, what is said of it
+BROKEN = [
+    ("objective_is_known", GPT2, ["training.objective=mlm"], "training.objective", "masked_lm"),
+    (
+        "objective_suits_architecture",
+        GPT2,
+        [MASKED],
+        "training.objective",
+        "'masked_lm' does not suit architecture 'gpt2'; use causal_lm",
+    ),
+    (
+        "objective_suits_architecture",
+        BERT,
+        [],
+        "training.objective",
+        "'causal_lm' does not suit architecture 'bert'; use masked_lm",
+    ),
+    (
+        "objective_suits_architecture",
+        LSTM,
+        [BOTH_WAYS],
+        "training.objective",
+        "would see its own targets; set model.rnn.bidirectional=false or training.objective=masked",
+    ),
+    (
+        "objective_suits_architecture",
+        LSTM,
+        [MASKED],
+        "training.objective",
+        "set model.rnn.bidirectional=true or training.objective=causal_lm",
+    ),
+    (
+        "objective_has_its_mask_token",
+        BERT,
+        [MASKED, "tokenizer.special_tokens.mask=null"],
+        "tokenizer.special_tokens.mask",
+        "'masked_lm' needs a mask token; leave it out",
+    ),
+    (
+        "special_tokens_have_roles",
+        GPT2,
+        ["tokenizer.special_tokens.end=<end>"],
+        "tokenizer.special_tokens.end",
+        "is not a role; the roles are pad, unk, bos, eos, cls, sep, mask",
+    ),
+    (
+        "special_tokens_have_roles",
+        GPT2,
+        ["tokenizer.special_tokens.pad=null"],
+        "tokenizer.special_tokens.pad",
+        "only mask can be",
+    ),
+    (
+        "embedding_fits_hidden_size",
+        GPT2,
+        ["model.transformer.embedding_size=16"],
+        "model.transformer.embedding_size",
+        "must equal hidden_size (=32) under 'gpt2', got 16",
+    ),
+    (
+        "rnn_type_is_the_architecture",
+        LSTM,
+        ["model.rnn.rnn_type=gru"],
+        "model.rnn.rnn_type",
+        "must equal model.architecture (='lstm'), got 'gru'",
+    ),
+    (
+        "block_fits_positions",
+        GPT2,
+        ["model.transformer.max_position_embeddings=64"],
+        "data.max_sequence_length",
+        "(=128) exceeds model.transformer.max_position_embeddings (=64)",
+    ),
+    (
+        "content_fits_block",
+        BERT,
+        [MASKED, "data.max_sequence_length=2"],
+        "data.max_sequence_length",
+        "(=2) leaves no room beside the 2 framing tokens of 'masked_lm'",
+    ),
+    (
+        "content_fits_block",
+        BERT,
+        [MASKED, "data.content_tokens=127"],
+        "data.content_tokens",
+        "(=127) and 2 framing tokens exceed data.max_sequence_length (=128)",
+    ),
+    (
+        "horizon_is_given_once",
+        GPT2,
+        ["training.max_steps=null"],
+        "training.max_steps",
+        "is required, unless training.epochs is given",
+    ),
+    (
+        "horizon_is_given_once",
+        GPT2,
+        ["training.epochs=2"],
+        "training.epochs",
+        "(=2) and training.max_steps (=5) both set the length of the run",
+    ),
+    (
+        "warmup_within_horizon",
+        GPT2,
+        ["training.warmup_steps=6"],
+        "training.warmup_steps",
+        "must be <= training.max_steps (=5), got 6",
+    ),
+    (
+        "minimum_below_peak",
+        GPT2,
+        ["training.min_learning_rate=1e-2"],
+        "training.min_learning_rate",
+        "must be <= learning_rate (=0.001), got 0.01",
+    ),
+    *(
+        ("run_directory_is_a_place", GPT2, [f"output_dir={path}"], "output_dir", "of its own")
+        for path in ('""', ".", "/", "..", "runs/..", '"a\\nb"', '"a\\u0000b"')
+    ),
+]
+
+# As far as a law allows.
+KEPT = [
+    (BERT, [MASKED, "data.max_sequence_length=3"]),
+    (BERT, [MASKED, "data.content_tokens=126"]),
+    (GPT2, ["data.content_tokens=128", "model.transformer.max_position_embeddings=128"]),
+    (GPT2, ["tokenizer.special_tokens.mask=null", "tokenizer.special_tokens.pad=<p>"]),
+    (GPT2, ["training.warmup_steps=5", "training.min_learning_rate=1e-3"]),
+    (GPT2, ["training.max_steps=null", "training.epochs=1", "training.warmup_steps=9"]),
+    (LSTM, [MASKED, BOTH_WAYS, "model.rnn.rnn_type=lstm"]),
+    (GPT2, ["output_dir=../elsewhere/run"]),
+]
+
+
+@pytest.mark.parametrize(("law", "model", "overrides", "field", "message"), BROKEN)
+def test_a_broken_law_is_one_line_with_its_field(
+    law: str, model: dict[str, Any], overrides: list[str], field: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(model, *overrides)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"file: {field}: ")
+    assert message in line
+
+
+def test_the_table_breaks_every_law() -> None:
+    assert {law for law, *_ in BROKEN} == {law.__name__ for law in LAWS}
+
+
+@pytest.mark.parametrize(("law", "model", "overrides", "field", "message"), BROKEN)
+def test_no_other_law_speaks_of_it(
+    law: str, model: dict[str, Any], overrides: list[str], field: str, message: str
+) -> None:
+    good = load(model, *([MASKED] if model is BERT else []))
+    fields = ExperimentConfig.model_fields
+    parsed = {
+        name: type(good).__pydantic_validator__ and value
+        for name, value in raw(model, *overrides).items()
+    }
+    sections = {
+        name: fields[name].annotation.model_validate(value)  # type: ignore[union-attr]
+        for name, value in parsed.items()
+        if name in {"data", "model", "training", "tokenizer"}
+    }
+    config = good.model_copy(update=sections)
+    if "output_dir" in parsed:
+        config = config.model_copy(
+            update={"output_dir": type(good.output_dir)(parsed["output_dir"])}
+        )
+    assert {name for one in LAWS for name in [one.__name__] if list(one(config))} == {law}
+    assert [found for found, _ in broken_laws(config)] == [field]
+
+
+@pytest.mark.parametrize(("model", "overrides"), KEPT)
+def test_the_last_value_that_a_law_allows_is_taken(
+    model: dict[str, Any], overrides: list[str]
+) -> None:
+    load(model, *overrides)
+
+
+WITHOUT_EFFECT = [
+    (GPT2, ["training.mlm_probability=0.3"], "training.mlm_probability"),
+    (LSTM, ["training.attn_implementation=eager"], "training.attn_implementation"),
+    (GPT2, ["model.bert={type_vocab_size: 3}"], "model.bert"),
+    (GPT2, ["model.rnn={embedding_size: 4, hidden_size: 4}"], "model.rnn"),
+    (
+        GPT2,
+        ["training.lr_scheduler_type=constant", "training.min_learning_rate=1e-4"],
+        "training.min_learning_rate",
+    ),
+    (GPT2, ["data.validation=b.txt", "data.split_by=position"], "data.split_by"),
+    (GPT2, ["data.validation=b.txt", "data.validation_fraction=.1"], "data.validation_fraction"),
+    (GPT2, ["data.text_column=body"], "data.text_column"),
+    (GPT2, ["data.train={language: {sentences: 9}}", "data.text_column=b"], "data.text_column"),
+    (GPT2, ["data.train={hub: a/b}", "data.document=line"], "data.document"),
+    (GPT2, ["tokenizer.path=there", "tokenizer.lowercase=true"], "tokenizer.lowercase"),
+    (GPT2, ["tokenizer.path=t", "tokenizer.special_tokens.pad=<p>"], "tokenizer.special_tokens"),
+    (GPT2, ["tokenizer.tokenizer_type=bpe", "tokenizer.model_type=bpe"], "tokenizer.model_type"),
+    (GPT2, ["tokenizer.lowercase=true"], "tokenizer.lowercase"),
+]
+
+
+@pytest.mark.parametrize(("model", "overrides", "field"), WITHOUT_EFFECT)
+def test_a_setting_without_effect_is_told_with_its_reason(
+    model: dict[str, Any], overrides: list[str], field: str
+) -> None:
+    (line,) = settings_without_effect(load(model, *overrides))
+    assert line.startswith(f"{field} has no effect: ")
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [
+        (GPT2, ["training.attn_implementation=eager", "training.min_learning_rate=1e-4"]),
+        (GPT2, ["data.train={hub: a/b}", "data.text_column=body", "data.split_by=position"]),
+        (GPT2, ["tokenizer.model_type=bpe", "tokenizer.normalization=nfkc"]),
+        (GPT2, ["tokenizer.tokenizer_type=wordpiece", "tokenizer.lowercase=true"]),
+        (BERT, [MASKED, "training.mlm_probability=0.3", "model.bert.type_vocab_size=3"]),
+        (LSTM, [MASKED, BOTH_WAYS, "training.mlm_probability=0.3"]),
+    ],
+)
+def test_a_setting_with_an_effect_is_not_warned_of(
+    model: dict[str, Any], overrides: list[str]
+) -> None:
+    assert settings_without_effect(load(model, *overrides)) == []

@@ -1,0 +1,46 @@
+"""What holds for every test: one thread, no network, and a cache that goes away with the session.
+
+The environment is set here, before any test file can import torch. Nothing here imports it, so that
+tests of the floors that know no torch stay fast.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+HERE = {"localhost", "127.0.0.1", "::1"}
+
+_connect = socket.socket.connect
+
+
+def _connect_here(self: socket.socket, address: Any) -> None:
+    """Connect within this machine only."""
+    if self.family != socket.AF_UNIX and address[0] not in HERE:
+        raise RuntimeError(f"a test tried to reach {address}; tests run offline")
+    _connect(self, address)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _offline() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", _connect_here)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FOUNDRY_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # `datasets` reads it once, when it is imported
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
+        yield
+
+
+@pytest.fixture
+def project() -> Path:
+    """The root of the checkout."""
+    return Path(__file__).parents[1]

@@ -1,0 +1,152 @@
+"""What is labelled and what is hidden."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from model_foundry.data_collators import (
+    CausalLMDataCollator,
+    MaskedLMDataCollator,
+    get_data_collator,
+)
+from model_foundry.errors import DataError
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.experiments import tiny_experiment
+
+TEXT = "the quick brown fox jumps over the lazy dog and runs away from it"
+
+
+@pytest.fixture(scope="module")
+def gpt_style() -> PreTrainedTokenizerFast:
+    return TokenizerFactory.train_character(documents=[TEXT])
+
+
+@pytest.fixture(scope="module")
+def bert_style() -> PreTrainedTokenizerFast:
+    return TokenizerFactory.train_wordpiece(documents=[TEXT], vocab_size=60)
+
+
+def rows(*lengths: int, first: int = 6) -> list[dict[str, list[int]]]:
+    return [{"input_ids": list(range(first, first + length))} for length in lengths]
+
+
+def test_rows_are_padded_to_the_longest_or_to_a_multiple(
+    gpt_style: PreTrainedTokenizerFast,
+) -> None:
+    assert CausalLMDataCollator(gpt_style)(rows(3, 5))["input_ids"].shape == (2, 5)
+    batch = CausalLMDataCollator(gpt_style, pad_to_multiple_of=8)(rows(3, 5))
+    assert batch["input_ids"].shape == (2, 8)
+    assert batch["attention_mask"].tolist() == [[1] * 3 + [0] * 5, [1] * 5 + [0] * 3]
+    assert (batch["input_ids"][0, 3:] == gpt_style.pad_token_id).all()
+
+
+def test_causal_labels_are_the_tokens_and_padding_is_ignored(
+    gpt_style: PreTrainedTokenizerFast,
+) -> None:
+    batch = CausalLMDataCollator(gpt_style)(rows(3, 5))
+    assert batch["labels"].tolist() == [[6, 7, 8, -100, -100], [6, 7, 8, 9, 10]]
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+def test_real_end_of_sequence_is_learned_where_it_is_also_the_pad_token(
+    gpt_style: PreTrainedTokenizerFast,
+) -> None:
+    tokenizer = TokenizerFactory.train_character(documents=[TEXT])
+    tokenizer.pad_token = tokenizer.eos_token
+    eos = tokenizer.eos_token_id
+    batch = CausalLMDataCollator(tokenizer)([{"input_ids": [6, 7, eos]}, {"input_ids": [6]}])
+    assert batch["labels"].tolist() == [[6, 7, eos], [6, -100, -100]]
+
+
+def test_left_padding_is_no_context_for_the_first_token(
+    bert_style: PreTrainedTokenizerFast,
+) -> None:
+    tokenizer = TokenizerFactory.train_character(documents=[TEXT])
+    tokenizer.padding_side = "left"
+    batch = CausalLMDataCollator(tokenizer)(rows(2, 4))
+    assert batch["attention_mask"].tolist() == [[0, 0, 1, 1], [1, 1, 1, 1]]
+    assert batch["labels"].tolist() == [[-100, -100, -100, 7], [-100, 7, 8, 9]]
+
+
+def test_a_fixed_share_is_masked_80_10_10(bert_style: PreTrainedTokenizerFast) -> None:
+    collator = MaskedLMDataCollator(bert_style, mlm_probability=0.15)
+    ids = np.random.default_rng(0).integers(5, len(bert_style), size=(200, 500))
+    batch = collator([{"input_ids": row} for row in ids])
+    chosen = batch["labels"] != -100
+    original, read = torch.from_numpy(ids)[chosen], batch["input_ids"][chosen]
+    assert (batch["labels"][chosen] == original).all()
+    assert (batch["input_ids"][~chosen] == torch.from_numpy(ids)[~chosen]).all()
+    shares = [
+        chosen.float().mean(),
+        (read == bert_style.mask_token_id).float().mean(),
+        (read == original).float().mean(),
+    ]
+    # a random token equals the original one time in the vocabulary
+    ordinary = len(bert_style) - 5
+    expected = [0.15, 0.8, 0.1 + 0.1 / ordinary]
+    assert torch.stack(shares).tolist() == pytest.approx(expected, abs=0.01)
+
+
+def test_special_tokens_are_neither_chosen_nor_drawn(bert_style: PreTrainedTokenizerFast) -> None:
+    collator = MaskedLMDataCollator(bert_style, mlm_probability=0.9)
+    special = set(bert_style.all_special_ids)
+    row = [bert_style.cls_token_id, *range(5, 45), bert_style.sep_token_id]
+    batch = collator([{"input_ids": row}] * 50)
+    assert (batch["labels"][:, [0, -1]] == -100).all()
+    changed = batch["input_ids"] != torch.tensor(row)
+    assert set(batch["input_ids"][changed].tolist()) & special == {bert_style.mask_token_id}
+
+
+def test_masks_follow_from_seed_pass_and_example(bert_style: PreTrainedTokenizerFast) -> None:
+    def masks(seed: int, *example_ids: tuple[int, int]) -> list[list[int]]:
+        features = [{"input_ids": list(range(5, 45)), "example_id": i} for i in example_ids]
+        return MaskedLMDataCollator(bert_style, seed=seed)(features)["labels"].tolist()
+
+    one, two = masks(7, (0, 3), (0, 4))
+    assert one != two
+    assert masks(7, (0, 4), (0, 3)) == [two, one]  # whatever else is in the batch
+    assert masks(7, (1, 3)) != [one] and masks(8, (0, 3)) != [one]
+
+
+def test_without_example_ids_a_collator_draws_from_its_own_generator(
+    bert_style: PreTrainedTokenizerFast,
+) -> None:
+    features = rows(40, first=5)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    one, again = (MaskedLMDataCollator(bert_style, seed=3) for _ in range(2))
+    draws = [one(features)["labels"].tolist() for _ in range(2)]
+    assert draws[0] != draws[1]
+    assert [again(features)["labels"].tolist() for _ in range(2)] == draws
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_objective_decides_the_collator(
+    tmp_path: Path, bert_style: PreTrainedTokenizerFast
+) -> None:
+    causal = get_data_collator(tiny_experiment("gpt2", tmp_path), bert_style)
+    masked = get_data_collator(
+        tiny_experiment("bert", tmp_path, "training.mlm_probability=0.3"), bert_style
+    )
+    assert isinstance(causal, CausalLMDataCollator)
+    assert isinstance(masked, MaskedLMDataCollator) and masked.mlm_probability == 0.3
+
+
+def test_masking_needs_a_mask_token(bert_style: PreTrainedTokenizerFast) -> None:
+    tokenizer = TokenizerFactory.train_wordpiece(documents=[TEXT], vocab_size=60)
+    tokenizer.mask_token = None
+    with pytest.raises(DataError, match="no mask token"):
+        MaskedLMDataCollator(tokenizer)
+
+
+@pytest.mark.parametrize(
+    ("collator", "mlm"), [(CausalLMDataCollator, True), (MaskedLMDataCollator, False)]
+)
+def test_flag_that_contradicts_the_class_is_refused(
+    collator: type, mlm: bool, bert_style: PreTrainedTokenizerFast
+) -> None:
+    with pytest.raises(ValueError, match=f"mlm={mlm}"):
+        collator(tokenizer=bert_style, mlm=mlm)

@@ -1,0 +1,211 @@
+"""The whole story: from a configuration to a directory that plain transformers reads."""
+
+import json
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_foundry import load_config, load_model, train
+from model_foundry.config import save_config
+from model_foundry.config.files import parse_yaml
+from model_foundry.errors import ConfigError, DataError, ResumeError
+from model_foundry.experiment import check, prepare
+from model_foundry.run_directory import RunDirectory
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from model_foundry.training.metrics import read_metrics
+from tests.experiments import MASKED, MODELS, tiny_experiment
+
+LOAD_ELSEWHERE = """
+import json, sys, torch
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
+found = {}
+for kind, directory, masked in json.loads(sys.argv[1]):
+    tokenizer = AutoTokenizer.from_pretrained(directory, trust_remote_code=True)
+    auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
+    model = auto.from_pretrained(directory, trust_remote_code=True).eval()
+    if masked:
+        batch = tokenizer("The dogs " + tokenizer.mask_token + " a cat.", return_tensors="pt")
+        where = batch["input_ids"][0] == tokenizer.mask_token_id
+        found[kind] = model(**batch).logits[0, where].argmax(-1).tolist()
+    else:
+        batch = tokenizer("The dogs", return_tensors="pt")
+        found[kind] = model.generate(**batch, max_new_tokens=5, do_sample=False)[0].tolist()
+assert not any(name.startswith("model_foundry") for name in sys.modules)
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    directory = tmp_path_factory.mktemp("runs")
+    return {
+        kind: train(tiny_experiment(kind, directory / kind.replace(" ", "-"))).output_dir
+        for kind in MODELS
+    }
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_run_directory_holds_what_later_tools_read(kind: str, runs: dict[str, Path]) -> None:
+    run = RunDirectory(runs[kind])
+    status = run.status()
+    assert status is not None
+    assert (status.state, status.step, status.exit_code) == ("completed", 6, 0)
+    assert status.last_good_step == 6
+    assert [line["step"] for line in read_metrics(run.metrics_file)] == [1, 2, 3, 4, 5, 6, 6]
+    assert (run.tokenizer / "tokenizer.json").is_file()
+    assert (run.evaluation / "loss-step-00000006.json").is_file()
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_saved_configuration_is_resolved_and_loads_back(kind: str, runs: dict[str, Path]) -> None:
+    run = RunDirectory(runs[kind])
+    config = run.config()
+    text = run.config_file.read_text()
+    assert parse_yaml(save_config(config), "again") == parse_yaml(text, "saved")
+    assert load_config(run.config_file) == config
+    if config.model.transformer:
+        assert config.training.attn_implementation == "sdpa"
+        assert config.model.transformer.max_position_embeddings == 16
+        assert text.startswith("# training.attn_implementation: auto -> sdpa (")
+
+
+def test_models_load_in_a_process_without_this_package(
+    runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path))
+    asked = json.dumps([(kind, str(path / "model"), kind in MASKED) for kind, path in runs.items()])
+    # -I: neither the working directory nor PYTHONPATH can bring the package in
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", LOAD_ELSEWHERE, asked], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for kind, path in runs.items():
+        model = load_model(path / "model")
+        prompt = torch.tensor([found[kind][:-5]]) if kind not in MASKED else None
+        if prompt is not None:
+            ours = model.generate(prompt, max_new_tokens=5, do_sample=False)[0].tolist()
+            assert ours == found[kind], kind
+        else:
+            assert len(found[kind]) == 1
+
+
+def test_result_says_what_was_reached(tmp_path: Path) -> None:
+    config = tiny_experiment("gpt2", tmp_path, "data.test={language: {sentences: 40, seed: 9}}")
+    result = train(config)
+    assert result.step == 6 and result.vocab_size == 300
+    assert {"eval/loss", "eval/bits_per_byte", "test/loss", "test/perplexity"} <= set(result.metrics)
+    assert result.lossless and result.generates
+    assert result.language is not None
+    assert result.metrics["eval/bits_per_byte"] > result.language.floor_bits_per_byte
+    assert load_model(result.model_dir).get_parameter_count() == result.parameters
+
+
+def test_epochs_show_every_block(tmp_path: Path) -> None:
+    config = tiny_experiment("rnn", tmp_path, "training.max_steps=null", "training.epochs=1")
+    blocks = len(prepare(config).train)
+    result = train(config)
+    assert (result.step - 1) * 4 < blocks <= result.step * 4
+
+
+def test_directory_that_holds_a_run_is_kept(tmp_path: Path) -> None:
+    config = tiny_experiment("rnn", tmp_path)
+    before = train(config)
+    with pytest.raises(ResumeError, match="already holds a run, completed at step 6"):
+        train(config)
+    train(config, fresh=True)
+    assert (tmp_path / "run.old-1" / "model" / "config.json").is_file()
+    assert (before.model_dir / "config.json").is_file()
+
+
+BAD_CORPORA = {
+    "missing": (None, "no such file"),
+    "empty": (b"", "holds no text"),
+    "white": (b" \n\t\n", "holds no text"),
+    "binary": (b"text\0text", "zero byte at byte 4"),
+    "latin1": (b"caf\xe9 au lait", "not UTF-8 at byte 3"),
+    "short": (b"a b\n" * 2, "fewer than one block of 16"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(BAD_CORPORA))
+def test_bad_corpus_is_named_and_no_directory_is_left(name: str, tmp_path: Path) -> None:
+    content, message = BAD_CORPORA[name]
+    corpus = tmp_path / f"{name}.txt"
+    if content is not None:
+        corpus.write_bytes(content)
+    config = tiny_experiment("gpt2", tmp_path, f"data.train={corpus}", "data.document=line")
+    with pytest.raises(DataError, match=message) as caught:
+        train(config)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_single_document_needs_another_split(tmp_path: Path) -> None:
+    (tmp_path / "one.txt").write_text("The dogs chase a cat. " * 100)
+    corpus = f"data.train={tmp_path / 'one.txt'}"
+    with pytest.raises(DataError, match=r"data\.split_by=position"):
+        train(tiny_experiment("gpt2", tmp_path, corpus))
+    assert train(tiny_experiment("gpt2", tmp_path, corpus, "data.split_by=position")).step == 6
+
+
+def test_tokenizer_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    tokenizer = TokenizerFactory.train_bpe(documents=["some text"] * 9, vocab_size=270)
+    tokenizer.save_pretrained(tmp_path / "mine")
+    named = f"tokenizer={{path: {tmp_path / 'mine'}, vocab_size: 50}}"
+    with pytest.raises(DataError, match=r"ids up to \d+, but tokenizer.vocab_size \(=50\)"):
+        train(tiny_experiment("gpt2", tmp_path, named))
+    tokenizer.mask_token = None
+    tokenizer.save_pretrained(tmp_path / "maskless")
+    named = f"tokenizer={{path: {tmp_path / 'maskless'}}}"
+    with pytest.raises(DataError, match="no mask token"):
+        train(tiny_experiment("bert", tmp_path, named))
+    assert not (tmp_path / "run").exists()
+
+
+def test_given_tokenizer_is_used_and_kept_with_the_run(tmp_path: Path) -> None:
+    tokenizer = TokenizerFactory.train_character(documents=["The dogs chase a cat."])
+    tokenizer.save_pretrained(tmp_path / "mine")
+    config = tiny_experiment("gpt2", tmp_path, f"tokenizer={{path: {tmp_path / 'mine'}}}")
+    result = train(config)
+    assert result.vocab_size == len(tokenizer)
+    kept, given = (d / "tokenizer.json" for d in (result.output_dir / "tokenizer", tmp_path / "mine"))
+    assert kept.read_bytes() == given.read_bytes()
+
+
+def test_fp16_without_an_accelerator_is_refused(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is an accelerator")
+    config = tiny_experiment("gpt2", tmp_path, "training.mixed_precision=fp16")
+    for command in (train, check):
+        with pytest.raises(ConfigError, match="'fp16' needs an accelerator"):
+            command(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_setting_without_effect_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        train(tiny_experiment("gpt2", tmp_path, "training.mlm_probability=0.3"))
+    assert "training.mlm_probability has no effect" in caplog.text
+
+
+def test_lossy_tokenizer_is_marked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    result = train(
+        tiny_experiment(
+            "gpt2", tmp_path, "tokenizer.tokenizer_type=wordpiece", "tokenizer.lowercase=true"
+        )
+    )
+    assert not result.lossless
+    assert "does not give every character back" in caplog.text
+
+
+def test_check_finds_the_size_without_writing(tmp_path: Path) -> None:
+    config = tiny_experiment("bert", tmp_path)
+    assert check(config)[0].startswith("model: bert, ")
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,63 @@
+"""Continuations: reproducible, within the positions, refused where they make no sense."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from model_foundry.errors import ConfigError
+from model_foundry.generation import generate_texts
+from model_foundry.model import create_model
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.experiments import tiny_experiment
+
+CAUSAL = ["gpt2", "lstm", "gru", "rnn"]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return TokenizerFactory.train_character(documents=["the quick brown fox jumps"])
+
+
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_seed_decides_and_prompts_come_back(
+    kind: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = create_model(tiny_experiment(kind, tmp_path), tokenizer=tokenizer)
+    state = torch.get_rng_state()
+    one, again, other = (
+        generate_texts(model, tokenizer, ["the", "quick"], max_new_tokens=9, seed=seed)
+        for seed in (1, 1, 2)
+    )
+    assert one == again != other
+    assert one[0].startswith("the") and one[1].startswith("quick")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_zero_temperature_takes_the_likeliest_token(
+    kind: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = create_model(tiny_experiment(kind, tmp_path), tokenizer=tokenizer).eval()
+    [text] = generate_texts(model, tokenizer, ["fox"], max_new_tokens=1, temperature=0)
+    ids = torch.tensor([tokenizer("fox")["input_ids"]])
+    likeliest = int(model(ids).logits[0, -1].argmax())
+    assert text == "fox" + tokenizer.decode([likeliest], skip_special_tokens=True)
+
+
+def test_text_stays_within_the_positions(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = create_model(tiny_experiment("gpt2", tmp_path), tokenizer=tokenizer)
+    [text] = generate_texts(model, tokenizer, ["the"], max_new_tokens=500)
+    assert len(text) < 16
+    with pytest.raises(ConfigError, match="17 tokens fill the 16 positions"):
+        generate_texts(model, tokenizer, ["t" * 16])
+
+
+def test_masked_model_does_not_generate(tmp_path: Path) -> None:
+    bert_style = TokenizerFactory.train_wordpiece(documents=["some text"], vocab_size=40)
+    model = create_model(tiny_experiment("bert", tmp_path), tokenizer=bert_style)
+    with pytest.raises(ConfigError, match="bert fills masks; it does not generate"):
+        generate_texts(model, bert_style, ["some"])

@@ -1,0 +1,79 @@
+"""What counts as a prediction, and how another objective joins."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from model_foundry import train
+from model_foundry.config import OBJECTIVES, ExperimentConfig
+from model_foundry.data_collators import CausalLMDataCollator, Collator
+from model_foundry.errors import DataError
+from model_foundry.objectives import CausalLM, MaskedLM, Objective, register_objective
+from model_foundry.registry import DuplicateNameError
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.experiments import tiny_experiment
+
+LABELS = torch.tensor([[5, 6, -100, 7], [-100, 8, 9, -100]])
+
+
+@pytest.fixture
+def second_half() -> Iterator[type[Objective]]:
+    @register_objective("second_half", requires_causal=True, variant_of="causal_lm")
+    class SecondHalf(CausalLM):
+        """Predict the second half of each block from the first."""
+
+        def collator(self, config: ExperimentConfig, tokenizer: object) -> Collator:
+            class HalfCollator(CausalLMDataCollator):
+                def _label(self, row, example_id):  # type: ignore[no-untyped-def]
+                    ids, labels = super()._label(row, example_id)
+                    labels[: len(labels) // 2] = -100
+                    return ids, labels
+
+            return HalfCollator(tokenizer)
+
+    yield SecondHalf
+    OBJECTIVES.remove("second_half")
+
+
+def test_causal_model_predicts_all_but_the_first_token() -> None:
+    expected = [[False, True, False, True], [False, True, True, False]]
+    assert CausalLM().scored(LABELS).tolist() == expected
+
+
+def test_masked_model_predicts_what_is_labelled() -> None:
+    assert torch.equal(MaskedLM().scored(LABELS), LABELS != -100)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "character"])
+def test_masked_blocks_are_framed_by_either_style_of_tokenizer(kind: str) -> None:
+    tokenizer = TokenizerFactory.train(kind, documents=["some text"], vocab_size=40)
+    before, after = MaskedLM().frame(tokenizer)
+    frame = ["[CLS]", "[SEP]"] if kind == "wordpiece" else ["<s>", "</s>"]
+    assert tokenizer.convert_ids_to_tokens(before + after) == frame
+    assert len(before + after) == OBJECTIVES["masked_lm"].framing_tokens
+
+
+def test_tokenizer_without_frame_is_refused() -> None:
+    tokenizer = TokenizerFactory.train("character", documents=["some text"], vocab_size=40)
+    tokenizer.bos_token = None
+    with pytest.raises(DataError, match="no cls and sep"):
+        MaskedLM().frame(tokenizer)
+
+
+def test_another_objective_needs_no_change_of_the_loop(
+    second_half: type[Objective], tmp_path: Path
+) -> None:
+    config = tiny_experiment("gpt2", tmp_path, "training.objective=second_half")
+    metrics = train(config).metrics
+    everything = train(tiny_experiment("gpt2", tmp_path / "all")).metrics
+    assert 0 < metrics["eval/tokens"] < 0.6 * everything["eval/tokens"]
+
+
+def test_taken_name_and_wrong_class_are_refused() -> None:
+    with pytest.raises(DuplicateNameError, match="'causal_lm' is already registered"):
+        register_objective("causal_lm", requires_causal=True)(MaskedLM)
+    with pytest.raises(TypeError, match="subclass of Objective"):
+        register_objective("new", requires_causal=True)(Tensor)  # type: ignore[type-var]

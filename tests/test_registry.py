@@ -1,0 +1,119 @@
+"""Names and specs: what a registry refuses, suggests, and completes from entry points."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from model_foundry.registry import (
+    DuplicateNameError,
+    Registry,
+    UnknownNameError,
+    load_target,
+    nearest,
+)
+
+
+@dataclass(frozen=True)
+class Shape:
+    name: str
+    target: str = "math:pi"
+
+
+def shapes(*names: str) -> Registry[Shape]:
+    return Registry("shape", tuple(map(Shape, names)), entry_points="model_foundry.no_such_group")
+
+
+def test_names_are_found_and_come_sorted() -> None:
+    registry = shapes("square", "circle")
+    assert list(registry) == ["circle", "square"]
+    assert len(registry) == 2
+    assert registry["square"] == Shape("square")
+    assert "circle" in registry and "line" not in registry
+
+
+def test_an_unknown_name_is_told_the_nearest_one_and_all_there_are() -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        shapes("square", "circle")["sqaure"]
+    assert str(caught.value) == (
+        "Unknown shape: 'sqaure'; did you mean 'square'? Shape 'sqaure' not registered. "
+        "Available: circle, square."
+    )
+
+
+def test_nothing_is_suggested_where_nothing_is_similar() -> None:
+    assert nearest("xyz", ["square", "circle"]) is None
+    with pytest.raises(UnknownNameError, match=r"^Unknown shape: 'xyz'\. Shape"):
+        shapes("square")["xyz"]
+
+
+def test_a_name_is_given_once() -> None:
+    registry = shapes("square")
+    with pytest.raises(
+        DuplicateNameError, match="'square' is already registered, for math:pi; m:x"
+    ):
+        registry.add(Shape("square", "m:x"))
+    assert registry["square"].target == "math:pi"
+
+
+def test_the_same_spec_may_come_twice() -> None:
+    registry = shapes("square")
+    registry.add(Shape("square"))
+    assert len(registry) == 1
+
+
+def test_the_implementation_is_imported_when_it_is_asked_for() -> None:
+    registry = shapes("square")
+    registry.add(Shape("lazy", "model_foundry.no_such_module:Class"))
+    assert registry.load("square") == load_target("math:pi")
+    with pytest.raises(ModuleNotFoundError):
+        registry.load("lazy")
+
+
+def test_an_implementation_at_hand_is_not_imported() -> None:
+    registry = shapes()
+    registry.add(Shape("mine", "nowhere:nothing"), implementation="here")
+    assert registry.load("mine") == "here"
+
+
+def test_what_was_removed_is_unknown_and_its_name_free() -> None:
+    registry = shapes("square")
+    registry.add(Shape("mine"), implementation="here")
+    registry.remove("mine")
+    assert "mine" not in registry
+    registry.add(Shape("mine", "math:e"))
+    assert registry.load("mine") == load_target("math:e")
+    with pytest.raises(UnknownNameError):
+        registry.remove("never")
+
+
+@pytest.fixture
+def foreign_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An installed package that announces the shape `star`; the name of its module."""
+    module, information = "foreign_shapes_for_a_test", tmp_path / "foreign_shapes-1.dist-info"
+    (tmp_path / f"{module}.py").write_text(
+        f"from {__name__} import SHAPES, Shape\nSHAPES.add(Shape('star'))\n"
+    )
+    information.mkdir()
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: foreign-shapes\nVersion: 1\n"
+    )
+    (information / "entry_points.txt").write_text(f"[shapes_of_a_test]\nstar = {module}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield module
+    sys.modules.pop(module, None)
+
+
+SHAPES: Registry[Shape] = Registry("shape", (Shape("square"),), entry_points="shapes_of_a_test")
+
+
+def test_another_package_is_loaded_only_for_its_name(foreign_package: str) -> None:
+    assert [point.name for point in metadata.entry_points(group="shapes_of_a_test")] == ["star"]
+    assert list(SHAPES) == ["square", "star"]
+    assert SHAPES["square"] and "star" in SHAPES
+    assert foreign_package not in sys.modules
+    assert SHAPES["star"] == Shape("star")
+    assert foreign_package in sys.modules
