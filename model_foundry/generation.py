@@ -51,9 +51,16 @@ def generate_texts(
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ids = [[pad] * (longest - len(row)) + list(row) for row in rows]
     mask = [[int(i >= longest - len(row)) for i in width] for row in rows]
-    sampling = {"do_sample": False} if temperature == 0 else {
-        "do_sample": True, "temperature": temperature, "top_k": top_k or 0, "top_p": top_p or 1.0,
-    }
+    sampling = (
+        {"do_sample": False}
+        if temperature == 0
+        else {
+            "do_sample": True,
+            "temperature": temperature,
+            "top_k": top_k or 0,
+            "top_p": top_p or 1.0,
+        }
+    )
     device = next(model.parameters()).device
     with seeded(seed):
         out = model.generate(

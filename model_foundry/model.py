@@ -8,7 +8,7 @@ from model_foundry.architectures import BaseLanguageModel, create_model_from_con
 from model_foundry.config import ExperimentConfig
 from model_foundry.reproducibility import seeded
 from model_foundry.run_directory import RunDirectory
-from model_foundry.tokenizer.tokenizer_factory import load_tokenizer
+from model_foundry.tokenizer.loading import load_tokenizer
 
 TOKEN_ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
 

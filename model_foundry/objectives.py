@@ -94,14 +94,14 @@ class MaskedLM(Objective):
     """Restore hidden tokens from both sides. Each block is framed `[CLS] ... [SEP]`."""
 
     def frame(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-        first = tokenizer.cls_token_id if tokenizer.cls_token_id is not None else tokenizer.bos_token_id
-        last = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-        if first is None or last is None:
-            raise DataError(
-                "the tokenizer has no cls and sep (or bos and eos) tokens, which frame the blocks of "
-                "a masked objective; use another tokenizer"
-            )
-        return [first], [last]
+        for first, last in (("cls", "sep"), ("bos", "eos")):
+            frame = [getattr(tokenizer, f"{role}_token_id") for role in (first, last)]
+            if None not in frame:
+                return frame[:1], frame[1:]
+        raise DataError(
+            "the tokenizer has no cls and sep (or bos and eos) tokens, which frame the blocks of a "
+            "masked objective; use another tokenizer"
+        )
 
     def collator(self, config: ExperimentConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
         return MaskedLMDataCollator(

@@ -83,7 +83,7 @@ def test_the_old_directory_comes_back_when_the_new_one_cannot_take_its_place(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
-    with pytest.raises(SaveError, match="No space left"):
+    with pytest.raises(SaveError, match=r"No space left"):
         commit(tmp_path / "done", file="new")
     assert (tmp_path / "done" / "file").read_text() == "old"
     assert os.listdir(tmp_path) == ["done"]
@@ -91,9 +91,9 @@ def test_the_old_directory_comes_back_when_the_new_one_cannot_take_its_place(
 
 def test_an_error_of_the_disk_names_the_target(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SaveError, match="file/done: cannot be written"):
+    with pytest.raises(SaveError, match=r"file/done: cannot be written"):
         commit(tmp_path / "file" / "done", a="b")
-    with pytest.raises(SaveError, match="done: cannot be written .*No space left"):  # noqa: SIM117
+    with pytest.raises(SaveError, match=r"done: cannot be written .*No space left"):  # noqa: SIM117
         with commit_directory(tmp_path / "done"):
             raise OSError(28, "No space left on device")
 

@@ -13,7 +13,8 @@ from model_foundry import load_config, load_model, train
 from model_foundry.config import save_config
 from model_foundry.config.files import parse_yaml
 from model_foundry.errors import ConfigError, DataError, ResumeError
-from model_foundry.experiment import check, prepare
+from model_foundry.experiment import check
+from model_foundry.preparation import prepare
 from model_foundry.run_directory import RunDirectory
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.metrics import read_metrics
@@ -98,7 +99,9 @@ def test_result_says_what_was_reached(tmp_path: Path) -> None:
     config = tiny_experiment("gpt2", tmp_path, "data.test={language: {sentences: 40, seed: 9}}")
     result = train(config)
     assert result.step == 6 and result.vocab_size == 300
-    assert {"eval/loss", "eval/bits_per_byte", "test/loss", "test/perplexity"} <= set(result.metrics)
+    assert {"eval/loss", "eval/bits_per_byte", "test/loss", "test/perplexity"} <= set(
+        result.metrics
+    )
     assert result.lossless and result.generates
     assert result.language is not None
     assert result.metrics["eval/bits_per_byte"] > result.language.floor_bits_per_byte
@@ -173,7 +176,9 @@ def test_given_tokenizer_is_used_and_kept_with_the_run(tmp_path: Path) -> None:
     config = tiny_experiment("gpt2", tmp_path, f"tokenizer={{path: {tmp_path / 'mine'}}}")
     result = train(config)
     assert result.vocab_size == len(tokenizer)
-    kept, given = (d / "tokenizer.json" for d in (result.output_dir / "tokenizer", tmp_path / "mine"))
+    kept, given = (
+        d / "tokenizer.json" for d in (result.output_dir / "tokenizer", tmp_path / "mine")
+    )
     assert kept.read_bytes() == given.read_bytes()
 
 
@@ -185,6 +190,17 @@ def test_fp16_without_an_accelerator_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="'fp16' needs an accelerator"):
             command(config)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("asked", "runs"), [("auto", "sdpa"), ("eager", "eager")])
+def test_attention_that_was_asked_for_and_that_runs_is_logged(
+    asked: str, runs: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        train(tiny_experiment("gpt2", tmp_path, f"training.attn_implementation={asked}"))
+    assert f"training.attn_implementation: {asked} -> {runs} (" in caplog.text
+    model = load_model(tmp_path / "run" / "model")
+    assert model.hf_model.config._attn_implementation == "sdpa"  # a choice of the run, not saved
 
 
 def test_setting_without_effect_is_reported(
@@ -209,3 +225,16 @@ def test_check_finds_the_size_without_writing(tmp_path: Path) -> None:
     config = tiny_experiment("bert", tmp_path)
     assert check(config)[0].startswith("model: bert, ")
     assert not (tmp_path / "run").exists()
+
+
+def test_tokenizer_larger_than_the_default_vocabulary_needs_no_setting(tmp_path: Path) -> None:
+    """And the saved configuration of such a run can be run again."""
+    tokenizer = TokenizerFactory.train_character(documents=["The dogs chase a cat."])
+    tokenizer.add_tokens([f"word{number}" for number in range(8000)])
+    tokenizer.save_pretrained(tmp_path / "large")
+    config = tiny_experiment("rnn", tmp_path, f"tokenizer={{path: {tmp_path / 'large'}}}")
+    first = train(config)
+    again = load_config(
+        first.output_dir / "config.yaml", overrides=[f"output_dir={tmp_path / 'again'}"]
+    )
+    assert train(again).vocab_size == first.vocab_size > 8000

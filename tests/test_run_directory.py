@@ -69,7 +69,7 @@ def test_whatever_ends_a_run_stands_in_its_status(
     run: RunDirectory, error: BaseException, state: str, code: int
 ) -> None:
     progress = RunProgress()
-    with pytest.raises(type(error)), running(run, TEXT, progress):  # noqa: PT012
+    with pytest.raises(type(error)), running(run, TEXT, progress):
         progress.step = 3
         raise error
     status = status_of(run)
@@ -91,7 +91,7 @@ def test_a_directory_that_holds_a_run_is_refused_as_it_is(run: RunDirectory) -> 
 def test_a_run_without_a_status_is_refused_too(run: RunDirectory) -> None:
     run.path.mkdir(parents=True)
     run.config_file.write_text(TEXT)
-    with pytest.raises(ResumeError, match="already holds a run which is kept"):
+    with pytest.raises(ResumeError, match=r"already holds a run which is kept"):
         run.require_free()
 
 
@@ -104,9 +104,9 @@ def test_a_directory_without_a_run_is_free(run: RunDirectory) -> None:
 def test_a_file_is_no_run_directory(run: RunDirectory) -> None:
     run.path.parent.mkdir()
     run.path.touch()
-    with pytest.raises(ConfigError, match="output_dir: .* is a file; name a directory"):
+    with pytest.raises(ConfigError, match=r"output_dir: .* is a file; name a directory"):
         run.require_free()
-    with pytest.raises(SaveError, match="output_dir: .* cannot be made"):
+    with pytest.raises(SaveError, match=r"output_dir: .* cannot be made"):
         running(RunDirectory(run.path / "below"), TEXT, RunProgress()).__enter__()
 
 

@@ -3,14 +3,13 @@
 The choice follows from facts, never from a timing, so that a run can repeat it.
 """
 
-import logging
 from importlib.util import find_spec
+from typing import Final
 
+from model_foundry.config import Attention
 from model_foundry.errors import ConfigError
 
-logger = logging.getLogger(__name__)
-
-FLASH = "flash_attention_2"  # Dao (2023, arXiv:2307.08691)
+FLASH: Final = "flash_attention_2"  # Dao (2023, arXiv:2307.08691)
 
 
 def obstacle_to_flash(*, device_type: str, mixed_precision: str) -> str | None:
@@ -24,7 +23,9 @@ def obstacle_to_flash(*, device_type: str, mixed_precision: str) -> str | None:
     return None
 
 
-def choose_attention(requested: str, *, device_type: str, mixed_precision: str) -> tuple[str, str]:
+def choose_attention(
+    requested: Attention, *, device_type: str, mixed_precision: str
+) -> tuple[Attention, str]:
     """Return the implementation to use, by its name in transformers, and the reason.
 
     Args:
@@ -42,10 +43,7 @@ def choose_attention(requested: str, *, device_type: str, mixed_precision: str) 
             "set it to auto or sdpa."
         )
     if requested != "auto":
-        chosen, reason = requested, "as asked"
-    elif obstacle:
-        chosen, reason = "sdpa", f"no flash attention: {obstacle}"
-    else:
-        chosen, reason = FLASH, "flash attention can run here"
-    logger.debug("attention: asked for %s, using %s (%s)", requested, chosen, reason)
-    return chosen, reason
+        return requested, "as asked"
+    if obstacle:
+        return "sdpa", f"no flash attention: {obstacle}"
+    return FLASH, "flash attention can run here"

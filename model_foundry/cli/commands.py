@@ -121,7 +121,7 @@ def train_tokenizer(
 ) -> None:
     """Train the tokenizer of an experiment into its output directory."""
     experiment = _load(config, overrides)
-    from model_foundry.tokenizer.train_tokenizer import train_tokenizer_from_config
+    from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
 
     tokenizer = train_tokenizer_from_config(experiment)
     typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
@@ -171,7 +171,7 @@ def generate(
         raise ConfigError(f"{run}: holds no model; name the directory of a finished run")
     from model_foundry.generation import generate_texts
     from model_foundry.model import load_model
-    from model_foundry.tokenizer.tokenizer_factory import load_tokenizer
+    from model_foundry.tokenizer.loading import load_tokenizer
 
     for text in generate_texts(
         load_model(directory),

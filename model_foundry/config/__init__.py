@@ -5,7 +5,13 @@ objectives; `laws` says what must hold between settings; `dialect` is the YAML t
 loads and saves. No torch here.
 """
 
-from model_foundry.config.experiment import ExperimentConfig, ModelConfig, Seeds, TrainingConfig
+from model_foundry.config.experiment import (
+    Attention,
+    ExperimentConfig,
+    ModelConfig,
+    Seeds,
+    TrainingConfig,
+)
 from model_foundry.config.files import load_config, save_config, validate
 from model_foundry.config.laws import settings_without_effect
 from model_foundry.config.sections import (
@@ -31,6 +37,7 @@ __all__ = [
     "ARCHITECTURES",
     "OBJECTIVES",
     "ArchitectureSpec",
+    "Attention",
     "BERTSpecificConfig",
     "DataConfig",
     "ExperimentConfig",

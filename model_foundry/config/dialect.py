@@ -43,11 +43,18 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes the text that `_Loader` would read as something else, such as "1e3"."""
+    """Quotes the text that `_Loader` or a YAML 1.1 reader would take for something else."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - how PyYAML declares it
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_text(self, text: str) -> yaml.Node:
+        # PyYAML writes NEL and such as they are, and reads them as newlines, unless told to escape
+        style = None if text.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
+_Dumper.add_representer(str, _Dumper.represent_text)
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),

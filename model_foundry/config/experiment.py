@@ -29,6 +29,7 @@ from model_foundry.config.sections import (
 )
 from model_foundry.config.specs import ARCHITECTURES
 
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
@@ -127,7 +128,7 @@ class TrainingConfig(Section):
     """Number format of the products; the weights stay in fp32. fp16 needs an accelerator."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
-    attn_implementation: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    attn_implementation: Attention = "auto"
     """Attention kernel; auto: flash attention where it can run, else torch's own sdpa."""
     compile: bool = False
     """Compile the model with torch.compile."""
@@ -173,9 +174,13 @@ class ExperimentConfig(Section):
     output_dir: AnyPath = Field(default_factory=lambda data: Path("runs") / data["experiment_name"])
     """Run directory; left out: runs/<experiment_name>."""
     data: DataConfig
+    """Which text is read, and how it is cut."""
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
+    """Trained or loaded; left out: a sentencepiece tokenizer is trained."""
     model: ModelConfig
+    """The architecture and its size."""
     training: TrainingConfig
+    """The objective, the optimizer and the length of the run."""
 
     @property
     def seeds(self) -> Seeds:

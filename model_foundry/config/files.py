@@ -198,4 +198,7 @@ def _refusal(faults: Iterable[tuple[str, str]], source: str) -> ConfigError:
 def _one_line(text: str) -> str:
     """Escape what a key could use to break out of its line, and shorten what is long."""
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return escaped if len(escaped) <= LONGEST_LINE else f"{escaped[: LONGEST_LINE - 3]}..."
+    if len(escaped) <= LONGEST_LINE:
+        return escaped
+    half = LONGEST_LINE // 2 - 2  # what is wrong stands at the end
+    return f"{escaped[:half]}...{escaped[-half:]}"

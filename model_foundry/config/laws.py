@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, HubSource, LanguageSource
+from model_foundry.config.sections import (
+    SPECIAL_TOKEN_ROLES,
+    HubSource,
+    LanguageSource,
+    RNNModelConfig,
+)
 from model_foundry.config.specs import (
     ARCHITECTURES,
     OBJECTIVES,
@@ -114,7 +119,7 @@ def embedding_fits_hidden_size(config: ExperimentConfig) -> Iterator[Fault]:
 def rnn_type_is_the_architecture(config: ExperimentConfig) -> Iterator[Fault]:
     """`rnn_type` repeats the architecture, or is left out."""
     section, architecture = config.model.rnn, _architecture(config)
-    if section is None or architecture is None or architecture.section != "rnn":
+    if section is None or architecture is None or architecture.schema is not RNNModelConfig:
         return
     if section.rnn_type not in (None, architecture.name):
         yield (

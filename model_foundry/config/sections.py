@@ -7,7 +7,15 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
@@ -37,10 +45,12 @@ class Section(BaseModel):
     def __setattr__(self, name: str, value: Any) -> None:
         # pydantic leaves the new value in place when a validator of the whole section refuses it
         before, extra = dict(self.__dict__), dict(self.__pydantic_extra__ or {})
+        given = set(self.__pydantic_fields_set__)
         try:
             super().__setattr__(name, value)
         except ValueError:
             object.__setattr__(self, "__dict__", before)
+            object.__setattr__(self, "__pydantic_fields_set__", given)
             if self.__pydantic_extra__ is not None:
                 object.__setattr__(self, "__pydantic_extra__", extra)
             raise
@@ -187,11 +197,12 @@ class TransformerModelConfig(Section):
     max_position_embeddings: PositiveInt | None = None
     """Positions that the model can tell apart; None: the block length."""
 
-    def model_post_init(self, context: Any) -> None:
-        """Check that the heads divide the hidden size."""
+    @model_validator(mode="after")
+    def _heads_divide_the_hidden_size(self) -> "TransformerModelConfig":
         if self.hidden_size % self.attention_heads:
             law = f"must be a multiple of attention_heads (={self.attention_heads})"
             raise law_broken(("hidden_size", f"{law}, got {self.hidden_size}"))
+        return self
 
 
 class BERTSpecificConfig(Section):

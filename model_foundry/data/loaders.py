@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model_foundry.data.packing import TokenStream
-from model_foundry.errors import DataError
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 Key = tuple[int, int]  # (pass over the data, index of the block)
@@ -49,14 +48,21 @@ class Blocks(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self.number
 
+    def describe(self) -> str:
+        """Return the figures of the text, and how it is cut, in one line."""
+        stream = self.stream
+        left_over = f", {self.dropped} left over" if self.dropped else ""
+        return (
+            f"{stream.documents:,} documents, {stream.words:,} words, {stream.bytes:,} bytes, "
+            f"{len(stream):,} tokens in {len(self):,} blocks of {self.content}{left_over}"
+        )
+
     def __getitem__(self, key: Key) -> dict[str, Any]:
         start = key[1] * self.content
         part = slice(start, start + self.content)
         return {
             "input_ids": self._framed(self.stream.tokens[part], self.before, self.after),
-            "num_bytes": self._framed(
-                self.stream.num_bytes[part], 0 * self.before, 0 * self.after
-            ),
+            "num_bytes": self._framed(self.stream.num_bytes[part], 0 * self.before, 0 * self.after),
             "words": int(self.stream.num_words[part].sum(dtype=np.int64)),
             "example_id": key,
         }
@@ -146,16 +152,7 @@ def training_batches(
     start: int = 0,
     workers: int = 0,
 ) -> Iterator[Batch]:
-    """Yield the micro-batches of a run without end, `accumulation` of them for each step.
-
-    Raises:
-        DataError: there is not one whole block.
-    """
-    if not len(blocks):
-        raise DataError(
-            f"the training text has {len(blocks.stream)} tokens, fewer than one block of "
-            f"{blocks.content}; use more text or lower data.max_sequence_length"
-        )
+    """Yield the micro-batches of a run without end, `accumulation` of them for each step."""
     sampler = TrainingOrder(
         len(blocks), micro_batch=micro_batch, accumulation=accumulation, seed=seed, start=start
     )

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from model_foundry.data.encoding import encode_documents
 from model_foundry.data.sources import content_hash
 from model_foundry.durable import commit_directory, is_committed
 from model_foundry.errors import DataError
-from model_foundry.data.encoding import encode_documents
 
 CACHE_FORMAT = 1  # raised whenever the arrays below change their meaning
 BATCH = 256  # documents in one call of the tokenizer
@@ -56,7 +56,10 @@ class TokenStream:
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the SHA-256 over what the tokenizer does to a text."""
-    state = {"tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()), **document_frame(tokenizer)}
+    state = {
+        "tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()),
+        **document_frame(tokenizer),
+    }
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 

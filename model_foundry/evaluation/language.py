@@ -1,4 +1,4 @@
-"""How a model fares on the built-in language: against its entropy, its minimal pairs, its grammar."""
+"""How a model fares on the built-in language: its entropy, its minimal pairs, its grammar."""
 
 import math
 from dataclasses import asdict, dataclass

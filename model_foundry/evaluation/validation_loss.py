@@ -16,8 +16,8 @@ def measure_loss(
     """Measure a model on every batch; each scored token counts once, however it was batched.
 
     Returns:
-        `loss` in nats per scored token, its exponential `perplexity`, `bits_per_byte` over the UTF-8
-        bytes of exactly the scored tokens (NaN where these have none), and `tokens` scored.
+        `loss` in nats per scored token, its exponential `perplexity`, `bits_per_byte` over the
+        UTF-8 bytes of exactly the scored tokens (NaN where these have none), and `tokens` scored.
     """
     device = next(model.parameters()).device
     was_training = model.training

@@ -15,7 +15,7 @@ def train(
     documents: Iterable[str],
     *,
     vocab_size: int,
-    special_tokens: Mapping[str, str] | None = None,
+    special_tokens: Mapping[str, str | None] | None = None,
 ) -> TrainedTokenizer:
     """Learn the merges of a byte-level BPE from the documents.
 

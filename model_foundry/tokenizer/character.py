@@ -18,7 +18,7 @@ def train(
     documents: Iterable[str],
     *,
     vocab_size: int | None = None,
-    special_tokens: Mapping[str, str] | None = None,
+    special_tokens: Mapping[str, str | None] | None = None,
 ) -> TrainedTokenizer:
     """Make a vocabulary of the characters in the documents.
 

@@ -122,7 +122,7 @@ def train(
     documents: Iterable[str],
     *,
     vocab_size: int,
-    special_tokens: Mapping[str, str] | None = None,
+    special_tokens: Mapping[str, str | None] | None = None,
     model_type: ModelType = "unigram",
     normalization: Normalization = "identity",
     byte_fallback: bool = True,

@@ -6,7 +6,7 @@ template adds an end of text: a prompt that ends with it is a bad prompt. The to
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
@@ -70,15 +70,30 @@ def _check(role: str, token: str) -> None:
         )
 
 
+def _strings(overrides: Mapping[str, str | None]) -> dict[str, str]:
+    for role, token in overrides.items():
+        if token is None:
+            raise ConfigError(
+                f"tokenizer.special_tokens.{role}: must be text, got null; only mask can be null."
+            )
+    return {role: token for role, token in overrides.items() if token is not None}
+
+
 def resolve_special_tokens(
-    style: SpecialTokenStyle, overrides: Mapping[str, str] | None
+    style: SpecialTokenStyle, overrides: Mapping[str, str | None] | None
 ) -> dict[str, str]:
     """Return role -> string, in the order of the ids: the style's own, changed and completed.
+
+    Roles may be written as transformers does, `pad_token` for `pad`. None leaves out the mask.
 
     Raises:
         ConfigError: an unknown role, a string that ordinary text could equal, or one string twice.
     """
-    resolved = {**style.defaults, **(overrides or {})}
+    given = {role.removesuffix("_token"): token for role, token in (overrides or {}).items()}
+    if given.get("mask", "") is None:
+        style = replace(style, defaults={r: t for r, t in style.defaults.items() if r != "mask"})
+        del given["mask"]
+    resolved: dict[str, str] = {**style.defaults, **_strings(given)}
     owner: dict[str, str] = {}
     for role, token in resolved.items():
         _check(role, token)

@@ -1,16 +1,23 @@
-"""The public entrance: train a tokenizer of any kind, save it, load it.
+"""The public entrance: train a tokenizer of any kind from text, or as an experiment asks for it.
 
-What a kind does stands in its own file; reading an experiment file is not done here.
+What a kind does stands in its own file; what is trained already is read by `loading`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+import inspect
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+import tokenizers
+from transformers import PreTrainedTokenizerFast
 
-from model_foundry.durable import commit_directory
-from model_foundry.errors import ConfigError, DataError
+from model_foundry.config import ExperimentConfig, TokenizerConfig, load_config
+from model_foundry.data.sources import content_hash, read_splits
+from model_foundry.durable import commit_directory, is_committed
+from model_foundry.errors import ConfigError
 from model_foundry.registry import nearest
 from model_foundry.tokenizer import bpe, character, sentencepiece, wordpiece
 from model_foundry.tokenizer.corpus import (
@@ -19,8 +26,11 @@ from model_foundry.tokenizer.corpus import (
     read_files,
     report_vocab_size,
 )
+from model_foundry.tokenizer.loading import copy_tokenizer, load_tokenizer
 from model_foundry.tokenizer.sentencepiece import Normalization
 from model_foundry.tokenizer.sentencepiece_conversion import ModelType
+
+logger = logging.getLogger(__name__)
 
 InputFiles = str | Path | Iterable[str | Path]
 
@@ -30,8 +40,6 @@ TRAINERS: dict[str, Callable[..., TrainedTokenizer]] = {
     "bpe": bpe.train,
     "character": character.train,
 }
-_CONFIG_FILE = "tokenizer_config.json"
-_VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 def _save(trained: TrainedTokenizer, output_dir: str | Path) -> None:
@@ -74,7 +82,7 @@ class TokenizerFactory:
         *,
         documents: Iterable[str],
         vocab_size: int | None,
-        special_tokens: Mapping[str, str] | None = None,
+        special_tokens: Mapping[str, str | None] | None = None,
         output_dir: str | Path | None = None,
         **options: Any,
     ) -> PreTrainedTokenizerFast:
@@ -100,7 +108,7 @@ class TokenizerFactory:
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int = 8000,
-        special_tokens: Mapping[str, str] | None = None,
+        special_tokens: Mapping[str, str | None] | None = None,
         *,
         documents: Iterable[str] | None = None,
         model_type: ModelType = "unigram",
@@ -124,7 +132,7 @@ class TokenizerFactory:
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int = 8000,
-        special_tokens: Mapping[str, str] | None = None,
+        special_tokens: Mapping[str, str | None] | None = None,
         *,
         documents: Iterable[str] | None = None,
         lowercase: bool = False,
@@ -144,7 +152,7 @@ class TokenizerFactory:
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int = 8000,
-        special_tokens: Mapping[str, str] | None = None,
+        special_tokens: Mapping[str, str | None] | None = None,
         *,
         documents: Iterable[str] | None = None,
     ) -> PreTrainedTokenizerFast:
@@ -162,7 +170,7 @@ class TokenizerFactory:
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int | None = None,
-        special_tokens: Mapping[str, str] | None = None,
+        special_tokens: Mapping[str, str | None] | None = None,
         *,
         documents: Iterable[str] | None = None,
     ) -> PreTrainedTokenizerFast:
@@ -176,35 +184,41 @@ class TokenizerFactory:
         )
 
 
-def _require_tokenizer_files(directory: Path) -> None:
-    """Refuse a directory for which transformers would make up a tokenizer from the model's type."""
-    names = {entry.name for entry in directory.iterdir()}
-    if _CONFIG_FILE not in names or names.isdisjoint(_VOCABULARY_FILES):
-        raise DataError(
-            f"{directory}: holds no tokenizer ({_CONFIG_FILE} and a vocabulary such as "
-            "tokenizer.json); train one, or save one there with save_pretrained."
-        )
+def train_in_cache(config: TokenizerConfig, documents: Sequence[str], *, cache: Path) -> Path:
+    """Train a tokenizer on documents, unless the same was done before; return its directory.
 
-
-def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
-    """Load a tokenizer from a directory, or by its name on the HuggingFace hub.
+    Args:
+        cache: directory in which trained tokenizers are kept, each under the hash of its settings
+            and its training text.
 
     Raises:
-        DataError: there is none, it is broken, or it is not a fast tokenizer.
+        ConfigError: a setting that cannot be met on this text.
+        DataError: text that no tokenizer can be trained on.
     """
-    if Path(path).is_dir():
-        _require_tokenizer_files(Path(path))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises bare Exception
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(
-            f"{path}: cannot be loaded as a tokenizer ({reason}); check the path or the hub name, "
-            "or train the tokenizer again."
-        ) from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise DataError(
-            f"{path}: {type(tokenizer).__name__} is not a fast tokenizer, which is needed to "
-            "relate tokens to text; save it again with a tokenizer.json."
-        )
-    return tokenizer
+    # the keywords of a trainer are the settings that its kind reads
+    keywords = {"tokenizer_type", *inspect.signature(TRAINERS[config.tokenizer_type]).parameters}
+    settings = config.model_dump(include=keywords & set(TokenizerConfig.model_fields))
+    made_of = [settings, content_hash(documents), tokenizers.__version__]
+    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    directory = cache / "tokenizers" / digest[:32]
+    if not is_committed(directory):
+        logger.info("training a %s tokenizer", config.tokenizer_type)
+        TokenizerFactory.train(documents=documents, output_dir=directory, **settings)
+    return directory
+
+
+def train_tokenizer_from_config(
+    experiment: ExperimentConfig | str | Path,
+) -> PreTrainedTokenizerFast:
+    """Train the tokenizer of an experiment, or of its file, into `<output_dir>/tokenizer`.
+
+    Raises:
+        ConfigError: the file is wrong, or a setting cannot be met.
+        DataError: the corpus cannot be used.
+    """
+    config = experiment if isinstance(experiment, ExperimentConfig) else load_config(experiment)
+    splits = read_splits(config.data, seed=config.seeds.data)
+    directory = train_in_cache(config.tokenizer, splits.train, cache=config.data.cache)
+    target = config.output_dir / "tokenizer"
+    copy_tokenizer(directory, target)
+    return load_tokenizer(target)

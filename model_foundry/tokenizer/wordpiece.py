@@ -61,7 +61,7 @@ def train(
     documents: Iterable[str],
     *,
     vocab_size: int,
-    special_tokens: Mapping[str, str] | None = None,
+    special_tokens: Mapping[str, str | None] | None = None,
     lowercase: bool = False,
 ) -> TrainedTokenizer:
     """Learn the pieces of a WordPiece vocabulary from the documents.

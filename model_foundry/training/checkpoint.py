@@ -1,12 +1,13 @@
-"""Checkpoints and the final model: plain HuggingFace directories, tensors in safetensors, the rest JSON.
+"""Checkpoints and the final model: plain HuggingFace directories, without pickle.
 
-`commit_directory` is the one point at which a checkpoint comes to be: before it there is nothing
-that a reader would take for one.
+Tensors are kept in safetensors, the rest in JSON. `commit_directory` is the one point at which a
+checkpoint comes to be: before it there is nothing that a reader would take for one.
 """
 
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -48,7 +49,7 @@ def optimizer_tensors(
     model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, torch.Tensor]:
     """Return the optimizer's tensors under `<parameter name>/<kind>`."""
-    names = {parameter: name for name, parameter in model.named_parameters()}
+    names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"{names[parameter]}/{kind}": tensor.detach().contiguous().cpu()
         for parameter, moments in optimizer.state.items()

@@ -13,12 +13,10 @@ def start_accelerator(config: TrainingConfig) -> Accelerator:
     Raises:
         ConfigError: fp16 without an accelerator device; several processes.
     """
-    # Accelerate keeps its first precision for the life of the process; a later run may need another.
+    # Accelerate keeps its first precision for the life of the process; a later run may differ.
     AcceleratorState._reset_state(reset_partial_state=False)
     # Accumulation is the loop's: with more than 1 here, `backward` would divide the loss again.
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision, gradient_accumulation_steps=1
-    )
+    accelerator = Accelerator(mixed_precision=config.mixed_precision, gradient_accumulation_steps=1)
     if config.mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ConfigError(
             "training.mixed_precision: 'fp16' needs an accelerator, and there is none here; "

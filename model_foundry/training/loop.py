@@ -163,17 +163,15 @@ def take_step(
     return result
 
 
-def _require_finite(
-    result: StepResult, *, step: int, learning_rate: float, scaled: object
-) -> None:
+def _require_finite(result: StepResult, *, step: int, learning_rate: float, scaled: object) -> None:
     # Under fp16 the gradient scaler skips updates that overflow and lowers its scale; the loss
     # itself must be finite all the same.
     finite = math.isfinite(result.loss) and (scaled or math.isfinite(result.grad_norm))
     if not finite:
         raise NonFiniteError(
-            f"step {step + 1}: loss {result.loss}, gradient norm {result.grad_norm} at learning rate "
-            f"{learning_rate:.3g}; the update was not made. Lower training.learning_rate, or set "
-            "training.max_grad_norm."
+            f"step {step + 1}: loss {result.loss}, gradient norm {result.grad_norm} at learning "
+            f"rate {learning_rate:.3g}; the update was not made. Lower training.learning_rate, or "
+            "set training.max_grad_norm."
         )
 
 
@@ -184,9 +182,7 @@ def _advance(state: TrainState, micro_batches: list[Batch]) -> None:
     state.words_seen += sum(batch.words for batch in micro_batches)
 
 
-def _metrics(
-    state: TrainState, result: StepResult, rate: float, speed: float
-) -> dict[str, float]:
+def _metrics(state: TrainState, result: StepResult, rate: float, speed: float) -> dict[str, float]:
     return {
         "train/loss": result.loss,
         "train/learning_rate": rate,

@@ -1,7 +1,5 @@
 """The choice of the attention kernel, as a table of facts and decisions."""
 
-import logging
-
 import pytest
 
 from model_foundry.architectures import attention
@@ -46,10 +44,3 @@ def test_what_is_asked_for_by_name_is_used(monkeypatch: pytest.MonkeyPatch, requ
     install_flash(monkeypatch, installed=True)
     chosen, _ = choose_attention(requested, device_type="cuda", mixed_precision="bf16")
     assert chosen == requested
-
-
-def test_the_decision_is_logged_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG, logger=attention.__name__):
-        choose_attention("auto", device_type="cpu", mixed_precision="no")
-    assert "asked for auto, using sdpa" in caplog.text
-    assert "needs a CUDA device" in caplog.text

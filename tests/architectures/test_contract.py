@@ -221,10 +221,13 @@ def test_a_seed_fixes_the_initial_weights(config: ExperimentConfig) -> None:
     assert not all(map(torch.equal, states[0], states[2]))
 
 
-def test_bf16_autocast_trains(model: BaseLanguageModel) -> None:
+@pytest.mark.parametrize("padded", [False, True])
+def test_bf16_autocast_trains(model: BaseLanguageModel, padded: bool) -> None:
     ids = random_ids(3, T)
-    mask = torch.ones_like(ids)
-    mask[0, 8:] = 0
+    mask = None
+    if padded:
+        mask = torch.ones_like(ids)
+        mask[0, 8:] = 0
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(ids, attention_mask=mask, labels=ids)
     output.loss.backward()
@@ -476,6 +479,15 @@ def test_generation_leaves_the_mode_of_the_model(generator: BaseLanguageModel) -
     generator.train()
     generator.generate(random_ids(1, 3), max_new_tokens=2)
     assert all(module.training for module in generator.modules())
+
+
+def test_generation_switches_dropout_off(generator: BaseLanguageModel) -> None:
+    ids = random_ids(4, 4)
+    rows = generator.generate(ids, max_new_tokens=6)
+    for module in generator.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    assert torch.equal(generator.train().generate(ids, max_new_tokens=6), rows)
 
 
 def test_models_that_fill_masks_do_not_generate(model: BaseLanguageModel) -> None:

@@ -89,6 +89,17 @@ def test_reading_in_pieces_equals_reading_at_once(rnn_type: str) -> None:
 
 
 @pytest.mark.parametrize("rnn_type", KINDS)
+def test_a_state_of_another_precision_serves_as_well(rnn_type: str) -> None:
+    model = RecurrentForCausalLM(recurrent_config(rnn_type)).eval()
+    ids = torch.randint(0, V, (2, 9))
+    cache = model(ids[:, :4], use_cache=True).past_key_values
+    for layer in cache.layers:  # as autocast makes them on some machines
+        layer.keys, layer.values = layer.keys.bfloat16(), layer.values.bfloat16()
+    rest = model(ids[:, 4:], past_key_values=cache).logits
+    torch.testing.assert_close(rest, model(ids).logits[:, 4:], rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("rnn_type", KINDS)
 def test_beams_with_states_equal_beams_that_read_everything_again(rnn_type: str) -> None:
     model = wandering(rnn_type)
     ids, mask = torch.randint(3, V, (2, 4)), torch.ones(2, 4, dtype=torch.long)

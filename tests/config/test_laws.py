@@ -6,7 +6,7 @@ import pytest
 
 from model_foundry.config import ExperimentConfig, settings_without_effect, validate
 from model_foundry.config.files import apply_override
-from model_foundry.config.laws import LAWS, broken_laws
+from model_foundry.config.laws import LAWS
 from model_foundry.errors import ConfigError
 
 TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
@@ -184,28 +184,13 @@ def test_the_table_breaks_every_law() -> None:
     assert {law for law, *_ in BROKEN} == {law.__name__ for law in LAWS}
 
 
-@pytest.mark.parametrize(("law", "model", "overrides", "field", "message"), BROKEN)
-def test_no_other_law_speaks_of_it(
-    law: str, model: dict[str, Any], overrides: list[str], field: str, message: str
+@pytest.mark.parametrize(("law", "model", "overrides"), [row[:3] for row in BROKEN])
+def test_without_the_law_nothing_else_refuses_it(
+    law: str, model: dict[str, Any], overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = load(model, *([MASKED] if model is BERT else []))
-    fields = ExperimentConfig.model_fields
-    parsed = {
-        name: type(good).__pydantic_validator__ and value
-        for name, value in raw(model, *overrides).items()
-    }
-    sections = {
-        name: fields[name].annotation.model_validate(value)  # type: ignore[union-attr]
-        for name, value in parsed.items()
-        if name in {"data", "model", "training", "tokenizer"}
-    }
-    config = good.model_copy(update=sections)
-    if "output_dir" in parsed:
-        config = config.model_copy(
-            update={"output_dir": type(good.output_dir)(parsed["output_dir"])}
-        )
-    assert {name for one in LAWS for name in [one.__name__] if list(one(config))} == {law}
-    assert [found for found, _ in broken_laws(config)] == [field]
+    others = tuple(one for one in LAWS if one.__name__ != law)
+    monkeypatch.setattr("model_foundry.config.laws.LAWS", others)
+    load(model, *overrides)
 
 
 @pytest.mark.parametrize(("model", "overrides"), KEPT)

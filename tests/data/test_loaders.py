@@ -4,7 +4,6 @@ from collections import Counter
 from itertools import islice
 
 import numpy as np
-import pytest
 import torch
 
 from model_foundry.data.loaders import (
@@ -17,7 +16,6 @@ from model_foundry.data.loaders import (
 )
 from model_foundry.data.packing import TokenStream
 from model_foundry.data_collators import CausalLMDataCollator
-from model_foundry.errors import DataError
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 
 COLLATOR = CausalLMDataCollator(TokenizerFactory.train_character(documents=["abc"]))
@@ -97,9 +95,3 @@ def test_making_batches_leaves_the_global_generator_alone() -> None:
     list(evaluation_batches(blocks, COLLATOR, batch_size=2))
     next(training_batches(blocks, COLLATOR, micro_batch=2, accumulation=1, seed=1))
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_text_shorter_than_one_block_is_refused() -> None:
-    blocks = Blocks(stream(4), content=5, keep_rest=False)
-    with pytest.raises(DataError, match="4 tokens, fewer than one block of 5"):
-        training_batches(blocks, COLLATOR, micro_batch=2, accumulation=1, seed=1)

@@ -8,12 +8,14 @@ import torch
 
 from model_foundry.data.loaders import Blocks, evaluation_batches
 from model_foundry.evaluation.validation_loss import measure_loss
-from model_foundry.experiment import Prepared, prepare
 from model_foundry.model import create_model
+from model_foundry.preparation import Prepared, prepare
 from tests.experiments import MODELS, tiny_experiment
 
 
-def measure(kind: str, directory: Path, *, batch_size: int, uniform: bool = False) -> dict[str, float]:
+def measure(
+    kind: str, directory: Path, *, batch_size: int, uniform: bool = False
+) -> dict[str, float]:
     config = tiny_experiment(kind, directory)
     prepared = prepare(config)
     model = create_model(config, tokenizer=prepared.tokenizer)

@@ -1,6 +1,6 @@
 """Characters: one token each, the most frequent kept."""
 
-from model_foundry.tokenizer.encoding import encode_documents, is_lossless
+from model_foundry.data.encoding import encode_documents, is_lossless
 
 
 def test_every_seen_character_is_one_token(train):

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig, GPT2Config
 
+from model_foundry.data.encoding import encode_documents, is_lossless
 from model_foundry.durable import is_committed
 from model_foundry.errors import ConfigError, DataError
-from model_foundry.tokenizer.encoding import encode_documents, is_lossless
-from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory, load_tokenizer
+from model_foundry.tokenizer.loading import load_tokenizer
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 
 PLAIN_PROCESS = """
 import json, sys

@@ -6,8 +6,8 @@ import unicodedata
 import pytest
 import sentencepiece
 
+from model_foundry.data.encoding import encode_documents, is_lossless
 from model_foundry.errors import DataError
-from model_foundry.tokenizer.encoding import encode_documents, is_lossless
 from model_foundry.tokenizer.sentencepiece import split_for_training
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 

@@ -2,7 +2,7 @@
 
 from transformers import BertTokenizer
 
-from model_foundry.tokenizer.encoding import encode_documents
+from model_foundry.data.encoding import encode_documents
 
 
 def pieces(tokenizer, text: str) -> list[str]:

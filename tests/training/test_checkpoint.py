@@ -12,7 +12,7 @@ from model_foundry.durable import MANIFEST, file_sha256
 from model_foundry.errors import SaveError
 from model_foundry.experiment import RunResult
 from model_foundry.model import create_model
-from model_foundry.tokenizer.tokenizer_factory import load_tokenizer
+from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.training import checkpoint
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.state import TrainState

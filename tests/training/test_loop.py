@@ -14,8 +14,8 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.data.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
-from model_foundry.experiment import prepare
 from model_foundry.model import create_model, load_model
+from model_foundry.preparation import prepare
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.loop import StepResult, take_step
 from model_foundry.training.metrics import read_metrics
@@ -27,6 +27,11 @@ KINDS = sorted(MODELS)
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def logged_losses(output_dir: Path) -> list[float]:
+    lines = read_metrics(output_dir / "metrics.jsonl")
+    return [line["train/loss"] for line in lines if "train/loss" in line]
 
 
 def a_step(
@@ -193,7 +198,11 @@ def test_cadence_never_changes_what_is_trained(kind: str, tmp_path: Path) -> Non
     expected, got = (weights_of(load_model(r.model_dir)) for r in (quiet, busy))
     assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
     losses = [
-        [line["train/loss"] for line in read_metrics(r.output_dir / "metrics.jsonl") if "train/loss" in line]
+        [
+            line["train/loss"]
+            for line in read_metrics(r.output_dir / "metrics.jsonl")
+            if "train/loss" in line
+        ]
         for r in (quiet, busy)
     ]
     assert losses[0] == losses[1] and len(losses[0]) == 6

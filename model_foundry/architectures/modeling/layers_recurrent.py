@@ -3,6 +3,9 @@
 Letters of shapes: B rows, T positions, E width of the input, H hidden size, D directions.
 """
 
+from contextlib import nullcontext
+
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from transformers.cache_utils import Cache, CacheLayerMixin
@@ -70,6 +73,18 @@ class RealTokensFirst:
         return x.gather(1, self.order.argsort(1)[..., None].expand_as(x))
 
 
+def runnable_precision(device_type: str):
+    """Return a context that keeps autocast off where torch would fail under it.
+
+    On CPUs without AVX-512, oneDNN has no bf16 LSTM. torch 2.13 picks it all the same and raises;
+    where torch uses its own kernels, bf16 is emulated there, ten times slower than fp32.
+    """
+    if device_type != "cpu" or not torch.backends.mkldnn.is_available():
+        return nullcontext()
+    supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return nullcontext() if supported else torch.autocast("cpu", enabled=False)
+
+
 class RecurrentLayer(nn.Module):
     """One recurrent layer over whole sequences, in one or both directions."""
 
@@ -87,16 +102,17 @@ class RecurrentLayer(nn.Module):
         (B, T, DH) comes back with the final h and c.
         """
         initial = self._to_torch(x, *state) if state else None
-        if lengths is None:
-            y, final = self.rnn(x, initial)
-        else:
-            packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-            y, final = self.rnn(packed, initial)
-            y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+        with runnable_precision(x.device.type):
+            if lengths is None:
+                y, final = self.rnn(x, initial)
+            else:
+                packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+                y, final = self.rnn(packed, initial)
+                y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
         h, c = final if self.has_cell_state else (final, final[..., :0])
         return y, h[-1], c[-1]
 
     def _to_torch(self, x: Tensor, h: Tensor, c: Tensor):
-        # Under autocast the state was made in another precision than x has.
+        # A state that was made under autocast may have another precision than x.
         h, c = (s.to(x.dtype)[None].contiguous() for s in (h, c))  # (1, B, H)
         return (h, c) if self.has_cell_state else h

@@ -1,1 +1,0 @@
-from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory, load_tokenizer

@@ -1,0 +1,366 @@
+"""Experiment files: the YAML that is read, overrides, what is refused, and load -> save -> load."""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from model_foundry.config import (
+    DataConfig,
+    ExperimentConfig,
+    ModelConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    load_config,
+    save_config,
+    validate,
+)
+from model_foundry.config.dialect import dump_yaml, parse_yaml
+from model_foundry.config.files import LARGEST_FILE, apply_override, parse_override
+from model_foundry.errors import ConfigError, FoundryError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+GOOD = """
+experiment_name: one
+data: {train: a.txt}
+model: {architecture: gpt2, transformer: {layers: 2, hidden_size: 32, attention_heads: 2}}
+training: {max_steps: 5}
+"""
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def refusal(path: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, overrides=overrides)
+    return str(caught.value)
+
+
+# --- the dialect ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1.0e-3", 1e-3),
+        ("-1E+3", -1000.0),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("-.inf", float("-inf")),
+        ("0", 0),
+        ("-12", -12),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("yes", "yes"),
+        ("on", "on"),
+        ("NO", "NO"),
+        ("tRUE", "tRUE"),
+        ("010", "010"),
+        ("0x10", "0x10"),
+        ("0o17", "0o17"),
+        ("1_000", "1_000"),
+        ("3:20", "3:20"),
+        ("2020-01-01", "2020-01-01"),
+        ("=", "="),
+        ("'1'", "1"),
+        ("$HOME", "$HOME"),
+        ("runs/${experiment_name}", "runs/${experiment_name}"),
+    ],
+)
+def test_a_scalar_is_what_it_looks_like(text: str, value: Any) -> None:
+    read = parse_yaml(f"key: {text}", "text")["key"]
+    assert read == value
+    assert type(read) is type(value)
+
+
+def test_what_is_written_reads_back_whatever_the_text() -> None:
+    draw = random.Random(0)
+    alphabet = "01e.-+_:~ny #'\"\\{}[],&*!|>%@`=<?$\n\t\x00\x85\u2028\ufeffäß👩"
+    words = ["1e3", "010", "null", "true", "~", "", "0x1", ".inf", "-", "<<", "a: b", "2020-01-01"]
+    for _ in range(2000):
+        words.append("".join(draw.choices(alphabet, k=draw.randint(0, 6))))
+    for word in words:
+        plain = {"key": word, word: [word, 1, 1e-5, None, False]}
+        assert parse_yaml(dump_yaml(plain), "text") == plain
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+NOT_READ: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "must hold a mapping of sections, found nothing"),
+    "comments": (b"# a\n# b\n", "found nothing"),
+    "list": (b"- a\n", "found a list"),
+    "scalar": (b"hello\n", "found a str"),
+    "two documents": (b"a: 1\n---\nb: 2\n", ":2:1: not valid YAML: "),
+    "tab": (b"a:\n\tb: 1\n", ":2:1: not valid YAML: "),
+    "open quote": (b'a: "x\n', "not valid YAML: "),
+    "not utf-8": (b"a: \xff\n", "not UTF-8 text at byte 3"),
+    "utf-16": (GOOD.encode("utf-16"), "not UTF-8 text at byte 0"),
+    "zero byte": (b"a: \x00\n", "not valid YAML: unacceptable character #x0000"),
+    "duplicate key": (b"a: 1\na: 2\n", ":2:1: not valid YAML: duplicate key 'a'"),
+    "duplicate key within": (b"a: {b: 1, b: 2}\n", "duplicate key 'b'"),
+    "python object": (b'a: !!python/object/apply:os.system ["x"]\n', "tags are not read here"),
+    "foreign tag": (b"a: !foo x\n", ":1:4: not valid YAML: tags are not read here"),
+    "tag that fails": (b"a: !!timestamp zz\n", "tags are not read here"),
+    "tag of a key": (b"!!str a: 1\n", "tags are not read here"),
+    "alias": (b"a: &a [x]\nb: [*a, *a]\n", ":2:5: not valid YAML: aliases are not read here"),
+    "recursive alias": (b"a: &a [*a]\n", "aliases are not read here"),
+    "deep list": (b"[" * 10_000, "nested too deeply"),
+    "deep mapping": (b"{a: " * 10_000, "nested too deeply"),
+    "deep value": (b"a: " + b"[" * 300 + b"]" * 300, "unknown key"),
+    "number as key": (b"1: 2\n", "key 1 is not text"),
+    "list as key": (b"? [a]\n: 1\n", "key ['a'] is not text"),
+    "merge": (b"<<: {a: 1}\n", "<<: unknown key"),
+    "endless number": (b"a: " + b"9" * 5000, "not valid YAML: "),
+    "large key": (b"? " + b"k" * (LARGEST_FILE - 10) + b"\n: 1\n", "unknown key"),
+    "large": (b"a: " + b"x" * LARGEST_FILE, "larger than 1,000,000 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_what_is_no_experiment_file_is_told_why_and_soon(name: str, tmp_path: Path) -> None:
+    content, message = NOT_READ[name]
+    path = tmp_path / "bad.yaml"
+    path.write_bytes(content)
+    started = time.monotonic()
+    text = refusal(path)
+    assert time.monotonic() - started < 5
+    assert message in text
+    assert all(line.startswith(str(path)) and len(line) <= 1000 for line in text.splitlines())
+
+
+def test_what_is_no_file_is_refused_without_reading_it(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "missing.yaml").endswith("missing.yaml: no such file")
+    assert refusal(tmp_path / ("x" * 300)).endswith("cannot be read (File name too long)")
+    assert "is not a file" in refusal(tmp_path)
+    assert "is not a file" in refusal(Path("/dev/zero"))
+    os.mkfifo(tmp_path / "pipe")
+    assert "is not a file" in refusal(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert "cannot be read" in refusal(tmp_path / "loop")
+
+
+def test_a_byte_order_mark_is_no_part_of_the_file(good: Path, tmp_path: Path) -> None:
+    marked = tmp_path / "marked.yaml"
+    marked.write_bytes(b"\xef\xbb\xbf" + good.read_bytes())
+    assert load_config(marked) == load_config(good)
+
+
+def test_all_faults_come_at_once(good: Path) -> None:
+    text = refusal(
+        good,
+        "training.learning_rat=1",
+        "training.per_device_train_batch_size=0",
+        "training.warmup_steps=9",
+        "seed=x",
+        "tokenizer.tokenizer_type=bpee",
+        "model.architecture=gtp2",
+        "data.content_tokens=1000",
+        "tokenizer.special_tokens.end=<e>",
+    )
+    fields = [line.removeprefix(f"{good}: ").partition(":")[0] for line in text.splitlines()]
+    assert sorted(fields) == [
+        "data.content_tokens",
+        "model.architecture",
+        "seed",
+        "tokenizer.special_tokens.end",
+        "tokenizer.tokenizer_type",
+        "training.learning_rat",
+        "training.per_device_train_batch_size",
+        "training.warmup_steps",
+    ]
+
+
+def test_a_fault_is_not_blamed_on_what_follows_from_it(good: Path) -> None:
+    for override in ("training.max_steps=-1", "model.transformer.hidden_size=0", "data=5"):
+        assert len(refusal(good, override).splitlines()) == 1
+
+
+# --- overrides ------------------------------------------------------------------------------------
+
+
+def test_an_override_walks_the_way_of_the_file(good: Path) -> None:
+    changes = ["training.learning_rate=1e-2", "data.train=b=c.txt", "tokenizer.vocab_size=99"]
+    config = load_config(good, overrides=changes)
+    assert config.training.learning_rate == 1e-2
+    assert config.data.train == "b=c.txt"
+    assert config.tokenizer.vocab_size == 99
+
+
+def test_the_last_override_wins(good: Path) -> None:
+    config = load_config(good, overrides=["training.max_steps=7", "training.max_steps=8"])
+    assert config.training.max_steps == 8
+
+
+def test_an_override_may_be_a_mapping() -> None:
+    keys, value = parse_override("data.train={language: {sentences: 3}}")
+    assert (keys, value) == (["data", "train"], {"language": {"sentences": 3}})
+    raw: dict[str, Any] = {"data": None}
+    apply_override(raw, "data.train=a")
+    assert raw == {"data": {"train": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.max_steps", "override 'training.max_steps': must read key.key=value"),
+        ("=1", "override '=1': must read key.key=value"),
+        ("training..max_steps=1", "must read key.key=value"),
+        ("training.max_steps=[1", "override 'training.max_steps=[1':1:3: not valid YAML"),
+        ("training.max_steps=*a", "aliases are not read here"),
+        ("training.max_steps=!!int 1", "tags are not read here"),
+        ("training.max_steps.a=1", "training.max_steps is the single value 5"),
+        ("training.max_stepps=1", "training.max_stepps: unknown key; did you mean 'max_steps'?"),
+        ("seed.b.c=1", "seed.b: unknown key"),
+        ("training.max_steps=ten", "training.max_steps: must be an integer, got 'ten'"),
+    ],
+)
+def test_a_bad_override_is_refused(good: Path, override: str, message: str) -> None:
+    assert message in refusal(good, override)
+
+
+# --- one section ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("section", "model"),
+    [("data", DataConfig), ("model", ModelConfig), ("training", TrainingConfig)],
+)
+def test_one_section_loads_into_its_class(good: Path, section: str, model: type[BaseModel]) -> None:
+    assert load_config(good, section, model) == getattr(load_config(good), section)
+
+
+def test_a_section_alone_needs_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "part.yaml"
+    path.write_text("tokenizer: {vocab_size: 77}\nnotes: anything\n")
+    assert load_config(path, "tokenizer", TokenizerConfig).vocab_size == 77
+    changed = load_config(path, "tokenizer", TokenizerConfig, overrides=["tokenizer.vocab_size=5"])
+    assert changed.vocab_size == 5
+
+
+@pytest.mark.parametrize(
+    ("section", "model", "override", "message"),
+    [
+        ("tokenizer", TokenizerConfig, "seed=1", "tokenizer: is required"),
+        ("training", TrainingConfig, "training.epochs=0", "training.epochs: must be > 0, got 0"),
+        ("data", DataConfig, "data.train=5", "data.train: must be text, got 5"),
+        ("data", DataConfig, "data.trian=a", "data.trian: unknown key; did you mean 'train'?"),
+        ("data", DataConfig, "data=[1]", "data: must be a mapping, got [1]"),
+    ],
+)
+def test_the_faults_of_a_section_are_named_from_the_root(
+    good: Path, section: str, model: type[BaseModel], override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(good, section, model, overrides=[override])
+    assert str(caught.value) == f"{good}: {message}"
+
+
+# --- load, save, load -----------------------------------------------------------------------------
+
+
+def reread(config: ExperimentConfig, directory: Path) -> ExperimentConfig:
+    path = directory / "saved.yaml"
+    path.write_text(save_config(config, ["a note"]), encoding="utf-8")
+    return load_config(path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_saved_experiment_loads_back_identical(path: Path, tmp_path: Path) -> None:
+    config = load_config(path)
+    again = reread(config, tmp_path)
+    assert again == config
+    assert save_config(again) == save_config(config)
+
+
+def test_saved_text_is_plain_yaml_that_others_read_too(good: Path) -> None:
+    config = load_config(good, overrides=["seed={init: 1}", "data.train=[ä.txt, b.txt]"])
+    assert yaml.safe_load(save_config(config)) == config.model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["experiment_name='1e3'", "experiment_name='007'", "output_dir=' a: b #c'", "data.train=~x"],
+)
+def test_text_that_looks_like_something_else_stays_text(
+    good: Path, tmp_path: Path, override: str
+) -> None:
+    config = load_config(good, overrides=[override])
+    assert reread(config, tmp_path) == config
+
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 7, 2**63, 10**30, 0.5, 1e-3, -0.1, float("nan"), float("inf")),
+    *("", "8", "1e3", "a/b", "gpt2", "lstm", "masked_lm", "bpe", "ä\n", [], ["a", "b"], [1], {}),
+    *(
+        {"a": 1},
+        {"hub": "a/b"},
+        {"language": {"sentences": 3}},
+        {"init": 1},
+        [[[]]],
+        {"mask": None},
+    ),
+]
+
+
+def places(value: Any) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield every (mapping, key) of nested mappings."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield value, key
+            yield from places(below)
+
+
+def mutate(raw: dict[str, Any], draw: random.Random) -> None:
+    """Change, remove, rename or add one thing somewhere."""
+    mapping, key = draw.choice(list(places(raw)))
+    match draw.randrange(5):
+        case 0 | 1:
+            mapping[key] = draw.choice(VALUES)
+        case 2:
+            del mapping[key]
+        case 3:
+            mapping[key + "s"] = mapping.pop(key)
+        case _:
+            mapping[draw.choice(["rnn", "seed", "path", "epochs", "x"])] = draw.choice(VALUES)
+
+
+def test_a_mutated_experiment_loads_or_is_refused_and_nothing_else(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    path, refused = tmp_path / "mutated.yaml", 0
+    for _ in range(300):
+        raw = load_config(draw.choice(CONFIGS)).model_dump(mode="json")
+        for _ in range(draw.choice([1, 1, 2, 5])):
+            if raw:
+                mutate(raw, draw)
+        path.write_text(dump_yaml(raw), encoding="utf-8")
+        try:
+            config = load_config(path)
+        except ConfigError as error:
+            refused += 1
+            lines = str(error).splitlines()
+            assert all(line.startswith(f"{path}: ") and line.isprintable() for line in lines)
+        else:
+            assert reread(config, tmp_path) == config
+            assert validate(config.model_dump(), "again") == config
+    assert 150 < refused < 290
+
+
+def test_a_config_error_is_a_value_error_that_exits_with_two() -> None:
+    assert issubclass(ConfigError, ValueError) and issubclass(ConfigError, FoundryError)
+    assert ConfigError.exit_code == 2
