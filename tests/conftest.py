@@ -40,7 +40,7 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def project() -> Path:
     """The root of the checkout."""
     return Path(__file__).parents[1]

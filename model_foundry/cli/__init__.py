@@ -21,6 +21,8 @@ def main() -> None:
     """Run the command line and exit."""
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt  # typer took it, and told nobody
     except FoundryError as error:
         code = _report(error, str(error), error.exit_code)
     except KeyboardInterrupt as error:

@@ -8,9 +8,7 @@ import torch
 
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 
-VOCAB_SIZE = 61
 BLOCK = 12
-IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 SECTIONS: dict[str, dict[str, Any]] = {
     "transformer": {"layers": 2, "hidden_size": 16, "attention_heads": 2},
     "rnn": {"embedding_size": 12, "hidden_size": 16, "num_layers": 2},

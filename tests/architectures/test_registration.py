@@ -335,9 +335,10 @@ def test_a_plugin_file_registers_once_and_returns_its_digest(tmp_path: Path) -> 
         file.parent.mkdir()
         file.write_text(PLUGIN.format(name=f"plugged-{name}"))
         files.append(file)
-    digests = [load_plugin(file) for file in (*files, files[0])]
-    assert digests[0] == digests[2] == hashlib.sha256(files[0].read_bytes()).hexdigest()
+    digests = [load_plugin(file) for file in files]
     classes = [MODEL_REGISTRY[f"plugged-{name}"] for name in ("first", "second")]
+    assert digests[0] == hashlib.sha256(files[0].read_bytes()).hexdigest() == load_plugin(files[0])
+    assert MODEL_REGISTRY["plugged-first"] is classes[0]
     assert classes[0].__module__ != classes[1].__module__
 
 

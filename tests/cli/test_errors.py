@@ -1,0 +1,261 @@
+"""The command line: exit codes, one line a fault, no torch for a broken file, no debris."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from model_foundry.cli import commands, main
+from model_foundry.errors import NonFiniteError, ResumeError, SaveError
+
+GOOD = """
+experiment_name: one
+data: {train: corpus.txt, document: line, max_sequence_length: 8}
+tokenizer: {tokenizer_type: character}
+model: {architecture: gpt2, transformer: {layers: 1, hidden_size: 8, attention_heads: 2}}
+training: {max_steps: 2, per_device_train_batch_size: 2}
+"""
+COMMANDS = ["train", "train-tokenizer", "validate", "generate", "list"]
+CORPUS = "".join(f"a line of {number} words\n" for number in range(40))
+# Runs a command and says on the last line of the standard error what was imported for it.
+WATCHED = """
+import sys
+from model_foundry.cli import main
+try:
+    main()
+finally:
+    print(*sorted({"torch", "transformers", "datasets"} & set(sys.modules)), file=sys.stderr)
+"""
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a good experiment and its corpus; the current one."""
+    (tmp_path / "good.yaml").write_text(GOOD)
+    (tmp_path / "corpus.txt").write_text(CORPUS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def cli(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run `foundry` with arguments in this process; exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["foundry", *arguments])
+        monkeypatch.setattr(commands.options, "debug", False)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def watched(*arguments: str, project: Path) -> tuple[int, list[str], list[str]]:
+    """Run `foundry` alone; exit code, lines of its standard error, heavy modules it imported."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, *arguments],
+        env=os.environ | {"PYTHONPATH": str(project)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    *lines, heavy = done.stderr.splitlines()
+    return done.returncode, lines, heavy.split()
+
+
+def files(directory: Path) -> set[Path]:
+    return set(directory.rglob("*"))
+
+
+# --- configuration: exit 2 ------------------------------------------------------------------------
+
+
+def test_a_broken_file_is_refused_before_torch_is_read(here: Path, project: Path) -> None:
+    (here / "bad.yaml").write_text(GOOD.replace("layers: 1", "layers: 0"))
+    code, lines, heavy = watched("train", "bad.yaml", "training.patience=3", project=project)
+    assert (code, heavy) == (2, [])
+    assert lines[0] == "error: bad.yaml: model.transformer.layers: must be > 0, got 0"
+    assert lines[1].startswith("error: bad.yaml: training.patience: unknown key; valid keys here: ")
+    assert len(lines) == 2
+
+
+def test_help_and_lists_come_without_torch(here: Path, project: Path) -> None:
+    for arguments in (["--help"], ["train", "--help"], ["list", "architectures"]):
+        assert watched(*arguments, project=project) == (0, [], [])
+
+
+def test_what_is_imported_is_seen(here: Path, project: Path) -> None:
+    code, _, heavy = watched("validate", "good.yaml", project=project)
+    assert code == 0
+    assert "torch" in heavy
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "message"),
+    [
+        ("", [], "must hold a mapping of sections, found nothing"),
+        ("a: !!python/object/apply:os.system [x]", [], "tags are not read here"),
+        (GOOD, ["model.architecture=gtp2"], "did you mean 'gpt2'?"),
+        (GOOD, ["model.architecture=os:system"], "Unknown architecture: 'os:system'"),
+        (GOOD, ["training.learning_rate=.nan"], "must be finite, got nan"),
+        (GOOD, ["training.warmup_steps=3"], "must be <= training.max_steps (=2), got 3"),
+        (GOOD, ["output_dir=/"], "must name a directory of its own"),
+        (GOOD, ["experiment_name=../x"], "experiment_name: must match"),
+        (GOOD, ["training.max_steps"], "must read key.key=value"),
+        (GOOD, ["training.trust_remote_code=true"], "unknown key"),
+        (GOOD, ["training.mixed_precision=fp16"], "'fp16' needs an accelerator"),
+        (GOOD, ["training.attn_implementation=flash_attention_2"], "attn_implementation"),
+        (
+            GOOD,
+            ["training.max_steps=null", "training.epochs=1", "training.warmup_steps=999"],
+            "must be <= the ",
+        ),
+    ],
+)
+def test_a_bad_setting_exits_with_two_and_leaves_nothing(
+    cli: Cli, here: Path, content: str, overrides: list[str], message: str
+) -> None:
+    (here / "bad.yaml").write_text(content)
+    before = files(here)
+    code, out, err = cli("train", "bad.yaml", *overrides)
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert (code, out) == (2, "")
+    assert message in line
+    assert "Traceback" not in err
+    assert files(here) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian", "good.yaml"], "No such command 'trian'"),
+        (["train"], "Missing argument"),
+        (["train", "good.yaml", "--quick"], "No such option: --quick"),
+        (["train", "missing.yaml"], "error: missing.yaml: no such file"),
+        (["list", "colours"], "'colours' is not one of"),
+        (["generate", "nowhere"], "error: nowhere: holds no model"),
+        (["generate", "nowhere", "--number", "0"], "--number"),
+        (["validate", "good.yaml", "--plugin", "no.py"], "error: plugin no.py: no such file"),
+    ],
+)
+def test_a_bad_command_line_exits_with_two(cli: Cli, arguments: list[str], message: str) -> None:
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+# --- data: exit 3 ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "message"),
+    [
+        (None, [], "bad.txt: no such file, folder or match"),
+        (b"", [], "bad.txt: holds no text"),
+        (b" \n\t\n", [], "bad.txt: holds no text"),
+        (b"line\ncaf\xe9\n", [], "bad.txt: not UTF-8 at byte 8 (0xe9)"),
+        (b"zero\0", [], "bad.txt: binary, with a zero byte at byte 4"),
+        (b"one line", [], "a single document, so none can be held out"),
+        (b"a\nb\n", ["data.max_sequence_length=64"], "fewer than one block of 64"),
+        (CORPUS.encode(), ["data.validation=none.txt"], "none.txt: no such file"),
+        (CORPUS.encode(), ["tokenizer.path=nowhere"], "nowhere"),
+    ],
+)
+def test_bad_data_exit_with_three_and_leave_nothing(
+    cli: Cli, here: Path, content: bytes | None, overrides: list[str], message: str
+) -> None:
+    if content is not None:
+        (here / "bad.txt").write_bytes(content)
+    before = files(here)
+    code, out, err = cli("train", "good.yaml", "data.train=bad.txt", *overrides)
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert (code, out) == (3, "")
+    assert message in line
+    assert "Traceback" not in err
+    assert files(here) == before
+
+
+# --- the rest -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ResumeError("what happened"), 5),
+        (NonFiniteError("what happened"), 7),
+        (SaveError("what happened"), 8),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError("what happened"), 9),
+    ],
+)
+def test_each_end_has_its_exit_code(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "_load", fail)
+    ended, _, err = cli("train", "good.yaml")
+    assert ended == code
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert str(error) in line
+    assert ("internal failure: ZeroDivisionError" in line) is (code == 9)
+    assert ("run again with --debug" in line) is (code == 9)
+
+
+def test_the_traceback_is_there_for_who_asks(cli: Cli, here: Path) -> None:
+    code, _, err = cli("train", "missing.yaml", "--debug")
+    assert code == 2
+    assert err.startswith("Traceback (most recent call last):")
+    assert err.endswith("error: missing.yaml: no such file\n")
+    (here / "plugin.py").write_text("1 / 0\n")
+    code, _, err = cli("validate", "good.yaml", "--plugin", "plugin.py", "--debug")
+    assert code == 2
+    assert "ZeroDivisionError" in err and "Traceback" in err
+
+
+def test_validate_tells_what_it_found_and_what_has_no_effect(cli: Cli, here: Path) -> None:
+    before = files(here)
+    code, out, err = cli("validate", "good.yaml", "training.mlm_probability=0.3")
+    assert code == 0
+    assert "good.yaml: nothing wrong was found" in out
+    assert "train: 38 documents" in out and "validation: 2 documents" in out
+    assert err.startswith(
+        "warning: training.mlm_probability has no effect: 'gpt2' with 'causal_lm'"
+    )
+    assert files(here) == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_ends_with_an_example(command: str) -> None:
+    result = CliRunner().invoke(commands.app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: foundry {command} " in " ".join(result.stdout.split())
+
+
+def test_every_command_is_known_here() -> None:
+    assert set(get_command(commands.app).commands) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("what", "expected"),
+    [
+        ("architectures", {"bert", "gpt2", "gru", "lstm", "rnn"}),
+        ("objectives", {"causal_lm", "masked_lm"}),
+        ("tokenizers", {"sentencepiece", "wordpiece", "bpe", "character"}),
+    ],
+)
+def test_a_list_holds_every_name(cli: Cli, what: str, expected: set[str]) -> None:
+    code, out, _ = cli("list", what)
+    assert code == 0
+    assert {line.split()[0] for line in out.splitlines()} == expected

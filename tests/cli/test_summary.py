@@ -1,0 +1,69 @@
+"""What is printed when a run is done: figures with their units, and the next command."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_foundry.cli.summary import print_summary
+from model_foundry.evaluation.language import LanguageReport
+from model_foundry.experiment import RunResult
+
+METRICS = {"loss": 1.5, "perplexity": 4.4817, "bits_per_byte": 0.75}
+REPORT = LanguageReport(0.6543, {"agreement": 0.925}, [("The dog runs.", True), ("[b]", False)])
+
+
+def printed(capsys: pytest.CaptureFixture[str], **changed: Any) -> str:
+    values: dict[str, Any] = {
+        "output_dir": Path("runs/one"),
+        "model_dir": Path("runs/one/model"),
+        "step": 10,
+        "parameters": 1_234_567,
+        "vocab_size": 8000,
+        "generates": True,
+        "metrics": {f"eval/{name}": value for name, value in METRICS.items()},
+        "lossless": True,
+    }
+    print_summary(RunResult(**{**values, **changed}))
+    return capsys.readouterr().out
+
+
+def test_the_figures_have_their_units(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(printed(capsys).split())
+    assert "model 1,234,567 parameters, vocabulary 8,000" in text
+    assert "validation loss 1.5000 nats per token (perplexity 4.48)" in text
+    assert "bits per byte 0.7500" in text
+    assert "test loss" not in text and "not comparable" not in text
+
+
+def test_a_test_text_has_its_own_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {f"{split}/{name}": v for split in ("eval", "test") for name, v in METRICS.items()}
+    assert "test loss" in printed(capsys, metrics=metrics)
+
+
+def test_bits_per_byte_of_a_lossy_tokenizer_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "0.7500 (not comparable: the tokenizer loses characters)" in printed(
+        capsys, lossless=False
+    )
+
+
+def test_the_language_gives_its_floor_its_pairs_and_its_verdicts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = printed(capsys, language=REPORT)
+    assert "(entropy of the language, the floor: 0.6543)" in text
+    assert "agreement" in text and "92.5%" in text
+    assert "  grammatical    The dog runs." in text
+    assert "  ungrammatical  [b]" in text
+
+
+def test_the_next_command_suits_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys).endswith("next        foundry generate runs/one --prompt 'The'\n")
+    last = printed(capsys, generates=False).splitlines()[-1]
+    assert "AutoModelForMaskedLM.from_pretrained('runs/one/model'" in last
+
+
+def test_a_long_path_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("runs") / ("x" * 200)
+    lines = printed(capsys, model_dir=path).splitlines()
+    assert f"model       {path}" in lines

@@ -1,0 +1,62 @@
+"""Every experiment in configs/ loads, builds at its full size, and the small ones train."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_foundry import create_model, load_config, train
+from model_foundry.architectures import BaseLanguageModel
+from model_foundry.config import settings_without_effect
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+SMALL = [path for path in CONFIGS if path.stem.startswith("tiny_") or path.stem == "quickstart"]
+# Radford et al. 2019 as counted from the published weights; Devlin et al. 2019 with the masked
+# language modelling head and without the pooler.
+PARAMETERS = {"gpt2_small": 124_439_808, "bert_base": 109_514_298}
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+def build(path: Path, directory: Path) -> BaseLanguageModel:
+    """Return the model at its full size, without memory for its weights."""
+    config = load_config(path, overrides=[f"output_dir={directory / 'run'}"])
+    with torch.device("meta"):
+        return create_model(config, vocab_size=config.tokenizer.vocab_size)
+
+
+def test_the_shipped_experiments_are_found() -> None:
+    assert len(SMALL) == 6
+    assert {path.stem for path in CONFIGS} >= PARAMETERS.keys()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=by_name)
+def test_it_loads_and_every_setting_has_an_effect(path: Path) -> None:
+    assert settings_without_effect(load_config(path)) == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=by_name)
+def test_it_builds_at_its_full_size(path: Path, tmp_path: Path) -> None:
+    model = build(path, tmp_path)
+    assert all(parameter.is_meta for parameter in model.parameters())
+    expected = PARAMETERS.get(path.stem, model.get_parameter_count())
+    assert model.get_parameter_count() == expected
+
+
+@pytest.mark.parametrize("path", SMALL, ids=by_name)
+def test_a_small_one_trains(path: Path, tmp_path: Path) -> None:
+    overrides = [
+        f"output_dir={tmp_path / 'run'}",
+        "data.train.language.sentences=300",
+        "tokenizer.vocab_size=300",
+        "training.max_steps=2",
+        "training.warmup_steps=1",
+        "training.per_device_train_batch_size=4",
+        "training.eval_steps=2",
+    ]
+    result = train(load_config(path, overrides=overrides))
+    assert result.step == 2
+    assert 0 < result.metrics["eval/loss"] < 10
+    assert (result.model_dir / "config.json").is_file()
