@@ -2,9 +2,9 @@
 
     python benchmarks/train.py data.train=PATH [key=value ...]
 
-Both train configs/shakespeare_char.yaml on the same text for as many steps, in turn, in processes of
-their own, and report tokens a second without start-up, evaluation and saving. Only the ratio means
-something: machines are shared and differ.
+Both train configs/shakespeare_char.yaml on the same text for as many steps, in turn, in processes
+of their own, and report tokens a second without start-up, evaluation and saving. Only the ratio
+means something: machines are shared and differ.
 """
 
 import json

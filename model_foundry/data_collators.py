@@ -16,8 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.errors import DataError
-
-IGNORE_INDEX = -100
+from model_foundry.labels import IGNORE_INDEX
 
 
 class Collator(ABC):

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import LOADED_PLUGINS, BaseLanguageModel
 from model_foundry.architectures.attention import choose_attention
 from model_foundry.config import (
     ARCHITECTURES,
@@ -128,7 +128,7 @@ def check(config: ExperimentConfig) -> list[str]:
 def resolve(config: ExperimentConfig, *, device_type: str) -> tuple[ExperimentConfig, list[str]]:
     """Settle what was left to this machine or to another setting, and say why, a line each."""
     config = config.model_copy(deep=True)
-    notes = []
+    notes = [f"plugin {path}: sha256 {digest}" for path, digest in LOADED_PLUGINS.items()]
     if "attn_implementation" in ARCHITECTURES[config.model.architecture].settings:
         asked = config.training.attn_implementation
         chosen, reason = choose_attention(

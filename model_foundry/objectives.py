@@ -14,12 +14,12 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.config import OBJECTIVES, ExperimentConfig, ObjectiveSpec
 from model_foundry.data_collators import (
-    IGNORE_INDEX,
     CausalLMDataCollator,
     Collator,
     MaskedLMDataCollator,
 )
 from model_foundry.errors import DataError
+from model_foundry.labels import IGNORE_INDEX
 
 
 class Objective(ABC):

@@ -1,6 +1,9 @@
 """The code in the documentation runs."""
 
+import hashlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +67,21 @@ def test_the_example_architecture_trains_saves_and_continues_text(
     loaded = BaseLanguageModel.from_pretrained(tmp_path / "model")
     assert torch.equal(loaded(ids).logits, model(ids).logits)
     assert torch.equal(loaded.generate(ids[:, :4]), model.generate(ids[:, :4]))
+
+
+def test_the_example_command_trains_with_the_plugin_and_records_it(
+    window_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    command = code_block("adding_an_architecture.md", "sh").split()[1:]
+    settings = ["training.max_steps=2", "data.train.language.sentences=300"]
+    done = subprocess.run(
+        [sys.executable, "-m", "model_foundry", *command, *settings],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "foundry generate runs/window --prompt 'The' --plugin window.py" in done.stdout
+    digest = hashlib.sha256((tmp_path / "window.py").read_bytes()).hexdigest()
+    saved = (tmp_path / "runs" / "window" / "config.yaml").read_text()
+    assert saved.startswith(f"# plugin window.py: sha256 {digest}")

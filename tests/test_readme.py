@@ -43,7 +43,9 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory, project: Path) -> Path:
     return directory
 
 
-def run(arguments: list[str], directory: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    arguments: list[str], directory: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
     merged: Mapping[str, str] = os.environ | environment
     return subprocess.run(
         arguments, cwd=directory, env=merged, capture_output=True, text=True, timeout=300

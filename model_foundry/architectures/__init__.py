@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.registration import (
+    LOADED_PLUGINS,
     create_model_from_config,
     load_plugin,
     register_architecture,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from model_foundry.architectures.rnn import GRUModel, LSTMModel, RNNModel
 
 __all__ = [
+    "LOADED_PLUGINS",
     "MODEL_REGISTRY",
     "BERTModel",
     "BaseLanguageModel",

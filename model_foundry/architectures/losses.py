@@ -6,7 +6,7 @@ Letters of shapes: B rows, T positions, V vocabulary.
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE_INDEX = -100
+from model_foundry.labels import IGNORE_INDEX
 
 
 def shifted(labels: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
     "bert": BERTSpecificConfig,
     "rnn": RNNModelConfig,
 }
+LOADED_PLUGINS: dict[str, str] = {}  # path -> SHA-256, in the order of loading
 C = TypeVar("C", bound=type)
 
 
@@ -156,6 +157,7 @@ def load_plugin(path: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"plugin {path}: no such file.")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    LOADED_PLUGINS[str(path)] = digest
     # The digest keeps two files of one name apart.
     module_name = f"foundry_plugin_{path.stem}_{digest[:16]}"
     if module_name not in sys.modules:

@@ -1,6 +1,7 @@
 """The commands. Each imports what it needs itself, so that `foundry --help` stays fast."""
 
 import logging
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,9 @@ def _start() -> None:
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    # transformers reads these when it is imported; its hints and bars would break into the progress
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 class _LineFormatter(logging.Formatter):
@@ -112,7 +116,7 @@ def train(
     from model_foundry.cli.summary import print_summary
     from model_foundry.experiment import train as run
 
-    print_summary(run(experiment, fresh=fresh))
+    print_summary(run(experiment, fresh=fresh), plugin)
 
 
 @app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")

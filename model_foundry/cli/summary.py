@@ -1,6 +1,7 @@
 """What the commands print on the standard output when they are done."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
@@ -27,7 +28,7 @@ def listing(what: str) -> Iterator[str]:
             yield f"{architecture.name:12} {section:20} {', '.join(architecture.objectives)}"
 
 
-def print_summary(result: "RunResult") -> None:
+def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) -> None:
     """Print what a run has come to, where the model lies, and what to do next."""
     console = Console(highlight=False)
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -38,7 +39,7 @@ def print_summary(result: "RunResult") -> None:
     if result.language is not None:
         _print_language(console, result.language)
     console.print(f"\nmodel       {result.model_dir}", soft_wrap=True)
-    console.print(f"next        {_next_command(result)}", soft_wrap=True)
+    console.print(f"next        {_next_command(result, plugins or [])}", soft_wrap=True)
 
 
 def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
@@ -79,8 +80,9 @@ def _print_language(console: Console, report: "LanguageReport") -> None:
         console.print(f"  {verdict}  {text}", markup=False, soft_wrap=True)
 
 
-def _next_command(result: "RunResult") -> str:
+def _next_command(result: "RunResult", plugins: Sequence[Path]) -> str:
     if result.generates:
-        return f"foundry generate {result.output_dir} --prompt 'The'"
+        given = "".join(f" --plugin {plugin}" for plugin in plugins)
+        return f"foundry generate {result.output_dir} --prompt 'The'{given}"
     load = f"AutoModelForMaskedLM.from_pretrained('{result.model_dir}', trust_remote_code=True)"
     return f'python -c "from transformers import AutoModelForMaskedLM; print({load})"'
