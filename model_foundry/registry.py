@@ -27,8 +27,10 @@ class Spec(Protocol):
 S = TypeVar("S", bound=Spec)
 
 
-class UnknownNameError(ConfigError):
-    """A name that no entry of a registry has."""
+class UnknownNameError(ConfigError, KeyError):
+    """A name that no entry of a registry has. A `KeyError` too, since a registry is a mapping."""
+
+    __str__ = Exception.__str__  # that of KeyError would quote the message
 
 
 class DuplicateNameError(ConfigError):
@@ -120,7 +122,13 @@ class Registry(Mapping[str, S]):
 
     def _load_entry_point(self, name: str) -> None:
         for point in metadata.entry_points(group=self.entry_points, name=name):
-            point.load()
+            try:
+                point.load()
+            except Exception as error:  # it is somebody else's code
+                raise ConfigError(
+                    f"{self.kind} {name!r} of {point.value} cannot be imported: "
+                    f"{type(error).__name__}: {error}; mend or remove that package."
+                ) from error
 
     def _unknown(self, name: str) -> str:
         close = nearest(name, list(self))

@@ -45,7 +45,7 @@ class RunDirectory:
     """The directory of one run."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.config_file = self.path / "config.yaml"
         self.status_file = self.path / "status.json"
         self.metrics_file = self.path / "metrics.jsonl"

@@ -1,5 +1,6 @@
 """Tiny experiments on the built-in language, one for each architecture, for tests to change."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def tiny_experiment(kind: str, directory: Path, *overrides: str) -> ExperimentCo
         "output_dir": directory / "run",
         "data": {"train": {"language": {"sentences": 300}}, "max_sequence_length": 16},
         "tokenizer": {"tokenizer_type": "bpe", "vocab_size": 300},
-        "model": MODELS[kind],
+        "model": copy.deepcopy(MODELS[kind]),
         "training": {
             "objective": "masked_lm" if kind in MASKED else "causal_lm",
             "max_steps": 6,

@@ -14,11 +14,11 @@ import model_foundry
 from model_foundry.config import ARCHITECTURES
 
 FLOORS: list[set[str]] = [
-    {"registry", "errors", "durable", "reproducibility", "signals"},
+    {"registry", "errors", "durable", "labels", "reproducibility", "signals"},
     {"config", "run_directory", "language"},
     {"architectures", "data", "tokenizer", "data_collators", "objectives"},
-    {"model", "generation", "evaluation"},
-    {"training", "preparation"},
+    {"model", "generation", "evaluation", "preparation"},
+    {"training"},
     {"experiment", "planning", "doctor", "export", "comparison"},
     {"cli"},
     {"__main__", "__init__"},

@@ -96,12 +96,14 @@ def load_config(
     Args:
         path: the experiment file.
         section: key of the one section to load; None: the whole experiment.
-        model: pydantic class of that section.
+        model: pydantic class of that section; given exactly when `section` is.
         overrides: `key.key=value` strings, applied before anything is validated.
 
     Raises:
         ConfigError: with one line for every fault of the file.
     """
+    if (section is None) is not (model is None):
+        raise TypeError("load_config: section and model go together; give both or neither")
     path = Path(path)
     raw = read_yaml(path)
     for text in overrides:

@@ -97,7 +97,7 @@ def special_tokens_have_roles(config: ExperimentConfig) -> Iterator[Fault]:
     """Special tokens are given by role, and only the mask token can be done without."""
     for role, token in config.tokenizer.special_tokens.items():
         field = f"tokenizer.special_tokens.{role}"
-        if role not in SPECIAL_TOKEN_ROLES:
+        if role.removesuffix("_token") not in SPECIAL_TOKEN_ROLES:
             yield field, f"is not a role; the roles are {', '.join(SPECIAL_TOKEN_ROLES)}"
         elif token is None and role != "mask":
             yield field, "is null, but only mask can be; give a string, or leave it out"

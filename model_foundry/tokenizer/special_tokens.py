@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
 
+from model_foundry.config.sections import SPECIAL_TOKEN_ROLES
 from model_foundry.errors import ConfigError
-
-ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
 
 # Brackets around an ASCII letter. Every tokenizer kind separates the two in ordinary text, so no
 # word of a corpus can grow into a vocabulary entry that equals a special token.
@@ -59,9 +58,10 @@ GPT_STYLE = SpecialTokenStyle(
 
 
 def _check(role: str, token: str) -> None:
-    if role not in ROLES:
+    if role not in SPECIAL_TOKEN_ROLES:
         raise ConfigError(
-            f"tokenizer.special_tokens: {role!r} is not a role; the roles are {', '.join(ROLES)}."
+            f"tokenizer.special_tokens: {role!r} is not a role; the roles are "
+            f"{', '.join(SPECIAL_TOKEN_ROLES)}."
         )
     if not _LAW.fullmatch(token) or _BYTE_PIECE.fullmatch(token):
         raise ConfigError(

@@ -39,8 +39,8 @@ for kind in sorted(MODELS):
         objective=OBJECTIVES.load(config.training.objective)(),
         learning_rate=0.01, max_grad_norm=1.0, accelerator=accelerator, step=0,
     )
-    gradient_free = sum(float(p.double().sum()) for p in model.parameters())
-    found[kind] = [result.loss, result.grad_norm, result.labels, gradient_free]
+    weights = sum(p.detach().double().abs().sum().item() for p in model.parameters())
+    found[kind] = [result.loss, result.grad_norm, result.labels, weights]
 if rank == 0:
     Path(sys.argv[2]).write_text(json.dumps(found))
 """
@@ -53,13 +53,14 @@ def measure(processes: int, directory: Path) -> dict[str, list[float]]:
     if processes > 1:
         launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run(
+    done = subprocess.run(
         [*launch, str(worker), str(directory), str(output)],
-        check=True,
         env=environment,
         capture_output=True,
+        text=True,
         timeout=300,
     )
+    assert done.returncode == 0, done.stderr
     found: dict[str, list[float]] = json.loads(output.read_text())
     return found
 
