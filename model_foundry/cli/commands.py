@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -76,7 +76,7 @@ Debug = Annotated[
 @app.callback()
 def _start() -> None:
     """Train small language models of any architecture from one YAML file."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StderrHandler()
     handler.setFormatter(_LineFormatter())
     logger = logging.getLogger("model_foundry")
     logger.handlers = [handler]
@@ -85,6 +85,14 @@ def _start() -> None:
     # transformers reads these when it is imported; its hints and bars would break into the progress
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what is the standard error stream now, not to what it was at the start."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.setStream(sys.stderr)
+        super().emit(record)
 
 
 class _LineFormatter(logging.Formatter):
