@@ -1,8 +1,10 @@
 """Text from a model that continues text."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
@@ -38,41 +40,52 @@ def generate_texts(
     """
     model.require_generation()
     rows = [tokenizer(text)["input_ids"] or [_first_id(tokenizer)] for text in prompts]
-    longest = max(map(len, rows))
-    room = max_new_tokens
-    if model.num_positions is not None:
-        room = min(max_new_tokens, model.num_positions - longest)
-    if room < 1:
-        raise ConfigError(
-            f"prompt: {longest} tokens fill the {model.num_positions} positions of the model; "
-            "shorten it"
-        )
-    width = range(longest)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    ids = [[pad] * (longest - len(row)) + list(row) for row in rows]
-    mask = [[int(i >= longest - len(row)) for i in width] for row in rows]
-    sampling = (
-        {"do_sample": False}
-        if temperature == 0
-        else {
-            "do_sample": True,
-            "temperature": temperature,
-            "top_k": top_k or 0,
-            "top_p": top_p or 1.0,
-        }
-    )
+    ids, mask = _left_padded(rows, pad or 0)
     device = next(model.parameters()).device
     with seeded(seed):
         out = model.generate(
-            torch.tensor(ids, device=device),
-            attention_mask=torch.tensor(mask, device=device),
-            max_new_tokens=room,
+            ids.to(device),
+            attention_mask=mask.to(device),
+            max_new_tokens=_room(model, ids.shape[1], max_new_tokens),
             pad_token_id=pad,
             eos_token_id=tokenizer.eos_token_id,
-            **sampling,
+            **_sampling(temperature, top_k, top_p),
         )
     texts: list[str] = tokenizer.batch_decode(out, skip_special_tokens=True)
     return texts
+
+
+def _left_padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
+    """Return ids and mask, (B, T) each, with the padding on the left, where nothing is added."""
+    width = max(map(len, rows))
+    ids = [[pad] * (width - len(row)) + list(row) for row in rows]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids), torch.tensor(mask)
+
+
+def _room(model: BaseLanguageModel, length: int, wanted: int) -> int:
+    """Return how many tokens may be added to `length` ones."""
+    positions = model.num_positions
+    if positions is None:
+        return wanted
+    if length >= positions:
+        raise ConfigError(
+            f"prompt: {length} tokens fill the {positions} positions of the model; shorten it"
+        )
+    return min(wanted, positions - length)
+
+
+def _sampling(temperature: float, top_k: int | None, top_p: float | None) -> dict[str, Any]:
+    """Return the keywords of `generate`; transformers says 'all' with 0 and 1."""
+    if temperature == 0:
+        return {"do_sample": False}
+    return {
+        "do_sample": True,
+        "temperature": temperature,
+        "top_k": top_k or 0,
+        "top_p": 1.0 if top_p is None else top_p,
+    }
 
 
 def _first_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -51,7 +51,7 @@ class BaseLanguageModel(nn.Module, ABC):
         cls,
         config: ExperimentConfig,
         *,
-        vocab_size: int,
+        vocab_size: int | None = None,
         pad_token_id: int | None = None,
         bos_token_id: int | None = None,
         eos_token_id: int | None = None,
@@ -61,7 +61,7 @@ class BaseLanguageModel(nn.Module, ABC):
 
         Args:
             config: the experiment; an architecture reads its own section below `config.model`.
-            vocab_size: number of rows of the embedding matrix.
+            vocab_size: number of rows of the embedding matrix; None: `config.tokenizer.vocab_size`.
             pad_token_id, bos_token_id, eos_token_id: of the tokenizer; None: it has no such token.
             **kwargs: ids of further special tokens, by role (`mask_token_id`).
         """

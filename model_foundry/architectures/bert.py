@@ -27,7 +27,7 @@ class BERTModel(Transformer):
         cls,
         config: ExperimentConfig,
         *,
-        vocab_size: int,
+        vocab_size: int | None = None,
         pad_token_id: int | None = None,
         bos_token_id: int | None = None,
         eos_token_id: int | None = None,
@@ -40,7 +40,7 @@ class BERTModel(Transformer):
         section: TransformerModelConfig = config.model.section
         own = config.model.bert or BERTSpecificConfig()
         hf_config = BertConfig(
-            vocab_size=vocab_size,
+            vocab_size=vocab_size or config.tokenizer.vocab_size,
             max_position_embeddings=(
                 section.max_position_embeddings or config.data.max_sequence_length
             ),

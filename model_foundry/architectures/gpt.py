@@ -27,7 +27,7 @@ class GPT2Model(Transformer):
         cls,
         config: ExperimentConfig,
         *,
-        vocab_size: int,
+        vocab_size: int | None = None,
         pad_token_id: int | None = None,
         bos_token_id: int | None = None,
         eos_token_id: int | None = None,
@@ -39,7 +39,7 @@ class GPT2Model(Transformer):
         """
         section: TransformerModelConfig = config.model.section
         hf_config = GPT2Config(
-            vocab_size=vocab_size,
+            vocab_size=vocab_size or config.tokenizer.vocab_size,
             n_positions=section.max_position_embeddings or config.data.max_sequence_length,
             n_embd=section.hidden_size,
             n_layer=section.layers,

@@ -120,19 +120,21 @@ def _add(spec: ArchitectureSpec, cls: type) -> None:
 
 
 def create_model_from_config(
-    config: ExperimentConfig, *, vocab_size: int, **ids: int | None
+    config: ExperimentConfig, *, vocab_size: int | None = None, **ids: int | None
 ) -> BaseLanguageModel:
     """Make the model that an experiment asks for, with random weights.
 
     Args:
         config: the experiment.
-        vocab_size: rows of the embedding matrix: the length of the tokenizer.
+        vocab_size: rows of the embedding matrix, as many as the tokenizer has entries; None: as
+            many as `tokenizer.vocab_size` asks for.
         **ids: `pad_token_id` and the other special tokens of the tokenizer, by role.
 
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
         DataError: a special token lies outside the vocabulary.
     """
+    vocab_size = config.tokenizer.vocab_size if vocab_size is None else vocab_size
     name = config.model.architecture
     spec = ARCHITECTURES[name]
     if spec.section and getattr(config.model, spec.section, None) is None:

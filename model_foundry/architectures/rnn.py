@@ -41,7 +41,7 @@ class RecurrentLanguageModel(TransformersBacked):
         cls,
         config: ExperimentConfig,
         *,
-        vocab_size: int,
+        vocab_size: int | None = None,
         pad_token_id: int | None = None,
         bos_token_id: int | None = None,
         eos_token_id: int | None = None,
@@ -54,7 +54,7 @@ class RecurrentLanguageModel(TransformersBacked):
         section: RNNModelConfig = config.model.section
         hf_config = RecurrentConfig(
             rnn_type=cls.model_type,
-            vocab_size=vocab_size,
+            vocab_size=vocab_size or config.tokenizer.vocab_size,
             embedding_size=section.embedding_size,
             hidden_size=section.hidden_size,
             num_hidden_layers=section.num_layers,

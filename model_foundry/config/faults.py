@@ -6,7 +6,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from model_foundry.config.sections import SOURCE_KINDS
+from model_foundry.config.sections import (
+    SOURCE_KINDS,
+    RNNModelConfig,
+    TransformerModelConfig,
+)
 from model_foundry.registry import nearest
 
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
@@ -24,9 +28,8 @@ TYPES = {
     "model_attributes_type": "a mapping",
 }
 SOURCES = {"train", "validation", "test"}  # fields of `data` whose kind pydantic puts below them
-# The names that these fields had in flat configurations, and where they went.
-MOVED = {"layers", "num_layers", "hidden_size", "embedding_size", "attention_heads", "dropout"}
-FLAT_MODEL_KEYS = MOVED | {"intermediate_hidden_size", "activation_function", "bidirectional"}
+# Keys that stood right below `model` before each architecture had a section of its own.
+FLAT_MODEL_KEYS = {*TransformerModelConfig.model_fields, *RNNModelConfig.model_fields}
 
 
 def describe(error: ValidationError, root: type[BaseModel]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ tokens can be given per byte. Streams are cached by the content of their text an
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from model_foundry.data.encoding import encode_documents
 from model_foundry.data.sources import content_hash
 from model_foundry.durable import commit_directory, is_committed
 from model_foundry.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 CACHE_FORMAT = 1  # raised whenever the arrays below change their meaning
 BATCH = 256  # documents in one call of the tokenizer
@@ -91,6 +94,7 @@ def stream_of(
     made_of = f"{CACHE_FORMAT} {content_hash(documents)} {tokenizer_hash(tokenizer)}"
     place = cache / "tokens" / hashlib.sha256(made_of.encode()).hexdigest()[:32]
     if not is_committed(place):
+        logger.info("tokenising %s documents", f"{len(documents):,}")
         with commit_directory(place) as aside:
             _write(_tokenise(documents, tokenizer), aside)
     return _read(place)
