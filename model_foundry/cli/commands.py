@@ -91,7 +91,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to what is the standard error stream now, not to what it was at the start."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stderr)
+        self.stream = sys.stderr
         super().emit(record)
 
 
