@@ -28,6 +28,7 @@ from model_foundry.evaluation.language import LanguageReport, measure_language
 from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.model import create_model
 from model_foundry.preparation import Prepared, load_named_tokenizer, objective_for, prepare
+from model_foundry.reproducibility import seeded
 from model_foundry.run_directory import RunDirectory, running
 from model_foundry.tokenizer.loading import copy_tokenizer
 from model_foundry.training.checkpoint import save_checkpoint, save_model
@@ -208,7 +209,7 @@ def _train(
         start=state.step,
         workers=training.dataloader_num_workers,
     )
-    with Display(steps, start=state.step) as display:
+    with seeded(config.seeds.dropout), Display(steps, start=state.step) as display:
         run_loop(
             model,
             batches,
@@ -221,7 +222,6 @@ def _train(
             save=save,
             log=MetricsLog(run.metrics_file),
             display=display,
-            dropout_seed=config.seeds.dropout,
         )
     return measured
 

@@ -57,16 +57,16 @@ def train(
     save: Save,
     log: MetricsLog,
     display: Display,
-    dropout_seed: int,
 ) -> TrainState:
     """Train a model until `horizon` steps are made.
+
+    Dropout, and nothing else, draws from torch's global generator, which the caller seeds.
 
     Args:
         batches: micro-batches without end, `config.gradient_accumulation_steps` for each step.
         state: where the run stands; it is advanced in place and returned.
         evaluate: measures the model on held-out text; must not touch global random state.
         save: writes a checkpoint.
-        dropout_seed: of the global generator, which only dropout draws from.
 
     Raises:
         NonFiniteError: the loss or the gradient of a step is not finite; the weights are those of
@@ -77,8 +77,8 @@ def train(
     if config.compile:
         model.compile()
     model, optimizer = accelerator.prepare(model, build_optimizer(model, config))
+    bare = accelerator.unwrap_model(model)
     watch = _Stopwatch()
-    torch.manual_seed(dropout_seed)
     while state.step < horizon:
         micro_batches = list(islice(batches, config.gradient_accumulation_steps))
         rate = learning_rate(state.step, config, horizon)
@@ -99,7 +99,6 @@ def train(
             values = _metrics(state, result, rate, watch.tokens_per_second())
             log.write(state.step, values)
             display.training(state.step, values)
-        bare = accelerator.unwrap_model(model)
         if is_due(state.step, config.eval_steps, horizon):
             with watch.paused():
                 figures = {f"eval/{name}": value for name, value in evaluate(bare).items()}

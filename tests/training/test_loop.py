@@ -241,3 +241,9 @@ def test_workers_do_not_change_the_batches(kind: str, tmp_path: Path) -> None:
 def test_every_model_trains_with(setting: str, kind: str, tmp_path: Path) -> None:
     result = train(tiny_experiment(kind, tmp_path, f"training.{setting}", "training.max_steps=2"))
     assert math.isfinite(result.metrics["eval/loss"])
+
+
+def test_training_leaves_the_callers_generator_alone(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    train(tiny_experiment("gpt2", tmp_path))
+    assert torch.equal(torch.get_rng_state(), before)
