@@ -32,6 +32,7 @@ clean:  ## remove the environment and every cache in this directory
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
 
 $(INSTALLED): pyproject.toml constraints.txt
+	@echo "Installing into .venv; torch is large, so this can take some minutes."
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'

@@ -19,12 +19,24 @@ from model_foundry.errors import DataError
 from model_foundry.labels import IGNORE_INDEX
 
 
+def _row(feature: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Return the real tokens of a row."""
+    ids = np.asarray(feature["input_ids"])
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise ValueError(f"input_ids must be one row of integers, got {feature['input_ids']!r}")
+    if "attention_mask" in feature:
+        ids = ids[np.asarray(feature["attention_mask"]).astype(bool)]
+    return ids.astype(np.int64)
+
+
 class Collator(ABC):
     """Pads rows to one length and leaves the labels to the subclass."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, *, pad_to_multiple_of: int | None = None
     ) -> None:
+        if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
+            raise ValueError(f"pad_to_multiple_of must be positive, got {pad_to_multiple_of}")
         self.pad_to_multiple_of = pad_to_multiple_of
         self.pads_left = tokenizer.padding_side == "left"
         self.pad_id = next(
@@ -34,11 +46,15 @@ class Collator(ABC):
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """Collate rows of `input_ids`, with an `example_id` (pass, index) or without.
 
+        Where a row has an `attention_mask`, its padding is taken off first.
+
         Returns:
             `input_ids`, `attention_mask` (1 on real tokens) and `labels`, each (B, T) int64, where
             T is the longest row, or the next multiple of `pad_to_multiple_of`.
         """
-        rows = [np.asarray(feature["input_ids"], dtype=np.int64) for feature in features]
+        rows = [_row(feature) for feature in features]
+        if not rows:
+            raise ValueError("a batch needs at least one row")
         ids, mask = self._pad(rows)
         labels = np.full_like(ids, IGNORE_INDEX)
         for index, feature in enumerate(features):
@@ -131,6 +147,8 @@ class MaskedLMDataCollator(Collator):
     ) -> None:
         if not mlm:
             raise ValueError("mlm=False belongs to CausalLMDataCollator")
+        if not 0 < mlm_probability < 1:
+            raise ValueError(f"mlm_probability must lie between 0 and 1, got {mlm_probability}")
         if tokenizer.mask_token_id is None:
             raise DataError("the tokenizer has no mask token, which a masked objective needs")
         super().__init__(tokenizer, pad_to_multiple_of=pad_to_multiple_of)

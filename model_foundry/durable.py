@@ -7,6 +7,7 @@ SHA-256 of each of its files.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -15,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from model_foundry.errors import SaveError
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 1
@@ -29,6 +32,31 @@ def file_sha256(path: Path) -> str:
 def is_committed(directory: Path) -> bool:
     """Tell whether `directory` was completed by `commit_directory`."""
     return (directory / MANIFEST).is_file()
+
+
+def damage(directory: Path) -> str | None:
+    """Return what differs between a committed directory and its manifest; None for nothing."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        for entry in manifest["files"]:
+            path = directory / entry["name"]
+            if not path.is_file():
+                return f"{entry['name']} is missing"
+            if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
+                return f"{entry['name']} is not what was written"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{MANIFEST} cannot be read ({error})"
+    return None
+
+
+def find_committed(directory: Path) -> bool:
+    """Tell whether `directory` was completed and is as it was then; report damage as a warning."""
+    if not is_committed(directory):
+        return False
+    fault = damage(directory)
+    if fault is not None:
+        logger.warning("%s is damaged (%s) and is made again", directory, fault)
+    return fault is None
 
 
 @contextmanager
@@ -49,8 +77,12 @@ def commit_directory(target: Path) -> Iterator[Path]:
         yield aside
         _seal(aside)
         _swap_in(aside, target)
-    except OSError as error:
-        raise SaveError(f"{target}: cannot be written ({error}).") from error
+    except Exception as error:
+        if _is_about_storage(error):
+            raise SaveError(
+                f"{target}: cannot be written ({error}); make room there, or name another place."
+            ) from error
+        raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -70,6 +102,11 @@ def write_text(path: Path, text: str) -> None:
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
+
+
+def _is_about_storage(error: Exception) -> bool:
+    """Tell whether writing failed; the Rust libraries raise classes of their own for that."""
+    return isinstance(error, OSError) or "os error" in str(error) or "I/O error" in str(error)
 
 
 def _seal(directory: Path) -> None:

@@ -11,6 +11,11 @@ class FoundryError(Exception):
     exit_code = 9
 
 
+def exit_code_of(error: BaseException) -> int:
+    """Return the exit code for an error; 9 for one that is nobody's mistake but ours."""
+    return error.exit_code if isinstance(error, FoundryError) else FoundryError.exit_code
+
+
 class ConfigError(FoundryError, ValueError):
     """The command line or the experiment file is wrong; nothing was written."""
 

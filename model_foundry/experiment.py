@@ -29,8 +29,9 @@ from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.model import create_model
 from model_foundry.preparation import Prepared, load_named_tokenizer, objective_for, prepare
 from model_foundry.reproducibility import seeded
-from model_foundry.run_directory import RunDirectory, running
+from model_foundry.run_directory import RunDirectory, RunStatus, running
 from model_foundry.tokenizer.loading import copy_tokenizer
+from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.checkpoint import save_checkpoint, save_model
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.loop import train as run_loop
@@ -58,6 +59,8 @@ class RunResult:
     """Rows of the embedding matrix."""
     generates: bool
     """Whether the model continues text; otherwise it fills masks."""
+    mask_token: str | None
+    """The text of the tokenizer's mask token; None: it has none."""
     metrics: dict[str, float]
     """`eval/...` on the validation text, and `test/...` where a test text was given."""
     lossless: bool
@@ -83,7 +86,7 @@ def train(config: ExperimentConfig, *, fresh: bool = False) -> RunResult:
     for line in settings_without_effect(config):
         logger.warning("%s", line)
     run = RunDirectory(config.output_dir)
-    if not fresh:
+    if not (fresh and run.holds_a_run()):
         run.require_free()
     accelerator = start_accelerator(config.training)
     config, notes = resolve(config, device_type=accelerator.device.type)
@@ -112,12 +115,19 @@ def check(config: ExperimentConfig) -> list[str]:
     start_accelerator(config.training)
     splits = read_splits(config.data, seed=config.seeds.data)
     tokenizer = None
-    if config.tokenizer.path is not None:
+    if config.tokenizer.path is None:
+        check_settings(config.tokenizer)
+    else:
         tokenizer = load_named_tokenizer(config.tokenizer)
         objective_for(config, tokenizer)
     with torch.device("meta"):
         model = create_model(config, tokenizer=tokenizer)
-    lines = [f"model: {_describe(config, model)}"]
+    size = (
+        f"a vocabulary of {len(tokenizer):,}"
+        if tokenizer
+        else (f"the {config.tokenizer.vocab_size:,} entries that its tokenizer may have at most")
+    )
+    lines = [f"model: {_describe(config, model)} with {size}"]
     for name in ("train", "validation", "test"):
         documents: list[str] | None = getattr(splits, name)
         if documents is not None:
@@ -199,6 +209,7 @@ def _train(
         place = run.checkpoint(state.step)
         save_checkpoint(place, model, prepared.tokenizer, optimizer=optimizer, state=state)
         state.last_good_step = state.step
+        run.write_status(RunStatus(state="running", step=state.step, last_good_step=state.step))
 
     batches = training_batches(
         prepared.train,
@@ -253,6 +264,7 @@ def _finish(
         parameters=model.get_parameter_count(),
         vocab_size=len(prepared.tokenizer),
         generates=model.supports_generation,
+        mask_token=prepared.tokenizer.mask_token,
         metrics=metrics,
         lossless=prepared.lossless,
         language=language,

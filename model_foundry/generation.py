@@ -36,9 +36,11 @@ def generate_texts(
         Each prompt with its continuation, special tokens left out.
 
     Raises:
-        ConfigError: the model fills masks, or a prompt leaves no room for a token.
+        ConfigError: the model fills masks, a prompt leaves no room for a token or is not UTF-8, or
+            the temperature is out of range.
     """
     model.require_generation()
+    _check_prompts(prompts)
     rows = [tokenizer(text)["input_ids"] or [_first_id(tokenizer)] for text in prompts]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     ids, mask = _left_padded(rows, pad or 0)
@@ -54,6 +56,14 @@ def generate_texts(
         )
     texts: list[str] = tokenizer.batch_decode(out, skip_special_tokens=True)
     return texts
+
+
+def _check_prompts(prompts: Sequence[str]) -> None:
+    for text in prompts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ConfigError(f"prompt: is not UTF-8 at character {error.start}") from error
 
 
 def _left_padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
@@ -80,6 +90,8 @@ def _sampling(temperature: float, top_k: int | None, top_p: float | None) -> dic
     """Return the keywords of `generate`; transformers says 'all' with 0 and 1."""
     if temperature == 0:
         return {"do_sample": False}
+    if not 0.01 <= temperature <= 100:
+        raise ConfigError(f"temperature: must be 0, or from 0.01 to 100, got {temperature:g}")
     return {
         "do_sample": True,
         "temperature": temperature,

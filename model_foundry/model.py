@@ -6,6 +6,7 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel, create_model_from_config
 from model_foundry.config import ExperimentConfig
+from model_foundry.errors import ConfigError
 from model_foundry.reproducibility import seeded
 from model_foundry.run_directory import RunDirectory
 from model_foundry.tokenizer.loading import load_tokenizer
@@ -32,11 +33,15 @@ def create_model(
         ConfigError: the architecture is not registered, or its section is missing.
         DataError: the tokenizer that the experiment names cannot be loaded.
     """
-    tokenizer = tokenizer or find_tokenizer(config)
-    known = config.tokenizer.vocab_size if tokenizer is None else len(tokenizer)
+    if tokenizer is None:
+        tokenizer = find_tokenizer(config)
+    if vocab_size is None:
+        vocab_size = config.tokenizer.vocab_size if tokenizer is None else len(tokenizer)
+    if vocab_size < 1:
+        raise ConfigError(f"vocab_size: must be > 0, got {vocab_size}")
     with seeded(config.seeds.init):
         return create_model_from_config(
-            config, vocab_size=vocab_size or known, **special_token_ids(tokenizer)
+            config, vocab_size=vocab_size, **special_token_ids(tokenizer)
         )
 
 

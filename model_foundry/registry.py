@@ -135,5 +135,5 @@ class Registry(Mapping[str, S]):
         hint = f"; did you mean {close!r}?" if close else "."
         return (
             f"Unknown {self.kind}: {name!r}{hint} {self.kind.capitalize()} {name!r} not "
-            f"registered. Available: {', '.join(self)}."
+            f"registered. Available: {', '.join(self)}; others come with --plugin FILE.py."
         )

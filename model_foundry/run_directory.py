@@ -7,7 +7,7 @@ never the trainer's memory.
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from model_foundry.config import ExperimentConfig, load_config
 from model_foundry.durable import write_text
-from model_foundry.errors import ConfigError, FoundryError, ResumeError, SaveError
+from model_foundry.errors import ConfigError, ResumeError, SaveError, exit_code_of
 
 State = Literal["running", "completed", "interrupted", "failed"]
 
@@ -67,16 +67,26 @@ class RunDirectory:
 
         Raises:
             ResumeError: a run is there already.
-            ConfigError: the path is no directory.
+            ConfigError: the path is no directory, or one that holds something else.
+            SaveError: the directory cannot be made.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"output_dir: {self.path} is a file; name a directory")
+        place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            raise SaveError(f"output_dir: {self.path} cannot be made, {place} is not writable")
         if self.holds_a_run():
             status = self.status()
             found = f"a run, {status.state} at step {status.step}," if status else "a run"
             raise ResumeError(
                 f"output_dir: {self.path} already holds {found} which is kept; start with --fresh "
-                "to move it aside, or name another output_dir"
+                "(in Python fresh=True) to move it aside, or name another output_dir"
+            )
+        foreign = sorted(p.name for p in self.path.glob("*") if p != self.tokenizer)
+        if foreign:
+            raise ConfigError(
+                f"output_dir: {self.path} holds what belongs to no run ({foreign[0]}); name an "
+                "empty or a new directory"
             )
 
     def move_aside(self) -> Path | None:
@@ -164,11 +174,11 @@ def running(run: RunDirectory, config_text: str, progress: RunProgress) -> Itera
     record("running")
     try:
         yield
-    except KeyboardInterrupt:
-        record("interrupted", "interrupted from the keyboard", 130)
-        raise
     except BaseException as error:
-        code = error.exit_code if isinstance(error, FoundryError) else FoundryError.exit_code
-        record("failed", f"{type(error).__name__}: {error}", code)
+        with suppress(SaveError):  # on a full disk, what went wrong matters more than its record
+            if isinstance(error, KeyboardInterrupt):
+                record("interrupted", "interrupted from the keyboard", 130)
+            else:
+                record("failed", f"{type(error).__name__}: {error}", exit_code_of(error))
         raise
     record("completed", exit_code=0)

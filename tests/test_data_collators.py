@@ -150,3 +150,27 @@ def test_flag_that_contradicts_the_class_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=f"mlm={mlm}"):
         collator(tokenizer=bert_style, mlm=mlm)
+
+
+def test_padding_that_rows_bring_along_is_taken_off(gpt_style: PreTrainedTokenizerFast) -> None:
+    features = [
+        {"input_ids": [6, 7, 0], "attention_mask": [1, 1, 0]},
+        {"input_ids": [6, 7, 8], "attention_mask": [1, 1, 1]},
+    ]
+    batch = CausalLMDataCollator(gpt_style)(features)
+    assert batch["labels"].tolist() == [[6, 7, -100], [6, 7, 8]]
+
+
+def test_what_is_no_batch_is_refused(gpt_style: PreTrainedTokenizerFast) -> None:
+    collator = CausalLMDataCollator(gpt_style)
+    for features, message in (
+        ([], "at least one row"),
+        ([{"input_ids": [1.5, 2.0]}], "one row of integers"),
+        ([{"input_ids": [[1, 2]]}], "one row of integers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            collator(features)
+    with pytest.raises(ValueError, match="pad_to_multiple_of must be positive"):
+        CausalLMDataCollator(gpt_style, pad_to_multiple_of=0)
+    with pytest.raises(ValueError, match="mlm_probability must lie between 0 and 1"):
+        MaskedLMDataCollator(gpt_style, mlm_probability=2)

@@ -20,7 +20,10 @@ from model_foundry.errors import ConfigError, DataError, ResumeError
 from model_foundry.experiment import check
 from model_foundry.preparation import prepare
 from model_foundry.run_directory import RunDirectory
-from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from model_foundry.tokenizer.tokenizer_factory import (
+    TokenizerFactory,
+    train_tokenizer_from_config,
+)
 from model_foundry.training.metrics import read_metrics
 from tests.experiments import MASKED, MODELS, tiny_experiment
 
@@ -247,3 +250,40 @@ def test_tokenizer_larger_than_the_default_vocabulary_needs_no_setting(tmp_path:
         first.output_dir / "config.yaml", overrides=[f"output_dir={tmp_path / 'again'}"]
     )
     assert train(again).vocab_size == first.vocab_size == 8004
+
+
+def test_damaged_cache_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = f"data.cache_dir={tmp_path / 'cache'}"
+    first = train(tiny_experiment("gpt2", tmp_path, cache))
+    for name in ("tokens.npy", "tokenizer.json"):
+        for path in (tmp_path / "cache").rglob(name):
+            raw = bytearray(path.read_bytes())
+            raw[len(raw) // 2] ^= 1
+            path.write_bytes(raw)
+    with caplog.at_level(logging.WARNING):
+        again = train(tiny_experiment("gpt2", tmp_path, cache), fresh=True)
+    assert caplog.text.count("is damaged") == 3  # tokenizer, train and validation stream
+    assert again.metrics == first.metrics
+
+
+def test_directory_with_foreign_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "precious.txt").touch()
+    for fresh in (False, True):
+        with pytest.raises(ConfigError, match=r"belongs to no run \(precious\.txt\)"):
+            train(tiny_experiment("gpt2", tmp_path), fresh=fresh)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious.txt"]
+
+
+def test_tokenizer_that_was_trained_before_lies_in_the_way_of_nothing(tmp_path: Path) -> None:
+    config = tiny_experiment("gpt2", tmp_path)
+    tokenizer = train_tokenizer_from_config(config)
+    assert train(config).vocab_size == len(tokenizer)
+
+
+@pytest.mark.parametrize(
+    "setting", ["tokenizer.vocab_size=5", 'tokenizer.special_tokens={pad: "</s>"}']
+)
+def test_check_refuses_what_no_text_could_meet(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="tokenizer"):
+        check(tiny_experiment("gpt2", tmp_path, setting))

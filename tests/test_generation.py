@@ -1,6 +1,7 @@
 """Continuations: reproducible, within the positions, refused where they make no sense."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,3 +62,19 @@ def test_masked_model_does_not_generate(tmp_path: Path) -> None:
     model = create_model(tiny_experiment("bert", tmp_path), tokenizer=bert_style)
     with pytest.raises(ConfigError, match="bert fills masks; it does not generate"):
         generate_texts(model, bert_style, ["some"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"temperature": 1e-9}, "temperature: must be 0, or from 0.01 to 100"),
+        ({"temperature": float("inf")}, "temperature"),
+        ({"prompts": ["a\udcff"]}, "prompt: is not UTF-8 at character 1"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(
+    settings: dict[str, Any], message: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    model = create_model(tiny_experiment("gpt2", tmp_path), tokenizer=tokenizer)
+    with pytest.raises(ConfigError, match=message):
+        generate_texts(model, tokenizer, **({"prompts": ["the"]} | settings))

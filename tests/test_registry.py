@@ -40,7 +40,7 @@ def test_an_unknown_name_is_told_the_nearest_one_and_all_there_are() -> None:
         shapes("square", "circle")["sqaure"]
     assert str(caught.value) == (
         "Unknown shape: 'sqaure'; did you mean 'square'? Shape 'sqaure' not registered. "
-        "Available: circle, square."
+        "Available: circle, square; others come with --plugin FILE.py."
     )
 
 

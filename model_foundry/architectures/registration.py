@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
     "rnn": RNNModelConfig,
 }
 LOADED_PLUGINS: dict[str, str] = {}  # path -> SHA-256, in the order of loading
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 C = TypeVar("C", bound=type)
 
 
@@ -62,6 +64,10 @@ def register_architecture(
         TypeError: the class is no `BaseLanguageModel`, or section and schema do not go together.
         DuplicateNameError: the name is taken.
     """
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise TypeError(f"an architecture's name has letters, digits, '.', '_', '-'; got {name!r}.")
+    if isinstance(objectives, str) or not objectives:
+        raise TypeError(f"Architecture {name!r}: objectives= is a tuple, got {objectives!r}.")
     resolved = _section_schema(name, section, schema)
 
     def register(cls: C) -> C:
@@ -95,6 +101,8 @@ def _section_schema(
         if schema is not None:
             raise TypeError(f"Architecture {name!r}: schema= needs section=, the key it describes.")
         return None
+    if schema is not None and not (isinstance(schema, type) and issubclass(schema, BaseModel)):
+        raise TypeError(f"Architecture {name!r}: schema= is a pydantic class, got {schema!r}.")
     built_in = BUILT_IN_SECTIONS.get(section)
     if built_in is None and schema is None:
         known = ", ".join(BUILT_IN_SECTIONS)
@@ -175,6 +183,6 @@ def _import_file(path: Path, module_name: str) -> None:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise ConfigError(f"plugin {path}: {type(error).__name__}: {error}") from error

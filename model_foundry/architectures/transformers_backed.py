@@ -4,12 +4,15 @@ Their directories are plain HuggingFace directories; `config.json` also names th
 """
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from transformers.utils import logging
 
 from model_foundry.architectures.attention import choose_attention
 from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
@@ -18,6 +21,18 @@ from model_foundry.architectures.losses import language_model_loss
 from model_foundry.architectures.plain_directory import ARCHITECTURE_KEY
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing into the progress of a run."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 class TransformersBacked(BaseLanguageModel):
@@ -108,7 +123,8 @@ class TransformersBacked(BaseLanguageModel):
     def save_pretrained(self, directory: str | Path) -> None:
         """Write a HuggingFace directory that the Auto classes load."""
         setattr(self.hf_model.config, ARCHITECTURE_KEY, self.model_type)
-        self.hf_model.save_pretrained(directory)
+        with _without_progress_bars():
+            self.hf_model.save_pretrained(directory)
 
     @classmethod
     def load_directory(cls, directory: Path, **kwargs: Any) -> Self:
@@ -123,15 +139,16 @@ class TransformersBacked(BaseLanguageModel):
         """
         try:
             hf_config = cls.hf_config_class.from_pretrained(directory, local_files_only=True)
-            hf_model, report = cls.hf_class(hf_config).from_pretrained(
-                directory,
-                config=hf_config,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **kwargs,
-            )
+            with _without_progress_bars():
+                hf_model, report = cls.hf_class(hf_config).from_pretrained(
+                    directory,
+                    config=hf_config,
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    **kwargs,
+                )
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise ConfigError(f"{directory}: the model cannot be loaded: {reason}") from error

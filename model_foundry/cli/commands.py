@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -185,7 +185,7 @@ def generate(
     from model_foundry.model import load_model
     from model_foundry.tokenizer.loading import load_tokenizer
 
-    for text in generate_texts(
+    texts = generate_texts(
         load_model(directory),
         load_tokenizer(directory),
         [prompt] * number,
@@ -194,15 +194,18 @@ def generate(
         top_k=top_k,
         top_p=top_p,
         seed=seed,
-    ):
+    )
+    for index, text in enumerate(texts, 1):
+        if number > 1:
+            typer.echo(f"--- {index}")
         typer.echo(text)
 
 
 @app.command("list", epilog="Example: foundry list architectures")
 def list_names(
     what: Annotated[
-        Literal["architectures", "tokenizers", "objectives"],
-        typer.Argument(help="What to list.", show_default=False),
+        str,
+        typer.Argument(help="architectures, tokenizers or objectives.", show_default=False),
     ],
     plugin: Plugins = None,
     debug: Debug = False,

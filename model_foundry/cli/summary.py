@@ -5,17 +5,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
-from rich.table import Table
 
 from model_foundry.config import ARCHITECTURES, OBJECTIVES, TokenizerConfig
+from model_foundry.errors import ConfigError
+from model_foundry.registry import nearest
 
 if TYPE_CHECKING:
     from model_foundry.evaluation.language import LanguageReport
     from model_foundry.experiment import RunResult
 
 
+LISTS = ("architectures", "tokenizers", "objectives")
+
+
 def listing(what: str) -> Iterator[str]:
-    """Yield one line for each registered name."""
+    """Yield one line for each registered name.
+
+    Raises:
+        ConfigError: `what` is none of `LISTS`.
+    """
+    if what not in LISTS:
+        close = nearest(what, list(LISTS))
+        hint = f"; did you mean {close!r}?" if close else ""
+        raise ConfigError(f"list: must be one of {', '.join(LISTS)}, got {what!r}{hint}")
     if what == "tokenizers":
         yield from get_args(TokenizerConfig.model_fields["tokenizer_type"].annotation)
     elif what == "objectives":
@@ -30,27 +42,23 @@ def listing(what: str) -> Iterator[str]:
 
 def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) -> None:
     """Print what a run has come to, where the model lies, and what to do next."""
-    console = Console(highlight=False)
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _figures(result):
-        table.add_row(name, value)
-    console.print()
-    console.print(table)
-    if result.language is not None:
-        _print_language(console, result.language)
-    console.print(f"\nmodel       {result.model_dir}", soft_wrap=True)
-    console.print(f"next        {_next_command(result, plugins or [])}", soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    lines = ["", *(f"{name:17}{value}" for name, value in _figures(result))]
+    if result.language is not None and result.language.minimal_pairs:
+        lines += ["", *_language_lines(result.language)]
+    lines += ["", f"{'model':17}{result.model_dir}"]
+    lines += [f"{'next':17}{_next_command(result, plugins or [])}"]
+    for line in lines:
+        console.print(line)
 
 
 def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
-    yield "model", f"{result.parameters:,} parameters, vocabulary {result.vocab_size:,}"
-    for split in ("eval", "test"):
-        if f"{split}/loss" not in result.metrics:
-            continue
-        name = "validation" if split == "eval" else split
-        loss, perplexity = (result.metrics[f"{split}/{key}"] for key in ("loss", "perplexity"))
-        yield f"{name} loss", f"{loss:.4f} nats per token (perplexity {perplexity:.2f})"
-        yield "bits per byte", _bits_per_byte(result, split)
+    yield "size", f"{result.parameters:,} parameters, vocabulary {result.vocab_size:,}"
+    for split, name in (("eval", "validation"), ("test", "test")):
+        if f"{split}/loss" in result.metrics:
+            loss, perplexity = (result.metrics[f"{split}/{key}"] for key in ("loss", "perplexity"))
+            yield f"{name} loss", f"{loss:.4f} nats per token (perplexity {perplexity:.2f})"
+            yield "  bits per byte", _bits_per_byte(result, split)
 
 
 def _bits_per_byte(result: "RunResult", split: str) -> str:
@@ -62,27 +70,20 @@ def _bits_per_byte(result: "RunResult", split: str) -> str:
     return text
 
 
-def _print_language(console: Console, report: "LanguageReport") -> None:
-    if not report.minimal_pairs:
-        return
-    table = Table(
-        title="minimal pairs (chance 50%)", title_justify="left", box=None, pad_edge=False
-    )
-    table.add_column("phenomenon")
-    table.add_column("accuracy", justify="right")
+def _language_lines(report: "LanguageReport") -> Iterator[str]:
+    yield f"minimal pairs, {report.pairs} each: the good sentence is likelier (chance 50%)"
     for name, accuracy in report.minimal_pairs.items():
-        table.add_row(name, f"{accuracy:.1%}")
-    console.print()
-    console.print(table)
-    console.print("\nsentences of the model")
+        yield f"  {accuracy:6.1%}  {name}"
+    yield ""
+    yield "sentences of the model"
     for text, accepted in report.sentences:
-        verdict = "grammatical  " if accepted else "ungrammatical"
-        console.print(f"  {verdict}  {text}", markup=False, soft_wrap=True)
+        yield f"  {'grammatical  ' if accepted else 'ungrammatical'}  {text}"
 
 
 def _next_command(result: "RunResult", plugins: Sequence[Path]) -> str:
     if result.generates:
         given = "".join(f" --plugin {plugin}" for plugin in plugins)
         return f"foundry generate {result.output_dir} --prompt 'The'{given}"
-    load = f"AutoModelForMaskedLM.from_pretrained('{result.model_dir}', trust_remote_code=True)"
-    return f'python -c "from transformers import AutoModelForMaskedLM; print({load})"'
+    filler = f"pipeline('fill-mask', '{result.model_dir}', trust_remote_code=True)"
+    text = f"The {result.mask_token} is"
+    return f"python -c \"from transformers import pipeline; print({filler}('{text}'))\""

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from model_foundry.config.faults import describe
 from model_foundry.config.laws import broken_laws
 from model_foundry.config.sections import (
     AnyPath,
@@ -81,12 +82,8 @@ class ModelConfig(Section):
         try:
             extra[key] = schema.model_validate(extra[key])
         except ValidationError as error:
-            raise law_broken(
-                *(
-                    (".".join(map(str, (key, *fault["loc"]))), fault["msg"])
-                    for fault in error.errors()
-                )
-            ) from error
+            faults = describe(error, schema)
+            raise law_broken(*((f"{key}.{field}", said) for field, said in faults)) from error
 
 
 class TrainingConfig(Section):

@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
     raw = parse_yaml(text, str(path))
     if not isinstance(raw, dict):
-        found = "nothing" if raw is None else f"a {type(raw).__name__}"
+        found = "nothing" if raw is None else type(raw).__name__
         raise ConfigError(f"{path}: must hold a mapping of sections, found {found}")
     return raw
 
@@ -104,6 +104,8 @@ def load_config(
     """
     if (section is None) is not (model is None):
         raise TypeError("load_config: section and model go together; give both or neither")
+    if isinstance(overrides, str):
+        raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
     path = Path(path)
     raw = read_yaml(path)
     for text in overrides:

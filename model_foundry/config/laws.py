@@ -177,7 +177,8 @@ def warmup_within_horizon(config: ExperimentConfig) -> Iterator[Fault]:
     """The warm-up ends before the run does."""
     warmup, steps = config.training.warmup_steps, config.training.max_steps
     if steps is not None and warmup > steps:
-        yield "training.warmup_steps", f"must be <= training.max_steps (={steps}), got {warmup}"
+        law = f"must be <= training.max_steps (={steps}), got {warmup}"
+        yield "training.warmup_steps", f"{law}; lower the first or raise the second"
 
 
 def minimum_below_peak(config: ExperimentConfig) -> Iterator[Fault]:

@@ -124,10 +124,11 @@ class DataConfig(Section):
     split_by: Literal["document", "position"] = "document"
     """Hold out documents drawn by seed, or the last part of the text."""
     document: Literal["file", "line", "paragraph"] = "file"
-    """What one document of a text file is; a paragraph ends at a blank line."""
+    """What one document of a text file is; a paragraph ends at a blank line. The line ends and
+    blank lines between documents belong to none."""
     text_column: str = "text"
     """Column that holds the text, for sources with columns."""
-    max_sequence_length: Annotated[int, Field(ge=2)] = 128
+    max_sequence_length: Annotated[int, Field(ge=2, lt=2**31)] = 128
     """Tokens in one block, framing included."""
     content_tokens: PositiveInt | None = None
     """Tokens of text in one block, the same under every objective; None: what framing leaves."""

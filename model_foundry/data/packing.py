@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.encoding import encode_documents
 from model_foundry.data.sources import content_hash
-from model_foundry.durable import commit_directory, is_committed
+from model_foundry.durable import commit_directory, find_committed
 from model_foundry.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def stream_of(
     """
     made_of = f"{CACHE_FORMAT} {content_hash(documents)} {tokenizer_hash(tokenizer)}"
     place = cache / "tokens" / hashlib.sha256(made_of.encode()).hexdigest()[:32]
-    if not is_committed(place):
+    if not find_committed(place):
         logger.info("tokenising %s documents", f"{len(documents):,}")
         with commit_directory(place) as aside:
             _write(_tokenise(documents, tokenizer), aside)

@@ -16,6 +16,12 @@ from model_foundry.config import DataConfig, HubSource, LanguageSource, Source
 from model_foundry.errors import DataError
 from model_foundry.language import load_language
 
+# What files begin with that are often taken for UTF-8 text, what they are, and what helps.
+MISTAKEN = (
+    (b"\xff\xfe", "UTF-16", "convert it with `iconv -f utf-16 -t utf-8`"),
+    (b"\xfe\xff", "UTF-16", "convert it with `iconv -f utf-16 -t utf-8`"),
+    (b"\x1f\x8b", "compressed by gzip", "unpack it with `gunzip`"),
+)
 BINARY_REMEDY = "give plain UTF-8 text"
 
 
@@ -94,10 +100,13 @@ def _files_of(pattern: str) -> list[Path]:
     if is_file:
         return [path]
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*.txt") if p.is_file())
+        visible = (p for p in path.rglob("*.txt") if not p.name.startswith("."))
+        found = sorted(p for p in visible if p.is_file())
         if not found:
-            raise DataError(f"{pattern}: the folder holds no .txt file")
+            raise DataError(f"{pattern}: the folder holds no .txt file; name the files by a glob")
         return found
+    if path.exists():
+        raise DataError(f"{pattern}: is not a regular file; name a text file or a folder")
     found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
     if not found:
         raise DataError(f"{pattern}: no such file, folder or match; check the path")
@@ -114,6 +123,9 @@ def read_text(path: Path) -> str:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    for mark, kind, remedy in MISTAKEN:
+        if raw.startswith(mark):
+            raise DataError(f"{path}: {kind} at byte 0, not UTF-8 text; {remedy}")
     zero = raw.find(b"\0")
     if zero >= 0:
         raise DataError(f"{path}: binary, with a zero byte at byte {zero}; {BINARY_REMEDY}")

@@ -25,6 +25,8 @@ class LanguageReport:
     minimal_pairs: dict[str, float]
     """Accuracy by phenomenon, chance 0.5; empty for a model that fills masks, and without those
     whose sentences are longer than the model's positions."""
+    pairs: int
+    """Minimal pairs of each phenomenon."""
     sentences: list[tuple[str, bool]]
     """Sentences of the model, and whether the grammar accepts them; empty as above."""
 
@@ -40,7 +42,7 @@ def measure_language(
     language = load_language()
     floor = language.entropy.bits_per_byte
     if not model.supports_generation:
-        return LanguageReport(floor, {}, [])
+        return LanguageReport(floor, {}, 0, [])
     accuracies = {
         name: minimal_pair_accuracy(
             model, tokenizer, language.minimal_pairs(name, pairs=PAIRS, seed=seed)
@@ -51,4 +53,4 @@ def measure_language(
     texts = generate_texts(
         model, tokenizer, [""] * SENTENCES, max_new_tokens=LONGEST_SENTENCE, seed=seed
     )
-    return LanguageReport(floor, pairs, [(text, language.accepts(text)) for text in texts])
+    return LanguageReport(floor, pairs, PAIRS, [(text, language.accepts(text)) for text in texts])

@@ -28,8 +28,12 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         DataError: there is none, it is broken, or it is not a fast tokenizer.
     """
-    if Path(path).is_dir():
-        _require_tokenizer_files(Path(path))
+    directory = Path(path).expanduser()
+    if directory.is_dir():
+        path = directory
+        _require_tokenizer_files(directory)
+    elif str(path).startswith((".", "/", "~")) or len(directory.parts) > 2:  # no name on a hub
+        raise DataError(f"{path}: no such directory; check the path of the tokenizer.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
     except Exception as error:  # the tokenizers library raises bare Exception

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import ExperimentConfig, TokenizerConfig, load_config
 from model_foundry.data.sources import content_hash, read_splits
-from model_foundry.durable import commit_directory, is_committed
+from model_foundry.durable import commit_directory, find_committed
 from model_foundry.errors import ConfigError
 from model_foundry.registry import nearest
 from model_foundry.tokenizer import bpe, character, sentencepiece, wordpiece
@@ -184,6 +184,21 @@ class TokenizerFactory:
         )
 
 
+def _settings_of(config: TokenizerConfig) -> dict[str, Any]:
+    """Return the settings that this kind reads: they are the keywords of its trainer."""
+    keywords = inspect.signature(TRAINERS[config.tokenizer_type]).parameters
+    return config.model_dump(include=set(keywords) & set(TokenizerConfig.model_fields))
+
+
+def check_settings(config: TokenizerConfig) -> None:
+    """Refuse settings that no text could meet, by training on next to none.
+
+    Raises:
+        ConfigError: the vocabulary is too small, or a special token is not allowed.
+    """
+    TRAINERS[config.tokenizer_type](["some text"], **_settings_of(config))
+
+
 def train_in_cache(config: TokenizerConfig, documents: Sequence[str], *, cache: Path) -> Path:
     """Train a tokenizer on documents, unless the same was done before; return its directory.
 
@@ -195,15 +210,13 @@ def train_in_cache(config: TokenizerConfig, documents: Sequence[str], *, cache: 
         ConfigError: a setting that cannot be met on this text.
         DataError: text that no tokenizer can be trained on.
     """
-    # the keywords of a trainer are the settings that its kind reads
-    keywords = {"tokenizer_type", *inspect.signature(TRAINERS[config.tokenizer_type]).parameters}
-    settings = config.model_dump(include=keywords & set(TokenizerConfig.model_fields))
-    made_of = [settings, content_hash(documents), tokenizers.__version__]
+    kind, settings = config.tokenizer_type, _settings_of(config)
+    made_of = [kind, settings, content_hash(documents), tokenizers.__version__]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     directory = cache / "tokenizers" / digest[:32]
-    if not is_committed(directory):
-        logger.info("training a %s tokenizer", config.tokenizer_type)
-        TokenizerFactory.train(documents=documents, output_dir=directory, **settings)
+    if not find_committed(directory):
+        logger.info("training a %s tokenizer", kind)
+        TokenizerFactory.train(kind, documents=documents, output_dir=directory, **settings)
     return directory
 
 

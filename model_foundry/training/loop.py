@@ -15,10 +15,10 @@ from itertools import islice
 import torch
 from accelerate import Accelerator
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.config import TrainingConfig
 from model_foundry.data.loaders import Batch
-from model_foundry.errors import NonFiniteError
+from model_foundry.errors import ConfigError, NonFiniteError
 from model_foundry.objectives import Objective
 from model_foundry.training.metrics import MetricsLog
 from model_foundry.training.optimizer import build_optimizer
@@ -145,7 +145,7 @@ def take_step(
         # processes exchange gradients once, after the last micro-batch
         last = index == len(labelled) - 1
         with nullcontext() if last else accelerator.no_sync(model):
-            loss = model(**inputs).loss * (count / total)
+            loss = _loss_of(model(**inputs)) * (count / total)
             # DDP averages gradients over the processes, which the factor undoes
             accelerator.backward(loss * accelerator.num_processes)
         summed += loss.detach()
@@ -162,6 +162,14 @@ def take_step(
     return result
 
 
+def _loss_of(output: ModelOutput) -> torch.Tensor:
+    if output.loss is None:
+        raise ConfigError(
+            "model.architecture: the model was given labels and returned no loss; mend its forward"
+        )
+    return output.loss
+
+
 def _require_finite(result: StepResult, *, step: int, learning_rate: float, scaled: object) -> None:
     # Under fp16 the gradient scaler skips updates that overflow and lowers its scale; the loss
     # itself must be finite all the same.
@@ -170,7 +178,7 @@ def _require_finite(result: StepResult, *, step: int, learning_rate: float, scal
         raise NonFiniteError(
             f"step {step + 1}: loss {result.loss}, gradient norm {result.grad_norm} at learning "
             f"rate {learning_rate:.3g}; the update was not made. Lower training.learning_rate, or "
-            "set training.max_grad_norm."
+            "lengthen training.warmup_steps."
         )
 
 

@@ -140,7 +140,7 @@ def test_a_bad_setting_exits_with_two_and_leaves_nothing(
         (["train"], "Missing argument"),
         (["train", "good.yaml", "--quick"], "No such option: --quick"),
         (["train", "missing.yaml"], "error: missing.yaml: no such file"),
-        (["list", "colours"], "'colours' is not one of"),
+        (["list", "objective"], "got 'objective'; did you mean 'objectives'?"),
         (["generate", "nowhere"], "error: nowhere: holds no model"),
         (["generate", "nowhere", "--number", "0"], "--number"),
         (["validate", "good.yaml", "--plugin", "no.py"], "error: plugin no.py: no such file"),

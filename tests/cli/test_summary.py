@@ -10,7 +10,9 @@ from model_foundry.evaluation.language import LanguageReport
 from model_foundry.experiment import RunResult
 
 METRICS = {"loss": 1.5, "perplexity": 4.4817, "bits_per_byte": 0.75}
-REPORT = LanguageReport(0.6543, {"agreement": 0.925}, [("The dog runs.", True), ("[b]", False)])
+REPORT = LanguageReport(
+    0.6543, {"agreement": 0.925}, 200, [("The dog runs.", True), ("[b]", False)]
+)
 
 
 def printed(capsys: pytest.CaptureFixture[str], **changed: Any) -> str:
@@ -21,6 +23,7 @@ def printed(capsys: pytest.CaptureFixture[str], **changed: Any) -> str:
         "parameters": 1_234_567,
         "vocab_size": 8000,
         "generates": True,
+        "mask_token": "<mask>",
         "metrics": {f"eval/{name}": value for name, value in METRICS.items()},
         "lossless": True,
     }
@@ -30,7 +33,7 @@ def printed(capsys: pytest.CaptureFixture[str], **changed: Any) -> str:
 
 def test_the_figures_have_their_units(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(printed(capsys).split())
-    assert "model 1,234,567 parameters, vocabulary 8,000" in text
+    assert "size 1,234,567 parameters, vocabulary 8,000" in text
     assert "validation loss 1.5000 nats per token (perplexity 4.48)" in text
     assert "bits per byte 0.7500" in text
     assert "test loss" not in text and "not comparable" not in text
@@ -58,12 +61,13 @@ def test_the_language_gives_its_floor_its_pairs_and_its_verdicts(
 
 
 def test_the_next_command_suits_the_model(capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys).endswith("next        foundry generate runs/one --prompt 'The'\n")
+    assert printed(capsys).endswith("next             foundry generate runs/one --prompt 'The'\n")
     last = printed(capsys, generates=False).splitlines()[-1]
-    assert "AutoModelForMaskedLM.from_pretrained('runs/one/model'" in last
+    assert "pipeline('fill-mask', 'runs/one/model', trust_remote_code=True)" in last
+    assert "'The <mask> is'" in last
 
 
 def test_a_long_path_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     path = Path("runs") / ("x" * 200)
     lines = printed(capsys, model_dir=path).splitlines()
-    assert f"model       {path}" in lines
+    assert f"model            {path}" in lines

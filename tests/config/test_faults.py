@@ -69,7 +69,8 @@ def line_of(*overrides: str) -> str:
         (
             "model.architecture=gtp2",
             "model.architecture: Unknown architecture: 'gtp2'; did you mean 'gpt2'? Architecture "
-            "'gtp2' not registered. Available: bert, gpt2, gru, lstm, rnn.",
+            "'gtp2' not registered. Available: bert, gpt2, gru, lstm, rnn; others come with "
+            "--plugin FILE.py.",
         ),
         (
             "model.transformer.attention_heads=3",

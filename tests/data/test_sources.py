@@ -1,5 +1,6 @@
 """Documents: how files are found, read, cut and split, and what is said of those that cannot be."""
 
+import gzip
 import hashlib
 import os
 from pathlib import Path
@@ -71,8 +72,8 @@ def test_a_folder_without_text_and_what_is_no_file_are_refused(tmp_path: Path) -
         resolve_files(str(tmp_path))
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for name in ("pipe", "loop"):
-        with pytest.raises(DataError, match="no such file"):
+    for name, message in (("pipe", "not a regular file"), ("loop", "no such file")):
+        with pytest.raises(DataError, match=message):
             resolve_files(str(tmp_path / name))
 
 
@@ -84,7 +85,8 @@ def test_a_folder_without_text_and_what_is_no_file_are_refused(tmp_path: Path) -
         (b"cut \xe2\x82", r"not UTF-8 at byte 4 \(0xe2\)"),
         (b"surrogate \xed\xa0\x80", r"not UTF-8 at byte 10 \(0xed\)"),
         (b"zero\0byte", "binary, with a zero byte at byte 4"),
-        ("wide".encode("utf-16"), "binary, with a zero byte at byte 3"),
+        ("wide".encode("utf-16"), "UTF-16 at byte 0, not UTF-8 text; convert it with `iconv"),
+        (gzip.compress(b"text"), "compressed by gzip at byte 0.*`gunzip`"),
     ],
 )
 def test_what_is_no_text_is_told_where(tmp_path: Path, raw: bytes, message: str) -> None:
