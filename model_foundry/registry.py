@@ -65,6 +65,7 @@ class Registry(Mapping[str, S]):
         self.entry_points = entry_points
         self._specs: dict[str, S] = {}
         self._implementations: dict[str, Any] = {}
+        self._points: dict[str, metadata.EntryPoint] | None = None
         for spec in specs:
             self.add(spec)
 
@@ -117,18 +118,24 @@ class Registry(Mapping[str, S]):
     def __len__(self) -> int:
         return len(list(iter(self)))
 
-    def _announced(self) -> set[str]:
-        return {point.name for point in metadata.entry_points(group=self.entry_points)}
+    def _announced(self) -> dict[str, metadata.EntryPoint]:
+        """Return the entry points of the group; finding them reads every installed package."""
+        if self._points is None:
+            found = metadata.entry_points(group=self.entry_points)
+            self._points = {point.name: point for point in found}
+        return self._points
 
     def _load_entry_point(self, name: str) -> None:
-        for point in metadata.entry_points(group=self.entry_points, name=name):
-            try:
-                point.load()
-            except Exception as error:  # it is somebody else's code
-                raise ConfigError(
-                    f"{self.kind} {name!r} of {point.value} cannot be imported: "
-                    f"{type(error).__name__}: {error}; mend or remove that package."
-                ) from error
+        point = self._announced().get(name)
+        if point is None:
+            return
+        try:
+            point.load()
+        except Exception as error:  # it is somebody else's code
+            raise ConfigError(
+                f"{self.kind} {name!r} of {point.value} cannot be imported: "
+                f"{type(error).__name__}: {error}; mend or remove that package."
+            ) from error
 
     def _unknown(self, name: str) -> str:
         close = nearest(name, list(self))

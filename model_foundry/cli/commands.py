@@ -16,6 +16,7 @@ app = typer.Typer(
     name="foundry",
     help="Train small language models of any architecture from one YAML file.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # rich would double the time to the help
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -119,7 +120,7 @@ def train(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Train a model, from the corpus to a directory that transformers loads."""
+    """Train a model from an experiment file."""
     experiment = _load(config, overrides)
     from model_foundry.cli.summary import print_summary
     from model_foundry.experiment import train as run
@@ -131,7 +132,7 @@ def train(
 def train_tokenizer(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
-    """Train the tokenizer of an experiment into its output directory."""
+    """Train only the tokenizer of an experiment."""
     experiment = _load(config, overrides)
     from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
 
@@ -143,7 +144,7 @@ def train_tokenizer(
 def validate(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
-    """Check an experiment without training: settings, corpus, tokenizer, size of the model."""
+    """Check an experiment without training it."""
     experiment = _load(config, overrides)
     from model_foundry.config import settings_without_effect
 
