@@ -1,8 +1,8 @@
 """Writing so that a reader sees all of it or nothing: aside, flushed to the disk, then renamed.
 
 Every directory and file that a later command reads (checkpoints, models, tokenizers, token caches,
-status) is written through here. A committed directory carries a manifest with the size and the
-SHA-256 of each of its files.
+status) is written through here. A committed directory carries a manifest with its own name, the
+size and the SHA-256 of each of its files, and a SHA-256 of the manifest itself.
 """
 
 import hashlib
@@ -14,13 +14,18 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from model_foundry.errors import SaveError
+from model_foundry.failpoints import reached
+from model_foundry.locks import exclusive
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-MANIFEST_FORMAT = 1
+MANIFEST_FORMAT = 2
+LARGEST_MANIFEST = 2**24  # bytes; what we write has a few thousand
+UNFINISHED, UNWANTED = ".tmp-", ".del-"
 
 
 def file_sha256(path: Path) -> str:
@@ -35,56 +40,96 @@ def is_committed(directory: Path) -> bool:
 
 
 def damage(directory: Path) -> str | None:
-    """Return what differs between a committed directory and its manifest; None for nothing."""
+    """Return what differs between a committed directory and its manifest; None for nothing.
+
+    Only regular files that lie in the directory are opened, whatever the manifest names. Files
+    whose names begin with a dot are the system's, and are passed over.
+    """
     try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        for entry in manifest["files"]:
-            path = directory / entry["name"]
-            if not path.is_file():
-                return f"{entry['name']} is missing"
-            if path.stat().st_size != entry["bytes"] or file_sha256(path) != entry["sha256"]:
-                return f"{entry['name']} is not what was written"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{MANIFEST} cannot be read ({error})"
+        manifest = _read_manifest(directory)
+        if manifest["name"] != directory.name:
+            return f"{MANIFEST} belongs to a directory {manifest['name']!r}"
+        listed = {entry["name"]: (entry["bytes"], entry["sha256"]) for entry in manifest["files"]}
+        found = _files(directory)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"{MANIFEST} cannot be used ({error})"
+    for name in sorted(listed.keys() ^ found.keys()):
+        return f"{name} is missing" if name in listed else f"{name} is not in {MANIFEST}"
+    for name, path in sorted(found.items()):
+        if not path.is_file() or path.is_symlink():
+            return f"{name} is no regular file"
+        if (path.stat().st_size, file_sha256(path)) != listed[name]:
+            return f"{name} is not what was written"
     return None
 
 
-def find_committed(directory: Path) -> bool:
-    """Tell whether `directory` was completed and is as it was then; report damage as a warning."""
-    if not is_committed(directory):
-        return False
-    fault = damage(directory)
-    if fault is not None:
-        logger.warning("%s is damaged (%s) and is made again", directory, fault)
-    return fault is None
-
-
 @contextmanager
-def commit_directory(target: Path) -> Iterator[Path]:
+def commit_directory(target: Path, *, needed: int | None = None) -> Iterator[Path]:
     """Yield an empty directory beside `target` that becomes `target` when the block ends well.
 
     When the block raises, nothing of it stays. A directory that already has the name is replaced.
 
+    Args:
+        needed: bytes that will be written, for the message when there is no room; None: unknown.
+
     Raises:
-        SaveError: the disk is full, or writing is not permitted.
+        SaveError: the disk is full, writing is not permitted, or what was written reads otherwise.
     """
+    aside = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".tmp-{target.name}-", dir=target.parent))
-    except OSError as error:
-        raise SaveError(f"{target}: cannot be written ({error.strerror}).") from error
-    try:
+        prefix = f"{UNFINISHED}{target.name}-"
+        aside = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+        reached(f"{target.name}: made aside")
         yield aside
-        _seal(aside)
+        reached(f"{target.name}: filled")
+        _seal(aside, target.name)
         _swap_in(aside, target)
     except Exception as error:
-        if _is_about_storage(error):
-            raise SaveError(
-                f"{target}: cannot be written ({error}); make room there, or name another place."
-            ) from error
+        if _is_about_storage(error) and not isinstance(error, SaveError):
+            raise SaveError(_no_room(target, aside, error, needed)) from error
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+    fault = damage(target)
+    if fault is not None:
+        raise SaveError(f"{target}: reads otherwise than it was written ({fault}); check the disk.")
+    reached(f"{target.name}: verified")
+
+
+def newer_format(directory: Path) -> int | None:
+    """Return the format of a whole manifest that a newer version wrote; None for any other."""
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        found = manifest["format"]
+        whole = manifest.pop("sha256") == _digest(manifest)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    return found if whole and isinstance(found, int) and found > MANIFEST_FORMAT else None
+
+
+@contextmanager
+def building(directory: Path) -> Iterator[bool]:
+    """Keep others from making the same entry of a cache; yield whether it has yet to be made.
+
+    Several processes that need the entry wait for the first. One that is damaged is named and made
+    again; what a killed process left of it is removed.
+
+    Raises:
+        SaveError: the cache cannot be written.
+        Interrupted: a signal came while another process was waited for.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaveError(f"{directory}: cannot be written ({error.strerror}).") from error
+    with exclusive(directory.with_name(f".{directory.name}.lock"), wait=True):
+        remove_debris(directory.parent, directory.name)
+        fault = damage(directory) if is_committed(directory) else "not made yet"
+        if is_committed(directory) and fault is not None:
+            logger.warning("%s is damaged (%s) and is made again", directory, fault)
+        yield fault is not None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,7 +138,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         SaveError: the disk is full, or writing is not permitted.
     """
-    aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    aside = path.with_name(f"{UNFINISHED}{path.name}-{os.getpid()}")
     try:
         aside.write_text(text, encoding="utf-8")
         _sync(aside)
@@ -104,32 +149,113 @@ def write_text(path: Path, text: str) -> None:
         raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
+def delete_directory(directory: Path) -> None:
+    """Delete a committed directory so that a reader finds all of it or nothing.
+
+    Raises:
+        OSError: it cannot be deleted; it may have lost its name already.
+    """
+    unwanted = Path(tempfile.mkdtemp(prefix=f"{UNWANTED}{directory.name}-", dir=directory.parent))
+    directory.rename(unwanted / directory.name)
+    reached(f"{directory.name}: given up")
+    shutil.rmtree(unwanted)
+    reached(f"{directory.name}: deleted")
+
+
+def remove_debris(directory: Path, name: str = "") -> list[str]:
+    """Remove what a killed process left half-written or half-deleted; return the names.
+
+    Args:
+        directory: where to look. The caller knows that nobody else writes there.
+        name: only what was to become, or was, the entry of that name; "": of any name.
+    """
+    prefixes = (f"{UNFINISHED}{name}", f"{UNWANTED}{name}")
+    left = [path for path in directory.glob(".*") if path.name.startswith(prefixes)]
+    for path in left:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    return [path.name for path in left]
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    path = directory / MANIFEST
+    if path.is_symlink() or not path.is_file():
+        raise ValueError("it is missing")
+    if path.stat().st_size > LARGEST_MANIFEST:
+        raise ValueError(f"it is larger than {LARGEST_MANIFEST:,} bytes")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if manifest["format"] != MANIFEST_FORMAT:
+        raise ValueError(f"format {manifest['format']!r}, this version reads {MANIFEST_FORMAT}")
+    if manifest.pop("sha256") != _digest(manifest):
+        raise ValueError("it is not what was written")
+    return dict(manifest)
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _files(directory: Path) -> dict[str, Path]:
+    """Return everything but directories below `directory`, by its relative name."""
+    paths = (
+        Path(parent) / name
+        for parent, directories, files in os.walk(directory)
+        for name in (*files, *(d for d in directories if (Path(parent) / d).is_symlink()))
+    )
+    named = {path.relative_to(directory): path for path in paths}
+    return {
+        name.as_posix(): path
+        for name, path in named.items()
+        if name != Path(MANIFEST) and not any(part.startswith(".") for part in name.parts)
+    }
+
+
 def _is_about_storage(error: Exception) -> bool:
     """Tell whether writing failed; the Rust libraries raise classes of their own for that."""
     return isinstance(error, OSError) or "os error" in str(error) or "I/O error" in str(error)
 
 
-def _seal(directory: Path) -> None:
+def _no_room(target: Path, aside: Path | None, error: Exception, needed: int | None) -> str:
+    """Say what could not be written, how much it is and how much room there is."""
+    if aside is None:
+        return f"{target}: cannot be written ({error})"
+    written = sum(p.stat().st_size for p in aside.rglob("*") if p.is_file())
+    size = f"{needed:,}" if needed else f"more than {written:,}"
+    free = shutil.disk_usage(target.parent).free
+    return (
+        f"{target}: cannot be written ({error}); it needs {size} bytes and {free:,} are free; "
+        "make room there, or name another place."
+    )
+
+
+def _seal(directory: Path, name: str) -> None:
     """Flush each file of `directory`, give it the usual permissions, and write the manifest."""
     mode = 0o666 & ~_umask()
     entries = []
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+    for relative, path in sorted(_files(directory).items()):
         path.chmod(mode)  # safetensors and mkdtemp leave files that only their owner can read
         _sync(path)
-        name = path.relative_to(directory).as_posix()
-        entries.append({"name": name, "bytes": path.stat().st_size, "sha256": file_sha256(path)})
+        entries.append(
+            {"name": relative, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+        )
+        reached(f"{name}: {relative} flushed")
     directory.chmod(0o777 & ~_umask())
-    manifest = {"format": MANIFEST_FORMAT, "files": entries}
-    (directory / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    manifest = {"format": MANIFEST_FORMAT, "name": name, "files": entries}
+    text = json.dumps(manifest | {"sha256": _digest(manifest)}, indent=1) + "\n"
+    (directory / MANIFEST).write_text(text, encoding="utf-8")
     _sync(directory / MANIFEST)
     _sync(directory)
+    reached(f"{name}: manifest written")
 
 
 def _swap_in(aside: Path, target: Path) -> None:
     """Rename `aside` to `target`; a directory in its place is moved away first, then removed."""
     if target.exists():
-        replaced = Path(tempfile.mkdtemp(prefix=f".del-{target.name}-", dir=target.parent))
+        replaced = Path(tempfile.mkdtemp(prefix=f"{UNWANTED}{target.name}-", dir=target.parent))
         target.rename(replaced / target.name)
+        reached(f"{target.name}: old one moved away")
         try:
             aside.rename(target)
         except OSError:
@@ -140,6 +266,7 @@ def _swap_in(aside: Path, target: Path) -> None:
     else:
         aside.rename(target)
     _sync(target.parent)
+    reached(f"{target.name}: renamed")
 
 
 def _sync(path: Path) -> None:

@@ -4,6 +4,9 @@ A message is one line a fault: the field or file, the value, the law it breaks a
 Anything else that escapes is a defect of ours and leaves with exit code 9.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class FoundryError(Exception):
     """Base of the errors that a user can do something about."""
@@ -28,19 +31,51 @@ class DataError(FoundryError, ValueError):
     exit_code = 3
 
 
+class CheckpointError(FoundryError):
+    """The run has no checkpoint that is whole; it is never started again in silence."""
+
+    exit_code = 4
+
+
 class ResumeError(FoundryError):
     """The output directory holds a run that this command may not continue or overwrite."""
 
     exit_code = 5
 
 
+class LockedError(FoundryError):
+    """Another process works in the directory."""
+
+    exit_code = 6
+
+
 class NonFiniteError(FoundryError, ArithmeticError):
-    """The loss or its gradient is NaN or infinite; the update was not made."""
+    """The loss, its gradient or a weight is NaN or infinite; it reaches no checkpoint.
+
+    Args:
+        facts: what is known of the step, for a diagnosis; plain JSON.
+    """
 
     exit_code = 7
+
+    def __init__(self, message: str, facts: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.facts = dict(facts or {})
 
 
 class SaveError(FoundryError, OSError):
     """Something could not be written; what had been committed before is untouched."""
 
     exit_code = 8
+
+
+class WorkerError(FoundryError):
+    """A process that prepares batches has died or hangs."""
+
+    exit_code = 9
+
+
+class Interrupted(FoundryError):
+    """A signal asked the run to stop; the same command goes on where it stopped."""
+
+    exit_code = 75

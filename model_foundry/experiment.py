@@ -5,14 +5,22 @@ config -> documents -> tokenizer -> token streams -> model -> training loop -> m
 
 import logging
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
 
 from model_foundry.architectures import LOADED_PLUGINS, BaseLanguageModel
 from model_foundry.architectures.attention import choose_attention
+from model_foundry.attempt import (
+    Attempt,
+    Start,
+    find_start,
+    identify,
+    measure,
+    require_continuation,
+)
 from model_foundry.config import (
     ARCHITECTURES,
     ExperimentConfig,
@@ -21,24 +29,18 @@ from model_foundry.config import (
     settings_without_effect,
     validate,
 )
-from model_foundry.data.loaders import Blocks, evaluation_batches, training_batches
 from model_foundry.data.sources import read_splits
-from model_foundry.errors import ConfigError
+from model_foundry.durable import commit_directory, damage, write_text
 from model_foundry.evaluation.language import LanguageReport, measure_language
-from model_foundry.evaluation.validation_loss import measure_loss
-from model_foundry.model import create_model
+from model_foundry.model import create_model, load_model
 from model_foundry.preparation import Prepared, load_named_tokenizer, objective_for, prepare
-from model_foundry.reproducibility import seeded
-from model_foundry.run_directory import RunDirectory, RunStatus, running
+from model_foundry.run_directory import RunDirectory, running
+from model_foundry.signals import busy_with, listening
 from model_foundry.tokenizer.loading import copy_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import check_settings
-from model_foundry.training.checkpoint import save_checkpoint, save_model
+from model_foundry.training.checkpoint import save_model
 from model_foundry.training.distributed import start_accelerator
-from model_foundry.training.loop import train as run_loop
-from model_foundry.training.metrics import MetricsLog
-from model_foundry.training.progress import Display
-from model_foundry.training.schedule import steps_of_epochs
-from model_foundry.training.state import TrainState
+from model_foundry.training.identity import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -69,40 +71,59 @@ class RunResult:
     """How the model fares on the built-in language; None for another corpus."""
 
 
-def train(config: ExperimentConfig, *, fresh: bool = False) -> RunResult:
-    """Run an experiment from its corpus to its final model.
+def train(
+    config: ExperimentConfig, *, fresh: bool = False, extend: bool = False, lock: bool = True
+) -> RunResult:
+    """Run an experiment from its corpus to its final model, or go on where it was interrupted.
+
+    A run that was interrupted, in whatever way, and resumed is bit for bit the run that was not.
 
     Args:
         fresh: move a run that already lies in the output directory to `<dir>.old-N` first.
+        extend: go on with a run whose length was raised since it began.
+        lock: false where the file system has no locks; nothing else may then write there.
 
     Raises:
         ConfigError: the settings contradict each other or this machine.
         DataError: the corpus or the tokenizer cannot be used; nothing was written.
-        ResumeError: the output directory holds a run.
+        CheckpointError: there is a run, and no checkpoint of it is whole.
+        ResumeError: there is a run, and what it is trained from or with has changed.
+        LockedError: another process works in the output directory.
         NonFiniteError: training diverged.
         SaveError: something could not be written.
+        WorkerError: a process that prepares batches has died.
+        Interrupted: a signal came; the same call goes on from there.
     """
     config = validate(config.model_dump(exclude_unset=True), "config")  # as assigned by now
     for line in settings_without_effect(config):
         logger.warning("%s", line)
     run = RunDirectory(config.output_dir)
-    if not (fresh and run.holds_a_run()):
-        run.require_free()
-    accelerator = start_accelerator(config.training)
-    config, notes = resolve(config, device_type=accelerator.device.type)
-    prepared = prepare(config)
-    steps = horizon(config, blocks=len(prepared.train))
-    model = create_model(config, tokenizer=prepared.tokenizer)
-    logger.info("model: %s", _describe(config, model))
-    if fresh and (moved := run.move_aside()):
-        logger.info("the run that was here is now %s", moved)
-    state = TrainState()
-    if config.tokenizer.path is not None:
-        config.tokenizer.vocab_size = len(prepared.tokenizer)
-    with running(run, save_config(config, notes), state):
-        copy_tokenizer(prepared.tokenizer_source, run.tokenizer)
-        measured = _train(config, run, prepared, model, accelerator, state, steps)
-        return _finish(config, run, prepared, model, state, measured)
+    run.require_usable()
+    with listening(), ExitStack() as held:
+        held.enter_context(run.held(lock=lock))
+        accelerator = start_accelerator(config.training)
+        config, notes = resolve(config, device_type=accelerator.device.type)
+        start = Start.anew() if fresh else find_start(run, config)
+        prepared = prepare(config, kept=start.checkpoint.path if start.checkpoint else None)
+        identity = identify(config, prepared, accelerator.device)
+        require_continuation(run, config, start.checkpoint, identity, extend=extend)
+        if (result := _completed(config, run, prepared, start, identity)) is not None:
+            return result
+        model = create_model(config, tokenizer=prepared.tokenizer)
+        logger.info("model: %s", _describe(config, model))
+        if fresh and (moved := run.move_aside()):
+            logger.info("the run that was here is now %s", moved)
+            held.enter_context(run.held(lock=lock))  # the lock has moved away with the run
+        if config.tokenizer.path is not None:
+            config.tokenizer.vocab_size = len(prepared.tokenizer)
+        write_text(run.config_file, save_config(config, notes))
+        attempt = Attempt(
+            config, run, prepared, identity=identity, start=start, accelerator=accelerator
+        )
+        with running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record:
+            _keep_tokenizer(run, prepared, resumed=start.checkpoint is not None)
+            measured = attempt.train(model, record)
+            return _finish(config, run, prepared, model, attempt.state.step, measured)
 
 
 def check(config: ExperimentConfig) -> list[str]:
@@ -155,86 +176,41 @@ def resolve(config: ExperimentConfig, *, device_type: str) -> tuple[ExperimentCo
     return config, notes
 
 
-def horizon(config: ExperimentConfig, *, blocks: int) -> int:
-    """Return the optimizer steps of the whole run.
-
-    Raises:
-        ConfigError: the warm-up is longer than the epochs.
-    """
-    training = config.training
-    if training.epochs is None:
-        assert training.max_steps is not None  # a law of the configuration
-        return training.max_steps
-    per_step = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    steps = steps_of_epochs(training.epochs, blocks=blocks, blocks_per_step=per_step)
-    if training.warmup_steps > steps:
-        raise ConfigError(
-            f"training.warmup_steps: must be <= the {steps} steps of {training.epochs} epochs, "
-            f"got {training.warmup_steps}"
-        )
-    return steps
-
-
 def _describe(config: ExperimentConfig, model: BaseLanguageModel) -> str:
     return f"{config.model.architecture}, {model.get_parameter_count():,} parameters"
 
 
-def _measure(
-    config: ExperimentConfig, prepared: Prepared, split: Blocks, model: BaseLanguageModel
-) -> dict[str, float]:
-    batches = evaluation_batches(
-        split, prepared.collator, batch_size=config.training.eval_batch_size
-    )
-    return measure_loss(model, batches, prepared.objective)
+def _keep_tokenizer(run: RunDirectory, prepared: Prepared, *, resumed: bool) -> None:
+    """Put the tokenizer into the run directory, unless it lies there whole since the beginning."""
+    if not resumed:
+        copy_tokenizer(prepared.tokenizer_source, run.tokenizer)
+    elif damage(run.tokenizer) is not None:
+        with commit_directory(run.tokenizer) as aside:
+            prepared.tokenizer.save_pretrained(aside)
 
 
-def _train(
+def _completed(
     config: ExperimentConfig,
     run: RunDirectory,
     prepared: Prepared,
-    model: BaseLanguageModel,
-    accelerator: Accelerator,
-    state: TrainState,
-    steps: int,
-) -> dict[str, float]:
-    """Train the model and return what its last evaluation found."""
-    training = config.training
-    measured: dict[str, float] = {}
-
-    def evaluate(model: BaseLanguageModel) -> Mapping[str, float]:
-        measured.update(_measure(config, prepared, prepared.validation, model))
-        return measured
-
-    def save(model: BaseLanguageModel, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
-        place = run.checkpoint(state.step)
-        save_checkpoint(place, model, prepared.tokenizer, optimizer=optimizer, state=state)
-        state.last_good_step = state.step
-        run.write_status(RunStatus(state="running", step=state.step, last_good_step=state.step))
-
-    batches = training_batches(
-        prepared.train,
-        prepared.collator,
-        micro_batch=training.per_device_train_batch_size,
-        accumulation=training.gradient_accumulation_steps,
-        seed=config.seeds.data,
-        start=state.step,
-        workers=training.dataloader_num_workers,
-    )
-    with seeded(config.seeds.dropout), Display(steps, start=state.step) as display:
-        run_loop(
-            model,
-            batches,
-            objective=prepared.objective,
-            config=training,
-            horizon=steps,
-            accelerator=accelerator,
-            state=state,
-            evaluate=evaluate,
-            save=save,
-            log=MetricsLog(run.metrics_file),
-            display=display,
-        )
-    return measured
+    start: Start,
+    identity: Identity,
+) -> RunResult | None:
+    """Return the result of a run that has nothing left to do; None for any other."""
+    status = run.status() if start.checkpoint else None
+    if start.checkpoint is None or status is None or status.state != "completed":
+        return None
+    step = start.checkpoint.step
+    measured = run.measurement(f"loss-step-{step:08d}")
+    report = run.measurement(f"language-step-{step:08d}")
+    measures_language = isinstance(config.data.train, LanguageSource)
+    missing = measured is None or (measures_language and report is None)
+    if step < identity.horizon or missing or damage(run.model) is not None:
+        return None
+    logger.info("the run is complete, at step %d; nothing is left to do", step)
+    metrics = {name: value for name, value in (measured or {}).items() if name != "lossless"}
+    language = LanguageReport.from_json(report) if report else None
+    return _result(run, prepared, load_model(run.model), step, metrics, language)
 
 
 def _finish(
@@ -242,25 +218,37 @@ def _finish(
     run: RunDirectory,
     prepared: Prepared,
     model: BaseLanguageModel,
-    state: TrainState,
+    step: int,
     measured: Mapping[str, float],
 ) -> RunResult:
     """Save the final model and take the last measurements of it."""
-    save_model(run.model, model, prepared.tokenizer)
-    metrics = {f"eval/{name}": value for name, value in measured.items()}
-    if prepared.test is not None:
-        tested = _measure(config, prepared, prepared.test, model)
-        metrics |= {f"test/{name}": value for name, value in tested.items()}
-    suffix = f"step-{state.step:08d}"
-    run.write_measurement(f"loss-{suffix}", metrics | {"lossless": prepared.lossless})
-    language = None
-    if isinstance(config.data.train, LanguageSource):
-        language = measure_language(model, prepared.tokenizer, seed=config.seeds.data)
-        run.write_measurement(f"language-{suffix}", language.as_json())
+    with busy_with("measuring the final model"):
+        save_model(run.model, model, prepared.tokenizer)
+        metrics = {f"eval/{name}": value for name, value in measured.items()}
+        if prepared.test is not None:
+            tested = measure(config, prepared, prepared.test, model)
+            metrics |= {f"test/{name}": value for name, value in tested.items()}
+        language = None
+        if isinstance(config.data.train, LanguageSource):
+            language = measure_language(model, prepared.tokenizer, seed=config.seeds.data)
+            run.write_measurement(f"language-step-{step:08d}", language.as_json())
+        measurement = metrics | {"lossless": prepared.lossless}
+        run.write_measurement(f"loss-step-{step:08d}", measurement)
+    return _result(run, prepared, model, step, metrics, language)
+
+
+def _result(
+    run: RunDirectory,
+    prepared: Prepared,
+    model: BaseLanguageModel,
+    step: int,
+    metrics: dict[str, float],
+    language: LanguageReport | None,
+) -> RunResult:
     return RunResult(
         output_dir=run.path,
         model_dir=run.model,
-        step=state.step,
+        step=step,
         parameters=model.get_parameter_count(),
         vocab_size=len(prepared.tokenizer),
         generates=model.supports_generation,

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from model_foundry.config import OBJECTIVES, ExperimentConfig, TokenizerConfig
 from model_foundry.data.encoding import is_lossless
 from model_foundry.data.loaders import Blocks
-from model_foundry.data.packing import stream_of
+from model_foundry.data.packing import stream_of, tokenizer_hash
 from model_foundry.data.sources import read_splits
 from model_foundry.data_collators import Collator
 from model_foundry.errors import DataError
@@ -41,16 +41,28 @@ class Prepared:
     lossless: bool
     """Whether the tokenizer gives every character back."""
 
+    @property
+    def content(self) -> dict[str, str]:
+        """SHA-256 of everything that training and its evaluations read."""
+        return {
+            "training text": self.train.stream.text_sha256,
+            "validation text": self.validation.stream.text_sha256,
+            "tokenizer": tokenizer_hash(self.tokenizer),
+        }
 
-def prepare(config: ExperimentConfig) -> Prepared:
+
+def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     """Read, tokenise and cut the corpus of an experiment.
+
+    Args:
+        kept: directory with the tokenizer that a run was begun with; None: the run begins.
 
     Raises:
         ConfigError: a setting of the tokenizer cannot be met on this text.
         DataError: the corpus or the tokenizer cannot be used.
     """
     splits = read_splits(config.data, seed=config.seeds.data)
-    tokenizer, source = obtain_tokenizer(config, splits.train)
+    tokenizer, source = obtain_tokenizer(config, splits.train, kept)
     objective, collator = objective_for(config, tokenizer)
     content = config.data.content_tokens or (
         config.data.max_sequence_length - OBJECTIVES[config.training.objective].framing_tokens
@@ -83,9 +95,13 @@ def prepare(config: ExperimentConfig) -> Prepared:
 
 
 def obtain_tokenizer(
-    config: ExperimentConfig, documents: list[str]
+    config: ExperimentConfig, documents: list[str], kept: Path | None = None
 ) -> tuple[PreTrainedTokenizerBase, str | Path]:
     """Load the tokenizer that an experiment names, or train it (once: the result is cached).
+
+    Args:
+        kept: directory with the one that was trained at the begin of a run; None: there is none. It
+            is not trained again, because not every trainer gives the same result twice.
 
     Returns:
         The tokenizer, and where it is kept.
@@ -96,6 +112,8 @@ def obtain_tokenizer(
     """
     if config.tokenizer.path is not None:
         return load_named_tokenizer(config.tokenizer), config.tokenizer.path
+    if kept is not None:
+        return load_tokenizer(kept), kept
     directory = train_in_cache(config.tokenizer, documents, cache=config.data.cache)
     return load_tokenizer(directory), directory
 

@@ -1,14 +1,83 @@
-"""Seeding, and blocks of code that leave the random generators as they found them."""
+"""Random generators (seeded, captured, restored) and the facts of a machine that numbers depend on.
 
-from collections.abc import Iterator
+The generators are those that code may draw from without saying so: Python's, NumPy's and torch's
+global ones. What the data are read and masked by has generators of its own.
+"""
+
+import platform
+import random
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
 
+import numpy as np
 import torch
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "model-foundry")
+
+
+def random_states() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the states of all global generators: tensors, and what goes into JSON.
+
+    There is one tensor for the CPU and one for each CUDA device.
+    """
+    tensors = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    numbers = {
+        "python": list(random.getstate()),
+        "numpy": [kind, np.asarray(keys).tolist(), position, has_gauss, gauss],
+    }
+    return tensors, numbers
+
+
+def restore_random_states(
+    tensors: Mapping[str, torch.Tensor], numbers: Mapping[str, Any]
+) -> list[str]:
+    """Put the global generators into states that `random_states` returned.
+
+    Returns:
+        The devices of this machine for which there is no state.
+
+    Raises:
+        ValueError, TypeError, KeyError, RuntimeError: the states are none.
+    """
+    torch.set_rng_state(tensors["cpu"])
+    devices = [f"cuda.{i}" for i in range(torch.cuda.device_count())]
+    for index, name in enumerate(devices):
+        if name in tensors:
+            torch.cuda.set_rng_state(tensors[name], index)
+    generation, internal, gauss = numbers["python"]
+    random.setstate((generation, tuple(internal), gauss))
+    kind, keys, *rest = numbers["numpy"]
+    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    return [name for name in devices if name not in tensors]
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run the block from `seed`, then give every torch generator back the state it had."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    """Run the block from `seed`, then give every global generator back the state it had."""
+    before = random_states()
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    try:
         yield
+    finally:
+        restore_random_states(*before)
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Return what the last bits of a result depend on, beside the experiment itself."""
+    processor = torch.backends.cpu.get_cpu_capability()
+    name = f"{platform.machine()} {processor}"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    return {
+        "python": platform.python_version(),
+        **{library: version(library) for library in LIBRARIES},
+        "device": f"{device.type} ({name})",
+        "threads": str(torch.get_num_threads()),
+    }

@@ -6,17 +6,19 @@ never the trainer's memory.
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from model_foundry.config import ExperimentConfig, load_config
-from model_foundry.durable import write_text
-from model_foundry.errors import ConfigError, ResumeError, SaveError, exit_code_of
+from model_foundry.durable import UNFINISHED, UNWANTED, is_committed, remove_debris, write_text
+from model_foundry.errors import ConfigError, Interrupted, SaveError, exit_code_of
+from model_foundry.locks import exclusive
 
+LOCK = ".lock"
 State = Literal["running", "completed", "interrupted", "failed"]
 
 
@@ -37,6 +39,8 @@ class RunStatus:
     """Process that runs or ran it."""
     attempt: int = 1
     """How many times the run was started."""
+    run_id: str | None = None
+    """Made anew with each run, and carried by its checkpoints."""
     time: str = ""
     """When this was written, in UTC."""
 
@@ -53,6 +57,8 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
         self.evaluation = self.path / "evaluation"
+        self.diagnostics = self.path / "diagnostics"
+        self.lock_file = self.path / LOCK
 
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint after `step` optimizer steps."""
@@ -62,11 +68,10 @@ class RunDirectory:
         """Tell whether a run was started here."""
         return self.config_file.exists() or self.status_file.exists()
 
-    def require_free(self) -> None:
-        """Refuse a directory in which a run was started.
+    def require_usable(self) -> None:
+        """Refuse a place where no run can be.
 
         Raises:
-            ResumeError: a run is there already.
             ConfigError: the path is no directory, or one that holds something else.
             SaveError: the directory cannot be made.
         """
@@ -75,19 +80,48 @@ class RunDirectory:
         place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         if not (place.is_dir() and os.access(place, os.W_OK)):
             raise SaveError(f"output_dir: {self.path} cannot be made, {place} is not writable")
-        if self.holds_a_run():
-            status = self.status()
-            found = f"a run, {status.state} at step {status.step}," if status else "a run"
-            raise ResumeError(
-                f"output_dir: {self.path} already holds {found} which is kept; start with --fresh "
-                "(in Python fresh=True) to move it aside, or name another output_dir"
-            )
-        foreign = sorted(p.name for p in self.path.glob("*") if p != self.tokenizer)
-        if foreign:
+        found = {path.name for path in self.path.glob("*")} - {self.tokenizer.name}
+        foreign = sorted(name for name in found if not name.startswith((UNFINISHED, UNWANTED)))
+        if foreign and foreign != [LOCK] and not self.holds_a_run():
             raise ConfigError(
                 f"output_dir: {self.path} holds what belongs to no run ({foreign[0]}); name an "
                 "empty or a new directory"
             )
+
+    @contextmanager
+    def held(self, *, lock: bool = True) -> Iterator[None]:
+        """Keep other processes out for the length of the block.
+
+        What was made for that goes again if no run was started.
+
+        Args:
+            lock: false where the file system has no locks.
+
+        Raises:
+            LockedError: another process works here.
+            SaveError: the directory cannot be written.
+        """
+        made = [p for p in (self.path, *self.path.parents) if not p.exists()]
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SaveError(f"output_dir: {self.path} cannot be made ({error.strerror})") from error
+        try:
+            with exclusive(self.lock_file) if lock else nullcontext():
+                try:
+                    yield
+                finally:
+                    if not self.holds_a_run():
+                        self.lock_file.unlink(missing_ok=True)
+        finally:
+            for directory in made:
+                with suppress(OSError):  # it is in use by now
+                    directory.rmdir()
+
+    def remove_debris(self) -> list[str]:
+        """Remove what a killed process left half-written; return the names. The run is held."""
+        places = (self.path, self.checkpoints, self.evaluation)
+        return [name for place in places for name in remove_debris(place)]
 
     def move_aside(self) -> Path | None:
         """Rename a directory that holds a run to `<name>.old-N`; None when there was none."""
@@ -129,10 +163,35 @@ class RunDirectory:
 
     def write_measurement(self, name: str, values: dict[str, Any]) -> Path:
         """Write one measurement as `evaluation/<name>.json` and return its path."""
-        self.evaluation.mkdir(exist_ok=True)
-        path = self.evaluation / f"{name}.json"
-        write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
-        return path
+        return _write_json(self.evaluation / f"{name}.json", values)
+
+    def write_diagnosis(self, name: str, facts: dict[str, Any]) -> Path:
+        """Write what is known of a failure as `diagnostics/<name>.json` and return its path."""
+        return _write_json(self.diagnostics / f"{name}.json", facts)
+
+    def measurement(self, name: str) -> dict[str, Any] | None:
+        """Read `evaluation/<name>.json`; None where it is missing or damaged."""
+        try:
+            values = json.loads((self.evaluation / f"{name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return values if isinstance(values, dict) else None
+
+    def newest_model(self) -> Path | None:
+        """Return the final model, or else the newest checkpoint; None before the first."""
+        if is_committed(self.model):
+            return self.model
+        whole = [path for path in self.checkpoints.glob("step-*") if is_committed(path)]
+        return max(whole, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> Path:
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
+    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    return path
 
 
 @dataclass
@@ -145,22 +204,22 @@ class RunProgress:
     """Step of the newest checkpoint; None before the first."""
 
 
+Record = Callable[..., None]
+
+
 @contextmanager
-def running(run: RunDirectory, config_text: str, progress: RunProgress) -> Iterator[None]:
-    """Start a run in a free directory; whatever way the block ends stands in `status.json`.
+def running(
+    run: RunDirectory, progress: RunProgress, *, run_id: str, attempt: int = 1
+) -> Iterator[Record]:
+    """Keep `status.json` for the length of the block, whatever way it ends.
 
-    Raises:
-        ResumeError: a run is there already.
-        SaveError: the directory cannot be written.
+    Yields:
+        A function without arguments that writes how far the run has come.
     """
-    run.require_free()
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaveError(f"output_dir: {run.path} cannot be made ({error.strerror})") from error
-    write_text(run.config_file, config_text)
 
-    def record(state: State, reason: str | None = None, exit_code: int | None = None) -> None:
+    def record(
+        state: State = "running", reason: str | None = None, exit_code: int | None = None
+    ) -> None:
         run.write_status(
             RunStatus(
                 state=state,
@@ -168,15 +227,19 @@ def running(run: RunDirectory, config_text: str, progress: RunProgress) -> Itera
                 last_good_step=progress.last_good_step,
                 reason=reason,
                 exit_code=exit_code,
+                attempt=attempt,
+                run_id=run_id,
             )
         )
 
-    record("running")
+    record()
     try:
-        yield
+        yield record
     except BaseException as error:
         with suppress(SaveError):  # on a full disk, what went wrong matters more than its record
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, Interrupted):
+                record("interrupted", str(error), error.exit_code)
+            elif isinstance(error, KeyboardInterrupt):
                 record("interrupted", "interrupted from the keyboard", 130)
             else:
                 record("failed", f"{type(error).__name__}: {error}", exit_code_of(error))

@@ -17,6 +17,7 @@ from model_foundry.architectures.decoding import continue_rows, evaluation_mode
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
+from model_foundry.foreign import one_line
 
 
 @dataclass
@@ -197,10 +198,20 @@ class BaseLanguageModel(nn.Module, ABC):
 
     @classmethod
     def load_directory(cls, directory: Path) -> Self:
-        """Load a directory that is known to hold this architecture."""
+        """Load a directory that is known to hold this architecture.
+
+        Raises:
+            ConfigError: it was not saved by this package, or its weights do not fit.
+        """
         record = plain_directory.read_config_json(directory)
-        config, ids = plain_directory.experiment_of(record)
-        model = cls.from_config(config, **cast(dict[str, int], ids))
+        source = str(directory / plain_directory.CONFIG)
+        config, ids = plain_directory.experiment_of(record, source)
+        try:
+            model = cls.from_config(config, **cast(dict[str, int], ids))
+        except (RuntimeError, TypeError, ValueError) as error:  # no such sizes, or no such ids
+            raise ConfigError(
+                f"{source}: describes no {cls.__name__}: {one_line(error)}"
+            ) from error
         plain_directory.load_weights(model, directory)
         model.build_record = record
         return model

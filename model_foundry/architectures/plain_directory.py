@@ -1,23 +1,33 @@
-"""Model directories: whose they are, and the format of architectures that are plain torch modules.
+"""Model directories: whose they are, their weights, and the format of plain torch modules.
 
 That format is `config.json` (what `from_config` was called with) beside `model.safetensors`.
-Architectures made of transformers classes write HuggingFace directories instead.
+Architectures made of transformers classes write HuggingFace directories instead. A directory is
+data, whoever made it: names in it are keys of the registry, and no code of it is run.
 """
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_file, load_model, save_model
+from torch import Tensor, nn
 
-from model_foundry.config import ARCHITECTURES, ExperimentConfig
+from model_foundry.config import ARCHITECTURES, ExperimentConfig, validate
 from model_foundry.errors import ConfigError
+from model_foundry.foreign import one_line, read_json, require_regular, shown
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ARCHITECTURE_KEY = "foundry_architecture"
+IDS = re.compile(
+    r"vocab_size|[a-z]+_token_id"
+)  # what `build_record` is given beside the experiment
 
 Record = dict[str, Any]
 
@@ -28,18 +38,8 @@ def read_config_json(directory: Path) -> Record:
     Raises:
         ConfigError: the file is missing, or holds no JSON object.
     """
-    path = directory / CONFIG
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: cannot be read ({error.strerror}); a model directory is needed."
-        ) from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON ({error}); save the model again.") from error
-    if not isinstance(record, dict):
-        raise ConfigError(f"{path}: must hold a JSON object; save the model again.")
-    return record
+    remedy = "name a directory that a model was saved in"
+    return read_json(directory, CONFIG, error=ConfigError, remedy=remedy)
 
 
 def architecture_of(directory: Path) -> str:
@@ -55,9 +55,13 @@ def architecture_of(directory: Path) -> str:
     name = record.get(ARCHITECTURE_KEY, record.get("model_type"))
     if not isinstance(name, str) or name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
+        own_code = (
+            "code of a model directory (auto_map) is never run; " if "auto_map" in record else ""
+        )
         raise ConfigError(
-            f"{directory / CONFIG}: names the architecture {name!r}, which is not registered; "
-            f"available: {known}. Give the file that registers it with --plugin."
+            f"{directory / CONFIG}: names the architecture {shown(name)}, which is not "
+            f"registered; {own_code}available: {known}. Give the file that registers it with "
+            "--plugin."
         )
     return name
 
@@ -73,19 +77,32 @@ def build_record(config: ExperimentConfig, **ids: int | None) -> Record:
     }
 
 
-def experiment_of(record: Record) -> tuple[ExperimentConfig, dict[str, int | None]]:
-    """Return the arguments of `from_config` that a record was made of."""
-    rest = dict(record)
-    architecture = rest.pop(ARCHITECTURE_KEY)
-    config = ExperimentConfig.model_validate(
+def experiment_of(record: Record, source: str) -> tuple[ExperimentConfig, dict[str, int | None]]:
+    """Return the arguments of `from_config` that a record was made of.
+
+    Args:
+        source: where the record was read, for messages.
+
+    Raises:
+        ConfigError: it is no such record.
+    """
+    own = (ARCHITECTURE_KEY, "max_sequence_length", "objective", "model")
+    missing = [key for key in own if key not in record]
+    ids = {key: value for key, value in record.items() if key not in own}
+    strays = [k for k, v in ids.items() if not (IDS.fullmatch(k) and (v is None or type(v) is int))]
+    if missing or strays:
+        fault = f"lacks {missing[0]}" if missing else f"has a {shown(strays[0])} it should not"
+        raise ConfigError(f"{source}: {fault}; save the model again.")
+    config = validate(
         {
-            "experiment_name": architecture,
-            "data": {"train": ".", "max_sequence_length": rest.pop("max_sequence_length")},
-            "model": rest.pop("model"),
-            "training": {"objective": rest.pop("objective"), "max_steps": 1},
-        }
+            "experiment_name": record[ARCHITECTURE_KEY],
+            "data": {"train": ".", "max_sequence_length": record["max_sequence_length"]},
+            "model": record["model"],
+            "training": {"objective": record["objective"], "max_steps": 1},
+        },
+        source,
     )
-    return config, rest
+    return config, ids
 
 
 def save_plain(model: nn.Module, record: Record, directory: Path) -> None:
@@ -96,15 +113,81 @@ def save_plain(model: nn.Module, record: Record, directory: Path) -> None:
     save_model(model, str(directory / WEIGHTS))
 
 
+def weight_files(directory: Path) -> list[str]:
+    """Return the names of the files that hold the weights: one, or the shards of an index.
+
+    Raises:
+        ConfigError: there are none in safetensors, or the index names anything but shards.
+    """
+    if (directory / WEIGHTS).exists() or not (directory / INDEX).exists():
+        return [WEIGHTS]
+    index = read_json(directory, INDEX, error=ConfigError, remedy="save the model again")
+    shards = index.get("weight_map")
+    names = set(map(str, shards.values())) if isinstance(shards, dict) else {"nothing"}
+    for name in names:
+        if not SHARD.fullmatch(name):
+            raise ConfigError(
+                f"{directory / INDEX}: {shown(name)} is no name of a shard "
+                "(model-00001-of-00002.safetensors); save the model again."
+            )
+    return sorted(names)
+
+
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """Read all tensors of a model directory. Only safetensors are read, never pickles.
+
+    Raises:
+        ConfigError: a file is missing or damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name in weight_files(directory):
+        require_regular(directory, name, error=ConfigError)
+        try:
+            tensors |= load_file(directory / name)
+        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+            pickled = any((directory / pickle).exists() for pickle in PICKLES)
+            hint = "; pickled weights are not read, save them as safetensors" if pickled else ""
+            raise ConfigError(
+                f"{directory / name}: does not hold weights: {one_line(error)}{hint}."
+            ) from error
+    return tensors
+
+
+def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], directory: Path) -> None:
+    """Refuse weights that are fewer than a model's parameters, or not real numbers.
+
+    Args:
+        model: may lie on the meta device, so that a size that is a lie takes no memory.
+    """
+    parameters = dict(model.named_parameters())
+    wanted = sum(parameter.numel() for parameter in parameters.values())
+    held = sum(tensor.numel() for tensor in tensors.values())
+    if wanted > held:
+        raise ConfigError(
+            f"{directory / WEIGHTS}: holds {held:,} numbers, too few for the {wanted:,} parameters "
+            f"that {CONFIG} describes; save the model again."
+        )
+    for name, tensor in tensors.items():
+        # buffers, such as positions, may be of any type
+        stands_for = any(f".{parameter}".endswith(f".{name}") for parameter in parameters)
+        if stands_for and not tensor.is_floating_point():
+            raise ConfigError(
+                f"{directory / WEIGHTS}: {shown(name)} is of {tensor.dtype}, but weights are "
+                "floating-point numbers; save the model again."
+            )
+
+
 def load_weights(model: nn.Module, directory: Path) -> None:
     """Fill a model with the weights of a directory; what it has tied stays tied.
 
     Raises:
         ConfigError: the file is missing or damaged, or its tensors are not those of the model.
     """
+    require_fit(model, read_weights(directory), directory)
     path = directory / WEIGHTS
     try:
         load_model(model, str(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{path}: does not hold the weights of this model: {reason}") from error
+        raise ConfigError(
+            f"{path}: does not hold the weights of this model: {one_line(error)}"
+        ) from error

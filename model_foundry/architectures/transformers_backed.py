@@ -4,13 +4,12 @@ Their directories are plain HuggingFace directories; `config.json` also names th
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.utils import logging
 
@@ -18,9 +17,36 @@ from model_foundry.architectures.attention import choose_attention
 from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.decoding import evaluation_mode
 from model_foundry.architectures.losses import language_model_loss
-from model_foundry.architectures.plain_directory import ARCHITECTURE_KEY
+from model_foundry.architectures.plain_directory import (
+    ARCHITECTURE_KEY,
+    CONFIG,
+    Record,
+    read_config_json,
+    read_weights,
+    require_fit,
+)
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
+from model_foundry.foreign import one_line
+
+# Fields of a config.json by which transformers would fetch or patch something, or look for weights
+# elsewhere. No model that is trained here has one.
+REFUSED_FIELDS = (
+    "quantization_config",
+    "fusion_config",
+    "kernel_config",
+    "distributed_config",
+    "per_layer_config",
+    "transformers_weights",
+)
+# Which kernels run is the experiment's choice, and whose code belongs to a model is written anew.
+IGNORED_FIELDS = (
+    "attn_implementation",
+    "_attn_implementation",
+    "experts_implementation",
+    "_experts_implementation",
+    "auto_map",
+)
 
 
 @contextmanager
@@ -33,6 +59,26 @@ def _without_progress_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def _plain_fields(record: Record, directory: Path) -> Record:
+    """Return the fields of a `config.json` that describe a model and nothing else."""
+    for field in REFUSED_FIELDS:
+        if record.get(field) is not None:
+            raise ConfigError(
+                f"{directory / CONFIG}: {field} is not read; save the model again without it."
+            )
+    return {key: value for key, value in record.items() if key not in IGNORED_FIELDS}
+
+
+def _require_layers(hf_config: Any, tensors: Mapping[str, Tensor], directory: Path) -> None:
+    """Refuse a number of layers that nothing could be built for, before it is tried."""
+    layers = getattr(hf_config, "num_hidden_layers", 0)
+    if layers > len(tensors):
+        raise ConfigError(
+            f"{directory / CONFIG}: has {layers:,} layers, but the weights are only "
+            f"{len(tensors):,} tensors; save the model again."
+        )
 
 
 class TransformersBacked(BaseLanguageModel):
@@ -128,7 +174,10 @@ class TransformersBacked(BaseLanguageModel):
 
     @classmethod
     def load_directory(cls, directory: Path, **kwargs: Any) -> Self:
-        """Load a HuggingFace directory.
+        """Load a HuggingFace directory; of its files, the configuration and the weights are read.
+
+        transformers is handed their content and never the directory, in which it would follow what
+        the files name.
 
         Args:
             directory: it has a `config.json` and safetensors.
@@ -137,24 +186,36 @@ class TransformersBacked(BaseLanguageModel):
         Raises:
             ConfigError: the weights are missing or damaged, or not those of the model.
         """
+        fields, tensors = (
+            _plain_fields(read_config_json(directory), directory),
+            read_weights(directory),
+        )
         try:
-            hf_config = cls.hf_config_class.from_pretrained(directory, local_files_only=True)
+            hf_config = cls.hf_config_class.from_dict(fields)
+            _require_layers(hf_config, tensors, directory)
+            with torch.device("meta"):
+                require_fit(cls.hf_class(hf_config)(hf_config), tensors, directory)
             with _without_progress_bars():
                 hf_model, report = cls.hf_class(hf_config).from_pretrained(
-                    directory,
+                    None,
                     config=hf_config,
+                    # copies: the file is mapped, and the model must not change with it
+                    state_dict={name: tensor.clone() for name, tensor in tensors.items()},
                     local_files_only=True,
                     trust_remote_code=False,
                     use_safetensors=True,
                     output_loading_info=True,
                     **kwargs,
                 )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-            reason = " ".join(str(error).split())
-            raise ConfigError(f"{directory}: the model cannot be loaded: {reason}") from error
+        except ConfigError:
+            raise
+        except Exception as error:  # transformers checks little of what a file says
+            raise ConfigError(
+                f"{directory}: the model cannot be loaded: {one_line(error)}"
+            ) from error
         for fault in ("missing_keys", "unexpected_keys"):
             if report[fault]:
-                names = ", ".join(sorted(report[fault]))
+                names = one_line(", ".join(sorted(report[fault])))
                 raise ConfigError(f"{directory}: weights have {fault.replace('_', ' ')}: {names}")
         return cls(hf_model, hf_model.config)
 

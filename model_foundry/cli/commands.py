@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from model_foundry.signals import listening
+
 if TYPE_CHECKING:
     from model_foundry.config import ExperimentConfig
 
@@ -117,15 +119,23 @@ def train(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Move a run that is already there to <dir>.old-N.")
     ] = False,
+    extend: Annotated[
+        bool, typer.Option("--extend", help="Go on with a run whose length was raised.")
+    ] = False,
+    no_lock: Annotated[
+        bool, typer.Option("--no-lock", help="For file systems without locks: use with care.")
+    ] = False,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Train a model from an experiment file."""
-    experiment = _load(config, overrides)
-    from model_foundry.cli.summary import print_summary
-    from model_foundry.experiment import train as run
+    """Train a model from an experiment file, or go on where that was interrupted."""
+    with listening():  # from before torch is imported, which takes seconds
+        experiment = _load(config, overrides)
+        from model_foundry.cli.summary import print_summary
+        from model_foundry.experiment import train as run
 
-    print_summary(run(experiment, fresh=fresh), plugin)
+        result = run(experiment, fresh=fresh, extend=extend, lock=not no_lock)
+    print_summary(result, plugin)
 
 
 @app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")
@@ -133,10 +143,11 @@ def train_tokenizer(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
     """Train only the tokenizer of an experiment."""
-    experiment = _load(config, overrides)
-    from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
+    with listening():
+        experiment = _load(config, overrides)
+        from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
 
-    tokenizer = train_tokenizer_from_config(experiment)
+        tokenizer = train_tokenizer_from_config(experiment)
     typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
 
 
@@ -155,6 +166,26 @@ def validate(
     for line in check(experiment):
         typer.echo(line)
     typer.echo(f"{config}: nothing wrong was found")
+
+
+def _model_directory(path: Path) -> Path:
+    """Return the model of a run, or else its newest checkpoint, or the directory itself.
+
+    Raises:
+        ConfigError: there is no model.
+    """
+    from model_foundry.errors import ConfigError
+    from model_foundry.run_directory import RunDirectory
+
+    run = RunDirectory(path)
+    newest = run.newest_model()
+    if newest is not None:
+        if newest != run.model:
+            typer.echo(f"the run is not finished; this is {newest}", err=True)
+        return newest
+    if not (path / "config.json").is_file():
+        raise ConfigError(f"{path}: holds no model; name a run with a checkpoint, or a model")
+    return path
 
 
 @app.command(epilog="Example: foundry generate runs/quickstart --prompt 'The dogs' --number 3")
@@ -177,11 +208,7 @@ def generate(
     debug: Debug = False,
 ) -> None:
     """Continue a text with a trained causal model."""
-    directory = run / "model" if (run / "model").is_dir() else run
-    if not (directory / "config.json").is_file():
-        from model_foundry.errors import ConfigError
-
-        raise ConfigError(f"{run}: holds no model; name the directory of a finished run")
+    directory = _model_directory(run)
     from model_foundry.generation import generate_texts
     from model_foundry.model import load_model
     from model_foundry.tokenizer.loading import load_tokenizer

@@ -8,6 +8,7 @@ loads and saves. No torch here.
 from model_foundry.config.experiment import (
     Attention,
     ExperimentConfig,
+    MilestonesConfig,
     ModelConfig,
     Seeds,
     TrainingConfig,
@@ -45,6 +46,7 @@ __all__ = [
     "HubSource",
     "LanguageSample",
     "LanguageSource",
+    "MilestonesConfig",
     "ModelConfig",
     "ObjectiveSpec",
     "PositiveInt",

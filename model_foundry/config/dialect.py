@@ -9,37 +9,67 @@ from typing import Any
 
 import yaml
 
+from model_foundry.config.faults import one_line, shown
 from model_foundry.errors import ConfigError
+
+MOST_VALUES = 10_000  # a mapping, a list, a key and a scalar are one each; PyYAML is slow
+MOST_DIGITS = 100  # of an integer
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
     """The scalars named above, without aliases and tags."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - how PyYAML declares it
+    values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        self.values += 1
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        for what, found in (
-            ("aliases", isinstance(event, yaml.AliasEvent)),
-            ("tags", getattr(event, "tag", None) is not None),
+        for problem, found in (
+            ("aliases are not read here", isinstance(event, yaml.AliasEvent)),
+            ("tags are not read here", getattr(event, "tag", None) is not None),
+            (f"more than {MOST_VALUES:,} values", self.values > MOST_VALUES),
         ):
             if found:
-                problem = f"{what} are not read here"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         return super().compose_node(parent, index)
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: Any) -> Any:
+        try:
+            return super().scan_flow_scalar_non_spaces(double, start_mark)
+        except (ValueError, OverflowError) as error:  # of chr, for "\UFFFFFFFF"
+            problem, mark = "the escape names no character", self.get_mark()
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark) from error
+
+    def construct_scalar(self, node: Any) -> Any:
+        text = super().construct_scalar(node)
+        if SURROGATE.search(text):  # from an escape; no file name could hold it
+            problem = "half of a surrogate pair is no text"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return text
+
+    def construct_integer(self, node: Any) -> int:
+        if len(node.value) > MOST_DIGITS:  # of some thousands, int() complains in its own words
+            problem = f"an integer of more than {MOST_DIGITS} digits"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return int(node.value)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                problem = f"key {key!r} is not text"
+                problem = f"key {shown(key)} is not text"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             if key in seen:
-                problem = f"duplicate key {key!r}"
+                problem = f"duplicate key {shown(key)}"
                 raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -78,17 +108,22 @@ def parse_yaml(text: str, source: str) -> Any:
     Raises:
         ConfigError: it is not YAML, or uses what is not read here; the line says where.
     """
+    place = source
+    cause: Exception
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
+        cause, problem, mark = error, str(error.problem), error.problem_mark
+        if problem.startswith("but ") and error.context:
+            problem = f"{error.context}, {problem}"
         place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
-        raise ConfigError(f"{place}: not valid YAML: {error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        place = f"{source}:{line}:{error.position - text.rfind(chr(10), 0, error.position)}"
+        cause, problem = error, f"unacceptable character #x{error.character:04x}"
     except RecursionError as error:
-        raise ConfigError(f"{source}: not valid YAML: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"{source}: not valid YAML: {reason}") from error
+        cause, problem = error, "nested too deeply"
+    raise ConfigError(one_line(f"{place}: not valid YAML: {problem}")) from cause
 
 
 def dump_yaml(plain: Any) -> str:

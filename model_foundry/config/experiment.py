@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     Tag,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -29,6 +32,7 @@ from model_foundry.config.sections import (
     law_broken,
 )
 from model_foundry.config.specs import ARCHITECTURES
+from model_foundry.registry import nearest
 
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
@@ -86,6 +90,65 @@ class ModelConfig(Section):
             raise law_broken(*((f"{key}.{field}", said) for field, said in faults)) from error
 
 
+def _ascending(counts: list[int]) -> list[int]:
+    return sorted(set(counts))
+
+
+Count = Annotated[int, Field(gt=0, lt=2**63)]
+_COUNT, _COUNTS = TypeAdapter(Count), TypeAdapter(list[Count])
+
+
+def _every_or_at(value: Any) -> Any:
+    # Before the union is tried: it would report a line for each of its members.
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return _ascending(_COUNTS.validate_python(value, strict=True))
+    return _COUNT.validate_python(value, strict=True)
+
+
+def _every_or_at_or_babylm(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _every_or_at(value)
+    if value != "babylm":
+        law = "must be a number, a list of numbers or 'babylm'"
+        hint = f"; did you mean {close!r}?" if (close := nearest(value, ["babylm"])) else ""
+        raise law_broken(("", f"{law}, got {value!r} (text){hint}"))
+    return value
+
+
+class MilestonesConfig(Section):
+    """Checkpoints for later analysis, beside those to resume from; they are kept for ever."""
+
+    steps: Annotated[list[PositiveInt], AfterValidator(_ascending)] = Field(default_factory=list)
+    """After these optimizer steps, in any order."""
+    logarithmic: PositiveInt | None = None
+    """After 1, 2, 4, 8, ... optimizer steps below this number, and after its multiples; None: no
+    such series."""
+    words: Annotated[
+        Count | list[Count] | Literal["babylm"] | None, BeforeValidator(_every_or_at_or_babylm)
+    ] = None
+    """Words seen, repeats included: every so many, a list of numbers, or `babylm` (each million
+    up to 10, each ten up to 100, each hundred from then on); None: words do not matter."""
+    tokens: Annotated[Count | list[Count] | None, BeforeValidator(_every_or_at)] = None
+    """Tokens seen, repeats included: every so many, or a list of numbers; None: tokens do not
+    matter."""
+    save_only_model: bool = True
+    """Keep model and tokenizer only; false: also what is needed to resume from there."""
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is a milestone at all."""
+        return bool(self.steps or self.logarithmic or self.words or self.tokens)
+
+
+def _at_least_two(limit: int) -> int:
+    if limit < 2:
+        risk = "a single checkpoint would be at risk while the next one is written and verified"
+        raise law_broken(("", f"must be >= 2, got {limit}: {risk}; leave it out to keep all"))
+    return limit
+
+
 class TrainingConfig(Section):
     """The objective, the optimizer and the rhythm of a run. Names follow `TrainingArguments`."""
 
@@ -135,6 +198,11 @@ class TrainingConfig(Section):
     """Optimizer steps between two evaluations; None: one at the end."""
     save_steps: PositiveInt | None = None
     """Optimizer steps between two checkpoints; None: one at the end."""
+    save_total_limit: Annotated[int, Field(lt=2**31), AfterValidator(_at_least_two)] | None = None
+    """Checkpoints to resume from that are kept, the newest and the best among them; milestones do
+    not count. None: all."""
+    milestones: MilestonesConfig = Field(default_factory=MilestonesConfig)
+    """Checkpoints for analysis; left out: none."""
     dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
     """Processes that prepare batches; 0: the training process does."""
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -30,6 +31,29 @@ TYPES = {
 SOURCES = {"train", "validation", "test"}  # fields of `data` whose kind pydantic puts below them
 # Keys that stood right below `model` before each architecture had a section of its own.
 FLAT_MODEL_KEYS = {*TransformerModelConfig.model_fields, *RNNModelConfig.model_fields}
+LONGEST_LINE = 1_000  # characters of a message; a list of all the keys of a section fits
+LONGEST_VALUE = 80  # characters that show a value
+
+
+def one_line(text: str) -> str:
+    """Escape what could break out of a line or hide a part of it, and shorten what is long."""
+    half = LONGEST_LINE // 2 - 2
+    if len(text) > LONGEST_LINE:
+        text = f"{text[:half]}...{text[-half:]}"  # what is wrong stands at the end
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(escaped) <= LONGEST_LINE:
+        return escaped
+    return f"{escaped[:half]}...{escaped[-half:]}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a message shows it: as YAML writes it, and shortened."""
+    text = {None: "null", True: "true", False: "false"}[value] if _is_word(value) else repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
+def _is_word(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
 
 
 def describe(error: ValidationError, root: type[BaseModel]) -> list[tuple[str, str]]:
@@ -45,9 +69,10 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
     if kind == "law":
         for below, message in context["faults"]:
             place = ".".join(part for part in (field, below) if part)
-            yield place, _unknown_key(place, root) if message == "unknown key" else message
+            yield place, _unknown_key(field, below, root) if message == "unknown key" else message
     elif kind == "extra_forbidden":
-        yield field, _unknown_key(field, root)
+        *parent, key = fault["loc"]
+        yield field if key else f"{field}''", _unknown_key(dotted(tuple(parent)), str(key), root)
     else:
         yield field, _message(kind, fault, context)
 
@@ -64,7 +89,7 @@ def dotted(location: tuple[int | str, ...]) -> str:
 
 
 def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) -> str:
-    got = f"got {_shown(fault['input'])}"
+    got = f"got {shown(fault['input'])}"
     if kind == "missing":
         return "is required"
     if kind in BOUNDS:
@@ -88,25 +113,17 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
     return f"{message[0].lower()}{message[1:]}, {got}"
 
 
-def _shown(value: Any) -> str:
-    text = {None: "null", True: "true", False: "false"}[value] if _is_word(value) else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _is_word(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
-
-
 def _unquote_hint(kind: str, value: Any) -> str:
     if kind in {"int_type", "float_type"} and isinstance(value, str) and NUMBER.fullmatch(value):
         return " (text); write it without quotes"
     return ""
 
 
-def _unknown_key(field: str, root: type[BaseModel]) -> str:
-    parent, _, key = field.rpartition(".")
+def _unknown_key(parent: str, key: str, root: type[BaseModel]) -> str:
+    if "." in key:
+        return "unknown key; dots join keys on the command line only, in a file sections are nested"
     siblings = _keys_at(parent, root)
-    close = nearest(key, siblings)
+    close = nearest(key.lower(), siblings)
     if close:
         return f"unknown key; did you mean {close!r}?"
     if parent == "model" and key in FLAT_MODEL_KEYS:
@@ -127,11 +144,16 @@ def _keys_at(path: str, root: type[BaseModel]) -> list[str]:
     return sorted({key.partition(".")[0] for key in below})
 
 
-def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+@cache
+def _all_keys(root: type[BaseModel]) -> list[str]:
+    return list(_keys_below(root, ""))
+
+
+def _keys_below(section: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
         yield f"{prefix}{name}"
         for nested in _sections_in(field.annotation):
-            yield from _all_keys(nested, f"{prefix}{name}.")
+            yield from _keys_below(nested, f"{prefix}{name}.")
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:

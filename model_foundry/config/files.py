@@ -12,13 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from model_foundry.config.dialect import dump_yaml, parse_yaml
 from model_foundry.config.experiment import ExperimentConfig
-from model_foundry.config.faults import describe, dotted
+from model_foundry.config.faults import describe, dotted, one_line, shown
 from model_foundry.config.specs import ARCHITECTURES
 from model_foundry.errors import ConfigError
 from model_foundry.registry import UnknownNameError
 
 LARGEST_FILE = 1_000_000  # bytes; a bigger file is no experiment
-LONGEST_LINE = 1_000  # characters of a message
+MOST_FAULTS = 20  # lines of a message; the rest is counted
+DEEPEST_KEY = 20  # parts of the path of an override
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -28,37 +29,51 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is missing, too large, not UTF-8, not YAML, or no mapping.
     """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe or a device could block or never end
-            raise ConfigError(f"{path}: is not a file; name an experiment file")
-        if status.st_size > LARGEST_FILE:
-            raise ConfigError(f"{path}: larger than {LARGEST_FILE:,} bytes, so no experiment file")
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no such file") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text at byte {error.start}") from error
-    raw = parse_yaml(text, str(path))
+    raw = parse_yaml(_read_text(path), str(path))
     if not isinstance(raw, dict):
-        found = "nothing" if raw is None else type(raw).__name__
-        raise ConfigError(f"{path}: must hold a mapping of sections, found {found}")
+        found = "nothing" if raw is None else "a list" if isinstance(raw, list) else shown(raw)
+        raise ConfigError(one_line(f"{path}: must hold a mapping of sections, found {found}"))
     return raw
+
+
+def _read_text(path: Path) -> str:
+    cause: Exception | None = None
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device could block or never end
+            reason = "is not a file; name an experiment file"
+        elif len(content := _first_bytes(path, LARGEST_FILE + 1)) > LARGEST_FILE:
+            reason = f"larger than {LARGEST_FILE:,} bytes, so no experiment file"
+        else:
+            return content.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        cause, reason = error, "no such file"
+    except UnicodeDecodeError as error:
+        cause, reason = error, f"not UTF-8 text at byte {error.start}"
+    except OSError as error:
+        cause, reason = error, f"cannot be read ({error.strerror})"
+    except ValueError as error:  # a zero byte in the path
+        cause, reason = error, f"cannot be read ({error})"
+    raise ConfigError(one_line(f"{path}: {reason}")) from cause
+
+
+def _first_bytes(path: Path, number: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(number)  # whatever size the file claims to have
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
     """Split `training.max_steps=100` into its path and its value, which is read as YAML.
 
     Raises:
-        ConfigError: there is no '=', or the path has an empty part.
+        ConfigError: there is no '=', or the path has an empty part or too many.
     """
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"override {text!r}: must read key.key=value")
-    return keys, parse_yaml(value, f"override {text!r}")
+        raise ConfigError(f"override {shown(text)}: must read key.key=value")
+    if len(keys) > DEEPEST_KEY:
+        raise ConfigError(f"override {shown(text)}: no key lies {len(keys)} sections deep")
+    return keys, parse_yaml(value, f"override {shown(text)}")
 
 
 def apply_override(raw: dict[str, Any], text: str) -> None:
@@ -71,7 +86,8 @@ def apply_override(raw: dict[str, Any], text: str) -> None:
             below = here[key] = {}
         if not isinstance(below, dict):
             taken = ".".join(keys[:depth])
-            raise ConfigError(f"override {text!r}: {taken} is the single value {below!r}")
+            law = f"{taken} is the single value {shown(below)}"
+            raise ConfigError(one_line(f"override {shown(text)}: {law}"))
         here = below
     here[keys[-1]] = value
 
@@ -113,7 +129,7 @@ def load_config(
     if section is None or model is None:
         return validate(raw, str(path))
     if section not in raw:
-        raise ConfigError(f"{path}: {section}: is required")
+        raise _refusal([(section, "is required")], str(path))
     try:
         return model.model_validate(raw[section])
     except ValidationError as error:
@@ -134,7 +150,7 @@ def validate(raw: Mapping[str, Any], source: str) -> ExperimentConfig:
     except ValidationError as error:
         raise _refusal(_all_faults(raw, error), source) from error
     except UnknownNameError as error:
-        raise ConfigError(f"{source}: model.architecture: {error}") from error
+        raise _refusal([("model.architecture", str(error))], source) from error
     return config
 
 
@@ -156,8 +172,8 @@ def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> list[tuple[st
     try:
         ExperimentConfig.model_validate(repaired)
     except ValidationError as second:
+        names = {place.rpartition(".")[2] for place in removed}
         for field, message in describe(second, ExperimentConfig):
-            names = [place.rpartition(".")[2] for place in removed]
             if message != "is required" and not any(name in f"{field} {message}" for name in names):
                 faults.append((field, message))
     if not any(field.startswith("model.architecture") for field, _ in faults):
@@ -195,14 +211,8 @@ def _without(raw: Mapping[str, Any], locations: Iterable[tuple[int | str, ...]])
 
 
 def _refusal(faults: Iterable[tuple[str, str]], source: str) -> ConfigError:
-    lines = (f"{source}: {field}: {message}" for field, message in faults)
-    return ConfigError("\n".join(dict.fromkeys(map(_one_line, lines))))
-
-
-def _one_line(text: str) -> str:
-    """Escape what a key could use to break out of its line, and shorten what is long."""
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if len(escaped) <= LONGEST_LINE:
-        return escaped
-    half = LONGEST_LINE // 2 - 2  # what is wrong stands at the end
-    return f"{escaped[:half]}...{escaped[-half:]}"
+    lines = [f"{source}: {field}: {message}" for field, message in dict.fromkeys(faults)]
+    if len(lines) > MOST_FAULTS:
+        rest = len(lines) - MOST_FAULTS
+        lines[MOST_FAULTS:] = [f"{source}: and {rest:,} more faults; mend these first"]
+    return ConfigError("\n".join(map(one_line, lines)))

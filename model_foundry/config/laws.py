@@ -6,6 +6,7 @@ Each law is a function from the experiment to its faults: pairs of (dotted field
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -219,20 +220,31 @@ def broken_laws(config: ExperimentConfig) -> list[Fault]:
 
 def settings_without_effect(config: ExperimentConfig) -> list[str]:
     """Return one line for each setting that was changed from its default and does nothing here."""
-    return [
+    idle = [
         f"{field} has no effect: {reason}"
         for section, field_names, reason in _idle(config)
         for field in _changed(config, section, field_names)
     ]
+    return [*idle, *_milestones_after_the_end(config)]
 
 
 def _changed(config: ExperimentConfig, section: str, names: tuple[str, ...]) -> Iterator[str]:
-    owner: Any = getattr(config, section)
+    owner: Any = attrgetter(section)(config)
     for name in names:
         field = type(owner).model_fields.get(name)
         default = field.get_default(call_default_factory=True, validated_data={}) if field else None
         if getattr(owner, name, default) != default:
             yield f"{section}.{name}"
+
+
+def _milestones_after_the_end(config: ExperimentConfig) -> Iterator[str]:
+    end = config.training.max_steps
+    late = [step for step in config.training.milestones.steps if end is not None and step > end]
+    if late:
+        yield (
+            f"training.milestones.steps has no effect from {late[0]} on: the run ends at "
+            f"training.max_steps (={end})"
+        )
 
 
 def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]]:
@@ -258,6 +270,11 @@ def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]
         yield "model", tuple(sorted(sections)), reason
     if training.lr_scheduler_type == "constant":
         yield "training", ("min_learning_rate",), "a constant schedule has no minimum"
+    if training.save_steps is None:
+        reason = "without training.save_steps one checkpoint is written, at the end"
+        yield "training", ("save_total_limit",), reason
+    if not training.milestones.has_any:
+        yield "training.milestones", ("save_only_model",), "there are no milestones"
     if data.validation is not None:
         yield "data", ("validation_fraction", "split_by"), "data.validation is given"
     if isinstance(data.train, LanguageSource):

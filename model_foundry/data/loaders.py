@@ -5,7 +5,8 @@ the start of the run, each pass over the data is a fresh permutation of all bloc
 straddle two passes. So a run can begin anywhere, and nothing but the seed decides what it sees.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import hashlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from model_foundry.data.packing import TokenStream
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
+WORKER_TIMEOUT = 600  # seconds for a batch; a process that takes longer hangs
 Key = tuple[int, int]  # (pass over the data, index of the block)
 
 
@@ -80,24 +82,21 @@ def permutation(blocks: int, seed: int, epoch: int) -> NDArray[np.int64]:
 
 
 class TrainingOrder(Sampler[list[Key]]):
-    """The keys of each micro-batch of a run, from `start` steps on, without end.
+    """The keys of each micro-batch of a run, from any position on, without end.
 
     Args:
         blocks: number of blocks in the data.
         micro_batch: blocks in one forward pass.
-        accumulation: forward passes in one step.
-        start: steps already made.
+        start: blocks already drawn since the beginning of the run.
     """
 
-    def __init__(
-        self, blocks: int, *, micro_batch: int, accumulation: int, seed: int, start: int = 0
-    ) -> None:
+    def __init__(self, blocks: int, *, micro_batch: int, seed: int, start: int = 0) -> None:
         self.blocks, self.seed, self.start = blocks, seed, start
-        self.micro_batch, self.accumulation = micro_batch, accumulation
+        self.micro_batch = micro_batch
         self._epoch, self._permutation = -1, np.zeros(0, np.int64)
 
     def __iter__(self) -> Iterator[list[Key]]:
-        position = self.start * self.micro_batch * self.accumulation
+        position = self.start
         while True:
             yield [self._key(position + row) for row in range(self.micro_batch)]
             position += self.micro_batch
@@ -122,6 +121,17 @@ class Batch:
     """Tokens of text, without framing and padding."""
     words: int
     """Words of text."""
+    keys: list[Key]
+    """(pass, index) of each block."""
+
+
+def batch_digest(batches: Iterable[Batch]) -> str:
+    """Return a short hash of what the model reads and has to predict, row by row."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        rows = torch.cat((batch.inputs["input_ids"], batch.inputs["labels"]), dim=1)
+        digest.update(rows.numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def assemble(features: list[dict[str, Any]], *, collator: Collator, framing: int) -> Batch:
@@ -139,6 +149,7 @@ def assemble(features: list[dict[str, Any]], *, collator: Collator, framing: int
         num_bytes=num_bytes,
         tokens=int(mask.sum()) - framing * len(features),
         words=sum(feature["words"] for feature in features),
+        keys=[feature["example_id"] for feature in features],
     )
 
 
@@ -147,16 +158,16 @@ def training_batches(
     collator: Collator,
     *,
     micro_batch: int,
-    accumulation: int,
     seed: int,
     start: int = 0,
     workers: int = 0,
-) -> Iterator[Batch]:
-    """Yield the micro-batches of a run without end, `accumulation` of them for each step."""
-    sampler = TrainingOrder(
-        len(blocks), micro_batch=micro_batch, accumulation=accumulation, seed=seed, start=start
-    )
-    return iter(_loader(blocks, sampler, collator, workers))
+) -> Generator[Batch]:
+    """Yield the micro-batches of a run without end, after the first `start` blocks.
+
+    Closing the generator ends the worker processes.
+    """
+    sampler = TrainingOrder(len(blocks), micro_batch=micro_batch, seed=seed, start=start)
+    yield from _loader(blocks, sampler, collator, workers)
 
 
 def evaluation_batches(blocks: Blocks, collator: Collator, *, batch_size: int) -> Iterator[Batch]:
@@ -175,6 +186,7 @@ def _loader(
         batch_sampler=batches,
         collate_fn=partial(assemble, collator=collator, framing=framing),
         num_workers=workers,
+        timeout=WORKER_TIMEOUT if workers else 0,
         # without one of its own, making an iterator draws from the global generator: dropout would
         # then depend on how often a run is evaluated
         generator=torch.Generator(),

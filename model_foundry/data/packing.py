@@ -20,12 +20,14 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.encoding import encode_documents
 from model_foundry.data.sources import content_hash
-from model_foundry.durable import commit_directory, find_committed
+from model_foundry.durable import building, commit_directory
 from model_foundry.errors import DataError
+from model_foundry.foreign import one_line, read_json, require_regular
+from model_foundry.signals import busy_with, poll
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1  # raised whenever the arrays below change their meaning
+CACHE_FORMAT = 2  # raised whenever the arrays below change their meaning
 BATCH = 256  # documents in one call of the tokenizer
 WHITE_SPACE = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint32)
 
@@ -42,9 +44,16 @@ class TokenStream:
     """Words (pieces between white space) that begin in a token."""
     documents: int
     """Number of documents."""
+    text_sha256: str
+    """SHA-256 over the documents that were tokenised."""
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the three arrays."""
+        return self.tokens.nbytes + self.num_bytes.nbytes + self.num_words.nbytes
 
     @property
     def bytes(self) -> int:
@@ -91,16 +100,22 @@ def stream_of(
     Args:
         cache: directory in which streams are kept, each under the hash of what it was made of.
     """
-    made_of = f"{CACHE_FORMAT} {content_hash(documents)} {tokenizer_hash(tokenizer)}"
+    text_sha256 = content_hash(documents)
+    made_of = f"{CACHE_FORMAT} {text_sha256} {tokenizer_hash(tokenizer)}"
     place = cache / "tokens" / hashlib.sha256(made_of.encode()).hexdigest()[:32]
-    if not find_committed(place):
-        logger.info("tokenising %s documents", f"{len(documents):,}")
-        with commit_directory(place) as aside:
-            _write(_tokenise(documents, tokenizer), aside)
+    with building(place) as missing:
+        if missing:
+            logger.info("tokenising %s documents", f"{len(documents):,}")
+            with busy_with("tokenising the corpus"):
+                stream = _tokenise(documents, tokenizer, text_sha256)
+            with commit_directory(place, needed=stream.nbytes) as aside:
+                _write(stream, aside)
     return _read(place)
 
 
-def _tokenise(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> TokenStream:
+def _tokenise(
+    documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, text_sha256: str
+) -> TokenStream:
     frame = document_frame(tokenizer)
     before, after = np.array(frame["before"], np.int64), np.array(frame["after"], np.int64)
     no_text = [np.zeros(len(ids), np.int64) for ids in (before, after)]
@@ -108,6 +123,7 @@ def _tokenise(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> T
     lengths: list[NDArray[Any]] = []
     words: list[NDArray[Any]] = []
     for start in range(0, len(documents), BATCH):
+        poll()
         texts = documents[start : start + BATCH]
         for text, encoded in zip(texts, encode_documents(tokenizer, texts), strict=True):
             tokens += [before, encoded.ids, after]
@@ -118,6 +134,7 @@ def _tokenise(documents: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> T
         num_bytes=_compact(lengths),
         num_words=_compact(words),
         documents=len(documents),
+        text_sha256=text_sha256,
     )
 
 
@@ -142,14 +159,27 @@ def _compact(parts: list[NDArray[Any]], largest: int | None = None) -> NDArray[n
 def _write(stream: TokenStream, directory: Path) -> None:
     for name in ("tokens", "num_bytes", "num_words"):
         np.save(directory / f"{name}.npy", getattr(stream, name), allow_pickle=False)
-    facts = {"format": CACHE_FORMAT, "documents": stream.documents}
+    facts = {"documents": stream.documents, "text_sha256": stream.text_sha256}
     (directory / "stream.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
 def _read(directory: Path) -> TokenStream:
-    tokens, num_bytes, num_words = (
-        np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        for name in ("tokens", "num_bytes", "num_words")
-    )
-    facts = json.loads((directory / "stream.json").read_text(encoding="utf-8"))
-    return TokenStream(tokens, num_bytes, num_words, documents=facts["documents"])
+    """Map a cached stream; a cache is found by its name, so what it holds is checked here."""
+    names = [f"{name}.npy" for name in ("tokens", "num_bytes", "num_words")]
+    require_regular(directory, *names, error=DataError)
+    remedy = f"remove {directory}, and it is made again"
+    facts = read_json(directory, "stream.json", error=DataError, remedy=remedy)
+    try:
+        # np.load would open archives and look for pickles too
+        tokens, num_bytes, num_words = arrays = [
+            np.lib.format.open_memmap(directory / name, mode="r") for name in names
+        ]
+        stream = TokenStream(tokens, num_bytes, num_words, **facts)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise DataError(
+            f"{directory}: is no token stream ({one_line(error)}); {remedy}."
+        ) from error
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1 or any(array.ndim != 1 or array.dtype.kind != "u" for array in arrays):
+        raise DataError(f"{directory}: is no token stream (its arrays are others); {remedy}.")
+    return stream

@@ -15,6 +15,7 @@ import numpy as np
 from model_foundry.config import DataConfig, HubSource, LanguageSource, Source
 from model_foundry.errors import DataError
 from model_foundry.language import load_language
+from model_foundry.signals import poll
 
 # What files begin with that are often taken for UTF-8 text, what they are, and what helps.
 MISTAKEN = (
@@ -118,7 +119,9 @@ def read_text(path: Path) -> str:
 
     Raises:
         DataError: it cannot be opened, is binary, or is not UTF-8; the offset is in bytes.
+        Interrupted: a signal came.
     """
+    poll()
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -177,6 +180,7 @@ def _read_hub(source: HubSource, column: str) -> Iterator[str]:
         known = ", ".join(rows.column_names)
         raise DataError(f"{source.hub}: has no column data.text_column={column!r}, but {known}")
     for number, text in enumerate(rows[column]):
+        poll()
         if not isinstance(text, str):
             raise DataError(f"{source.hub}: row {number} of {column!r} is {text!r}, not text")
         yield text

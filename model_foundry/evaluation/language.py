@@ -34,6 +34,12 @@ class LanguageReport:
         """Return the report as plain data."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "LanguageReport":
+        """Make a report of what `as_json` returned."""
+        sentences = [(text, accepted) for text, accepted in values["sentences"]]
+        return cls(**(values | {"sentences": sentences}))
+
 
 def measure_language(
     model: BaseLanguageModel, tokenizer: PreTrainedTokenizerBase, *, seed: int

@@ -8,6 +8,7 @@ import torch
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.data.loaders import Batch
 from model_foundry.objectives import Objective
+from model_foundry.signals import poll
 
 
 def measure_loss(
@@ -18,6 +19,9 @@ def measure_loss(
     Returns:
         `loss` in nats per scored token, its exponential `perplexity`, `bits_per_byte` over the
         UTF-8 bytes of exactly the scored tokens (NaN where these have none), and `tokens` scored.
+
+    Raises:
+        Interrupted: a signal came.
     """
     device = next(model.parameters()).device
     was_training = model.training
@@ -25,6 +29,7 @@ def measure_loss(
     nats, tokens, size = 0.0, 0, 0
     with torch.no_grad():
         for batch in batches:
+            poll()
             scored = objective.scored(batch.inputs["labels"])
             count = int(scored.sum())
             if count == 0:

@@ -8,6 +8,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.errors import ConfigError, DataError
+from model_foundry.signals import poll
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +52,11 @@ def check_text(documents: Iterable[str]) -> Iterator[str]:
 
     Raises:
         DataError: a document that has no UTF-8 form, or not a single character in all of them.
+        Interrupted: a signal came.
     """
     num_characters = 0
     for index, document in enumerate(documents):
+        poll()
         try:
             document.encode()
         except UnicodeEncodeError as error:

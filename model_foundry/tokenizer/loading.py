@@ -1,52 +1,167 @@
-"""Tokenizers that are trained already: loaded, or copied from place to place."""
+"""Tokenizers that are trained already: loaded, or copied from place to place.
 
+A directory is data, whoever made it. `tokenizer.json` is taken at its word, as the generic class of
+transformers does; the class that a directory names only fills in what its authors left unsaid.
+"""
+
+import inspect
 import shutil
 from pathlib import Path
+from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from huggingface_hub import snapshot_download
+from transformers import PreTrainedTokenizerFast
+from transformers.models.auto.tokenization_auto import (
+    TOKENIZER_MAPPING_NAMES,
+    tokenizer_class_from_name,
+)
 
-from model_foundry.durable import MANIFEST, commit_directory
+from model_foundry.durable import commit_directory
 from model_foundry.errors import DataError
+from model_foundry.foreign import one_line, read_json, require_regular, shown
 
-_CONFIG_FILE = "tokenizer_config.json"
-_VOCABULARY_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+TOKENIZER, SETTINGS, TOKENS_MAP = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+MODEL_CONFIG = "config.json"
+CHAT_TEMPLATES = "additional_chat_templates/*.jinja"
+# What transformers opens of a tokenizer directory, and what other tools may want of it.
+FILES = (
+    TOKENIZER,
+    SETTINGS,
+    TOKENS_MAP,
+    "added_tokens.json",
+    "chat_template.jinja",
+    "tokenizer.model",
+    "spiece.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+)
+NAMES_OTHER_FILES = (
+    "fast_tokenizer_files"  # of older versions of transformers; they may lie anywhere
+)
+ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+REMEDY = "check the path, or train the tokenizer again"
 
 
-def _require_tokenizer_files(directory: Path) -> None:
-    """Refuse a directory for which transformers would make up a tokenizer from the model's type."""
-    names = {entry.name for entry in directory.iterdir()}
-    if _CONFIG_FILE not in names or names.isdisjoint(_VOCABULARY_FILES):
-        raise DataError(
-            f"{directory}: holds no tokenizer ({_CONFIG_FILE} and a vocabulary such as "
-            "tokenizer.json); train one, or save one there with save_pretrained."
+def _read(directory: Path, name: str) -> dict[str, Any]:
+    return read_json(directory, name, error=DataError, remedy=REMEDY)
+
+
+def _directory_of(path: str | Path) -> Path:
+    """Return the directory of a tokenizer, fetched where it is named as the hub does."""
+    directory = Path(path).expanduser()
+    if directory.is_dir():
+        templates = [str(each.relative_to(directory)) for each in directory.glob(CHAT_TEMPLATES)]
+        require_regular(directory, *FILES, MODEL_CONFIG, *templates, error=DataError)
+        return directory
+    if str(path).startswith((".", "/", "~")) or len(directory.parts) > 2:  # no name on a hub
+        raise DataError(f"{path}: no such directory; check the path of the tokenizer.")
+    try:
+        fetched = snapshot_download(
+            str(path), allow_patterns=[*FILES, MODEL_CONFIG, CHAT_TEMPLATES]
         )
+    except Exception as error:  # no network, no such name, no permission: a class for each
+        reason = str(error).strip().partition("\n")[0]
+        raise DataError(
+            f"{path}: cannot be loaded as a tokenizer ({reason}); check the path or the hub name."
+        ) from error
+    return Path(fetched)
+
+
+def _require_tokenizer(directory: Path) -> dict[str, Any]:
+    """Return the settings of a tokenizer directory that names no code and no other place."""
+    if not ((directory / SETTINGS).exists() and (directory / TOKENIZER).exists()):
+        raise DataError(
+            f"{directory}: holds no tokenizer that can be read ({SETTINGS} and {TOKENIZER}); train "
+            "one, or save one there with save_pretrained of its fast class."
+        )
+    settings = _read(directory, SETTINGS)
+    if "auto_map" in settings:
+        raise DataError(
+            f"{directory / SETTINGS}: names code of its own (auto_map); code of a tokenizer "
+            "directory is never run; save the tokenizer without it."
+        )
+    if NAMES_OTHER_FILES in settings:
+        raise DataError(
+            f"{directory / SETTINGS}: names other files ({NAMES_OTHER_FILES}); only {TOKENIZER} is "
+            "read; save the tokenizer again."
+        )
+    if (directory / TOKENS_MAP).exists():
+        # transformers would take any key of it for a setting, the place of the vocabulary too
+        strays = [k for k in _read(directory, TOKENS_MAP) if not k.endswith(("_token", "_tokens"))]
+        if strays:
+            raise DataError(
+                f"{directory / TOKENS_MAP}: {shown(strays[0])} is no role of a token; save the "
+                "tokenizer again."
+            )
+    return settings
+
+
+def _class_of(directory: Path, settings: dict[str, Any]) -> Any:
+    """Return the class of transformers that a directory names, or None where it names no fast one.
+
+    It is a key of their table, by the class or by the type of the model beside it.
+    """
+    name = settings.get("tokenizer_class")
+    if name is None and (directory / MODEL_CONFIG).exists():
+        model_type = _read(directory, MODEL_CONFIG).get("model_type")
+        name = TOKENIZER_MAPPING_NAMES.get(model_type) if isinstance(model_type, str) else None
+    known = {f"{each}".removesuffix("Fast") for each in TOKENIZER_MAPPING_NAMES.values()}
+    if not isinstance(name, str) or name.removesuffix("Fast") not in known:
+        return None
+    found = tokenizer_class_from_name(name)
+    is_fast = isinstance(found, type) and issubclass(found, PreTrainedTokenizerFast)
+    return found if is_fast else None
+
+
+def _add_what_goes_without_saying(
+    tokenizer: PreTrainedTokenizerFast, directory: Path, settings: dict[str, Any]
+) -> None:
+    """Give a tokenizer the roles and inputs that its own class has by default.
+
+    GPT-2 and BERT as they lie on the hub name neither. Nothing is added to the vocabulary.
+    """
+    own_class = _class_of(directory, settings)
+    if own_class is None:
+        return
+    defaults, vocabulary = inspect.signature(own_class).parameters, tokenizer.get_vocab()
+    for role in (f"{role}_token" for role in ROLES):
+        default = defaults[role].default if role in defaults else None
+        unsaid = getattr(tokenizer, role) is None and role not in settings
+        if unsaid and isinstance(default, str) and default in vocabulary:
+            setattr(tokenizer, role, default)
+    if "model_input_names" not in settings:
+        tokenizer.model_input_names = list(own_class.model_input_names)
 
 
 def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     """Load a tokenizer from a directory, or by its name on the HuggingFace hub.
 
     Raises:
-        DataError: there is none, it is broken, or it is not a fast tokenizer.
+        DataError: there is none, it is broken, it is not a fast tokenizer, or it brings code.
     """
-    directory = Path(path).expanduser()
-    if directory.is_dir():
-        path = directory
-        _require_tokenizer_files(directory)
-    elif str(path).startswith((".", "/", "~")) or len(directory.parts) > 2:  # no name on a hub
-        raise DataError(f"{path}: no such directory; check the path of the tokenizer.")
+    directory = _directory_of(path)
+    settings = _require_tokenizer(directory)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-    except Exception as error:  # the tokenizers library raises bare Exception
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(
-            f"{path}: cannot be loaded as a tokenizer ({reason}); check the path or the hub name, "
-            "or train the tokenizer again."
-        ) from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise DataError(
-            f"{path}: {type(tokenizer).__name__} is not a fast tokenizer, which is needed to "
-            "relate tokens to text; save it again with a tokenizer.json."
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(
+            str(directory), local_files_only=True, trust_remote_code=False
         )
+        _add_what_goes_without_saying(tokenizer, directory, settings)
+        tokenizer("")
+    except DataError:
+        raise
+    except BaseException as error:
+        # the tokenizers library raises bare Exception, and panics with one of its own
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise DataError(
+            f"{path}: cannot be loaded as a tokenizer ({one_line(error)}); check the path or the "
+            "hub name, or train the tokenizer again."
+        ) from error
     return tokenizer
 
 
@@ -57,9 +172,11 @@ def copy_tokenizer(source: str | Path, target: Path) -> None:
         DataError: there is no tokenizer.
         SaveError: `target` cannot be written.
     """
+    directory = _directory_of(source)
+    _require_tokenizer(directory)
     with commit_directory(target) as aside:
-        if Path(source).is_dir():
-            ignored = shutil.ignore_patterns(MANIFEST)
-            shutil.copytree(source, aside, dirs_exist_ok=True, ignore=ignored)
-        else:
-            load_tokenizer(source).save_pretrained(aside)
+        for path in [directory / name for name in FILES] + sorted(directory.glob(CHAT_TEMPLATES)):
+            if path.exists():
+                copy = aside / path.relative_to(directory)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(path, copy)

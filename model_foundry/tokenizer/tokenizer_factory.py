@@ -16,9 +16,10 @@ from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import ExperimentConfig, TokenizerConfig, load_config
 from model_foundry.data.sources import content_hash, read_splits
-from model_foundry.durable import commit_directory, find_committed
+from model_foundry.durable import building, commit_directory
 from model_foundry.errors import ConfigError
 from model_foundry.registry import nearest
+from model_foundry.signals import busy_with
 from model_foundry.tokenizer import bpe, character, sentencepiece, wordpiece
 from model_foundry.tokenizer.corpus import (
     TrainedTokenizer,
@@ -214,9 +215,11 @@ def train_in_cache(config: TokenizerConfig, documents: Sequence[str], *, cache: 
     made_of = [kind, settings, content_hash(documents), tokenizers.__version__]
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     directory = cache / "tokenizers" / digest[:32]
-    if not find_committed(directory):
-        logger.info("training a %s tokenizer", kind)
-        TokenizerFactory.train(kind, documents=documents, output_dir=directory, **settings)
+    with building(directory) as missing:
+        if missing:
+            logger.info("training a %s tokenizer", kind)
+            with busy_with("training the tokenizer"):
+                TokenizerFactory.train(kind, documents=documents, output_dir=directory, **settings)
     return directory
 
 

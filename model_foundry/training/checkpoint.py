@@ -1,31 +1,88 @@
-"""Checkpoints and the final model: plain HuggingFace directories, without pickle.
+"""One checkpoint, and the final model: plain HuggingFace directories, without pickle.
 
 Tensors are kept in safetensors, the rest in JSON. `commit_directory` is the one point at which a
-checkpoint comes to be: before it there is nothing that a reader would take for one.
+checkpoint comes to be: before it there is nothing that a reader would take for one. Which of
+several checkpoints is used is not decided here.
 """
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
-from torch import nn
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
+from model_foundry.config.faults import describe
 from model_foundry.durable import commit_directory
+from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
+from model_foundry.failpoints import reached
+from model_foundry.reproducibility import random_states, restore_random_states
+from model_foundry.training.identity import Identity
 from model_foundry.training.state import TrainState
 
-STATE_FORMAT = 1
+STATE_FORMAT = 2
+STATE_FILE, OPTIMIZER_FILE, RANDOM_FILE = (
+    "state.json",
+    "optimizer.safetensors",
+    "random_states.safetensors",
+)
+SMALL_FILES = 2**20  # bytes of tokenizer and JSON, about: for the message when there is no room
+
+
+class Counters(BaseModel):
+    """The counters of `TrainState`, as a checkpoint keeps them."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, from_attributes=True
+    )
+
+    step: NonNegativeInt
+    blocks_seen: NonNegativeInt
+    tokens_seen: NonNegativeInt
+    words_seen: NonNegativeInt
+    best_loss: float | None
+    best_step: NonNegativeInt | None
+    evaluations_since_best: NonNegativeInt
+
+
+class CheckpointState(BaseModel):
+    """Everything of a checkpoint that is not a tensor: `state.json`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: int
+    run_id: str
+    """Which run it belongs to."""
+    attempt: int
+    """Which start of the run wrote it."""
+    milestone: bool
+    """Whether it is kept for ever."""
+    counters: Counters
+    identity: Identity
+    """What the run is, and where it ran."""
+    random: dict[str, Any] | None
+    """States of Python's and NumPy's generators; None where there is only a model."""
+    scaler: dict[str, float] | None
+    """State of the gradient scaler under fp16; None without one."""
 
 
 def save_model(
     directory: Path, model: BaseLanguageModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """Write model and tokenizer as one directory that `transformers` loads."""
-    with commit_directory(directory) as aside:
+    """Write model and tokenizer as one directory that `transformers` loads.
+
+    Raises:
+        NonFiniteError: a weight is NaN or infinite.
+        SaveError: the directory cannot be written.
+    """
+    require_finite(model.named_parameters(), "weight")
+    with commit_directory(directory, needed=_bytes(model.parameters())) as aside:
         _write_model(aside, model, tokenizer)
 
 
@@ -34,20 +91,50 @@ def save_checkpoint(
     model: BaseLanguageModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     state: TrainState,
+    identity: Identity,
+    run_id: str,
+    attempt: int = 1,
+    milestone: bool = False,
+    scaler: dict[str, float] | None = None,
 ) -> None:
-    """Write model, tokenizer, optimizer and counters as one directory."""
-    with commit_directory(directory) as aside:
+    """Write model, tokenizer and counters as one directory, with all that training goes on from.
+
+    Args:
+        optimizer: None: the checkpoint is for analysis only, without optimizer and generators.
+
+    Raises:
+        NonFiniteError: a weight or a moment is NaN or infinite.
+        SaveError: the directory cannot be written.
+    """
+    tensors = {} if optimizer is None else optimizer_tensors(model, optimizer)
+    require_finite(model.named_parameters(), "weight")
+    require_finite(tensors.items(), "moment of the optimizer")
+    random_tensors, random_numbers = random_states()
+    facts = CheckpointState(
+        format=STATE_FORMAT,
+        run_id=run_id,
+        attempt=attempt,
+        milestone=milestone,
+        counters=Counters.model_validate(state),
+        identity=identity,
+        random=None if optimizer is None else random_numbers,
+        scaler=scaler,
+    )
+    needed = _bytes((*model.parameters(), *tensors.values()))
+    with commit_directory(directory, needed=needed) as aside:
         _write_model(aside, model, tokenizer)
-        save_file(optimizer_tensors(model, optimizer), aside / "optimizer.safetensors")
-        facts = {"format": STATE_FORMAT, **asdict(state)}
-        (aside / "state.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        reached(f"{directory.name}: model and tokenizer written")
+        if optimizer is not None:
+            save_file(tensors, aside / OPTIMIZER_FILE)
+            reached(f"{directory.name}: optimizer written")
+            save_file(random_tensors, aside / RANDOM_FILE)
+        text = json.dumps(facts.model_dump(mode="json"), indent=1) + "\n"
+        (aside / STATE_FILE).write_text(text, encoding="utf-8")
 
 
-def optimizer_tensors(
-    model: nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, torch.Tensor]:
+def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimizer's tensors under `<parameter name>/<kind>`."""
     names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
     return {
@@ -55,6 +142,119 @@ def optimizer_tensors(
         for parameter, moments in optimizer.state.items()
         for kind, tensor in moments.items()
     }
+
+
+def read_state(directory: Path) -> CheckpointState:
+    """Read `state.json` of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing or not what this version writes, or contradicts itself or
+            the directory's name.
+    """
+    path = directory / STATE_FILE
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(raw, dict) and raw.get("format") != STATE_FORMAT:
+            raise CheckpointError(
+                f"{path}: has the format {raw.get('format')!r}, this version reads {STATE_FORMAT}"
+            )
+        state = CheckpointState.model_validate(raw)
+    except ValidationError as error:
+        field, said = describe(error, CheckpointState)[0]
+        raise CheckpointError(f"{path}: {field}: {said}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    counters = state.counters
+    if directory.name != f"step-{counters.step:08d}":
+        raise CheckpointError(f"{path}: tells of step {counters.step}, not of its directory's")
+    if counters.blocks_seen != counters.step * state.identity.blocks_per_step:
+        raise CheckpointError(f"{path}: {counters.blocks_seen} blocks do not make its steps")
+    return state
+
+
+def load_weights(directory: Path, model: BaseLanguageModel) -> None:
+    """Give a model the weights of a checkpoint; what it ties stays tied.
+
+    Raises:
+        CheckpointError: they are not the weights of this model.
+    """
+    try:
+        saved = type(model).load_directory(directory).state_dict()
+        own = model.state_dict()
+        strange = [
+            name for name in own.keys() & saved.keys() if _kind(own[name]) != _kind(saved[name])
+        ]
+        if strange:
+            raise CheckpointError(f"{directory}: {min(strange)} has another shape or type")
+        model.load_state_dict(saved)
+    except (ConfigError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{directory}: does not hold this model ({reason})") from error
+
+
+def load_optimizer(directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Give the optimizer of a model the tensors of a checkpoint.
+
+    Raises:
+        CheckpointError: they are not those of this model.
+    """
+    tensors = _load_tensors(directory / OPTIMIZER_FILE)
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    moments: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, _, kind = key.rpartition("/")
+        if name not in shapes or tensor.shape not in (shapes[name], torch.Size([])):
+            raise CheckpointError(f"{directory / OPTIMIZER_FILE}: {key} fits no parameter")
+        moments.setdefault(name, {})[kind] = tensor
+    names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
+    order = [names[p] for group in optimizer.param_groups for p in group["params"]]
+    state = {index: moments[name] for index, name in enumerate(order) if name in moments}
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def load_random_states(directory: Path, state: CheckpointState) -> list[str]:
+    """Put the global generators into the states of a checkpoint.
+
+    Returns:
+        The devices of this machine for which it has none.
+
+    Raises:
+        CheckpointError: the states are none.
+    """
+    tensors = _load_tensors(directory / RANDOM_FILE)
+    try:
+        return restore_random_states(tensors, state.random or {})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{directory}: holds no random states ({error})") from error
+
+
+def require_finite(tensors: Iterable[tuple[str, Tensor]], what: str) -> None:
+    """Refuse to save what is not a number.
+
+    Raises:
+        NonFiniteError: a value is NaN or infinite.
+    """
+    for name, tensor in tensors:
+        if not bool(torch.isfinite(tensor).all()):
+            raise NonFiniteError(
+                f"a {what} is not finite ({name}); nothing was saved. Lower "
+                "training.learning_rate, or lengthen training.warmup_steps."
+            )
+
+
+def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:
+    return tensor.shape, tensor.dtype
+
+
+def _load_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors) + SMALL_FILES
 
 
 def _write_model(

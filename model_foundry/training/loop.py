@@ -1,47 +1,54 @@
 """The training loop. It trains any `BaseLanguageModel` and knows none.
 
-One *step* is one optimizer update. Its loss is the sum over all valid labels of its micro-batches,
-on all processes, divided by their number; how the step is cut up therefore does not matter.
+One *step* is one optimizer update; `step` makes it, and the loop says when to log, to evaluate, to
+save and to stop.
 """
 
-import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
 
-from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import TrainingConfig
-from model_foundry.data.loaders import Batch
-from model_foundry.errors import ConfigError, NonFiniteError
+from model_foundry.data.loaders import Batch, batch_digest
+from model_foundry.errors import Interrupted, SaveError, WorkerError
+from model_foundry.failpoints import reached
 from model_foundry.objectives import Objective
+from model_foundry.signals import busy_with, poll, stop_requested
 from model_foundry.training.metrics import MetricsLog
+from model_foundry.training.milestones import is_milestone
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.progress import Display
 from model_foundry.training.schedule import is_due, learning_rate
 from model_foundry.training.state import TrainState
-
-logger = logging.getLogger(__name__)
+from model_foundry.training.step import StepResult, take_step
 
 Evaluate = Callable[[BaseLanguageModel], Mapping[str, float]]
-Save = Callable[[BaseLanguageModel, torch.optim.Optimizer, TrainState], None]
+Restore = Callable[[BaseLanguageModel, torch.optim.Optimizer], None]
 
 
-@dataclass(frozen=True)
-class StepResult:
-    """What one step was made of."""
+class Save(Protocol):
+    """Writes a checkpoint of the present step."""
 
-    loss: float
-    """Nats per valid label."""
-    grad_norm: float
-    """Global norm of the gradient before clipping."""
-    labels: int
-    """Valid labels, on all processes."""
+    def __call__(
+        self,
+        model: BaseLanguageModel,
+        optimizer: torch.optim.Optimizer | None,
+        *,
+        milestone: bool,
+    ) -> None:
+        """Write it.
+
+        Args:
+            optimizer: None: the checkpoint is for analysis only.
+            milestone: whether it is kept for ever.
+        """
 
 
 def train(
@@ -55,6 +62,7 @@ def train(
     state: TrainState,
     evaluate: Evaluate,
     save: Save,
+    restore: Restore | None = None,
     log: MetricsLog,
     display: Display,
 ) -> TrainState:
@@ -66,127 +74,157 @@ def train(
         batches: micro-batches without end, `config.gradient_accumulation_steps` for each step.
         state: where the run stands; it is advanced in place and returned.
         evaluate: measures the model on held-out text; must not touch global random state.
-        save: writes a checkpoint.
+        save: writes a checkpoint, and notes in `state` one that can be resumed from.
+        restore: gives the model, its optimizer and the random generators what a checkpoint holds;
+            None: the run begins.
 
     Raises:
         NonFiniteError: the loss or the gradient of a step is not finite; the weights are those of
             the step before.
+        WorkerError: a process that prepares batches has died; the last step made is saved.
+        Interrupted: a signal came; the last step made is saved.
     """
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if config.compile:
         model.compile()
-    model, optimizer = accelerator.prepare(model, build_optimizer(model, config))
-    bare = accelerator.unwrap_model(model)
-    watch = _Stopwatch()
-    while state.step < horizon:
-        micro_batches = list(islice(batches, config.gradient_accumulation_steps))
-        rate = learning_rate(state.step, config, horizon)
-        result = take_step(
-            model,
-            optimizer,
-            micro_batches,
-            objective=objective,
-            learning_rate=rate,
-            max_grad_norm=config.max_grad_norm,
-            accelerator=accelerator,
-            step=state.step,
-        )
-        _advance(state, micro_batches)
-        watch.count(micro_batches)
-        display.advance(state.step)
-        if is_due(state.step, config.logging_steps, horizon):
-            values = _metrics(state, result, rate, watch.tokens_per_second())
-            log.write(state.step, values)
-            display.training(state.step, values)
-        if is_due(state.step, config.eval_steps, horizon):
-            with watch.paused():
-                figures = {f"eval/{name}": value for name, value in evaluate(bare).items()}
-            log.write(state.step, figures)
-            display.evaluation(state.step, figures)
-        if is_due(state.step, config.save_steps, horizon):
-            with watch.paused():
-                save(bare, optimizer.optimizer, state)
+    prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config))
+    bare = accelerator.unwrap_model(prepared)
+    rhythm = _Rhythm(
+        bare, optimizer.optimizer, config, horizon, state, evaluate, save, log, display
+    )
+    if restore is not None:
+        restore(bare, optimizer.optimizer)
+    try:
+        rhythm.evaluate_if_due()  # a checkpoint precedes the evaluation of its step
+        while state.step < horizon:
+            poll()
+            rate = learning_rate(state.step, config, horizon)
+            with busy_with(f"making step {state.step + 1}"):
+                micro_batches = _draw(batches, config)
+                result = take_step(
+                    prepared,
+                    optimizer,
+                    micro_batches,
+                    objective=objective,
+                    learning_rate=rate,
+                    max_grad_norm=config.max_grad_norm,
+                    accelerator=accelerator,
+                    step=state.step,
+                )
+            rhythm.advance(micro_batches, result)
+            reached(f"step {state.step} made")
+            rhythm.log_if_due(micro_batches, result, rate)
+            rhythm.save_if_due()
+            rhythm.evaluate_if_due()
+    except (Interrupted, WorkerError) as error:
+        rhythm.save_unless_saved()
+        if isinstance(error, Interrupted):
+            raise Interrupted(_stopped(state)) from error
+        raise
     return state
 
 
-def take_step(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    micro_batches: list[Batch],
-    *,
-    objective: Objective,
-    learning_rate: float,
-    max_grad_norm: float | None,
-    accelerator: Accelerator,
-    step: int,
-) -> StepResult:
-    """Make one update from the micro-batches of this process.
+class _Rhythm:
+    """What is done between two steps: counting, logging, saving and evaluating."""
 
-    Args:
-        max_grad_norm: largest global norm of the gradient; None: no bound.
-        step: updates made before, for messages.
+    def __init__(
+        self,
+        model: BaseLanguageModel,
+        optimizer: torch.optim.Optimizer,
+        config: TrainingConfig,
+        horizon: int,
+        state: TrainState,
+        evaluate: Evaluate,
+        save: Save,
+        log: MetricsLog,
+        display: Display,
+    ) -> None:
+        self.model, self.optimizer, self.config, self.horizon = model, optimizer, config, horizon
+        self.state, self.evaluate, self.save = state, evaluate, save
+        self.log, self.display = log, display
+        self.milestone = False  # whether the present step is one
+        self.watch = _Stopwatch()
+
+    def advance(self, micro_batches: list[Batch], result: StepResult) -> None:
+        """Count a step. Blocks without a label were drawn, but nothing was learned from them."""
+        state, before = self.state, replace(self.state)
+        learned = [b for b, count in zip(micro_batches, result.labels, strict=True) if count]
+        state.step += 1
+        state.blocks_seen += sum(len(batch.keys) for batch in micro_batches)
+        state.tokens_seen += sum(batch.tokens for batch in learned)
+        state.words_seen += sum(batch.words for batch in learned)
+        self.milestone = is_milestone(
+            self.config.milestones,
+            step=state.step,
+            words=(before.words_seen, state.words_seen),
+            tokens=(before.tokens_seen, state.tokens_seen),
+        )
+        self.watch.count(micro_batches)
+        self.display.advance(state.step)
+
+    def log_if_due(self, micro_batches: list[Batch], result: StepResult, rate: float) -> None:
+        if is_due(self.state.step, self.config.logging_steps, self.horizon):
+            values = _metrics(self.state, result, rate, self.watch.tokens_per_second())
+            self._write({**values, "train/batch_digest": batch_digest(micro_batches)})
+            self.display.training(self.state.step, values)
+
+    def save_if_due(self) -> None:
+        due = is_due(self.state.step, self.config.save_steps, self.horizon)
+        if due or self.milestone:
+            self._save(resumable=due or not self.config.milestones.save_only_model)
+
+    def save_unless_saved(self) -> None:
+        if self.state.step and self.state.last_good_step != self.state.step:
+            self._save(resumable=True)
+
+    def evaluate_if_due(self) -> None:
+        state = self.state
+        if state.step == 0 or not is_due(state.step, self.config.eval_steps, self.horizon):
+            return
+        with self.watch.paused(), busy_with(f"evaluating step {state.step}"):
+            figures = {f"eval/{name}": v for name, v in self.evaluate(self.model).items()}
+        state.note_evaluation(figures["eval/loss"])
+        self._write(figures)
+        self.display.evaluation(state.step, figures)
+
+    def _save(self, *, resumable: bool) -> None:
+        self.log.flush()
+        with self.watch.paused(), busy_with(f"saving step {self.state.step}"):
+            self.save(self.model, self.optimizer if resumable else None, milestone=self.milestone)
+
+    def _write(self, values: Mapping[str, float | str]) -> None:
+        try:
+            self.log.write(self.state.step, values)
+        except SaveError:
+            self.save_unless_saved()  # what was learned matters more than its log
+            raise
+
+
+def _draw(batches: Iterator[Batch], config: TrainingConfig) -> list[Batch]:
+    """Take the micro-batches of one step.
 
     Raises:
-        NonFiniteError: the loss or the gradient is not finite; the update was not made.
+        WorkerError: a process that prepares them has died or hangs.
+        Interrupted: it did because everything is to stop.
     """
-    model.train()
-    counts = [int(objective.scored(batch.inputs["labels"]).sum()) for batch in micro_batches]
-    # Known before the first backward pass, so that each micro-batch is scaled once and for all.
-    total = int(accelerator.reduce(torch.tensor(sum(counts), device=accelerator.device), "sum"))
-    if total == 0:
-        logger.warning("step %d has no label to learn from; its update is left out", step + 1)
-        return StepResult(loss=0.0, grad_norm=0.0, labels=0)
-    summed = torch.zeros((), device=accelerator.device)
-    # the mean over no labels is undefined, and its sum is zero
-    labelled = [pair for pair in zip(micro_batches, counts, strict=True) if pair[1]]
-    for index, (batch, count) in enumerate(labelled):
-        inputs = {name: tensor.to(accelerator.device) for name, tensor in batch.inputs.items()}
-        # processes exchange gradients once, after the last micro-batch
-        last = index == len(labelled) - 1
-        with nullcontext() if last else accelerator.no_sync(model):
-            loss = _loss_of(model(**inputs)) * (count / total)
-            # DDP averages gradients over the processes, which the factor undoes
-            accelerator.backward(loss * accelerator.num_processes)
-        summed += loss.detach()
-    # The norm is returned as it was before clipping; without a bound nothing is scaled.
-    norm = accelerator.clip_grad_norm_(
-        model.parameters(), math.inf if max_grad_norm is None else max_grad_norm
-    )
-    result = StepResult(float(accelerator.reduce(summed, "sum")), float(norm), total)
-    _require_finite(result, step=step, learning_rate=learning_rate, scaled=accelerator.scaler)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return result
+    try:
+        return list(islice(batches, config.gradient_accumulation_steps))
+    except RuntimeError as error:
+        if "DataLoader" not in str(error):
+            raise
+        poll()
+        raise WorkerError(
+            f"training.dataloader_num_workers (={config.dataloader_num_workers}): "
+            f"{' '.join(str(error).split())}; run the same command again to continue, with 0 if it "
+            "comes back"
+        ) from error
 
 
-def _loss_of(output: ModelOutput) -> torch.Tensor:
-    if output.loss is None:
-        raise ConfigError(
-            "model.architecture: the model was given labels and returned no loss; mend its forward"
-        )
-    return output.loss
-
-
-def _require_finite(result: StepResult, *, step: int, learning_rate: float, scaled: object) -> None:
-    # Under fp16 the gradient scaler skips updates that overflow and lowers its scale; the loss
-    # itself must be finite all the same.
-    finite = math.isfinite(result.loss) and (scaled or math.isfinite(result.grad_norm))
-    if not finite:
-        raise NonFiniteError(
-            f"step {step + 1}: loss {result.loss}, gradient norm {result.grad_norm} at learning "
-            f"rate {learning_rate:.3g}; the update was not made. Lower training.learning_rate, or "
-            "lengthen training.warmup_steps."
-        )
-
-
-def _advance(state: TrainState, micro_batches: list[Batch]) -> None:
-    state.step += 1
-    state.blocks_seen += sum(len(batch.inputs["input_ids"]) for batch in micro_batches)
-    state.tokens_seen += sum(batch.tokens for batch in micro_batches)
-    state.words_seen += sum(batch.words for batch in micro_batches)
+def _stopped(state: TrainState) -> str:
+    """Say what has become of a run that a signal stopped."""
+    saved = f"saved at step {state.step}" if state.step else "before the first step was made"
+    return f"{stop_requested()}: {saved}; run the same command again to continue"
 
 
 def _metrics(state: TrainState, result: StepResult, rate: float, speed: float) -> dict[str, float]:

@@ -1,11 +1,20 @@
-"""The log of a run: one JSON object a line, for machines; `progress` is for eyes."""
+"""The log of a run: one JSON object a line, for machines; `progress` is for eyes.
+
+Each step stands in it once, however often the run was resumed: what a killed process logged after
+its last checkpoint is taken out before the steps are made again.
+"""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from model_foundry.durable import write_text
 from model_foundry.errors import SaveError
+
+EVALUATION = "eval/"
 
 
 class MetricsLog:
@@ -14,7 +23,7 @@ class MetricsLog:
     def __init__(self, path: Path, *, attempt: int = 1) -> None:
         self.path, self.attempt = path, attempt
 
-    def write(self, step: int, values: Mapping[str, float]) -> None:
+    def write(self, step: int, values: Mapping[str, float | str]) -> None:
         """Append one line. The file is opened each time, so that nothing waits in a buffer.
 
         Raises:
@@ -27,7 +36,31 @@ class MetricsLog:
         except OSError as error:
             raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
 
+    def flush(self) -> None:
+        """Put every line on the disk, so that the log is never behind a checkpoint."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read every line of a log."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    def rewind(self, step: int) -> None:
+        """Take out what follows the checkpoint of `step`, which is made again.
+
+        A checkpoint precedes the evaluation of its step.
+
+        Raises:
+            SaveError: the file cannot be written.
+        """
+        if self.path.exists():
+            kept = [line for line in read_metrics(self.path) if _precedes(line, step)]
+            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _precedes(line: Mapping[str, Any], step: int) -> bool:
+    evaluates = any(name.startswith(EVALUATION) for name in line)
+    return bool(line["step"] < step or (line["step"] == step and not evaluates))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read every whole line of a log; the last may just be written, or have been cut by a crash."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]

@@ -1,5 +1,9 @@
-"""What a run has come to. Whatever must survive a restart is a field here or a tensor."""
+"""What a run has come to. Whatever must survive a restart is a field here, a tensor or a seed.
 
+The learning rate is no part of it: it is a function of the step.
+"""
+
+import math
 from dataclasses import dataclass
 
 from model_foundry.run_directory import RunProgress
@@ -12,6 +16,21 @@ class TrainState(RunProgress):
     blocks_seen: int = 0
     """Blocks drawn, over all passes and processes: the position in the training order."""
     tokens_seen: int = 0
-    """Tokens of text trained on, repeats included, framing and padding not."""
+    """Tokens of text trained on, repeats included; framing, padding and batches without a label
+    are not."""
     words_seen: int = 0
     """Words of text trained on, repeats included."""
+    best_loss: float | None = None
+    """Lowest validation loss so far, in nats per scored token; None before the first."""
+    best_step: int | None = None
+    """Step of that evaluation."""
+    evaluations_since_best: int = 0
+    """Evaluations that did not improve on it."""
+
+    def note_evaluation(self, loss: float) -> None:
+        """Take the validation loss of the present step into account; NaN improves on nothing."""
+        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
+            self.best_loss, self.best_step = loss, self.step
+            self.evaluations_since_best = 0
+        else:
+            self.evaluations_since_best += 1

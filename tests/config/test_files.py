@@ -104,8 +104,8 @@ def test_what_is_written_reads_back_whatever_the_text() -> None:
 NOT_READ: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "must hold a mapping of sections, found nothing"),
     "comments": (b"# a\n# b\n", "found nothing"),
-    "list": (b"- a\n", "found list"),
-    "scalar": (b"hello\n", "found str"),
+    "list": (b"- a\n", "found a list"),
+    "scalar": (b"hello\n", "found 'hello'"),
     "two documents": (b"a: 1\n---\nb: 2\n", ":2:1: not valid YAML: "),
     "tab": (b"a:\n\tb: 1\n", ":2:1: not valid YAML: "),
     "open quote": (b'a: "x\n', "not valid YAML: "),

@@ -210,6 +210,12 @@ WITHOUT_EFFECT = [
         ["training.lr_scheduler_type=constant", "training.min_learning_rate=1e-4"],
         "training.min_learning_rate",
     ),
+    (GPT2, ["training.save_total_limit=2"], "training.save_total_limit"),
+    (
+        GPT2,
+        ["training.milestones.save_only_model=false", "training.milestones.words=[]"],
+        "training.milestones.save_only_model",
+    ),
     (GPT2, ["data.validation=b.txt", "data.split_by=position"], "data.split_by"),
     (GPT2, ["data.validation=b.txt", "data.validation_fraction=.1"], "data.validation_fraction"),
     (GPT2, ["data.text_column=body"], "data.text_column"),
@@ -239,9 +245,22 @@ def test_a_setting_without_effect_is_told_with_its_reason(
         (GPT2, ["tokenizer.tokenizer_type=wordpiece", "tokenizer.lowercase=true"]),
         (BERT, [MASKED, "training.mlm_probability=0.3", "model.bert.type_vocab_size=3"]),
         (LSTM, [MASKED, BOTH_WAYS, "training.mlm_probability=0.3"]),
+        (GPT2, ["training.save_total_limit=2", "training.save_steps=1"]),
+        *(
+            (GPT2, [f"training.milestones.{mark}", "training.milestones.save_only_model=false"])
+            for mark in ("steps=[5]", "logarithmic=8", "words=babylm", "tokens=9")
+        ),
+        (GPT2, ["training={epochs: 1}", "training.milestones.steps=[9]"]),
     ],
 )
 def test_a_setting_with_an_effect_is_not_warned_of(
     model: dict[str, Any], overrides: list[str]
 ) -> None:
     assert settings_without_effect(load(model, *overrides)) == []
+
+
+def test_milestones_after_the_last_step_are_told() -> None:
+    config = load(GPT2, "training.milestones.steps=[5, 8, 7]")
+    assert settings_without_effect(config) == [
+        "training.milestones.steps has no effect from 7 on: the run ends at training.max_steps (=5)"
+    ]

@@ -13,13 +13,19 @@ from model_foundry.config import (
     ExperimentConfig,
     HubSource,
     LanguageSource,
+    MilestonesConfig,
     ModelConfig,
     RNNModelConfig,
     Section,
     TokenizerConfig,
     TrainingConfig,
     TransformerModelConfig,
+    save_config,
+    validate,
 )
+from model_foundry.config.dialect import parse_yaml
+from model_foundry.config.files import apply_override
+from model_foundry.errors import ConfigError
 
 TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
 RECURRENT = {"embedding_size": 8, "hidden_size": 8}
@@ -107,6 +113,8 @@ def test_one_seed_is_the_seed_of_everything() -> None:
     [
         ("training.learning_rate", -1.0),
         ("training.no_such_field", 1),
+        ("training.save_total_limit", 1),
+        ("training.milestones.words", "babylmm"),
         ("data.train", []),
         ("model.transformer", None),
         ("model.transformer.attention_heads", 3),
@@ -134,6 +142,90 @@ def test_a_good_assignment_is_taken() -> None:
     config.output_dir = "elsewhere"
     assert config.training.max_steps == 9
     assert config.output_dir == Path("elsewhere")
+
+
+def overridden(*overrides: str) -> ExperimentConfig:
+    raw = {**EXPERIMENT, "training": {"max_steps": 5}}
+    for override in overrides:
+        apply_override(raw, override)
+    return validate(raw, "file")
+
+
+@pytest.mark.parametrize(
+    ("override", "field", "value"),
+    [
+        ("words=babylm", "words", "babylm"),
+        ("words=5000000000", "words", 5 * 10**9),
+        ("words=[9, 4000000000, 9, 1]", "words", [1, 9, 4 * 10**9]),
+        ("words=null", "words", None),
+        ("tokens=7", "tokens", 7),
+        ("tokens=[7, 2]", "tokens", [2, 7]),
+        ("steps=[3, 1]", "steps", [1, 3]),
+        ("logarithmic=1000", "logarithmic", 1000),
+        ("save_only_model=false", "save_only_model", False),
+    ],
+)
+def test_milestones_are_set_by_an_override_and_saved_as_they_are(
+    override: str, field: str, value: Any
+) -> None:
+    config = overridden(f"training.milestones.{override}")
+    assert getattr(config.training.milestones, field) == value
+    assert validate(parse_yaml(save_config(config), "saved"), "saved") == config
+
+
+WORDS = "training.milestones.words: must be a number, a list of numbers or 'babylm', got "
+ALONE = "a single checkpoint would be at risk while the next one is written and verified"
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("milestones.words=babylmm", f"{WORDS}'babylmm' (text); did you mean 'babylm'?"),
+        ("milestones.words='9'", f"{WORDS}'9' (text)"),
+        ("milestones.words=0", "training.milestones.words: must be > 0, got 0"),
+        ("milestones.words=true", "training.milestones.words: must be an integer, got true"),
+        ("milestones.words=1e6", "training.milestones.words: must be an integer, got 1000000.0"),
+        ("milestones.words=[5, -1]", "training.milestones.words.1: must be > 0, got -1"),
+        (
+            "milestones.words=['5']",
+            "training.milestones.words.0: must be an integer, got '5' (text); write it without "
+            "quotes",
+        ),
+        ("milestones.tokens=[true]", "training.milestones.tokens.0: must be an integer, got true"),
+        (f"milestones.words={2**63}", f"training.milestones.words: must be < {2**63}, got {2**63}"),
+        (
+            "milestones.tokens=babylm",
+            "training.milestones.tokens: must be an integer, got 'babylm'",
+        ),
+        ("milestones.steps=5", "training.milestones.steps: must be a list, got 5"),
+        ("milestones.steps=[1, 0]", "training.milestones.steps.1: must be > 0, got 0"),
+        ("milestones.word=5", "training.milestones.word: unknown key; did you mean 'words'?"),
+        ("milestones=babylm", "training.milestones: must be a mapping, got 'babylm'"),
+        *(
+            (
+                f"save_total_limit={limit}",
+                f"training.save_total_limit: must be >= 2, got {limit}: {ALONE}; leave it out to "
+                "keep all",
+            )
+            for limit in (1, 0, -1)
+        ),
+        ("save_total_limit=2.0", "training.save_total_limit: must be an integer, got 2.0"),
+    ],
+)
+def test_a_fault_of_the_checkpoint_schedule_is_one_line(override: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        overridden(f"training.{override}")
+    assert str(caught.value) == f"file: {line}"
+
+
+def test_two_checkpoints_can_be_kept_and_all_are_unless_told() -> None:
+    assert overridden("training.save_total_limit=2").training.save_total_limit == 2
+    assert TrainingConfig().save_total_limit is None
+
+
+def test_milestones_of_one_experiment_are_not_those_of_another() -> None:
+    TrainingConfig().milestones.steps.append(3)
+    assert TrainingConfig().milestones == MilestonesConfig()
 
 
 def test_a_missing_section_is_named_with_its_architecture() -> None:

@@ -1,0 +1,47 @@
+"""One command from its words to its exit code, with one line for each fault."""
+
+import sys
+import traceback
+from typing import Any
+
+import typer
+
+from model_foundry.cli import INTERRUPTED
+from model_foundry.cli.commands import app, options
+from model_foundry.errors import FoundryError
+
+USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps its click
+
+
+def run() -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt  # typer took it, and told nobody
+    except FoundryError as error:
+        code = _report(error, str(error), error.exit_code)
+    except KeyboardInterrupt as error:
+        code = _report(error, "interrupted", INTERRUPTED)
+    except Exception as error:
+        code = _other(error)
+    return int(code or 0)
+
+
+def _other(error: Exception) -> int:
+    if isinstance(error, USAGE_ERROR):
+        error.show()
+        return 2
+    if isinstance(error, typer.Abort):
+        return _report(error, "interrupted", INTERRUPTED)
+    reason = " ".join(str(error).split())
+    text = f"internal failure: {type(error).__name__}: {reason}; run again with --debug for details"
+    return _report(error, text, FoundryError.exit_code)
+
+
+def _report(error: BaseException, text: str, code: int) -> int:
+    if options.debug:
+        traceback.print_exception(error)
+    for line in text.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,67 @@
+"""Files that somebody else may have made: which may be opened, and JSON read from them as data.
+
+The caller names the exception that a fault becomes, since a model directory and a tokenizer
+directory end a command with different codes.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+LARGEST_JSON = 2**26  # bytes; tokenizers of a quarter of a million entries take half of it
+LONGEST_REASON, LONGEST_VALUE = 500, 80  # characters
+
+
+def one_line(said: object) -> str:
+    """Return what an error of another library says, on one line of bounded length."""
+    return " ".join(f"{said}".split())[:LONGEST_REASON] or type(said).__name__
+
+
+def shown(value: object) -> str:
+    """Return a value of a file as a message shows it: escaped, and of bounded length."""
+    return f"{value!r}"[:LONGEST_VALUE]
+
+
+def require_regular(directory: Path, *names: str, error: type[ValueError]) -> None:
+    """Refuse files of a directory that are pipes, devices, directories or links out of it.
+
+    A pipe would block whoever opens it, a device may never end, and a link could bring in what was
+    never part of the directory. A file that is not there is no fault.
+    """
+    root = Path(os.path.realpath(directory))
+    for path in (directory / name for name in names):
+        if not Path(os.path.realpath(path)).is_relative_to(root):
+            raise error(f"{path}: is a link that leads out of the directory; put the file there.")
+        if os.path.lexists(path) and not path.is_file():
+            raise error(f"{path}: is not a regular file; put the file itself there.")
+
+
+def read_json(
+    directory: Path, name: str, *, error: type[ValueError], remedy: str
+) -> dict[str, Any]:
+    """Read the JSON object that a file of a directory holds.
+
+    Args:
+        remedy: end of the message, an imperative.
+
+    Raises:
+        error: the file is missing, too large, not to be opened, or holds something else.
+    """
+    require_regular(directory, name, error=error)
+    path = directory / name
+    try:
+        text = path.read_bytes() if path.stat().st_size <= LARGEST_JSON else None
+    except OSError as fault:
+        raise error(f"{path}: cannot be read ({fault.strerror}); {remedy}.") from fault
+    if text is None:
+        raise error(f"{path}: larger than {LARGEST_JSON:,} bytes; {remedy}.")
+    try:
+        content = json.loads(text.decode())
+    except RecursionError as fault:
+        raise error(f"{path}: not valid JSON (nested too deeply); {remedy}.") from fault
+    except ValueError as fault:
+        raise error(f"{path}: not valid JSON ({one_line(fault)}); {remedy}.") from fault
+    if not isinstance(content, dict):
+        raise error(f"{path}: must hold a JSON object; {remedy}.")
+    return content

@@ -1,0 +1,155 @@
+"""What a run is, and whether a later start of it is still the same run.
+
+A checkpoint carries the identity of its run. Settings that change what is trained must be as they
+were; text and tokenizer are compared by content, so that files may be moved; settings that only
+watch the training may change freely.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, PositiveInt
+
+from model_foundry.config import ExperimentConfig
+from model_foundry.errors import ResumeError
+
+FREE = (
+    "experiment_name",
+    "output_dir",
+    "data.cache_dir",
+    "data.test",
+    "training.logging_steps",
+    "training.eval_steps",
+    "training.save_steps",
+    "training.save_total_limit",
+    "training.milestones",
+    "training.dataloader_num_workers",
+    "training.per_device_eval_batch_size",
+)
+COMPARED_BY_CONTENT = (
+    "data.train",
+    "data.validation",
+    "tokenizer.path",
+    # the product of the two is compared, and the number of steps they come to
+    "training.per_device_train_batch_size",
+    "training.gradient_accumulation_steps",
+    "training.max_steps",
+    "training.epochs",
+)
+LAST_BITS = (
+    "training.per_device_train_batch_size",
+    "training.gradient_accumulation_steps",
+    "training.attn_implementation",
+    "training.gradient_checkpointing",
+    "training.compile",
+)
+MISSING = "nothing"
+
+
+class Identity(BaseModel):
+    """What must not change between two starts of a run, and where it ran."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    config: dict[str, Any]
+    """The resolved experiment."""
+    content: dict[str, str]
+    """SHA-256 of each text that training reads, and of the tokenizer."""
+    blocks_per_step: PositiveInt
+    """The global batch: blocks in one optimizer step."""
+    horizon: PositiveInt
+    """Optimizer steps of the whole run."""
+    environment: dict[str, str]
+    """Versions, device and threads, on which the last bits depend."""
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted field, value) of nested mappings."""
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def as_settings(config: ExperimentConfig) -> dict[str, Any]:
+    """Return an experiment as plain data, in which one seed for all is the three it stands for."""
+    settings = config.model_dump(mode="json") | {"seed": config.seeds.model_dump()}
+    if config.tokenizer.path is not None:
+        del settings["tokenizer"]["vocab_size"]  # the tokenizer says it, and is compared itself
+    return settings
+
+
+def changes(
+    saved: Mapping[str, Any], now: Mapping[str, Any], free: tuple[str, ...] = ()
+) -> list[str]:
+    """Return `field: saved -> now` for every field that differs, except those below `free`."""
+    before, after = dict(flat(saved)), dict(flat(now))
+    return [
+        f"{field}: {before.get(field, MISSING)} -> {after.get(field, MISSING)}"
+        for field in sorted(before.keys() | after.keys())
+        if before.get(field, MISSING) != after.get(field, MISSING)
+        and not f"{field}.".startswith(tuple(f"{name}." for name in free))
+    ]
+
+
+def changed_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the changes of settings with which a run would not be the same run any more."""
+    return changes(saved, now, free=(*FREE, *COMPARED_BY_CONTENT, *LAST_BITS))
+
+
+def changed_content(saved: Identity, now: Identity) -> list[str]:
+    """Return the changes of text, tokenizer and global batch."""
+
+    def compared(identity: Identity) -> dict[str, Any]:
+        digests = {name: f"SHA-256 {value[:12]}" for name, value in identity.content.items()}
+        return {**digests, "blocks in one step": identity.blocks_per_step}
+
+    return changes(compared(saved), compared(now))
+
+
+def changed_last_bits(saved: Identity, now: Identity) -> list[str]:
+    """Return the changes after which numbers agree, but no longer to the last bit."""
+
+    def compared(identity: Identity) -> dict[str, Any]:
+        settings = {name: value for name, value in flat(identity.config) if name in LAST_BITS}
+        return settings | identity.environment
+
+    return changes(compared(saved), compared(now))
+
+
+def require_same(place: object, found: list[str]) -> None:
+    """Refuse to go on with a run that is not the same any more.
+
+    Args:
+        place: the run directory, for the message.
+        found: what has changed.
+
+    Raises:
+        ResumeError: something has.
+    """
+    if found:
+        table = "".join(f"\n  {line}" for line in found)
+        raise ResumeError(
+            f"output_dir: {place} holds a run that was begun otherwise (saved -> now); take the "
+            f"change back, start with --fresh to move the run aside, or name another output_dir" + table
+        )
+
+
+def require_horizon(place: object, saved: Identity, now: Identity, *, extend: bool) -> None:
+    """Refuse another length of the run, unless it is longer and that was asked for.
+
+    Raises:
+        ResumeError: the length has changed.
+    """
+    if saved.horizon == now.horizon or (extend and now.horizon > saved.horizon):
+        return
+    remedy = (
+        "give --extend to go on with the longer schedule"
+        if now.horizon > saved.horizon
+        else "a run can be extended, but not shortened"
+    )
+    raise ResumeError(
+        f"output_dir: {place} holds a run of another length (saved -> now); {remedy}\n"
+        f"  optimizer steps: {saved.horizon} -> {now.horizon}"
+    )

@@ -1,0 +1,70 @@
+"""Which steps leave a checkpoint for later analysis, as pure functions of what was seen.
+
+Nothing is remembered between two steps, so a resumed run has the milestones of an uninterrupted
+one. What such a checkpoint holds, and how it is written, is not said here.
+"""
+
+from bisect import bisect_right
+from typing import Literal
+
+from model_foundry.config import MilestonesConfig
+
+MILLION = 1_000_000
+# The checkpoints that the BabyLM challenge asks for (babylm-org/babylm-eval): (from, to, every), in
+# millions of words. Its rule ends at 1,000; a longer run goes on at the pace of the last stretch.
+BABYLM = ((0, 10, 1), (10, 100, 10), (100, None, 100))
+
+
+def marks_until(marks: int | list[int] | Literal["babylm"] | None, count: int) -> int:
+    """Return how many marks have been passed or reached when `count` words or tokens were seen.
+
+    Args:
+        marks: the distance of evenly spaced marks, the ascending marks themselves, or the name of a
+            schedule; None: no marks.
+        count: 0 or more; a mark is reached when it equals it.
+    """
+    if marks is None:
+        return 0
+    if isinstance(marks, int):
+        return count // marks
+    if isinstance(marks, list):
+        return bisect_right(marks, count)
+    return _babylm_until(count)
+
+
+def _babylm_until(words: int) -> int:
+    passed = 0
+    for start, end, every in BABYLM:
+        covered = words if end is None else min(words, end * MILLION)
+        passed += max(0, covered - start * MILLION) // (every * MILLION)
+    return passed
+
+
+def is_logarithmic(step: int, widest: int) -> bool:
+    """Tell whether `step` is a power of two below `widest` or a multiple of it.
+
+    The gaps double until they would exceed `widest` steps, which need not be a power of two: for
+    10, the steps are 1, 2, 4, 8, 10, 20, 30, ...
+    """
+    is_power = step & (step - 1) == 0
+    return step % widest == 0 or (step < widest and is_power)
+
+
+def is_milestone(
+    config: MilestonesConfig, *, step: int, words: tuple[int, int], tokens: tuple[int, int]
+) -> bool:
+    """Tell whether a milestone is due after an optimizer step.
+
+    Several marks within one step are one milestone.
+
+    Args:
+        step: optimizer steps made, this one included; from 1.
+        words: words seen before and after this step; a mark m lies in it if before < m <= after.
+        tokens: tokens seen before and after this step.
+    """
+    if config.logarithmic is not None and is_logarithmic(step, config.logarithmic):
+        return True
+    spans = ((config.steps, (step - 1, step)), (config.words, words), (config.tokens, tokens))
+    return any(
+        marks_until(marks, after) > marks_until(marks, before) for marks, (before, after) in spans
+    )

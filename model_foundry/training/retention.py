@@ -1,0 +1,28 @@
+"""Which checkpoints are no longer needed. Nothing is deleted here."""
+
+from collections.abc import Iterable
+
+
+def superseded(
+    resumable: Iterable[int],
+    *,
+    milestones: Iterable[int] = (),
+    limit: int | None,
+    best: int | None,
+) -> list[int]:
+    """Return the steps of the checkpoints to delete, oldest first.
+
+    The newest and the best are kept, then the next newest ones until there are `limit`. Age is the
+    step: times of files change when a run is copied.
+
+    Args:
+        resumable: steps of the verified checkpoints that a run can resume from, in any order.
+        milestones: steps whose checkpoint is a milestone; it is kept and does not count.
+        limit: checkpoints to keep, at least 2; None: all.
+        best: step of the best checkpoint so far; None: not known. It need not be there any more.
+    """
+    if limit is None:
+        return []
+    ordinary = set(resumable) - set(milestones)
+    best_then_newest = sorted(ordinary, key=lambda step: (step != best, -step))
+    return sorted(best_then_newest[limit:])
