@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
+from rich.console import Console
 
 from model_foundry.architectures import LOADED_PLUGINS, BaseLanguageModel
 from model_foundry.config import ExperimentConfig
@@ -184,7 +185,11 @@ def measure(
 
 
 class Attempt:
-    """The training of a run, from where it starts to its last step."""
+    """The training of a run, from where it starts to its last step.
+
+    Args:
+        console: where the progress is drawn; None: the standard error stream.
+    """
 
     def __init__(
         self,
@@ -195,7 +200,9 @@ class Attempt:
         identity: Identity,
         start: Start,
         accelerator: Accelerator,
+        console: Console | None = None,
     ) -> None:
+        self.console = console
         self.config, self.run, self.prepared = config, run, prepared
         self.identity, self.start, self.accelerator = identity, start, accelerator
         self.state = start.state()
@@ -220,7 +227,7 @@ class Attempt:
         with (
             seeded(self.config.seeds.dropout),
             closing(self._batches()) as batches,
-            Display(self.identity.horizon, start=self.state.step) as display,
+            Display(self.identity.horizon, start=self.state.step, console=self.console) as display,
         ):
             try:
                 run_loop(

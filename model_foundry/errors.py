@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 
+def printable(text: str) -> str:
+    """Escape what a terminal would obey or a line would end at, such as a name in a file may hold."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class FoundryError(Exception):
     """Base of the errors that a user can do something about."""
 

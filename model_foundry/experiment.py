@@ -35,7 +35,7 @@ from model_foundry.evaluation.language import LanguageReport, measure_language
 from model_foundry.model import create_model, load_model
 from model_foundry.preparation import Prepared, load_named_tokenizer, objective_for, prepare
 from model_foundry.run_directory import RunDirectory, running
-from model_foundry.signals import busy_with, listening
+from model_foundry.signals import during, listening
 from model_foundry.tokenizer.loading import copy_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.checkpoint import save_model
@@ -222,7 +222,7 @@ def _finish(
     measured: Mapping[str, float],
 ) -> RunResult:
     """Save the final model and take the last measurements of it."""
-    with busy_with("measuring the final model"):
+    with during("the last measurements"):
         save_model(run.model, model, prepared.tokenizer)
         metrics = {f"eval/{name}": value for name, value in measured.items()}
         if prepared.test is not None:

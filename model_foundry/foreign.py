@@ -23,8 +23,8 @@ def shown(value: object) -> str:
     return f"{value!r}"[:LONGEST_VALUE]
 
 
-def require_regular(directory: Path, *names: str, error: type[ValueError]) -> None:
-    """Refuse files of a directory that are pipes, devices, directories or links out of it.
+def require_harmless(directory: Path, *names: str, error: type[ValueError]) -> None:
+    """Refuse files of a directory that are no files of it, or too large to be read at once.
 
     A pipe would block whoever opens it, a device may never end, and a link could bring in what was
     never part of the directory. A file that is not there is no fault.
@@ -35,6 +35,8 @@ def require_regular(directory: Path, *names: str, error: type[ValueError]) -> No
             raise error(f"{path}: is a link that leads out of the directory; put the file there.")
         if os.path.lexists(path) and not path.is_file():
             raise error(f"{path}: is not a regular file; put the file itself there.")
+        if path.suffix == ".json" and path.exists() and path.stat().st_size > LARGEST_JSON:
+            raise error(f"{path}: is larger than {LARGEST_JSON:,} bytes; save it again.")
 
 
 def read_json(
@@ -46,18 +48,14 @@ def read_json(
         remedy: end of the message, an imperative.
 
     Raises:
-        error: the file is missing, too large, not to be opened, or holds something else.
+        error: the file is missing, not to be opened, or holds something else.
     """
-    require_regular(directory, name, error=error)
+    require_harmless(directory, name, error=error)
     path = directory / name
     try:
-        text = path.read_bytes() if path.stat().st_size <= LARGEST_JSON else None
+        content = json.loads(path.read_bytes().decode())
     except OSError as fault:
         raise error(f"{path}: cannot be read ({fault.strerror}); {remedy}.") from fault
-    if text is None:
-        raise error(f"{path}: larger than {LARGEST_JSON:,} bytes; {remedy}.")
-    try:
-        content = json.loads(text.decode())
     except RecursionError as fault:
         raise error(f"{path}: not valid JSON (nested too deeply); {remedy}.") from fault
     except ValueError as fault:

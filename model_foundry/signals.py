@@ -29,7 +29,7 @@ class _Listener:
 
     def __init__(self) -> None:
         self.first: str | None = None
-        self.busy_with = "starting"
+        self.during = "the start"
         self._count = 0
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
@@ -59,16 +59,18 @@ class _Listener:
     def _answer(self, number: signal.Signals) -> None:
         self._count += 1
         if self._count > LAST_WARNING:
-            os.write(2, f"{number.name}: stopped at once, while {self.busy_with}\n".encode())
+            os.write(2, f"{number.name}: ended at once, during {self.during}\n".encode())
             os._exit(128 + number)
         if self.first is None:
             self.first = number.name
-            logger.warning("%s: stopping as soon as possible, now %s", self.first, self.busy_with)
+            logger.warning(
+                "%s: asked to stop during %s; what was done is saved first", self.first, self.during
+            )
         else:
             logger.warning(
-                "%s: still %s; one more signal stops at once, at the last checkpoint",
-                number.name,
-                self.busy_with,
+                "%s: still waiting for %s; one more ends the process at once, at its last "
+                "checkpoint",
+                *(number.name, self.during),
             )
 
 
@@ -110,16 +112,16 @@ def poll() -> None:
 
 
 @contextmanager
-def busy_with(what: str) -> Iterator[None]:
-    """Say what a signal would have to wait for within the block, such as 'saving step 10'."""
+def during(what: str) -> Iterator[None]:
+    """Say what a signal would have to wait for within the block, such as 'the save of step 10'."""
     if _listener is None:
         yield
         return
-    before, _listener.busy_with = _listener.busy_with, what
+    before, _listener.during = _listener.during, what
     try:
         yield
     finally:
-        _listener.busy_with = before
+        _listener.during = before
 
 
 def _hold_back() -> None:

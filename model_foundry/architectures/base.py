@@ -112,6 +112,11 @@ class BaseLanguageModel(nn.Module, ABC):
         """The most tokens that one row may have; None: any number."""
         return None
 
+    @property
+    def attention_in_use(self) -> str | None:
+        """The attention kernel, by its name in transformers; None: there is no attention."""
+        return None
+
     def get_parameter_count(self, trainable_only: bool = False) -> int:
         """Return the number of parameters; tied ones count once."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad or not trainable_only)

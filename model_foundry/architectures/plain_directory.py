@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model_foundry.config import ARCHITECTURES, ExperimentConfig, validate
 from model_foundry.errors import ConfigError
-from model_foundry.foreign import one_line, read_json, require_regular, shown
+from model_foundry.foreign import one_line, read_json, require_harmless, shown
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -141,7 +141,7 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
     """
     tensors: dict[str, Tensor] = {}
     for name in weight_files(directory):
-        require_regular(directory, name, error=ConfigError)
+        require_harmless(directory, name, error=ConfigError)
         try:
             tensors |= load_file(directory / name)
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:

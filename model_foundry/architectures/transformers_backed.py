@@ -241,6 +241,11 @@ class Transformer(TransformersBacked):
         """The number of positions that the model can tell apart."""
         return int(self.hf_model.config.max_position_embeddings)
 
+    @property
+    def attention_in_use(self) -> str:
+        """The attention kernel that transformers has chosen for this model."""
+        return str(self.hf_model.config._attn_implementation)
+
     def call_arguments(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
         """Number the tokens from 0, wherever the padding is.
 

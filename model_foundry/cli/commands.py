@@ -14,6 +14,8 @@ from model_foundry.signals import listening
 if TYPE_CHECKING:
     from model_foundry.config import ExperimentConfig
 
+CHECK_SAID_NO = 1
+
 app = typer.Typer(
     name="foundry",
     help="Train small language models of any architecture from one YAML file.",
@@ -227,6 +229,28 @@ def generate(
         if number > 1:
             typer.echo(f"--- {index}")
         typer.echo(text)
+
+
+@app.command(epilog="Example: foundry doctor configs/tiny_lstm.yaml data.train=corpus.txt")
+def doctor(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="Experiment file; left out: a small one.", show_default=False),
+    ] = None,
+    overrides: Overrides = None,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> int:
+    """Try out in about a minute whether an experiment works on this machine."""
+    experiment = _load(config, overrides) if config else None
+    from model_foundry.cli.summary import finding_line
+    from model_foundry.doctor import examine
+
+    sick = False
+    for finding in examine(experiment):
+        typer.echo(finding_line(finding))
+        sick = sick or finding.good is False
+    return CHECK_SAID_NO if sick else 0
 
 
 @app.command("list", epilog="Example: foundry list architectures")

@@ -8,7 +8,7 @@ import typer
 
 from model_foundry.cli import INTERRUPTED
 from model_foundry.cli.commands import app, options
-from model_foundry.errors import FoundryError
+from model_foundry.errors import DataError, FoundryError, printable
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps its click
 
@@ -42,6 +42,7 @@ def _other(error: Exception) -> int:
 def _report(error: BaseException, text: str, code: int) -> int:
     if options.debug:
         traceback.print_exception(error)
-    for line in text.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+    # one fault of a corpus is all that is told of it, and a newline in its name is no second one
+    for line in [text] if isinstance(error, DataError) else text.split("\n"):
+        print(f"error: {printable(line)}", file=sys.stderr)
     return code

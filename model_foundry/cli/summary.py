@@ -11,6 +11,7 @@ from model_foundry.errors import ConfigError
 from model_foundry.registry import nearest
 
 if TYPE_CHECKING:
+    from model_foundry.doctor import Finding
     from model_foundry.evaluation.language import LanguageReport
     from model_foundry.experiment import RunResult
 
@@ -38,6 +39,12 @@ def listing(what: str) -> Iterator[str]:
         for architecture in ARCHITECTURES.values():
             section = f"model.{architecture.section}" if architecture.section else "no section"
             yield f"{architecture.name:12} {section:20} {', '.join(architecture.objectives)}"
+
+
+def finding_line(finding: "Finding") -> str:
+    """Return one finding of the doctor as a line."""
+    sign = {True: "good", False: "BAD", None: ""}[finding.good]
+    return f"{sign:5}{finding.name:14}{finding.figure}"
 
 
 def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) -> None:

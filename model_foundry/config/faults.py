@@ -12,11 +12,17 @@ from model_foundry.config.sections import (
     RNNModelConfig,
     TransformerModelConfig,
 )
+from model_foundry.errors import printable
 from model_foundry.registry import nearest
 
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
 EMPTY = {"string_too_short", "too_short"}
-BOUNDS = {"greater_than": ("gt", ">"), "greater_than_equal": ("ge", ">="), "less_than": ("lt", "<")}
+BOUNDS = {
+    "greater_than": ("gt", ">"),
+    "greater_than_equal": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_equal": ("le", "<="),
+}
 TYPES = {
     "int_type": "an integer",
     "float_type": "a number",
@@ -40,10 +46,8 @@ def one_line(text: str) -> str:
     half = LONGEST_LINE // 2 - 2
     if len(text) > LONGEST_LINE:
         text = f"{text[:half]}...{text[-half:]}"  # what is wrong stands at the end
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    if len(escaped) <= LONGEST_LINE:
-        return escaped
-    return f"{escaped[:half]}...{escaped[-half:]}"
+    escaped = printable(text)
+    return escaped if len(escaped) <= LONGEST_LINE else f"{escaped[:half]}...{escaped[-half:]}"
 
 
 def shown(value: Any) -> str:
@@ -68,11 +72,13 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
         return  # follows from the fault of another field, which has its own line
     if kind == "law":
         for below, message in context["faults"]:
-            place = ".".join(part for part in (field, below) if part)
-            yield place, _unknown_key(field, below, root) if message == "unknown key" else message
+            if message == "unknown key":
+                yield _unknown_key(field, below, root)
+            else:
+                yield _joined(field, below), message
     elif kind == "extra_forbidden":
         *parent, key = fault["loc"]
-        yield field if key else f"{field}''", _unknown_key(dotted(tuple(parent)), str(key), root)
+        yield _unknown_key(dotted(tuple(parent)), str(key), root)
     else:
         yield field, _message(kind, fault, context)
 
@@ -119,22 +125,30 @@ def _unquote_hint(kind: str, value: Any) -> str:
     return ""
 
 
-def _unknown_key(parent: str, key: str, root: type[BaseModel]) -> str:
+def _joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+def _unknown_key(parent: str, key: str, root: type[BaseModel]) -> tuple[str, str]:
+    return _joined(parent, key or "''"), f"unknown key; {_remedy(parent, key, root)}"
+
+
+def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
     if "." in key:
-        return "unknown key; dots join keys on the command line only, in a file sections are nested"
+        return "dots join keys on the command line only; in a file, sections are nested"
     siblings = _keys_at(parent, root)
     close = nearest(key.lower(), siblings)
     if close:
-        return f"unknown key; did you mean {close!r}?"
+        return f"did you mean {close!r}?"
     if parent == "model" and key in FLAT_MODEL_KEYS:
         return (
-            f"unknown key; a flat model section is no longer read: move {key!r} into the section "
+            f"a flat model section is no longer read: move {key!r} into the section "
             "of the architecture, such as 'model.transformer' or 'model.rnn'"
         )
     elsewhere = [path for path in _all_keys(root) if path.rpartition(".")[2] == key]
     if elsewhere:
-        return f"unknown key; did you mean {elsewhere[0]!r}?"
-    return f"unknown key; valid keys here: {', '.join(siblings)}"
+        return f"did you mean {elsewhere[0]!r}?"
+    return f"valid keys here: {', '.join(siblings)}"
 
 
 def _keys_at(path: str, root: type[BaseModel]) -> list[str]:

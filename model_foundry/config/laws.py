@@ -270,9 +270,6 @@ def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]
         yield "model", tuple(sorted(sections)), reason
     if training.lr_scheduler_type == "constant":
         yield "training", ("min_learning_rate",), "a constant schedule has no minimum"
-    if training.save_steps is None:
-        reason = "without training.save_steps one checkpoint is written, at the end"
-        yield "training", ("save_total_limit",), reason
     if not training.milestones.has_any:
         yield "training.milestones", ("save_only_model",), "there are no milestones"
     if data.validation is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,16 +19,41 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from model_foundry.errors import ConfigError
+
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
+Width = Annotated[int, Field(gt=0, le=2**20)]  # of a layer; torch cannot count the bytes of 2**31
+Depth = Annotated[int, Field(gt=0, le=1000)]  # in layers; two billion would be built for ever
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-AnyPath = Annotated[Path, Field(strict=False)]
+LONGEST_NAME = 200  # bytes; file systems end at 255, and names beside it are made of it
 
 
 def law_broken(*faults: tuple[str, str]) -> PydanticCustomError:
     """Return the error for laws between fields: pairs of (dotted field from here, message)."""
     text = "; ".join(f"{field}: {message}" for field, message in faults)
     return PydanticCustomError("law", "{text}", {"text": text, "faults": faults})
+
+
+def _nameable(path: Path) -> Path:
+    """Refuse a path that no file system has, which would be found out late."""
+    if "\0" in str(path):
+        raise PydanticCustomError("path", "must not hold a zero byte")
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise PydanticCustomError("path", f"must not hold a name of more than {LONGEST_NAME} bytes")
+    _of_a_known_home(str(path))
+    return path
+
+
+def _of_a_known_home(path: str) -> str:
+    try:
+        Path(path).expanduser()
+    except RuntimeError as error:
+        raise PydanticCustomError("path", "must not begin with an unknown home") from error
+    return path
+
+
+AnyPath = Annotated[Path, Field(strict=False), AfterValidator(_nameable)]
 
 
 class Section(BaseModel):
@@ -140,7 +166,12 @@ class DataConfig(Section):
     def cache(self) -> Path:
         """The cache directory in force."""
         default = os.environ.get("FOUNDRY_CACHE", "~/.cache/model_foundry")
-        return (self.cache_dir or Path(default)).expanduser()
+        path = self.cache_dir or Path(default)
+        try:
+            return path.expanduser()
+        except RuntimeError as error:
+            remedy = "set data.cache_dir or FOUNDRY_CACHE"
+            raise ConfigError(f"data.cache_dir: {path} has no home directory; {remedy}") from error
 
 
 # --- tokenizer ------------------------------------------------------------------------------------
@@ -159,7 +190,7 @@ class TokenizerConfig(Section):
     special_tokens: dict[str, str | None] = Field(default_factory=dict)
     """Other strings for the special tokens, by role (pad, unk, bos, eos, cls, sep, mask); `mask`
     may be null, for a tokenizer without one."""
-    path: PathText | None = None
+    path: Annotated[PathText, AfterValidator(_of_a_known_home)] | None = None
     """Directory (or hub name) of a tokenizer to load; None: one is trained."""
     model_type: Literal["unigram", "bpe"] = "unigram"
     """Algorithm of a sentencepiece tokenizer."""
@@ -175,13 +206,13 @@ class TokenizerConfig(Section):
 class TransformerModelConfig(Section):
     """A stack of transformer layers."""
 
-    layers: PositiveInt
+    layers: Depth
     """Number of layers."""
-    hidden_size: PositiveInt
+    hidden_size: Width
     """Width of the residual stream."""
     attention_heads: PositiveInt
     """Attention heads in each layer; they divide `hidden_size`."""
-    embedding_size: PositiveInt = Field(default_factory=lambda data: data["hidden_size"])
+    embedding_size: Width = Field(default_factory=lambda data: data["hidden_size"])
     """Width of the token embeddings; left out: `hidden_size`."""
     intermediate_hidden_size: PositiveInt = Field(
         default_factory=lambda data: 4 * data["hidden_size"]
@@ -218,11 +249,11 @@ class BERTSpecificConfig(Section):
 class RNNModelConfig(Section):
     """A stack of recurrent layers."""
 
-    embedding_size: PositiveInt
+    embedding_size: Width
     """Width of the token embeddings."""
-    hidden_size: PositiveInt
+    hidden_size: Width
     """Width of the state of one layer in one direction."""
-    num_layers: PositiveInt = 1
+    num_layers: Depth = 1
     """Number of layers."""
     bidirectional: bool = False
     """Read in both directions; for masked objectives, which need it."""

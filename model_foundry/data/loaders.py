@@ -5,6 +5,7 @@ the start of the run, each pass over the data is a fresh permutation of all bloc
 straddle two passes. So a run can begin anywhere, and nothing but the seed decides what it sees.
 """
 
+import copy
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,12 @@ class Blocks(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return self.number
+
+    def first(self, number: int) -> "Blocks":
+        """Return the first blocks alone."""
+        part = copy.copy(self)
+        part.number = min(number, self.number)
+        return part
 
     def describe(self) -> str:
         """Return the figures of the text, and how it is cut, in one line."""

@@ -22,8 +22,8 @@ from model_foundry.data.encoding import encode_documents
 from model_foundry.data.sources import content_hash
 from model_foundry.durable import building, commit_directory
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line, read_json, require_regular
-from model_foundry.signals import busy_with, poll
+from model_foundry.foreign import one_line, read_json, require_harmless
+from model_foundry.signals import during, poll
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def stream_of(
     with building(place) as missing:
         if missing:
             logger.info("tokenising %s documents", f"{len(documents):,}")
-            with busy_with("tokenising the corpus"):
+            with during("the tokenisation of the corpus"):
                 stream = _tokenise(documents, tokenizer, text_sha256)
             with commit_directory(place, needed=stream.nbytes) as aside:
                 _write(stream, aside)
@@ -166,7 +166,7 @@ def _write(stream: TokenStream, directory: Path) -> None:
 def _read(directory: Path) -> TokenStream:
     """Map a cached stream; a cache is found by its name, so what it holds is checked here."""
     names = [f"{name}.npy" for name in ("tokens", "num_bytes", "num_words")]
-    require_regular(directory, *names, error=DataError)
+    require_harmless(directory, *names, error=DataError)
     remedy = f"remove {directory}, and it is made again"
     facts = read_json(directory, "stream.json", error=DataError, remedy=remedy)
     try:

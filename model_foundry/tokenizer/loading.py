@@ -18,7 +18,7 @@ from transformers.models.auto.tokenization_auto import (
 
 from model_foundry.durable import commit_directory
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line, read_json, require_regular, shown
+from model_foundry.foreign import one_line, read_json, require_harmless, shown
 
 TOKENIZER, SETTINGS, TOKENS_MAP = (
     "tokenizer.json",
@@ -56,7 +56,7 @@ def _directory_of(path: str | Path) -> Path:
     directory = Path(path).expanduser()
     if directory.is_dir():
         templates = [str(each.relative_to(directory)) for each in directory.glob(CHAT_TEMPLATES)]
-        require_regular(directory, *FILES, MODEL_CONFIG, *templates, error=DataError)
+        require_harmless(directory, *FILES, MODEL_CONFIG, *templates, error=DataError)
         return directory
     if str(path).startswith((".", "/", "~")) or len(directory.parts) > 2:  # no name on a hub
         raise DataError(f"{path}: no such directory; check the path of the tokenizer.")

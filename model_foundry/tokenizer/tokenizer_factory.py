@@ -19,7 +19,7 @@ from model_foundry.data.sources import content_hash, read_splits
 from model_foundry.durable import building, commit_directory
 from model_foundry.errors import ConfigError
 from model_foundry.registry import nearest
-from model_foundry.signals import busy_with
+from model_foundry.signals import during
 from model_foundry.tokenizer import bpe, character, sentencepiece, wordpiece
 from model_foundry.tokenizer.corpus import (
     TrainedTokenizer,
@@ -218,7 +218,7 @@ def train_in_cache(config: TokenizerConfig, documents: Sequence[str], *, cache: 
     with building(directory) as missing:
         if missing:
             logger.info("training a %s tokenizer", kind)
-            with busy_with("training the tokenizer"):
+            with during("the training of the tokenizer"):
                 TokenizerFactory.train(kind, documents=documents, output_dir=directory, **settings)
     return directory
 

@@ -132,7 +132,7 @@ def require_same(place: object, found: list[str]) -> None:
         table = "".join(f"\n  {line}" for line in found)
         raise ResumeError(
             f"output_dir: {place} holds a run that was begun otherwise (saved -> now); take the "
-            f"change back, start with --fresh to move the run aside, or name another output_dir" + table
+            f"change back, start with --fresh to move it aside, or name another output_dir{table}"
         )
 
 

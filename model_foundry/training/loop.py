@@ -20,7 +20,7 @@ from model_foundry.data.loaders import Batch, batch_digest
 from model_foundry.errors import Interrupted, SaveError, WorkerError
 from model_foundry.failpoints import reached
 from model_foundry.objectives import Objective
-from model_foundry.signals import busy_with, poll, stop_requested
+from model_foundry.signals import during, poll, stop_requested
 from model_foundry.training.metrics import MetricsLog
 from model_foundry.training.milestones import is_milestone
 from model_foundry.training.optimizer import build_optimizer
@@ -100,7 +100,7 @@ def train(
         while state.step < horizon:
             poll()
             rate = learning_rate(state.step, config, horizon)
-            with busy_with(f"making step {state.step + 1}"):
+            with during(f"step {state.step + 1}"):
                 micro_batches = _draw(batches, config)
                 result = take_step(
                     prepared,
@@ -112,9 +112,9 @@ def train(
                     accelerator=accelerator,
                     step=state.step,
                 )
-            rhythm.advance(micro_batches, result)
-            reached(f"step {state.step} made")
-            rhythm.log_if_due(micro_batches, result, rate)
+                rhythm.advance(micro_batches, result)
+                reached(f"step {state.step} made")
+                rhythm.log_if_due(micro_batches, result, rate)
             rhythm.save_if_due()
             rhythm.evaluate_if_due()
     except (Interrupted, WorkerError) as error:
@@ -182,7 +182,7 @@ class _Rhythm:
         state = self.state
         if state.step == 0 or not is_due(state.step, self.config.eval_steps, self.horizon):
             return
-        with self.watch.paused(), busy_with(f"evaluating step {state.step}"):
+        with self.watch.paused(), during(f"the evaluation of step {state.step}"):
             figures = {f"eval/{name}": v for name, v in self.evaluate(self.model).items()}
         state.note_evaluation(figures["eval/loss"])
         self._write(figures)
@@ -190,7 +190,7 @@ class _Rhythm:
 
     def _save(self, *, resumable: bool) -> None:
         self.log.flush()
-        with self.watch.paused(), busy_with(f"saving step {self.state.step}"):
+        with self.watch.paused(), during(f"the save of step {self.state.step}"):
             self.save(self.model, self.optimizer if resumable else None, milestone=self.milestone)
 
     def _write(self, values: Mapping[str, float | str]) -> None:

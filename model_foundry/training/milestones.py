@@ -68,3 +68,16 @@ def is_milestone(
     return any(
         marks_until(marks, after) > marks_until(marks, before) for marks, (before, after) in spans
     )
+
+
+def number_of_milestones(config: MilestonesConfig, *, steps: int, words: int, tokens: int) -> int:
+    """Return the most milestones that a run of this length leaves: some may fall together."""
+    number = (
+        marks_until(config.steps, steps)
+        + marks_until(config.words, words)
+        + marks_until(config.tokens, tokens)
+    )
+    widest = config.logarithmic
+    if widest is not None:
+        number += steps // widest + (min(widest, steps + 1) - 1).bit_length()
+    return number

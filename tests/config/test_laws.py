@@ -151,7 +151,7 @@ BROKEN = [
     ),
     *(
         ("run_directory_is_a_place", GPT2, [f"output_dir={path}"], "output_dir", "of its own")
-        for path in ('""', ".", "/", "..", "runs/..", '"a\\nb"', '"a\\u0000b"')
+        for path in ('""', ".", "/", "..", "runs/..", '"a\\nb"')
     ),
 ]
 

@@ -1,0 +1,131 @@
+"""Runs in processes of their own, which a test may kill at a named point.
+
+The processes are forked from a server that has imported everything and started no thread, so that
+each costs a tenth of a second and not five.
+"""
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import model_foundry.cli.dispatch  # noqa: F401  # so that the server has imported it
+import model_foundry.experiment
+from model_foundry.architectures import MODEL_REGISTRY
+from model_foundry.errors import FoundryError
+from model_foundry.failpoints import watching
+from tests.experiments import MODELS, tiny_experiment
+
+CHILDREN = multiprocessing.get_context("forkserver")
+CHILDREN.set_forkserver_preload(["pytest", __name__])
+KILLED = -signal.SIGKILL
+
+for _model in MODELS.values():
+    MODEL_REGISTRY[_model["architecture"]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens when a run has come to a point for the `time`-th time."""
+
+    point: str
+    """End of the name of a failpoint."""
+    signal: int = signal.SIGKILL
+    time: int = 1
+    repeated: int = 1
+    """How often the signal is sent, one after the other."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended."""
+
+    code: int
+    """Exit code; negative: the signal that killed it."""
+    said: str
+    """Its standard error stream."""
+
+
+def in_child(
+    function: Callable[..., Any], *arguments: Any, threads: int = 1, timeout: float = 120
+) -> Ended:
+    """Call a function of a test module in a process of its own.
+
+    An exception ends it with the exit code that the command line would return.
+    """
+    with tempfile.NamedTemporaryFile("r", suffix=".txt") as file:
+        process = CHILDREN.Process(target=_run, args=(file.name, threads, function, arguments))
+        process.start()
+        process.join(timeout)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            raise AssertionError(f"still running after {timeout} seconds: {file.read()}")
+        assert process.exitcode is not None
+        return Ended(process.exitcode, file.read())
+
+
+def _run(output: str, threads: int, function: Callable[..., Any], arguments: Any) -> None:
+    os.dup2(os.open(output, os.O_WRONLY), 2)
+    sys.stderr = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115  # until the process ends
+    logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO, force=True)
+    torch.set_num_threads(threads)
+    code = 0
+    try:
+        function(*arguments)
+    except FoundryError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except BaseException:
+        traceback.print_exc()
+        code = FoundryError.exit_code
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def train_in_child(
+    kind: str,
+    directory: Path,
+    *overrides: str,
+    fault: Fault | None = None,
+    threads: int = 1,
+    **options: Any,
+) -> Ended:
+    """Run `tiny_experiment(kind, directory, *overrides)`, with a fault or without."""
+    return in_child(train_with, kind, directory, overrides, fault, options, threads=threads)
+
+
+def train_with(
+    kind: str,
+    directory: Path,
+    overrides: tuple[str, ...],
+    fault: Fault | None,
+    options: dict[str, Any],
+) -> None:
+    """Train in this process; a fault strikes at its point."""
+    with watching(striking(fault)):
+        model_foundry.experiment.train(tiny_experiment(kind, directory, *overrides), **options)
+
+
+def striking(fault: Fault | None) -> Callable[[str], None]:
+    """Return a watcher of failpoints that sends the signal of `fault`; None strikes never."""
+    reached = 0
+
+    def strike(point: str) -> None:
+        nonlocal reached
+        if fault is not None and point.endswith(fault.point):
+            reached += 1
+            if reached == fault.time:
+                for _ in range(fault.repeated):
+                    os.kill(os.getpid(), fault.signal)
+
+    return strike
