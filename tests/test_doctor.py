@@ -1,0 +1,152 @@
+"""The doctor finds nothing where all is well, and each of its checks can fail."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from model_foundry import doctor
+from model_foundry.architectures.gpt import GPT2Model
+from model_foundry.cli import main
+from model_foundry.config import ExperimentConfig, save_config
+from model_foundry.doctor import Patient, examine, ties
+from model_foundry.model import create_model
+from tests.experiments import MODELS, tiny_experiment
+
+DISEASES = (
+    "attention",
+    "tokenizer",
+    "initial loss",
+    "padding",
+    "accumulation",
+    "resumption",
+    "tied weights",
+    "disk",
+)
+
+
+def healthy(directory: Path, kind: str = "gpt2") -> ExperimentConfig:
+    return tiny_experiment(kind, directory, "training.gradient_accumulation_steps=2")
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_sound_experiment_has_nothing_wrong_and_leaves_nothing(kind: str, tmp_path: Path) -> None:
+    findings = list(examine(healthy(tmp_path, kind)))
+    assert [f for f in findings if f.good is False] == []
+    assert [f.name for f in findings if f.name in DISEASES] == list(DISEASES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_experiment_a_small_one_is_examined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert all(finding.good is not False for finding in examine())
+    assert list(tmp_path.iterdir()) == []
+
+
+def ill(name: str, patch: pytest.MonkeyPatch) -> None:
+    """Break what the check of this name looks at."""
+    forward = GPT2Model.forward
+    if name == "attention":
+        patch.setattr(GPT2Model, "attention_in_use", "eager")
+    elif name == "tokenizer":
+        made = doctor.create_model
+
+        def make(*args: Any, **kwargs: Any) -> Any:
+            model = made(*args, **kwargs)
+            model.resize_token_embeddings(299)
+            return model
+
+        patch.setattr(doctor, "create_model", make)
+    elif name == "initial loss":
+
+        def loud(self: Any, input_ids: torch.Tensor, *rest: Any, **kwargs: Any) -> Any:
+            output = forward(self, input_ids, *rest, **kwargs)
+            output.loss = None if output.loss is None else output.loss + 1
+            return output
+
+        patch.setattr(GPT2Model, "forward", loud)
+    elif name == "padding":
+
+        def blind(self: Any, input_ids: Any, attention_mask: Any = None, **kwargs: Any) -> Any:
+            return forward(self, input_ids, **kwargs)
+
+        patch.setattr(GPT2Model, "forward", blind)
+    elif name == "accumulation":
+        # the mean over micro-batches, however many labels each has
+        step = doctor.take_step
+        patch.setattr(doctor, "take_step", lambda *a, **k: step(a[0], a[1], a[2][:1], **k))
+    elif name == "resumption":
+        patch.setattr(doctor.Attempt, "_restore", lambda self, model, optimizer: None)
+    elif name == "tied weights":
+        load = doctor.load_model
+
+        def untied(directory: Path) -> Any:
+            model = load(directory)
+            head = model.hf_model.lm_head
+            head.weight = torch.nn.Parameter(head.weight.detach().clone())
+            return model
+
+        patch.setattr(doctor, "load_model", untied)
+    else:
+        usage = doctor.shutil.disk_usage(".")._replace(free=100)
+        patch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+
+
+@pytest.mark.parametrize("name", DISEASES)
+def test_each_check_finds_its_disease(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ill(name, monkeypatch)
+    found = {finding.name: finding for finding in examine(healthy(tmp_path))}
+    assert found[name].good is False, found[name]
+
+
+def test_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Patient) -> Any:
+        raise RuntimeError("out\nof order")
+
+    monkeypatch.setattr(Patient, "padding", broken)
+    found = {finding.name: finding for finding in examine(healthy(tmp_path))}
+    assert found["padding"].good is False
+    assert found["padding"].figure == "RuntimeError: out of order"
+    assert found["disk"].good
+
+
+def test_command_prints_a_line_a_check_and_says_no(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my.yaml").write_text(save_config(healthy(tmp_path)))
+    monkeypatch.setattr(sys, "argv", ["foundry", "doctor", str(tmp_path / "my.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    lines = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 0
+    assert [line.split()[0] for line in lines if line.startswith("good")] == ["good"] * 9
+    monkeypatch.setattr(doctor.Attempt, "_restore", lambda self, model, optimizer: None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "BAD  resumption" in capsys.readouterr().out
+
+
+def test_checkpoints_are_counted_with_their_milestones(tmp_path: Path) -> None:
+    config = tiny_experiment(
+        "gpt2",
+        tmp_path,
+        "training.max_steps=1000",
+        "training.save_steps=100",
+        "training.save_total_limit=3",
+        "training.milestones.logarithmic=250",
+    )
+    patient = Patient.of(config, tmp_path)
+    # 1 2 4 8 16 32 64 128 250 500 750 1000, and three to resume from beside the next
+    assert patient._checkpoints() == 12 + 4
+
+
+def test_ties_name_what_is_one_tensor(tmp_path: Path) -> None:
+    model = create_model(healthy(tmp_path), vocab_size=50)
+    assert ties(model) == {("hf_model.lm_head.weight", "hf_model.transformer.wte.weight")}
