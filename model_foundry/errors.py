@@ -9,7 +9,7 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal would obey or a line would end at, such as a name in a file may hold."""
+    """Escape what a terminal would obey or a line would end at, such as a file name may hold."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

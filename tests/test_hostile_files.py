@@ -724,6 +724,16 @@ def test_weights_of_other_shapes_are_refused(kind: str, fresh: Callable[[str], P
     refusal(kind, directory)
 
 
+def test_no_memory_is_taken_for_weights_that_are_missing(fresh: Callable[[str], Path]) -> None:
+    directory = fresh("transformer")
+    path = directory / "model.safetensors"
+    tensors = {name: value for name, value in load_file(path).items() if "wpe" not in name}
+    save_file(tensors, path, metadata={"format": "pt"})
+    change(directory / "config.json", n_positions=40_000_000)  # 1.3 GB
+    with bounded():
+        assert "too few for the" in refusal("transformer", directory)
+
+
 def test_names_of_weights_stay_on_one_line(fresh: Callable[[str], Path]) -> None:
     directory = fresh("transformer")
     path = directory / "model.safetensors"

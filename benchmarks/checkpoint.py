@@ -1,0 +1,93 @@
+"""What safety costs: a checkpoint beside a plain `torch.save`, and the start at a late step.
+
+    python benchmarks/checkpoint.py [configs/FILE.yaml]
+
+Ratios within one process; the absolute times are those of the disk.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from model_foundry import create_model, load_config
+from model_foundry.attempt import identify
+from model_foundry.data.loaders import training_batches
+from model_foundry.experiment import resolve
+from model_foundry.preparation import prepare
+from model_foundry.training.checkpoint import save_checkpoint
+from model_foundry.training.checkpoint_store import newest_usable
+from model_foundry.training.distributed import start_accelerator
+from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.state import TrainState
+
+ROUNDS = 7
+POSITIONS = (0, 10, 10_000_000)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    path = sys.argv[1] if len(sys.argv) > 1 else "configs/quickstart.yaml"
+    config = load_config(path)
+    accelerator = start_accelerator(config.training)
+    config, _ = resolve(config, device_type=accelerator.device.type)
+    prepared = prepare(config)
+    identity = identify(config, prepared, accelerator.device)
+    model = create_model(config, tokenizer=prepared.tokenizer)
+    optimizer = build_optimizer(model, config.training)
+    model.get_input_embeddings()(torch.tensor([1])).sum().backward()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    plain, safe, found = [], [], []
+    with tempfile.TemporaryDirectory() as directory:
+        place = Path(directory)
+
+        def save_plainly() -> None:
+            content = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+            torch.save(content, place / "plain.pt")
+
+        for step in range(1, ROUNDS + 1):
+            state = TrainState(step=step, blocks_seen=step * identity.blocks_per_step)
+            plain.append(seconds(save_plainly))
+            safe.append(
+                seconds(
+                    lambda state=state: save_checkpoint(
+                        place / f"step-{state.step:08d}",
+                        model,
+                        prepared.tokenizer,
+                        optimizer=optimizer,
+                        state=state,
+                        identity=identity,
+                        run_id=uuid.uuid4().hex,
+                    )
+                )
+            )
+            found.append(seconds(lambda: newest_usable(place, run_id=None)))
+        size = sum(f.stat().st_size for f in (place / "step-00000001").iterdir())
+    print(f"checkpoint of {size / 1e6:.1f} MB, {model.get_parameter_count():,} parameters")
+    for name, times in (("torch.save", plain), ("checkpoint", safe), ("found, verified", found)):
+        ratio = statistics.median(times) / statistics.median(plain)
+        print(f"{name:16} {1000 * statistics.median(times):8.1f} ms  x {ratio:.2f}")
+    for position in POSITIONS:
+        first = []
+        for _ in range(ROUNDS):
+            batches = training_batches(
+                prepared.train, prepared.collator, micro_batch=8, seed=1, start=position
+            )
+            first.append(seconds(lambda batches=batches: next(batches)))
+        print(f"first batch after {position:>10,} blocks {1000 * statistics.median(first):8.2f} ms")
+
+
+if __name__ == "__main__":
+    main()
