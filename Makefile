@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test format lint typecheck check clean
+.PHONY: help quickstart test torture format lint typecheck check clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,6 +14,9 @@ quickstart: $(INSTALLED)  ## train a small GPT-2 on the built-in language and sh
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest
+
+torture: $(INSTALLED)  ## kill runs at random and in every combination; takes up to half an hour
+	$(BIN)/python -m pytest -m torture
 
 format: $(INSTALLED)  ## format the code and mend what the linter can
 	$(BIN)/ruff format .

@@ -101,7 +101,7 @@ def commit_directory(target: Path, *, needed: int | None = None) -> Iterator[Pat
 def newer_format(directory: Path) -> int | None:
     """Return the format of a whole manifest that a newer version wrote; None for any other."""
     try:
-        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(_manifest_text(directory))
         found = manifest["format"]
         whole = manifest.pop("sha256") == _digest(manifest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -179,18 +179,29 @@ def remove_debris(directory: Path, name: str = "") -> list[str]:
     return [path.name for path in left]
 
 
-def _read_manifest(directory: Path) -> dict[str, Any]:
+def _manifest_text(directory: Path) -> str:
     path = directory / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise ValueError("it is missing")
     if path.stat().st_size > LARGEST_MANIFEST:
         raise ValueError(f"it is larger than {LARGEST_MANIFEST:,} bytes")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    return path.read_bytes().decode()  # as it is: reading as text would translate line ends
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    text = _manifest_text(directory)
+    manifest = json.loads(text)
     if manifest["format"] != MANIFEST_FORMAT:
         raise ValueError(f"format {manifest['format']!r}, this version reads {MANIFEST_FORMAT}")
-    if manifest.pop("sha256") != _digest(manifest):
+    del manifest["sha256"]
+    if text != _as_text(manifest):
         raise ValueError("it is not what was written")
     return dict(manifest)
+
+
+def _as_text(manifest: dict[str, Any]) -> str:
+    """Return a manifest as it is written; to the byte, so that no change of it goes unseen."""
+    return json.dumps(manifest | {"sha256": _digest(manifest)}, indent=1) + "\n"
 
 
 def _digest(manifest: dict[str, Any]) -> str:
@@ -243,8 +254,7 @@ def _seal(directory: Path, name: str) -> None:
         reached(f"{name}: {relative} flushed")
     directory.chmod(0o777 & ~_umask())
     manifest = {"format": MANIFEST_FORMAT, "name": name, "files": entries}
-    text = json.dumps(manifest | {"sha256": _digest(manifest)}, indent=1) + "\n"
-    (directory / MANIFEST).write_text(text, encoding="utf-8")
+    (directory / MANIFEST).write_text(_as_text(manifest), encoding="utf-8")
     _sync(directory / MANIFEST)
     _sync(directory)
     reached(f"{name}: manifest written")

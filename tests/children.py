@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import torch
 
 import model_foundry.cli.dispatch  # noqa: F401  # so that the server has imported it
 import model_foundry.experiment
+from model_foundry import signals
 from model_foundry.architectures import MODEL_REGISTRY
 from model_foundry.errors import FoundryError
 from model_foundry.failpoints import watching
@@ -126,6 +128,16 @@ def striking(fault: Fault | None) -> Callable[[str], None]:
             reached += 1
             if reached == fault.time:
                 for _ in range(fault.repeated):
-                    os.kill(os.getpid(), fault.signal)
+                    send(fault.signal)
 
     return strike
+
+
+def send(number: int) -> None:
+    """Send a signal to this process, and wait until it is noted: a thread does that."""
+    listener = signals._listener
+    before = listener._count if listener else 0
+    os.kill(os.getpid(), number)
+    until = time.monotonic() + 10
+    while listener and listener._count == before and time.monotonic() < until:
+        time.sleep(0.001)

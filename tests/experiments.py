@@ -1,6 +1,7 @@
 """Tiny experiments on the built-in language, one for each architecture, for tests to change."""
 
 import copy
+import random
 from pathlib import Path
 from typing import Any
 
@@ -45,3 +46,35 @@ def tiny_experiment(kind: str, directory: Path, *overrides: str) -> ExperimentCo
     for override in overrides:
         apply_override(raw, override)
     return validate(raw, "tiny experiment")
+
+BLOCKS_OF_TEXT = 33
+"""Blocks of 14 tokens in the training text of `three_passes`."""
+
+
+def three_passes(directory: Path) -> tuple[str, ...]:
+    """Write a corpus below `directory`; return the settings of a run that reads it three times.
+
+    A step takes six of its 33 blocks, so that a pass is five and a half steps: every second one
+    ends within a step. The run ends within the fourth. Saves and evaluations mostly miss each
+    other.
+    """
+    corpus = directory / "corpus.txt"
+    if not corpus.exists():
+        words = "the cat sees a dog that runs away and never sleeps when big birds sing".split()
+        draw = random.Random(0)
+        lines = (" ".join(draw.choices(words, k=3))[:9].ljust(9, ".") for _ in range(43))
+        corpus.write_text("\n".join(lines) + "\n")
+        held_out = (" ".join(draw.choices(words, k=6)) for _ in range(4))
+        (directory / "held-out.txt").write_text("\n".join(held_out) + "\n")
+    return (
+        f"data.train={corpus}",
+        f"data.validation={directory / 'held-out.txt'}",
+        "data.document=line",
+        "data.content_tokens=14",
+        "tokenizer.tokenizer_type=character",
+        "training.max_steps=18",
+        "training.per_device_train_batch_size=2",
+        "training.gradient_accumulation_steps=3",
+        "training.save_steps=4",
+        "training.eval_steps=3",
+    )

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from model_foundry import doctor
+from model_foundry import doctor, trial
 from model_foundry.architectures.gpt import GPT2Model
 from model_foundry.cli import main
 from model_foundry.config import ExperimentConfig, save_config
-from model_foundry.doctor import Patient, examine, ties
+from model_foundry.doctor import examine, ties
 from model_foundry.model import create_model
+from model_foundry.trial import Trial
 from tests.experiments import MODELS, tiny_experiment
 
 DISEASES = (
@@ -53,14 +54,14 @@ def ill(name: str, patch: pytest.MonkeyPatch) -> None:
     if name == "attention":
         patch.setattr(GPT2Model, "attention_in_use", "eager")
     elif name == "tokenizer":
-        made = doctor.create_model
+        made = trial.create_model
 
         def make(*args: Any, **kwargs: Any) -> Any:
             model = made(*args, **kwargs)
             model.resize_token_embeddings(299)
             return model
 
-        patch.setattr(doctor, "create_model", make)
+        patch.setattr(trial, "create_model", make)
     elif name == "initial loss":
 
         def loud(self: Any, input_ids: torch.Tensor, *rest: Any, **kwargs: Any) -> Any:
@@ -77,10 +78,10 @@ def ill(name: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(GPT2Model, "forward", blind)
     elif name == "accumulation":
         # the mean over micro-batches, however many labels each has
-        step = doctor.take_step
-        patch.setattr(doctor, "take_step", lambda *a, **k: step(a[0], a[1], a[2][:1], **k))
+        step = trial.take_step
+        patch.setattr(trial, "take_step", lambda *a, **k: step(a[0], a[1], a[2][:1], **k))
     elif name == "resumption":
-        patch.setattr(doctor.Attempt, "_restore", lambda self, model, optimizer: None)
+        patch.setattr(trial.Attempt, "_restore", lambda self, model, optimizer: None)
     elif name == "tied weights":
         load = doctor.load_model
 
@@ -106,10 +107,10 @@ def test_each_check_finds_its_disease(
 
 
 def test_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self: Patient) -> Any:
+    def broken(trial: Trial) -> Any:
         raise RuntimeError("out\nof order")
 
-    monkeypatch.setattr(Patient, "padding", broken)
+    monkeypatch.setitem(doctor.CHECKS, "padding", broken)
     found = {finding.name: finding for finding in examine(healthy(tmp_path))}
     assert found["padding"].good is False
     assert found["padding"].figure == "RuntimeError: out of order"
@@ -126,7 +127,7 @@ def test_command_prints_a_line_a_check_and_says_no(
     lines = capsys.readouterr().out.splitlines()
     assert ended.value.code == 0
     assert [line.split()[0] for line in lines if line.startswith("good")] == ["good"] * 9
-    monkeypatch.setattr(doctor.Attempt, "_restore", lambda self, model, optimizer: None)
+    monkeypatch.setattr(trial.Attempt, "_restore", lambda self, model, optimizer: None)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1
@@ -142,9 +143,9 @@ def test_checkpoints_are_counted_with_their_milestones(tmp_path: Path) -> None:
         "training.save_total_limit=3",
         "training.milestones.logarithmic=250",
     )
-    patient = Patient.of(config, tmp_path)
+    small = Trial.of(config, tmp_path)
     # 1 2 4 8 16 32 64 128 250 500 750 1000, and three to resume from beside the next
-    assert patient._checkpoints() == 12 + 4
+    assert doctor._checkpoints(small) == 12 + 4
 
 
 def test_ties_name_what_is_one_tensor(tmp_path: Path) -> None:

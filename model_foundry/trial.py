@@ -1,0 +1,138 @@
+"""An experiment made small, to try things out with: its model, a batch, a step, a short run.
+
+Blocks are short, batches small and evaluations few; everything else is as the experiment says.
+"""
+
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from model_foundry.architectures import BaseLanguageModel
+from model_foundry.attempt import Attempt, find_start, identify
+from model_foundry.config import ExperimentConfig, save_config, validate
+from model_foundry.data.loaders import Batch, evaluation_batches
+from model_foundry.durable import write_text
+from model_foundry.experiment import resolve
+from model_foundry.model import create_model
+from model_foundry.preparation import Prepared, prepare
+from model_foundry.run_directory import RunDirectory, running
+from model_foundry.training.checkpoint import save_model
+from model_foundry.training.distributed import start_accelerator
+from model_foundry.training.step import take_step
+
+LONGEST_BLOCK = 128  # tokens: enough to see a fault, and short enough for a large model on a CPU
+ROWS, STEPS, EVALUATED_BLOCKS = 2, 4, 8
+
+
+class Trial:
+    """A small experiment in a directory of its own."""
+
+    def __init__(
+        self,
+        asked: ExperimentConfig,
+        config: ExperimentConfig,
+        prepared: Prepared,
+        accelerator: Accelerator,
+        directory: Path,
+    ) -> None:
+        self.asked, self.config, self.prepared = asked, config, prepared
+        self.accelerator, self.directory = accelerator, directory
+
+    @classmethod
+    def of(cls, asked: ExperimentConfig, directory: Path) -> "Trial":
+        """Make an experiment small, and read what it reads."""
+        raw = asked.model_dump(exclude_unset=True)
+        length = min(asked.data.max_sequence_length, LONGEST_BLOCK)
+        raw["data"] |= {"max_sequence_length": length, "content_tokens": None}
+        raw["training"] |= {
+            "max_steps": STEPS,
+            "epochs": None,
+            "warmup_steps": 1,
+            "per_device_train_batch_size": 1,
+            "per_device_eval_batch_size": ROWS,
+            "gradient_accumulation_steps": ROWS,
+            "logging_steps": 1,
+            "eval_steps": None,
+            "save_steps": STEPS // 2,
+            "save_total_limit": None,
+            "milestones": {},
+        }
+        raw["output_dir"] = directory / "run"
+        accelerator = start_accelerator(asked.training)
+        small = validate(raw, "trial")
+        config, _ = resolve(small, device_type=accelerator.device.type)
+        prepared = prepare(config)
+        few = replace(prepared, validation=prepared.validation.first(EVALUATED_BLOCKS))
+        return cls(asked, config, few, accelerator, directory)
+
+    def model(self) -> BaseLanguageModel:
+        """Return a new model; each has the same weights."""
+        return create_model(self.config, tokenizer=self.prepared.tokenizer)
+
+    def batch(self) -> Batch:
+        """Return the first rows of the training text."""
+        blocks = self.prepared.train.first(ROWS)
+        return next(evaluation_batches(blocks, self.prepared.collator, batch_size=ROWS))
+
+    def gradients(self, batches: list[Batch]) -> list[torch.Tensor]:
+        """Return the gradients that a step over these batches follows, without dropout."""
+        raw = self.config.model_dump(exclude_unset=True)
+        raw["model"] = _without_dropout(self.config.model.model_dump(exclude_none=True))
+        raw["training"] |= {"mixed_precision": "no"}
+        config = validate(raw, "trial")
+        accelerator = start_accelerator(config.training)
+        model = create_model(config, tokenizer=self.prepared.tokenizer)
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
+        take_step(
+            prepared,
+            optimizer,
+            batches,
+            objective=self.prepared.objective,
+            learning_rate=1.0,
+            max_grad_norm=None,
+            accelerator=accelerator,
+            step=0,
+        )
+        after = [parameter.detach().cpu() for parameter in model.parameters()]
+        return [a - b for a, b in zip(before, after, strict=True)]
+
+    @cached_property
+    def whole_run(self) -> RunDirectory:
+        """A run that was not interrupted."""
+        run = RunDirectory(self.directory / "whole")
+        self.go_on(run)
+        return run
+
+    def go_on(self, run: RunDirectory) -> None:
+        """Train the small experiment in a directory, from where it stands there."""
+        accelerator = start_accelerator(self.config.training)
+        start = find_start(run, self.config)
+        run.path.mkdir(exist_ok=True)
+        write_text(run.config_file, save_config(self.config))
+        identity = identify(self.config, self.prepared, accelerator.device)
+        attempt = Attempt(
+            self.config,
+            run,
+            self.prepared,
+            identity=identity,
+            start=start,
+            accelerator=accelerator,
+            console=Console(quiet=True),
+        )
+        model = self.model()
+        with running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record:
+            attempt.train(model, record)
+            save_model(run.model, model, self.prepared.tokenizer)
+
+
+def _without_dropout(section: dict[str, Any]) -> dict[str, Any]:
+    """Return a section of a model in which every setting named for dropout is zero."""
+    zeros = {key: 0.0 for key in section if key.endswith("dropout")}
+    below = {k: _without_dropout(v) for k, v in section.items() if isinstance(v, dict)}
+    return section | below | zeros
