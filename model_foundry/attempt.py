@@ -57,6 +57,8 @@ class Start:
     """1 for the first start of a run."""
     checkpoint: Checkpoint | None
     """What it goes on from; None: the beginning."""
+    completed: bool = False
+    """Whether the attempt before it came to its end."""
 
     @classmethod
     def anew(cls) -> "Start":
@@ -92,7 +94,8 @@ def find_start(run: RunDirectory, config: ExperimentConfig) -> Start:
     require_same(run.path, changed_settings(saved, as_settings(config)))
     attempts = max(status.attempt if status else 0, checkpoint.state.attempt if checkpoint else 0)
     run_id = checkpoint.state.run_id if checkpoint else status and status.run_id
-    return Start(run_id or uuid.uuid4().hex, attempts + 1, checkpoint)
+    completed = status is not None and status.state == "completed"
+    return Start(run_id or uuid.uuid4().hex, attempts + 1, checkpoint, completed)
 
 
 def _status(run: RunDirectory) -> RunStatus | None:

@@ -12,13 +12,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from model_foundry.errors import SaveError
 from model_foundry.failpoints import reached
-from model_foundry.locks import exclusive
+from model_foundry.locks import NoLocksError, exclusive
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,11 @@ def damage(directory: Path) -> str | None:
     for name, path in sorted(found.items()):
         if not path.is_file() or path.is_symlink():
             return f"{name} is no regular file"
-        if (path.stat().st_size, file_sha256(path)) != listed[name]:
+        try:
+            same = (path.stat().st_size, file_sha256(path)) == listed[name]
+        except OSError as error:
+            return f"{name} cannot be read ({error.strerror})"
+        if not same:
             return f"{name} is not what was written"
     return None
 
@@ -124,12 +128,28 @@ def building(directory: Path) -> Iterator[bool]:
         directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SaveError(f"{directory}: cannot be written ({error.strerror}).") from error
-    with exclusive(directory.with_name(f".{directory.name}.lock"), wait=True):
-        remove_debris(directory.parent, directory.name)
+    with _alone_at(directory):
         fault = damage(directory) if is_committed(directory) else "not made yet"
         if is_committed(directory) and fault is not None:
             logger.warning("%s is damaged (%s) and is made again", directory, fault)
         yield fault is not None
+
+
+@contextmanager
+def _alone_at(directory: Path) -> Iterator[None]:
+    """Wait for whoever makes the same, where there are locks, and remove what a killed one left."""
+    with ExitStack() as held:
+        try:
+            lock = directory.with_name(f".{directory.name}.lock")
+            held.enter_context(exclusive(lock, wait=True))
+            remove_debris(directory.parent, directory.name)
+        except NoLocksError:
+            logger.warning(
+                "%s: this file system has no locks; start nothing else that needs the same cache "
+                "until it is made",
+                directory.parent,
+            )
+        yield
 
 
 def write_text(path: Path, text: str) -> None:
@@ -156,7 +176,11 @@ def delete_directory(directory: Path) -> None:
         OSError: it cannot be deleted; it may have lost its name already.
     """
     unwanted = Path(tempfile.mkdtemp(prefix=f"{UNWANTED}{directory.name}-", dir=directory.parent))
-    directory.rename(unwanted / directory.name)
+    try:
+        directory.rename(unwanted / directory.name)
+    except OSError:
+        unwanted.rmdir()
+        raise
     reached(f"{directory.name}: given up")
     shutil.rmtree(unwanted)
     reached(f"{directory.name}: deleted")

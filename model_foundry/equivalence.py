@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from model_foundry.errors import CheckpointError
 from model_foundry.run_directory import RunDirectory
 from model_foundry.training.checkpoint import read_state
 from model_foundry.training.checkpoint_store import step_directories
@@ -57,7 +58,11 @@ def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[
         yield "checkpoints: the runs have none in common"
     for name in common:
         directories = one.checkpoints / name, other.checkpoints / name
-        states = [read_state(directory) for directory in directories]
+        try:
+            states = [read_state(directory) for directory in directories]
+        except CheckpointError as error:
+            yield f"{name}: {error}"
+            continue
         facts = [
             {"counters": s.counters.model_dump(), "random": s.random, "scaler": s.scaler}
             for s in states
@@ -68,6 +73,8 @@ def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[
 
 def _tensor_differences(one: Path, other: Path, label: str) -> Iterator[str]:
     files = [{path.name for path in d.glob("*.safetensors")} for d in (one, other)]
+    if not files[0] | files[1]:
+        yield f"{label}: neither of the runs has one"
     yield from (f"{label}: only one of the runs has {name}" for name in files[0] ^ files[1])
     for file in sorted(files[0] & files[1]):
         tensors = load_file(one / file), load_file(other / file)

@@ -197,8 +197,7 @@ def _completed(
     identity: Identity,
 ) -> RunResult | None:
     """Return the result of a run that has nothing left to do; None for any other."""
-    status = run.status() if start.checkpoint else None
-    if start.checkpoint is None or status is None or status.state != "completed":
+    if start.checkpoint is None or not start.completed:
         return None
     step = start.checkpoint.step
     measured = run.measurement(f"loss-step-{step:08d}")

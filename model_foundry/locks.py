@@ -24,6 +24,10 @@ PATIENCE = 0.2  # seconds between two looks at a lock that is waited for
 _held: set[int] = set()
 
 
+class NoLocksError(SaveError):
+    """The file system knows no locks."""
+
+
 def _close_in_child() -> None:
     """Let a forked process hold no lock: it may outlive the one that took it."""
     for descriptor in _held:
@@ -44,7 +48,8 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
 
     Raises:
         LockedError: another process, or this one, holds the lock.
-        SaveError: the file cannot be made, or its file system knows no locks.
+        SaveError: the file cannot be made.
+        NoLocksError: its file system knows no locks.
         Interrupted: a signal came while it was waited for.
     """
     descriptor = _take(path, wait)
@@ -55,8 +60,9 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
+        with suppress(OSError):  # a full disk: the lock is held all the same
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
         yield
     finally:
         _held.discard(descriptor)
@@ -75,8 +81,8 @@ def _take(path: Path, wait: bool) -> int:
             if _is_still(path, descriptor):
                 return descriptor
         except BlockingIOError:
+            os.close(descriptor)
             if not wait:
-                os.close(descriptor)
                 raise LockedError(f"{path.parent}: is in use by {_holder(path)}") from None
             if not told:
                 logger.info("waiting for %s, which makes the same", _holder(path))
@@ -85,11 +91,12 @@ def _take(path: Path, wait: bool) -> int:
             poll()
         except OSError as error:
             os.close(descriptor)
-            raise SaveError(
+            raise NoLocksError(
                 f"{path}: this file system has no locks ({error.strerror}); name a place on "
                 "another, or start with --no-lock where nothing else writes there"
             ) from error
-        os.close(descriptor)
+        else:
+            os.close(descriptor)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

@@ -9,12 +9,15 @@ import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from operator import index
 from typing import Any
 
 import numpy as np
 import torch
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "model-foundry")
+# What the three libraries raise, among them, for a state that is none.
+NO_STATES = (LookupError, ArithmeticError, TypeError, ValueError, RuntimeError)
 
 
 def random_states() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -42,17 +45,17 @@ def restore_random_states(
         The devices of this machine for which there is no state.
 
     Raises:
-        ValueError, TypeError, KeyError, RuntimeError: the states are none.
+        One of `NO_STATES`: the states are none.
     """
     torch.set_rng_state(tensors["cpu"])
     devices = [f"cuda.{i}" for i in range(torch.cuda.device_count())]
-    for index, name in enumerate(devices):
+    for number, name in enumerate(devices):
         if name in tensors:
-            torch.cuda.set_rng_state(tensors[name], index)
+            torch.cuda.set_rng_state(tensors[name], number)
     generation, internal, gauss = numbers["python"]
     random.setstate((generation, tuple(internal), gauss))
     kind, keys, *rest = numbers["numpy"]
-    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    np.random.set_state((kind, np.array([*map(index, keys)], np.uint32), *rest))
     return [name for name in devices if name not in tensors]
 
 

@@ -46,6 +46,7 @@ class _Listener:
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        self._writer.shutdown(socket.SHUT_WR)  # closing is not enough: forked processes have it too
         self._writer.close()
         self._thread.join()
         self._reader.close()

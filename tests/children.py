@@ -12,14 +12,16 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
-import model_foundry.cli.dispatch  # noqa: F401  # so that the server has imported it
+import model_foundry.cli.dispatch  # so that the server has imported it
 import model_foundry.experiment
 from model_foundry import signals
 from model_foundry.architectures import MODEL_REGISTRY
@@ -64,16 +66,43 @@ def in_child(
 
     An exception ends it with the exit code that the command line would return.
     """
+    with child_running(function, *arguments, threads=threads) as child:
+        return child.ended(timeout)
+
+
+@contextmanager
+def child_running(
+    function: Callable[..., Any], *arguments: Any, threads: int = 1
+) -> Iterator["Child"]:
+    """Call a function in a process of its own for the length of the block, and kill it then."""
     with tempfile.NamedTemporaryFile("r", suffix=".txt") as file:
         process = CHILDREN.Process(target=_run, args=(file.name, threads, function, arguments))
         process.start()
-        process.join(timeout)
-        if process.is_alive():
+        try:
+            yield Child(process, file)
+        finally:
             process.kill()
             process.join()
-            raise AssertionError(f"still running after {timeout} seconds: {file.read()}")
-        assert process.exitcode is not None
-        return Ended(process.exitcode, file.read())
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process that was started and may still run."""
+
+    process: Any
+    output: IO[str]
+
+    def send(self, number: int) -> None:
+        """Send a signal; nothing happens where the process is gone."""
+        if self.process.is_alive():
+            os.kill(self.process.pid, number)
+
+    def ended(self, timeout: float = 120) -> Ended:
+        """Wait for its end."""
+        self.process.join(timeout)
+        said = self.output.read()
+        assert self.process.exitcode is not None, f"still running after {timeout} seconds: {said}"
+        return Ended(self.process.exitcode, said)
 
 
 def _run(output: str, threads: int, function: Callable[..., Any], arguments: Any) -> None:
@@ -90,7 +119,8 @@ def _run(output: str, threads: int, function: Callable[..., Any], arguments: Any
     except BaseException:
         traceback.print_exc()
         code = FoundryError.exit_code
-    sys.stderr.flush()
+    with suppress(OSError):  # a test may have taken the stream away
+        sys.stderr.flush()
     os._exit(code)
 
 

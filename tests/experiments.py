@@ -47,6 +47,7 @@ def tiny_experiment(kind: str, directory: Path, *overrides: str) -> ExperimentCo
         apply_override(raw, override)
     return validate(raw, "tiny experiment")
 
+
 BLOCKS_OF_TEXT = 33
 """Blocks of 14 tokens in the training text of `three_passes`."""
 
@@ -60,7 +61,7 @@ def three_passes(directory: Path) -> tuple[str, ...]:
     """
     corpus = directory / "corpus.txt"
     if not corpus.exists():
-        words = "the cat sees a dog that runs away and never sleeps when big birds sing".split()
+        words = ["the", "cat", "sees", "a", "dog", "that", "runs", "away", "and", "big", "birds"]
         draw = random.Random(0)
         lines = (" ".join(draw.choices(words, k=3))[:9].ljust(9, ".") for _ in range(43))
         corpus.write_text("\n".join(lines) + "\n")

@@ -41,7 +41,7 @@ FIVE_IN_A_PASS = [(6, TERM, 6), (8, KILL, 6), (7, TERM, 7), (9, KILL, 8), (9, TE
 AT_ITS_BOUNDARY = (11, TERM, 11)
 AT_THE_LAST_STEP = [(17, TERM, 17), (18, KILL, 17), (18, TERM, 18)]
 MANY = [*FIVE_IN_A_PASS, AT_ITS_BOUNDARY, *AT_THE_LAST_STEP]
-FEW = [(3, KILL, 0), (6, TERM, 6), (9, KILL, 8), AT_ITS_BOUNDARY, AT_THE_LAST_STEP[2]]
+FEW = [(3, KILL, 0), (7, TERM, 7), (9, KILL, 8), AT_ITS_BOUNDARY]
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,9 @@ def test_with_milestones_and_retention(
         "training.milestones={words: 40, steps: [7, 9], logarithmic: 5}",
     )
     whole = uninterrupted("gru", *kept)
-    run = interrupt([(6, TERM, 6), (10, KILL, 8), (13, TERM, 13)], "gru", tmp_path, *settings, *kept)
+    run = interrupt(
+        [(6, TERM, 6), (10, KILL, 8), (13, TERM, 13)], "gru", tmp_path, *settings, *kept
+    )
     assert differences(whole, run) == []
     states = [read_state(path) for path in step_directories(run / "checkpoints")]
     wanted = [read_state(path) for path in step_directories(whole / "checkpoints")]
@@ -235,13 +237,18 @@ def test_watching_otherwise_between_attempts_trains_the_same(
     stop = Fault("step 5 made", signal=TERM)
     assert train_in_child("gpt2", tmp_path, *settings, fault=stop).code == STOPPED
     finish("gpt2", tmp_path, *settings, *cadence)
-    found = differences(uninterrupted("gpt2", of("fp32")), tmp_path / "run")
-    assert [line for line in found if not line.startswith("log")] == []
-    logs = [read_metrics(run / "metrics.jsonl") for run in (uninterrupted("gpt2", of("fp32")),)]
-    whole = {line["step"]: line for line in logs[0] if "train/loss" in line}
-    for line in read_metrics(tmp_path / "run" / "metrics.jsonl"):
-        if "train/loss" in line:
-            assert line["train/loss"] == whole[line["step"]]["train/loss"]
+    whole, run = uninterrupted("gpt2", of("fp32")), tmp_path / "run"
+    ends = ("model", "checkpoints/step-00000018")
+    assert all(tensors(whole / end) == tensors(run / end) != {} for end in ends)
+    losses = [
+        {line["step"]: line["train/loss"] for line in read_metrics(path) if "train/loss" in line}
+        for path in (whole / "metrics.jsonl", run / "metrics.jsonl")
+    ]
+    assert losses[1].items() <= losses[0].items()
+
+
+def tensors(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.glob("*.safetensors")}
 
 
 # --- negative controls: what is not restored is found, and named ----------------------------------
@@ -361,7 +368,11 @@ def passes_of_masks_left_out() -> None:
 
 
 def train_without(
-    leave_out: Callable[[], None], kind: str, directory: Path, overrides: tuple[str, ...], stop: bool
+    leave_out: Callable[[], None],
+    kind: str,
+    directory: Path,
+    overrides: tuple[str, ...],
+    stop: bool,
 ) -> None:
     """Train with a piece of the state left out.
 
@@ -379,7 +390,7 @@ def train_without(
         train_with(kind, directory, overrides, fault, {})
 
 
-OVERFITTING = ("training.learning_rate=0.05", "training.eval_steps=2", of("fp32"))
+UNLIKE = "gwbp " * 40  # the likelier the training text becomes, the less likely is this
 CONTROLS = {
     random_states_left_out: ("lstm", "model/model.safetensors: "),
     pythons_random_state_left_out: ("lstm", "step-00000018: random.python: "),
@@ -399,7 +410,15 @@ CONTROLS = {
 
 
 @pytest.fixture(scope="module")
-def stopped(place: Path, settings: tuple[str, ...]) -> Callable[[str], tuple[Path, Path]]:
+def watched(place: Path, settings: tuple[str, ...]) -> tuple[str, ...]:
+    """The settings of a run whose first evaluation stays its best."""
+    (place / "unlike.txt").write_text(UNLIKE)
+    rate, often = "training.learning_rate=0.03", "training.eval_steps=2"
+    return (*settings, f"data.validation={place / 'unlike.txt'}", rate, often)
+
+
+@pytest.fixture(scope="module")
+def stopped(place: Path, watched: tuple[str, ...]) -> Callable[[str], tuple[Path, Path]]:
     """Return a run that was not interrupted and one that was, after step 10; made once a kind."""
     made: dict[str, tuple[Path, Path]] = {}
 
@@ -407,7 +426,7 @@ def stopped(place: Path, settings: tuple[str, ...]) -> Callable[[str], tuple[Pat
         if kind not in made:
             made[kind] = place / f"{kind}-whole", place / f"{kind}-stopped"
             for directory, stop in zip(made[kind], (False, True), strict=True):
-                ended = train_unpatched(kind, directory, settings, stop=stop)
+                ended = train_unpatched(kind, directory, watched, stop=stop)
                 assert ended.code == (STOPPED if stop else 0), ended.said
         return made[kind]
 
@@ -417,22 +436,20 @@ def stopped(place: Path, settings: tuple[str, ...]) -> Callable[[str], tuple[Pat
 def train_unpatched(
     kind: str, directory: Path, settings: tuple[str, ...], *, stop: bool = False
 ) -> Ended:
-    overrides = (*settings, *OVERFITTING)
-    return in_child(train_without, nothing_left_out, kind, directory, overrides, stop)
+    return in_child(train_without, nothing_left_out, kind, directory, settings, stop)
 
 
 @pytest.mark.parametrize("leave_out", CONTROLS, ids=lambda f: f.__name__)
 def test_state_that_is_not_restored_is_found_and_named(
     leave_out: Callable[[], None],
-    settings: tuple[str, ...],
+    watched: tuple[str, ...],
     stopped: Callable[[str], tuple[Path, Path]],
     tmp_path: Path,
 ) -> None:
     kind, named = CONTROLS[leave_out]
     whole, interrupted = stopped(kind)
     copy(interrupted, tmp_path)
-    overrides = (*settings, *OVERFITTING)
-    ended = in_child(train_without, leave_out, kind, tmp_path, overrides, False)
+    ended = in_child(train_without, leave_out, kind, tmp_path, watched, False)
     assert ended.code == 0, ended.said
     found = differences(whole / "run", tmp_path / "run")
     assert any(named in line for line in found), found
@@ -441,13 +458,13 @@ def test_state_that_is_not_restored_is_found_and_named(
 @pytest.mark.parametrize("kind", ["lstm", "bert"])
 def test_the_same_with_nothing_left_out_is_equal(
     kind: str,
-    settings: tuple[str, ...],
+    watched: tuple[str, ...],
     stopped: Callable[[str], tuple[Path, Path]],
     tmp_path: Path,
 ) -> None:
     whole, interrupted = stopped(kind)
     copy(interrupted, tmp_path)
-    ended = train_unpatched(kind, tmp_path, settings)
+    ended = train_unpatched(kind, tmp_path, watched)
     assert ended.code == 0, ended.said
     assert differences(whole / "run", tmp_path / "run") == []
 

@@ -26,6 +26,7 @@ Width = Annotated[int, Field(gt=0, le=2**20)]  # of a layer; torch cannot count 
 Depth = Annotated[int, Field(gt=0, le=1000)]  # in layers; two billion would be built for ever
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
+MOST_PATHS = 5000  # in one list; the file that records a run is read with limits of its own
 LONGEST_NAME = 200  # bytes; file systems end at 255, and names beside it are made of it
 
 
@@ -125,11 +126,18 @@ def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def _countable(paths: list[str]) -> list[str]:
+    if len(paths) > MOST_PATHS:
+        law = f"must have at most {MOST_PATHS} entries; name a folder or a glob"
+        raise PydanticCustomError("too_many", law)
+    return paths
+
+
 PathText = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
 SOURCE_KINDS = ("path", "paths", "hub", "language")
 Source = Annotated[
     Annotated[PathText, Tag("path")]
-    | Annotated[list[PathText], Field(min_length=1), Tag("paths")]
+    | Annotated[list[PathText], Field(min_length=1), AfterValidator(_countable), Tag("paths")]
     | Annotated[HubSource, Tag("hub")]
     | Annotated[LanguageSource, Tag("language")],
     Discriminator(_source_kind),

@@ -7,9 +7,11 @@ straddle two passes. So a run can begin anywhere, and nothing but the seed decid
 
 import copy
 import hashlib
+import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from threading import current_thread, main_thread
 from typing import Any
 
 import numpy as np
@@ -172,9 +174,34 @@ def training_batches(
     """Yield the micro-batches of a run without end, after the first `start` blocks.
 
     Closing the generator ends the worker processes.
+
+    Raises:
+        RuntimeError: a worker process has died or hangs.
     """
     sampler = TrainingOrder(len(blocks), micro_batch=micro_batch, seed=seed, start=start)
-    yield from _loader(blocks, sampler, collator, workers)
+    loader = _loader(blocks, sampler, collator, workers)
+    yield from _whole_between(iter(loader)) if workers else loader
+
+
+def _whole_between(batches: Iterator[Batch]) -> Generator[Batch]:
+    """Yield batches; that a worker process has died is raised in asking for one, never in between.
+
+    torch raises it wherever the main thread is at that moment, which may be halfway through an
+    update of the weights.
+    """
+    raise_if_one_died = signal.getsignal(signal.SIGCHLD)
+    if not callable(raise_if_one_died) or current_thread() is not main_thread():
+        yield from batches
+        return
+    try:
+        while True:
+            signal.signal(signal.SIGCHLD, raise_if_one_died)
+            raise_if_one_died(signal.SIGCHLD, None)
+            batch = next(batches)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            yield batch
+    finally:
+        signal.signal(signal.SIGCHLD, raise_if_one_died)
 
 
 def evaluation_batches(blocks: Blocks, collator: Collator, *, batch_size: int) -> Iterator[Batch]:
@@ -193,6 +220,8 @@ def _loader(
         batch_sampler=batches,
         collate_fn=partial(assemble, collator=collator, framing=framing),
         num_workers=workers,
+        # whatever the default of this Python: signals and locks are kept from them at the fork
+        multiprocessing_context="fork" if workers else None,
         timeout=WORKER_TIMEOUT if workers else 0,
         # without one of its own, making an iterator draws from the global generator: dropout would
         # then depend on how often a run is evaluated

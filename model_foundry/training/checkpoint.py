@@ -22,7 +22,7 @@ from model_foundry.config.faults import describe
 from model_foundry.durable import commit_directory
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
 from model_foundry.failpoints import reached
-from model_foundry.reproducibility import random_states, restore_random_states
+from model_foundry.reproducibility import NO_STATES, random_states, restore_random_states
 from model_foundry.training.identity import Identity
 from model_foundry.training.state import TrainState
 
@@ -32,6 +32,8 @@ STATE_FILE, OPTIMIZER_FILE, RANDOM_FILE = (
     "optimizer.safetensors",
     "random_states.safetensors",
 )
+LARGEST_STATE = 2**24  # bytes; what we write has some thirty thousand
+STEP, SCALAR = "step", torch.Size([])  # the one tensor of AdamW that is shaped otherwise
 SMALL_FILES = 2**20  # bytes of tokenizer and JSON, about: for the message when there is no room
 
 
@@ -153,6 +155,9 @@ def read_state(directory: Path) -> CheckpointState:
     """
     path = directory / STATE_FILE
     try:
+        # a pipe would block whoever opens it
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_STATE:
+            raise OSError("it is missing, no regular file or too large")
         raw = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(raw, dict) and raw.get("format") != STATE_FORMAT:
             raise CheckpointError(
@@ -198,14 +203,16 @@ def load_optimizer(directory: Path, model: nn.Module, optimizer: torch.optim.Opt
     Raises:
         CheckpointError: they are not those of this model.
     """
-    tensors = _load_tensors(directory / OPTIMIZER_FILE)
+    path = directory / OPTIMIZER_FILE
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     moments: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
+    for key, tensor in _load_tensors(path).items():
         name, _, kind = key.rpartition("/")
-        if name not in shapes or tensor.shape not in (shapes[name], torch.Size([])):
-            raise CheckpointError(f"{directory / OPTIMIZER_FILE}: {key} fits no parameter")
+        if name not in shapes or tensor.shape != (SCALAR if kind == STEP else shapes[name]):
+            raise CheckpointError(f"{path}: {key} fits no parameter")
         moments.setdefault(name, {})[kind] = tensor
+    if len({frozenset(kinds) for kinds in moments.values()}) > 1:
+        raise CheckpointError(f"{path}: some parameters lack a tensor that others have")
     names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
     order = [names[p] for group in optimizer.param_groups for p in group["params"]]
     state = {index: moments[name] for index, name in enumerate(order) if name in moments}
@@ -224,7 +231,7 @@ def load_random_states(directory: Path, state: CheckpointState) -> list[str]:
     tensors = _load_tensors(directory / RANDOM_FILE)
     try:
         return restore_random_states(tensors, state.random or {})
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+    except NO_STATES as error:
         raise CheckpointError(f"{directory}: holds no random states ({error})") from error
 
 

@@ -5,6 +5,7 @@ its last checkpoint is taken out before the steps are made again.
 """
 
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from typing import Any
 
 from model_foundry.durable import write_text
 from model_foundry.errors import SaveError
+
+logger = logging.getLogger(__name__)
 
 EVALUATION = "eval/"
 
@@ -37,10 +40,18 @@ class MetricsLog:
             raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def flush(self) -> None:
-        """Put every line on the disk, so that the log is never behind a checkpoint."""
-        if self.path.exists():
+        """Put every line on the disk, so that the log is never behind a checkpoint.
+
+        Raises:
+            SaveError: the disk fails.
+        """
+        if not self.path.exists():
+            return
+        try:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
+        except OSError as error:
+            raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def rewind(self, step: int) -> None:
         """Take out what follows the checkpoint of `step`, which is made again.
@@ -61,6 +72,18 @@ def _precedes(line: Mapping[str, Any], step: int) -> bool:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read every whole line of a log; the last may just be written, or have been cut by a crash."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """Read every whole line of a log; the last may just be written, or have been cut by a crash.
+
+    A line that was damaged otherwise is named and left out: nothing is trained from it.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            values = json.loads(line)
+            found.append({"step": int(values["step"]), **values})
+        except (ValueError, TypeError, LookupError, RecursionError):
+            logger.warning("%s: line %d is damaged and left out", path, number)
+    return found

@@ -1,11 +1,33 @@
 """How a run is shown while it goes: a bar on a terminal, plain lines anywhere else."""
 
+import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class _Unfailing:
+    """A stream whose reader may go away, or whose disk fill up: what it is sent is then lost."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # ValueError: it was closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class Display:
@@ -19,7 +41,7 @@ class Display:
 
     def __init__(self, horizon: int, *, start: int = 0, console: Console | None = None) -> None:
         self.horizon = horizon
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or _console()
         self._started = time.monotonic()
         self._start = start
         self._bar = Progress(
@@ -79,3 +101,9 @@ class Display:
         minutes, seconds = divmod(seconds, 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def _console() -> Console:
+    if sys.stderr is None:  # the process was started without one
+        return Console(quiet=True)
+    return Console(file=cast(TextIO, _Unfailing(sys.stderr)), highlight=False)

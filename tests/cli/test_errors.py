@@ -20,7 +20,7 @@ tokenizer: {tokenizer_type: character}
 model: {architecture: gpt2, transformer: {layers: 1, hidden_size: 8, attention_heads: 2}}
 training: {max_steps: 2, per_device_train_batch_size: 2}
 """
-COMMANDS = ["train", "train-tokenizer", "validate", "generate", "list"]
+COMMANDS = ["train", "train-tokenizer", "validate", "doctor", "generate", "list"]
 CORPUS = "".join(f"a line of {number} words\n" for number in range(40))
 # Runs a command and says on the last line of the standard error what was imported for it.
 WATCHED = """

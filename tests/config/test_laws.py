@@ -210,7 +210,6 @@ WITHOUT_EFFECT = [
         ["training.lr_scheduler_type=constant", "training.min_learning_rate=1e-4"],
         "training.min_learning_rate",
     ),
-    (GPT2, ["training.save_total_limit=2"], "training.save_total_limit"),
     (
         GPT2,
         ["training.milestones.save_only_model=false", "training.milestones.words=[]"],

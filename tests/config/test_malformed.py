@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
@@ -102,7 +102,6 @@ def test_a_file_that_is_no_experiment_is_refused_with_the_place(
     [
         ("missing.yaml", "missing.yaml: no such file"),
         ("folder", "folder: is not a file; name an experiment file"),
-        ("pipe", "pipe: is not a file; name an experiment file"),
         ("/dev/zero", "/dev/zero: is not a file; name an experiment file"),
         ("link", "link: is not a file; name an experiment file"),
         ("loop", "loop: cannot be read (Too many levels of symbolic links)"),
@@ -129,171 +128,177 @@ def test_a_path_that_is_no_file_is_not_read(
 # --- settings that are refused --------------------------------------------------------------------
 
 
-class Refused(NamedTuple):
-    """A change of the good experiment, and what is said of it, a string for each line."""
-
-    override: str
-    lines: tuple[str, ...]
-
-
-def refused(override: str, *lines: str) -> Refused:
-    return Refused(override, lines)
-
-
-RATE, BATCH, SEED = "training.learning_rate", "training.per_device_train_batch_size", "seed"
+RATE, BATCH = "training.learning_rate", "training.per_device_train_batch_size"
 NAME = "must match ^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$, got"
-SETTINGS: dict[str, Refused] = {
+# A change of the good experiment, and what is said of it.
+SETTINGS: dict[str, tuple[str, str]] = {
     # names
-    "misspelt key": refused(
-        "training.learning_rat=1", "training.learning_rat: unknown key; did you mean 'learning_rat"
+    "misspelt key": (
+        "training.learning_rat=1",
+        "training.learning_rat: unknown key; did you mean 'learning_rat",
     ),
-    "upper-case key": refused(
-        "training.MAX_STEPS=1", "training.MAX_STEPS: unknown key; did you mean 'max_steps'?"
+    "upper-case key": (
+        "training.MAX_STEPS=1",
+        "training.MAX_STEPS: unknown key; did you mean 'max_steps'?",
     ),
-    "key of another section": refused(
-        "hidden_size=1", "hidden_size: unknown key; did you mean 'model.transformer.hidden_size'?"
+    "key of another section": (
+        "hidden_size=1",
+        "hidden_size: unknown key; did you mean 'model.transformer.hidden_size'?",
     ),
-    "misspelt architecture": refused(
-        "model.architecture=gtp2", "did you mean 'gpt2'? Architecture 'gtp2' not registered. Avail"
+    "misspelt architecture": (
+        "model.architecture=gtp2",
+        "did you mean 'gpt2'? Architecture 'gtp2' not registered. Avail",
     ),
-    "architecture that is an import path": refused(
-        "model.architecture=spoilt:Model", "Unknown architecture: 'spoilt:Model'"
+    "architecture that is an import path": (
+        "model.architecture=spoilt:Model",
+        "Unknown architecture: 'spoilt:Model'",
     ),
-    "architecture that is a module": refused(
-        "model.architecture=spoilt.Model", "Unknown architecture: 'spoilt.Model'"
+    "architecture that is a module": (
+        "model.architecture=spoilt.Model",
+        "Unknown architecture: 'spoilt.Model'",
     ),
-    "objective that is an import path": refused(
-        "training.objective=spoilt:Model", "training.objective: Unknown objective: 'spoilt:Model'"
+    "objective that is an import path": (
+        "training.objective=spoilt:Model",
+        "training.objective: Unknown objective: 'spoilt:Model'",
     ),
-    "remote code": refused("trust_remote_code=true", "trust_remote_code: unknown key; valid keys"),
-    "remote code of the model": refused(
-        "model.trust_remote_code=true", "model.trust_remote_code: unknown key; valid keys here"
+    "remote code": ("trust_remote_code=true", "trust_remote_code: unknown key; valid keys"),
+    "remote code of the model": (
+        "model.trust_remote_code=true",
+        "model.trust_remote_code: unknown key; valid keys here",
     ),
-    "remote code of the tokenizer": refused(
-        "tokenizer.trust_remote_code=true", "tokenizer.trust_remote_code: unknown key; valid keys"
+    "remote code of the tokenizer": (
+        "tokenizer.trust_remote_code=true",
+        "tokenizer.trust_remote_code: unknown key; valid keys",
     ),
     # numbers
-    "rate as text": refused(
-        f"{RATE}='1e-4'", f"{RATE}: must be a number, got '1e-4' (text); write it without quotes"
+    "rate as text": (
+        f"{RATE}='1e-4'",
+        f"{RATE}: must be a number, got '1e-4' (text); write it without quotes",
     ),
-    "negative rate": refused(f"{RATE}=-1e-3", f"{RATE}: must be > 0, got -0.001"),
-    "rate of zero": refused(f"{RATE}=0", f"{RATE}: must be > 0, got 0"),
-    "rate that is no number": refused(f"{RATE}=.nan", f"{RATE}: must be finite, got nan"),
-    "infinite rate": refused(f"{RATE}=.inf", f"{RATE}: must be finite, got inf"),
-    "rate beyond a float": refused(f"{RATE}=1e999", f"{RATE}: must be finite, got inf"),
-    "empty batch": refused(f"{BATCH}=0", f"{BATCH}: must be > 0, got 0"),
-    "batch of true": refused(f"{BATCH}=true", f"{BATCH}: must be an integer, got true"),
-    "batch of a half": refused(f"{BATCH}=2.5", f"{BATCH}: must be an integer, got 2.5"),
-    "batch as text": refused(
-        f"{BATCH}='8'", f"{BATCH}: must be an integer, got '8' (text); write it without quotes"
+    "negative rate": (f"{RATE}=-1e-3", f"{RATE}: must be > 0, got -0.001"),
+    "rate of zero": (f"{RATE}=0", f"{RATE}: must be > 0, got 0"),
+    "rate that is no number": (f"{RATE}=.nan", f"{RATE}: must be finite, got nan"),
+    "infinite rate": (f"{RATE}=.inf", f"{RATE}: must be finite, got inf"),
+    "rate beyond a float": (f"{RATE}=1e999", f"{RATE}: must be finite, got inf"),
+    "empty batch": (f"{BATCH}=0", f"{BATCH}: must be > 0, got 0"),
+    "batch of true": (f"{BATCH}=true", f"{BATCH}: must be an integer, got true"),
+    "batch of a half": (f"{BATCH}=2.5", f"{BATCH}: must be an integer, got 2.5"),
+    "batch as text": (
+        f"{BATCH}='8'",
+        f"{BATCH}: must be an integer, got '8' (text); write it without quotes",
     ),
-    "huge batch": refused(f"{BATCH}={10**30}", f"{BATCH}: must be < {2**31}, got {10**30}"),
-    "longest integer": refused(
-        f"{BATCH}={'9' * MOST_DIGITS}", f"{BATCH}: must be < {2**31}, got 9999"
+    "huge batch": (f"{BATCH}={10**30}", f"{BATCH}: must be < {2**31}, got {10**30}"),
+    "longest integer": (f"{BATCH}={'9' * MOST_DIGITS}", f"{BATCH}: must be < {2**31}, got 9999"),
+    "dropout beyond one": (
+        "model.transformer.dropout=1.5",
+        "model.transformer.dropout: must be < 1, got 1.5",
     ),
-    "dropout beyond one": refused(
-        "model.transformer.dropout=1.5", "model.transformer.dropout: must be < 1, got 1.5"
-    ),
-    "endless layers": refused(
+    "endless layers": (
         f"model.transformer.layers={2**31 - 1}",
         f"model.transformer.layers: must be <= 1000, got {2**31 - 1}",
     ),
-    "endless width": refused(
+    "endless width": (
         f"model.transformer.hidden_size={2**31 - 2}",
         f"model.transformer.hidden_size: must be <= {2**20}, got {2**31 - 2}",
     ),
-    "negative seed": refused("seed=-1", "seed: must be >= 0, got -1"),
-    "seed beyond 63 bits": refused(f"seed={2**64}", f"seed: must be < {2**63}, got {2**64}"),
-    "octal": refused("seed=010", "seed: must be an integer, got '010'"),
-    "sexagesimal": refused("seed=3:20", "seed: must be an integer, got '3:20'"),
-    "date": refused("seed=2020-01-01", "seed: must be an integer, got '2020-01-01'"),
-    "on": refused("seed=on", "seed: must be an integer, got 'on'"),
-    "required and null": refused("data.train=null", "data.train: must be text, got null"),
-    "section and null": refused("data=null", "data: must be a mapping, got null"),
+    "negative seed": ("seed=-1", "seed: must be >= 0, got -1"),
+    "seed beyond 63 bits": (f"seed={2**64}", f"seed: must be < {2**63}, got {2**64}"),
+    "octal": ("seed=010", "seed: must be an integer, got '010'"),
+    "sexagesimal": ("seed=3:20", "seed: must be an integer, got '3:20'"),
+    "date": ("seed=2020-01-01", "seed: must be an integer, got '2020-01-01'"),
+    "on": ("seed=on", "seed: must be an integer, got 'on'"),
+    "required and null": ("data.train=null", "data.train: must be text, got null"),
+    "section and null": ("data=null", "data: must be a mapping, got null"),
     # laws between settings
-    "heads that do not divide": refused(
+    "heads that do not divide": (
         "model.transformer.attention_heads=3",
         "model.transformer.hidden_size: must be a multiple of attention_heads (=3), got 8",
     ),
-    "block beyond the positions": refused(
+    "block beyond the positions": (
         "model.transformer.max_position_embeddings=7",
         "data.max_sequence_length: (=8) exceeds model.transformer.max_position_embeddings (=7); lo",
     ),
-    "warm-up beyond the end": refused(
-        "training.warmup_steps=3", "training.warmup_steps: must be <= training.max_steps (=2), got"
+    "warm-up beyond the end": (
+        "training.warmup_steps=3",
+        "training.warmup_steps: must be <= training.max_steps (=2), got",
     ),
-    "steps and epochs": refused(
-        "training.epochs=1", "training.epochs: (=1) and training.max_steps (=2) both set the leng"
+    "steps and epochs": (
+        "training.epochs=1",
+        "training.epochs: (=1) and training.max_steps (=2) both set the leng",
     ),
-    "neither steps nor epochs": refused(
-        "training.max_steps=null", "training.max_steps: is required, unless training.epochs is gi"
+    "neither steps nor epochs": (
+        "training.max_steps=null",
+        "training.max_steps: is required, unless training.epochs is gi",
     ),
-    "no section for the architecture": refused(
-        "model.architecture=gru", "model: Architecture 'gru' requires 'rnn' configuration"
+    "no section for the architecture": (
+        "model.architecture=gru",
+        "model: Architecture 'gru' requires 'rnn' configuration",
     ),
-    "option of BERT for a recurrent model": refused(
+    "option of BERT for a recurrent model": (
         "model={architecture: gru, rnn: {embedding_size: 8, hidden_size: 8, type_vocab_size: 2}}",
         "model.rnn.type_vocab_size: unknown key; did you mean 'model.bert.type_vocab_size'?",
     ),
-    "option of a recurrent model for BERT": refused(
+    "option of a recurrent model for BERT": (
         "model.transformer.bidirectional=true",
         "model.transformer.bidirectional: unknown key; did you mean 'model.rnn.bidirectional'?",
     ),
-    # This machine has no say in the file, so this one comes after torch.
-    "fp16 without an accelerator": refused(
-        "training.mixed_precision=fp16", "training.mixed_precision: 'fp16' needs an accelerator"
+    # the one that only torch can tell
+    "fp16 without an accelerator": (
+        "training.mixed_precision=fp16",
+        "training.mixed_precision: 'fp16' needs an accelerator",
     ),
     # paths and names
-    "no run directory": refused("output_dir=''", "output_dir: must name a directory of its own"),
-    "root as run directory": refused(
-        "output_dir=/", "output_dir: must name a directory of its own"
+    "too many files": (
+        f"data.train=[{'a,' * 5001}]",
+        "data.train: must have at most 5000 entries; name a folder or a glob, got ['a', 'a'",
     ),
-    "parent as run directory": refused(
-        "output_dir=runs/..", "output_dir: must name a directory of"
+    "no run directory": ("output_dir=''", "output_dir: must name a directory of its own"),
+    "root as run directory": ("output_dir=/", "output_dir: must name a directory of its own"),
+    "parent as run directory": ("output_dir=runs/..", "output_dir: must name a directory of"),
+    "run directory of two lines": (
+        r'output_dir="a\nb"',
+        r"output_dir: must name a directory of its own, got 'a\nb'",
     ),
-    "run directory of two lines": refused(
-        r'output_dir="a\nb"', r"output_dir: must name a directory of its own, got 'a\nb'"
+    "run directory with a zero byte": (
+        r'output_dir="a\0b"',
+        r"output_dir: must not hold a zero byte, got 'a\x00b'",
     ),
-    "run directory with a zero byte": refused(
-        r'output_dir="a\0b"', r"output_dir: must not hold a zero byte, got 'a\x00b'"
+    "long run directory": (
+        f"output_dir={'x' * 300}/y",
+        "output_dir: must not hold a name of more than 200 bytes, got",
     ),
-    "long run directory": refused(
-        f"output_dir={'x' * 300}/y", "output_dir: must not hold a name of more than 200 bytes, got"
+    "run directory of nobody": (
+        "output_dir=~no-one/x",
+        "output_dir: must not begin with an unknown home, got '~no-one/x'",
     ),
-    "run directory of nobody": refused(
-        "output_dir=~no-one/x", "output_dir: must not begin with an unknown home, got '~no-one/x'"
+    "cache of nobody": (
+        "data.cache_dir=~no-one",
+        "data.cache_dir: must not begin with an unknown home, got '~no-",
     ),
-    "cache of nobody": refused(
-        "data.cache_dir=~no-one", "data.cache_dir: must not begin with an unknown home, got '~no-"
+    "tokenizer of nobody": (
+        "tokenizer.path=~no-one/x",
+        "tokenizer.path: must not begin with an unknown home, got '~no",
     ),
-    "tokenizer of nobody": refused(
-        "tokenizer.path=~no-one/x", "tokenizer.path: must not begin with an unknown home, got '~no"
-    ),
-    "name that climbs": refused(
-        "experiment_name=../../etc/x", f"experiment_name: {NAME} '../../etc/x'"
-    ),
-    "name with a slash": refused("experiment_name=a/b", f"experiment_name: {NAME} 'a/b'"),
-    "long name": refused(f"experiment_name={'x' * 300}", f"experiment_name: {NAME} 'xxx"),
-    "name with a dash": refused("experiment_name=-rf", f"experiment_name: {NAME} '-rf'"),
-    "name of two lines": refused(r'experiment_name="a\n"', rf"experiment_name: {NAME} 'a\n'"),
+    "name that climbs": ("experiment_name=../../etc/x", f"experiment_name: {NAME} '../../etc/x'"),
+    "name with a slash": ("experiment_name=a/b", f"experiment_name: {NAME} 'a/b'"),
+    "long name": (f"experiment_name={'x' * 300}", f"experiment_name: {NAME} 'xxx"),
+    "name with a dash": ("experiment_name=-rf", f"experiment_name: {NAME} '-rf'"),
+    "name of two lines": (r'experiment_name="a\n"', rf"experiment_name: {NAME} 'a\n'"),
     # overrides
-    "no value": refused(
-        "training.max_steps", "override 'training.max_steps': must read key.key=va"
-    ),
-    "no key": refused("=1", "override '=1': must read key.key=value"),
-    "empty value": refused("training.max_steps=", "training.max_steps: is required, unless traini"),
-    "wrong type": refused("training.max_steps=ten", "training.max_steps: must be an integer, got"),
-    "section in a scalar": refused(
+    "no value": ("training.max_steps", "override 'training.max_steps': must read key.key=va"),
+    "no key": ("=1", "override '=1': must read key.key=value"),
+    "empty value": ("training.max_steps=", "training.max_steps: is required, unless traini"),
+    "wrong type": ("training.max_steps=ten", "training.max_steps: must be an integer, got"),
+    "section in a scalar": (
         "training.max_steps.a=1",
         "override 'training.max_steps.a=1': training.max_steps is the single value 2",
     ),
-    "value that is no YAML": refused("seed=[1", "override 'seed=[1':1:3: not valid YAML: expected"),
-    "endless key": refused(
-        "data.train.hub" + ".a" * 20_000 + "=1", "no key lies 20003 sections de"
-    ),
-    "endless override": refused("x" * 100_000, "xxx...: must read key.key=value"),
-    "escape sequence in an override": refused(
-        "seed\x1b[2J=1", r"seed\x1b[2J: unknown key; did you mean 'seed'?"
+    "value that is no YAML": ("seed=[1", "override 'seed=[1':1:3: not valid YAML: expected"),
+    "endless key": ("data.train.hub" + ".a" * 20_000 + "=1", "no key lies 20003 sections de"),
+    "endless override": ("x" * 100_000, "xxx...: must read key.key=value"),
+    "escape sequence in an override": (
+        "seed\x1b[2J=1",
+        r"seed\x1b[2J: unknown key; did you mean 'seed'?",
     ),
 }
 
@@ -305,11 +310,11 @@ def test_a_refused_setting_is_one_line_with_field_law_and_value(
     (here / "spoilt.py").write_text("from pathlib import Path\nPath('touched').touch()\n")
     monkeypatch.syspath_prepend(here)
     before = files(here)
-    ended = foundry("train", "good.yaml", SETTINGS[name].override)
+    override, message = SETTINGS[name]
+    ended = foundry("train", "good.yaml", override)
     assert (ended.code, ended.out) == (2, "")
-    lines = SETTINGS[name].lines
-    assert len(ended.faults) == len(lines), ended.err
-    assert all(part in line for part, line in zip(lines, ended.faults, strict=True)), ended.err
+    (line,) = ended.faults
+    assert message in line and line.isprintable()
     assert "Traceback" not in ended.err
     assert files(here) == before
 

@@ -28,11 +28,12 @@ def stream(tokens: int) -> TokenStream:
         num_bytes=np.full(tokens, 2, dtype=np.uint16),
         num_words=(np.arange(tokens) % 4 == 0).astype(np.uint16),
         documents=1,
+        text_sha256="",
     )
 
 
 def order(seed: int = 1, start: int = 0, blocks: int = 7) -> list[list[tuple[int, int]]]:
-    sampler = TrainingOrder(blocks, micro_batch=3, accumulation=2, seed=seed, start=start)
+    sampler = TrainingOrder(blocks, micro_batch=3, seed=seed, start=start)
     return list(islice(sampler, 20))
 
 
@@ -62,7 +63,7 @@ def test_each_pass_shows_every_block_once_in_another_order() -> None:
 def test_order_is_a_function_of_seed_and_position() -> None:
     assert order() == order()
     assert order() != order(seed=2)
-    assert order(start=3)[:10] == order()[6:16]  # three steps of two micro-batches
+    assert order(start=18)[:10] == order()[6:16]  # six micro-batches of three blocks
 
 
 def test_permutation_is_the_documented_one() -> None:
@@ -93,5 +94,5 @@ def test_making_batches_leaves_the_global_generator_alone() -> None:
     blocks = Blocks(stream(23), content=5, keep_rest=True)
     before = torch.get_rng_state()
     list(evaluation_batches(blocks, COLLATOR, batch_size=2))
-    next(training_batches(blocks, COLLATOR, micro_batch=2, accumulation=1, seed=1))
+    next(training_batches(blocks, COLLATOR, micro_batch=2, seed=1))
     assert torch.equal(before, torch.get_rng_state())

@@ -15,12 +15,10 @@ from tests.experiments import tiny_experiment
 
 KIND = "lstm"
 HORIZON, SAVE_STEPS = 8, 2
-SMALLEST = (
+SMALLEST = ("model.rnn.embedding_size=8", "model.rnn.hidden_size=8", "model.rnn.num_layers=1")
+SHORT = (
     "data.document=line",
     "tokenizer.vocab_size=270",
-    "model.rnn.embedding_size=8",
-    "model.rnn.hidden_size=8",
-    "model.rnn.num_layers=1",
     f"training.max_steps={HORIZON}",
     f"training.save_steps={SAVE_STEPS}",
     "training.eval_steps=3",
@@ -29,14 +27,19 @@ SMALLEST = (
 GOES_ON = re.compile(r"attempt \d+ goes on from \S*step-(\d+)")
 
 
-def settings(corpus: Path, directory: Path, *overrides: str) -> tuple[str, ...]:
-    """Return the overrides of the smallest run, with a cache of its own below `directory`."""
+def of_any_kind(corpus: Path, directory: Path, *overrides: str) -> tuple[str, ...]:
+    """Return the overrides of a short run, with a cache of its own below `directory`."""
     places = {
         "data.train": corpus / "train.txt",
         "data.validation": corpus / "validation.txt",
         "data.cache_dir": directory / "cache",
     }
-    return (*SMALLEST, *(f"{field}={place}" for field, place in places.items()), *overrides)
+    return (*SHORT, *(f"{field}={place}" for field, place in places.items()), *overrides)
+
+
+def settings(corpus: Path, directory: Path, *overrides: str) -> tuple[str, ...]:
+    """Return the overrides of the smallest run, with a cache of its own below `directory`."""
+    return (*SMALLEST, *of_any_kind(corpus, directory, *overrides))
 
 
 def experiment(corpus: Path, directory: Path, *overrides: str) -> ExperimentConfig:

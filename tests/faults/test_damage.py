@@ -147,8 +147,8 @@ def nest_deeply(path: Path) -> None:
     path.write_text("[" * 10**6)
 
 
-def fill_with_a_gibibyte(path: Path) -> None:
-    os.truncate(path, 2**30)  # sparse: it takes no room
+def grow_beyond_all_json(path: Path) -> None:
+    os.truncate(path, 2**26 + 1)  # sparse: it takes no room
 
 
 HARMS: dict[str, Harm] = {
@@ -189,10 +189,7 @@ def test_harm_to_any_file_is_found_named_and_fallen_back_from(
         said = caplog.text
         assert f"{name_of(NEWEST)}: damaged, {file} " in said
         assert f"it is now damaged-{name_of(NEWEST)}" in said
-        # nothing is thrown away
-        assert files_of(place / f"damaged-{name_of(NEWEST)}") == files_of(place / name_of(4)) or (
-            harm == "deleted"
-        )
+        assert len(list(place.iterdir())) == len(STEPS)  # nothing is thrown away
 
 
 def flip(path: Path, bit: int) -> None:
@@ -499,7 +496,7 @@ def test_where_none_is_whole_nothing_is_begun_again(
     lines = str(refused.value).splitlines()
     assert refused.value.exit_code == 4
     assert "--fresh" in lines[0]
-    assert [name_of(step) in line for step, line in zip(STEPS[::-1], lines[1:], strict=True)]
+    assert all(name_of(step) in line for step, line in zip(STEPS[::-1], lines[1:], strict=True))
     assert all(harmed in line for line in lines[1:])
     assert contents(copied / "run") == before
 
@@ -564,7 +561,7 @@ def test_a_pickle_under_a_forged_manifest_never_runs(
         ("random_states.safetensors", pretend_2_to_the_63),
         ("config.json", nest_deeply),
         ("tokenizer.json", nest_deeply),
-        ("config.json", fill_with_a_gibibyte),
+        ("config.json", grow_beyond_all_json),
         (
             "random_states.safetensors",
             lambda path: shutil.copyfile(path.with_name("optimizer.safetensors"), path),

@@ -1,22 +1,43 @@
-"""What a checkpoint holds, and that there is nothing where saving failed."""
+"""What a checkpoint holds, that it comes back to the last bit, and what is refused."""
 
 import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
 from model_foundry import train
+from model_foundry.architectures import BaseLanguageModel
 from model_foundry.durable import MANIFEST, file_sha256
-from model_foundry.errors import SaveError
+from model_foundry.equivalence import same_bits
+from model_foundry.errors import CheckpointError, NonFiniteError, SaveError
 from model_foundry.experiment import RunResult
 from model_foundry.model import create_model
-from model_foundry.tokenizer.loading import load_tokenizer
+from model_foundry.reproducibility import seeded
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training import checkpoint
+from model_foundry.training.checkpoint import (
+    Counters,
+    load_optimizer,
+    load_random_states,
+    load_weights,
+    optimizer_tensors,
+    read_state,
+    save_checkpoint,
+    save_model,
+)
+from model_foundry.training.identity import Identity
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.state import TrainState
-from tests.experiments import tiny_experiment
+from tests.experiments import MODELS, tiny_experiment
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +63,14 @@ def test_manifest_lists_every_file_with_its_digest(run: RunResult) -> None:
 
 
 def test_nothing_is_pickled(run: RunResult) -> None:
-    kinds = {path.suffix for path in run.output_dir.rglob("*") if path.is_file()}
+    files = [path for path in run.output_dir.rglob("*") if path.is_file()]
+    kinds = {path.suffix for path in files if path.name != ".lock"}
     assert kinds <= {".json", ".jsonl", ".yaml", ".safetensors", ".py", ".model"}
 
 
 def test_state_counts_what_was_seen(run: RunResult) -> None:
     directory = run.output_dir / "checkpoints" / "step-00000004"
-    state = json.loads((directory / "state.json").read_text())
+    state = json.loads((directory / "state.json").read_text())["counters"]
     assert state["step"] == 4
     assert state["blocks_seen"] == 16  # 4 steps of 4 rows
     assert state["tokens_seen"] == 256  # of 16 tokens each
@@ -72,21 +94,294 @@ def test_last_checkpoint_holds_the_final_model(run: RunResult) -> None:
     assert all(torch.equal(final[name], last[name]) for name in final | last)
 
 
-def test_failed_save_leaves_nothing_behind(
-    run: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+# --- what is written ------------------------------------------------------------------------------
+
+
+@dataclass
+class Made:
+    """A model that has made an update, with all that a checkpoint takes."""
+
+    model: BaseLanguageModel
+    optimizer: torch.optim.Optimizer
+    tokenizer: PreTrainedTokenizerBase
+
+    def save(self, directory: Path, **changed: Any) -> Path:
+        facts: dict[str, Any] = {
+            "optimizer": self.optimizer,
+            "state": TrainState(step=3, blocks_seen=24, best_loss=1.5, best_step=2),
+            "identity": IDENTITY,
+            "run_id": "0123",
+        }
+        save_checkpoint(directory, self.model, self.tokenizer, **(facts | changed))
+        return directory
+
+
+IDENTITY = Identity(config={}, content={}, blocks_per_step=8, horizon=9, environment={})
+TOKENIZER = TokenizerFactory.train_character(documents=["The dogs chase a cat."])
+
+
+def made(kind: str, *overrides: str, seed: int = 1, updated: bool = True) -> Made:
+    config = tiny_experiment(kind, Path("nowhere"), f"seed={seed}", *overrides)
+    model = create_model(config, tokenizer=TOKENIZER)
+    optimizer = build_optimizer(model, config.training)
+    if updated:
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, 0.1)
+        optimizer.step()
+    return Made(model, optimizer, TOKENIZER)
+
+
+def everything_of(one: Made) -> dict[str, Tensor]:
+    return {**one.model.state_dict(), **optimizer_tensors(one.model, one.optimizer)}
+
+
+def test_failed_save_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", fail)
-    config = tiny_experiment("lstm", run.output_dir.parent)
-    model = create_model(config)
     with pytest.raises(SaveError, match="No space left on device"):
-        checkpoint.save_checkpoint(
-            tmp_path / "step-00000001",
-            model,
-            load_tokenizer(run.model_dir),
-            optimizer=build_optimizer(model, config.training),
-            state=TrainState(),
-        )
+        made("lstm").save(tmp_path / "step-00000003")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_what_was_saved_is_what_is_loaded(kind: str, tmp_path: Path) -> None:
+    first, second = made(kind), made(kind, seed=2, updated=False)
+    directory = first.save(tmp_path / "step-00000003")
+    load_weights(directory, second.model)
+    load_optimizer(directory, second.model, second.optimizer)
+    expected, found = everything_of(first), everything_of(second)
+    assert expected.keys() == found.keys()
+    assert all(same_bits(found[name], tensor) for name, tensor in expected.items())
+
+
+def test_counters_and_generators_are_what_they_were(tmp_path: Path) -> None:
+    state = TrainState(3, 3, 24, 100, 50, 0.1 + 0.2, 2, 1)
+    with seeded(5):
+        directory = made("rnn").save(tmp_path / "step-00000003", state=state, attempt=4)
+        expected = torch.rand(3)
+    found = read_state(directory)
+    assert TrainState(last_good_step=3, **found.counters.model_dump()) == state
+    assert (found.attempt, found.run_id, found.identity) == (4, "0123", IDENTITY)
+    with seeded(6):
+        assert load_random_states(directory, found) == []
+        assert torch.equal(torch.rand(3), expected)
+
+
+def test_every_counter_of_a_run_is_kept() -> None:
+    kept = {field.name for field in fields(TrainState)} - {"last_good_step"}
+    assert set(Counters.model_fields) == kept
+
+
+def test_a_checkpoint_for_analysis_holds_no_more_than_a_model(tmp_path: Path) -> None:
+    directory = made("rnn").save(tmp_path / "step-00000003", optimizer=None, milestone=True)
+    names = {path.name for path in directory.glob("*.safetensors")}
+    assert names == {"model.safetensors"}
+    state = read_state(directory)
+    assert (state.random, state.milestone) == (None, True)
+
+
+# --- tied weights ---------------------------------------------------------------------------------
+
+TYING = {
+    "gpt2": [],
+    "bert": [],
+    **{
+        kind: ["model.rnn.tie_word_embeddings=true", "model.rnn.hidden_size=24"]
+        for kind in ("lstm", "gru", "rnn")
+    },
+}
+
+
+def uses_of_the_embedding(model: nn.Module, weight: nn.Parameter) -> list[str]:
+    """Return the names of all places of a model that hold one parameter."""
+    return [
+        name for name, found in model.named_parameters(remove_duplicate=False) if found is weight
+    ]
+
+
+@pytest.mark.parametrize("kind", sorted(TYING))
+def test_what_is_tied_is_stored_once_and_tied_again_by_identity(kind: str, tmp_path: Path) -> None:
+    first, second = (made(kind, *TYING[kind], seed=seed) for seed in (1, 2))
+    directory = first.save(tmp_path / "step-00000003")
+    weight = second.model.get_input_embeddings().weight
+    places = uses_of_the_embedding(second.model, weight)
+    assert len(places) == 2
+    load_weights(directory, second.model)
+    assert second.model.get_input_embeddings().weight is weight
+    assert uses_of_the_embedding(second.model, weight) == places
+    assert torch.equal(weight, first.model.get_input_embeddings().weight)
+    for file, kinds in (("model.safetensors", 1), ("optimizer.safetensors", 2)):
+        shapes = [tensor.shape for tensor in load_file(directory / file).values()]
+        assert shapes.count(weight.shape) == kinds  # of the optimizer, two moments
+
+
+@pytest.mark.parametrize("kind", sorted(TYING))
+def test_what_is_tied_learns_as_one_after_it_was_loaded(kind: str, tmp_path: Path) -> None:
+    first, second = (made(kind, *TYING[kind], seed=seed) for seed in (1, 2))
+    directory = first.save(tmp_path / "step-00000003")
+    load_weights(directory, second.model)
+    load_optimizer(directory, second.model, second.optimizer)
+    for one in (first, second):
+        for parameter in one.model.parameters():
+            parameter.grad = torch.full_like(parameter, -0.3)
+        one.optimizer.step()
+    expected, found = everything_of(first), everything_of(second)
+    assert all(same_bits(found[name], tensor) for name, tensor in expected.items())
+
+
+# --- what is no number ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["weight", "exp_avg", "exp_avg_sq", "step"])
+def test_what_is_no_number_is_never_written(where: str, bad: float, tmp_path: Path) -> None:
+    one = made("gru")
+    *_, parameter = one.model.parameters()
+    tensor = parameter.data if where == "weight" else one.optimizer.state[parameter][where]
+    tensor.view(-1)[-1] = bad
+    with pytest.raises(NonFiniteError, match=r"is not finite \([\w./]+\); nothing was saved"):
+        one.save(tmp_path / "step-00000003")
+    if where == "weight":
+        with pytest.raises(NonFiniteError, match="a weight is not finite"):
+            save_model(tmp_path / "model", one.model, one.tokenizer)
+        with pytest.raises(NonFiniteError, match="a weight is not finite"):
+            one.save(tmp_path / "step-00000003", optimizer=None)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- what is not what this version writes ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made("rnn").save(tmp_path_factory.mktemp("saved") / "step-00000003")
+
+
+@pytest.fixture
+def copied(saved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(saved, tmp_path / saved.name))
+
+
+NUMBERS = ["step", "blocks_seen", "tokens_seen", "words_seen", "evaluations_since_best"]
+FORGED = {
+    **{
+        f"counters.{name}={value}": rf"counters\.{name}: "
+        for name in NUMBERS
+        for value in ("-1", "1e400", "3.0", '"3"', "true", "null", "[3]")
+    },
+    **{
+        f"counters.best_loss={value}": r"counters\.best_loss: "
+        for value in ("1e400", "NaN", "-Infinity", '"1.5"', "false")
+    },
+    "counters.best_step=-1": r"counters\.best_step: ",
+    "counters.luck=1": r"counters\.luck: unknown",
+    "luck=1": "luck: unknown",
+    "counters.step=4": "tells of step 4, not of its directory's",
+    "counters.blocks_seen=25": "25 blocks do not make its steps",
+    "identity.blocks_per_step=9": "24 blocks do not make its steps",
+    "identity.blocks_per_step=0": r"identity\.blocks_per_step: ",
+    "identity.horizon=-1": r"identity\.horizon: ",
+    "identity.content=[]": r"identity\.content: ",
+    "format=1": "has the format 1, this version reads 2",
+    "format=null": "has the format None",
+    "run_id=7": "run_id: ",
+    'attempt="1"': "attempt: ",
+    "milestone=0": "milestone: ",
+    "random=[]": "random: ",
+    "counters=null": "counters: ",
+}
+
+
+def set_field(state: dict[str, Any], field: str, value: Any) -> None:
+    *above, last = field.split(".")
+    for name in above:
+        state = state[name]
+    state[last] = value
+
+
+@pytest.mark.parametrize("edit", sorted(FORGED))
+def test_a_state_that_was_edited_by_hand_is_refused(edit: str, copied: Path) -> None:
+    path = copied / "state.json"
+    state = json.loads(path.read_text())
+    field, value = edit.split("=")
+    set_field(state, field, json.loads(value))
+    text = json.dumps(state).replace("Infinity", "1e400" if "1e400" in value else "Infinity")
+    path.write_text(text)
+    with pytest.raises(CheckpointError, match=rf"state\.json: {FORGED[edit]}"):
+        read_state(copied)
+
+
+@pytest.mark.parametrize("name", ["format", "counters", "identity", "random", "run_id", "scaler"])
+def test_a_state_that_lacks_a_field_is_refused(name: str, copied: Path) -> None:
+    state = json.loads((copied / "state.json").read_text())
+    del state[name]
+    (copied / "state.json").write_text(json.dumps(state))
+    with pytest.raises(CheckpointError, match=name):
+        read_state(copied)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"null", b"\xff", b"[" * 10**5])
+def test_a_state_that_is_none_is_refused(content: bytes, copied: Path) -> None:
+    (copied / "state.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"state\.json: "):
+        read_state(copied)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04pickle", b"\xff" * 8, b"\0" * 64])
+@pytest.mark.parametrize("file", ["optimizer.safetensors", "random_states.safetensors"])
+def test_tensors_that_cannot_be_read_are_named(
+    file: str, content: bytes | None, copied: Path
+) -> None:
+    one = made("rnn")
+    (copied / file).unlink()
+    if content is not None:
+        (copied / file).write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{file}: cannot be read"):
+        if file.startswith("optimizer"):
+            load_optimizer(copied, one.model, one.optimizer)
+        else:
+            load_random_states(copied, read_state(copied))
+
+
+OTHERS: dict[str, Callable[[dict[str, Tensor], str], object]] = {
+    "no such parameter": lambda tensors, name: tensors.update({"nobody/exp_avg": torch.zeros(2)}),
+    "without a parameter": lambda tensors, name: tensors.update(exp_avg=torch.zeros(2)),
+    "another shape": lambda tensors, name: tensors.update({f"{name}/exp_avg": torch.zeros(2, 77)}),
+    "a scalar for a matrix": lambda tensors, name: tensors.update(
+        {f"{name}/exp_avg": torch.zeros(())}
+    ),
+    "a moment too few": lambda tensors, name: tensors.pop(f"{name}/exp_avg_sq"),
+}
+
+
+@pytest.mark.parametrize("change", sorted(OTHERS))
+def test_tensors_of_another_optimizer_are_refused(change: str, copied: Path) -> None:
+    one = made("rnn")
+    before = everything_of(one)
+    tensors = load_file(copied / "optimizer.safetensors")
+    OTHERS[change](tensors, next(name for name, _ in one.model.named_parameters()))
+    save_file(tensors, copied / "optimizer.safetensors")
+    with pytest.raises(CheckpointError, match=r"optimizer\.safetensors: "):
+        load_optimizer(copied, one.model, one.optimizer)
+    assert all(same_bits(everything_of(one)[name], t) for name, t in before.items())
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides"),
+    [("lstm", []), ("rnn", ["model.rnn.hidden_size=40"]), ("rnn", ["model.rnn.num_layers=3"])],
+)
+def test_weights_of_another_model_are_refused(kind: str, overrides: list[str], saved: Path) -> None:
+    one = made(kind, *overrides)
+    with pytest.raises(CheckpointError, match=saved.name):
+        load_weights(saved, one.model)
+
+
+@pytest.mark.parametrize("change", [{"python": None}, {"numpy": ["MT19937", [], 9**9, 0, 0.0]}, {}])
+def test_random_states_that_are_none_are_refused(change: dict[str, Any], saved: Path) -> None:
+    state = read_state(saved)
+    assert state.random is not None
+    random = state.random | change if change else None
+    with seeded(1), pytest.raises(CheckpointError, match="holds no random states"):
+        load_random_states(saved, state.model_copy(update={"random": random}))

@@ -18,8 +18,8 @@ import torch
 from accelerate import Accelerator
 from model_foundry.config import OBJECTIVES
 from model_foundry.model import create_model
-from model_foundry.training.loop import take_step
 from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.step import take_step
 from tests.experiments import MODELS
 from tests.training.test_loop import ragged_batch, rows_of, without_dropout
 
@@ -39,8 +39,9 @@ for kind in sorted(MODELS):
         objective=OBJECTIVES.load(config.training.objective)(),
         learning_rate=0.01, max_grad_norm=1.0, accelerator=accelerator, step=0,
     )
+    labels = accelerator.reduce(torch.tensor(sum(result.labels)), "sum").item()
     weights = sum(p.detach().double().abs().sum().item() for p in model.parameters())
-    found[kind] = [result.loss, result.grad_norm, result.labels, weights]
+    found[kind] = [result.loss, result.grad_norm, labels, weights]
 if rank == 0:
     Path(sys.argv[2]).write_text(json.dumps(found))
 """

@@ -1,0 +1,223 @@
+"""Several processes at once: on one run, on one cache, and readers beside a run that trains."""
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from model_foundry.data.packing import stream_of
+from model_foundry.data.sources import read_splits
+from model_foundry.durable import damage
+from model_foundry.errors import FoundryError, LockedError, SaveError
+from model_foundry.generation import generate_texts
+from model_foundry.model import load_model
+from model_foundry.run_directory import RunDirectory
+from model_foundry.tokenizer.loading import load_tokenizer
+from model_foundry.tokenizer.tokenizer_factory import train_in_cache
+from tests.children import KILLED, child_running
+from tests.faults.runs import (
+    debris,
+    experiment,
+    faults_of_finished,
+    train_smallest,
+    whole_steps,
+)
+
+PATIENCE = 60.0  # seconds until a test gives up waiting for another process
+
+
+def wait_for(happened: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def train_and_pause(corpus: Path, directory: Path, paused: Path, released: Path) -> None:
+    """Train; after the third step, say so and wait."""
+
+    def pause(point: str) -> None:
+        if point == "step 3 made":
+            paused.touch()
+            wait_for(released.exists)
+
+    train_smallest(corpus, directory, around=pause)
+
+
+# --- two runs -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_second_start_is_refused_at_once_and_harms_nothing(
+    fresh: bool, corpus: Path, reference: Path, tmp_path: Path
+) -> None:
+    directory, paused, released = tmp_path / "own", tmp_path / "paused", tmp_path / "released"
+    with child_running(train_and_pause, corpus, directory, paused, released) as first:
+        wait_for(paused.exists)
+        began = time.monotonic()
+        with pytest.raises(LockedError) as refused:
+            train_smallest(corpus, directory, fresh=fresh)
+        assert time.monotonic() - began < 2
+        assert refused.value.exit_code == 6
+        said = str(refused.value)
+        assert f"process {first.process.pid} on {socket.gethostname()} since " in said
+        assert "\n" not in said
+        released.touch()
+        ended = first.ended()
+    assert ended.code == 0, ended.said
+    assert not faults_of_finished(directory, reference)
+
+
+def test_the_lock_of_a_killed_run_is_free(corpus: Path, reference: Path, tmp_path: Path) -> None:
+    directory, paused = tmp_path / "own", tmp_path / "paused"
+    with child_running(train_and_pause, corpus, directory, paused, tmp_path / "never") as first:
+        wait_for(paused.exists)
+        first.send(signal.SIGKILL)
+        assert first.ended().code == KILLED
+    train_smallest(corpus, directory)
+    assert not faults_of_finished(directory, reference)
+
+
+# --- a reader beside a run ------------------------------------------------------------------------
+
+MANY_SAVES = (
+    "training.max_steps=60",
+    "training.save_steps=1",
+    "training.save_total_limit=2",
+    "training.eval_steps=60",
+)
+
+
+def test_a_reader_beside_a_run_sees_whole_models_only(corpus: Path, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    seen = set()
+    with child_running(train_smallest, corpus, tmp_path, *MANY_SAVES) as trainer:
+        while trainer.process.is_alive():
+            newest = run.newest_model()
+            if newest is None:
+                continue
+            try:
+                model, tokenizer = load_model(newest), load_tokenizer(newest)
+            except FoundryError:
+                assert not newest.exists()  # a slow reader may come too late, and is told so
+                continue
+            texts = generate_texts(model, tokenizer, ["the dog"], max_new_tokens=3)
+            assert texts[0].startswith("the dog")
+            seen.add(newest.name)
+        ended = trainer.ended()
+    assert ended.code == 0, ended.said
+    assert len(seen) > 5
+
+
+def test_a_whole_checkpoint_exists_at_all_times(corpus: Path, tmp_path: Path) -> None:
+    looks = 0
+    with child_running(train_smallest, corpus, tmp_path, *MANY_SAVES) as trainer:
+        wait_for(lambda: whole_steps(tmp_path / "run") or not trainer.process.is_alive())
+        while trainer.process.is_alive():
+            assert whole_now(tmp_path / "run")
+            looks += 1
+        assert trainer.ended().code == 0
+    assert looks > 20
+    assert whole_steps(tmp_path / "run") == [59, 60]
+    assert not debris(tmp_path)
+
+
+def whole_now(run: Path) -> list[int]:
+    """Return the steps of the checkpoints that verify; one may go while it is looked at."""
+    for _ in range(5):
+        if found := whole_steps(run):
+            return found
+    return []
+
+
+# --- one cache ------------------------------------------------------------------------------------
+
+
+def fill_cache(corpus: Path, directory: Path, ready: Path, go: Path) -> None:
+    """Train the tokenizer and tokenise the text, when all are ready."""
+    config = experiment(corpus, directory)
+    documents = read_splits(config.data, seed=0).train
+    ready.touch()
+    wait_for(go.exists)
+    tokenizer = train_in_cache(config.tokenizer, documents, cache=config.data.cache)
+    stream = stream_of(documents, load_tokenizer(tokenizer), cache=config.data.cache)
+    assert stream.documents == len(documents)
+
+
+@pytest.mark.parametrize("number", [2, 4])
+def test_processes_that_need_the_same_cache_make_it_once(
+    number: int, corpus: Path, tmp_path: Path
+) -> None:
+    ready = [tmp_path / f"ready-{i}" for i in range(number)]
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(child_running(fill_cache, corpus, tmp_path, path, tmp_path / "go"))
+            for path in ready
+        ]
+        wait_for(lambda: all(path.exists() for path in ready))
+        (tmp_path / "go").touch()
+        ended = [child.ended() for child in children]
+    assert [each.code for each in ended] == [0] * number, [each.said for each in ended]
+    said = "".join(each.said for each in ended)
+    assert said.count("training a bpe tokenizer") == 1
+    assert said.count("tokenising 56 documents") == 1
+    made = list((tmp_path / "cache").glob("*/[!.]*"))
+    assert len(made) == 2
+    assert [damage(path) for path in made] == [None, None]
+    assert not debris(tmp_path)
+
+
+def test_a_cache_of_a_killed_process_is_made_by_the_one_that_waits(
+    corpus: Path, tmp_path: Path
+) -> None:
+    paused = tmp_path / "paused"
+    with child_running(train_and_stop_in_the_cache, corpus, tmp_path / "a", paused) as first:
+        wait_for(paused.exists)
+        cache = f"data.cache_dir={tmp_path / 'a' / 'cache'}"
+        with child_running(train_smallest, corpus, tmp_path / "b", cache) as second:
+            wait_for(lambda: "waiting for process" in Path(second.output.name).read_text())
+            first.send(signal.SIGKILL)
+            ended = second.ended()
+    assert ended.code == 0, ended.said
+    assert f"waiting for process {first.process.pid}" in ended.said
+    assert not debris(tmp_path)
+
+
+def train_and_stop_in_the_cache(corpus: Path, directory: Path, paused: Path) -> None:
+    """Train until the first entry of the cache is half made, and stay there."""
+
+    def stay(point: str) -> None:
+        paused.touch()
+        wait_for(lambda: False)
+
+    train_smallest(corpus, directory, around=stay)
+
+
+# --- no locks -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named_and_can_be_used(
+    number: int,
+    corpus: Path,
+    reference: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(SaveError, match=r"this file system has no locks .*--no-lock") as refused:
+        train_smallest(corpus, tmp_path)
+    assert os.strerror(number) in str(refused.value)
+    assert not RunDirectory(tmp_path / "run").holds_a_run()
+    train_smallest(corpus, tmp_path, lock=False)
+    assert not faults_of_finished(tmp_path, reference)
