@@ -67,7 +67,7 @@ def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[
             {"counters": s.counters.model_dump(), "random": s.random, "scaler": s.scaler}
             for s in states
         ]
-        yield from (f"{name}: {line[:200]}" for line in changes(*facts))
+        yield from (f"{name}: {line[:200]}" for line in changes(facts[0], facts[1]))
         yield from _tensor_differences(*directories, name)
 
 
@@ -96,4 +96,4 @@ def _measurement_differences(one: RunDirectory, other: RunDirectory) -> Iterator
     for name in sorted(names[0] & names[1]):
         measured = [json.loads((r.evaluation / name).read_text()) for r in (one, other)]
         texts = [{key: repr(value) for key, value in m.items()} for m in measured]
-        yield from (f"evaluation/{name}: {line}" for line in changes(*texts))
+        yield from (f"evaluation/{name}: {line}" for line in changes(texts[0], texts[1]))

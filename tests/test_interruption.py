@@ -221,7 +221,7 @@ def struck_group(directory: Path, settings: tuple[str, ...], strike: Callable[..
     """Run with workers until they are struck; no process may be left of it."""
     pids = directory / "pid"
     ended = in_child(in_a_group, pids, directory, (*settings, WORKERS), strike, timeout=60)
-    until = time.monotonic() + 10
+    until = time.monotonic() + 15
     while group_exists(int(pids.read_text())):
         assert time.monotonic() < until, "there are processes left"
         time.sleep(0.05)

@@ -130,7 +130,9 @@ def of(precision: str) -> str:
         *(pytest.param(kind, "fp32", 1, MANY, id=f"{kind}-fp32-1") for kind in KINDS),
         *(pytest.param(kind, "bf16", 2, FEW, id=f"{kind}-bf16-2") for kind in KINDS),
         *(
-            pytest.param(*case, MANY, id="-".join(map(str, case)), marks=pytest.mark.torture)
+            pytest.param(
+                *case, MANY, id="-".join(map(str, ("many", *case))), marks=pytest.mark.torture
+            )
             for case in product(KINDS, PRECISIONS, (1, 2))
             if case[1:] != ("fp32", 1)
         ),

@@ -20,6 +20,8 @@ START = """
 import hashlib, logging, os, signal, sys, time
 from model_foundry.signals import during, listening, poll, stop_requested
 logging.basicConfig(format="%(message)s", stream=sys.stderr)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 """
 BUSY = """
 with listening(), during("the save of step 10"):
@@ -57,6 +59,15 @@ with listening():
     print("went on", signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True)
 print("as before", signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True)
 """
+
+
+@pytest.fixture(autouse=True)
+def _as_in_the_foreground() -> Iterator[None]:
+    """Tests that a shell runs in the background are told to ignore the keyboard."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @contextmanager

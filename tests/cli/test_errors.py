@@ -11,7 +11,16 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from model_foundry.cli import commands, main
-from model_foundry.errors import NonFiniteError, ResumeError, SaveError
+from model_foundry.errors import (
+    CheckpointError,
+    Interrupted,
+    LockedError,
+    NonFiniteError,
+    ResumeError,
+    SaveError,
+    WorkerError,
+)
+from model_foundry.run_directory import RunDirectory
 
 GOOD = """
 experiment_name: one
@@ -90,6 +99,22 @@ def test_a_broken_file_is_refused_before_torch_is_read(here: Path, project: Path
 def test_help_and_lists_come_without_torch(here: Path, project: Path) -> None:
     for arguments in (["--help"], ["train", "--help"], ["list", "architectures"]):
         assert watched(*arguments, project=project) == (0, [], [])
+
+
+def test_the_command_itself_imports_next_to_nothing(project: Path) -> None:
+    """A key that is pressed in the meantime is answered in one line."""
+    program = (
+        "import sys; from model_foundry.cli import main; "
+        "print(*{'typer', 'torch', 'pydantic', 'model_foundry.cli.commands'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(project)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("\n", "")
 
 
 def test_what_is_imported_is_seen(here: Path, project: Path) -> None:
@@ -190,9 +215,13 @@ def test_bad_data_exit_with_three_and_leave_nothing(
 @pytest.mark.parametrize(
     ("error", "code"),
     [
+        (CheckpointError("what happened"), 4),
         (ResumeError("what happened"), 5),
+        (LockedError("what happened"), 6),
         (NonFiniteError("what happened"), 7),
         (SaveError("what happened"), 8),
+        (WorkerError("what happened"), 9),
+        (Interrupted("what happened"), 75),
         (KeyboardInterrupt(), 130),
         (ZeroDivisionError("what happened"), 9),
     ],
@@ -209,8 +238,23 @@ def test_each_end_has_its_exit_code(
     (line,) = err.splitlines()
     assert line.startswith("error: ")
     assert str(error) in line
-    assert ("internal failure: ZeroDivisionError" in line) is (code == 9)
-    assert ("run again with --debug" in line) is (code == 9)
+    ours = isinstance(error, ZeroDivisionError)
+    assert ("internal failure: ZeroDivisionError" in line) is ours
+    assert ("run again with --debug" in line) is ours
+
+
+def test_a_table_is_a_line_for_each_row(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ResumeError("begun otherwise\n  a: 1 -> 2\n  b: \x1b[2J -> x")
+
+    monkeypatch.setattr(commands, "_load", fail)
+    code, _, err = cli("train", "good.yaml")
+    assert code == 5
+    assert err.splitlines() == [
+        "error: begun otherwise",
+        "error:   a: 1 -> 2",
+        "error:   b: \\x1b[2J -> x",
+    ]
 
 
 def test_the_traceback_is_there_for_who_asks(cli: Cli, here: Path) -> None:
@@ -259,3 +303,63 @@ def test_a_list_holds_every_name(cli: Cli, what: str, expected: set[str]) -> Non
     code, out, _ = cli("list", what)
     assert code == 0
     assert {line.split()[0] for line in out.splitlines()} == expected
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, bool]]:
+    """What the command asks the experiment to do, which is not done."""
+    import model_foundry.cli.summary
+    import model_foundry.experiment
+
+    options: list[dict[str, bool]] = []
+    monkeypatch.setattr(model_foundry.experiment, "train", lambda _, **said: options.append(said))
+    monkeypatch.setattr(model_foundry.cli.summary, "print_summary", lambda *_: None)
+    return options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed"),
+    [
+        ([], {}),
+        (["--fresh"], {"fresh": True}),
+        (["--extend"], {"extend": True}),
+        (["--no-lock"], {"lock": False}),
+    ],
+)
+def test_each_option_says_one_thing(
+    cli: Cli, asked: list[dict[str, bool]], arguments: list[str], changed: dict[str, bool]
+) -> None:
+    assert cli("train", "good.yaml", *arguments)[0] == 0
+    assert asked == [{"fresh": False, "extend": False, "lock": True} | changed]
+
+
+def test_a_run_goes_on_is_extended_and_begun_anew(cli: Cli, here: Path) -> None:
+    assert cli("train", "good.yaml")[0] == 0
+    code, out, err = cli("train", "good.yaml")
+    assert code == 0
+    assert "the run is complete, at step 2; nothing is left to do" in err
+    assert "validation loss" in out
+    code, _, err = cli("train", "good.yaml", "training.learning_rate=0.5")
+    assert code == 5
+    assert "error:   training.learning_rate: 0.001 -> 0.5" in err.splitlines()
+    code, _, err = cli("train", "good.yaml", "training.max_steps=3")
+    assert code == 5
+    assert "--extend" in err and "error:   optimizer steps: 2 -> 3" in err.splitlines()
+    code, _, err = cli("train", "good.yaml", "training.max_steps=3", "--extend")
+    assert code == 0
+    assert "extended from 2 to 3 steps: the learning rate after step 2 is" in err
+    code, _, err = cli("train", "good.yaml", "--fresh")
+    assert code == 0
+    assert (here / "runs" / "one.old-1").is_dir()
+
+
+def test_a_run_that_another_process_works_on_is_refused(cli: Cli, here: Path) -> None:
+    with RunDirectory(here / "runs" / "one").held():
+        code, _, err = cli("train", "good.yaml")
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert code == 6
+    assert f"runs/one: is in use by process {os.getpid()} on " in line
+    assert not (here / "runs").exists()

@@ -31,7 +31,7 @@ from tests.faults.runs import (
     train_smallest,
     whole_steps,
 )
-from tests.test_hostile_files import PAYLOADS, Payload
+from tests.hostile.test_files import PAYLOADS, Payload
 
 NEWEST = 6
 STEPS = [2, 4, NEWEST]

@@ -1,0 +1,428 @@
+"""What may change between two starts of a run, and what is refused with a table of it."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+
+import model_foundry.attempt
+from model_foundry import train
+from model_foundry.architectures import load_plugin
+from model_foundry.durable import MANIFEST_FORMAT, commit_directory
+from model_foundry.equivalence import differences
+from model_foundry.errors import CheckpointError, ResumeError
+from model_foundry.run_directory import RunDirectory
+from model_foundry.training.identity import as_settings, changed_settings
+from tests.children import Ended, Fault, in_child, train_in_child, train_with
+from tests.experiments import three_passes, tiny_experiment
+
+KIND = "gpt2"
+OTHER_RUN = 5
+
+
+class Place:
+    """A run that stopped after step 10, one that did not stop, and what they were made from."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.settings = three_passes(directory)
+        self.whole = directory / "whole" / "run"
+        ended = train_in_child(KIND, self.whole.parent, *self.settings)
+        assert ended.code == 0, ended.said
+        self.stopped = directory / "stopped" / "run"
+        fault = Fault("step 10 made", signal=15)
+        ended = train_in_child(KIND, self.stopped.parent, *self.settings, fault=fault)
+        assert ended.code == 75, ended.said
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("changes"))
+
+
+@pytest.fixture
+def stopped(place: Place, tmp_path: Path) -> Path:
+    """The directory of a run that stopped, and of nothing else."""
+    shutil.copytree(place.stopped, tmp_path / "run")
+    return tmp_path
+
+
+@pytest.fixture
+def text(place: Place, tmp_path: Path) -> Path:
+    """The training text, to be changed."""
+    return shutil.copy2(place.directory / "corpus.txt", tmp_path / "text.txt")
+
+
+def refused(place: Place, directory: Path, *overrides: str, **options: Any) -> list[str]:
+    """Start the run again, which must be refused without a change; return the table."""
+    before = everything_in(directory / "run")
+    with pytest.raises(ResumeError) as error:
+        train(tiny_experiment(KIND, directory, *place.settings, *overrides), **options)
+    assert error.value.exit_code == OTHER_RUN
+    assert everything_in(directory / "run") == before
+    first, *table = str(error.value).split("\n")
+    assert first.startswith(f"output_dir: {directory / 'run'} holds a run ")
+    assert all(line.startswith("  ") for line in table)
+    return [line.strip() for line in table]
+
+
+def everything_in(directory: Path) -> dict[str, tuple[bytes, int]]:
+    return {
+        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def goes_on(place: Place, directory: Path, *overrides: str, **options: Any) -> Ended:
+    ended = train_in_child(KIND, directory, *place.settings, *overrides, **options)
+    assert ended.code == 0, ended.said
+    assert "attempt 2 goes on from " in ended.said
+    return ended
+
+
+def is_the_same_model(place: Place, directory: Path) -> bool:
+    name = "model.safetensors"
+    weights = [(run / "model" / name).read_bytes() for run in (place.whole, directory / "run")]
+    return weights[0] == weights[1]
+
+
+# --- refused --------------------------------------------------------------------------------------
+
+CHANGES = {
+    "seed=1": ["seed.data: 42 -> 1", "seed.dropout: 42 -> 1", "seed.init: 42 -> 1"],
+    "seed={dropout: 7}": ["seed.dropout: 42 -> 7"],
+    "data.max_sequence_length=32": [
+        "data.max_sequence_length: 16 -> 32",
+        "model.transformer.max_position_embeddings: 16 -> 32",
+    ],
+    "data.content_tokens=13": ["data.content_tokens: 14 -> 13"],
+    "data.document=paragraph": ["data.document: line -> paragraph"],
+    "tokenizer.tokenizer_type=bpe": ["tokenizer.tokenizer_type: character -> bpe"],
+    "tokenizer.vocab_size=290": ["tokenizer.vocab_size: "],
+    "model.transformer.hidden_size=16": [
+        "model.transformer.embedding_size: 32 -> 16",
+        "model.transformer.hidden_size: 32 -> 16",
+        "model.transformer.intermediate_hidden_size: 128 -> 64",
+    ],
+    "model.transformer.layers=3": ["model.transformer.layers: 2 -> 3"],
+    "model.transformer.dropout=0.2": ["model.transformer.dropout: 0.1 -> 0.2"],
+    "training.learning_rate=0.02": ["training.learning_rate: 0.01 -> 0.02"],
+    "training.lr_scheduler_type=linear": ["training.lr_scheduler_type: cosine -> linear"],
+    "training.warmup_steps=3": ["training.warmup_steps: 2 -> 3"],
+    "training.weight_decay=0.0": ["training.weight_decay: 0.1 -> 0.0"],
+    "training.adam_beta2=0.95": ["training.adam_beta2: 0.999 -> 0.95"],
+    "training.max_grad_norm=null": ["training.max_grad_norm: 1.0 -> None"],
+    "training.mixed_precision=bf16": ["training.mixed_precision: no -> bf16"],
+    "training.per_device_train_batch_size=3": ["blocks in one step: 6 -> 9"],
+    "training.gradient_accumulation_steps=1": ["blocks in one step: 6 -> 2"],
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_experiment_is_refused(change: str, place: Place, stopped: Path) -> None:
+    table = refused(place, stopped, change)
+    assert len(table) == len(CHANGES[change])
+    for line, start in zip(table, CHANGES[change], strict=True):
+        assert line.startswith(start)
+
+
+@pytest.mark.parametrize("kind", ["bert", "lstm"])
+def test_another_architecture_is_refused(kind: str, place: Place, stopped: Path) -> None:
+    with pytest.raises(ResumeError) as error:
+        train(tiny_experiment(kind, stopped, *place.settings))
+    table = str(error.value).split("\n")
+    assert f"  model.architecture: gpt2 -> {kind}" in table
+    assert ("  training.objective: causal_lm -> masked_lm" in table) == (kind == "bert")
+
+
+def test_several_changes_are_told_at_once(place: Place, stopped: Path) -> None:
+    table = refused(place, stopped, "training.warmup_steps=3", "training.learning_rate=0.02")
+    assert [line.split(":")[0] for line in table] == [
+        "training.learning_rate",
+        "training.warmup_steps",
+    ]
+
+
+def test_a_finished_run_is_refused_as_well(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.whole, tmp_path / "run")
+    assert refused(place, tmp_path, "training.learning_rate=0.02")
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+def edit_in_place(path: Path) -> None:
+    """Change one letter, and neither the size nor the time of change."""
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"t", b"d", 1))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def append(path: Path) -> None:
+    path.write_text(path.read_text() + "the cat\n")
+
+
+def reorder(path: Path) -> None:
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+
+
+@pytest.mark.parametrize("change", [edit_in_place, append, reorder])
+def test_changed_text_is_refused(
+    change: Callable[[Path], None], place: Place, stopped: Path, text: Path
+) -> None:
+    change(text)
+    (line,) = refused(place, stopped, f"data.train={text}")
+    assert line.startswith("training text: SHA-256 ")
+
+
+def test_changed_held_out_text_is_refused(place: Place, stopped: Path, text: Path) -> None:
+    (line,) = refused(place, stopped, f"data.validation={text}")
+    assert line.startswith("validation text: SHA-256 ")
+
+
+def test_the_same_text_under_another_name_is_the_same_run(
+    place: Place, stopped: Path, text: Path
+) -> None:
+    goes_on(place, stopped, f"data.train={text}")
+    assert differences(place.whole, stopped / "run") == []
+
+
+# --- tokenizer ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_own_tokenizer(place: Place, tmp_path: Path) -> tuple[str, Path]:
+    """A run whose tokenizer is named, stopped after step 3; the override, and the tokenizer."""
+    tokenizer = tmp_path / "own-tokenizer"
+    shutil.copytree(place.whole / "tokenizer", tokenizer)
+    override = f"tokenizer={{path: {tokenizer}}}"
+    plain = [s for s in place.settings if not s.startswith("tokenizer.")]
+    fault = Fault("step 3 made", signal=15)
+    ended = train_in_child(KIND, tmp_path, *plain, override, fault=fault)
+    assert ended.code == 75, ended.said
+    return override, tokenizer
+
+
+def permute_ids(state: dict[str, Any]) -> None:
+    """Let two letters change places."""
+    vocabulary = state["model"]["vocab"]
+    letters = [token for token in vocabulary if len(token) == 1 and token.isalpha()]
+    one, other = sorted(letters)[:2]
+    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+
+
+def lower_case(state: dict[str, Any]) -> None:
+    state["normalizer"] = {"type": "Lowercase"}
+
+
+@pytest.mark.parametrize("change", [permute_ids, lower_case])
+def test_another_tokenizer_of_the_same_size_is_refused(
+    change: Callable[[dict[str, Any]], None],
+    with_own_tokenizer: tuple[str, Path],
+    place: Place,
+    tmp_path: Path,
+) -> None:
+    override, tokenizer = with_own_tokenizer
+    path = tokenizer / "tokenizer.json"
+    state = json.loads(path.read_text())
+    size = Tokenizer.from_file(str(path)).get_vocab_size()
+    change(state)
+    text = json.dumps(state)
+    assert Tokenizer.from_str(text).get_vocab_size() == size
+    replace_file(tokenizer, path.name, text)
+    plain = [s for s in place.settings if not s.startswith("tokenizer.")]
+    with pytest.raises(ResumeError, match=r"\n  tokenizer: SHA-256 \w+ -> SHA-256 \w+$"):
+        train(tiny_experiment(KIND, tmp_path, *plain, override))
+
+
+def replace_file(directory: Path, name: str, text: str) -> None:
+    """Write a committed directory anew, with another file in it."""
+    files = {p.name: p.read_bytes() for p in directory.iterdir() if p.name != "manifest.json"}
+    with commit_directory(directory) as aside:
+        for other, content in (files | {name: text.encode()}).items():
+            (aside / other).write_bytes(content)
+
+
+def test_the_same_tokenizer_elsewhere_is_the_same_run(
+    with_own_tokenizer: tuple[str, Path], place: Place, tmp_path: Path
+) -> None:
+    _, tokenizer = with_own_tokenizer
+    moved = tokenizer.rename(tmp_path / "moved")
+    plain = [s for s in place.settings if not s.startswith("tokenizer.")]
+    ended = train_in_child(KIND, tmp_path, *plain, f"tokenizer={{path: {moved}}}")
+    assert ended.code == 0, ended.said
+    assert is_the_same_model(place, tmp_path)
+
+
+# --- allowed --------------------------------------------------------------------------------------
+
+
+def test_settings_that_only_watch_may_change(place: Place, stopped: Path) -> None:
+    watching = (
+        "experiment_name=renamed",
+        f"data.cache_dir={stopped / 'cache'}",
+        "training.logging_steps=1",
+        "training.save_steps=1",
+        "training.save_total_limit=2",
+        "training.milestones={steps: [12]}",
+        "training.dataloader_num_workers=1",
+        "training.per_device_eval_batch_size=2",
+    )
+    goes_on(place, stopped, *watching)
+    assert is_the_same_model(place, stopped)
+
+
+@pytest.mark.parametrize("move", [False, True])
+def test_a_run_that_was_moved_goes_on(move: bool, place: Place, stopped: Path) -> None:
+    if move:
+        (stopped / "elsewhere").mkdir()
+        (stopped / "run").rename(stopped / "elsewhere" / "run")
+        stopped /= "elsewhere"
+    ended = goes_on(place, stopped)
+    assert "last bits" not in ended.said
+    assert differences(place.whole, stopped / "run") == []
+
+
+def test_another_cut_into_micro_batches_warns_of_the_last_bits(place: Place, stopped: Path) -> None:
+    cut = ("training.per_device_train_batch_size=3", "training.gradient_accumulation_steps=2")
+    said = goes_on(place, stopped, *cut).said
+    (line,) = [line for line in said.splitlines() if "last bits" in line]
+    assert "training.per_device_train_batch_size: 2 -> 3" in line
+    assert "training.gradient_accumulation_steps: 3 -> 2" in line
+    digests = [
+        [x["train/batch_digest"] for x in map(json.loads, lines) if "train/batch_digest" in x]
+        for run in (place.whole, stopped / "run")
+        for lines in [(run / "metrics.jsonl").read_text().splitlines()]
+    ]
+    assert digests[0] == digests[1]
+
+
+def test_a_longer_run_must_be_asked_for(place: Place, stopped: Path) -> None:
+    assert refused(place, stopped, "training.max_steps=24") == ["optimizer steps: 18 -> 24"]
+    ended = train_in_child(KIND, stopped, *place.settings, "training.max_steps=24", extend=True)
+    assert ended.code == 0, ended.said
+    assert "extended from 18 to 24 steps: the learning rate after step 10 is " in ended.said
+    status = RunDirectory(stopped / "run").status()
+    assert status is not None and (status.state, status.step) == ("completed", 24)
+
+
+def test_a_finished_run_can_be_extended(place: Place, tmp_path: Path) -> None:
+    shutil.copytree(place.whole, tmp_path / "run")
+    assert refused(place, tmp_path, "training.max_steps=20") == ["optimizer steps: 18 -> 20"]
+    goes_on(place, tmp_path, "training.max_steps=20", extend=True)
+    status = RunDirectory(tmp_path / "run").status()
+    assert status is not None and (status.state, status.step) == ("completed", 20)
+
+
+def test_a_shorter_run_is_refused_even_then(place: Place, stopped: Path) -> None:
+    for extend in (False, True):
+        table = refused(place, stopped, "training.max_steps=12", extend=extend)
+        assert table == ["optimizer steps: 18 -> 12"]
+
+
+def test_epochs_that_come_to_the_same_steps_are_the_same_length(place: Place) -> None:
+    steps = tiny_experiment(KIND, place.directory, *place.settings)
+    plain = [s for s in place.settings if "max_steps" not in s]
+    epochs = tiny_experiment(
+        KIND, place.directory, *plain, "training.max_steps=null", "training.epochs=3"
+    )
+    assert changed_settings(as_settings(steps), as_settings(epochs)) == []
+
+
+# --- the machine, and the code --------------------------------------------------------------------
+
+
+def test_another_number_of_threads_warns(place: Place, stopped: Path) -> None:
+    said = goes_on(place, stopped, threads=2).said
+    (line,) = [line for line in said.splitlines() if "last bits" in line]
+    assert line.endswith("(saved -> now): threads: 1 -> 2")
+
+
+def test_other_versions_and_another_device_warn(place: Place, stopped: Path) -> None:
+    ended = in_child(train_elsewhere, stopped, place.settings)
+    assert ended.code == 0, ended.said
+    (line,) = [line for line in ended.said.splitlines() if "last bits" in line]
+    assert " -> cuda (another)" in line and "torch: " in line and " -> 99.0" in line
+
+
+def train_elsewhere(directory: Path, settings: tuple[str, ...]) -> None:
+    facts = model_foundry.attempt.environment
+    other = {"torch": "99.0", "device": "cuda (another)"}
+    model_foundry.attempt.environment = lambda device: facts(device) | other
+    train_with(KIND, directory, settings, None, {})
+
+
+def test_a_plugin_that_changed_warns(place: Place, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("FIRST = 1\n")
+    ended = in_child(train_with_plugin, plugin, tmp_path, place.settings, True)
+    assert ended.code == 75, ended.said
+    plugin.write_text("SECOND = 2\n")
+    ended = in_child(train_with_plugin, plugin, tmp_path, place.settings, False)
+    assert ended.code == 0, ended.said
+    (line,) = [line for line in ended.said.splitlines() if "last bits" in line]
+    assert f"plugin {plugin}: " in line
+
+
+def train_with_plugin(plugin: Path, directory: Path, settings: tuple[str, ...], stop: bool) -> None:
+    load_plugin(plugin)
+    fault = Fault("step 3 made", signal=15) if stop else None
+    train_with(KIND, directory, settings, fault, {})
+
+
+# --- checkpoints that cannot be resumed from ------------------------------------------------------
+
+
+def newest(directory: Path) -> Path:
+    return max((directory / "run" / "checkpoints").glob("step-*"))
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused(place: Place, stopped: Path) -> None:
+    path = newest(stopped) / "manifest.json"
+    manifest = json.loads(path.read_text()) | {"format": MANIFEST_FORMAT + 1}
+    del manifest["sha256"]
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    path.write_text(json.dumps(manifest | {"sha256": digest}))
+    with pytest.raises(ResumeError, match=f"newer version, in format {MANIFEST_FORMAT + 1}"):
+        train(tiny_experiment(KIND, stopped, *place.settings))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("step", 11),
+        ("step", -1),
+        ("step", "ten"),
+        ("best_loss", float("inf")),
+        ("tokens_seen", 1.5),
+    ],
+)
+@pytest.mark.parametrize("manifest_too", [False, True])
+def test_a_state_edited_by_hand_is_not_used(
+    field: str, value: Any, manifest_too: bool, place: Place, stopped: Path
+) -> None:
+    """The manifest finds it; where that was made anew, the laws of the state do."""
+    directory = newest(stopped)
+    state = json.loads((directory / "state.json").read_text())
+    state["counters"][field] = value
+    if manifest_too:
+        replace_file(directory, "state.json", json.dumps(state))
+    else:
+        (directory / "state.json").write_text(json.dumps(state))
+    found = model_foundry.attempt.newest_usable(directory.parent, run_id=None)
+    assert found is not None and found.step == 8
+    assert (directory.parent / f"damaged-{directory.name}").is_dir()
+
+
+def test_a_run_of_which_only_the_model_is_left_is_refused(place: Place, stopped: Path) -> None:
+    shutil.rmtree(stopped / "run" / "checkpoints")
+    with pytest.raises(CheckpointError, match="the checkpoint of step 10 is gone"):
+        train(tiny_experiment(KIND, stopped, *place.settings))
