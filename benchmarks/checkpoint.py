@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from model_foundry import create_model, load_config
-from model_foundry.attempt import identify
+from model_foundry.continuation import identify
 from model_foundry.data.loaders import training_batches
 from model_foundry.experiment import resolve
 from model_foundry.preparation import prepare

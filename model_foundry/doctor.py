@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.attempt import blocks_per_step, horizon, measure
-from model_foundry.config import ExperimentConfig, validate
+from model_foundry.attempt import measure
+from model_foundry.config import ExperimentConfig, load_config
+from model_foundry.continuation import blocks_per_step, horizon
 from model_foundry.data.loaders import Batch
 from model_foundry.equivalence import differences
 from model_foundry.model import load_model, special_token_ids
@@ -31,16 +31,7 @@ from model_foundry.trial import STEPS, Trial
 
 logger = logging.getLogger(__name__)
 
-DEFAULT: dict[str, Any] = {
-    "experiment_name": "doctor",
-    "data": {"train": {"language": {"sentences": 2000}}, "max_sequence_length": 64},
-    "tokenizer": {"tokenizer_type": "bpe", "vocab_size": 500},
-    "model": {
-        "architecture": "gpt2",
-        "transformer": {"layers": 2, "hidden_size": 64, "attention_heads": 2},
-    },
-    "training": {"max_steps": 1000, "save_steps": 100},
-}
+DEFAULT = Path(__file__).with_suffix(".yaml")
 LOSS_TOLERANCE = 0.5  # nats that random logits may add to ln V; more means wrong initial weights
 RELATIVE_TOLERANCE = 1e-4  # of fp32 sums in another order
 
@@ -226,7 +217,7 @@ def examine(config: ExperimentConfig | None = None) -> Iterator[Finding]:
         ConfigError, DataError: the experiment could not be trained either.
         SaveError: nothing can be written where it would write.
     """
-    config = config or validate(DEFAULT, "doctor")
+    config = config or load_config(DEFAULT)
     place = next(p for p in config.output_dir.absolute().parents if p.is_dir())
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as directory:
         with _quiet():

@@ -13,14 +13,7 @@ import torch
 
 from model_foundry.architectures import LOADED_PLUGINS, BaseLanguageModel
 from model_foundry.architectures.attention import choose_attention
-from model_foundry.attempt import (
-    Attempt,
-    Start,
-    find_start,
-    identify,
-    measure,
-    require_continuation,
-)
+from model_foundry.attempt import Attempt, measure
 from model_foundry.config import (
     ARCHITECTURES,
     ExperimentConfig,
@@ -29,6 +22,7 @@ from model_foundry.config import (
     settings_without_effect,
     validate,
 )
+from model_foundry.continuation import Start, find_start, identify, require_continuation
 from model_foundry.data.sources import read_splits
 from model_foundry.durable import commit_directory, damage, write_text
 from model_foundry.evaluation.language import LanguageReport, measure_language

@@ -13,8 +13,9 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.attempt import Attempt, find_start, identify
+from model_foundry.attempt import Attempt
 from model_foundry.config import ExperimentConfig, save_config, validate
+from model_foundry.continuation import find_start, identify
 from model_foundry.data.loaders import Batch, evaluation_batches
 from model_foundry.durable import write_text
 from model_foundry.experiment import resolve

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-import model_foundry.attempt
+import model_foundry.continuation
 from model_foundry import train
 from model_foundry.architectures import load_plugin
 from model_foundry.durable import MANIFEST_FORMAT, commit_directory
@@ -354,9 +354,9 @@ def test_other_versions_and_another_device_warn(place: Place, stopped: Path) -> 
 
 
 def train_elsewhere(directory: Path, settings: tuple[str, ...]) -> None:
-    facts = model_foundry.attempt.environment
+    facts = model_foundry.continuation.environment
     other = {"torch": "99.0", "device": "cuda (another)"}
-    model_foundry.attempt.environment = lambda device: facts(device) | other
+    model_foundry.continuation.environment = lambda device: facts(device) | other
     train_with(KIND, directory, settings, None, {})
 
 
@@ -417,7 +417,7 @@ def test_a_state_edited_by_hand_is_not_used(
         replace_file(directory, "state.json", json.dumps(state))
     else:
         (directory / "state.json").write_text(json.dumps(state))
-    found = model_foundry.attempt.newest_usable(directory.parent, run_id=None)
+    found = model_foundry.continuation.newest_usable(directory.parent, run_id=None)
     assert found is not None and found.step == 8
     assert (directory.parent / f"damaged-{directory.name}").is_dir()
 

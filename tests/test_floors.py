@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"architectures", "data", "tokenizer", "data_collators", "objectives"},
     {"model", "generation", "evaluation", "preparation"},
     {"training"},
-    {"attempt", "experiment", "equivalence", "trial", "doctor"},
+    {"continuation", "attempt", "experiment", "equivalence", "trial", "doctor"},
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -36,12 +36,11 @@ ARROWS = {
     ("tokenizer", "data.sources"),
     ("objectives", "data_collators"),
     ("evaluation", "generation"),
-    ("experiment", "attempt"),
-    *(("trial", room) for room in ("attempt", "experiment")),
-    *(("doctor", room) for room in ("attempt", "equivalence", "trial")),
+    ("attempt", "continuation"),
+    *(("experiment", room) for room in ("continuation", "attempt")),
+    *(("trial", room) for room in ("continuation", "attempt", "experiment")),
+    *(("doctor", room) for room in ("continuation", "attempt", "equivalence", "trial")),
 }
-# The table of built-in architectures, and the experiment that is examined where none is named.
-NAMES_ARCHITECTURES = {"config.specs", "doctor"}
 HEAVY = {"torch", "transformers", "datasets", "accelerate"}
 # transformers cannot be installed without huggingface_hub.
 EXPORTABLE = {"torch", "transformers", "huggingface_hub"} | sys.stdlib_module_names
@@ -101,7 +100,7 @@ def faults(root: Path) -> list[str]:
             continue
         for target in imports_of(tree, ".".join(("model_foundry", *parts[:-1]))):
             found += [f"{place}: {target} {law}" for law in faults_of_import(room, place, target)]
-        if room != "architectures" and place not in NAMES_ARCHITECTURES:
+        if room != "architectures" and place != "config.specs":
             names = known & set(constants_of(tree))
             found += [
                 f"{place}: names the architecture {name!r}" for name in sorted(map(str, names))

@@ -18,7 +18,8 @@ import pytest
 
 import model_foundry.attempt
 import model_foundry.training.checkpoint
-from model_foundry.attempt import Attempt, Start
+from model_foundry.attempt import Attempt
+from model_foundry.continuation import Start
 from model_foundry.data.loaders import Blocks
 from model_foundry.equivalence import differences
 from model_foundry.failpoints import watching
