@@ -50,6 +50,19 @@ with listening():
     os.write(writer, b"x")
     print("child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+# Forks after a signal came.
+FORKED_LATE = """
+with listening():
+    os.kill(os.getpid(), signal.SIGTERM)
+    while stop_requested() is None:
+        time.sleep(0.01)
+    child = os.fork()
+    if child == 0:
+        poll()
+        with listening():
+            os._exit(7)
+    print("child ended with", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
 AS_NOHUP = """
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
 with listening():
@@ -234,3 +247,10 @@ def test_a_forked_process_neither_dies_nor_counts(project: Path) -> None:
     assert out == "child ended with 7\n"
     assert err.count("SIGTERM") == 1
     assert "still waiting" not in err
+
+
+def test_a_forked_process_is_asked_nothing_that_its_parent_was_asked(project: Path) -> None:
+    with running(project, FORKED_LATE) as process:
+        out, err = process.communicate(timeout=20)
+    assert out == "child ended with 7\n"
+    assert err.count("SIGTERM") == 1

@@ -12,6 +12,9 @@ import typer
 from model_foundry.signals import listening
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from model_foundry.architectures import BaseLanguageModel
     from model_foundry.config import ExperimentConfig
 
 CHECK_SAID_NO = 1
@@ -190,6 +193,21 @@ def _model_directory(path: Path) -> Path:
     return path
 
 
+def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBase]":
+    """Load the newest model of a run, which may delete a checkpoint while that is being read."""
+    from model_foundry.errors import ConfigError, DataError
+    from model_foundry.model import load_model
+    from model_foundry.tokenizer.loading import load_tokenizer
+
+    directory = _model_directory(path)
+    try:
+        return load_model(directory), load_tokenizer(directory)
+    except (ConfigError, DataError):
+        if directory.exists():
+            raise
+    return _load_newest(path)
+
+
 @app.command(epilog="Example: foundry generate runs/quickstart --prompt 'The dogs' --number 3")
 def generate(
     run: Annotated[Path, typer.Argument(help="Run or model directory.", show_default=False)],
@@ -210,14 +228,12 @@ def generate(
     debug: Debug = False,
 ) -> None:
     """Continue a text with a trained causal model."""
-    directory = _model_directory(run)
     from model_foundry.generation import generate_texts
-    from model_foundry.model import load_model
-    from model_foundry.tokenizer.loading import load_tokenizer
 
+    model, tokenizer = _load_newest(run)
     texts = generate_texts(
-        load_model(directory),
-        load_tokenizer(directory),
+        model,
+        tokenizer,
         [prompt] * number,
         max_new_tokens=max_new_tokens,
         temperature=temperature,

@@ -24,7 +24,6 @@ FREE = (
     "training.save_total_limit",
     "training.milestones",
     "training.dataloader_num_workers",
-    "training.per_device_eval_batch_size",
 )
 COMPARED_BY_CONTENT = (
     "data.train",
@@ -38,6 +37,7 @@ COMPARED_BY_CONTENT = (
 )
 LAST_BITS = (
     "training.per_device_train_batch_size",
+    "training.per_device_eval_batch_size",
     "training.gradient_accumulation_steps",
     "training.attn_implementation",
     "training.gradient_checkpointing",

@@ -97,11 +97,11 @@ def test_where_there_is_none_none_is_used(place: Path) -> None:
 
 
 def test_the_newest_is_the_one_of_the_last_step(place: Path) -> None:
-    for step in (20, 100_000_000, 3):
+    for step in (99_999_999, 100_000_000, 3):
         save(place, step)
     assert [path.name for path in step_directories(place)] == [
         "step-00000003",
-        "step-00000020",
+        "step-99999999",
         "step-100000000",
     ]
     assert used(place) == 100_000_000

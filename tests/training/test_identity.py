@@ -30,7 +30,6 @@ ONLY_WATCHES = {
     *("experiment_name", "output_dir", "data.cache_dir", "data.test"),
     *("training.logging_steps", "training.eval_steps", "training.save_steps"),
     *("training.save_total_limit", "training.dataloader_num_workers"),
-    "training.per_device_eval_batch_size",
     *(
         f"training.milestones.{name}"
         for name in ("steps", "logarithmic", "words", "tokens", "save_only_model")
@@ -43,6 +42,7 @@ COMPARED_OTHERWISE = {
     "training.gradient_accumulation_steps",
 }
 CHANGES_LAST_BITS = {
+    "training.per_device_eval_batch_size",
     *("training.per_device_train_batch_size", "training.gradient_accumulation_steps"),
     *("training.attn_implementation", "training.gradient_checkpointing", "training.compile"),
 }
