@@ -147,8 +147,8 @@ def require_continuation(
     require_horizon(run.path, saved, identity, extend=extend)
     if found := changed_last_bits(saved, identity):
         logger.warning(
-            "numbers may differ in their last bits from those of an uninterrupted run (saved -> "
-            "now): %s",
+            "from here on, the run will not be bit for bit what it would have been (saved -> now): "
+            "%s",
             "; ".join(found),
         )
     if saved.horizon != identity.horizon:

@@ -63,7 +63,7 @@ def machine(trial: Trial) -> Iterator[Finding]:
 
 def attention(trial: Trial) -> Verdict:
     """The attention kernel that the model uses is the one that was settled on."""
-    used = trial.model().attention_in_use
+    used = trial.untrained.attention_in_use
     if used is None:
         return None, f"{trial.config.model.architecture} has none"
     return used == trial.config.training.attn_implementation, used
@@ -71,7 +71,7 @@ def attention(trial: Trial) -> Verdict:
 
 def tokenizer(trial: Trial) -> Verdict:
     """Every id that the tokenizer gives has a row, and its special tokens are the model's."""
-    tokenizer, model = trial.prepared.tokenizer, trial.model()
+    tokenizer, model = trial.prepared.tokenizer, trial.untrained
     largest, rows = max(tokenizer.get_vocab().values()), _rows(model)
     ids = [i for i in special_token_ids(tokenizer).values() if i is not None]
     lossy = "" if trial.prepared.lossless else ", and loses characters"
@@ -81,7 +81,7 @@ def tokenizer(trial: Trial) -> Verdict:
 
 def initial_loss(trial: Trial) -> Verdict:
     """A model that has learned nothing gives each token the same chance."""
-    loss = measure(trial.config, trial.prepared, trial.prepared.validation, trial.model())["loss"]
+    loss = measure(trial.config, trial.prepared, trial.prepared.validation, trial.untrained)["loss"]
     expected = math.log(len(trial.prepared.tokenizer))
     good = abs(loss - expected) < LOSS_TOLERANCE
     return good, f"{loss:.3f} nats at step 0, ln(vocabulary) = {expected:.3f}"
@@ -89,7 +89,7 @@ def initial_loss(trial: Trial) -> Verdict:
 
 def padding(trial: Trial) -> Verdict:
     """Padding on either side changes no logit of a real token."""
-    model = trial.model().eval()
+    model = trial.untrained.eval()
     ids = trial.batch().inputs["input_ids"][:1]
     length, pad = ids.shape[1] // 2, trial.prepared.tokenizer.pad_token_id or 0
     row, filler = ids[:, :length], torch.full((1, length // 2), pad)
@@ -119,7 +119,8 @@ def accumulation(trial: Trial) -> Verdict:
 def resumption(trial: Trial) -> Verdict:
     """A run that is resumed from its second step is bit for bit the run that was not."""
     whole, resumed = trial.whole_run, RunDirectory(trial.directory / "resumed")
-    shutil.copytree(whole.path, resumed.path)
+    # linked, because large models take long to copy: no file of a run is ever written in place
+    shutil.copytree(whole.path, resumed.path, copy_function=os.link)
     shutil.rmtree(resumed.checkpoint(STEPS))
     shutil.rmtree(resumed.model)
     trial.go_on(resumed)
@@ -131,7 +132,7 @@ def resumption(trial: Trial) -> Verdict:
 
 def tied_weights(trial: Trial) -> Verdict:
     """What shares memory in a new model shares it in a loaded one."""
-    new, loaded = (ties(m) for m in (trial.model(), load_model(trial.whole_run.model)))
+    new, loaded = (ties(m) for m in (trial.untrained, load_model(trial.whole_run.model)))
     return new == loaded, "; ".join(" = ".join(group) for group in sorted(new)) or "none"
 
 

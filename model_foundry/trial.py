@@ -71,8 +71,13 @@ class Trial:
         few = replace(prepared, validation=prepared.validation.first(EVALUATED_BLOCKS))
         return cls(asked, config, few, accelerator, directory)
 
-    def model(self) -> BaseLanguageModel:
-        """Return a new model; each has the same weights."""
+    @cached_property
+    def untrained(self) -> BaseLanguageModel:
+        """The model as it begins, to be looked at only."""
+        return self.new_model()
+
+    def new_model(self) -> BaseLanguageModel:
+        """Return a model of its own; each begins with the same weights."""
         return create_model(self.config, tokenizer=self.prepared.tokenizer)
 
     def batch(self) -> Batch:
@@ -126,7 +131,7 @@ class Trial:
             accelerator=accelerator,
             console=Console(quiet=True),
         )
-        model = self.model()
+        model = self.new_model()
         with running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record:
             attempt.train(model, record)
             save_model(run.model, model, self.prepared.tokenizer)

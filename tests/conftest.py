@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    OMP_WAIT_POLICY="passive",  # two threads on one free core must not wait by spinning
+    HF_HUB_OFFLINE="1",
+    TOKENIZERS_PARALLELISM="false",
+)
 HERE = {"localhost", "127.0.0.1", "::1"}
 
 _connect = socket.socket.connect

@@ -294,7 +294,7 @@ def test_a_run_that_was_moved_goes_on(move: bool, place: Place, stopped: Path) -
 def test_another_cut_into_micro_batches_warns_of_the_last_bits(place: Place, stopped: Path) -> None:
     cut = ("training.per_device_train_batch_size=3", "training.gradient_accumulation_steps=2")
     said = goes_on(place, stopped, *cut).said
-    (line,) = [line for line in said.splitlines() if "last bits" in line]
+    (line,) = [line for line in said.splitlines() if "bit for bit" in line]
     assert "training.per_device_train_batch_size: 2 -> 3" in line
     assert "training.gradient_accumulation_steps: 3 -> 2" in line
     digests = [
@@ -342,14 +342,14 @@ def test_epochs_that_come_to_the_same_steps_are_the_same_length(place: Place) ->
 
 def test_another_number_of_threads_warns(place: Place, stopped: Path) -> None:
     said = goes_on(place, stopped, threads=2).said
-    (line,) = [line for line in said.splitlines() if "last bits" in line]
+    (line,) = [line for line in said.splitlines() if "bit for bit" in line]
     assert line.endswith("(saved -> now): threads: 1 -> 2")
 
 
 def test_other_versions_and_another_device_warn(place: Place, stopped: Path) -> None:
     ended = in_child(train_elsewhere, stopped, place.settings)
     assert ended.code == 0, ended.said
-    (line,) = [line for line in ended.said.splitlines() if "last bits" in line]
+    (line,) = [line for line in ended.said.splitlines() if "bit for bit" in line]
     assert " -> cuda (another)" in line and "torch: " in line and " -> 99.0" in line
 
 
@@ -368,7 +368,7 @@ def test_a_plugin_that_changed_warns(place: Place, tmp_path: Path) -> None:
     plugin.write_text("SECOND = 2\n")
     ended = in_child(train_with_plugin, plugin, tmp_path, place.settings, False)
     assert ended.code == 0, ended.said
-    (line,) = [line for line in ended.said.splitlines() if "last bits" in line]
+    (line,) = [line for line in ended.said.splitlines() if "bit for bit" in line]
     assert f"plugin {plugin}: " in line
 
 

@@ -83,7 +83,7 @@ def save_model(
         NonFiniteError: a weight is NaN or infinite.
         SaveError: the directory cannot be written.
     """
-    require_finite(model.named_parameters(), "weight")
+    require_finite(model.state_dict().items(), "weight")
     with commit_directory(directory, needed=_bytes(model.parameters())) as aside:
         _write_model(aside, model, tokenizer)
 
@@ -111,7 +111,7 @@ def save_checkpoint(
         SaveError: the directory cannot be written.
     """
     tensors = {} if optimizer is None else optimizer_tensors(model, optimizer)
-    require_finite(model.named_parameters(), "weight")
+    require_finite(model.state_dict().items(), "weight")
     require_finite(tensors.items(), "moment of the optimizer")
     random_tensors, random_numbers = random_states()
     facts = CheckpointState(

@@ -86,7 +86,7 @@ def test_a_folder_without_text_and_what_is_no_file_are_refused(tmp_path: Path) -
         (b"surrogate \xed\xa0\x80", r"not UTF-8 at byte 10 \(0xed\)"),
         (b"zero\0byte", "binary, with a zero byte at byte 4"),
         ("wide".encode("utf-16"), "UTF-16 at byte 0, not UTF-8 text; convert it with `iconv"),
-        (gzip.compress(b"text"), "compressed by gzip at byte 0.*`gunzip`"),
+        (gzip.compress(b"text", mtime=0), "compressed by gzip at byte 0.*`gunzip`"),
     ],
 )
 def test_what_is_no_text_is_told_where(tmp_path: Path, raw: bytes, message: str) -> None:
