@@ -13,10 +13,10 @@ quickstart: $(INSTALLED)  ## train a small GPT-2 on the built-in language and sh
 	$(BIN)/foundry train configs/quickstart.yaml --fresh
 
 test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 torture: $(INSTALLED)  ## kill runs at random and in every combination; takes up to half an hour
-	$(BIN)/python -m pytest -m torture
+	$(BIN)/python -m pytest -m torture -n 2 --dist load
 
 format: $(INSTALLED)  ## format the code and mend what the linter can
 	$(BIN)/ruff format .

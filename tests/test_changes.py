@@ -287,7 +287,7 @@ def test_a_run_that_was_moved_goes_on(move: bool, place: Place, stopped: Path) -
         (stopped / "run").rename(stopped / "elsewhere" / "run")
         stopped /= "elsewhere"
     ended = goes_on(place, stopped)
-    assert "last bits" not in ended.said
+    assert "bit for bit" not in ended.said
     assert differences(place.whole, stopped / "run") == []
 
 
