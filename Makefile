@@ -10,7 +10,7 @@ help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 quickstart: $(INSTALLED)  ## train a small GPT-2 on the built-in language and show what it learned
-	$(BIN)/foundry train configs/quickstart.yaml --fresh
+	$(BIN)/foundry train configs/quickstart.yaml
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -21,6 +21,7 @@ from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.preparation import Prepared
 from model_foundry.reproducibility import seeded
 from model_foundry.run_directory import Record, RunDirectory
+from model_foundry.signals import during
 from model_foundry.training.checkpoint import (
     load_optimizer,
     load_random_states,
@@ -91,6 +92,7 @@ class Attempt:
         with (
             seeded(self.config.seeds.dropout),
             closing(self._batches()) as batches,
+            during("the training"),
             Display(self.identity.horizon, start=self.state.step, console=self.console) as display,
         ):
             try:
@@ -152,6 +154,7 @@ class Attempt:
                 run_id=self.start.run_id,
                 limit=self.config.training.save_total_limit,
                 losses=self.losses,
+                lean_milestones=self.config.training.milestones.save_only_model,
             )
 
     def _restore(self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer) -> None:

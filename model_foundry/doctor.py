@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,14 +23,18 @@ from model_foundry.config import ExperimentConfig, load_config
 from model_foundry.continuation import blocks_per_step, horizon
 from model_foundry.data.loaders import Batch
 from model_foundry.equivalence import differences
+from model_foundry.errors import Interrupted, LockedError, SaveError
+from model_foundry.locks import exclusive
 from model_foundry.model import load_model, special_token_ids
 from model_foundry.reproducibility import environment
 from model_foundry.run_directory import RunDirectory
+from model_foundry.signals import during, poll
 from model_foundry.training.milestones import number_of_milestones
-from model_foundry.trial import STEPS, Trial
+from model_foundry.trial import STEPS, UNBEARABLE, Trial, slowdown_of_bf16
 
 logger = logging.getLogger(__name__)
 
+PREFIX, LOCK = ".doctor-", ".lock"
 DEFAULT = Path(__file__).with_suffix(".yaml")
 LOSS_TOLERANCE = 0.5  # nats that random logits may add to ln V; more means wrong initial weights
 RELATIVE_TOLERANCE = 1e-4  # of fp32 sums in another order
@@ -59,6 +63,17 @@ def machine(trial: Trial) -> Iterator[Finding]:
     remedy = "" if threads <= cores else "; set OMP_NUM_THREADS, they wait for each other"
     yield Finding("threads", f"{threads} on {cores} cores{remedy}", threads <= cores)
     yield Finding("libraries", f"torch {facts['torch']}, transformers {facts['transformers']}")
+
+
+def precision(trial: Trial) -> Verdict:
+    """The products of the model are not slower than they would be without a setting."""
+    asked, slowdown = trial.asked.training.mixed_precision, slowdown_of_bf16()
+    if asked != "bf16":
+        return None, "fp32" if asked == "no" else asked
+    if slowdown > UNBEARABLE:
+        remedy = "set training.mixed_precision=no, as was done for the checks below"
+        return False, f"bf16, which takes this CPU {slowdown:.0f} times longer; {remedy}"
+    return True, f"bf16, {slowdown:.1f} times the time of fp32"
 
 
 def attention(trial: Trial) -> Verdict:
@@ -197,6 +212,7 @@ def _row(batch: Batch, index: int) -> Batch:
 
 
 CHECKS: dict[str, Callable[[Trial], Verdict]] = {
+    "precision": precision,
     "attention": attention,
     "tokenizer": tokenizer,
     "initial loss": initial_loss,
@@ -208,30 +224,51 @@ CHECKS: dict[str, Callable[[Trial], Verdict]] = {
 }
 
 
-def examine(config: ExperimentConfig | None = None) -> Iterator[Finding]:
+def examine(
+    config: ExperimentConfig | None = None, *, announce: Callable[[str], object] = str
+) -> Iterator[Finding]:
     """Yield the finding of each check, as soon as it is made.
 
     Args:
         config: the experiment; None: a small one on the built-in language.
+        announce: is called with the name of each check before it is made.
 
     Raises:
+        Interrupted: a signal came; nothing is left behind.
         ConfigError, DataError: the experiment could not be trained either.
         SaveError: nothing can be written where it would write.
     """
     config = config or load_config(DEFAULT)
-    place = next(p for p in config.output_dir.absolute().parents if p.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place) as directory:
+    with _room_beside(config.output_dir) as directory:
         with _quiet():
-            trial = Trial.of(config, Path(directory))
+            trial = Trial.of(config, directory)
         yield from machine(trial)
         for name, check in CHECKS.items():
+            announce(name)
             try:
-                with _quiet():
+                poll()
+                with _quiet(), during(f"the check of {name}"):
                     good, figure = check(trial)
+            except Interrupted:
+                raise
             except Exception as error:  # what a check runs into is what was looked for
                 logger.debug("%s", name, exc_info=True)
                 good, figure = False, f"{type(error).__name__}: {' '.join(str(error).split())}"
             yield Finding(name, figure, good)
+
+
+@contextmanager
+def _room_beside(output_dir: Path) -> Iterator[Path]:
+    """Make a directory on the disk of a run, and remove it and what killed doctors left there."""
+    place = next(p for p in output_dir.absolute().parents if p.is_dir())
+    for left in place.glob(f"{PREFIX}*"):
+        with suppress(LockedError, SaveError), exclusive(left / LOCK):
+            shutil.rmtree(left, ignore_errors=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=place) as directory,
+        exclusive(Path(directory) / LOCK),
+    ):
+        yield Path(directory)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 2
 LARGEST_MANIFEST = 2**24  # bytes; what we write has a few thousand
-UNFINISHED, UNWANTED = ".tmp-", ".del-"
+UNFINISHED, UNWANTED, REPLACED = PREFIXES = ".tmp-", ".del-", ".was-"
 
 
 def file_sha256(path: Path) -> str:
@@ -189,18 +189,28 @@ def delete_directory(directory: Path) -> None:
 def remove_debris(directory: Path, name: str = "") -> list[str]:
     """Remove what a killed process left half-written or half-deleted; return the names.
 
+    What was moved away to be replaced, and is whole while nothing has taken its place, comes back.
+
     Args:
         directory: where to look. The caller knows that nobody else writes there.
         name: only what was to become, or was, the entry of that name; "": of any name.
     """
-    prefixes = (f"{UNFINISHED}{name}", f"{UNWANTED}{name}")
-    left = [path for path in directory.glob(".*") if path.name.startswith(prefixes)]
+    names = tuple(f"{prefix}{name}" for prefix in PREFIXES)
+    left = [path for path in directory.glob(".*") if path.name.startswith(names)]
     for path in left:
+        _put_back(path)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
     return [path.name for path in left]
+
+
+def _put_back(left: Path) -> None:
+    for directory in left.iterdir() if left.name.startswith(REPLACED) else ():
+        place = left.parent / directory.name
+        if not place.exists() and damage(directory) is None:
+            directory.rename(place)
 
 
 def _manifest_text(directory: Path) -> str:
@@ -287,7 +297,7 @@ def _seal(directory: Path, name: str) -> None:
 def _swap_in(aside: Path, target: Path) -> None:
     """Rename `aside` to `target`; a directory in its place is moved away first, then removed."""
     if target.exists():
-        replaced = Path(tempfile.mkdtemp(prefix=f"{UNWANTED}{target.name}-", dir=target.parent))
+        replaced = Path(tempfile.mkdtemp(prefix=f"{REPLACED}{target.name}-", dir=target.parent))
         target.rename(replaced / target.name)
         reached(f"{target.name}: old one moved away")
         try:

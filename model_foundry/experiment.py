@@ -4,8 +4,8 @@ config -> documents -> tokenizer -> token streams -> model -> training loop -> m
 """
 
 import logging
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from model_foundry.config import (
 from model_foundry.continuation import Start, find_start, identify, require_continuation
 from model_foundry.data.sources import read_splits
 from model_foundry.durable import commit_directory, damage, write_text
+from model_foundry.errors import Interrupted
 from model_foundry.evaluation.language import LanguageReport, measure_language
 from model_foundry.model import create_model, load_model
 from model_foundry.preparation import Prepared, load_named_tokenizer, objective_for, prepare
@@ -35,8 +36,11 @@ from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.checkpoint import save_model
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.identity import Identity
+from model_foundry.training.milestones import number_of_milestones
 
 logger = logging.getLogger(__name__)
+
+GO_ON = "run the same command again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,7 @@ def train(
         logger.warning("%s", line)
     run = RunDirectory(config.output_dir)
     run.require_usable()
-    with listening(), ExitStack() as held:
+    with listening(), _telling_how_to_go_on(), ExitStack() as held:
         held.enter_context(run.held(lock=lock))
         accelerator = start_accelerator(config.training)
         config, notes = resolve(config, device_type=accelerator.device.type)
@@ -103,6 +107,7 @@ def train(
         require_continuation(run, config, start.checkpoint, identity, extend=extend)
         if (result := _completed(config, run, prepared, start, identity)) is not None:
             return result
+        _warn_of_no_milestone(config, prepared, identity)
         model = create_model(config, tokenizer=prepared.tokenizer)
         logger.info("model: %s", _describe(config, model))
         if fresh and (moved := run.move_aside()):
@@ -114,7 +119,10 @@ def train(
         attempt = Attempt(
             config, run, prepared, identity=identity, start=start, accelerator=accelerator
         )
-        with running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record:
+        with (
+            _telling_how_to_go_on(fresh=fresh),
+            running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record,
+        ):
             _keep_tokenizer(run, prepared, resumed=start.checkpoint is not None)
             measured = attempt.train(model, record)
             return _finish(config, run, prepared, model, attempt.state.step, measured)
@@ -143,6 +151,11 @@ def check(config: ExperimentConfig) -> list[str]:
         else (f"the {config.tokenizer.vocab_size:,} entries that its tokenizer may have at most")
     )
     lines = [f"model: {_describe(config, model)} with {size}"]
+    if config.training.epochs is not None and config.training.warmup_steps:
+        lines.append(
+            f"not checked: training.warmup_steps (={config.training.warmup_steps}) against "
+            f"training.epochs (={config.training.epochs}), whose steps only tokenising tells"
+        )
     for name in ("train", "validation", "test"):
         documents: list[str] | None = getattr(splits, name)
         if documents is not None:
@@ -172,6 +185,35 @@ def resolve(config: ExperimentConfig, *, device_type: str) -> tuple[ExperimentCo
 
 def _describe(config: ExperimentConfig, model: BaseLanguageModel) -> str:
     return f"{config.model.architecture}, {model.get_parameter_count():,} parameters"
+
+
+@contextmanager
+def _telling_how_to_go_on(*, fresh: bool = False) -> Iterator[None]:
+    """Complete the message of an interruption, unless that was done already.
+
+    Args:
+        fresh: whether a new run was begun by now, which the same command would move aside.
+    """
+    try:
+        yield
+    except Interrupted as error:
+        if GO_ON in str(error):
+            raise
+        without = ", but without --fresh," if fresh else ""
+        raise Interrupted(f"{error}; {GO_ON}{without} to continue") from error
+
+
+def _warn_of_no_milestone(config: ExperimentConfig, prepared: Prepared, identity: Identity) -> None:
+    blocks, marks = prepared.train, config.training.milestones
+    tokens = identity.horizon * identity.blocks_per_step * blocks.content
+    words = tokens * blocks.stream.words // len(blocks.stream)
+    number = number_of_milestones(marks, steps=identity.horizon, words=words, tokens=tokens)
+    if marks.has_any and number == 0:
+        logger.warning(
+            "training.milestones has no effect: the run ends after %s steps, about %s words and "
+            "%s tokens",
+            *(f"{count:,}" for count in (identity.horizon, words, tokens)),
+        )
 
 
 def _keep_tokenizer(run: RunDirectory, prepared: Prepared, *, resumed: bool) -> None:

@@ -83,7 +83,10 @@ def _take(path: Path, wait: bool) -> int:
         except BlockingIOError:
             os.close(descriptor)
             if not wait:
-                raise LockedError(f"{path.parent}: is in use by {_holder(path)}") from None
+                raise LockedError(
+                    f"{path.parent}: is in use by {_holder(path)}; wait until that is done, "
+                    "or name another directory"
+                ) from None
             if not told:
                 logger.info("waiting for %s, which makes the same", _holder(path))
                 told = True

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_foundry.config import ExperimentConfig, load_config
-from model_foundry.durable import UNFINISHED, UNWANTED, is_committed, remove_debris, write_text
+from model_foundry.durable import PREFIXES, is_committed, remove_debris, write_text
 from model_foundry.errors import ConfigError, Interrupted, SaveError, exit_code_of
 from model_foundry.locks import exclusive
 
@@ -81,7 +81,7 @@ class RunDirectory:
         if not (place.is_dir() and os.access(place, os.W_OK)):
             raise SaveError(f"output_dir: {self.path} cannot be made, {place} is not writable")
         found = {path.name for path in self.path.glob("*")} - {self.tokenizer.name}
-        foreign = sorted(name for name in found if not name.startswith((UNFINISHED, UNWANTED)))
+        foreign = sorted(name for name in found if not name.startswith(PREFIXES))
         if foreign and foreign != [LOCK] and not self.holds_a_run():
             raise ConfigError(
                 f"output_dir: {self.path} holds what belongs to no run ({foreign[0]}); name an "

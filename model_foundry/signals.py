@@ -60,12 +60,15 @@ class _Listener:
     def _answer(self, number: signal.Signals) -> None:
         self._count += 1
         if self._count > LAST_WARNING:
-            os.write(2, f"{number.name}: ended at once, during {self.during}\n".encode())
+            said = f"{number.name}: ended at once, during {self.during}; the same command goes on"
+            os.write(2, f"{said} from the last checkpoint\n".encode())
             os._exit(128 + number)
         if self.first is None:
             self.first = number.name
             logger.warning(
-                "%s: asked to stop during %s; what was done is saved first", self.first, self.during
+                "%s: asked to stop during %s; nothing that was done is lost",
+                self.first,
+                self.during,
             )
         else:
             logger.warning(
@@ -109,7 +112,7 @@ def poll() -> None:
         Interrupted: a signal came.
     """
     if name := stop_requested():
-        raise Interrupted(f"{name}: stopped; run the same command again to continue")
+        raise Interrupted(f"{name}: stopped")
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 Blocks are short, batches small and evaluations few; everything else is as the experiment says.
 """
 
+import time
 from dataclasses import replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.console import Console
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.attempt import Attempt
 from model_foundry.config import ExperimentConfig, save_config, validate
-from model_foundry.continuation import find_start, identify
+from model_foundry.continuation import find_start, horizon, identify
 from model_foundry.data.loaders import Batch, evaluation_batches
 from model_foundry.durable import write_text
 from model_foundry.experiment import resolve
@@ -28,6 +29,25 @@ from model_foundry.training.step import take_step
 
 LONGEST_BLOCK = 128  # tokens: enough to see a fault, and short enough for a large model on a CPU
 ROWS, STEPS, EVALUATED_BLOCKS = 2, 4, 8
+UNBEARABLE = 4.0  # times slower than fp32, and bf16 is left out of the trial
+
+
+@cache
+def slowdown_of_bf16() -> float:
+    """Return how many times longer a product of matrices takes the CPU in bf16 than in fp32."""
+    if torch.cuda.is_available():
+        return 1.0
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix = torch.ones(256, 256, dtype=dtype)
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
 class Trial:
@@ -46,7 +66,11 @@ class Trial:
 
     @classmethod
     def of(cls, asked: ExperimentConfig, directory: Path) -> "Trial":
-        """Make an experiment small, and read what it reads."""
+        """Make an experiment small, and read what it reads.
+
+        Raises:
+            ConfigError, DataError: the experiment could not be trained either.
+        """
         raw = asked.model_dump(exclude_unset=True)
         length = min(asked.data.max_sequence_length, LONGEST_BLOCK)
         raw["data"] |= {"max_sequence_length": length, "content_tokens": None}
@@ -63,11 +87,15 @@ class Trial:
             "save_total_limit": None,
             "milestones": {},
         }
+        if slowdown_of_bf16() > UNBEARABLE:
+            raw["training"] |= {"mixed_precision": "no"}
         raw["output_dir"] = directory / "run"
         accelerator = start_accelerator(asked.training)
         small = validate(raw, "trial")
         config, _ = resolve(small, device_type=accelerator.device.type)
         prepared = prepare(config)
+        length = asked.data.content_tokens or asked.data.max_sequence_length
+        horizon(asked, blocks=max(1, len(prepared.train.stream) // length))  # as it was asked for
         few = replace(prepared, validation=prepared.validation.first(EVALUATED_BLOCKS))
         return cls(asked, config, few, accelerator, directory)
 

@@ -1,5 +1,7 @@
 """The doctor finds nothing where all is well, and each of its checks can fail."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ from model_foundry.architectures.gpt import GPT2Model
 from model_foundry.cli import main
 from model_foundry.config import ExperimentConfig, save_config
 from model_foundry.doctor import examine, ties
+from model_foundry.errors import ConfigError, Interrupted
+from model_foundry.locks import exclusive
 from model_foundry.model import create_model
+from model_foundry.signals import listening
 from model_foundry.trial import Trial
 from tests.experiments import MODELS, tiny_experiment
 
@@ -104,6 +109,55 @@ def test_each_check_finds_its_disease(
     ill(name, monkeypatch)
     found = {finding.name: finding for finding in examine(healthy(tmp_path))}
     assert found[name].good is False, found[name]
+
+
+def test_slow_precision_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (doctor, trial):
+        monkeypatch.setattr(module, "slowdown_of_bf16", lambda: 30.0)
+    config = tiny_experiment("gpt2", tmp_path, "training.mixed_precision=bf16")
+    found = {finding.name: finding for finding in examine(config)}
+    assert found["precision"].good is False
+    assert "30 times longer; set training.mixed_precision=no" in found["precision"].figure
+    assert found["resumption"].good
+    assert Trial.of(config, tmp_path).config.training.mixed_precision == "no"
+    monkeypatch.setattr(doctor, "slowdown_of_bf16", lambda: 0.5)
+    assert doctor.precision(Trial.of(config, tmp_path))[0]
+
+
+def test_experiment_that_cannot_be_trained_is_refused_at_once(tmp_path: Path) -> None:
+    config = tiny_experiment(
+        "gpt2",
+        tmp_path,
+        "training.max_steps=null",
+        "training.epochs=1",
+        "training.warmup_steps=5000",
+    )
+    with pytest.raises(ConfigError, match=r"training\.warmup_steps: must be <= the \d+ steps"):
+        list(examine(config))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_doctor_left_is_removed_but_not_what_a_busy_one_uses(tmp_path: Path) -> None:
+    left, busy = tmp_path / ".doctor-left", tmp_path / ".doctor-busy"
+    for directory in (left, busy):
+        directory.mkdir()
+        (directory / "large").touch()
+    with exclusive(busy / ".lock"):
+        next(examine(healthy(tmp_path)))
+        assert not left.exists() and (busy / "large").exists()
+
+
+def test_signal_stops_the_doctor_and_leaves_nothing(tmp_path: Path) -> None:
+    def stop(name: str) -> None:
+        if name == "padding":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with listening(), pytest.raises(Interrupted):
+        for _ in examine(healthy(tmp_path), announce=stop):
+            pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

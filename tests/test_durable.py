@@ -33,6 +33,7 @@ from model_foundry.durable import (
     write_text,
 )
 from model_foundry.errors import Interrupted, SaveError
+from model_foundry.failpoints import watching
 from model_foundry.signals import listening, stop_requested
 
 BUILDER = """
@@ -549,3 +550,21 @@ def test_a_cache_that_cannot_be_written_is_an_error_of_storage(tmp_path: Path) -
     (tmp_path / "file").touch()
     with pytest.raises(SaveError, match=r"file/tokens/0123: cannot be written"):
         building(tmp_path / "file" / "tokens" / "0123").__enter__()
+
+
+def test_what_was_moved_away_to_be_replaced_comes_back_while_nothing_has_taken_its_place(
+    tmp_path: Path,
+) -> None:
+    commit(tmp_path / "done", file="old")
+
+    def die(point: str) -> None:
+        if point == "done: old one moved away":
+            raise KeyboardInterrupt
+
+    with watching(die), pytest.raises(KeyboardInterrupt):
+        commit(tmp_path / "done", file="new")
+    assert not (tmp_path / "done").exists()
+    remove_debris(tmp_path)
+    assert os.listdir(tmp_path) == ["done"]
+    assert (tmp_path / "done" / "file").read_text() == "old"
+    assert damage(tmp_path / "done") is None

@@ -188,6 +188,8 @@ def _model_directory(path: Path) -> Path:
         if newest != run.model:
             typer.echo(f"the run is not finished; this is {newest}", err=True)
         return newest
+    if not path.is_dir():
+        raise ConfigError(f"{path}: no such directory; name a run or a model")
     if not (path / "config.json").is_file():
         raise ConfigError(f"{path}: holds no model; name a run with a checkpoint, or a model")
     return path
@@ -258,14 +260,16 @@ def doctor(
     debug: Debug = False,
 ) -> int:
     """Try out in about a minute whether an experiment works on this machine."""
-    experiment = _load(config, overrides) if config else None
-    from model_foundry.cli.summary import finding_line
-    from model_foundry.doctor import examine
-
     sick = False
-    for finding in examine(experiment):
-        typer.echo(finding_line(finding))
-        sick = sick or finding.good is False
+    with listening():
+        experiment = _load(config, overrides) if config else None
+        from model_foundry.cli.summary import announcer, finding_line
+        from model_foundry.doctor import examine
+
+        with announcer() as announce:
+            for finding in examine(experiment, announce=announce):
+                typer.echo(finding_line(finding))
+                sick = sick or finding.good is False
     return CHECK_SAID_NO if sick else 0
 
 

@@ -1,6 +1,7 @@
 """What the commands print on the standard output when they are done."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -39,6 +40,13 @@ def listing(what: str) -> Iterator[str]:
         for architecture in ARCHITECTURES.values():
             section = f"model.{architecture.section}" if architecture.section else "no section"
             yield f"{architecture.name:12} {section:20} {', '.join(architecture.objectives)}"
+
+
+@contextmanager
+def announcer() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows what is being done, on a terminal and until the next."""
+    with Console(stderr=True).status("reading the experiment") as status:
+        yield lambda name: status.update(f"checking: {name}")
 
 
 def finding_line(finding: "Finding") -> str:

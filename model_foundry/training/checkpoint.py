@@ -6,6 +6,7 @@ several checkpoints is used is not decided here.
 """
 
 import json
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config.faults import describe
-from model_foundry.durable import commit_directory
+from model_foundry.durable import MANIFEST, commit_directory
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
 from model_foundry.failpoints import reached
 from model_foundry.reproducibility import NO_STATES, random_states, restore_random_states
@@ -132,8 +133,21 @@ def save_checkpoint(
             save_file(tensors, aside / OPTIMIZER_FILE)
             reached(f"{directory.name}: optimizer written")
             save_file(random_tensors, aside / RANDOM_FILE)
-        text = json.dumps(facts.model_dump(mode="json"), indent=1) + "\n"
-        (aside / STATE_FILE).write_text(text, encoding="utf-8")
+        _write_state(aside, facts)
+
+
+def keep_only_the_model(directory: Path) -> None:
+    """Take from a checkpoint what only a resumption needs.
+
+    Raises:
+        CheckpointError: it is none.
+        SaveError: it cannot be written anew.
+    """
+    facts = read_state(directory).model_copy(update={"random": None, "scaler": None})
+    with commit_directory(directory) as aside:
+        left_out = shutil.ignore_patterns(OPTIMIZER_FILE, RANDOM_FILE, STATE_FILE, MANIFEST)
+        shutil.copytree(directory, aside, dirs_exist_ok=True, ignore=left_out)
+        _write_state(aside, facts)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -247,6 +261,11 @@ def require_finite(tensors: Iterable[tuple[str, Tensor]], what: str) -> None:
                 f"a {what} is not finite ({name}); nothing was saved. Lower "
                 "training.learning_rate, or lengthen training.warmup_steps."
             )
+
+
+def _write_state(directory: Path, facts: CheckpointState) -> None:
+    text = json.dumps(facts.model_dump(mode="json"), indent=1) + "\n"
+    (directory / STATE_FILE).write_text(text, encoding="utf-8")
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:

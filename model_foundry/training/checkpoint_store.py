@@ -8,7 +8,11 @@ from pathlib import Path
 
 from model_foundry.durable import damage, delete_directory, newer_format
 from model_foundry.errors import CheckpointError, ResumeError
-from model_foundry.training.checkpoint import CheckpointState, read_state
+from model_foundry.training.checkpoint import (
+    CheckpointState,
+    keep_only_the_model,
+    read_state,
+)
 from model_foundry.training.retention import superseded
 
 logger = logging.getLogger(__name__)
@@ -93,33 +97,51 @@ def _move_aside(path: Path, kind: str) -> Path:
 
 
 def apply_retention(
-    place: Path, *, run_id: str, limit: int | None, losses: Mapping[int, float]
+    place: Path,
+    *,
+    run_id: str,
+    limit: int | None,
+    losses: Mapping[int, float],
+    lean_milestones: bool = False,
 ) -> None:
-    """Delete the checkpoints of a run that are no longer needed; what cannot be deleted stays.
+    """Give up the checkpoints of a run that are no longer needed to resume from.
+
+    A milestone is never deleted; what cannot be deleted stays, with a warning.
 
     Args:
         limit: checkpoints to keep, the newest and the best among them; None: all.
         losses: validation loss by step; the best is the lowest among the checkpoints there are.
+        lean_milestones: milestones count too, and one that is no longer needed to resume from keeps
+            its model; if not, they do not count and keep everything.
     """
     if limit is None:
         return
-    own = {}
+    own = _resumable(place, run_id)
+    measured = [step for step in own if step in losses]
+    for step in superseded(
+        own,
+        milestones=() if lean_milestones else [step for step in own if own[step]],
+        limit=limit,
+        best=min(measured, key=lambda step: losses[step], default=None),
+    ):
+        path = place / f"step-{step:08d}"
+        try:
+            if own[step]:
+                keep_only_the_model(path)
+            else:
+                delete_directory(path)
+        except OSError as error:
+            logger.warning("%s cannot be given up (%s) and is kept", path, error.strerror or error)
+
+
+def _resumable(place: Path, run_id: str) -> dict[int, bool]:
+    """Return the steps that a run can be resumed from, and whether each is a milestone."""
+    found = {}
     for path in step_directories(place):
         try:
             state = read_state(path)
         except CheckpointError:
             continue  # its reason is told when it is needed
         if state.run_id == run_id and state.random is not None:
-            own[state.counters.step] = state.milestone
-    measured = [step for step in own if step in losses]
-    for step in superseded(
-        own,
-        milestones=[step for step, milestone in own.items() if milestone],
-        limit=limit,
-        best=min(measured, key=lambda step: losses[step], default=None),
-    ):
-        path = place / f"step-{step:08d}"
-        try:
-            delete_directory(path)
-        except OSError as error:
-            logger.warning("%s cannot be deleted (%s) and is kept", path, error.strerror)
+            found[state.counters.step] = state.milestone
+    return found

@@ -223,8 +223,8 @@ def _draw(batches: Iterator[Batch], config: TrainingConfig) -> list[Batch]:
 
 def _stopped(state: TrainState) -> str:
     """Say what has become of a run that a signal stopped."""
-    saved = f"saved at step {state.step}" if state.step else "before the first step was made"
-    return f"{stop_requested()}: {saved}; run the same command again to continue"
+    saved = f"saved at step {state.step}" if state.step else "stopped before the first step"
+    return f"{stop_requested()}: {saved}"
 
 
 def _metrics(state: TrainState, result: StepResult, rate: float, speed: float) -> dict[str, float]:

@@ -166,7 +166,7 @@ def test_a_bad_setting_exits_with_two_and_leaves_nothing(
         (["train", "good.yaml", "--quick"], "No such option: --quick"),
         (["train", "missing.yaml"], "error: missing.yaml: no such file"),
         (["list", "objective"], "got 'objective'; did you mean 'objectives'?"),
-        (["generate", "nowhere"], "error: nowhere: holds no model"),
+        (["generate", "nowhere"], "error: nowhere: no such directory"),
         (["generate", "nowhere", "--number", "0"], "--number"),
         (["validate", "good.yaml", "--plugin", "no.py"], "error: plugin no.py: no such file"),
     ],

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_foundry.config import ExperimentConfig
-from model_foundry.durable import UNFINISHED, UNWANTED, damage
+from model_foundry.durable import PREFIXES, damage
 from model_foundry.equivalence import differences
 from model_foundry.experiment import train
 from model_foundry.failpoints import watching
@@ -66,7 +66,7 @@ def train_smallest(
 def debris(*places: Path) -> list[Path]:
     """Return what was left half-written or half-deleted below `places`."""
     found = (path for place in places for path in place.rglob(".*"))
-    return [path for path in found if path.name.startswith((UNFINISHED, UNWANTED))]
+    return [path for path in found if path.name.startswith(PREFIXES)]
 
 
 def damaged(run: Path) -> dict[str, str]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from model_foundry.durable import MANIFEST, MANIFEST_FORMAT, commit_directory
+from model_foundry import load_model, train
+from model_foundry.durable import MANIFEST, MANIFEST_FORMAT, commit_directory, damage
 from model_foundry.errors import CheckpointError, ResumeError
 from model_foundry.training import checkpoint_store
 from model_foundry.training.checkpoint import STATE_FORMAT, CheckpointState, Counters
@@ -19,6 +20,7 @@ from model_foundry.training.checkpoint_store import (
     step_directories,
 )
 from model_foundry.training.identity import Identity
+from tests.experiments import tiny_experiment
 
 MINE, OTHER = "0123", "4567"
 BLOCKS = 8
@@ -300,7 +302,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_named_and_the_run_goes_on(
         apply_retention(place, run_id=MINE, limit=2, losses={})
     assert steps_left(place) == [2, 4, 5]
     assert caplog.messages == [
-        f"{place}/step-00000002 cannot be deleted (Permission denied) and is kept"
+        f"{place}/step-00000002 cannot be given up (Permission denied) and is kept"
     ]
 
 
@@ -312,3 +314,25 @@ def test_after_every_save_there_is_one_to_fall_back_to(place: Path) -> None:
         assert used(place) == step
         shutil.rmtree(place / f"damaged-step-{step + 1:08d}")
     assert steps_left(place) == [6, 7]
+
+
+def test_milestone_that_is_not_needed_any_more_keeps_its_model(tmp_path: Path) -> None:
+    """And is whole before that; those of `save_only_model=false` keep everything."""
+    for lean in (True, False):
+        run = train(
+            tiny_experiment(
+                "gpt2",
+                tmp_path / str(lean),
+                "training.save_steps=1",
+                "training.save_total_limit=2",
+                "training.milestones.steps=[1,3,6]",
+                f"training.milestones.save_only_model={str(lean).lower()}",
+            )
+        ).output_dir
+        found = {path.name: path for path in step_directories(run / "checkpoints")}
+        whole = {name for name, path in found.items() if (path / "optimizer.safetensors").exists()}
+        assert all(damage(path) is None for path in found.values())
+        assert {f"step-0000000{step}" for step in (1, 3, 6)} <= found.keys()
+        assert ("step-00000001" in whole) is not lean
+        assert len(whole) == (2 if lean else 3 + 2)
+        assert load_model(found["step-00000001"]).get_parameter_count() > 0
