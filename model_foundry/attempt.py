@@ -28,7 +28,7 @@ from model_foundry.training.checkpoint import (
     load_weights,
     save_checkpoint,
 )
-from model_foundry.training.checkpoint_store import apply_retention
+from model_foundry.training.checkpoint_store import Checkpoint, apply_retention
 from model_foundry.training.identity import (
     Identity,
 )
@@ -85,8 +85,11 @@ class Attempt:
             logger.info("attempt %d goes on from %s", number, checkpoint.path)
         elif number > 1:
             logger.info("attempt %d begins again: there was no checkpoint yet", number)
-        log = MetricsLog(self.run.metrics_file, attempt=number)
-        log.rewind(self.state.step)
+        self.log = MetricsLog(
+            self.run.metrics_file, attempt=number, before_writing=self.run.require_held
+        )
+        self.log.rewind(self.state.step)
+        self._compare_log(checkpoint)
         self.losses = validation_losses(self.run)
         self.record = record
         with (
@@ -107,12 +110,21 @@ class Attempt:
                     evaluate=self._evaluate,
                     save=self._save,
                     restore=self._restore if checkpoint else None,
-                    log=log,
+                    log=self.log,
                     display=display,
                 )
             except NonFiniteError as error:
                 raise self._diagnosed(error) from error
         return self.measured
+
+    def _compare_log(self, checkpoint: Checkpoint | None) -> None:
+        """Say so where the log is not what it was when the checkpoint was written."""
+        found = self.log.lines_before(self.state.step)
+        if checkpoint is not None and found != checkpoint.state.log_lines:
+            logger.warning(
+                "%s: has %d lines up to step %d where %d were written; the run goes on with these",
+                *(self.run.metrics_file, found, checkpoint.step, checkpoint.state.log_lines),
+            )
 
     def _batches(self) -> Generator[Batch]:
         return training_batches(
@@ -133,6 +145,7 @@ class Attempt:
     def _save(
         self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer | None, *, milestone: bool
     ) -> None:
+        self.run.require_held()
         scaler = self.accelerator.scaler
         save_checkpoint(
             self.run.checkpoint(self.state.step),
@@ -145,6 +158,7 @@ class Attempt:
             attempt=self.start.attempt,
             milestone=milestone,
             scaler=scaler.state_dict() if scaler else None,
+            log_lines=self.log.lines_before(self.state.step),
         )
         if optimizer is not None:
             self.state.last_good_step = self.state.step
@@ -176,7 +190,9 @@ class Attempt:
             message += f" More in {self.run.write_diagnosis(name, error.facts)}."
         good = self.state.last_good_step
         where = "There is no checkpoint" if good is None else f"The last checkpoint is step {good}"
-        return NonFiniteError(f"{message} {where}.", error.facts)
+        return NonFiniteError(
+            f"{message} {where}; a run with other settings begins anew, with --fresh.", error.facts
+        )
 
 
 def validation_losses(run: RunDirectory) -> dict[int, float]:

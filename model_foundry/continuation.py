@@ -6,6 +6,7 @@ What connects the starts of a run is on disk: the newest whole checkpoint, the s
 import logging
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -92,13 +93,13 @@ def _status(run: RunDirectory) -> RunStatus | None:
 
 def identify(config: ExperimentConfig, prepared: Prepared, device: torch.device) -> Identity:
     """Say what the run is."""
-    plugins = {f"plugin {path}": digest for path, digest in LOADED_PLUGINS.items()}
+    plugins = {f"plugin {Path(p).name}": digest for p, digest in LOADED_PLUGINS.items()}
     return Identity(
         config=as_settings(config),
-        content=prepared.content,
+        content={**prepared.content, **plugins},
         blocks_per_step=blocks_per_step(config),
         horizon=horizon(config, blocks=len(prepared.train)),
-        environment={**environment(device), **plugins},
+        environment=environment(device),
     )
 
 

@@ -124,6 +124,9 @@ def building(directory: Path) -> Iterator[bool]:
         SaveError: the cache cannot be written.
         Interrupted: a signal came while another process was waited for.
     """
+    if damage(directory) is None:  # without the lock: the cache may be read-only
+        yield False
+        return
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -257,6 +257,7 @@ def _finish(
     measured: Mapping[str, float],
 ) -> RunResult:
     """Save the final model and take the last measurements of it."""
+    run.require_held()
     with during("the last measurements"):
         save_model(run.model, model, prepared.tokenizer)
         metrics = {f"eval/{name}": value for name, value in measured.items()}

@@ -9,9 +9,10 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from model_foundry.errors import LockedError, SaveError
@@ -40,11 +41,14 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 
 @contextmanager
-def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
+def exclusive(path: Path, *, wait: bool = False) -> Iterator[Callable[[], bool]]:
     """Hold the lock of the file `path`, which is made where it does not exist.
 
     Args:
         wait: for whoever holds it now; if not, a held lock is an error.
+
+    Yields:
+        Whether the file that is held is still the one at `path`: directories can be moved.
 
     Raises:
         LockedError: another process, or this one, holds the lock.
@@ -63,7 +67,7 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[None]:
         with suppress(OSError):  # a full disk: the lock is held all the same
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
-        yield
+        yield partial(_is_still, path, descriptor)
     finally:
         _held.discard(descriptor)
         os.close(descriptor)

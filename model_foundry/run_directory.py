@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from model_foundry.config import ExperimentConfig, load_config
 from model_foundry.durable import PREFIXES, is_committed, remove_debris, write_text
-from model_foundry.errors import ConfigError, Interrupted, SaveError, exit_code_of
+from model_foundry.errors import ConfigError, Interrupted, LockedError, SaveError, exit_code_of
 from model_foundry.locks import exclusive
 
 LOCK = ".lock"
@@ -59,6 +59,7 @@ class RunDirectory:
         self.evaluation = self.path / "evaluation"
         self.diagnostics = self.path / "diagnostics"
         self.lock_file = self.path / LOCK
+        self._is_ours: Callable[[], bool] = lambda: True  # until it is held
 
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint after `step` optimizer steps."""
@@ -107,16 +108,29 @@ class RunDirectory:
         except OSError as error:
             raise SaveError(f"output_dir: {self.path} cannot be made ({error.strerror})") from error
         try:
-            with exclusive(self.lock_file) if lock else nullcontext():
+            with exclusive(self.lock_file) if lock else nullcontext(lambda: True) as is_ours:
+                self._is_ours = is_ours
                 try:
                     yield
                 finally:
-                    if not self.holds_a_run():
+                    if is_ours() and not self.holds_a_run():
                         self.lock_file.unlink(missing_ok=True)
         finally:
             for directory in made:
                 with suppress(OSError):  # it is in use by now
                     directory.rmdir()
+
+    def require_held(self) -> None:
+        """Refuse to write where somebody has taken the directory away meanwhile.
+
+        Raises:
+            LockedError: it was moved or deleted, or another run has begun there.
+        """
+        if not self._is_ours():
+            raise LockedError(
+                f"output_dir: {self.path} was moved, deleted or taken over while the run went on; "
+                "nothing more is written there"
+            )
 
     def remove_debris(self) -> list[str]:
         """Remove what a killed process left half-written; return the names. The run is held."""
@@ -220,6 +234,7 @@ def running(
     def record(
         state: State = "running", reason: str | None = None, exit_code: int | None = None
     ) -> None:
+        run.require_held()
         run.write_status(
             RunStatus(
                 state=state,
@@ -236,7 +251,8 @@ def running(
     try:
         yield record
     except BaseException as error:
-        with suppress(SaveError):  # on a full disk, what went wrong matters more than its record
+        # on a full disk, or in a directory that is lost, what went wrong matters more
+        with suppress(SaveError, LockedError):
             if isinstance(error, Interrupted):
                 record("interrupted", str(error), error.exit_code)
             elif isinstance(error, KeyboardInterrupt):

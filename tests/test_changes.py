@@ -16,7 +16,8 @@ from model_foundry import train
 from model_foundry.architectures import load_plugin
 from model_foundry.durable import MANIFEST_FORMAT, commit_directory
 from model_foundry.equivalence import differences
-from model_foundry.errors import CheckpointError, ResumeError
+from model_foundry.errors import CheckpointError, LockedError, ResumeError
+from model_foundry.failpoints import watching
 from model_foundry.run_directory import RunDirectory
 from model_foundry.training.identity import as_settings, changed_settings
 from tests.children import Ended, Fault, in_child, train_in_child, train_with
@@ -360,16 +361,49 @@ def train_elsewhere(directory: Path, settings: tuple[str, ...]) -> None:
     train_with(KIND, directory, settings, None, {})
 
 
-def test_a_plugin_that_changed_warns(place: Place, tmp_path: Path) -> None:
+def test_a_plugin_that_changed_is_refused(place: Place, tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text("FIRST = 1\n")
     ended = in_child(train_with_plugin, plugin, tmp_path, place.settings, True)
     assert ended.code == 75, ended.said
     plugin.write_text("SECOND = 2\n")
     ended = in_child(train_with_plugin, plugin, tmp_path, place.settings, False)
-    assert ended.code == 0, ended.said
-    (line,) = [line for line in ended.said.splitlines() if "bit for bit" in line]
-    assert f"plugin {plugin}: " in line
+    assert ended.code == 5, ended.said
+    assert "plugin plugin.py: SHA-256 " in ended.said
+    plugin.write_text("FIRST = 1\n")
+    assert in_child(train_with_plugin, plugin, tmp_path, place.settings, False).code == 0
+
+
+def test_lines_that_the_log_has_lost_are_reported(place: Place, stopped: Path) -> None:
+    log = stopped / "run" / "metrics.jsonl"
+    assert "were written" not in goes_on(place, place_copy(stopped)).said
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join(lines[:1] + lines[2:]))
+    said = goes_on(place, stopped).said
+    assert f"has {len(lines) - 1} lines up to step" in said and f"where {len(lines)} were" in said
+
+
+def place_copy(directory: Path) -> Path:
+    return Path(shutil.copytree(directory, directory.with_name("copy")))
+
+
+@pytest.mark.parametrize("how", ["moved", "deleted", "taken over"])
+def test_a_run_whose_directory_is_lost_writes_nothing_more_there(how: str, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    def lose(point: str) -> None:
+        if point != "step 3 made":
+            return
+        run.rename(tmp_path / "elsewhere")
+        if how == "deleted":
+            shutil.rmtree(tmp_path / "elsewhere")
+        elif how == "taken over":
+            run.mkdir()
+            (run / ".lock").write_text("another")
+
+    with watching(lose), pytest.raises(LockedError, match="moved, deleted or taken over"):
+        train(tiny_experiment("gpt2", tmp_path, "training.save_steps=1"))
+    assert [path.name for path in run.rglob("*")] == ([".lock"] if how == "taken over" else [])
 
 
 def train_with_plugin(plugin: Path, directory: Path, settings: tuple[str, ...], stop: bool) -> None:

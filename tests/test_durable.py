@@ -568,3 +568,16 @@ def test_what_was_moved_away_to_be_replaced_comes_back_while_nothing_has_taken_i
     assert os.listdir(tmp_path) == ["done"]
     assert (tmp_path / "done" / "file").read_text() == "old"
     assert damage(tmp_path / "done") is None
+
+
+def test_an_entry_that_is_whole_is_used_from_a_cache_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(tmp_path / "entry", file="text")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with building(tmp_path / "entry") as missing:
+        assert not missing

@@ -140,7 +140,11 @@ def train(
         from model_foundry.experiment import train as run
 
         result = run(experiment, fresh=fresh, extend=extend, lock=not no_lock)
-    print_summary(result, plugin)
+    try:
+        print_summary(result, plugin)
+        sys.stdout.flush()
+    except (OSError, SystemExit):  # the reader is gone or its disk full; the run is done
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")

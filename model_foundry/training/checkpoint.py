@@ -73,6 +73,8 @@ class CheckpointState(BaseModel):
     """States of Python's and NumPy's generators; None where there is only a model."""
     scaler: dict[str, float] | None
     """State of the gradient scaler under fp16; None without one."""
+    log_lines: NonNegativeInt = 0
+    """Lines of `metrics.jsonl` up to here."""
 
 
 def save_model(
@@ -101,6 +103,7 @@ def save_checkpoint(
     attempt: int = 1,
     milestone: bool = False,
     scaler: dict[str, float] | None = None,
+    log_lines: int = 0,
 ) -> None:
     """Write model, tokenizer and counters as one directory, with all that training goes on from.
 
@@ -124,6 +127,7 @@ def save_checkpoint(
         identity=identity,
         random=None if optimizer is None else random_numbers,
         scaler=scaler,
+        log_lines=log_lines,
     )
     needed = _bytes((*model.parameters(), *tensors.values()))
     with commit_directory(directory, needed=needed) as aside:

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,17 @@ EVALUATION = "eval/"
 
 
 class MetricsLog:
-    """Appends lines to `metrics.jsonl`, each with its step, attempt and wall time in seconds."""
+    """Appends lines to `metrics.jsonl`, each with its step, attempt and wall time in seconds.
 
-    def __init__(self, path: Path, *, attempt: int = 1) -> None:
-        self.path, self.attempt = path, attempt
+    Args:
+        before_writing: is called before each line, and may refuse it by raising.
+    """
+
+    def __init__(
+        self, path: Path, *, attempt: int = 1, before_writing: Callable[[], None] | None = None
+    ) -> None:
+        self.path, self.attempt, self.before_writing = path, attempt, before_writing
+        self._lines, self._evaluated = 0, -1
 
     def write(self, step: int, values: Mapping[str, float | str]) -> None:
         """Append one line. The file is opened each time, so that nothing waits in a buffer.
@@ -32,12 +39,21 @@ class MetricsLog:
         Raises:
             SaveError: the disk is full, or writing is not permitted.
         """
+        if self.before_writing is not None:
+            self.before_writing()
         line = {"step": step, "attempt": self.attempt, "time": round(time.time(), 3), **values}
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         except OSError as error:
             raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._lines += 1
+        if not _precedes(line, step):
+            self._evaluated = step
+
+    def lines_before(self, step: int) -> int:
+        """Return how many lines a checkpoint of `step`, the present one, has behind it."""
+        return self._lines - (self._evaluated == step)
 
     def flush(self) -> None:
         """Put every line on the disk, so that the log is never behind a checkpoint.
@@ -61,9 +77,13 @@ class MetricsLog:
         Raises:
             SaveError: the file cannot be written.
         """
-        if self.path.exists():
-            kept = [line for line in read_metrics(self.path) if _precedes(line, step)]
-            write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        if not os.path.lexists(self.path):
+            return
+        if not self.path.is_file():
+            raise SaveError(f"{self.path}: is no regular file; move it away")
+        kept = [line for line in read_metrics(self.path) if _precedes(line, step)]
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._lines = len(kept)
 
 
 def _precedes(line: Mapping[str, Any], step: int) -> bool:
@@ -84,6 +104,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         try:
             values = json.loads(line)
             found.append({"step": int(values["step"]), **values})
-        except (ValueError, TypeError, LookupError, RecursionError):
+        except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
             logger.warning("%s: line %d is damaged and left out", path, number)
     return found

@@ -363,3 +363,26 @@ def test_a_run_that_another_process_works_on_is_refused(cli: Cli, here: Path) ->
     assert code == 6
     assert f"runs/one: is in use by process {os.getpid()} on " in line
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("target", ["/dev/full", "a pipe that nobody reads"])
+def test_a_finished_run_is_done_although_its_summary_cannot_be_printed(
+    target: str, here: Path, project: Path
+) -> None:
+    if target == "/dev/full":
+        output = os.open(target, os.O_WRONLY)
+    else:
+        reader, output = os.pipe()
+        os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "model_foundry", "train", "good.yaml"],
+        env=os.environ | {"PYTHONPATH": str(project)},
+        stdout=output,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+    )
+    os.close(output)
+    assert done.returncode == 0, done.stderr
+    assert "error" not in done.stderr and "Exception" not in done.stderr
+    assert (here / "runs" / "one" / "model" / "config.json").is_file()

@@ -178,12 +178,6 @@ def test_a_run_that_is_not_known_is_that_of_the_newest(place: Path) -> None:
     assert used(place, run_id=None) == 2
 
 
-def test_with_only_those_of_another_run_there_is_none(place: Path) -> None:
-    save(place, 1, OTHER)
-    assert used(place) is None
-    assert names(place) == ["other-run-step-00000001"]
-
-
 def test_milestones_without_an_optimizer_are_passed_over(place: Path) -> None:
     save(place, 1)
     save(place, 2, milestone=True)
@@ -336,3 +330,11 @@ def test_milestone_that_is_not_needed_any_more_keeps_its_model(tmp_path: Path) -
         assert ("step-00000001" in whole) is not lean
         assert len(whole) == (2 if lean else 3 + 2)
         assert load_model(found["step-00000001"]).get_parameter_count() > 0
+
+
+def test_checkpoints_that_all_belong_to_another_run_are_not_renamed(place: Path) -> None:
+    for step in (1, 2):
+        save(place, step)
+    with pytest.raises(CheckpointError, match=r"another run than the 4567 of status\.json; delete"):
+        newest_usable(place, run_id=OTHER)
+    assert steps_left(place) == [1, 2]
