@@ -18,6 +18,7 @@ from model_foundry.reproducibility import environment
 from model_foundry.run_directory import RunDirectory, RunStatus
 from model_foundry.training.checkpoint_store import Checkpoint, newest_usable
 from model_foundry.training.identity import (
+    PLUGIN,
     Identity,
     as_settings,
     changed_content,
@@ -93,7 +94,7 @@ def _status(run: RunDirectory) -> RunStatus | None:
 
 def identify(config: ExperimentConfig, prepared: Prepared, device: torch.device) -> Identity:
     """Say what the run is."""
-    plugins = {f"plugin {Path(p).name}": digest for p, digest in LOADED_PLUGINS.items()}
+    plugins = {f"{PLUGIN}{Path(p).name}": digest for p, digest in LOADED_PLUGINS.items()}
     return Identity(
         config=as_settings(config),
         content={**prepared.content, **plugins},

@@ -44,6 +44,7 @@ LAST_BITS = (
     "training.compile",
 )
 MISSING = "nothing"
+PLUGIN = "plugin "
 
 
 class Identity(BaseModel):
@@ -54,7 +55,7 @@ class Identity(BaseModel):
     config: dict[str, Any]
     """The resolved experiment."""
     content: dict[str, str]
-    """SHA-256 of each text that training reads, and of the tokenizer."""
+    """SHA-256 of each text that training reads, of the tokenizer, and of each plugin."""
     blocks_per_step: PositiveInt
     """The global batch: blocks in one optimizer step."""
     horizon: PositiveInt
@@ -99,11 +100,17 @@ def changed_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
 
 
 def changed_content(saved: Identity, now: Identity) -> list[str]:
-    """Return the changes of text, tokenizer and global batch."""
+    """Return the changes of text, tokenizer, plugins and global batch.
+
+    A plugin that was loaded at one of the two starts only is not compared: where the run needs it,
+    its architecture is unknown without it, and where not, it is another experiment's.
+    """
+    once = {name for name in saved.content.keys() ^ now.content.keys() if name.startswith(PLUGIN)}
 
     def compared(identity: Identity) -> dict[str, Any]:
         digests = {name: f"SHA-256 {value[:12]}" for name, value in identity.content.items()}
-        return {**digests, "blocks in one step": identity.blocks_per_step}
+        kept = {name: digest for name, digest in digests.items() if name not in once}
+        return {**kept, "blocks in one step": identity.blocks_per_step}
 
     return changes(compared(saved), compared(now))
 

@@ -445,7 +445,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_kept_and_named(
 
     monkeypatch.setattr(Path, "rename", refuse_to_delete)
     train_smallest(corpus, tmp_path, "training.save_total_limit=2")
-    assert "step-00000002 cannot be deleted (Permission denied) and is kept" in caplog.text
+    assert "step-00000002 cannot be given up (Permission denied) and is kept" in caplog.text
     assert whole_steps(tmp_path / "run") == [2, 4, 6, 8]
     assert not faults_of_finished(tmp_path, reference)
 

@@ -251,3 +251,16 @@ def test_changes_are_told_by_dotted_field_in_order() -> None:
         "c: {} -> nothing",
         "c.d: nothing -> None",
     ]
+
+
+def test_plugins_are_compared_where_both_starts_had_them() -> None:
+    saved = identity_with({"plugin a.py": "1" * 64, "plugin gone.py": "2" * 64})
+    assert (
+        changed_content(saved, identity_with({"plugin a.py": "1" * 64, "plugin b.py": "3"})) == []
+    )
+    (line,) = changed_content(saved, identity_with({"plugin a.py": "4" * 64}))
+    assert line == "plugin a.py: SHA-256 111111111111 -> SHA-256 444444444444"
+
+
+def identity_with(content: dict[str, str]) -> Identity:
+    return Identity(config={}, content=content, blocks_per_step=1, horizon=1, environment={})
