@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +34,7 @@ from model_foundry.durable import (
 from model_foundry.errors import Interrupted, SaveError
 from model_foundry.failpoints import watching
 from model_foundry.signals import listening, stop_requested
+from tests.waiting import wait_until
 
 BUILDER = """
 import sys
@@ -90,13 +90,6 @@ def another_builder(project: Path, place: Path) -> Iterator[subprocess.Popen[str
             yield process
         finally:
             process.kill()
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    until = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < until, "it did not come"
-        time.sleep(0.005)
 
 
 def test_nothing_is_seen_until_all_is_there(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import pytest
 from model_foundry.errors import Interrupted, LockedError, SaveError
 from model_foundry.locks import exclusive
 from model_foundry.signals import listening, stop_requested
+from tests.waiting import wait_until
 
 HOLDER = """
 import sys, time
@@ -56,13 +57,6 @@ def another_process(project: Path, program: str, lock: Path) -> Iterator[subproc
             yield process
         finally:
             process.kill()
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    until = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < until, "it did not come"
-        time.sleep(0.005)
 
 
 def can_be_taken(lock: Path) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 
 from model_foundry.errors import Interrupted
 from model_foundry.signals import SIGNALS, during, listening, poll, stop_requested
+from tests.waiting import wait_until
 
 START = """
 import hashlib, logging, os, signal, sys, time
@@ -98,13 +99,6 @@ def running(project: Path, program: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    until = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < until, "it did not come"
-        time.sleep(0.005)
 
 
 def send(number: int, caplog: pytest.LogCaptureFixture) -> str:
