@@ -15,7 +15,8 @@ from rich.console import Console
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.continuation import Start
-from model_foundry.data.loaders import Batch, Blocks, evaluation_batches, training_batches
+from model_foundry.data.blocks import Blocks
+from model_foundry.data.loaders import Batch, evaluation_batches, training_batches
 from model_foundry.errors import NonFiniteError
 from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.preparation import Prepared

@@ -23,7 +23,7 @@ from model_foundry.config import (
     validate,
 )
 from model_foundry.continuation import Start, find_start, identify, require_continuation
-from model_foundry.data.sources import read_splits
+from model_foundry.data.sources.files import read_splits
 from model_foundry.durable import commit_directory, damage, write_text
 from model_foundry.errors import Interrupted
 from model_foundry.evaluation.language import LanguageReport, measure_language

@@ -10,10 +10,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.config import OBJECTIVES, ExperimentConfig, TokenizerConfig
+from model_foundry.data.blocks import Blocks
 from model_foundry.data.encoding import is_lossless
-from model_foundry.data.loaders import Blocks
 from model_foundry.data.packing import stream_of, tokenizer_hash
-from model_foundry.data.sources import read_splits
+from model_foundry.data.sources.files import read_splits
 from model_foundry.data_collators import Collator
 from model_foundry.errors import DataError
 from model_foundry.objectives import Objective

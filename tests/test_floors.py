@@ -33,7 +33,7 @@ ARROWS = {
     ("durable", "locks"),
     ("durable", "failpoints"),
     ("run_directory", "config"),
-    ("tokenizer", "data.sources"),
+    ("tokenizer", "data.sources.files"),
     ("objectives", "data_collators"),
     ("evaluation", "generation"),
     ("attempt", "continuation"),
@@ -154,7 +154,7 @@ def test_a_breach_is_seen(tmp_path: Path, file: str, source: str, fault: str) ->
     ("file", "source"),
     [
         ("training/loop", "from model_foundry.model import x\nimport torch\nfrom .state import y"),
-        ("tokenizer/bpe", "from model_foundry.data.sources import x"),
+        ("tokenizer/bpe", "from model_foundry.data.sources.files import x"),
         ("objectives", "from model_foundry.data_collators import x"),
         ("architectures/modeling/a", "import math, torch\nfrom .b import x\nfrom . import b"),
         ("config/sections", 'x: str\n"""For gpt2."""\n"lstm"'),

@@ -20,7 +20,7 @@ import model_foundry.attempt
 import model_foundry.training.checkpoint
 from model_foundry.attempt import Attempt
 from model_foundry.continuation import Start
-from model_foundry.data.loaders import Blocks
+from model_foundry.data.blocks import Blocks
 from model_foundry.equivalence import differences
 from model_foundry.failpoints import watching
 from model_foundry.run_directory import RunDirectory

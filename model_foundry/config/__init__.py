@@ -1,10 +1,22 @@
 """Every setting of an experiment, its unit and its default, and how a file becomes one.
 
-`sections` and `experiment` answer what can be set; `specs` lists the built-in architectures and
-objectives; `laws` says what must hold between settings; `dialect` is the YAML that is read; `files`
-loads and saves. No torch here.
+`sections`, `data` and `experiment` answer what can be set; `specs` lists the built-in
+architectures, objectives and interventions; `laws` says what must hold between settings; `dialect`
+is the YAML that is read; `files` loads and saves. No torch here.
 """
 
+from model_foundry.config.data import (
+    DataConfig,
+    DiskSource,
+    HubSource,
+    InterventionStep,
+    LanguageSample,
+    LanguageSource,
+    MixturePart,
+    MixtureSource,
+    PlainSource,
+    Source,
+)
 from model_foundry.config.experiment import (
     Attention,
     ExperimentConfig,
@@ -17,38 +29,42 @@ from model_foundry.config.files import load_config, save_config, validate
 from model_foundry.config.laws import settings_without_effect
 from model_foundry.config.sections import (
     BERTSpecificConfig,
-    DataConfig,
-    HubSource,
-    LanguageSample,
-    LanguageSource,
     PositiveInt,
     RNNModelConfig,
     Section,
-    Source,
     TokenizerConfig,
     TransformerModelConfig,
 )
 from model_foundry.config.specs import (
     ARCHITECTURES,
+    INTERVENTIONS,
     OBJECTIVES,
     ArchitectureSpec,
+    InterventionSpec,
     ObjectiveSpec,
 )
 
 __all__ = [
     "ARCHITECTURES",
+    "INTERVENTIONS",
     "OBJECTIVES",
     "ArchitectureSpec",
     "Attention",
     "BERTSpecificConfig",
     "DataConfig",
+    "DiskSource",
     "ExperimentConfig",
     "HubSource",
+    "InterventionSpec",
+    "InterventionStep",
     "LanguageSample",
     "LanguageSource",
     "MilestonesConfig",
+    "MixturePart",
+    "MixtureSource",
     "ModelConfig",
     "ObjectiveSpec",
+    "PlainSource",
     "PositiveInt",
     "RNNModelConfig",
     "Section",

@@ -16,12 +16,12 @@ from pydantic import (
     model_validator,
 )
 
+from model_foundry.config.data import Count, DataConfig
 from model_foundry.config.faults import describe
 from model_foundry.config.laws import broken_laws
 from model_foundry.config.sections import (
     AnyPath,
     BERTSpecificConfig,
-    DataConfig,
     PositiveInt,
     Probability,
     RNNModelConfig,
@@ -94,7 +94,6 @@ def _ascending(counts: list[int]) -> list[int]:
     return sorted(set(counts))
 
 
-Count = Annotated[int, Field(gt=0, lt=2**63)]
 _COUNT, _COUNTS = TypeAdapter(Count), TypeAdapter(list[Count])
 
 
@@ -156,6 +155,14 @@ class TrainingConfig(Section):
     """A registered objective: causal_lm, masked_lm."""
     mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share of the tokens that a masked objective predicts."""
+    mlm_masking: Literal["token", "word", "span"] = "token"
+    """What a masked objective hides together: single tokens, whole words, or spans of words whose
+    lengths are geometric (Joshi et al. 2020, arXiv:1907.10529)."""
+    mlm_span_length: Annotated[float, Field(ge=1, le=10)] = 3.0
+    """Mean words in a span, before spans of more than ten are cut to that."""
+    carry_state: bool = False
+    """Begin each row with the state that a recurrent model had at the end of the row before it, as
+    `data.packing: streams` lines them up."""
     max_steps: PositiveInt | None = None
     """Optimizer steps; None: as many as `epochs` need."""
     epochs: PositiveInt | None = None

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from model_foundry.config.data import SOURCE_KINDS
 from model_foundry.config.sections import (
-    SOURCE_KINDS,
     RNNModelConfig,
     TransformerModelConfig,
 )

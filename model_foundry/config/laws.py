@@ -11,12 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from model_foundry.config.sections import (
-    SPECIAL_TOKEN_ROLES,
-    HubSource,
-    LanguageSource,
-    RNNModelConfig,
-)
+from model_foundry.config.data import HubSource, LanguageSource
+from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig
 from model_foundry.config.specs import (
     ARCHITECTURES,
     OBJECTIVES,

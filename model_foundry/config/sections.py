@@ -1,4 +1,4 @@
-"""The sections of an experiment that stand alone: data, tokenizer, and the built-in model sections.
+"""What all sections of an experiment share, and those that stand alone: tokenizer and models.
 
 Every field has its unit and what None means. Scalars are strict: no "7" for 7, no true for 1.
 """
@@ -12,21 +12,16 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    Discriminator,
     Field,
-    Tag,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
-
-from model_foundry.errors import ConfigError
 
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
 Width = Annotated[int, Field(gt=0, le=2**20)]  # of a layer; torch cannot count the bytes of 2**31
 Depth = Annotated[int, Field(gt=0, le=1000)]  # in layers; two billion would be built for ever
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-MOST_PATHS = 5000  # in one list; the file that records a run is read with limits of its own
 LONGEST_NAME = 200  # bytes; file systems end at 255, and names beside it are made of it
 
 
@@ -83,103 +78,11 @@ class Section(BaseModel):
             raise
 
 
-# --- data -----------------------------------------------------------------------------------------
-
-
-class HubSource(Section):
-    """A data set of the HuggingFace hub, or a local directory laid out like one."""
-
-    hub: str
-    """Repository name (`owner/name`) or directory."""
-    name: str | None = None
-    """Configuration of the data set; None: its default one."""
-    split: str = "train"
-    """Split to read."""
-    revision: str | None = None
-    """Commit or tag to pin; None: the newest."""
-
-
-class LanguageSample(Section):
-    """A sample from the built-in language; each sentence is a document."""
-
-    sentences: PositiveInt
-    """Number of sentences."""
-    seed: Seed = 0
-    """Seed of the sample."""
-
-
-class LanguageSource(Section):
-    """The built-in artificial language as a corpus."""
-
-    language: LanguageSample
-    """What to sample."""
-
-
-def _source_kind(value: Any) -> str:
-    if isinstance(value, dict):
-        return "language" if "language" in value else "hub"
-    kinds: dict[type, str] = {LanguageSource: "language", HubSource: "hub", list: "paths"}
-    return kinds.get(type(value), "path")
-
-
 def _as_text(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _countable(paths: list[str]) -> list[str]:
-    if len(paths) > MOST_PATHS:
-        law = f"must have at most {MOST_PATHS} entries; name a folder or a glob"
-        raise PydanticCustomError("too_many", law)
-    return paths
-
-
 PathText = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
-SOURCE_KINDS = ("path", "paths", "hub", "language")
-Source = Annotated[
-    Annotated[PathText, Tag("path")]
-    | Annotated[list[PathText], Field(min_length=1), AfterValidator(_countable), Tag("paths")]
-    | Annotated[HubSource, Tag("hub")]
-    | Annotated[LanguageSource, Tag("language")],
-    Discriminator(_source_kind),
-]
-
-
-class DataConfig(Section):
-    """Which text is read, how it is split, and how it is cut into blocks."""
-
-    train: Source
-    """A text file, a glob, a folder, a list of these, {hub: ...}, or {language: {sentences: N}}."""
-    validation: Source | None = None
-    """Held-out text; None: `validation_fraction` of the training documents."""
-    test: Source | None = None
-    """Text for one last measurement after training; None: no such measurement."""
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share held out: of the documents, or of the characters under `split_by: position`."""
-    split_by: Literal["document", "position"] = "document"
-    """Hold out documents drawn by seed, or the last part of the text."""
-    document: Literal["file", "line", "paragraph"] = "file"
-    """What one document of a text file is; a paragraph ends at a blank line. The line ends and
-    blank lines between documents belong to none."""
-    text_column: str = "text"
-    """Column that holds the text, for sources with columns."""
-    max_sequence_length: Annotated[int, Field(ge=2, lt=2**31)] = 128
-    """Tokens in one block, framing included."""
-    content_tokens: PositiveInt | None = None
-    """Tokens of text in one block, the same under every objective; None: what framing leaves."""
-    cache_dir: AnyPath | None = None
-    """Where trained tokenizers and token streams are kept; None: $FOUNDRY_CACHE, else
-    ~/.cache/model_foundry."""
-
-    @property
-    def cache(self) -> Path:
-        """The cache directory in force."""
-        default = os.environ.get("FOUNDRY_CACHE", "~/.cache/model_foundry")
-        path = self.cache_dir or Path(default)
-        try:
-            return path.expanduser()
-        except RuntimeError as error:
-            remedy = "set data.cache_dir or FOUNDRY_CACHE"
-            raise ConfigError(f"data.cache_dir: {path} has no home directory; {remedy}") from error
 
 
 # --- tokenizer ------------------------------------------------------------------------------------
@@ -191,8 +94,10 @@ SPECIAL_TOKEN_ROLES = ("pad", "unk", "bos", "eos", "cls", "sep", "mask")
 class TokenizerConfig(Section):
     """The tokenizer: trained from the train split, or loaded."""
 
-    tokenizer_type: Literal["sentencepiece", "wordpiece", "bpe", "character"] = "sentencepiece"
-    """The kind to train; `bpe` is byte-level."""
+    tokenizer_type: Literal["sentencepiece", "wordpiece", "bpe", "character", "word"] = (
+        "sentencepiece"
+    )
+    """The kind to train; `bpe` is byte-level, `word` splits at white space."""
     vocab_size: PositiveInt = 8000
     """Most entries it may have, special tokens included; a small corpus yields fewer."""
     special_tokens: dict[str, str | None] = Field(default_factory=dict)
@@ -206,6 +111,11 @@ class TokenizerConfig(Section):
     """Normalisation of a sentencepiece tokenizer; only `identity` keeps every character."""
     lowercase: bool = False
     """Lower-case the text of a wordpiece tokenizer."""
+    min_frequency: PositiveInt = 1
+    """Times a word must occur for a word tokenizer to know it."""
+    training_bytes: PositiveInt | None = 100_000_000
+    """UTF-8 bytes of text that a tokenizer is trained on at most, spread evenly over the training
+    text; None: all of it. SentencePiece takes about 25 times as much memory."""
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
-"""What is known of an architecture or an objective without importing torch, and the built-in ones.
+"""What is known of architectures, objectives and interventions before they are imported.
 
-The implementations stand in `architectures/` and in `objectives.py`, and are imported through
-`target` when one is made. Other packages announce theirs in the entry-point groups
-`model_foundry.architectures` and `model_foundry.objectives`.
+The implementations stand in `architectures/`, `objectives.py` and `interventions/`, and are
+imported through `target` when one is made. Other packages announce theirs in the entry-point groups
+`model_foundry.architectures`, `model_foundry.objectives` and `model_foundry.interventions`.
 """
 
 from collections.abc import Callable
@@ -41,6 +41,8 @@ class ArchitectureSpec:
     """Whether `embedding_size` must equal `hidden_size`."""
     settings: tuple[str, ...] = ()
     """Fields of `training` that only some architectures heed, and this one does."""
+    isolates_documents: bool = False
+    """Whether `forward` takes `document_ids`, across which nothing is seen."""
 
     def causal_with(self, section: Any) -> bool:
         """Tell whether a model with this section is causal."""
@@ -73,6 +75,16 @@ class ObjectiveSpec:
     """Fields of `training` that only this objective heeds."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class InterventionSpec:
+    """A step of `data.interventions` as the configuration sees it."""
+
+    name: str
+    """Name in `step`."""
+    target: str
+    """What `register_intervention` made of a function, as `module:attribute`."""
+
+
 def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
     return ArchitectureSpec(
         name=name,
@@ -81,6 +93,8 @@ def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
         schema=RNNModelConfig,
         objectives=("causal_lm", "masked_lm"),
         is_causal=_reads_one_way,
+        settings=("carry_state",),
+        isolates_documents=True,
     )
 
 
@@ -99,6 +113,7 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             objectives=("causal_lm",),
             ties_embedding_size=True,
             settings=("attn_implementation",),
+            isolates_documents=True,
         ),
         ArchitectureSpec(
             name="bert",
@@ -110,6 +125,7 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             is_causal=False,
             ties_embedding_size=True,
             settings=("attn_implementation",),
+            isolates_documents=True,
         ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
@@ -132,8 +148,14 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             requires_causal=False,
             framing_tokens=2,
             needs_mask_token=True,
-            settings=("mlm_probability",),
+            settings=("mlm_probability", "mlm_masking", "mlm_span_length"),
         ),
     ),
     entry_points="model_foundry.objectives",
+)
+
+INTERVENTIONS: Registry[InterventionSpec] = Registry(
+    "intervention",
+    (),
+    entry_points="model_foundry.interventions",
 )

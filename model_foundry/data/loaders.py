@@ -1,14 +1,8 @@
-"""Blocks of a token stream, and which block goes into which batch.
+"""Batches for training and evaluation, from blocks in the order that `order` gives."""
 
-The order of training is a pure function of (seed, position): position counts the blocks drawn since
-the start of the run, each pass over the data is a fresh permutation of all blocks, and a batch may
-straddle two passes. So a run can begin anywhere, and nothing but the seed decides what it sees.
-"""
-
-import copy
 import hashlib
 import signal
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from threading import current_thread, main_thread
@@ -16,105 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from model_foundry.data.packing import TokenStream
+from model_foundry.data.blocks import Blocks
+from model_foundry.data.order import Key, TrainingOrder
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 WORKER_TIMEOUT = 600  # seconds for a batch; a process that takes longer hangs
-Key = tuple[int, int]  # (pass over the data, index of the block)
-
-
-class Blocks(Dataset[dict[str, Any]]):
-    """The blocks of a stream, under keys (pass, index).
-
-    Args:
-        content: tokens of the stream in one block.
-        frame: ids put before and after these in each block.
-        keep_rest: whether the last, shorter block counts. If not, `dropped` tokens are left out.
-    """
-
-    def __init__(
-        self,
-        stream: TokenStream,
-        *,
-        content: int,
-        frame: tuple[Sequence[int], Sequence[int]] = ((), ()),
-        keep_rest: bool,
-    ) -> None:
-        self.stream, self.content = stream, content
-        self.before, self.after = (np.array(ids, np.int64) for ids in frame)
-        whole, rest = divmod(len(stream), content)
-        self.dropped = 0 if keep_rest else rest
-        self.number = whole + (1 if keep_rest and rest else 0)
-
-    def __len__(self) -> int:
-        return self.number
-
-    def first(self, number: int) -> "Blocks":
-        """Return the first blocks alone."""
-        part = copy.copy(self)
-        part.number = min(number, self.number)
-        return part
-
-    def describe(self) -> str:
-        """Return the figures of the text, and how it is cut, in one line."""
-        stream = self.stream
-        left_over = f", {self.dropped} left over" if self.dropped else ""
-        return (
-            f"{stream.documents:,} documents, {stream.words:,} words, {stream.bytes:,} bytes, "
-            f"{len(stream):,} tokens in {len(self):,} blocks of {self.content}{left_over}"
-        )
-
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        start = key[1] * self.content
-        part = slice(start, start + self.content)
-        return {
-            "input_ids": self._framed(self.stream.tokens[part], self.before, self.after),
-            "num_bytes": self._framed(self.stream.num_bytes[part], 0 * self.before, 0 * self.after),
-            "words": int(self.stream.num_words[part].sum(dtype=np.int64)),
-            "example_id": key,
-        }
-
-    @staticmethod
-    def _framed(
-        values: NDArray[Any], before: NDArray[np.int64], after: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        return np.concatenate([before, values.astype(np.int64), after])
-
-
-def permutation(blocks: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the order of the blocks in one pass over the data."""
-    return np.random.default_rng([seed, epoch]).random(blocks).argsort(kind="stable")
-
-
-class TrainingOrder(Sampler[list[Key]]):
-    """The keys of each micro-batch of a run, from any position on, without end.
-
-    Args:
-        blocks: number of blocks in the data.
-        micro_batch: blocks in one forward pass.
-        start: blocks already drawn since the beginning of the run.
-    """
-
-    def __init__(self, blocks: int, *, micro_batch: int, seed: int, start: int = 0) -> None:
-        self.blocks, self.seed, self.start = blocks, seed, start
-        self.micro_batch = micro_batch
-        self._epoch, self._permutation = -1, np.zeros(0, np.int64)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        position = self.start
-        while True:
-            yield [self._key(position + row) for row in range(self.micro_batch)]
-            position += self.micro_batch
-
-    def _key(self, position: int) -> Key:
-        epoch, place = divmod(position, self.blocks)
-        if epoch != self._epoch:
-            self._epoch, self._permutation = epoch, permutation(self.blocks, self.seed, epoch)
-        return epoch, int(self._permutation[place])
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.encoding import encode_documents
-from model_foundry.data.sources import content_hash
+from model_foundry.data.sources.files import content_hash
 from model_foundry.durable import building, commit_directory
 from model_foundry.errors import DataError
 from model_foundry.foreign import one_line, read_json, require_harmless

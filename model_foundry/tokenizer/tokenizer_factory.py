@@ -15,7 +15,7 @@ import tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import ExperimentConfig, TokenizerConfig, load_config
-from model_foundry.data.sources import content_hash, read_splits
+from model_foundry.data.sources.files import content_hash, read_splits
 from model_foundry.durable import building, commit_directory
 from model_foundry.errors import ConfigError
 from model_foundry.registry import nearest

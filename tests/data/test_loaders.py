@@ -6,14 +6,9 @@ from itertools import islice
 import numpy as np
 import torch
 
-from model_foundry.data.loaders import (
-    Blocks,
-    TrainingOrder,
-    assemble,
-    evaluation_batches,
-    permutation,
-    training_batches,
-)
+from model_foundry.data.blocks import Blocks
+from model_foundry.data.loaders import assemble, evaluation_batches, training_batches
+from model_foundry.data.order import TrainingOrder, permutation
 from model_foundry.data.packing import TokenStream
 from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model_foundry.data.loaders import Blocks, evaluation_batches
+from model_foundry.data.blocks import Blocks
+from model_foundry.data.loaders import evaluation_batches
 from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.model import create_model
 from model_foundry.preparation import Prepared, prepare

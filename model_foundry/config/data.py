@@ -1,0 +1,250 @@
+"""The data section: where the text comes from, what is done to it, and how it is cut into rows."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from model_foundry.config.sections import (
+    AnyPath,
+    PathText,
+    PositiveInt,
+    Section,
+    Seed,
+    law_broken,
+)
+from model_foundry.errors import ConfigError
+
+MOST_PATHS = 5000  # in one list; the file that records a run is read with limits of its own
+BUDGETS = ("documents", "words", "tokens")
+Split = Literal["train", "validation", "test"]
+ALL: tuple[Split, ...] = ("train", "validation", "test")
+DocumentKind = Literal["file", "line", "paragraph"]
+Count = Annotated[int, Field(gt=0, lt=2**63)]
+
+
+class HubSource(Section):
+    """A data set of the HuggingFace hub, or a local directory laid out like one."""
+
+    hub: str
+    """Repository name (`owner/name`) or directory."""
+    name: str | None = None
+    """Configuration of the data set; None: its default one."""
+    split: str = "train"
+    """Split to read."""
+    revision: str | None = None
+    """Commit or tag to pin; None: the newest."""
+    streaming: bool = False
+    """Read it over the network each time instead of keeping a copy of the text; its tokens are
+    kept all the same."""
+
+
+class DiskSource(Section):
+    """A `Dataset` or `DatasetDict` that `save_to_disk` wrote."""
+
+    disk: PathText
+    """Its directory."""
+    split: str = "train"
+    """Split to read from a `DatasetDict`."""
+
+
+class LanguageSample(Section):
+    """A sample from the built-in language; each sentence is a document."""
+
+    sentences: PositiveInt
+    """Number of sentences."""
+    seed: Seed = 0
+    """Seed of the sample."""
+
+
+class LanguageSource(Section):
+    """The built-in artificial language as a corpus."""
+
+    language: LanguageSample
+    """What to sample."""
+
+
+def _countable(paths: list[str]) -> list[str]:
+    if len(paths) > MOST_PATHS:
+        law = f"must have at most {MOST_PATHS} entries; name a folder or a glob"
+        raise PydanticCustomError("too_many", law)
+    return paths
+
+
+def _source_kind(value: Any) -> str:
+    if isinstance(value, dict):
+        return next((kind for kind in ("language", "mixture", "disk") if kind in value), "hub")
+    kinds: dict[type, str] = {
+        LanguageSource: "language",
+        MixtureSource: "mixture",
+        DiskSource: "disk",
+        HubSource: "hub",
+        list: "paths",
+    }
+    return kinds.get(type(value), "path")
+
+
+SOURCE_KINDS = ("path", "paths", "hub", "disk", "language", "mixture")
+_Path = Annotated[PathText, Tag("path")]
+_Paths = Annotated[list[PathText], Field(min_length=1), AfterValidator(_countable), Tag("paths")]
+_Hub = Annotated[HubSource, Tag("hub")]
+_Disk = Annotated[DiskSource, Tag("disk")]
+_Language = Annotated[LanguageSource, Tag("language")]
+PlainSource = Annotated[_Path | _Paths | _Hub | _Disk | _Language, Discriminator(_source_kind)]
+
+
+class _Budget(Section):
+    """How much text is taken; at most one unit is given."""
+
+    documents: Count | None = None
+    """Number of documents; None: as many as there are, or as another unit says."""
+    words: Count | None = None
+    """Number of words; None: see `documents`."""
+    tokens: Count | None = None
+    """Number of tokens, which needs `tokenizer.path`; None: see `documents`."""
+
+    @property
+    def budget(self) -> tuple[str, int] | None:
+        """The (unit, amount) that is given; None: all there is."""
+        given = [(unit, getattr(self, unit)) for unit in BUDGETS]
+        return next(((unit, amount) for unit, amount in given if amount is not None), None)
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> "_Budget":
+        given = [unit for unit in BUDGETS if getattr(self, unit) is not None]
+        if len(given) > 1:
+            raise law_broken((given[1], f"only one unit can be given, and {given[0]} is"))
+        return self
+
+
+class MixturePart(_Budget):
+    """One source of a mixture. A budget takes whole documents, drawn by seed, each once."""
+
+    source: PlainSource
+    """Where its text comes from."""
+    weight: Annotated[float, Field(gt=0)] | None = None
+    """Share of the mixture's budget, relative to the other weights and with `repeats` counted;
+    None: the budget here, or all there is."""
+    repeats: PositiveInt = 1
+    """How often training reads each document in one pass."""
+    text_column: str | None = None
+    """As in `data`; None: as there."""
+    document: DocumentKind | None = None
+    """As in `data`; None: as there."""
+
+    @model_validator(mode="after")
+    def _weight_or_budget(self) -> "MixturePart":
+        if self.weight is not None and self.budget is not None:
+            raise law_broken(("weight", f"and {self.budget[0]} exclude each other; drop one"))
+        return self
+
+
+class MixtureSource(_Budget):
+    """Several sources, read together in a random order that keeps that of each."""
+
+    mixture: Annotated[list[MixturePart], Field(min_length=1, max_length=100)]
+    """The sources."""
+
+    @model_validator(mode="after")
+    def _weights_share_a_budget(self) -> "MixtureSource":
+        weighted = [part.weight is not None for part in self.mixture]
+        if any(weighted) and self.budget is None:
+            raise law_broken(("mixture", "weights share a budget; give documents, words or tokens"))
+        if self.budget is not None and not all(weighted):
+            raise law_broken(
+                (self.budget[0], "is shared by weight, but not every source has a weight")
+            )
+        return self
+
+
+Source = Annotated[
+    _Path | _Paths | _Hub | _Disk | _Language | Annotated[MixtureSource, Tag("mixture")],
+    Discriminator(_source_kind),
+]
+
+
+class InterventionStep(Section):
+    """One step of `data.interventions`; beside these two it has the settings of its own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    step: str
+    """A registered name; `foundry list interventions` shows them."""
+    splits: Annotated[list[Split], Field(min_length=1)] = Field(default_factory=lambda: list(ALL))
+    """Texts that it changes; left out: all."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the step's own."""
+        return dict(self.model_extra or {})
+
+
+def _as_step(value: Any) -> Any:
+    return {"step": value} if isinstance(value, str) else value
+
+
+class DataConfig(Section):
+    """Which text is read, how it is split, and how it is cut into rows."""
+
+    train: Source
+    """A file, a glob, a folder, a list of these, {hub: ...}, {disk: ...}, {mixture: [...]}, or
+    {language: {sentences: N}}."""
+    validation: Source | None = None
+    """Held-out text; None: `validation_fraction` of the training documents."""
+    test: Source | None = None
+    """Text for one last measurement after training; None: no such measurement."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share held out: of the documents, or of the characters under `split_by: position`."""
+    validation_documents: PositiveInt | None = None
+    """Number of documents held out, in place of the share; None: the share counts."""
+    split_by: Literal["document", "position"] = "document"
+    """Hold out documents drawn by seed, or the last part of the text."""
+    shared_documents: Literal["warn", "drop", "error"] = "warn"
+    """What becomes of validation and test documents that stand in the training text as well: they
+    are counted in a warning, left out, or refused."""
+    document: DocumentKind = "file"
+    """What one document of a text file is; a paragraph ends at a blank line. The line ends and
+    blank lines between documents belong to none."""
+    text_column: str = "text"
+    """Column that holds the text, for sources with columns."""
+    encoding_errors: Literal["strict", "replace"] = "strict"
+    """What bytes are that are not UTF-8: an error, or replaced by U+FFFD and counted."""
+    interventions: Annotated[
+        list[Annotated[InterventionStep, BeforeValidator(_as_step)]], Field(max_length=100)
+    ] = Field(default_factory=list)
+    """What is done to each document before it is tokenised, in this order."""
+    packing: Literal["blocks", "documents", "streams"] = "blocks"
+    """How rows are cut: `blocks` of the joined documents in random order; `documents`: nothing sees
+    across the end of a document; `streams`: each row goes on where it ended one step before."""
+    document_overlap: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Tokens that a row repeats as context where `packing: documents` cuts a long document."""
+    max_sequence_length: Annotated[int, Field(ge=2, lt=2**31)] = 128
+    """Tokens in one block, framing included."""
+    content_tokens: PositiveInt | None = None
+    """Tokens of text in one block, the same under every objective; None: what framing leaves."""
+    preprocessing_num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
+    """Processes that tokenise; 0: this one does; None: one for each core."""
+    cache_dir: AnyPath | None = None
+    """Where trained tokenizers and token streams are kept; None: $FOUNDRY_CACHE, else
+    ~/.cache/model_foundry."""
+
+    @property
+    def cache(self) -> Path:
+        """The cache directory in force."""
+        default = os.environ.get("FOUNDRY_CACHE", "~/.cache/model_foundry")
+        path = self.cache_dir or Path(default)
+        try:
+            return path.expanduser()
+        except RuntimeError as error:
+            remedy = "set data.cache_dir or FOUNDRY_CACHE"
+            raise ConfigError(f"data.cache_dir: {path} has no home directory; {remedy}") from error

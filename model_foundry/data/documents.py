@@ -1,0 +1,79 @@
+"""Documents on their way from a source to the tokenizer: as fragments, as wholes, as pieces.
+
+A source yields fragments: a document is one or several of them, so that a file of any size is read
+in bounded memory. Interventions see whole documents. The tokenizer sees pieces, which are cut by a
+law that knows the text of the document and nothing else.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+FRAGMENT = 2**20  # characters in which a source reads what is longer, about
+PIECE = 2**14  # characters that are tokenised at once, at most
+
+
+class Fragment(NamedTuple):
+    """A stretch of a document's text."""
+
+    text: str
+    ends: bool = True
+    """Whether the document ends with it."""
+
+
+def whole_documents(fragments: Iterable[Fragment]) -> Iterator[str]:
+    """Join the fragments of each document."""
+    parts: list[str] = []
+    for text, ends in fragments:
+        if ends and not parts:
+            yield text
+        elif ends:
+            yield "".join([*parts, text])
+            parts = []
+        else:
+            parts.append(text)
+
+
+def without_blank_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
+    """Leave out the documents that have nothing but white space."""
+    held: list[Fragment] = []  # the white space that a document begins with
+    begun = False
+    for fragment in fragments:
+        if not begun and (not fragment.text or fragment.text.isspace()):
+            held = [] if fragment.ends else [*held, fragment]
+            continue
+        yield from held
+        held = []
+        yield fragment
+        begun = not fragment.ends
+
+
+def _cut(text: str) -> int:
+    """Return where the first piece of a text longer than a piece ends.
+
+    Before a lone space between two words: no tokenizer that splits at white space joins across it.
+    A stretch without such a space is cut where the piece is full.
+    """
+    place = PIECE
+    while (place := text.rfind(" ", 1, place)) > 0:
+        if not text[place - 1].isspace() and not text[place + 1].isspace():
+            return place
+    return PIECE
+
+
+def pieces(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
+    """Cut long documents; every piece of one but the last is followed by more of its text."""
+    rest = ""
+    for text, ends in fragments:
+        if not rest and ends and len(text) <= PIECE:  # nearly all documents
+            yield Fragment(text)
+            continue
+        text, start = rest + text, 0
+        # what is looked at depends on the text alone, not on where a source happened to break it
+        while len(text) - start > PIECE:
+            end = start + _cut(text[start : start + PIECE + 1])
+            yield Fragment(text[start:end], ends=False)
+            start = end
+        rest = text[start:]
+        if ends:
+            yield Fragment(rest)
+            rest = ""

@@ -1,0 +1,1 @@
+"""Where text comes from: files of any kind, data sets, the built-in language. One file a kind."""

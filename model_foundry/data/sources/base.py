@@ -1,0 +1,54 @@
+"""What every source of text can do, whatever it reads."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model_foundry.config import DataConfig
+from model_foundry.data.documents import Fragment
+
+Hash = Callable[[Path], str]
+"""Returns the SHA-256 of a file in hexadecimal."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How documents are found in what a source holds; the fields are those of `DataConfig`."""
+
+    document: str
+    text_column: str
+    encoding_errors: str
+
+    @classmethod
+    def of(cls, data: DataConfig) -> "Reading":
+        """Return the settings of an experiment."""
+        return cls(data.document, data.text_column, data.encoding_errors)
+
+
+class Source(ABC):
+    """Text that can be read again and again, and is the same each time."""
+
+    name: str
+    """How a message names it."""
+
+    @abstractmethod
+    def fragments(self) -> Iterator[Fragment]:
+        """Read every document, in order; newlines are `\\n`.
+
+        Raises:
+            DataError: it is missing, damaged, not text, or changes while it is read.
+            Interrupted: a signal came.
+        """
+
+    @abstractmethod
+    def made_of(self, sha256: Hash) -> Any:
+        """Return what decides its documents, as plain data: equal where they are known to be equal.
+
+        Args:
+            sha256: may remember what it has hashed before.
+
+        Raises:
+            DataError: it cannot be read.
+        """
