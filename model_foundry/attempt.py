@@ -16,14 +16,21 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.continuation import Start
 from model_foundry.data.blocks import Blocks
-from model_foundry.data.loaders import Batch, evaluation_batches, training_batches
+from model_foundry.data.loaders import (
+    Batch,
+    evaluation_batches,
+    evaluation_streams,
+    training_batches,
+)
 from model_foundry.errors import NonFiniteError
 from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.preparation import Prepared
 from model_foundry.reproducibility import seeded
 from model_foundry.run_directory import Record, RunDirectory
 from model_foundry.signals import during
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpoint import (
+    load_carried,
     load_optimizer,
     load_random_states,
     load_weights,
@@ -44,10 +51,15 @@ def measure(
     config: ExperimentConfig, prepared: Prepared, split: Blocks, model: BaseLanguageModel
 ) -> dict[str, float]:
     """Return the loss of a model on a split of the corpus; see `measure_loss`."""
-    batches = evaluation_batches(
-        split, prepared.collator, batch_size=config.training.eval_batch_size
+    carries = config.training.carry_state
+    batches = (
+        evaluation_streams(split, prepared.collator)
+        if carries
+        else evaluation_batches(
+            split, prepared.collator, batch_size=config.training.eval_batch_size
+        )
     )
-    return measure_loss(model, batches, prepared.objective)
+    return measure_loss(model, batches, prepared.objective, carry_state=carries)
 
 
 class Attempt:
@@ -93,6 +105,7 @@ class Attempt:
         self._compare_log(checkpoint)
         self.losses = validation_losses(self.run)
         self.record = record
+        self.carried = self._carried(model)
         with (
             seeded(self.config.seeds.dropout),
             closing(self._batches()) as batches,
@@ -113,6 +126,7 @@ class Attempt:
                     restore=self._restore if checkpoint else None,
                     log=self.log,
                     display=display,
+                    carried=self.carried,
                 )
             except NonFiniteError as error:
                 raise self._diagnosed(error) from error
@@ -127,6 +141,16 @@ class Attempt:
                 *(self.run.metrics_file, found, checkpoint.step, checkpoint.state.log_lines),
             )
 
+    def _carried(self, model: BaseLanguageModel) -> CarriedState | None:
+        training = self.config.training
+        if not training.carry_state:
+            return None
+        return CarriedState(
+            model,
+            micro_batches=training.gradient_accumulation_steps,
+            rows=training.per_device_train_batch_size,
+        )
+
     def _batches(self) -> Generator[Batch]:
         return training_batches(
             self.prepared.train,
@@ -135,6 +159,10 @@ class Attempt:
             seed=self.config.seeds.data,
             start=self.state.blocks_seen,
             workers=self.config.training.dataloader_num_workers,
+            packing=self.config.data.packing,
+            rows_per_step=self.identity.blocks_per_step,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
         )
 
     def _evaluate(self, model: BaseLanguageModel) -> Mapping[str, float]:
@@ -160,6 +188,7 @@ class Attempt:
             milestone=milestone,
             scaler=scaler.state_dict() if scaler else None,
             log_lines=self.log.lines_before(self.state.step),
+            carried=self.carried,
         )
         if optimizer is not None:
             self.state.last_good_step = self.state.step
@@ -177,6 +206,8 @@ class Attempt:
         assert checkpoint is not None  # else there is nothing to restore
         load_weights(checkpoint.path, model)
         load_optimizer(checkpoint.path, model, optimizer)
+        if self.carried is not None:
+            load_carried(checkpoint.path, self.carried)
         if scaler and checkpoint.state.scaler:
             scaler.load_state_dict(checkpoint.state.scaler)
         # Last: nothing but the next step may draw from them after this.

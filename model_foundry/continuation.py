@@ -12,6 +12,7 @@ import torch
 
 from model_foundry.architectures import LOADED_PLUGINS
 from model_foundry.config import ExperimentConfig
+from model_foundry.data.order import usable_blocks
 from model_foundry.errors import CheckpointError, ConfigError
 from model_foundry.preparation import Prepared
 from model_foundry.reproducibility import environment
@@ -99,7 +100,7 @@ def identify(config: ExperimentConfig, prepared: Prepared, device: torch.device)
         config=as_settings(config),
         content={**prepared.content, **plugins},
         blocks_per_step=blocks_per_step(config),
-        horizon=horizon(config, blocks=len(prepared.train)),
+        horizon=horizon(config, blocks=rows_of_a_pass(config, len(prepared.train))),
         environment=environment(device),
     )
 
@@ -108,6 +109,17 @@ def blocks_per_step(config: ExperimentConfig) -> int:
     """Return the global batch: the blocks of one optimizer step."""
     training = config.training
     return training.per_device_train_batch_size * training.gradient_accumulation_steps
+
+
+def rows_of_a_pass(config: ExperimentConfig, rows: int) -> int:
+    """Return how many of the training rows one pass reads.
+
+    Raises:
+        DataError: there are fewer than a step of streams needs.
+    """
+    if config.data.packing != "streams":
+        return rows
+    return usable_blocks(rows, rows_per_step=blocks_per_step(config))
 
 
 def horizon(config: ExperimentConfig, *, blocks: int) -> int:

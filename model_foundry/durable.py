@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ LARGEST_MANIFEST = 2**24  # bytes; what we write has a few thousand
 UNFINISHED, UNWANTED, REPLACED = PREFIXES = ".tmp-", ".del-", ".was-"
 
 
+Hash = Callable[[Path], str]  # returns the SHA-256 of a file in hexadecimal
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
     with path.open("rb") as file:
@@ -39,11 +42,14 @@ def is_committed(directory: Path) -> bool:
     return (directory / MANIFEST).is_file()
 
 
-def damage(directory: Path) -> str | None:
+def damage(directory: Path, *, sha256_of: Hash = file_sha256) -> str | None:
     """Return what differs between a committed directory and its manifest; None for nothing.
 
     Only regular files that lie in the directory are opened, whatever the manifest names. Files
     whose names begin with a dot are the system's, and are passed over.
+
+    Args:
+        sha256_of: hashes a file; may remember what it has hashed before.
     """
     try:
         manifest = _read_manifest(directory)
@@ -59,7 +65,7 @@ def damage(directory: Path) -> str | None:
         if not path.is_file() or path.is_symlink():
             return f"{name} is no regular file"
         try:
-            same = (path.stat().st_size, file_sha256(path)) == listed[name]
+            same = (path.stat().st_size, sha256_of(path)) == listed[name]
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
         if not same:
@@ -68,13 +74,16 @@ def damage(directory: Path) -> str | None:
 
 
 @contextmanager
-def commit_directory(target: Path, *, needed: int | None = None) -> Iterator[Path]:
+def commit_directory(
+    target: Path, *, needed: int | None = None, sha256_of: Hash = file_sha256
+) -> Iterator[Path]:
     """Yield an empty directory beside `target` that becomes `target` when the block ends well.
 
     When the block raises, nothing of it stays. A directory that already has the name is replaced.
 
     Args:
         needed: bytes that will be written, for the message when there is no room; None: unknown.
+        sha256_of: hashes each file when it lies in its place.
 
     Raises:
         SaveError: the disk is full, writing is not permitted, or what was written reads otherwise.
@@ -96,7 +105,7 @@ def commit_directory(target: Path, *, needed: int | None = None) -> Iterator[Pat
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
-    fault = damage(target)
+    fault = damage(target, sha256_of=sha256_of)
     if fault is not None:
         raise SaveError(f"{target}: reads otherwise than it was written ({fault}); check the disk.")
     reached(f"{target.name}: verified")
@@ -114,17 +123,22 @@ def newer_format(directory: Path) -> int | None:
 
 
 @contextmanager
-def building(directory: Path) -> Iterator[bool]:
+def building(directory: Path, *, sha256_of: Hash = file_sha256) -> Iterator[bool]:
     """Keep others from making the same entry of a cache; yield whether it has yet to be made.
 
     Several processes that need the entry wait for the first. One that is damaged is named and made
     again; what a killed process left of it is removed.
 
+    Args:
+        sha256_of: hashes a file; may remember what it has hashed before.
+
     Raises:
         SaveError: the cache cannot be written.
         Interrupted: a signal came while another process was waited for.
     """
-    if damage(directory) is None:  # without the lock: the cache may be read-only
+    if (
+        damage(directory, sha256_of=sha256_of) is None
+    ):  # without the lock: the cache may be read-only
         yield False
         return
     try:
@@ -132,8 +146,9 @@ def building(directory: Path) -> Iterator[bool]:
     except OSError as error:
         raise SaveError(f"{directory}: cannot be written ({error.strerror}).") from error
     with _alone_at(directory):
-        fault = damage(directory) if is_committed(directory) else "not made yet"
-        if is_committed(directory) and fault is not None:
+        made = is_committed(directory)
+        fault = damage(directory, sha256_of=sha256_of) if made else "not made yet"
+        if made and fault is not None:
             logger.warning("%s is damaged (%s) and is made again", directory, fault)
         yield fault is not None
 

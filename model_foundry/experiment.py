@@ -23,12 +23,20 @@ from model_foundry.config import (
     validate,
 )
 from model_foundry.continuation import Start, find_start, identify, require_continuation
-from model_foundry.data.sources.files import read_splits
+from model_foundry.data.splits import Split
+from model_foundry.data.workers import processes_for
 from model_foundry.durable import commit_directory, damage, write_text
 from model_foundry.errors import Interrupted
 from model_foundry.evaluation.language import LanguageReport, measure_language
+from model_foundry.interventions.ai import check_ai_steps
 from model_foundry.model import create_model, load_model
-from model_foundry.preparation import Prepared, load_named_tokenizer, objective_for, prepare
+from model_foundry.preparation import (
+    Prepared,
+    load_named_tokenizer,
+    objective_for,
+    open_texts,
+    prepare,
+)
 from model_foundry.run_directory import RunDirectory, running
 from model_foundry.signals import during, listening
 from model_foundry.tokenizer.loading import copy_tokenizer
@@ -136,13 +144,15 @@ def check(config: ExperimentConfig) -> list[str]:
         DataError: the corpus or a tokenizer that the experiment names cannot be used.
     """
     start_accelerator(config.training)
-    splits = read_splits(config.data, seed=config.seeds.data)
+    check_ai_steps(config.data.interventions)
+    splits = open_texts(config)
     tokenizer = None
     if config.tokenizer.path is None:
         check_settings(config.tokenizer)
     else:
         tokenizer = load_named_tokenizer(config.tokenizer)
         objective_for(config, tokenizer)
+    processes = processes_for(config.data.preprocessing_num_workers)
     with torch.device("meta"):
         model = create_model(config, tokenizer=tokenizer)
     size = (
@@ -157,10 +167,10 @@ def check(config: ExperimentConfig) -> list[str]:
             f"training.epochs (={config.training.epochs}), whose steps only tokenising tells"
         )
     for name in ("train", "validation", "test"):
-        documents: list[str] | None = getattr(splits, name)
-        if documents is not None:
-            characters = sum(map(len, documents))
-            lines.append(f"{name}: {len(documents):,} documents, {characters:,} characters")
+        split: Split | None = getattr(splits, name)
+        if split is not None:
+            documents, characters = split.count(processes)
+            lines.append(f"{name}: {documents:,} documents, {characters:,} characters")
     return lines
 
 
@@ -205,8 +215,8 @@ def _telling_how_to_go_on(*, fresh: bool = False) -> Iterator[None]:
 
 def _warn_of_no_milestone(config: ExperimentConfig, prepared: Prepared, identity: Identity) -> None:
     blocks, marks = prepared.train, config.training.milestones
-    tokens = identity.horizon * identity.blocks_per_step * blocks.content
-    words = tokens * blocks.stream.words // len(blocks.stream)
+    share = identity.horizon * identity.blocks_per_step / len(blocks)  # of the text, passes counted
+    words, tokens = (int(share * n) for n in (blocks.stream.words, len(blocks.stream)))
     number = number_of_milestones(marks, steps=identity.horizon, words=words, tokens=tokens)
     if marks.has_any and number == 0:
         logger.warning(

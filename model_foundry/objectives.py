@@ -37,6 +37,10 @@ class Objective(ABC):
     def collator(self, config: ExperimentConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
         """Return what turns blocks into labelled batches."""
 
+    def needs_word_starts(self, config: ExperimentConfig) -> bool:
+        """Tell whether the collator must know in which tokens words begin; by default it need not."""
+        return False
+
     @abstractmethod
     def scored(self, labels: Tensor) -> Tensor:
         """Return which tokens a model's loss counts, (B, T) bool, given the labels (B, T)."""
@@ -104,9 +108,18 @@ class MaskedLM(Objective):
         )
 
     def collator(self, config: ExperimentConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
+        training = config.training
         return MaskedLMDataCollator(
-            tokenizer, mlm_probability=config.training.mlm_probability, seed=config.seeds.data
+            tokenizer,
+            mlm_probability=training.mlm_probability,
+            seed=config.seeds.data,
+            masking=training.mlm_masking,
+            span_length=training.mlm_span_length,
         )
+
+    def needs_word_starts(self, config: ExperimentConfig) -> bool:
+        """Tell whether words or spans of them are hidden together."""
+        return config.training.mlm_masking != "token"
 
     def scored(self, labels: Tensor) -> Tensor:
         return labels != IGNORE_INDEX

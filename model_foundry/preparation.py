@@ -7,22 +7,31 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.config import OBJECTIVES, ExperimentConfig, TokenizerConfig
-from model_foundry.data.blocks import Blocks
-from model_foundry.data.encoding import is_lossless
+from model_foundry.config import (
+    OBJECTIVES,
+    DataConfig,
+    ExperimentConfig,
+    LanguageSource,
+    TokenizerConfig,
+)
+from model_foundry.data.blocks import Blocks, DocumentRows, Rows
+from model_foundry.data.encoding import Encoder, document_frame
+from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.packing import stream_of, tokenizer_hash
-from model_foundry.data.sources.files import read_splits
+from model_foundry.data.splits import Split, Splits, open_splits
+from model_foundry.data.token_stream import TokenStream
+from model_foundry.data.workers import processes_for
 from model_foundry.data_collators import Collator
 from model_foundry.errors import DataError
+from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.objectives import Objective
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import train_in_cache
 
 logger = logging.getLogger(__name__)
-
-LOSSLESS_SAMPLE = 200  # documents that are decoded again to see whether the tokenizer loses text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +43,9 @@ class Prepared:
     """Directory of the tokenizer, or its name on a hub."""
     objective: Objective
     collator: Collator
-    train: Blocks
-    validation: Blocks
-    test: Blocks | None
+    train: Rows
+    validation: Rows
+    test: Rows | None
     """None where the experiment names no test text."""
     lossless: bool
     """Whether the tokenizer gives every character back."""
@@ -61,31 +70,46 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
         ConfigError: a setting of the tokenizer cannot be met on this text.
         DataError: the corpus or the tokenizer cannot be used.
     """
-    splits = read_splits(config.data, seed=config.seeds.data)
-    tokenizer, source = obtain_tokenizer(config, splits.train, kept)
+    prepare_ai_steps(config.data.interventions)
+    hashes = FileHashes(config.data.cache)
+    processes = processes_for(config.data.preprocessing_num_workers)
+    splits = open_texts(config)
+    tokenizer, source = obtain_tokenizer(config, splits.train, kept, hashes=hashes)
     objective, collator = objective_for(config, tokenizer)
-    content = config.data.content_tokens or (
-        config.data.max_sequence_length - OBJECTIVES[config.training.objective].framing_tokens
-    )
 
-    def blocks(name: str, documents: list[str]) -> Blocks:
-        stream = stream_of(documents, tokenizer, cache=config.data.cache)
-        frame = objective.frame(tokenizer)
-        cut = Blocks(stream, content=content, frame=frame, keep_rest=name != "train")
-        logger.info("%s: %s", name, cut.describe())
+    def rows(split: Split, without: TokenStream | None = None) -> Rows:
+        stream = stream_of(
+            split,
+            tokenizer,
+            cache=config.data.cache,
+            hashes=hashes,
+            processes=processes,
+            without=without,
+        )
+        cut = rows_of(stream, config, tokenizer, objective, keep_rest=split.name != "train")
+        logger.info("%s: %s", split.name, cut.describe())
         return cut
 
+    train = rows(splits.train)
+    drops = config.data.shared_documents == "drop"
+    others = {
+        split.name: rows(split, train.stream if drops else None)
+        for split in (splits.validation, splits.test)
+        if split is not None
+    }
+    for name, other in others.items():
+        report_shared(name, other.stream, train.stream, config.data)
     prepared = Prepared(
         tokenizer=tokenizer,
         tokenizer_source=source,
         objective=objective,
         collator=collator,
-        train=blocks("train", splits.train),
-        validation=blocks("validation", splits.validation),
-        test=blocks("test", splits.test) if splits.test else None,
-        lossless=is_lossless(tokenizer, splits.validation[:LOSSLESS_SAMPLE]),
+        train=train,
+        validation=others["validation"],
+        test=others.get("test"),
+        lossless=others["validation"].stream.facts.lossless,
     )
-    _require_a_block(prepared.train)
+    _require_a_row(prepared.train)
     if not prepared.lossless:
         logger.warning(
             "the tokenizer does not give every character back, so its bits per byte cannot be "
@@ -94,12 +118,80 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     return prepared
 
 
+def open_texts(config: ExperimentConfig) -> Splits:
+    """Open the texts of an experiment; next to nothing is read.
+
+    Raises:
+        DataError: a source does not exist, or a tokenizer that counts a budget.
+    """
+    count = None
+    if config.tokenizer.path is not None and config.data.counts_tokens:
+        count = Encoder(load_named_tokenizer(config.tokenizer)).count
+    return open_splits(config.data, seed=config.seeds.data, count_tokens=count)
+
+
+def rows_of(
+    stream: TokenStream,
+    config: ExperimentConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    objective: Objective,
+    *,
+    keep_rest: bool,
+) -> Rows:
+    """Cut a stream into the rows that an experiment reads.
+
+    Args:
+        keep_rest: whether a last, shorter row counts.
+    """
+    data, frame = config.data, objective.frame(tokenizer)
+    word_starts = objective.needs_word_starts(config)
+    framing = OBJECTIVES[config.training.objective].framing_tokens
+    content = data.content_tokens or data.max_sequence_length - framing
+    if data.packing == "documents":
+        return DocumentRows(
+            stream,
+            length=content + framing,
+            frame=frame,
+            document_frame=document_frame(tokenizer),
+            overlap=data.document_overlap,
+            word_starts=word_starts,
+        )
+    return Blocks(
+        stream,
+        content=content,
+        frame=frame,
+        keep_rest=keep_rest,
+        word_starts=word_starts,
+        following=config.training.carry_state,
+    )
+
+
+def report_shared(name: str, stream: TokenStream, training: TokenStream, data: DataConfig) -> None:
+    """Say how many documents of a text stand in the training text as well.
+
+    Raises:
+        DataError: there are some, and `data.shared_documents` is `error`.
+    """
+    shared = int(np.isin(stream.document_digests, training.document_digests).sum())
+    if not shared:
+        return
+    said = f"{shared:,} of the {stream.documents:,} documents of the {name} text"
+    if data.shared_documents == "error":
+        raise DataError(
+            f"data.{name}: {said} stand in the training text as well; take them out of one, or set "
+            "data.shared_documents=drop"
+        )
+    level = logging.INFO if isinstance(data.train, LanguageSource) else logging.WARNING
+    logger.log(level, "%s stand in the training text as well", said)
+
+
 def obtain_tokenizer(
-    config: ExperimentConfig, documents: list[str], kept: Path | None = None
+    config: ExperimentConfig, training: Split, kept: Path | None = None, *, hashes: FileHashes
 ) -> tuple[PreTrainedTokenizerBase, str | Path]:
     """Load the tokenizer that an experiment names, or train it (once: the result is cached).
 
     Args:
+        training: the text to train it on.
         kept: directory with the one that was trained at the begin of a run; None: there is none. It
             is not trained again, because not every trainer gives the same result twice.
 
@@ -114,7 +206,13 @@ def obtain_tokenizer(
         return load_named_tokenizer(config.tokenizer), config.tokenizer.path
     if kept is not None:
         return load_tokenizer(kept), kept
-    directory = train_in_cache(config.tokenizer, documents, cache=config.data.cache)
+    directory = train_in_cache(
+        config.tokenizer,
+        training,
+        cache=config.data.cache,
+        hashes=hashes,
+        processes=processes_for(config.data.preprocessing_num_workers),
+    )
     return load_tokenizer(directory), directory
 
 
@@ -147,9 +245,9 @@ def objective_for(
     return objective, objective.collator(config, tokenizer)
 
 
-def _require_a_block(blocks: Blocks) -> None:
-    if not len(blocks):
+def _require_a_row(rows: Rows) -> None:
+    if not len(rows):
         raise DataError(
-            f"data.train: {len(blocks.stream)} tokens remain for training, fewer than one block of "
-            f"{blocks.content}; use more text or lower data.max_sequence_length"
+            f"data.train: {len(rows.stream):,} tokens remain for training, fewer than one block of "
+            "data.max_sequence_length; use more text or lower that"
         )

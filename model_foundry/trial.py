@@ -73,7 +73,11 @@ class Trial:
         """
         raw = asked.model_dump(exclude_unset=True)
         length = min(asked.data.max_sequence_length, LONGEST_BLOCK)
-        raw["data"] |= {"max_sequence_length": length, "content_tokens": None}
+        raw["data"] |= {
+            "max_sequence_length": length,
+            "content_tokens": None,
+            "document_overlap": 0,
+        }
         raw["training"] |= {
             "max_steps": STEPS,
             "epochs": None,

@@ -33,7 +33,7 @@ ARROWS = {
     ("durable", "locks"),
     ("durable", "failpoints"),
     ("run_directory", "config"),
-    ("tokenizer", "data.sources.files"),
+    ("tokenizer", "data.sources"),
     ("objectives", "data_collators"),
     ("evaluation", "generation"),
     ("attempt", "continuation"),

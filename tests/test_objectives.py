@@ -27,8 +27,8 @@ def second_half() -> Iterator[type[Objective]]:
 
         def collator(self, config: ExperimentConfig, tokenizer: object) -> Collator:
             class HalfCollator(CausalLMDataCollator):
-                def _label(self, row, example_id):  # type: ignore[no-untyped-def]
-                    ids, labels = super()._label(row, example_id)
+                def _label(self, row):  # type: ignore[no-untyped-def]
+                    ids, labels = super()._label(row)
                     labels[: len(labels) // 2] = -100
                     return ids, labels
 

@@ -5,15 +5,21 @@ from reaching for the wrong function; it does not find code that hides.
 """
 
 import ast
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import model_foundry
+from model_foundry.config.data import InterventionStep
+from model_foundry.errors import ConfigError
 from model_foundry.experiment import train
+from model_foundry.interventions.ai import check_ai_steps, prepare_ai_steps
+from model_foundry.interventions.ai_code import file_text
+from model_foundry.interventions.chain import Chain
 from tests.experiments import tiny_experiment
 
 # Modules, functions and classes by their full name; all that lies below one is meant too.
@@ -87,6 +93,10 @@ ALLOWED = {
         "a plugin, which is given on the command line and nowhere else"
     ),
     ("architectures/registration.py", "exec_module"): "the same plugin",
+    ("interventions/ai.py", "builtins.compile"): "code of `ai_step`; compiling it runs nothing",
+    ("interventions/ai.py", "builtins.exec"): (
+        "code of `ai_step`, run when the SHA-256 of its bytes stands in the experiment as approved"
+    ),
 }
 
 
@@ -280,6 +290,92 @@ def test_what_could_run_a_file_is_seen(source: str, fault: str) -> None:
 )
 def test_what_only_looks_alike_is_not(source: str) -> None:
     assert faults(source) == set()
+
+
+def test_one_file_alone_runs_code_that_it_reads() -> None:
+    runs = {"builtins.exec", "builtins.compile", "builtins.eval"}
+    assert {file for file, what in ALLOWED if what in runs} == {"interventions/ai.py"}
+
+
+def as_it_was(file: Path) -> None:
+    """Leave the approved file as it is."""
+
+
+def changed(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"\n")
+
+
+def linked(file: Path) -> None:
+    file.rename(file.with_suffix(".real"))
+    file.symlink_to(file.with_suffix(".real"))
+
+
+def piped(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def replaced_by_a_directory(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
+def linked_to_a_device(file: Path) -> None:
+    file.unlink()
+    file.symlink_to("/dev/zero")
+
+
+UNAPPROVED: list[tuple[Callable[[Path], None], str | None, str]] = [
+    (as_it_was, None, "is not approved"),
+    (as_it_was, "0" * 64, "is not the file that was approved"),
+    (changed, "right", "is not the file that was approved"),
+    (linked, "right", "is a link"),
+    (piped, "right", "is not a regular file"),
+    (replaced_by_a_directory, "right", "is not a regular file"),
+    (linked_to_a_device, "right", "is a link"),
+]
+
+
+def planted_step(directory: Path) -> tuple[Path, str]:
+    """Write code that makes a file `ran` beside it when it is run; return its file and SHA-256."""
+    file = directory / "step.py"
+    code = f"open({str(directory / 'ran')!r}, 'w').close()\ndef transform(text, seed, index): ...\n"
+    file.write_text(file_text("What it does.", "a-model", code))
+    return file, hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def ai_step_of(file: Path, approved: str | None) -> InterventionStep:
+    settings = {"prompt": "What it does.", "code": f"{file}", "approved": approved}
+    return InterventionStep.model_validate({"step": "ai_step", **settings})
+
+
+def run_ai_step(steps: list[InterventionStep]) -> None:
+    Chain.of(steps, "train", 0).apply([(0, "text")])
+
+
+@pytest.mark.parametrize("way", [check_ai_steps, prepare_ai_steps, run_ai_step])
+@pytest.mark.parametrize(("happens", "approved", "said"), UNAPPROVED)
+def test_code_that_is_not_approved_never_runs(
+    happens: Callable[[Path], None],
+    approved: str | None,
+    said: str,
+    way: Callable[[list[InterventionStep]], None],
+    tmp_path: Path,
+) -> None:
+    file, right = planted_step(tmp_path)
+    happens(file)
+    step = ai_step_of(file, right if approved == "right" else approved)
+    with pytest.raises(ConfigError, match=said):
+        way([step])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_same_code_runs_once_it_is_approved(tmp_path: Path) -> None:
+    steps = [ai_step_of(*planted_step(tmp_path))]
+    check_ai_steps(steps)
+    assert not (tmp_path / "ran").exists()
+    prepare_ai_steps(steps)
+    assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])

@@ -10,10 +10,15 @@ from model_foundry.config import Attention
 from model_foundry.errors import ConfigError
 
 FLASH: Final = "flash_attention_2"  # Dao (2023, arXiv:2307.08691)
+ISOLATING: Final = ("eager", "sdpa")  # those that take a mask of any pattern
 
 
-def obstacle_to_flash(*, device_type: str, mixed_precision: str) -> str | None:
+def obstacle_to_flash(
+    *, device_type: str, mixed_precision: str, packed_documents: bool
+) -> str | None:
     """Return why flash attention cannot run here, or None where it can."""
+    if packed_documents:
+        return "it would see across the documents of a row, and data.packing is 'documents'"
     if device_type != "cuda":
         return f"it needs a CUDA device, and this is {device_type}"
     if find_spec("flash_attn") is None:
@@ -24,7 +29,11 @@ def obstacle_to_flash(*, device_type: str, mixed_precision: str) -> str | None:
 
 
 def choose_attention(
-    requested: Attention, *, device_type: str, mixed_precision: str
+    requested: Attention,
+    *,
+    device_type: str,
+    mixed_precision: str,
+    packed_documents: bool = False,
 ) -> tuple[Attention, str]:
     """Return the implementation to use, by its name in transformers, and the reason.
 
@@ -32,11 +41,16 @@ def choose_attention(
         requested: auto, eager, sdpa or flash_attention_2.
         device_type: type of the device the model will run on (cpu, cuda).
         mixed_precision: no, bf16 or fp16.
+        packed_documents: whether rows hold several documents that must not see each other.
 
     Raises:
         ConfigError: flash attention was asked for by name and cannot run.
     """
-    obstacle = obstacle_to_flash(device_type=device_type, mixed_precision=mixed_precision)
+    obstacle = obstacle_to_flash(
+        device_type=device_type,
+        mixed_precision=mixed_precision,
+        packed_documents=packed_documents,
+    )
     if requested == FLASH and obstacle:
         raise ConfigError(
             f"training.attn_implementation (={FLASH}) cannot run: {obstacle}; "

@@ -5,6 +5,7 @@ peculiar to HuggingFace models stands in `transformers_backed`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
@@ -80,8 +81,13 @@ class BaseLanguageModel(nn.Module, ABC):
         Args:
             input_ids: (B, T).
             attention_mask: (B, T), 1 for tokens and 0 for padding on either side; None: no padding.
-            labels: (B, T), aligned with `input_ids`; -100 is ignored; None: no loss.
-            **kwargs: `output_hidden_states`, `output_attentions`, and what an architecture adds.
+            labels: (B, T), aligned with `input_ids`; -100 is ignored; None: no loss. A causal model
+                whose state is carried gets (B, T + 1), with the token that follows each row.
+            **kwargs: `output_hidden_states`, `output_attentions`, and what an architecture adds;
+                where `carries_state`, also `use_cache` and `past_key_values`. Where its spec has
+                `isolates_documents`, also `document_ids` (B, T): a token sees those of its row that
+                have its id, numbered from 0. An id does not come back once another has followed
+                it; padding has -1. None: each row is one document.
         """
 
     @abstractmethod
@@ -116,6 +122,38 @@ class BaseLanguageModel(nn.Module, ABC):
     def attention_in_use(self) -> str | None:
         """The attention kernel, by its name in transformers; None: there is no attention."""
         return None
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether a text can be read in pieces, each going on from the state after the last."""
+        return False
+
+    def state_tensors(self, past_key_values: Any) -> dict[str, Tensor]:
+        """Return the state of an output, (B, ...) each, cut off from the graph that made it.
+
+        Raises:
+            ConfigError: the architecture carries none.
+        """
+        raise self._no_carried_state()
+
+    def state_from(self, tensors: Mapping[str, Tensor]) -> Any:
+        """Return the `past_key_values` to go on from, given what `state_tensors` returned.
+
+        Raises:
+            ConfigError: the architecture carries none.
+            ValueError: the tensors are no state of this model.
+        """
+        raise self._no_carried_state()
+
+    def require_carried_state(self) -> None:
+        """Raise a `ConfigError` unless the model `carries_state`."""
+        if not self.carries_state:
+            raise self._no_carried_state()
+
+    def _no_carried_state(self) -> ConfigError:
+        return ConfigError(
+            f"training.carry_state (=true) is not supported by {self.model_type!r}; leave it out."
+        )
 
     def get_parameter_count(self, trainable_only: bool = False) -> int:
         """Return the number of parameters; tied ones count once."""

@@ -9,12 +9,18 @@ from torch import Tensor
 from model_foundry.labels import IGNORE_INDEX
 
 
-def shifted(labels: Tensor) -> Tensor:
+def shifted(labels: Tensor, positions: int | None = None) -> Tensor:
     """Return labels (B, T) such that position t holds the token that follows it.
 
-    The last position has no successor and is ignored.
+    Args:
+        labels: (B, T), whose last position has no successor and is ignored; or (B, T + 1), of which
+            the last column is the token that follows the row.
+        positions: T; None: there is no such column.
     """
-    return F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)
+    successors = labels[:, 1:]
+    if successors.shape[1] == positions:
+        return successors
+    return F.pad(successors, (0, 1), value=IGNORE_INDEX)
 
 
 def masked_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -36,9 +42,9 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, T, V).
-        labels: (B, T), as long as the input and unshifted; `IGNORE_INDEX` is not predicted.
+        labels: (B, T) or (B, T + 1), unshifted, see `shifted`; `IGNORE_INDEX` is not predicted.
     """
-    return masked_lm_loss(logits, shifted(labels))
+    return masked_lm_loss(logits, shifted(labels, logits.shape[1]))
 
 
 def language_model_loss(logits: Tensor, labels: Tensor | None, *, causal: bool) -> Tensor | None:

@@ -44,6 +44,7 @@ def register_architecture(
     optional_sections: dict[str, type[BaseModel]] | None = None,
     ties_embedding_size: bool = False,
     settings: tuple[str, ...] = (),
+    isolates_documents: bool = False,
 ) -> Callable[[C], C]:
     """Return a class decorator that makes an architecture known under `name`.
 
@@ -59,6 +60,7 @@ def register_architecture(
         optional_sections: further sections that may be given, with their classes.
         ties_embedding_size: whether `embedding_size` must equal `hidden_size`.
         settings: fields of `training` that only some architectures heed, and this one does.
+        isolates_documents: whether `forward` takes `document_ids`, across which nothing is seen.
 
     Raises:
         TypeError: the class is no `BaseLanguageModel`, or section and schema do not go together.
@@ -86,6 +88,7 @@ def register_architecture(
             is_causal=is_causal,
             ties_embedding_size=ties_embedding_size,
             settings=settings,
+            isolates_documents=isolates_documents,
         )
         _add(spec, cls)
         return cls

@@ -3,11 +3,14 @@
 The network itself stands in `modeling/modeling_recurrent.py`, which is saved with each model.
 """
 
+from collections.abc import Mapping
 from typing import Any, Self
 
+from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
+from model_foundry.architectures.modeling.layers_recurrent import RecurrentCache
 from model_foundry.architectures.modeling.modeling_recurrent import (
     RecurrentForCausalLM,
     RecurrentForMaskedLM,
@@ -35,6 +38,42 @@ class RecurrentLanguageModel(TransformersBacked):
     def supports_generation(self) -> bool:
         """Whether it reads from left to right only."""
         return not self.hf_config.bidirectional
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether it reads from left to right only."""
+        return not self.hf_config.bidirectional
+
+    def state_tensors(self, past_key_values: Any) -> dict[str, Tensor]:
+        """Return `<layer>.hidden` and, of an LSTM, `<layer>.cell`, (B, H) each, without graph."""
+        return {
+            f"{index}.{kind}": tensor.detach()
+            for index, layer in enumerate(past_key_values.layers)
+            for kind, tensor in (("hidden", layer.keys), ("cell", layer.values))
+            if tensor.shape[1]  # (B, 0) where there is no cell state
+        }
+
+    def state_from(self, tensors: Mapping[str, Tensor]) -> RecurrentCache:
+        """Return a cache that stands where the text ended that left these tensors."""
+        config = self.hf_config
+        kinds = ("hidden", "cell") if config.rnn_type == "lstm" else ("hidden",)
+        names = [f"{i}.{kind}" for i in range(config.num_hidden_layers) for kind in kinds]
+        width = config.hidden_size
+        if set(tensors) != set(names) or any(t.shape[1:] != (width,) for t in tensors.values()):
+            expected = f"{', '.join(names)}, each of {width} columns"
+            raise ValueError(f"the state of this {self.model_type} is {expected}")
+        cache = RecurrentCache(config.num_hidden_layers)
+        for index, layer in enumerate(cache.layers):
+            hidden = tensors[f"{index}.hidden"]
+            layer.update(hidden, tensors.get(f"{index}.cell", hidden[:, :0]), num_tokens=0)
+        return cache
+
+    def call_arguments(
+        self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
+    ) -> dict[str, Any]:
+        """Hand the ids of the documents on; the network itself keeps them apart."""
+        usual = super().call_arguments(input_ids, attention_mask, None)
+        return usual | {"document_ids": document_ids}
 
     @classmethod
     def from_config(

@@ -13,9 +13,15 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from model_foundry.architectures.attention import choose_attention
+from model_foundry.architectures.attention import ISOLATING, choose_attention
 from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.decoding import evaluation_mode
+from model_foundry.architectures.documents import (
+    as_scores,
+    positions_within,
+    same_document,
+    without_padding,
+)
 from model_foundry.architectures.losses import language_model_loss
 from model_foundry.architectures.plain_directory import (
     ARCHITECTURE_KEY,
@@ -107,12 +113,13 @@ class TransformersBacked(BaseLanguageModel):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
+        document_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> ModelOutput:
         """Compute logits (B, T, V) and, given labels (B, T), the loss; see `BaseLanguageModel`."""
-        usual = self.call_arguments(input_ids, attention_mask)
+        usual = self.call_arguments(input_ids, attention_mask, document_ids)
         outputs = self.hf_model(
-            input_ids=input_ids, attention_mask=attention_mask, **(usual | kwargs)
+            input_ids=input_ids, **({"attention_mask": attention_mask} | usual | kwargs)
         )
         return ModelOutput(
             loss=language_model_loss(outputs.logits, labels, causal=self.is_causal),
@@ -122,8 +129,19 @@ class TransformersBacked(BaseLanguageModel):
             past_key_values=outputs.get("past_key_values"),
         )
 
-    def call_arguments(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
-        """Return what the wrapped model is told besides ids and mask, by default."""
+    def call_arguments(
+        self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
+    ) -> dict[str, Any]:
+        """Return what the wrapped model is told besides ids and mask, by default.
+
+        Raises:
+            ValueError: there are documents to keep apart, and the model does not know how.
+        """
+        if document_ids is not None:
+            raise ValueError(
+                f"{self.model_type} does not keep documents apart; leave document_ids out, or "
+                "override call_arguments."
+            )
         return {"use_cache": False}
 
     def get_input_embeddings(self) -> nn.Module:
@@ -230,6 +248,7 @@ class Transformer(TransformersBacked):
             config.training.attn_implementation,
             device_type="cuda" if torch.cuda.is_available() else "cpu",
             mixed_precision=config.training.mixed_precision,
+            packed_documents=config.data.packing == "documents",
         )
         hf_model = cls.hf_class(hf_config)._from_config(
             hf_config, attn_implementation=implementation
@@ -246,11 +265,14 @@ class Transformer(TransformersBacked):
         """The attention kernel that transformers has chosen for this model."""
         return str(self.hf_model.config._attn_implementation)
 
-    def call_arguments(self, input_ids: Tensor, attention_mask: Tensor | None) -> dict[str, Any]:
-        """Number the tokens from 0, wherever the padding is.
+    def call_arguments(
+        self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
+    ) -> dict[str, Any]:
+        """Number the tokens of each document from 0, wherever the padding is.
 
         Raises:
-            ValueError: the block is longer than the positions.
+            ValueError: the block is longer than the positions, or the attention that runs cannot
+                keep documents apart.
         """
         length = input_ids.shape[1]
         if length > self.num_positions:
@@ -258,11 +280,27 @@ class Transformer(TransformersBacked):
                 f"a block of {length} tokens exceeds the {self.num_positions} positions of this "
                 f"{self.model_type} (max_position_embeddings); shorten the block."
             )
-        usual = super().call_arguments(input_ids, attention_mask)
-        if attention_mask is not None:
+        usual = super().call_arguments(input_ids, attention_mask, None)
+        if document_ids is not None:
+            usual |= self._apart(without_padding(document_ids, attention_mask))
+        elif attention_mask is not None:
             positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
             usual["position_ids"] = positions[:, -length:]
         return usual
+
+    def _apart(self, document_ids: Tensor) -> dict[str, Tensor]:
+        """Return mask and positions by which no token sees another document, given ids (B, T)."""
+        if self.attention_in_use not in ISOLATING:
+            raise ValueError(
+                f"attention {self.attention_in_use!r} cannot keep the documents of a row apart; "
+                f"load the model with attn_implementation {' or '.join(ISOLATING)}."
+            )
+        same = same_document(document_ids)
+        # transformers takes a mask of four dimensions as it is, without making it causal
+        visible = (same.tril() if self.is_causal else same)[:, None]  # (B, 1, T, T)
+        if self.attention_in_use == "eager":
+            visible = as_scores(visible, self.hf_model.dtype)
+        return {"attention_mask": visible, "position_ids": positions_within(same)}
 
     def generate(
         self,

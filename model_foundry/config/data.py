@@ -239,6 +239,14 @@ class DataConfig(Section):
     ~/.cache/model_foundry."""
 
     @property
+    def counts_tokens(self) -> bool:
+        """Whether a budget is in tokens, which only a tokenizer can count."""
+        sources = (self.train, self.validation, self.test)
+        mixtures = [source for source in sources if isinstance(source, MixtureSource)]
+        budgets = [each.budget for m in mixtures for each in (m, *m.mixture)]
+        return any(budget is not None and budget[0] == "tokens" for budget in budgets)
+
+    @property
     def cache(self) -> Path:
         """The cache directory in force."""
         default = os.environ.get("FOUNDRY_CACHE", "~/.cache/model_foundry")

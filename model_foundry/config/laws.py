@@ -15,16 +15,26 @@ from model_foundry.config.data import HubSource, LanguageSource
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig
 from model_foundry.config.specs import (
     ARCHITECTURES,
+    INTERVENTIONS,
     OBJECTIVES,
     ArchitectureSpec,
     ObjectiveSpec,
 )
+from model_foundry.errors import ConfigError
 from model_foundry.registry import UnknownNameError
 
 if TYPE_CHECKING:
     from model_foundry.config.experiment import ExperimentConfig
 
 Fault = tuple[str, str]
+OF_A_TRAINING = (
+    "special_tokens",
+    "model_type",
+    "normalization",
+    "lowercase",
+    "min_frequency",
+    "training_bytes",
+)
 
 
 def _architecture(config: ExperimentConfig) -> ArchitectureSpec | None:
@@ -138,6 +148,13 @@ def block_fits_positions(config: ExperimentConfig) -> Iterator[Fault]:
         )
 
 
+def _content(config: ExperimentConfig) -> int:
+    """Return the tokens of text in one block."""
+    objective = _objective(config)
+    framing = objective.framing_tokens if objective else 0
+    return config.data.content_tokens or config.data.max_sequence_length - framing
+
+
 def content_fits_block(config: ExperimentConfig) -> Iterator[Fault]:
     """The text of a block and its framing fit into the block."""
     objective, data = _objective(config), config.data
@@ -154,6 +171,54 @@ def content_fits_block(config: ExperimentConfig) -> Iterator[Fault]:
             f"(={data.content_tokens}) and {framing} framing tokens exceed "
             f"data.max_sequence_length (={data.max_sequence_length}); lower the first or raise the "
             "last",
+        )
+
+
+def overlap_leaves_room(config: ExperimentConfig) -> Iterator[Fault]:
+    """A row that repeats tokens as context has new ones too."""
+    data = config.data
+    room = _content(config)
+    if data.packing == "documents" and 0 < room <= data.document_overlap:
+        yield (
+            "data.document_overlap",
+            f"must be < the {room} tokens of text in a block, got {data.document_overlap}; lower "
+            "it or raise data.max_sequence_length",
+        )
+
+
+def documents_can_be_kept_apart(config: ExperimentConfig) -> Iterator[Fault]:
+    """Packing by documents needs a model that can be kept from seeing across their ends."""
+    architecture = _architecture(config)
+    if config.data.packing == "documents" and architecture and not architecture.isolates_documents:
+        yield (
+            "data.packing",
+            f"'documents' needs a model that sees no other document of its row, which "
+            f"{architecture.name!r} cannot; use blocks or streams",
+        )
+
+
+def state_goes_on_along_a_stream(config: ExperimentConfig) -> Iterator[Fault]:
+    """A state is carried by a recurrent model that reads one way, through text that goes on."""
+    architecture, objective = _architecture(config), _objective(config)
+    if not config.training.carry_state:
+        return
+    remedy = "leave training.carry_state out"
+    if config.data.packing != "streams":
+        yield (
+            "training.carry_state",
+            f"needs rows that go on, but data.packing is {config.data.packing!r}; set "
+            f"data.packing=streams, or {remedy}",
+        )
+    if architecture and "carry_state" not in architecture.settings:
+        yield (
+            "training.carry_state",
+            f"needs a recurrent model, but {architecture.name!r} has no state to carry; {remedy}",
+        )
+    elif objective and not objective.requires_causal:
+        yield (
+            "training.carry_state",
+            f"needs a model that reads from left to right, but {objective.name!r} trains one that "
+            f"reads both ways; {remedy}",
         )
 
 
@@ -193,6 +258,19 @@ def run_directory_is_a_place(config: ExperimentConfig) -> Iterator[Fault]:
         yield "output_dir", f"must name a directory of its own, got {text!r}"
 
 
+def interventions_are_known(config: ExperimentConfig) -> Iterator[Fault]:
+    """Each step is registered, and its settings are what its function takes."""
+    for number, step in enumerate(config.data.interventions):
+        field = f"data.interventions.{number}"
+        try:
+            registered = INTERVENTIONS.load(step.step).intervention
+        except ConfigError as error:  # unknown, or of a package that cannot be imported
+            yield f"{field}.step", str(error)
+            continue
+        for setting, message in registered.faults(step.settings):
+            yield f"{field}.{setting}".removesuffix("."), message
+
+
 LAWS = (
     objective_is_known,
     objective_suits_architecture,
@@ -202,10 +280,14 @@ LAWS = (
     rnn_type_is_the_architecture,
     block_fits_positions,
     content_fits_block,
+    overlap_leaves_room,
+    documents_can_be_kept_apart,
+    state_goes_on_along_a_stream,
     horizon_is_given_once,
     warmup_within_horizon,
     minimum_below_peak,
     run_directory_is_a_place,
+    interventions_are_known,
 )
 
 
@@ -264,12 +346,19 @@ def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]
         }
         reason = f"architecture {architecture.name!r} does not read it"
         yield "model", tuple(sorted(sections)), reason
+        if "mlm_span_length" in heeded and training.mlm_masking != "span":
+            yield "training", ("mlm_span_length",), "training.mlm_masking is not 'span'"
     if training.lr_scheduler_type == "constant":
         yield "training", ("min_learning_rate",), "a constant schedule has no minimum"
     if not training.milestones.has_any:
         yield "training.milestones", ("save_only_model",), "there are no milestones"
+    if data.packing != "documents":
+        yield "data", ("document_overlap",), "data.packing is not 'documents'"
     if data.validation is not None:
-        yield "data", ("validation_fraction", "split_by"), "data.validation is given"
+        held_out = ("validation_fraction", "validation_documents", "split_by")
+        yield "data", held_out, "data.validation is given"
+    elif data.validation_documents is not None:
+        yield "data", ("validation_fraction",), "data.validation_documents is given"
     if isinstance(data.train, LanguageSource):
         yield "data", ("text_column",), "the language has no columns"
     elif isinstance(data.train, HubSource):
@@ -278,8 +367,10 @@ def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]
         yield "data", ("text_column",), "text files have no columns"
     if tokenizer.path is not None:
         reason = "tokenizer.path names a trained tokenizer"
-        yield "tokenizer", ("special_tokens", "model_type", "normalization", "lowercase"), reason
+        yield "tokenizer", OF_A_TRAINING, reason
     elif tokenizer.tokenizer_type != "sentencepiece":
         yield "tokenizer", ("model_type", "normalization"), "only sentencepiece reads it"
     if tokenizer.path is None and tokenizer.tokenizer_type != "wordpiece":
         yield "tokenizer", ("lowercase",), "only wordpiece reads it"
+    if tokenizer.path is None and tokenizer.tokenizer_type != "word":
+        yield "tokenizer", ("min_frequency",), "only word reads it"

@@ -154,8 +154,29 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
     entry_points="model_foundry.objectives",
 )
 
+
+def _step(name: str, file: str) -> InterventionSpec:
+    return InterventionSpec(name=name, target=f"model_foundry.interventions.{file}:{name}")
+
+
 INTERVENTIONS: Registry[InterventionSpec] = Registry(
     "intervention",
-    (),
+    (
+        _step("ai_step", "ai"),
+        _step("delete_words", "words"),
+        _step("drop_duplicates", "documents"),
+        _step("drop_sentences", "sentences"),
+        _step("drop_tagged_sentences", "tagged"),
+        _step("filter_documents", "documents"),
+        _step("filter_length", "documents"),
+        _step("keep_sentences", "sentences"),
+        _step("keep_tagged_sentences", "tagged"),
+        _step("lowercase", "text"),
+        _step("normalize_unicode", "text"),
+        _step("replace", "text"),
+        _step("replace_words", "words"),
+        _step("shuffle_sentences", "sentences"),
+        _step("shuffle_words", "words"),
+    ),
     entry_points="model_foundry.interventions",
 )

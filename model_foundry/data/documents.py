@@ -5,6 +5,7 @@ in bounded memory. Interventions see whole documents. The tokenizer sees pieces,
 law that knows the text of the document and nothing else.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -33,13 +34,21 @@ def whole_documents(fragments: Iterable[Fragment]) -> Iterator[str]:
             parts.append(text)
 
 
-def without_blank_documents(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
-    """Leave out the documents that have nothing but white space."""
+def without_blank_documents(
+    fragments: Iterable[Fragment], blank: Counter[str] | None = None
+) -> Iterator[Fragment]:
+    """Leave out the documents that have nothing but white space.
+
+    Args:
+        blank: counts them; None: nobody wants to know.
+    """
     held: list[Fragment] = []  # the white space that a document begins with
     begun = False
     for fragment in fragments:
         if not begun and (not fragment.text or fragment.text.isspace()):
             held = [] if fragment.ends else [*held, fragment]
+            if fragment.ends and blank is not None:
+                blank["blank documents"] += 1
             continue
         yield from held
         held = []
@@ -60,20 +69,32 @@ def _cut(text: str) -> int:
     return PIECE
 
 
-def pieces(fragments: Iterable[Fragment]) -> Iterator[Fragment]:
-    """Cut long documents; every piece of one but the last is followed by more of its text."""
-    rest = ""
+class Piece(NamedTuple):
+    """What is tokenised at once: a document, or a part of a long one."""
+
+    text: str
+    starts: bool = True
+    """Whether the document starts with it."""
+    ends: bool = True
+    """Whether the document ends with it."""
+    inside_word: bool = False
+    """Whether it starts within a word, which began in the piece before."""
+
+
+def pieces(fragments: Iterable[Fragment]) -> Iterator[Piece]:
+    """Cut long documents; where they are cut depends on their text alone, not on the fragments."""
+    rest, starts, inside = "", True, False
     for text, ends in fragments:
-        if not rest and ends and len(text) <= PIECE:  # nearly all documents
-            yield Fragment(text)
+        if starts and not rest and ends and len(text) <= PIECE:  # nearly all documents
+            yield Piece(text)
             continue
         text, start = rest + text, 0
-        # what is looked at depends on the text alone, not on where a source happened to break it
         while len(text) - start > PIECE:
             end = start + _cut(text[start : start + PIECE + 1])
-            yield Fragment(text[start:end], ends=False)
-            start = end
+            yield Piece(text[start:end], starts, False, inside)
+            inside = not (text[end - 1].isspace() or text[end].isspace())
+            start, starts = end, False
         rest = text[start:]
         if ends:
-            yield Fragment(rest)
-            rest = ""
+            yield Piece(rest, starts, True, inside)
+            rest, starts, inside = "", True, False

@@ -1,185 +1,288 @@
-"""Token streams: documents tokenised once, kept on disk, cut into blocks of equal length.
+"""From the documents of a split to its token stream: tokenised once, in parallel, and kept.
 
-A stream joins its documents as the tokenizer frames a text of its own: BOS first where the
-tokenizer's template puts one, EOS (or SEP) where the document ends. Beside each token stands the
-number of UTF-8 bytes and of words of the source text that it accounts for, so that a loss over any
-tokens can be given per byte. Streams are cached by the content of their text and tokenizer.
+A stream is kept under the hash of what it was made of: the content of the source's files, the draw
+of its documents, what is done to them, and the tokenizer. It is written a batch at a time, so that
+neither text nor tokens are ever in memory as a whole.
 """
 
-import hashlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data.encoding import encode_documents
-from model_foundry.data.sources.files import content_hash
+from model_foundry.data.array_file import ArrayFile
+from model_foundry.data.documents import Fragment, Piece, pieces
+from model_foundry.data.encoding import Encoded, Encoder, document_frame
+from model_foundry.data.file_hashes import FileHashes
+from model_foundry.data.progress import Progress
+from model_foundry.data.splits import NOTHING_LEFT, Document, Split, batched
+from model_foundry.data.token_stream import (
+    ARRAYS,
+    StreamFacts,
+    TokenStream,
+    read_stream,
+    write_facts,
+)
+from model_foundry.data.workers import map_in_order
 from model_foundry.durable import building, commit_directory
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line, read_json, require_harmless
-from model_foundry.signals import during, poll
+from model_foundry.interventions.chain import Report
+from model_foundry.signals import during
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 2  # raised whenever the arrays below change their meaning
-BATCH = 256  # documents in one call of the tokenizer
-WHITE_SPACE = np.array([c for c in range(0x3001) if chr(c).isspace()], dtype=np.uint32)
-
-
-@dataclass(frozen=True)
-class TokenStream:
-    """A tokenised text. The three arrays have one entry a token and may be memory-mapped."""
-
-    tokens: NDArray[np.unsignedinteger]
-    """Token ids."""
-    num_bytes: NDArray[np.unsignedinteger]
-    """UTF-8 bytes of source text that a token accounts for; 0 for BOS, EOS and SEP."""
-    num_words: NDArray[np.unsignedinteger]
-    """Words (pieces between white space) that begin in a token."""
-    documents: int
-    """Number of documents."""
-    text_sha256: str
-    """SHA-256 over the documents that were tokenised."""
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the three arrays."""
-        return self.tokens.nbytes + self.num_bytes.nbytes + self.num_words.nbytes
-
-    @property
-    def bytes(self) -> int:
-        """UTF-8 bytes of the whole text."""
-        return int(self.num_bytes.sum(dtype=np.int64))
-
-    @property
-    def words(self) -> int:
-        """Words of the whole text."""
-        return int(self.num_words.sum(dtype=np.int64))
+CACHE_FORMAT = 3  # raised whenever the arrays change their meaning
+EMPTIED = "emptied by interventions"
+SHARD = 2**28  # tokens; about a gigabyte of English
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
     """Return the SHA-256 over what the tokenizer does to a text."""
+    before, after = document_frame(tokenizer)
     state = {
         "tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()),
-        **document_frame(tokenizer),
+        "before": before,
+        "after": after,
     }
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
-
-
-def document_frame(tokenizer: PreTrainedTokenizerBase) -> dict[str, list[int]]:
-    """Return the ids before and after each document of a stream.
-
-    Raises:
-        DataError: the tokenizer has nothing to end a document with.
-    """
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
-    if end is None:
-        raise DataError(
-            "the tokenizer has neither an eos nor a sep token to end a document with; "
-            "give it one, or train another"
-        )
-    bos = tokenizer.bos_token_id
-    starts = bos is not None and tokenizer("")["input_ids"][:1] == [bos]
-    return {"before": [bos] if starts else [], "after": [end]}
+    return sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
 def stream_of(
-    documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, cache: Path
+    split: Split,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    cache: Path,
+    hashes: FileHashes,
+    processes: int = 0,
+    without: TokenStream | None = None,
 ) -> TokenStream:
-    """Tokenise documents into a stream, or find them in the cache.
+    """Tokenise a split into a stream, or find it in the cache.
 
     Args:
-        cache: directory in which streams are kept, each under the hash of what it was made of.
+        cache: directory in which streams are kept.
+        processes: how many tokenise; 0: this one does.
+        without: a stream whose documents are left out of this one; None: none are.
+
+    Raises:
+        DataError: there is no text, or it cannot be used.
     """
-    text_sha256 = content_hash(documents)
-    made_of = f"{CACHE_FORMAT} {text_sha256} {tokenizer_hash(tokenizer)}"
-    place = cache / "tokens" / hashlib.sha256(made_of.encode()).hexdigest()[:32]
-    with building(place) as missing:
+    made_of = [
+        CACHE_FORMAT,
+        split.made_of(hashes.of_source),
+        tokenizer_hash(tokenizer),
+        without.text_sha256 if without else None,
+    ]
+    digest = sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    place = cache / "tokens" / digest[:32]
+    hashes.keep()
+    with building(place, sha256_of=hashes) as missing:
         if missing:
-            logger.info("tokenising %s documents", f"{len(documents):,}")
-            with during("the tokenisation of the corpus"):
-                stream = _tokenise(documents, tokenizer, text_sha256)
-            with commit_directory(place, needed=stream.nbytes) as aside:
-                _write(stream, aside)
-    return _read(place)
+            encoder = Encoder(tokenizer)
+            with (
+                during(f"the tokenisation of the {split.name} text"),
+                commit_directory(place, sha256_of=hashes) as aside,
+            ):
+                if without is not None:
+                    _exclude(split, without, encoder, processes)
+                _tokenise(split, encoder, aside, largest=len(tokenizer) - 1, processes=processes)
+    hashes.keep()
+    return read_stream(place)
 
 
 def _tokenise(
-    documents: Sequence[str], tokenizer: PreTrainedTokenizerBase, text_sha256: str
-) -> TokenStream:
-    frame = document_frame(tokenizer)
-    before, after = np.array(frame["before"], np.int64), np.array(frame["after"], np.int64)
-    no_text = [np.zeros(len(ids), np.int64) for ids in (before, after)]
-    tokens: list[NDArray[Any]] = []
-    lengths: list[NDArray[Any]] = []
-    words: list[NDArray[Any]] = []
-    for start in range(0, len(documents), BATCH):
-        poll()
-        texts = documents[start : start + BATCH]
-        for text, encoded in zip(texts, encode_documents(tokenizer, texts), strict=True):
-            tokens += [before, encoded.ids, after]
-            lengths += [no_text[0], encoded.num_bytes, no_text[1]]
-            words += [no_text[0], words_beginning_in(text, encoded.num_bytes), no_text[1]]
-    return TokenStream(
-        tokens=_compact(tokens, largest=len(tokenizer) - 1),
-        num_bytes=_compact(lengths),
-        num_words=_compact(words),
-        documents=len(documents),
-        text_sha256=text_sha256,
-    )
+    split: Split, encoder: Encoder, directory: Path, *, largest: int, processes: int
+) -> None:
+    split.plan(processes)
+    report: Report | None = None
+    emptied = 0
+    with (
+        Progress(f"tokenising the {split.name} text") as progress,
+        _Writer(directory, largest) as writer,
+    ):
+        for batch in _encoded(split, encoder, processes):
+            writer.append(batch)
+            if report is None:
+                report = batch.report
+            else:
+                report.merge(batch.report)
+            emptied += batch.emptied
+            progress.advance(batch.num_bytes, documents=writer.documents)
+    if not writer.documents:
+        raise DataError(f"data.{split.name}: {NOTHING_LEFT}")
+    write_facts(directory, writer.facts(split, report or Report(), emptied))
 
 
-def words_beginning_in(text: str, num_bytes: NDArray[Any]) -> NDArray[Any]:
-    """Count the words that begin in each token's stretch of the text's UTF-8 bytes."""
-    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-    space = np.isin(codes, WHITE_SPACE)
-    begins = ~space & np.concatenate([[True], space[:-1]])
-    widths = 1 + (codes > 0x7F) + (codes > 0x7FF) + (codes > 0xFFFF)
-    begin_bytes = (np.cumsum(widths) - widths)[begins]
-    begun = np.searchsorted(begin_bytes, np.cumsum(num_bytes), side="left")
-    return np.diff(begun, prepend=0)
+@dataclass(frozen=True)
+class _Batch:
+    """What a process makes of a batch of documents or pieces."""
+
+    encoded: Encoded
+    ends: list[bool]
+    """Whether a document ends with each piece."""
+    num_bytes: int
+    report: Report
+    emptied: int = 0
+    """Documents that the steps left nothing of but white space."""
 
 
-def _compact(parts: list[NDArray[Any]], largest: int | None = None) -> NDArray[np.unsignedinteger]:
-    """Join arrays in the smallest unsigned type that holds their values; two bytes at the least."""
-    joined = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    top = int(joined.max(initial=0)) if largest is None else largest
-    return joined.astype(np.uint16 if top < 2**16 else np.uint32)
+def _encoded(split: Split, encoder: Encoder, processes: int) -> Iterator[_Batch]:
+    """Yield what becomes of the documents of a split, in order."""
+    chain = split.chain
+    if chain:
+
+        def work(documents: list[Document]) -> _Batch:
+            applied = chain.apply(documents)
+            texts = [text for _, text in applied.texts if text and not text.isspace()]
+            cut = list(_cut(map(Fragment, texts), encoder))
+            emptied = len(applied.texts) - len(texts)
+            return replace(_encode(encoder, cut, applied.report), emptied=emptied)
+
+        batches = batched(split.whole(), lambda document: len(document[1]))
+        yield from map_in_order(work, batches, processes=processes)
+    else:
+        cut = _cut((fragment for _, fragment in split.numbered()), encoder)
+        batches = batched(cut, lambda piece: len(piece.text))
+        yield from map_in_order(
+            lambda batch: _encode(encoder, batch, Report()), batches, processes=processes
+        )
 
 
-def _write(stream: TokenStream, directory: Path) -> None:
-    for name in ("tokens", "num_bytes", "num_words"):
-        np.save(directory / f"{name}.npy", getattr(stream, name), allow_pickle=False)
-    facts = {"documents": stream.documents, "text_sha256": stream.text_sha256}
-    (directory / "stream.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+def _cut(fragments: Iterable[Fragment], encoder: Encoder) -> Iterator[Piece]:
+    if encoder.cuts:
+        yield from pieces(fragments)
+        return
+    parts: list[str] = []
+    for text, ends in fragments:
+        parts.append(text)
+        if ends:
+            yield Piece("".join(parts))
+            parts = []
 
 
-def _read(directory: Path) -> TokenStream:
-    """Map a cached stream; a cache is found by its name, so what it holds is checked here."""
-    names = [f"{name}.npy" for name in ("tokens", "num_bytes", "num_words")]
-    require_harmless(directory, *names, error=DataError)
-    remedy = f"remove {directory}, and it is made again"
-    facts = read_json(directory, "stream.json", error=DataError, remedy=remedy)
+def _encode(encoder: Encoder, batch: Sequence[Piece], report: Report) -> _Batch:
     try:
-        # np.load would open archives and look for pickles too
-        tokens, num_bytes, num_words = arrays = [
-            np.lib.format.open_memmap(directory / name, mode="r") for name in names
-        ]
-        stream = TokenStream(tokens, num_bytes, num_words, **facts)
-    except (OSError, ValueError, TypeError, EOFError) as error:
+        encoded = encoder.encode(batch)
+    except UnicodeEncodeError as error:
+        shown = error.object[max(error.start - 20, 0) : error.start]
         raise DataError(
-            f"{directory}: is no token stream ({one_line(error)}); {remedy}."
+            f"a document has a lone surrogate behind {shown!r}, which is no text; repair the "
+            "source's encoding"
         ) from error
-    shapes = {array.shape for array in arrays}
-    if len(shapes) > 1 or any(array.ndim != 1 or array.dtype.kind != "u" for array in arrays):
-        raise DataError(f"{directory}: is no token stream (its arrays are others); {remedy}.")
-    return stream
+    return _Batch(encoded, [p.ends for p in batch], int(encoded.num_bytes.sum()), report)
+
+
+def _exclude(split: Split, without: TokenStream, encoder: Encoder, processes: int) -> None:
+    """Leave the documents of another stream out of a split."""
+    split.plan(processes)
+    known = np.unique(without.document_digests)
+
+    def shared(documents: list[Document]) -> list[int]:
+        texts = split.chain.apply(documents).texts if split.chain else documents
+        digests = [_whole_digest(text, encoder) for _, text in texts]
+        found = np.isin(first_bits(digests), known)
+        return [number for (number, _), both in zip(texts, found, strict=True) if both]
+
+    batches = batched(split.once(), lambda document: len(document[1]))
+    numbers = [n for found in map_in_order(shared, batches, processes=processes) for n in found]
+    split.excluded = np.array(sorted(numbers), dtype=np.int64)
+
+
+def _whole_digest(text: str, encoder: Encoder) -> bytes:
+    parts = [sha256(piece.text.encode()).digest() for piece in _cut([Fragment(text)], encoder)]
+    return join_digests(parts)
+
+
+def join_digests(parts: list[bytes]) -> bytes:
+    """Return the hash of a document from those of its pieces."""
+    return parts[0] if len(parts) == 1 else sha256(b"".join(parts)).digest()
+
+
+def first_bits(digests: list[bytes]) -> NDArray[np.uint64]:
+    """Return the first 64 bits of each hash: enough to tell documents apart."""
+    return np.frombuffer(b"".join(digest[:8] for digest in digests), dtype=np.uint64)
+
+
+class _Writer:
+    """Writes a stream into a directory, batch by batch."""
+
+    def __init__(self, directory: Path, largest: int) -> None:
+        self.directory, self.documents = directory, 0
+        self._ids = np.dtype(np.uint16 if largest < 2**16 else np.uint32)
+        self._shards = 0
+        self._open: list[ArrayFile] = []
+        self._ends = ArrayFile(directory / "document_ends.npy", np.dtype(np.uint64))
+        self._digests = ArrayFile(directory / "document_digests.npy", np.dtype(np.uint64))
+        self._tokens = self._bytes = self._words = 0
+        self._lossless = True
+        self._text, self._all_tokens = sha256(), sha256()
+        self._parts: list[bytes] = []
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for file in (*self._open, self._ends, self._digests):
+            file.close()
+
+    def append(self, batch: _Batch) -> None:
+        """Write the tokens of a batch, and the documents that end in it."""
+        encoded = batch.encoded
+        if not self._open or len(self._open[0]) >= SHARD:
+            self._next_shard()
+        columns: list[NDArray[Any]] = [encoded.ids, encoded.num_bytes, encoded.num_words]
+        for file, values in zip(self._open, columns, strict=True):
+            file.append(values)
+        self._end_documents(batch)
+        self._all_tokens.update(encoded.ids.astype("<u4", copy=False).tobytes())
+        self._tokens += len(encoded.ids)
+        self._bytes += int(encoded.num_bytes.sum())
+        self._words += int(encoded.num_words.sum())
+        self._lossless = self._lossless and encoded.lossless
+
+    def facts(self, split: Split, report: Report, emptied: int) -> StreamFacts:
+        """Return what is known when all is written."""
+        return StreamFacts(
+            text_sha256=self._text.hexdigest(),
+            tokens_sha256=self._all_tokens.hexdigest(),
+            bytes=self._bytes,
+            words=self._words,
+            lossless=self._lossless,
+            left_out=split.left_out() | ({EMPTIED: emptied} if emptied else {}),
+            replaced=split.replaced,
+            interventions=report.as_json(),
+        )
+
+    def _end_documents(self, batch: _Batch) -> None:
+        digests = []
+        for digest, ends in zip(batch.encoded.digests, batch.ends, strict=True):
+            self._parts.append(digest)
+            if ends:
+                digests.append(join_digests(self._parts))
+                self._parts = []
+        self._text.update(b"".join(digests))
+        self._digests.append(first_bits(digests))
+        self._ends.append(batch.encoded.piece_ends[np.array(batch.ends, np.bool_)] + self._tokens)
+        self.documents += len(digests)
+
+    def _next_shard(self) -> None:
+        for file in self._open:
+            file.close()
+        types = self._ids, np.dtype(np.uint8), np.dtype(np.uint8)
+        self._open = [
+            ArrayFile(self.directory / f"{name}-{self._shards:05d}.npy", dtype)
+            for name, dtype in zip(ARRAYS, types, strict=True)
+        ]
+        self._shards += 1

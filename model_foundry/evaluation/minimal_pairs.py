@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.packing import document_frame
+from model_foundry.data.encoding import document_frame
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ def _rows(
     tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]
 ) -> tuple[int, list[list[int]]]:
     """Return how many ids stand before each sentence, and the ids of each with these."""
-    frame = document_frame(tokenizer)
-    before = frame["before"] or frame["after"]
+    begin, end = document_frame(tokenizer)
+    before = begin or end
     encoded = tokenizer(list(sentences), add_special_tokens=False, split_special_tokens=True)
     return len(before), [before + ids for ids in encoded["input_ids"]]
 

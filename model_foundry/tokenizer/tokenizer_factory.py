@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,13 @@ import tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import ExperimentConfig, TokenizerConfig, load_config
-from model_foundry.data.sources.files import content_hash, read_splits
+from model_foundry.data.file_hashes import FileHashes
+from model_foundry.data.splits import Split, open_splits
+from model_foundry.data.text_sample import sample_of
+from model_foundry.data.workers import processes_for
 from model_foundry.durable import building, commit_directory
 from model_foundry.errors import ConfigError
+from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.registry import nearest
 from model_foundry.signals import during
 from model_foundry.tokenizer import bpe, character, sentencepiece, wordpiece
@@ -200,26 +204,31 @@ def check_settings(config: TokenizerConfig) -> None:
     TRAINERS[config.tokenizer_type](["some text"], **_settings_of(config))
 
 
-def train_in_cache(config: TokenizerConfig, documents: Sequence[str], *, cache: Path) -> Path:
-    """Train a tokenizer on documents, unless the same was done before; return its directory.
+def train_in_cache(
+    config: TokenizerConfig, split: Split, *, cache: Path, hashes: FileHashes, processes: int = 0
+) -> Path:
+    """Train a tokenizer on a split, unless the same was done before; return its directory.
 
     Args:
         cache: directory in which trained tokenizers are kept, each under the hash of its settings
-            and its training text.
+            and of what its training text was made of.
+        processes: how many apply interventions to the text; 0: this one does.
 
     Raises:
         ConfigError: a setting that cannot be met on this text.
         DataError: text that no tokenizer can be trained on.
     """
-    kind, settings = config.tokenizer_type, _settings_of(config)
-    made_of = [kind, settings, content_hash(documents), tokenizers.__version__]
-    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    kind, settings, limit = config.tokenizer_type, _settings_of(config), config.training_bytes
+    made_of = split.made_of(hashes.of_source)
+    key = [kind, settings, limit, made_of, tokenizers.__version__]
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     directory = cache / "tokenizers" / digest[:32]
     with building(directory) as missing:
         if missing:
             logger.info("training a %s tokenizer", kind)
             with during("the training of the tokenizer"):
-                TokenizerFactory.train(kind, documents=documents, output_dir=directory, **settings)
+                texts = sample_of(split, limit, processes=processes)
+                TokenizerFactory.train(kind, documents=texts, output_dir=directory, **settings)
     return directory
 
 
@@ -233,8 +242,14 @@ def train_tokenizer_from_config(
         DataError: the corpus cannot be used.
     """
     config = experiment if isinstance(experiment, ExperimentConfig) else load_config(experiment)
-    splits = read_splits(config.data, seed=config.seeds.data)
-    directory = train_in_cache(config.tokenizer, splits.train, cache=config.data.cache)
+    prepare_ai_steps(config.data.interventions)
+    directory = train_in_cache(
+        config.tokenizer,
+        open_splits(config.data, seed=config.seeds.data).train,
+        cache=config.data.cache,
+        hashes=FileHashes(config.data.cache),
+        processes=processes_for(config.data.preprocessing_num_workers),
+    )
     target = config.output_dir / "tokenizer"
     copy_tokenizer(directory, target)
     return load_tokenizer(target)

@@ -24,15 +24,18 @@ from model_foundry.durable import MANIFEST, commit_directory
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
 from model_foundry.failpoints import reached
 from model_foundry.reproducibility import NO_STATES, random_states, restore_random_states
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.identity import Identity
 from model_foundry.training.state import TrainState
 
 STATE_FORMAT = 2
-STATE_FILE, OPTIMIZER_FILE, RANDOM_FILE = (
+STATE_FILE, OPTIMIZER_FILE, RANDOM_FILE, CARRIED_FILE = (
     "state.json",
     "optimizer.safetensors",
     "random_states.safetensors",
+    "carried.safetensors",
 )
+TO_RESUME = (OPTIMIZER_FILE, RANDOM_FILE, CARRIED_FILE)
 LARGEST_STATE = 2**24  # bytes; what we write has some thirty thousand
 STEP, SCALAR = "step", torch.Size([])  # the one tensor of AdamW that is shaped otherwise
 SMALL_FILES = 2**20  # bytes of tokenizer and JSON, about: for the message when there is no room
@@ -104,19 +107,24 @@ def save_checkpoint(
     milestone: bool = False,
     scaler: dict[str, float] | None = None,
     log_lines: int = 0,
+    carried: CarriedState | None = None,
 ) -> None:
     """Write model, tokenizer and counters as one directory, with all that training goes on from.
 
     Args:
-        optimizer: None: the checkpoint is for analysis only, without optimizer and generators.
+        optimizer: None: the checkpoint is for analysis only, without optimizer, generators and
+            carried states.
+        carried: the states that rows go on from; None: rows stand alone.
 
     Raises:
         NonFiniteError: a weight or a moment is NaN or infinite.
         SaveError: the directory cannot be written.
     """
     tensors = {} if optimizer is None else optimizer_tensors(model, optimizer)
+    states = {} if optimizer is None or carried is None else carried.tensors()
     require_finite(model.state_dict().items(), "weight")
     require_finite(tensors.items(), "moment of the optimizer")
+    require_finite(states.items(), "state of the model")
     random_tensors, random_numbers = random_states()
     facts = CheckpointState(
         format=STATE_FORMAT,
@@ -129,7 +137,7 @@ def save_checkpoint(
         scaler=scaler,
         log_lines=log_lines,
     )
-    needed = _bytes((*model.parameters(), *tensors.values()))
+    needed = _bytes((*model.parameters(), *tensors.values(), *states.values()))
     with commit_directory(directory, needed=needed) as aside:
         _write_model(aside, model, tokenizer)
         reached(f"{directory.name}: model and tokenizer written")
@@ -137,6 +145,8 @@ def save_checkpoint(
             save_file(tensors, aside / OPTIMIZER_FILE)
             reached(f"{directory.name}: optimizer written")
             save_file(random_tensors, aside / RANDOM_FILE)
+        if states:
+            save_file(states, aside / CARRIED_FILE)
         _write_state(aside, facts)
 
 
@@ -149,7 +159,7 @@ def keep_only_the_model(directory: Path) -> None:
     """
     facts = read_state(directory).model_copy(update={"random": None, "scaler": None})
     with commit_directory(directory) as aside:
-        left_out = shutil.ignore_patterns(OPTIMIZER_FILE, RANDOM_FILE, STATE_FILE, MANIFEST)
+        left_out = shutil.ignore_patterns(*TO_RESUME, STATE_FILE, MANIFEST)
         shutil.copytree(directory, aside, dirs_exist_ok=True, ignore=left_out)
         _write_state(aside, facts)
 
@@ -251,6 +261,19 @@ def load_random_states(directory: Path, state: CheckpointState) -> list[str]:
         return restore_random_states(tensors, state.random or {})
     except NO_STATES as error:
         raise CheckpointError(f"{directory}: holds no random states ({error})") from error
+
+
+def load_carried(directory: Path, carried: CarriedState) -> None:
+    """Let rows go on from the states of a checkpoint.
+
+    Raises:
+        CheckpointError: it has none, or those of other rows or of another model.
+    """
+    path = directory / CARRIED_FILE
+    try:
+        carried.restore(_load_tensors(path))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: does not hold the carried states ({error})") from error
 
 
 def require_finite(tensors: Iterable[tuple[str, Tensor]], what: str) -> None:

@@ -18,6 +18,7 @@ FREE = (
     "output_dir",
     "data.cache_dir",
     "data.test",
+    "data.preprocessing_num_workers",
     "training.logging_steps",
     "training.eval_steps",
     "training.save_steps",
@@ -28,6 +29,9 @@ FREE = (
 COMPARED_BY_CONTENT = (
     "data.train",
     "data.validation",
+    "data.shared_documents",
+    "data.encoding_errors",
+    "data.interventions",
     "tokenizer.path",
     # the product of the two is compared, and the number of steps they come to
     "training.per_device_train_batch_size",

@@ -21,6 +21,7 @@ from model_foundry.errors import Interrupted, SaveError, WorkerError
 from model_foundry.failpoints import reached
 from model_foundry.objectives import Objective
 from model_foundry.signals import during, poll, stop_requested
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.metrics import MetricsLog
 from model_foundry.training.milestones import is_milestone
 from model_foundry.training.optimizer import build_optimizer
@@ -65,6 +66,7 @@ def train(
     restore: Restore | None = None,
     log: MetricsLog,
     display: Display,
+    carried: CarriedState | None = None,
 ) -> TrainState:
     """Train a model until `horizon` steps are made.
 
@@ -77,6 +79,7 @@ def train(
         save: writes a checkpoint, and notes in `state` one that can be resumed from.
         restore: gives the model, its optimizer and the random generators what a checkpoint holds;
             None: the run begins.
+        carried: the states that rows go on from; None: rows stand alone.
 
     Raises:
         NonFiniteError: the loss or the gradient of a step is not finite; the weights are those of
@@ -111,6 +114,7 @@ def train(
                     max_grad_norm=config.max_grad_norm,
                     accelerator=accelerator,
                     step=state.step,
+                    carried=carried,
                 )
                 rhythm.advance(micro_batches, result)
                 reached(f"step {state.step} made")

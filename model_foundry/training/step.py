@@ -8,6 +8,8 @@ import logging
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +18,7 @@ from model_foundry.architectures import ModelOutput
 from model_foundry.data.loaders import Batch, batch_digest
 from model_foundry.errors import ConfigError, NonFiniteError
 from model_foundry.objectives import Objective
+from model_foundry.training.carried import CarriedState
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +47,15 @@ def take_step(
     max_grad_norm: float | None,
     accelerator: Accelerator,
     step: int,
+    carried: CarriedState | None = None,
 ) -> StepResult:
     """Make one update from the micro-batches of this process.
 
     Args:
         max_grad_norm: largest global norm of the gradient; None: no bound.
         step: updates made before, for messages.
+        carried: the states that the rows go on from, which are replaced by those after them; None:
+            rows stand alone.
 
     Raises:
         NonFiniteError: the loss or the gradient is not finite; the update was not made.
@@ -58,21 +64,24 @@ def take_step(
     counts = [int(objective.scored(batch.inputs["labels"]).sum()) for batch in micro_batches]
     # Known before the first backward pass, so that each micro-batch is scaled once and for all.
     total = int(accelerator.reduce(torch.tensor(sum(counts), device=accelerator.device), "sum"))
-    if total == 0:
-        logger.warning("step %d has no label to learn from; its update is left out", step + 1)
-        return StepResult(loss=0.0, grad_norm=0.0, labels=counts)
     summed = torch.zeros((), device=accelerator.device)
-    # the mean over no labels is undefined, and its sum is zero
-    labelled = [pair for pair in zip(micro_batches, counts, strict=True) if pair[1]]
-    for index, (batch, count) in enumerate(labelled):
-        inputs = {name: tensor.to(accelerator.device) for name, tensor in batch.inputs.items()}
+    last = max((slot for slot, count in enumerate(counts) if count), default=None)
+    for slot, (batch, count) in enumerate(zip(micro_batches, counts, strict=True)):
+        read = partial(_read, model, batch, carried, slot, device=accelerator.device)
+        if count == 0:  # the mean over no labels is undefined, and its sum is zero
+            if carried is not None:
+                with torch.no_grad():  # the text goes on behind it
+                    read()
+            continue
         # processes exchange gradients once, after the last micro-batch
-        last = index == len(labelled) - 1
-        with nullcontext() if last else accelerator.no_sync(model):
-            loss = _loss_of(model(**inputs)) * (count / total)
+        with nullcontext() if slot == last else accelerator.no_sync(model):
+            loss = _loss_of(read()) * (count / total)
             # DDP averages gradients over the processes, which the factor undoes
             accelerator.backward(loss * accelerator.num_processes)
         summed += loss.detach()
+    if total == 0:
+        logger.warning("step %d has no label to learn from; its update is left out", step + 1)
+        return StepResult(loss=0.0, grad_norm=0.0, labels=counts)
     # The norm is returned as it was before clipping; without a bound nothing is scaled.
     norm = accelerator.clip_grad_norm_(
         model.parameters(), math.inf if max_grad_norm is None else max_grad_norm
@@ -87,6 +96,22 @@ def take_step(
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return result
+
+
+def _read(
+    model: torch.nn.Module,
+    batch: Batch,
+    carried: CarriedState | None,
+    slot: int,
+    *,
+    device: torch.device,
+) -> ModelOutput:
+    inputs: dict[str, Any] = {name: tensor.to(device) for name, tensor in batch.inputs.items()}
+    if carried is None:
+        return cast(ModelOutput, model(**inputs))
+    output: ModelOutput = model(**inputs, **carried.arguments(slot, batch))
+    carried.keep(slot, output)
+    return output
 
 
 def _loss_of(output: ModelOutput) -> torch.Tensor:

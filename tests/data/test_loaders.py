@@ -1,35 +1,51 @@
-"""Blocks and batches: nothing lost, nothing twice, and an order that follows from the seed."""
+"""Blocks and batches: nothing lost, nothing twice, and every row where it belongs."""
 
 from collections import Counter
 from itertools import islice
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from numpy.typing import NDArray
 
 from model_foundry.data.blocks import Blocks
-from model_foundry.data.loaders import assemble, evaluation_batches, training_batches
-from model_foundry.data.order import TrainingOrder, permutation
-from model_foundry.data.packing import TokenStream
+from model_foundry.data.loaders import (
+    Batch,
+    assemble,
+    evaluation_batches,
+    evaluation_streams,
+    training_batches,
+)
+from model_foundry.data.token_stream import Sharded, StreamFacts, TokenStream
 from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 
 COLLATOR = CausalLMDataCollator(TokenizerFactory.train_character(documents=["abc"]))
 
 
-def stream(tokens: int) -> TokenStream:
-    """Return tokens 10, 11, ... of two bytes each, where every fourth begins a word."""
+def stream_with(ids: NDArray[Any], *, num_bytes: int = 1, words: int = 1) -> TokenStream:
+    """Return one document of these ids, each of so many bytes, where every so many begin a word."""
+    tokens = ids.astype(np.uint16)
     return TokenStream(
-        tokens=np.arange(10, 10 + tokens, dtype=np.uint16),
-        num_bytes=np.full(tokens, 2, dtype=np.uint16),
-        num_words=(np.arange(tokens) % 4 == 0).astype(np.uint16),
-        documents=1,
-        text_sha256="",
+        tokens=Sharded([tokens]),
+        num_bytes=Sharded([np.full_like(tokens, num_bytes)]),
+        num_words=Sharded([(np.arange(len(ids)) % words == 0).astype(np.uint16)]),
+        document_ends=np.array([len(ids)], np.uint64),
+        document_digests=np.zeros(1, np.uint64),
+        facts=StreamFacts(
+            text_sha256="",
+            tokens_sha256="",
+            bytes=num_bytes * len(ids),
+            words=-(-len(ids) // words),
+            lossless=True,
+        ),
     )
 
 
-def order(seed: int = 1, start: int = 0, blocks: int = 7) -> list[list[tuple[int, int]]]:
-    sampler = TrainingOrder(blocks, micro_batch=3, seed=seed, start=start)
-    return list(islice(sampler, 20))
+def stream(tokens: int) -> TokenStream:
+    """Return tokens 10, 11, ... of two bytes each, where every fourth begins a word."""
+    return stream_with(np.arange(10, 10 + tokens), num_bytes=2, words=4)
 
 
 def test_blocks_cut_the_stream_and_say_what_is_left_over() -> None:
@@ -48,29 +64,11 @@ def test_framing_adds_tokens_without_bytes() -> None:
     assert block["words"] == 1 and block["example_id"] == (0, 1)
 
 
-def test_each_pass_shows_every_block_once_in_another_order() -> None:
-    keys = [key for batch in order() for key in batch]
-    passes = [[index for epoch, index in keys if epoch == e] for e in range(8)]
-    assert all(sorted(indices) == list(range(7)) for indices in passes)
-    assert len({tuple(indices) for indices in passes}) > 1
-
-
-def test_order_is_a_function_of_seed_and_position() -> None:
-    assert order() == order()
-    assert order() != order(seed=2)
-    assert order(start=18)[:10] == order()[6:16]  # six micro-batches of three blocks
-
-
-def test_permutation_is_the_documented_one() -> None:
-    """A change here changes every run that is resumed or repeated: it needs a note in CHANGELOG."""
-    assert permutation(8, seed=42, epoch=0).tolist() == [4, 1, 3, 6, 0, 7, 2, 5]
-
-
 def test_full_batch_has_no_mask_and_a_short_row_has_one() -> None:
     blocks = Blocks(stream(12), content=5, keep_rest=True)
-    full = assemble([blocks[(0, 0)], blocks[(0, 1)]], collator=COLLATOR, framing=0)
+    full = assemble([blocks[(0, 0)], blocks[(0, 1)]], collator=COLLATOR)
     assert set(full.inputs) == {"input_ids", "labels"}
-    ragged = assemble([blocks[(0, 0)], blocks[(0, 2)]], collator=COLLATOR, framing=0)
+    ragged = assemble([blocks[(0, 0)], blocks[(0, 2)]], collator=COLLATOR)
     assert ragged.inputs["attention_mask"].tolist() == [[1] * 5, [1, 1, 0, 0, 0]]
     assert ragged.num_bytes.tolist() == [[2] * 5, [2, 2, 0, 0, 0]]
     assert (ragged.tokens, ragged.words) == (7, 2 + 0 + (10 % 4 == 0))
@@ -91,3 +89,67 @@ def test_making_batches_leaves_the_global_generator_alone() -> None:
     list(evaluation_batches(blocks, COLLATOR, batch_size=2))
     next(training_batches(blocks, COLLATOR, micro_batch=2, seed=1))
     assert torch.equal(before, torch.get_rng_state())
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+def streams(tokens: int, *, steps: int, rows: int = 2, **place: int) -> list[Batch]:
+    blocks = Blocks(stream(tokens), content=5, keep_rest=False, following=True)
+    batches = training_batches(
+        blocks, COLLATOR, micro_batch=rows, seed=1, packing="streams", **place
+    )
+    return list(islice(batches, steps))
+
+
+def test_the_token_that_follows_a_row_is_its_last_target() -> None:
+    """23 tokens in two lanes of two blocks; 20, the first of the rest, follows the last of them."""
+    first, second, again = streams(23, steps=3)
+    assert first.inputs["input_ids"].tolist() == [[*range(10, 15)], [*range(20, 25)]]
+    assert first.inputs["labels"].tolist() == [[*range(10, 16)], [*range(20, 26)]]
+    assert second.inputs["labels"].tolist() == [[*range(15, 21)], [*range(25, 31)]]
+    assert again.inputs["input_ids"].tolist() == first.inputs["input_ids"].tolist()
+    assert first.num_bytes.tolist() == [[2] * 6] * 2
+    assert (first.tokens, first.words) == (10, 2 + 1)  # what follows is counted in its own row
+
+
+def test_nothing_follows_the_last_token_of_a_text() -> None:
+    _, last = streams(20, steps=2)
+    assert last.inputs["labels"][:, -1].tolist() == [20, -100]
+    assert last.num_bytes[:, -1].tolist() == [2, 0]
+
+
+def test_a_batch_says_whether_its_rows_begin() -> None:
+    assert [batch.begins for batch in streams(34, steps=7)] == [True, False, False] * 2 + [True]
+    share = {"rows_per_step": 2, "process": 1, "processes": 2, "rows": 1}
+    assert [batch.begins for batch in streams(34, steps=4, **share)] == [True, False, False, True]
+    later = {"start": 4}
+    assert [batch.begins for batch in streams(34, steps=3, **later)] == [False, True, False]
+    shuffled = Blocks(stream(34), content=5, keep_rest=False)
+    batches = training_batches(shuffled, COLLATOR, micro_batch=2, seed=1)
+    assert all(batch.begins for batch in islice(batches, 5))
+
+
+@pytest.mark.parametrize("tokens", [3, 23, 160, 161, 164, 333])
+def test_evaluated_streams_score_every_token_but_the_first_once(tokens: int) -> None:
+    blocks = Blocks(stream(tokens), content=5, keep_rest=True, following=True)
+    seen: Counter[int] = Counter()
+    ends: list[int] = []
+    for batch in evaluation_streams(blocks, COLLATOR):
+        seen.update(label for label in batch.inputs["labels"][:, 1:].flatten().tolist())
+        rows = batch.inputs["input_ids"][:, 0].tolist()
+        assert batch.begins == (not ends)
+        assert batch.begins or rows == [end + 5 for end in ends[: len(rows)]]
+        ends = rows
+        assert int((batch.num_bytes > 0).sum()) == int((batch.inputs["labels"] != -100).sum())
+    del seen[-100]
+    assert seen == Counter(range(11, 10 + tokens))
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"), [(1, 1), (7, 1), (8, 2), (31, 7), (32, 8), (99, 8)]
+)
+def test_a_short_text_is_evaluated_in_fewer_lanes(blocks: int, expected: int) -> None:
+    """The rows without a past would weigh too much otherwise."""
+    whole = Blocks(stream(5 * blocks), content=5, keep_rest=True, following=True)
+    assert len(next(evaluation_streams(whole, COLLATOR)).keys) == expected

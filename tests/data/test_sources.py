@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from model_foundry.config import DataConfig, HubSource
-from model_foundry.data.sources.files import (
+from model_foundry.data.sources.old import (
     content_hash,
     cut,
     describe,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from model_foundry.data.packing import stream_of
-from model_foundry.data.sources.files import read_splits
+from model_foundry.data.sources.old import read_splits
 from model_foundry.durable import damage
 from model_foundry.errors import FoundryError, LockedError, SaveError
 from model_foundry.generation import generate_texts

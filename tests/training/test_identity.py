@@ -28,6 +28,7 @@ from tests.experiments import MODELS, tiny_experiment
 # Every setting that is not refused, and why it is not. Whatever is not listed must be refused.
 ONLY_WATCHES = {
     *("experiment_name", "output_dir", "data.cache_dir", "data.test"),
+    "data.preprocessing_num_workers",
     *("training.logging_steps", "training.eval_steps", "training.save_steps"),
     *("training.save_total_limit", "training.dataloader_num_workers"),
     *(
@@ -37,6 +38,7 @@ ONLY_WATCHES = {
 }
 COMPARED_OTHERWISE = {
     *("data.train.language.sentences", "data.train.language.seed", "data.validation"),
+    *("data.shared_documents", "data.encoding_errors", "data.interventions"),
     *("tokenizer.path", "training.max_steps", "training.epochs"),
     "training.per_device_train_batch_size",
     "training.gradient_accumulation_steps",

@@ -1,13 +1,14 @@
 """The parts of a recurrent model: one layer, the state it carries, and what keeps padding out.
 
-Letters of shapes: B rows, T positions, E width of the input, H hidden size, D directions.
+Letters of shapes: B rows, T positions, N tokens without padding, E width of the input, H hidden
+size, D directions.
 """
 
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_sequence
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .configuration_recurrent import RecurrentConfig
@@ -54,23 +55,37 @@ class RecurrentCache(Cache):
         super().__init__(layers=[LayerState() for _ in range(num_layers)])
 
 
-class RealTokensFirst:
-    """The order that moves padding, on whichever side or between, behind the tokens of each row.
+class Sequences:
+    """The sequences that the tokens of a batch make up, packed, each read from a state of its own.
 
-    So packing can keep it from advancing a state, and `restore` puts everything back.
+    Padding, on whichever side or between, is left out, so that it advances no state.
+
+    Args:
+        real: which positions are no padding, (B, T) bool.
+        document_ids: (B, T), the same within a sequence; None: each row is a sequence.
     """
 
-    def __init__(self, attention_mask: Tensor):
-        attention_mask = attention_mask.long()
-        self.order = attention_mask.argsort(dim=1, descending=True, stable=True)  # (B, T)
+    def __init__(self, real: Tensor, document_ids: Tensor | None = None):
+        self.shape = real.shape
         # A row of padding alone is read as one token: packing knows no empty rows.
-        self.lengths = attention_mask.sum(1).clamp(min=1).cpu()
+        real = torch.cat((real[:, :1] | ~real.any(1, keepdim=True), real[:, 1:]), dim=1)
+        where = real.flatten().nonzero().squeeze(1)  # (N,) in the batch read as one row
+        rows = where // real.shape[1]
+        new = rows[1:] != rows[:-1]  # (N - 1,) whether a token begins another sequence
+        if document_ids is not None:
+            ids = document_ids[real]
+            new |= ids[1:] != ids[:-1]
+        begins = new.nonzero().squeeze(1).cpu() + 1
+        self.where = pack_sequence(where.tensor_split(begins), enforce_sorted=False)
 
-    def apply(self, x: Tensor) -> Tensor:
-        return x.gather(1, self.order[..., None].expand_as(x))
+    def pack(self, x: Tensor) -> Tensor:
+        """Return the tokens of x (B, T, E) as they lie in a packed sequence, (N, E)."""
+        return x.flatten(0, 1).index_select(0, self.where.data)
 
     def restore(self, x: Tensor) -> Tensor:
-        return x.gather(1, self.order.argsort(1)[..., None].expand_as(x))
+        """Put packed tokens (N, H) where they belong in (B, T, H), with zeros at padding."""
+        everywhere = x.new_zeros(self.shape.numel(), x.shape[1])
+        return everywhere.index_copy(0, self.where.data, x).view(*self.shape, -1)
 
 
 def runnable_precision(device_type: str):
@@ -95,20 +110,19 @@ class RecurrentLayer(nn.Module):
             input_size, config.hidden_size, batch_first=True, bidirectional=config.bidirectional
         )
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None, *state: Tensor):
-        """Read x (B, T, E), of whose rows only the first `lengths` positions count.
+    def forward(self, x: Tensor, sequences: Sequences | None = None, *state: Tensor):
+        """Read x (B, T, E), or what `sequences` has packed, (N, E).
 
         `state` is none at all, or h and c, both (B, H); c is (B, 0) but for an LSTM. The output
-        (B, T, DH) comes back with the final h and c.
+        (B, T, DH) or (N, DH) comes back with the final h and c.
         """
         initial = self._to_torch(x, *state) if state else None
         with runnable_precision(x.device.type):
-            if lengths is None:
+            if sequences is None:
                 y, final = self.rnn(x, initial)
             else:
-                packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-                y, final = self.rnn(packed, initial)
-                y, _ = pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])
+                y, final = self.rnn(sequences.where._replace(data=x), initial)
+                y = y.data
         h, c = final if self.has_cell_state else (final, final[..., :0])
         return y, h[-1], c[-1]
 

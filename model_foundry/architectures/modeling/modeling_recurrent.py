@@ -17,7 +17,7 @@ from transformers.modeling_outputs import (
 )
 
 from .configuration_recurrent import RecurrentConfig
-from .layers_recurrent import RealTokensFirst, RecurrentCache, RecurrentLayer
+from .layers_recurrent import RecurrentCache, RecurrentLayer, Sequences
 
 
 class RecurrentPreTrainedModel(PreTrainedModel):
@@ -92,27 +92,30 @@ class RecurrentModel(RecurrentPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
+        document_ids: Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPast:
         """Read ids (B, T); padding, where the mask is 0, advances no state.
 
         Without a mask nothing is packed, which is faster: give none where there is no padding. Of
         a longer mask the last T columns are read. Outputs at padding are meaningless.
+
+        `document_ids` (B, T) number the documents of a row, which must not come back once they
+        have ended, with -1 at padding: each document is read from a fresh state.
         """
         cache = self._cache(past_key_values, use_cache)
         x = self.embed(input_ids) if inputs_embeds is None else inputs_embeds  # (B, T, E)
         x = self.dropout(x * self.config.embedding_scale)
-        front = None
-        if attention_mask is not None and x.shape[1] > 1:
-            front = RealTokensFirst(attention_mask[:, -x.shape[1] :])
-            x = front.apply(x)
+        sequences = self._sequences(x.shape[1], attention_mask, document_ids, cache)
+        if sequences:
+            x = sequences.pack(x)  # (N, E)
         seen = [x]
         for index, layer in enumerate(self.layers):
-            x = self._run(layer, x, front.lengths if front else None, cache, index)
-            x = self.dropout(x)  # (B, T, DH)
+            x = self._run(layer, x, sequences, cache, index)
+            x = self.dropout(x)  # (B, T, DH) or (N, DH)
             seen.append(x)
-        if front:
-            seen = [front.restore(y) for y in seen] if output_hidden_states else [front.restore(x)]
+        if sequences:
+            seen = [sequences.restore(y) for y in (seen if output_hidden_states else seen[-1:])]
         return BaseModelOutputWithPast(
             last_hidden_state=seen[-1],
             past_key_values=cache,
@@ -126,16 +129,27 @@ class RecurrentModel(RecurrentPreTrainedModel):
             raise ValueError("A bidirectional model keeps no state: it reads texts as a whole.")
         return RecurrentCache(len(self.layers)) if given is None else given
 
-    def _run(self, layer: nn.Module, x: Tensor, lengths, cache, index: int):
+    @staticmethod
+    def _sequences(length: int, attention_mask, document_ids, cache) -> Sequences | None:
+        """Return what must be packed of T (`length`) positions; None where nothing must."""
+        real = None if attention_mask is None else attention_mask[:, -length:] != 0
+        if document_ids is None:
+            return None if real is None or length == 1 else Sequences(real)
+        if cache is not None:
+            raise ValueError("`document_ids` go with no state: each document has a fresh one.")
+        inside = document_ids >= 0
+        return Sequences(inside if real is None else inside & real, document_ids)
+
+    def _run(self, layer: nn.Module, x: Tensor, sequences, cache, index: int):
         slot = cache.layers[index] if cache is not None else None
         state = (slot.keys, slot.values) if slot is not None and slot.is_initialized else ()
         call = layer.__call__
         if self.gradient_checkpointing and self.training:
-            y, h, c = self._gradient_checkpointing_func(call, x, lengths, *state)
+            y, h, c = self._gradient_checkpointing_func(call, x, sequences, *state)
         else:
-            y, h, c = call(x, lengths, *state)
+            y, h, c = call(x, sequences, *state)
         if slot is not None:
-            slot.update(h, c, num_tokens=x.shape[1])
+            slot.update(h, c, num_tokens=sequences.shape[1] if sequences else x.shape[1])
         return y
 
 
@@ -188,9 +202,13 @@ class RecurrentForCausalLM(RecurrentLM, GenerationMixin):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         logits_to_keep: int | Tensor = 0,
+        document_ids: Tensor | None = None,
         **kwargs,
     ) -> CausalLMOutputWithPast:
-        """Predict at each position the next token; the caller does not shift `labels` (B, T)."""
+        """Predict at each position the next token; the caller does not shift `labels` (B, T).
+
+        With `document_ids` (B, T) the first token of each document is to be labelled -100.
+        """
         outputs = self.recurrent(
             input_ids,
             attention_mask,
@@ -198,6 +216,7 @@ class RecurrentForCausalLM(RecurrentLM, GenerationMixin):
             inputs_embeds,
             use_cache,
             output_hidden_states,
+            document_ids,
         )
         logits = self._logits(outputs.last_hidden_state, logits_to_keep)
         loss = None
@@ -221,6 +240,7 @@ class RecurrentForMaskedLM(RecurrentLM):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
+        document_ids: Tensor | None = None,
         **kwargs,
     ) -> MaskedLMOutput:
         """Predict the tokens at the positions where `labels` (B, T) is not -100."""
@@ -229,6 +249,7 @@ class RecurrentForMaskedLM(RecurrentLM):
             attention_mask,
             inputs_embeds=inputs_embeds,
             output_hidden_states=output_hidden_states,
+            document_ids=document_ids,
         )
         logits = self._logits(outputs.last_hidden_state, 0)
         loss = None

@@ -1,0 +1,49 @@
+"""Which documents are taken, held out and repeated: pure functions of numbers and a seed."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Mask = NDArray[np.bool_]
+
+
+def shuffled(number: int, seed: int) -> NDArray[np.int64]:
+    """Return the numbers below `number` in the order in which documents are drawn."""
+    return np.random.default_rng([seed, number]).random(number).argsort(kind="stable")
+
+
+def held_out(taken: Mask, count: int, seed: int) -> Mask:
+    """Draw `count` of the documents that are taken.
+
+    Args:
+        taken: (N,) the documents of a corpus that belong to the experiment.
+    """
+    places = np.flatnonzero(taken)
+    drawn = np.zeros_like(taken)
+    drawn[places[shuffled(len(places), seed)[:count]]] = True
+    return drawn
+
+
+def within_budget(sizes: NDArray[np.int64], amount: int, seed: int) -> Mask:
+    """Draw documents until the next one would exceed the budget.
+
+    Args:
+        sizes: (N,) size of each document in the unit of the budget.
+
+    Returns:
+        (N,) the documents drawn; they sum to at most `amount`.
+    """
+    order = shuffled(len(sizes), seed)
+    taken = np.zeros(len(sizes), dtype=np.bool_)
+    taken[order[np.cumsum(sizes[order]) <= amount]] = True
+    return taken
+
+
+def interleaved(counts: list[int], seed: int) -> NDArray[np.int16]:
+    """Return from which of several corpora each document of their mixture comes.
+
+    Args:
+        counts: documents of each; each keeps its own order.
+    """
+    labels = np.repeat(np.arange(len(counts), dtype=np.int16), counts)
+    np.random.default_rng([seed, *counts]).shuffle(labels)
+    return labels

@@ -1,0 +1,162 @@
+"""Data sets that the `datasets` library reads: of a hub, of a directory like one, saved to disk."""
+
+import re
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from model_foundry.config import DiskSource, HubSource
+from model_foundry.data.documents import Fragment
+from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.errors import DataError
+from model_foundry.foreign import one_line
+from model_foundry.registry import nearest
+from model_foundry.signals import poll
+
+ROWS = 1000  # in one batch; rows one by one cost ten times as much
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class RowSource(Source):
+    """Rows with a column of text; each row is a document."""
+
+    def __init__(self, name: str, column: str) -> None:
+        self.name, self.column = name, column
+
+    @abstractmethod
+    def rows(self) -> Any:
+        """Open the data set, which has an `iter(batch_size)`."""
+
+    def fragments(self) -> Iterator[Fragment]:
+        """Read the column of each row."""
+        number = 0
+        for batch in self._batches():
+            poll()
+            if self.column not in batch:
+                raise DataError(self._no_column(list(batch)))
+            for text in batch[self.column]:
+                number += 1
+                if not isinstance(text, str):
+                    raise DataError(
+                        f"{self.name}: row {number} of {self.column!r} is {_shown(text)}, not "
+                        "text; leave such rows out, or name another data.text_column"
+                    )
+                yield Fragment(text.replace("\r\n", "\n").replace("\r", "\n"))
+
+    def _batches(self) -> Iterator[dict[str, Any]]:
+        from datasets.exceptions import DatasetGenerationError  # as heavy as datasets itself
+
+        try:
+            yield from self.rows().iter(batch_size=ROWS)
+        except (OSError, ValueError, DatasetGenerationError) as error:
+            # what is wrong with the file stands in the cause of a generation error
+            raise self._cannot_be_read(error.__cause__ or error) from error
+
+    def _cannot_be_read(self, error: BaseException) -> DataError:
+        return DataError(f"{self.name}: cannot be read as a data set ({one_line(error)})")
+
+    def _no_column(self, columns: list[str]) -> str:
+        close = nearest(self.column, columns)
+        hint = f"; did you mean {close!r}?" if close else ""
+        known = ", ".join(columns)
+        return f"{self.name}: has no column data.text_column={self.column!r}, but {known}{hint}"
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else one_line(repr(value))[:60]
+
+
+def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:
+    paths = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    named = ((path.relative_to(directory), path) for path in paths)
+    return [
+        [name.as_posix(), sha256(path)]
+        for name, path in named
+        if not any(part.startswith(".") for part in name.parts)
+    ]
+
+
+class HubRows(RowSource):
+    """A data set of a hub, or a directory laid out like one.
+
+    A directory is read from its files each time; `datasets` would keep a copy that stays when the
+    files change.
+    """
+
+    def __init__(self, source: HubSource, reading: Reading) -> None:
+        super().__init__(source.hub, reading.text_column)
+        self.source = source
+
+    @property
+    def _directory(self) -> Path | None:
+        directory = Path(self.source.hub).expanduser()
+        return directory if directory.is_dir() else None
+
+    def rows(self) -> Any:
+        """Open it; over the network where it is on a hub and not kept yet."""
+        import datasets
+
+        directory, source = self._directory, self.source
+        try:
+            return datasets.load_dataset(
+                str(directory or source.hub),
+                source.name,
+                split=source.split,
+                revision=None if directory else source.revision,
+                streaming=source.streaming or directory is not None,
+            )
+        except Exception as error:  # no network, no such name, no permission: a class for each
+            raise self._cannot_be_read(error) from error
+
+    def made_of(self, sha256: Hash) -> Any:
+        """Return the content of a directory, or the commit of a data set on a hub."""
+        which = [self.source.name, self.source.split, self.column]
+        if directory := self._directory:
+            return ["hub directory", *which, _sha256_of_tree(directory, sha256)]
+        return ["hub", *which, self.source.hub, self._commit()]
+
+    def _commit(self) -> str:
+        """Return the commit that is read; without a network it must be given in full."""
+        from huggingface_hub import HfApi
+
+        revision = self.source.revision
+        if revision is not None and COMMIT.fullmatch(revision):
+            return revision
+        try:
+            return str(HfApi().dataset_info(self.source.hub, revision=revision).sha)
+        except Exception as error:  # no network, no such name, no permission: a class for each
+            raise DataError(
+                f"{self.name}: its newest commit cannot be found out ({one_line(error)}); check "
+                "the name, or pin `revision` to a commit of 40 digits that was fetched before"
+            ) from error
+
+
+class SavedRows(RowSource):
+    """What `save_to_disk` of a `Dataset` or `DatasetDict` wrote."""
+
+    def __init__(self, source: DiskSource, reading: Reading) -> None:
+        super().__init__(source.disk, reading.text_column)
+        self.source, self.directory = source, Path(source.disk).expanduser()
+
+    def rows(self) -> Any:
+        """Open the split."""
+        import datasets
+
+        try:
+            found = datasets.load_from_disk(str(self.directory))
+        except Exception as error:  # neither of the two, or damaged
+            raise self._cannot_be_read(error) from error
+        if not isinstance(found, datasets.DatasetDict):
+            return found
+        if self.source.split not in found:
+            known = ", ".join(found)
+            raise DataError(f"{self.name}: has no split {self.source.split!r}, but {known}")
+        return found[self.source.split]
+
+    def made_of(self, sha256: Hash) -> Any:
+        """Return the content of the directory."""
+        if not self.directory.is_dir():
+            raise DataError(f"{self.name}: no such directory; name what save_to_disk wrote")
+        tree = _sha256_of_tree(self.directory, sha256)
+        return ["disk", self.source.split, self.column, tree]

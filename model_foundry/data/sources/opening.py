@@ -1,0 +1,22 @@
+"""From a source of the configuration to one that can be read."""
+
+from model_foundry.config import DiskSource, HubSource, LanguageSource, PlainSource
+from model_foundry.data.sources.base import Reading, Source
+from model_foundry.data.sources.datasets_rows import HubRows, SavedRows
+from model_foundry.data.sources.files import open_files
+from model_foundry.data.sources.language import LanguageCorpus
+
+
+def open_source(source: PlainSource, reading: Reading) -> Source:
+    """Open a source; next to nothing is read.
+
+    Raises:
+        DataError: it does not exist.
+    """
+    if isinstance(source, LanguageSource):
+        return LanguageCorpus(source.language)
+    if isinstance(source, HubSource):
+        return HubRows(source, reading)
+    if isinstance(source, DiskSource):
+        return SavedRows(source, reading)
+    return open_files(source, reading)

@@ -1,0 +1,152 @@
+"""UTF-8 text as a stream: decoded, with `\\n` for every line end, and cut into documents.
+
+Nothing but a line end ends a line: not U+2028, not U+0085, no form feed.
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+
+from model_foundry.data.documents import FRAGMENT, Fragment
+from model_foundry.errors import DataError
+from model_foundry.signals import poll
+
+# What files begin with that are often taken for text, what they are, and what helps. None of it can
+# begin a text.
+MISTAKEN = (
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-32", "convert it with `iconv -f utf-32 -t utf-8`"),
+    (rb"\xff\xfe|\xfe\xff", "UTF-16", "convert it with `iconv -f utf-16 -t utf-8`"),
+    (rb"\x1f\x8b", "compressed by gzip", "give its name the suffix .gz, or unpack it"),
+    (rb"\x28\xb5\x2f\xfd", "compressed by zstd", "give its name the suffix .zst, or unpack it"),
+    (rb"BZh[1-9]1AY&SY", "compressed by bzip2", "give its name the suffix .bz2, or unpack it"),
+    (rb"\xfd7zXZ\0", "compressed by xz", "give its name the suffix .xz, or unpack it"),
+    (rb"PAR1\x15", "Parquet", "give its name the suffix .parquet"),
+    (rb"ARROW1\0\0|\xff\xff\xff\xff.{3}\0", "Arrow", "give its name the suffix .arrow"),
+    (rb"PK\x03\x04", "a ZIP archive", "unpack it"),
+    (rb"%PDF-", "PDF", "extract its text"),
+)
+HEAD = 16  # bytes in which all of them are seen
+BINARY_REMEDY = "give plain UTF-8 text"
+REPLACED = "\ufffd"
+
+
+def _head(parts: Iterator[bytes], where: str) -> bytes:
+    """Take from the parts what a file begins with, and refuse what is known to be no text."""
+    head = b""
+    while len(head) < HEAD and (part := next(parts, None)) is not None:
+        head += part
+    for mark, kind, remedy in MISTAKEN:
+        if re.match(mark, head, re.DOTALL):
+            raise DataError(f"{where}: {kind} at byte 0, not UTF-8 text; {remedy}")
+    return head
+
+
+def _characters(
+    parts: Iterator[bytes], where: str, *, errors: str, note_replaced: Callable[[int], None]
+) -> Iterator[str]:
+    head = _head(parts, where)
+    offset, rest = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0, b""
+    for part in chain(filter(None, chain([head[offset:]], parts)), [b""]):  # b"": the end
+        poll()
+        if (zero := part.find(0)) >= 0:
+            place = offset + len(rest) + zero
+            raise DataError(f"{where}: binary, with a zero byte at byte {place}; {BINARY_REMEDY}")
+        raw = rest + part
+        try:
+            text, used = codecs.utf_8_decode(raw, errors, not part)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{where}: not UTF-8 at byte {offset + error.start} (0x{raw[error.start]:02x}); "
+                f"{BINARY_REMEDY}, such as `iconv -f latin1 -t utf-8` makes, or set "
+                "data.encoding_errors=replace"
+            ) from error
+        if errors == "replace":
+            note_replaced(text.count(REPLACED) - raw[:used].count(REPLACED.encode()))
+        offset, rest = offset + used, raw[used:]
+        yield text
+
+
+def decoded(
+    parts: Iterator[bytes], where: str, *, errors: str, note_replaced: Callable[[int], None]
+) -> Iterator[str]:
+    """Decode a file; a byte-order mark is dropped, and every line ends with `\\n`.
+
+    Args:
+        parts: its bytes, unpacked.
+        errors: `data.encoding_errors`.
+        note_replaced: is told how many characters stand for bytes that are no UTF-8.
+
+    Raises:
+        DataError: it is binary or not UTF-8; the offset is in unpacked bytes, from 0.
+        Interrupted: a signal came.
+    """
+    held = ""  # a carriage return that a newline may follow
+    texts = _characters(parts, where, errors=errors, note_replaced=note_replaced)
+    for text in texts:
+        text, held = held + text, ""
+        if text.endswith("\r"):
+            text, held = text[:-1], "\r"
+        if text:
+            yield text if "\r" not in text else text.replace("\r\n", "\n").replace("\r", "\n")
+    if held:
+        yield "\n"
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+def _file(texts: Iterable[str]) -> Iterator[Fragment]:
+    held = ""
+    for text in texts:
+        if held:
+            yield Fragment(held, ends=False)
+        held = text
+    yield Fragment(held)
+
+
+def _lines(texts: Iterable[str]) -> Iterator[Fragment]:
+    held, begun = "", False  # the open line: its last stretch, and whether that is not the first
+    for text in texts:
+        closed, newline, held = (held + text).rpartition("\n")
+        if newline:
+            yield from map(Fragment, closed.split("\n"))
+            begun = False
+        if len(held) >= FRAGMENT:
+            yield Fragment(held, ends=False)
+            held, begun = "", True
+    if held or begun:
+        yield Fragment(held)
+
+
+BLANK_LINES = re.compile(r"\n\s*\n")
+
+
+def _paragraphs(texts: Iterable[str]) -> Iterator[Fragment]:
+    held, begun = "\n\n", False  # as if blank lines stood above, which belong to no paragraph
+    for text in texts:
+        text = held + text
+        body = text.rstrip()  # what white space at the end belongs to is seen later
+        *closed, last = BLANK_LINES.split(body)
+        for paragraph in closed:
+            if paragraph or begun:
+                yield Fragment(paragraph)
+            begun = False
+        if len(last) >= FRAGMENT:
+            yield Fragment(last, ends=False)
+            last, begun = "", True
+        held = last + BLANK_LINES.sub("\n\n", text[len(body) :])
+    body = held.rstrip()
+    if body or begun:
+        yield Fragment(body + held[len(body) :].partition("\n")[0])
+
+
+CUTS = {"file": _file, "line": _lines, "paragraph": _paragraphs}
+
+
+def documents(texts: Iterable[str], document: str) -> Iterator[Fragment]:
+    """Cut the text of a file into documents, as `data.document` says.
+
+    A paragraph ends at a line of nothing but white space.
+    """
+    return CUTS[document](texts)

@@ -1,0 +1,432 @@
+"""The texts of an experiment: which documents train, validate and test, with what is done to them.
+
+Nothing is read before it is asked for, and nothing is kept: a text is read again each time. Which
+documents are held out or drawn for a budget follows from their number or their sizes, for which the
+corpus is read once more.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_foundry.config import DataConfig, MixtureSource
+from model_foundry.config import Source as SourceConfig
+from model_foundry.config.data import Split as SplitName
+from model_foundry.data.documents import Fragment, whole_documents, without_blank_documents
+from model_foundry.data.selection import Mask, held_out, interleaved, within_budget
+from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.data.sources.opening import open_source
+from model_foundry.data.workers import map_in_order
+from model_foundry.errors import DataError
+from model_foundry.interventions.chain import Chain
+
+BATCH = 2**20  # characters that go to another process at once, about
+NOTHING_LEFT = (
+    "no document is left; name a corpus that has text, or let data.interventions and budgets leave "
+    "some"
+)
+Document = tuple[int, str]  # its number in the corpus, its text
+CountTokens = Callable[[Sequence[str]], list[int]]
+
+
+def batched(texts: Iterable[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
+    """Yield lists of what comes, of about `BATCH` characters each."""
+    batch: list[Any] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += length(text) + 16  # what a short one costs besides its characters
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+@dataclass
+class Component:
+    """One source of a corpus, and how much of it is taken."""
+
+    source: Source
+    budget: tuple[str, int] | None = None
+    """(unit, amount); None: all."""
+    repeats: int = 1
+
+    def fragments(self, blank: Counter[str] | None = None) -> Iterator[Fragment]:
+        """Read the documents that are not blank, of which `blank` keeps the number."""
+        return without_blank_documents(self.source.fragments(), blank)
+
+    def sizes(self, unit: str, count_tokens: CountTokens | None) -> NDArray[np.int64]:
+        """Return the size of each document.
+
+        Args:
+            unit: documents, characters, words or tokens.
+        """
+        if unit == "documents":
+            return np.ones(sum(ends for _, ends in self.fragments()), dtype=np.int64)
+        if unit == "characters":  # of all together
+            return np.array([sum(len(text) for text, _ in self.fragments())], dtype=np.int64)
+        documents = whole_documents(self.fragments())
+        if unit == "words":
+            return np.fromiter((len(text.split()) for text in documents), np.int64)
+        assert count_tokens is not None  # a law of the configuration
+        counts = (n for batch in batched(documents, len) for n in count_tokens(batch))
+        return np.fromiter(counts, np.int64)
+
+
+@dataclass
+class Corpus:
+    """The components of a text, and which of their documents are held out from training."""
+
+    components: list[Component]
+    data: DataConfig
+    seed: int
+    count_tokens: CountTokens | None = None
+    """Counts the tokens of documents, for budgets in tokens; None: there are none."""
+
+    def made_of(self, sha256: Hash) -> Any:
+        """Return what decides which documents are drawn, as plain data."""
+        parts = [[c.source.made_of(sha256), c.budget, c.repeats] for c in self.components]
+        drawn = len(parts) > 1 or any(c.budget for c in self.components)
+        return [parts, self.seed if drawn else None]
+
+    @cached_property
+    def taken(self) -> list[Mask]:
+        """The documents of each component that are in the experiment.
+
+        Raises:
+            DataError: a component is empty, or has less than its budget.
+        """
+        return [self._within_budget(component) for component in self.components]
+
+    def _within_budget(self, component: Component) -> Mask:
+        unit, amount = component.budget or ("documents", None)
+        sizes = component.sizes(unit, self.count_tokens)
+        if len(sizes) == 0:
+            raise DataError(f"{component.source.name}: holds no text; name a corpus that has some")
+        if amount is None:
+            return np.ones(len(sizes), dtype=np.bool_)
+        if sizes.sum() < amount:
+            raise DataError(
+                f"{component.source.name}: holds {sizes.sum():,} {unit}, fewer than the "
+                f"{amount:,} that are to be taken; lower that, or raise repeats where a weight "
+                "asks for them"
+            )
+        taken = within_budget(sizes, amount, self.seed)
+        if not taken.any():
+            raise DataError(
+                f"{component.source.name}: the first document drawn has more than the "
+                f"{amount:,} {unit} that are to be taken; raise that, or cut the text into shorter "
+                "documents (data.document)"
+            )
+        return taken
+
+    @cached_property
+    def held_out(self) -> list[Mask]:
+        """The documents of each component that validate.
+
+        Raises:
+            DataError: there are too few documents.
+        """
+        everything = np.concatenate(self.taken)
+        number = int(everything.sum())
+        if number < 2:
+            raise DataError(
+                "the corpus is a single document, so none can be held out; set "
+                "data.split_by=position, or data.document=line or paragraph, or give "
+                "data.validation"
+            )
+        asked = self.data.validation_documents
+        if asked is not None and asked >= number:
+            raise DataError(
+                f"data.validation_documents (={asked}) leaves nothing to train on: the corpus has "
+                f"{number:,} documents; lower it"
+            )
+        share = min(max(1, round(self.data.validation_fraction * number)), number - 1)
+        drawn = held_out(everything, share if asked is None else asked, self.seed)
+        ends = np.cumsum([len(mask) for mask in self.taken])[:-1]
+        return list(np.split(drawn, ends))
+
+    @cached_property
+    def characters(self) -> int:
+        """Characters of all its sources, whatever is taken of them."""
+        return sum(int(c.sizes("characters", None)[0]) for c in self.components)
+
+    @cached_property
+    def border(self) -> int:
+        """The character from which on a text that is split by position validates."""
+        fraction = self.data.validation_fraction
+        characters, border = self.characters, int(self.characters * (1 - fraction))
+        if border < 1 or border >= characters:
+            raise DataError(
+                f"data.validation_fraction (={fraction}) of {characters} characters leaves an "
+                "empty part; use a longer corpus or another fraction"
+            )
+        return border
+
+
+@dataclass
+class Split:
+    """One of the texts of an experiment.
+
+    Attributes:
+        name: train, validation or test.
+        role: `all` of the corpus, its `rest` without what is held out, or what is `held out`.
+        chain: what is done to each document.
+    """
+
+    name: SplitName
+    corpus: Corpus
+    role: str
+    chain: Chain
+    excluded: NDArray[np.int64] | None = None
+    """Numbers of the documents that are left out because they stand in the training text; None:
+    nobody has asked."""
+    blank: Counter[str] = field(default_factory=Counter)
+    """What the last reading left out."""
+
+    def made_of(self, sha256: Hash) -> Any:
+        """Return what decides the text, as plain data: equal for equal texts only."""
+        data, how = self.corpus.data, []
+        if self.role != "all":
+            how = [data.split_by, data.validation_fraction, data.validation_documents]
+            how += [self.corpus.seed] if data.split_by == "document" else []
+        return [self.corpus.made_of(sha256), self.role, how, self.chain.made_of()]
+
+    def numbered(self) -> Iterator[tuple[int, Fragment]]:
+        """Read the documents before anything is done to them, each with its number.
+
+        A document that is repeated keeps its number.
+        """
+        self.blank.clear()
+        numbered = self._by_position() if self._split_by_position else self._by_document()
+        if self.excluded is None:
+            yield from numbered
+            return
+        excluded = set(self.excluded.tolist())
+        yield from (pair for pair in numbered if pair[0] not in excluded)
+
+    def whole(self) -> Iterator[Document]:
+        """Read the documents like `numbered`, each whole."""
+        return _whole(self.numbered())
+
+    def left_out(self) -> dict[str, int]:
+        """Return the number of documents that the last reading left out, by the reason."""
+        counts = dict(self.blank)
+        if any(component.budget for component in self.corpus.components):
+            counts["beyond the budget"] = sum(int((~mask).sum()) for mask in self.corpus.taken)
+        if self.excluded is not None:
+            counts["in the training text too"] = len(self.excluded)
+        return {reason: count for reason, count in counts.items() if count}
+
+    @property
+    def replaced(self) -> int:
+        """Stretches of bytes that the last reading replaced because they were not UTF-8."""
+        return sum(getattr(c.source, "replaced", 0) for c in self.corpus.components)
+
+    def once(self) -> Iterator[Document]:
+        """Read each document whole, and none twice."""
+        parts = self._readers(repeated=False)
+        return _whole(pair for reader in parts for pair in reader)
+
+    def texts(self, processes: int) -> Iterator[Fragment]:
+        """Read the documents after everything was done to them."""
+        if not self.chain:
+            yield from (fragment for _, fragment in self.numbered())
+            return
+        self.plan(processes)
+        batches = batched(self.whole(), _length)
+        for applied in map_in_order(self.chain.apply, batches, processes=processes):
+            for _, text in applied.texts:
+                if text and not text.isspace():
+                    yield Fragment(text)
+
+    def count(self, processes: int) -> tuple[int, int]:
+        """Return the number of documents and of characters.
+
+        Raises:
+            DataError: there are none.
+        """
+        documents = characters = 0
+        for text, ends in self.texts(processes):
+            documents += ends
+            characters += len(text)
+        if not documents:
+            raise DataError(f"data.{self.name}: {NOTHING_LEFT}")
+        return documents, characters
+
+    def plan(self, processes: int) -> None:
+        """Let the steps see the whole text that need to know it; once is enough."""
+        if self._planned:
+            return
+        for position in self.chain.needs_surveys():
+            survey = partial(_survey, self.chain, position)
+            found = list(map_in_order(survey, batched(self.once(), _length), processes=processes))
+            if not found:
+                return  # there is no text, which its reader will say
+            numbers = np.concatenate([numbers for numbers, _, _ in found])
+            rows = np.concatenate([rows for _, rows, _ in found])
+            alive = np.zeros(int(numbers.max()) + 1, dtype=np.bool_)
+            surveys = np.zeros((len(alive), rows.shape[1]), dtype=np.int64)
+            surveys[numbers] = rows
+            alive[numbers] = np.concatenate([mask for _, _, mask in found])
+            self.chain.plan(position, surveys, alive)
+        self._planned = True
+
+    _planned: bool = field(default=False, init=False)
+
+    @property
+    def _split_by_position(self) -> bool:
+        return self.role != "all" and self.corpus.data.split_by == "position"
+
+    def _by_position(self) -> Iterator[tuple[int, Fragment]]:
+        border, place = self.corpus.border, 0
+        for number, (text, ends) in _number(self.corpus.components[0].fragments(self.blank)):
+            before, place = place, place + len(text)
+            if self.role == "rest":
+                if before >= border:
+                    return
+                yield number, Fragment(text[: border - before], ends or place >= border)
+            elif place > border or before >= border:
+                yield number, Fragment(text[max(border - before, 0) :], ends)
+
+    def _by_document(self) -> Iterator[tuple[int, Fragment]]:
+        readers = self._readers(repeated=True)
+        if len(readers) == 1:
+            yield from readers[0]
+            return
+        counts = [
+            int(mask.sum()) * self._times(component)
+            for mask, component in zip(self._masks(), self.corpus.components, strict=True)
+        ]
+        for label in interleaved(counts, self.corpus.seed):
+            for number, fragment in readers[label]:
+                yield number, fragment
+                if fragment.ends:
+                    break
+
+    def _times(self, component: Component) -> int:
+        return 1 if self.role == "held out" else component.repeats
+
+    def _masks(self) -> list[Mask]:
+        corpus = self.corpus
+        if self.role == "held out":
+            return corpus.held_out
+        if self.role == "all":
+            return corpus.taken
+        return [t & ~h for t, h in zip(corpus.taken, corpus.held_out, strict=True)]
+
+    def _readers(self, *, repeated: bool) -> list[Iterator[tuple[int, Fragment]]]:
+        """Return a reader for each component; it yields every fragment with its number."""
+        components = self.corpus.components
+        if self._split_by_position:
+            return [self._by_position()]
+        if self.role == "all" and len(components) == 1 and components[0].budget is None:
+            times = self._times(components[0]) if repeated else 1  # its size need not be known
+            return [self._reader(components[0], None, 0, times)]
+        masks = self._masks()
+        firsts = np.cumsum([0, *(len(mask) for mask in masks)])
+        return [
+            self._reader(component, mask, int(first), self._times(component) if repeated else 1)
+            for component, mask, first in zip(components, masks, firsts[:-1], strict=True)
+        ]
+
+    def _reader(
+        self, component: Component, mask: Mask | None, first: int, times: int
+    ) -> Iterator[tuple[int, Fragment]]:
+        for reading in range(times):
+            blank = self.blank if reading == 0 else None
+            for number, fragment in _number(component.fragments(blank)):
+                if mask is None or mask[number]:
+                    yield first + number, fragment
+
+
+def _number(fragments: Iterable[Fragment]) -> Iterator[tuple[int, Fragment]]:
+    number = 0
+    for fragment in fragments:
+        yield number, fragment
+        number += fragment.ends
+
+
+def _whole(numbered: Iterable[tuple[int, Fragment]]) -> Iterator[Document]:
+    parts: list[str] = []
+    for number, (text, ends) in numbered:
+        parts.append(text)
+        if ends:
+            yield number, parts[0] if len(parts) == 1 else "".join(parts)
+            parts = []
+
+
+def _length(document: Document) -> int:
+    return len(document[1])
+
+
+def _survey(
+    chain: Chain, position: int, batch: list[Document]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
+    rows, alive = chain.survey(position, batch)
+    return np.array([number for number, _ in batch], dtype=np.int64), rows, alive
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The texts of an experiment."""
+
+    train: Split
+    validation: Split
+    test: Split | None
+    """None where the experiment names no test text."""
+
+
+def open_splits(data: DataConfig, *, seed: int, count_tokens: CountTokens | None = None) -> Splits:
+    """Open the texts of an experiment; next to nothing is read.
+
+    Args:
+        seed: draws validation documents, budgets and the order of mixtures.
+        count_tokens: counts the tokens of documents; None: no budget is in tokens.
+
+    Raises:
+        DataError: a source does not exist.
+    """
+
+    def corpus(source: SourceConfig) -> Corpus:
+        return Corpus(_components(source, data), data, seed, count_tokens)
+
+    def split(name: SplitName, of: Corpus, role: str) -> Split:
+        return Split(name, of, role, Chain.of(data.interventions, name, seed))
+
+    training = corpus(data.train)
+    given = data.validation is not None
+    return Splits(
+        train=split("train", training, "all" if given else "rest"),
+        validation=split(
+            "validation",
+            corpus(data.validation) if data.validation is not None else training,
+            "all" if given else "held out",
+        ),
+        test=split("test", corpus(data.test), "all") if data.test is not None else None,
+    )
+
+
+def _components(source: SourceConfig, data: DataConfig) -> list[Component]:
+    if not isinstance(source, MixtureSource):
+        return [Component(open_source(source, Reading.of(data)))]
+    weights = sum(part.weight or 0.0 for part in source.mixture)
+    components = []
+    for part in source.mixture:
+        reading = Reading(
+            part.document or data.document,
+            part.text_column or data.text_column,
+            data.encoding_errors,
+        )
+        budget = part.budget
+        if part.weight is not None and source.budget is not None:
+            unit, total = source.budget
+            budget = unit, int(total * part.weight / weights / part.repeats)
+        components.append(Component(open_source(part.source, reading), budget, part.repeats))
+    return components

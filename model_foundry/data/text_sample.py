@@ -1,0 +1,38 @@
+"""The text that a tokenizer is trained on: a split, or an even share of it where it is large."""
+
+import logging
+from collections.abc import Iterator
+
+from model_foundry.data.documents import pieces
+from model_foundry.data.splits import NOTHING_LEFT, Split
+from model_foundry.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterator[str]:
+    """Yield the text of a split in pieces, those of a long one spread evenly over it.
+
+    Args:
+        limit: UTF-8 bytes that are yielded at most, about; None: all of it.
+
+    Raises:
+        DataError: there is none.
+    """
+    share = 1.0
+    if limit is not None:
+        share = min(1.0, limit / max(split.corpus.characters, 1))
+        if share < 1.0:
+            logger.info(
+                "the tokenizer is trained on %.1f%% of the text (tokenizer.training_bytes=%s)",
+                *(100 * share, f"{limit:,}"),
+            )
+    seen = kept = 0
+    for piece in pieces(split.texts(processes)):
+        size = len(piece.text.encode("utf-8", "surrogatepass"))
+        seen += size
+        if kept + size <= share * seen or share == 1.0 or not kept:
+            kept += size
+            yield piece.text
+    if not seen:
+        raise DataError(f"data.{split.name}: {NOTHING_LEFT}")

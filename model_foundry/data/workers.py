@@ -1,0 +1,129 @@
+"""Work on batches in several processes, with the results in the order of the batches.
+
+The processes are forked, so that they know whatever this one knows: plugins, plans, tokenizers.
+They take batches and return arrays; nothing else passes between them.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from model_foundry.errors import WorkerError
+from model_foundry.signals import poll
+
+T = TypeVar("T")
+R = TypeVar("R")
+AHEAD = 3  # batches under way for each process: enough that none waits, few enough for memory
+WATCH = 1.0  # seconds between two looks whether the parent still lives
+
+_work: Callable[[Any], Any] | None = None  # what the forked processes do
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def processes_for(asked: int | None) -> int:
+    """Return the number of processes that `data.preprocessing_num_workers` asks for."""
+    return available_cores() if asked is None else asked
+
+
+def map_in_order(
+    function: Callable[[T], R], batches: Iterable[T], *, processes: int
+) -> Iterator[R]:
+    """Yield `function(batch)` for each batch, in order.
+
+    Args:
+        processes: 0 or 1: this process does the work itself.
+
+    Raises:
+        WorkerError: a process has died.
+        Interrupted: a signal came.
+        Whatever the function raises.
+    """
+    if processes < 2:
+        for batch in batches:
+            poll()
+            yield function(batch)
+        return
+    with _pool(function, processes) as pool:
+        under_way: deque[Future[R]] = deque()
+        for batch in batches:
+            under_way.append(pool.submit(_do, batch))
+            if len(under_way) >= AHEAD * processes:
+                yield _result(under_way.popleft())
+        while under_way:
+            yield _result(under_way.popleft())
+
+
+def _result(future: "Future[R]") -> R:
+    poll()
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        poll()  # it may have been told to
+        raise WorkerError(
+            "data.preprocessing_num_workers: a process that tokenises has died, as happens when "
+            "memory runs out; run the same command again, with 0 if it comes back"
+        ) from error
+
+
+def _do(batch: Any) -> Any:
+    assert _work is not None  # set before the fork
+    return _work(batch)
+
+
+@contextmanager
+def _pool(function: Callable[[Any], Any], processes: int) -> Iterator[ProcessPoolExecutor]:
+    global _work
+    _work = function
+    pool = ProcessPoolExecutor(
+        processes,
+        mp_context=get_context("fork"),
+        initializer=_live_with_the_parent,
+        initargs=(os.getpid(),),
+    )
+    try:
+        with _one_thread_each():
+            pool.submit(os.getpid).result()  # forks all of them, here and now
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        _work = None
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Fork so that the tokenizers library starts no threads in the child.
+
+    It looks at the variable at the moment of the fork, and warns on every fork without it.
+    """
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _live_with_the_parent(parent: int) -> None:
+    """End this process when its parent is gone: killed, it could not say so."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,159 @@
+"""What the collators of all objectives share: reading features, padding rows, laying out a batch.
+
+Labels are -100 where nothing is to be predicted. They follow from the lengths of the rows, never
+from the pad id: a tokenizer may pad with its end-of-sequence token, whose real occurrences count.
+
+Letters of shapes: B rows, T positions, N tokens without padding in all rows.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from model_foundry.errors import DataError
+from model_foundry.labels import IGNORE_INDEX
+
+Feature = Mapping[str, Any]
+
+NO_DOCUMENT = -1  # the document id of padding
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The tokens of a batch without padding, row after row; None where the features do not say."""
+
+    ids: NDArray[np.int64]
+    """(N,)."""
+    bounds: NDArray[np.int64]
+    """(B + 1,) where each row begins, and N."""
+    example_ids: list[tuple[int, int] | None]
+    """Pass and index of each block."""
+    document_ids: NDArray[np.int64] | None = None
+    """(N,) number of the document, the same for all its tokens in a row."""
+    is_context: NDArray[np.bool_] | None = None
+    """(N,) whether a token is repeated from the row before: read, and never predicted."""
+    word_starts: NDArray[np.bool_] | None = None
+    """(N,) whether a word begins in a token."""
+
+    @property
+    def begins(self) -> NDArray[np.bool_]:
+        """(N,) whether a document or a row begins with a token."""
+        begins = np.zeros(len(self.ids), bool)
+        begins[self.bounds[:-1][self.bounds[:-1] < self.bounds[1:]]] = True
+        if self.document_ids is not None:
+            begins[1:] |= self.document_ids[1:] != self.document_ids[:-1]
+        return begins
+
+
+def _row(feature: Feature) -> NDArray[np.integer[Any]]:
+    ids = np.asarray(feature["input_ids"])
+    if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+        raise ValueError(f"input_ids must be one row of integers, got {feature['input_ids']!r}")
+    return ids if "attention_mask" not in feature else ids[_real(feature)]
+
+
+def _real(feature: Feature) -> Any:
+    """Return the part of a row that is no padding."""
+    mask = feature.get("attention_mask")
+    return slice(None) if mask is None else np.asarray(mask).astype(bool)
+
+
+def _column(name: str, features: Sequence[Feature], bounds: NDArray[np.int64]) -> Any:
+    """Return what all features say of their tokens, (N,), or None where none says it."""
+    having = [feature for feature in features if name in feature]
+    if not having:
+        return None
+    columns = [np.asarray(feature[name])[_real(feature)] for feature in having]
+    if list(map(len, columns)) != np.diff(bounds).tolist():
+        raise ValueError(f"{name} must be in all rows of a batch or in none, an entry for each token")
+    return np.concatenate(columns)
+
+
+def read_rows(features: Sequence[Feature]) -> Rows:
+    """Return the tokens of the features, without the padding that they may have brought along.
+
+    Raises:
+        ValueError: these are no rows of one batch.
+    """
+    rows = [_row(feature) for feature in features]
+    if not rows:
+        raise ValueError("a batch needs at least one row")
+    bounds = np.cumsum([0, *map(len, rows)])
+    columns = {n: _column(n, features, bounds) for n in ("document_ids", "is_context", "word_starts")}
+    example_ids = [feature.get("example_id") for feature in features]
+    return Rows(np.concatenate(rows).astype(np.int64), bounds, example_ids, **columns)
+
+
+class Collator(ABC):
+    """Pads rows to one length and leaves the labels to the subclass."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, *, pad_to_multiple_of: int | None = None
+    ) -> None:
+        if pad_to_multiple_of is not None and pad_to_multiple_of < 1:
+            raise ValueError(f"pad_to_multiple_of must be positive, got {pad_to_multiple_of}")
+        self.pad_to_multiple_of = pad_to_multiple_of
+        self.pads_left = tokenizer.padding_side == "left"
+        self.pad_id = next(
+            (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), None
+        )
+
+    def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
+        """Collate rows of `input_ids`.
+
+        They may have an `example_id` (pass, index) and, each as long as `input_ids`,
+        `document_ids`, `is_context` and `word_starts`, see `Rows`. Where a row has an
+        `attention_mask`, its padding is taken off first.
+
+        Returns:
+            `input_ids`, `attention_mask` (1 on real tokens), `labels` and, if the rows have them,
+            `document_ids` (-1 on padding), each (B, T) int64, where T is the longest row, or the
+            next multiple of `pad_to_multiple_of`.
+
+        Raises:
+            ValueError: the rows are no batch, or lack what the objective needs.
+            DataError: there is no token to pad with.
+        """
+        rows = read_rows(features)
+        real = self._real_positions(np.diff(rows.bounds))
+        ids, labels = self._label(rows)
+        if rows.is_context is not None:
+            labels = np.where(rows.is_context, IGNORE_INDEX, labels)
+        columns = {
+            "input_ids": _laid_out(ids, real, self.pad_id or 0),
+            "attention_mask": torch.from_numpy(real.astype(np.int64)),
+            "labels": _laid_out(labels, real, IGNORE_INDEX),
+        }
+        if rows.document_ids is not None:
+            columns["document_ids"] = _laid_out(rows.document_ids, real, NO_DOCUMENT)
+        return columns
+
+    def _real_positions(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return what is no padding, (B, T), where the rows have these lengths."""
+        multiple = self.pad_to_multiple_of or 1
+        width = -(-int(lengths.max()) // multiple) * multiple
+        if self.pad_id is None and lengths.min() < width:
+            raise DataError("the tokenizer has neither a pad nor an eos token to pad with")
+        real: NDArray[np.bool_] = np.arange(width) < lengths[:, None]
+        return real[:, ::-1] if self.pads_left else real
+
+    @abstractmethod
+    def _label(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the ids that the model reads and the labels, (N,) each.
+
+        Labels of context are taken back afterwards.
+        """
+
+
+def _laid_out(values: NDArray[np.int64], real: NDArray[np.bool_], filler: int) -> Tensor:
+    """Return values (N,) as a batch (B, T), with the filler at padding."""
+    batch = np.full(real.shape, filler, dtype=np.int64)
+    batch[real] = values  # row by row, as they are ordered
+    return torch.from_numpy(batch)

@@ -1,0 +1,128 @@
+"""Labels for models that see both sides: what is hidden, what is put in its place.
+
+Which tokens are hidden together stands in `masking`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from model_foundry.data_collators.base import Collator, Row
+from model_foundry.data_collators.masking import (
+    Masking,
+    Words,
+    draw_spans,
+    draw_words,
+)
+from model_foundry.errors import DataError
+from model_foundry.labels import IGNORE_INDEX
+
+
+class MaskedLMDataCollator(Collator):
+    """Some tokens are hidden and to be restored (Devlin et al. 2019, arXiv:1810.04805).
+
+    Of what is chosen 80% becomes the mask token, 10% random tokens and 10% stays. Special tokens
+    are neither chosen nor drawn, context is not chosen. What is chosen is a function of the seed
+    and the example's id; a row without an id draws from the collator's own generator.
+
+    Args:
+        tokenizer: gives the mask, special and pad tokens.
+        mlm: must be True.
+        mlm_probability: expected share of the tokens that is chosen.
+        pad_to_multiple_of: width of a batch is a multiple of this; None: of 1.
+        seed: of the masks.
+        masking: what is chosen together: single tokens, whole words, or spans of words, see
+            `masking`. Words and spans need rows with `word_starts`.
+        span_length: mean words in a span.
+
+    Raises:
+        DataError: the tokenizer has no mask token.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        mlm: bool = True,
+        mlm_probability: float = 0.15,
+        pad_to_multiple_of: int | None = None,
+        *,
+        seed: int = 0,
+        masking: Masking = "token",
+        span_length: float = 3.0,
+    ) -> None:
+        if not mlm:
+            raise ValueError("mlm=False belongs to CausalLMDataCollator")
+        if not 0 < mlm_probability < 1:
+            raise ValueError(f"mlm_probability must lie between 0 and 1, got {mlm_probability}")
+        if span_length < 1:
+            raise ValueError(f"span_length must be at least 1, got {span_length}")
+        if tokenizer.mask_token_id is None:
+            raise DataError("the tokenizer has no mask token, which a masked objective needs")
+        super().__init__(tokenizer, pad_to_multiple_of=pad_to_multiple_of)
+        self.mlm_probability, self.seed = mlm_probability, seed
+        self.masking, self.span_length = masking, span_length
+        self.mask_id: int = tokenizer.mask_token_id
+        self.special_ids = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
+        self.ordinary_ids = np.setdiff1d(np.arange(len(tokenizer)), self.special_ids)
+        # a table, since np.isin costs more for a row than all the rest
+        self.is_special = np.zeros(max(len(tokenizer), self.special_ids[-1] + 1), bool)
+        self.is_special[self.special_ids] = True
+        self._generator = np.random.default_rng(seed)
+
+    def _label(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        maskable = ~self.is_special[rows.ids]
+        if rows.is_context is not None:
+            maskable &= ~rows.is_context
+        draw = self._draw_tokens if self.masking == "token" else self._draw_groups
+        hidden, fate, which = draw(rows, maskable)
+        read, labels = rows.ids.copy(), np.full(len(rows.ids), IGNORE_INDEX)
+        original = labels[hidden] = rows.ids[hidden]
+        drawn = self.ordinary_ids[(which * len(self.ordinary_ids)).astype(np.int64)]
+        read[hidden] = np.where(fate < 0.8, self.mask_id, np.where(fate < 0.9, drawn, original))
+        return read, labels
+
+    def _generator_of(self, example_id: tuple[int, int] | None) -> np.random.Generator:
+        if example_id is None:
+            return self._generator
+        return np.random.default_rng([self.seed, *example_id])
+
+    def _draw_tokens(self, rows: Rows, maskable: NDArray[np.bool_]) -> Drawn:
+        draws = np.empty((3, len(rows.ids)))
+        for example_id, start, end in zip(rows.example_ids, *_edges(rows.bounds), strict=True):
+            draws[:, start:end] = self._generator_of(example_id).random((3, end - start))
+        hidden = ((draws[0] < self.mlm_probability) & maskable).nonzero()[0]
+        return hidden, *draws[1:, hidden]
+
+    def _draw_groups(self, rows: Rows, maskable: NDArray[np.bool_]) -> Drawn:
+        if rows.word_starts is None:
+            raise ValueError(
+                f"mlm_masking {self.masking!r} needs to know where words begin: give each row "
+                "`word_starts`, (T,) bool, or use mlm_masking 'token'"
+            )
+        # A word ends at what may not be hidden and with its document. What the edge of a row or
+        # the end of the context cut off from a word is a word here.
+        goes_on = ~rows.begins
+        goes_on[1:] &= maskable[:-1]
+        starts = maskable & (rows.word_starts.astype(bool) | ~goes_on)
+        word_of = starts.cumsum()[maskable] - 1
+        sizes, goes_on = np.bincount(word_of).tolist(), goes_on[starts].tolist()
+        words = np.append(0, starts.cumsum())[rows.bounds]  # (B + 1,) where those of a row begin
+        hides, fate = np.empty(len(sizes), bool), np.empty(len(sizes))
+        which = np.empty(len(rows.ids))
+        for row, example_id in enumerate(rows.example_ids):
+            part, generator = slice(*words[row : row + 2]), self._generator_of(example_id)
+            group = self._draw_row(sizes[part], goes_on[part], generator)
+            hides[part], fate[part] = group >= 0, generator.random(len(group))[group]
+            tokens = slice(*rows.bounds[row : row + 2])
+            which[tokens] = generator.random(tokens.stop - tokens.start)
+        chosen = hides[word_of]
+        hidden = maskable.nonzero()[0][chosen]
+        return hidden, fate[word_of][chosen], which[hidden]
+
+    def _draw_row(
+        self, sizes: list[int], goes_on: list[bool], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        """Return the group of each word of a row, (W,); -1: it is not hidden."""
+        if self.masking == "word":
+            return draw_words(len(sizes), self.mlm_probability, generator)
+        return draw_spans(sizes, goes_on, self.mlm_probability, self.span_length, generator)

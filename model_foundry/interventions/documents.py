@@ -1,0 +1,84 @@
+"""Steps that keep or leave out whole documents, and change none."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from model_foundry.interventions.registration import register_intervention
+from model_foundry.interventions.settings import Pattern, compiled
+from model_foundry.interventions.splitting import sentences
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Length = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+def _names_a_pattern(settings: Any) -> None:
+    if settings.keep is None and settings.drop is None:
+        raise ValueError("keep: or drop is required; give the pattern")
+
+
+@register_intervention("filter_documents", check=_names_a_pattern)
+def filter_documents(
+    text: str,
+    *,
+    keep: Pattern | None = None,
+    drop: Pattern | None = None,
+    ignore_case: bool = False,
+) -> str | None:
+    """Keep the documents in which `keep` is found and `drop` is not."""
+    if keep is not None and not compiled(keep, ignore_case=ignore_case).search(text):
+        return None
+    if drop is not None and compiled(drop, ignore_case=ignore_case).search(text):
+        return None
+    return text
+
+
+def _names_a_bound(settings: Any) -> None:
+    if settings.min is None and settings.max is None:
+        raise ValueError("min: or max is required; give one")
+    if settings.min is not None and settings.max is not None and settings.min > settings.max:
+        raise ValueError(f"min: must be <= max (={settings.max}), got {settings.min}")
+
+
+@register_intervention("filter_length", check=_names_a_bound)
+def filter_length(
+    text: str,
+    *,
+    min: Length | None = None,
+    max: Length | None = None,
+    unit: Literal["characters", "words", "sentences"] = "words",
+) -> str | None:
+    """Keep the documents that have at least `min` and at most `max` units."""
+    if unit == "characters":
+        length = len(text)
+    else:
+        length = len(text.split() if unit == "words" else sentences(text))
+    too_short = min is not None and length < min
+    return None if too_short or (max is not None and length > max) else text
+
+
+def _digest(text: str) -> tuple[int, ...]:
+    # 128 bits: two of 10**12 different documents agree with probability 1e-15
+    hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
+    return struct.unpack("<qq", hashed.digest())
+
+
+def _first_of_each(surveys: NDArray[np.int64]) -> NDArray[np.bool_]:
+    import numpy as np  # here: an experiment file is checked without it
+
+    first = np.zeros(len(surveys), dtype=np.bool_)
+    first[np.unique(surveys, axis=0, return_index=True)[1]] = True
+    return first
+
+
+@register_intervention("drop_duplicates", survey=_digest, plan=_first_of_each)
+def drop_duplicates(text: str, *, planned: bool) -> str | None:
+    """Keep the first of the documents that are exactly alike within a split."""
+    return text if planned else None

@@ -1,0 +1,241 @@
+"""How a step of `data.interventions` joins: a decorator on a function of a text.
+
+What can be set in an experiment file is read from the function's signature, so the two cannot
+drift apart. What is done with the steps of an experiment, `chain.py` says.
+"""
+
+import hashlib
+import inspect
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from model_foundry.config import INTERVENTIONS, InterventionSpec
+from model_foundry.config.faults import describe as describe_faults
+from model_foundry.errors import ConfigError
+
+GIVEN = ("seed", "index", "planned")
+"""Keywords that a step is called with, beside its settings."""
+OF_ANY_STEP = ("step", "splits")
+"""Keys that stand beside the settings in an experiment file."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+PACKAGE = __name__.partition(".")[0]
+Fault = tuple[str, str]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class StepSettings(BaseModel):
+    """Base of the classes that are made of signatures."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=()
+    )
+
+
+@cache
+def _taken(function: Callable[..., Any]) -> frozenset[str] | None:
+    """Return the names of the keywords that a function takes; None: any."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+
+
+def keywords(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the offered keyword arguments that a function takes."""
+    taken = _taken(function)
+    return {name: value for name, value in offered.items() if taken is None or name in taken}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intervention:
+    """A step as it was registered. It is pickled by its name."""
+
+    name: str
+    """Name in `step`."""
+    function: Callable[..., str | None]
+    """From a text to what becomes of it; None: the document is left out."""
+    schema: type[StepSettings]
+    """Class of its settings."""
+    survey: Callable[..., tuple[int, ...]] | None = None
+    """What `plan` must know of a document; None: the step needs to know its own document only."""
+    plan: Callable[..., Any] | None = None
+    """From the surveys of all documents (N, k) to what each is told, (N,)."""
+    surveyed: Callable[[Any], bool] | None = None
+    """Whether a survey is needed under these settings; None: always."""
+    sentences: Callable[..., int] | None = None
+    """How many sentences the step takes out, called like the step; None: it does not say."""
+    check: Callable[[Any], None] | None = None
+    """Laws between settings, which raises ValueError; None: there are none."""
+    made_of: Callable[[Any], Any] | None = None
+    """Plain data on which the result depends beside the settings; None: there is none."""
+    source: str | None = None
+    """SHA-256 of the file of the function; None: it is part of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return intervention, (self.name,)
+
+    def needs_survey(self, settings: BaseModel) -> bool:
+        """Tell whether all documents must be surveyed before the step can be taken."""
+        return self.survey is not None and (self.surveyed is None or self.surveyed(settings))
+
+    def parse(self, settings: dict[str, Any]) -> StepSettings:
+        """Return the settings as an object with an attribute for each.
+
+        Raises:
+            ValidationError: one is unknown, missing or invalid.
+            ValueError: they do not go together.
+        """
+        # In JSON a list can stand for a tuple and a text for a path, however strict one is.
+        parsed = self.schema.model_validate_json(json.dumps(settings, default=str))
+        if self.check is not None:
+            self.check(parsed)
+        return parsed
+
+    def faults(self, settings: dict[str, Any]) -> list[Fault]:
+        """Return (field, message) for all that is wrong with settings."""
+        try:
+            self.parse(settings)
+        except ValidationError as error:
+            keys: dict[str, Any] = dict.fromkeys(OF_ANY_STEP, (Any, ...))
+            return describe_faults(error, create_model("step", __base__=self.schema, **keys))
+        except ValueError as error:
+            field, colon, message = str(error).partition(": ")
+            if colon and field in self.schema.model_fields:
+                return [(field, message)]
+            return [("", str(error))]
+        return []
+
+
+def _settings_class(name: str, function: Callable[..., Any]) -> type[StepSettings]:
+    """Return the class of a step's settings: its keyword-only parameters that are not given."""
+    text, *rest = inspect.signature(function).parameters.values()
+    if text.kind not in (text.POSITIONAL_ONLY, text.POSITIONAL_OR_KEYWORD):
+        raise TypeError(f"intervention {name!r}: its first parameter must be the text.")
+    for parameter in rest:
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name in OF_ANY_STEP:
+            raise TypeError(
+                f"intervention {name!r}: after the text come keyword-only parameters, none of "
+                f"which is named {' or '.join(OF_ANY_STEP)}; got {str(parameter)!r}."
+            )
+    own = [parameter for parameter in rest if parameter.name not in GIVEN]
+    bare = [parameter.name for parameter in own if parameter.annotation is parameter.empty]
+    if bare:
+        raise TypeError(f"intervention {name!r}: {bare[0]!r} needs an annotation.")
+    # Only those of the settings are looked up: others may name what only a type checker imports.
+    annotated = SimpleNamespace(__annotations__={p.name: p.annotation for p in own})
+    globals_ = getattr(inspect.unwrap(function), "__globals__", {})
+    hints = get_type_hints(annotated, globalns=globals_, include_extras=True)
+    fields: dict[str, Any] = {
+        p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in own
+    }
+    return create_model(f"{name}_settings", __base__=StepSettings, **fields)
+
+
+def _source_digest(name: str, function: Callable[..., Any]) -> str | None:
+    """Return the SHA-256 of the file that a function stands in; None for one of this package."""
+    function = inspect.unwrap(function)
+    if function.__module__.partition(".")[0] == PACKAGE:
+        return None
+    try:
+        return hashlib.sha256(Path(inspect.getfile(function)).read_bytes()).hexdigest()
+    except (OSError, TypeError) as error:
+        raise TypeError(
+            f"intervention {name!r}: must be a function in a file, which stands for it in the "
+            "records of a run; put it in one and load that with --plugin."
+        ) from error
+
+
+def register_intervention(
+    name: str,
+    *,
+    survey: Callable[..., tuple[int, ...]] | None = None,
+    plan: Callable[..., Any] | None = None,
+    surveyed: Callable[[Any], bool] | None = None,
+    sentences: Callable[..., int] | None = None,
+    check: Callable[[Any], None] | None = None,
+    made_of: Callable[[Any], Any] | None = None,
+) -> Callable[[F], F]:
+    """Return a decorator that makes a function known as a step of `data.interventions`.
+
+    The function comes back as it was. Its first parameter is the text; it returns what becomes of
+    it, or None to leave the document out. The keyword-only parameters `seed` (of the step), `index`
+    (of the document in its split) and `planned` are given by the caller; all others are the
+    settings of the step, with the types and defaults of the signature. It must be pure: what it
+    returns depends on its arguments alone. Each function below is given those of these keywords
+    that it takes.
+
+    Args:
+        name: value of `step`.
+        survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, always of one length, within 64
+            bits; for steps that must know all documents.
+        plan: `(surveys, *, seed, ...) -> array (N,)` from the surveys (N, k) of the documents that
+            earlier steps have left; each entry is `planned` of one document.
+        surveyed: from settings to whether they need the survey; without it `planned` is None.
+        sentences: like the step, but returns how many sentences that takes out, for the report.
+        check: raises ValueError when settings do not go together; a message that begins with
+            `setting: ` is about that one.
+        made_of: from settings to plain data that the result depends on beside them, such as the
+            version of a library.
+
+    Raises:
+        TypeError: the signature leaves something open, or survey and plan do not go together.
+        DuplicateNameError: the name is taken.
+    """
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise TypeError(f"an intervention's name has letters, digits, '.', '_', '-'; got {name!r}.")
+    if (survey is None) is not (plan is None) or (surveyed and not survey):
+        raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
+
+    def register(function: F) -> F:
+        step = Intervention(
+            name=name,
+            function=function,
+            schema=_settings_class(name, function),
+            survey=survey,
+            plan=plan,
+            surveyed=surveyed,
+            sentences=sentences,
+            check=check,
+            made_of=made_of,
+            source=_source_digest(name, function),
+        )
+        target = f"{function.__module__}:{function.__qualname__}"
+        INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
+        function.intervention = step  # type: ignore[attr-defined]
+        return function
+
+    return register
+
+
+def intervention(name: str) -> Intervention:
+    """Return a registered step, importing it where that has not happened yet.
+
+    Raises:
+        UnknownNameError: nobody registered it.
+    """
+    step: Intervention = INTERVENTIONS.load(name).intervention
+    return step
+
+
+def parse_settings(name: str, settings: dict[str, Any], field: str) -> StepSettings:
+    """Return the settings of a step as an object.
+
+    Args:
+        field: where they stand in the experiment, for messages.
+
+    Raises:
+        ConfigError: with one line for every fault.
+    """
+    step = intervention(name)
+    if faults := step.faults(settings):
+        lines = [(f"{field}.{key}".removesuffix("."), said) for key, said in faults]
+        raise ConfigError("\n".join(f"{place}: {said}" for place, said in lines))
+    return step.parse(settings)

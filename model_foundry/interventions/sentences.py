@@ -1,0 +1,103 @@
+"""Steps on the sentences of a document. What a sentence is, `splitting.py` says."""
+
+import random
+from typing import Any
+
+from model_foundry.interventions.registration import register_intervention
+from model_foundry.interventions.selection import Marked, Selection, is_control, plan_control
+from model_foundry.interventions.settings import (
+    WORD,
+    Pattern,
+    Words,
+    compiled,
+    require_lower_case,
+)
+from model_foundry.interventions.splitting import body, sentences
+
+
+@register_intervention("shuffle_sentences")
+def shuffle_sentences(text: str, *, seed: int, index: int) -> str:
+    """Put the sentences of a document in random order; the white space between them stays."""
+    parts = [body(sentence) for sentence in sentences(text)]
+    order = [inner for _, inner, _ in parts]
+    random.Random(f"{seed}-{index}").shuffle(order)
+    return "".join(
+        f"{before}{inner}{behind}" for (before, _, behind), inner in zip(parts, order, strict=True)
+    )
+
+
+def _says_what_matches(settings: Any) -> None:
+    if (settings.pattern is None) is (settings.words is None):
+        raise ValueError("pattern: or words is required, and not both; give one")
+    if settings.words is not None and settings.ignore_case:
+        require_lower_case("words", settings.words)
+
+
+def _marked(
+    text: str, *, pattern: str | None, words: frozenset[str] | None, ignore_case: bool
+) -> Marked:
+    split = sentences(text)
+    if pattern is not None:
+        found = compiled(pattern, ignore_case=ignore_case).search
+        return split, [found(sentence.strip()) is not None for sentence in split]
+    cased = (sentence.lower() if ignore_case else sentence for sentence in split)
+    return split, [not (words or set()).isdisjoint(WORD.findall(sentence)) for sentence in cased]
+
+
+_DROP, _KEEP = Selection(marked=_marked, keep=False), Selection(marked=_marked, keep=True)
+
+
+@register_intervention(
+    "drop_sentences",
+    survey=_DROP.survey,
+    plan=plan_control,
+    surveyed=is_control,
+    sentences=_DROP.number,
+    check=_says_what_matches,
+)
+def drop_sentences(
+    text: str,
+    *,
+    seed: int,
+    index: int,
+    planned: int | None = None,
+    pattern: Pattern | None = None,
+    words: Words | None = None,
+    ignore_case: bool = False,
+    control: bool = False,
+) -> str | None:
+    """Drop the sentences in which `pattern` or one of `words` is found; as `control`, others.
+
+    The control drops as many sentences of the corpus, at random, none of which matches. A document
+    without a sentence left is dropped. The white space about a sentence is not searched.
+    """
+    how = {"pattern": pattern, "words": words, "ignore_case": ignore_case}
+    return _DROP.remaining(text, planned=planned, seed=seed, index=index, **how)
+
+
+@register_intervention(
+    "keep_sentences",
+    survey=_KEEP.survey,
+    plan=plan_control,
+    surveyed=is_control,
+    sentences=_KEEP.number,
+    check=_says_what_matches,
+)
+def keep_sentences(
+    text: str,
+    *,
+    seed: int,
+    index: int,
+    planned: int | None = None,
+    pattern: Pattern | None = None,
+    words: Words | None = None,
+    ignore_case: bool = False,
+    control: bool = False,
+) -> str | None:
+    """Keep the sentences in which `pattern` or one of `words` is found; as `control`, others.
+
+    The control keeps as many sentences of the corpus, at random, whether they match or not. A
+    document without a sentence left is dropped.
+    """
+    how = {"pattern": pattern, "words": words, "ignore_case": ignore_case}
+    return _KEEP.remaining(text, planned=planned, seed=seed, index=index, **how)

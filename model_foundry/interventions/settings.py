@@ -1,0 +1,112 @@
+"""Types of settings that several steps share: regular expressions, and words from a list or file.
+
+Files are read when the settings are, once, and count by what they hold.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from model_foundry.config.faults import shown
+from model_foundry.errors import printable
+
+# A word with its inner apostrophes and hyphens, so that `well` is not found in `well-known`.
+WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
+LARGEST_FILE = 100_000_000  # bytes; larger than any list of words
+
+
+def _fault(message: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", "{message}", {"message": message})
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _fault(f"must be a regular expression ({error})") from error
+    return pattern
+
+
+Pattern = Annotated[str, AfterValidator(_compiles), Field(description="regular expression")]
+"""A regular expression as Python's `re` has them."""
+
+
+def compiled(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
+    """Compile an expression; `re` remembers the last few hundred."""
+    return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
+
+
+def _lines(path: str) -> Iterator[str]:
+    """Yield the lines of a file that are not blank."""
+    try:
+        place = Path(path).expanduser()
+        if not place.is_file():  # a pipe would block, a device never end
+            raise _fault(f"must be a list or a file, and there is no file {printable(path)!r}")
+        if place.stat().st_size > LARGEST_FILE:
+            raise _fault(f"{printable(path)}: is larger than {LARGEST_FILE:,} bytes")
+        text = place.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise _fault(f"{printable(path)}: not UTF-8 text at byte {error.start}") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _fault(f"{printable(path)}: cannot be read ({error})") from error
+    yield from (line for line in text.splitlines() if line.strip())
+
+
+def _word_list(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str):
+        raise _fault(f"must be a list of words or a file, got {shown(value)}")
+    return [line.strip() for line in _lines(value)]
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    if isinstance(value, dict):
+        return value
+    if not isinstance(value, str):
+        raise _fault(f"must be a mapping or a file, got {shown(value)}")
+    pairs = [line.split("\t") for line in _lines(value)]
+    wrong = next((pair for pair in pairs if len(pair) != 2), None)
+    if wrong:
+        line = "\t".join(wrong)
+        raise _fault(f"{printable(value)}: a line is word, tab, replacement; got {line!r}")
+    return {word.strip(): by for word, by in pairs}
+
+
+def _require_words(entries: frozenset[str] | dict[str, str]) -> Any:
+    if not entries:
+        raise _fault("must not be empty")
+    other = sorted(entry for entry in entries if not WORD.fullmatch(entry))
+    if other:
+        raise _fault(f"must hold single words, but has {other[0]!r}; use a regular expression")
+    return entries
+
+
+Words = Annotated[
+    frozenset[str],
+    Field(strict=False),  # made of a list; its entries are strict
+    BeforeValidator(_word_list),
+    AfterValidator(_require_words),
+    Field(description="list of words, or file with one a line"),
+]
+Replacements = Annotated[
+    dict[str, str],
+    BeforeValidator(_mapping),
+    AfterValidator(_require_words),
+    Field(description="mapping, or file of lines word<TAB>replacement"),
+]
+
+
+def require_lower_case(field: str, entries: frozenset[str] | dict[str, str]) -> None:
+    """Refuse entries that `ignore_case` would never find.
+
+    Raises:
+        ValueError: one is not in lower case.
+    """
+    other = sorted(entry for entry in entries if entry != entry.lower())
+    if other:
+        raise ValueError(f"{field}: must be in lower case under ignore_case, got {other[0]!r}")

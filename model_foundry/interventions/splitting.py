@@ -1,0 +1,65 @@
+"""What a sentence is. The sentences of a text, joined, are the text.
+
+1. A newline ends a sentence.
+2. So does a run of `.` `!` `?` `…` with the quotes and brackets that it closes, before white space
+   or the end of the text; and the wide marks of Chinese and Japanese before anything.
+3. But not a single `.` after an abbreviation or a single letter, as in `Dr. J. Smith`;
+4. nor where a quote is closed and a lower-case letter follows, as in `"Stop!" he said.`
+
+White space belongs to the sentence before it; at the start of a text, to the first one. Beside rule
+4 a sentence ends whatever follows, so the rules hold for text in lower case too.
+"""
+
+import re
+from functools import lru_cache
+
+TITLES = ("mr", "mrs", "ms", "dr", "prof", "rev", "gen", "col", "capt", "lt", "sgt", "hon")
+ABBREVIATIONS = {*TITLES, "st", "mt", "jr", "sr", "vs", "cf", "e.g", "i.e", "fig", "vol", "approx"}
+MARKS = ".!?\u2026"  # the last is an ellipsis
+WIDE_MARKS = "\u3002\uff01\uff1f"  # of Chinese and Japanese, where no white space follows
+CLOSING = r"\"'\u201d\u2019\u00bb)\]\u300d\u300f\uff09"  # quotes and brackets, within [...]
+_OPENING = r"\"'\u201c\u2018\u00ab(\["
+# Possessive and begun only where a run begins: linear in the text, whatever it holds.
+_END = re.compile(
+    rf"(?<![{MARKS}])(?P<marks>[{MARKS}]++)(?P<closed>[{CLOSING}]*+)(?:\s++|\Z)"
+    rf"|[{WIDE_MARKS}]++[{CLOSING}]*+\s*+"
+    r"|\n\s*+"
+)
+_LAST_WORD = re.compile(rf"[^\s{_OPENING}]*\Z")
+LONGEST_ABBREVIATION = 12  # characters that are looked back
+
+
+def _goes_on(text: str, end: re.Match[str]) -> bool:
+    """Tell whether a sentence goes on behind what could be its end (rules 3 and 4)."""
+    if end["marks"] is None or "\n" in end[0]:
+        return False
+    if end["closed"]:
+        return text[end.end() : end.end() + 1].islower()
+    if end["marks"] != "." or end.end() == len(text):
+        return False
+    last = _LAST_WORD.search(text[max(0, end.start() - LONGEST_ABBREVIATION) : end.start()])
+    word = last[0].lower() if last else ""
+    return word in ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word != "i")
+
+
+@lru_cache(maxsize=4)  # a step that surveys, changes and counts asks for the same text again
+def sentences(text: str) -> tuple[str, ...]:
+    """Return the sentences of a text, each with the white space behind it."""
+    found, start = [], 0
+    for end in _END.finditer(text):
+        sentence = text[start : end.end()]
+        if not (sentence.isspace() or _goes_on(text, end)):
+            found.append(sentence)
+            start = end.end()
+    if start < len(text):
+        found.append(text[start:])
+    return tuple(found)
+
+
+def body(sentence: str) -> tuple[str, str, str]:
+    """Return the white space before a sentence, the sentence, and the white space behind it."""
+    inner = sentence.strip()
+    if not inner:
+        return sentence, "", ""
+    before = len(sentence) - len(sentence.lstrip())
+    return sentence[:before], inner, sentence[before + len(inner) :]
