@@ -15,7 +15,7 @@ from rich.console import Console
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.continuation import Start
-from model_foundry.data.blocks import Blocks
+from model_foundry.data.blocks import Rows
 from model_foundry.data.loaders import (
     Batch,
     evaluation_batches,
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 def measure(
-    config: ExperimentConfig, prepared: Prepared, split: Blocks, model: BaseLanguageModel
+    config: ExperimentConfig, prepared: Prepared, split: Rows, model: BaseLanguageModel
 ) -> dict[str, float]:
     """Return the loss of a model on a split of the corpus; see `measure_loss`."""
     carries = config.training.carry_state

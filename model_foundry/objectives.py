@@ -38,7 +38,7 @@ class Objective(ABC):
         """Return what turns blocks into labelled batches."""
 
     def needs_word_starts(self, config: ExperimentConfig) -> bool:
-        """Tell whether the collator must know in which tokens words begin; by default it need not."""
+        """Tell whether the collator must know where words begin; by default it need not."""
         return False
 
     @abstractmethod

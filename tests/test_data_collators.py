@@ -71,6 +71,51 @@ def test_left_padding_is_no_context_for_the_first_token(
     assert batch["labels"].tolist() == [[-100, -100, -100, 7], [-100, 7, 8, 9]]
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_documents_are_numbered_in_the_batch_and_begin_without_a_target(side: str) -> None:
+    tokenizer = TokenizerFactory.train_character(documents=[TEXT])
+    tokenizer.padding_side = side
+    features = [
+        {"input_ids": [6, 7, 8, 9], "document_ids": [0, 0, 1, 1]},
+        {"input_ids": [6, 7], "document_ids": [5, 6]},
+    ]
+    batch = CausalLMDataCollator(tokenizer)(features)
+    padded = {"left": ([-1, -1, 5, 6], [0, 0, 1, 1]), "right": ([5, 6, -1, -1], [1, 1, 0, 0])}
+    assert batch["document_ids"].tolist() == [[0, 0, 1, 1], padded[side][0]]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], padded[side][1]]
+    assert batch["labels"].tolist() == [[-100, 7, -100, 9], [-100] * 4]
+    assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+def test_context_is_read_and_no_target(gpt_style: PreTrainedTokenizerFast) -> None:
+    features = [{"input_ids": [6, 7, 8, 9], "is_context": [1, 1, 0, 0]}]
+    batch = CausalLMDataCollator(gpt_style)(features)
+    assert batch["input_ids"].tolist() == [[6, 7, 8, 9]]
+    assert batch["labels"].tolist() == [[-100, -100, 8, 9]]
+
+
+def test_a_batch_names_documents_only_where_its_rows_do(
+    gpt_style: PreTrainedTokenizerFast, bert_style: PreTrainedTokenizerFast
+) -> None:
+    for collator in (CausalLMDataCollator(gpt_style), MaskedLMDataCollator(bert_style)):
+        assert set(collator(rows(3, 5))) == {"input_ids", "attention_mask", "labels"}
+        named = [{**row, "document_ids": [0] * len(row["input_ids"])} for row in rows(3, 5)]
+        assert collator(named)["document_ids"].tolist() == [[0, 0, 0, -1, -1], [0] * 5]
+
+
+@pytest.mark.parametrize("name", ["document_ids", "is_context", "word_starts"])
+def test_what_is_said_of_tokens_is_said_of_each(
+    name: str, gpt_style: PreTrainedTokenizerFast
+) -> None:
+    collator = CausalLMDataCollator(gpt_style)
+    short = [{**row, name: [0] * 3} for row in rows(3, 5)]
+    mixed = [{**rows(3)[0], name: [0] * 3}, *rows(5)]
+    nested = [{**rows(3)[0], name: [[0]] * 3}]
+    for features in (short, mixed, nested):
+        with pytest.raises(ValueError, match=f"^{name} must be in all rows of a batch or in none"):
+            collator(features)
+
+
 def test_a_fixed_share_is_masked_80_10_10(bert_style: PreTrainedTokenizerFast) -> None:
     collator = MaskedLMDataCollator(bert_style, mlm_probability=0.15)
     ids = np.random.default_rng(0).integers(5, len(bert_style), size=(200, 500))
@@ -135,6 +180,15 @@ def test_objective_decides_the_collator(
     assert isinstance(masked, MaskedLMDataCollator) and masked.mlm_probability == 0.3
 
 
+def test_settings_of_the_masks_reach_the_collator(
+    tmp_path: Path, bert_style: PreTrainedTokenizerFast
+) -> None:
+    settings = ("training.mlm_masking=span", "training.mlm_span_length=5", "seed=3")
+    collator = get_data_collator(tiny_experiment("bert", tmp_path, *settings), bert_style)
+    assert isinstance(collator, MaskedLMDataCollator)
+    assert (collator.masking, collator.span_length, collator.seed) == ("span", 5.0, 3)
+
+
 def test_masking_needs_a_mask_token(bert_style: PreTrainedTokenizerFast) -> None:
     tokenizer = TokenizerFactory.train_wordpiece(documents=[TEXT], vocab_size=60)
     tokenizer.mask_token = None
@@ -154,11 +208,12 @@ def test_flag_that_contradicts_the_class_is_refused(
 
 def test_padding_that_rows_bring_along_is_taken_off(gpt_style: PreTrainedTokenizerFast) -> None:
     features = [
-        {"input_ids": [6, 7, 0], "attention_mask": [1, 1, 0]},
-        {"input_ids": [6, 7, 8], "attention_mask": [1, 1, 1]},
+        {"input_ids": [6, 7, 0], "attention_mask": [1, 1, 0], "document_ids": [3, 3, 9]},
+        {"input_ids": [6, 7, 8], "attention_mask": [1, 1, 1], "document_ids": [4, 4, 4]},
     ]
     batch = CausalLMDataCollator(gpt_style)(features)
-    assert batch["labels"].tolist() == [[6, 7, -100], [6, 7, 8]]
+    assert batch["labels"].tolist() == [[-100, 7, -100], [-100, 7, 8]]
+    assert batch["document_ids"].tolist() == [[3, 3, -1], [4, 4, 4]]
 
 
 def test_what_is_no_batch_is_refused(gpt_style: PreTrainedTokenizerFast) -> None:

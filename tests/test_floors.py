@@ -22,7 +22,7 @@ FLOORS: list[set[str]] = [
     {"architectures", "data", "tokenizer", "data_collators", "objectives"},
     {"model", "generation", "evaluation", "preparation"},
     {"training"},
-    {"continuation", "attempt", "experiment", "equivalence", "trial", "doctor"},
+    {"continuation", "accounting", "attempt", "experiment", "equivalence", "trial", "doctor"},
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -36,6 +36,7 @@ ARROWS = {
     ("tokenizer", "data.sources"),
     ("objectives", "data_collators"),
     ("evaluation", "generation"),
+    ("accounting", "continuation"),
     ("attempt", "continuation"),
     *(("experiment", room) for room in ("continuation", "attempt")),
     *(("trial", room) for room in ("continuation", "attempt", "experiment")),

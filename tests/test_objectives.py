@@ -27,10 +27,10 @@ def second_half() -> Iterator[type[Objective]]:
 
         def collator(self, config: ExperimentConfig, tokenizer: object) -> Collator:
             class HalfCollator(CausalLMDataCollator):
-                def _label(self, row):  # type: ignore[no-untyped-def]
-                    ids, labels = super()._label(row)
-                    labels[: len(labels) // 2] = -100
-                    return ids, labels
+                def __call__(self, features):  # type: ignore[no-untyped-def]
+                    batch = super().__call__(features)
+                    batch["labels"][:, : batch["labels"].shape[1] // 2] = -100
+                    return batch
 
             return HalfCollator(tokenizer)
 
@@ -45,6 +45,15 @@ def test_causal_model_predicts_all_but_the_first_token() -> None:
 
 def test_masked_model_predicts_what_is_labelled() -> None:
     assert torch.equal(MaskedLM().scored(LABELS), LABELS != -100)
+
+
+@pytest.mark.parametrize(("masking", "needed"), [("token", False), ("word", True), ("span", True)])
+def test_word_starts_are_needed_where_words_are_hidden_together(
+    tmp_path: Path, masking: str, needed: bool
+) -> None:
+    config = tiny_experiment("bert", tmp_path, f"training.mlm_masking={masking}")
+    assert MaskedLM().needs_word_starts(config) is needed
+    assert CausalLM().needs_word_starts(config) is False
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "character"])

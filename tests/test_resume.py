@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 import model_foundry.attempt
 import model_foundry.training.checkpoint
@@ -22,6 +23,7 @@ from model_foundry.attempt import Attempt
 from model_foundry.continuation import Start
 from model_foundry.data.blocks import Blocks
 from model_foundry.equivalence import differences
+from model_foundry.errors import CheckpointError
 from model_foundry.failpoints import watching
 from model_foundry.run_directory import RunDirectory
 from model_foundry.training.checkpoint import read_state
@@ -32,6 +34,8 @@ from tests.experiments import BLOCKS_OF_TEXT, MODELS, three_passes
 
 KINDS = ["gpt2", "bert", "lstm", "gru", "rnn"]
 TIED = ("model.rnn.tie_word_embeddings=true", "model.rnn.hidden_size=24")
+# lanes of five blocks, so that passes end with steps 5, 10 and 15; three blocks are left out
+STREAMS = ("data.packing=streams", "training.carry_state=true")
 STOPPED = 75
 HORIZON = 18
 PRECISIONS = {"fp32": "no", "bf16": "bf16"}
@@ -252,6 +256,75 @@ def test_watching_otherwise_between_attempts_trains_the_same(
 
 def tensors(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.glob("*.safetensors")}
+
+
+# --- the law with a carried state -----------------------------------------------------------------
+
+
+def test_with_a_carried_state(
+    settings: tuple[str, ...], uninterrupted: Runs, tmp_path: Path
+) -> None:
+    """Within a pass, where it ends, and with a checkpoint that is older than the last step."""
+    series = [(7, TERM, 7), (9, KILL, 8), (10, TERM, 10)]
+    run = interrupt(series, "lstm", tmp_path, *settings, *STREAMS)
+    assert differences(uninterrupted("lstm", *STREAMS), run) == []
+    assert (run / "checkpoints" / "step-00000018" / "carried.safetensors").is_file()
+    assert differences(uninterrupted("lstm", STREAMS[0]), run)  # it makes a difference
+
+
+def test_a_carried_state_goes_on_in_micro_batches_of_another_size(
+    settings: tuple[str, ...], uninterrupted: Runs, tmp_path: Path
+) -> None:
+    still = (*STREAMS, "model.rnn.dropout=0.0")
+    stop = Fault("step 7 made", signal=TERM)
+    assert train_in_child("lstm", tmp_path, *settings, *still, fault=stop).code == STOPPED
+    cut = ("training.per_device_train_batch_size=3", "training.gradient_accumulation_steps=2")
+    finish("lstm", tmp_path, *settings, *still, *cut)
+    runs = (uninterrupted("lstm", *still), tmp_path / "run")
+    whole, run = ([x for x in read_metrics(r / "metrics.jsonl") if "train/loss" in x] for r in runs)
+    for name in ("train/loss", "train/grad_norm"):
+        assert [x[name] for x in run] == pytest.approx([x[name] for x in whole], rel=1e-4)
+
+
+def carried_state_left_out(directory: Path, overrides: tuple[str, ...]) -> None:
+    def begin_anew(checkpoint: Path, carried: Any) -> None:
+        saved = load_file(checkpoint / "carried.safetensors")
+        carried.restore({name: tensor.zero_() for name, tensor in saved.items()})
+
+    model_foundry.attempt.load_carried = begin_anew
+    train_with("lstm", directory, overrides, None, {})
+
+
+def test_a_carried_state_that_is_not_restored_is_found_and_named(
+    settings: tuple[str, ...], uninterrupted: Runs, tmp_path: Path
+) -> None:
+    stop = Fault("step 7 made", signal=TERM)
+    assert train_in_child("lstm", tmp_path, *settings, *STREAMS, fault=stop).code == STOPPED
+    ended = in_child(carried_state_left_out, tmp_path, (*settings, *STREAMS))
+    assert ended.code == 0, ended.said
+    found = differences(uninterrupted("lstm", *STREAMS), tmp_path / "run")
+    assert any(line.startswith("log, step 8: train/loss: ") for line in found), found
+
+
+def test_a_checkpoint_without_the_carried_state_is_refused(
+    settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    stop = Fault("step 7 made", signal=TERM)
+    assert train_in_child("lstm", tmp_path, *settings, *STREAMS, fault=stop).code == STOPPED
+    ended = in_child(resume_without_its_file, tmp_path, (*settings, *STREAMS))
+    assert ended.code == CheckpointError.exit_code, ended.said
+    assert "carried.safetensors: cannot be read" in ended.said
+
+
+def resume_without_its_file(directory: Path, overrides: tuple[str, ...]) -> None:
+    load = model_foundry.attempt.load_carried
+
+    def load_nothing(checkpoint: Path, carried: Any) -> None:
+        (checkpoint / "carried.safetensors").unlink()  # after the checkpoint was found whole
+        load(checkpoint, carried)
+
+    model_foundry.attempt.load_carried = load_nothing
+    train_with("lstm", directory, overrides, None, {})
 
 
 # --- negative controls: what is not restored is found, and named ----------------------------------

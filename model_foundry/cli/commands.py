@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -117,6 +119,16 @@ def _load(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
     return load_config(config, overrides=overrides or [])
 
 
+@contextmanager
+def _printing() -> Iterator[None]:
+    """Print what a command has come to, though the reader be gone or its disk full: it is done."""
+    try:
+        yield
+        sys.stdout.flush()
+    except (OSError, SystemExit):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 @app.command(epilog="Example: foundry train configs/quickstart.yaml training.max_steps=500")
 def train(
     config: Config,
@@ -140,11 +152,8 @@ def train(
         from model_foundry.experiment import train as run
 
         result = run(experiment, fresh=fresh, extend=extend, lock=not no_lock)
-    try:
+    with _printing():
         print_summary(result, plugin)
-        sys.stdout.flush()
-    except (OSError, SystemExit):  # the reader is gone or its disk full; the run is done
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")
@@ -175,6 +184,72 @@ def validate(
     for line in check(experiment):
         typer.echo(line)
     typer.echo(f"{config}: nothing wrong was found")
+
+
+@contextmanager
+def _figures_come_later() -> Iterator[None]:
+    """Keep the preparation from logging the figures that the command itself prints."""
+    logger = logging.getLogger("model_foundry.preparation")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@app.command(epilog="Example: foundry prepare configs/tiny_gpt2.yaml data.train=corpus.txt")
+def prepare(
+    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
+) -> None:
+    """Make the tokenizer and the token streams of an experiment ahead of its training."""
+    with listening(), _figures_come_later():
+        experiment = _load(config, overrides)
+        from model_foundry.accounting.places import look_into
+        from model_foundry.cli.data_report import preparation_lines
+        from model_foundry.preparation import prepare as run
+
+        before = look_into(experiment.data.cache)
+        prepared = run(experiment)
+    with _printing():
+        for line in preparation_lines(prepared, before=before):
+            typer.echo(line)
+
+
+@app.command(epilog="Example: foundry data configs/tiny_gpt2.yaml data.train=corpus.txt")
+def data(
+    config: Config,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where data.json and document_lengths.png go; left out: <output_dir>.data, "
+            "beside the run.",
+            show_default=False,
+        ),
+    ] = None,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="Show what each intervention did, ten examples.")
+    ] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Show the figures of a corpus, and what becomes of each of its tokens."""
+    with listening(), _figures_come_later():
+        experiment = _load(config, overrides)
+        from model_foundry.accounting import examine
+        from model_foundry.cli.data_report import print_report, save_report
+        from model_foundry.preparation import prepare as run
+
+        report = examine(experiment, run(experiment))
+        run_directory = experiment.output_dir
+        directory = output or run_directory.with_name(f"{run_directory.name}.data")
+        lines = save_report(report, directory)
+    with _printing():
+        print_report(report, examples=examples)
+        for line in lines:
+            typer.echo(line)
 
 
 def _model_directory(path: Path) -> Path:
@@ -281,7 +356,9 @@ def doctor(
 def list_names(
     what: Annotated[
         str,
-        typer.Argument(help="architectures, tokenizers or objectives.", show_default=False),
+        typer.Argument(
+            help="architectures, tokenizers, objectives or interventions.", show_default=False
+        ),
     ],
     plugin: Plugins = None,
     debug: Debug = False,

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, get_args
 
 from rich.console import Console
 
-from model_foundry.config import ARCHITECTURES, OBJECTIVES, TokenizerConfig
+from model_foundry.config import ARCHITECTURES, INTERVENTIONS, OBJECTIVES, TokenizerConfig
 from model_foundry.errors import ConfigError
+from model_foundry.interventions import describe
 from model_foundry.registry import nearest
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from model_foundry.experiment import RunResult
 
 
-LISTS = ("architectures", "tokenizers", "objectives")
+LISTS = ("architectures", "tokenizers", "objectives", "interventions")
 
 
 def listing(what: str) -> Iterator[str]:
@@ -36,6 +37,10 @@ def listing(what: str) -> Iterator[str]:
         for spec in OBJECTIVES.values():
             needs = "causal models" if spec.requires_causal else "models that read both ways"
             yield f"{spec.name:12} for {needs}"
+    elif what == "interventions":
+        for name in INTERVENTIONS:
+            said, *settings = describe(name).splitlines()
+            yield from (f"{name}: {said}", *settings)
     else:
         for architecture in ARCHITECTURES.values():
             section = f"model.{architecture.section}" if architecture.section else "no section"

@@ -4,12 +4,12 @@ Never adds a special token and never finds one in a text. The bytes make figures
 tokenizers comparable (bits per byte), so they always sum to the length of the text.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from itertools import chain
 from operator import itemgetter
 
@@ -18,14 +18,24 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data.documents import Fragment, Piece, pieces
+from model_foundry.data.chunks import LONE_SPACE, Chunks, Plain
+from model_foundry.data.documents import PIECE, Fragment, Piece, pieces
 from model_foundry.errors import DataError
 
+TRIED = 64  # texts of a batch, the longest of which is tokenised as a whole too, to compare
+PROBE = (
+    'One of the first of these, and it is not to be the last: 3 000 of 12,5 (in the "old" one)!\n'
+    "At the same time it's as good as it can be ; na\u00efve \u6771\u4eac  \u3000 and - so on ...\n"
+)
 DECODED = 8  # pieces of a batch that are decoded again to see whether the tokenizer loses text
 NO_TEXT = b"\xff"  # stands for ids that are no text, and occurs in no UTF-8
 _SPACES = [c for c in range(0x3001) if chr(c).isspace()]
 IS_SPACE = np.zeros(0x3002, dtype=np.bool_)
 IS_SPACE[_SPACES] = True
+
+
+class CannotBeCutError(Exception):
+    """A tokenizer sees across the spaces of this text; it must have each document as a whole."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +46,33 @@ class Encoded:
     """(T,) token ids."""
     num_bytes: NDArray[np.int64]
     """(T,) UTF-8 bytes of source text each token accounts for. Skipped text belongs to the token
-    after it, at the end to the last one. Where several tokens share a character, the first has its
-    bytes."""
+    after it, at the end of a piece to its last one; a document without tokens belongs to the end of
+    its frame. Where several tokens share a character, the first has its bytes."""
     num_words: NDArray[np.int64]
     """(T,) words (pieces between white space) that begin in each token."""
     piece_ends: NDArray[np.int64]
     """(P,) tokens up to the end of each piece."""
     digests: list[bytes]
-    """SHA-256 of the text of each piece."""
+    """`text_digest` of each piece."""
     lossless: bool
     """Whether every piece comes back from its ids; where only decoding tells, some were tried."""
+    rest: tuple[int, int] = 0, 0
+    """Bytes and words that belong to the token behind all of these: text without tokens."""
+
+
+def text_digest(text: str) -> bytes:
+    """Return the SHA-256 of a text; of a long one, that over the SHA-256 of its pieces.
+
+    So it is known of a text that is read piece by piece, whether the tokenizer sees it so or not.
+    """
+    if len(text) <= PIECE:
+        return sha256(text.encode()).digest()
+    return join_digests([sha256(p.text.encode()).digest() for p in pieces([Fragment(text)])])
+
+
+def join_digests(parts: list[bytes]) -> bytes:
+    """Return the digest of a text from those of its pieces."""
+    return parts[0] if len(parts) == 1 else sha256(b"".join(parts)).digest()
 
 
 def document_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
@@ -169,36 +196,40 @@ class Encoder:
         self.before, self.after = document_frame(tokenizer)
         self._table = bytes_of_ids(tokenizer)
         self._lengths = np.array([len(text) for text in self._table or ()], dtype=np.int64)
+        self._chunks = Chunks(self._whole)
 
     @cached_property
     def cuts(self) -> bool:
-        """Whether parts of a text give the ids of the whole, cut before a space.
+        """Whether parts of a text give the ids of the whole, cut before its lone spaces.
 
-        Not so where the tokenizer marks the beginning of a text, as some do with a space.
+        Not so where the tokenizer marks the beginning of a text, as some do with a space, or has
+        tokens for several words.
         """
-        parts = ["An example of text", " that is cut", " before a space."]
+        parts = LONE_SPACE.split(PROBE)
         with _reading_plain_text(self.backend):
-            whole = self.backend.encode("".join(parts), add_special_tokens=False).ids
-            each = [self.backend.encode(part, add_special_tokens=False).ids for part in parts]
-        return bool(whole == [index for ids in each for index in ids])
+            whole = self.backend.encode(PROBE, add_special_tokens=False).ids
+            chunks = [parts[0], *(f" {part}" for part in parts[1:])]
+            each = self.backend.encode_batch_fast(chunks, add_special_tokens=False)
+        return bool(whole == [index for encoding in each for index in encoding.ids])
 
     def encode(self, batch: Sequence[Piece]) -> Encoded:
         """Encode pieces in their order."""
-        raw = [piece.text.encode() for piece in batch]
         with _reading_plain_text(self.backend):
-            plain = self._encode([piece.text for piece in batch], raw)
+            plain = self._encode([piece.text for piece in batch])
         framed = self._framed(batch, plain)
-        starts = np.searchsorted(_word_starts(batch), np.cumsum(framed.num_bytes), side="left")
+        places, ends = _word_starts(batch), np.cumsum(framed.num_bytes)
+        begun = np.searchsorted(places, ends, side="left")
         return Encoded(
             ids=framed.ids,
             num_bytes=framed.num_bytes,
-            num_words=np.diff(starts, prepend=0),
+            num_words=np.diff(begun, prepend=0),
             piece_ends=framed.piece_ends,
-            digests=[hashlib.sha256(text).digest() for text in raw],
-            lossless=plain.exact or self._come_back(batch, plain),
+            digests=[text_digest(piece.text) for piece in batch],
+            lossless=bool(plain.exact.all()) or self._come_back(batch, plain),
+            rest=(framed.rest, len(places) - int(begun[-1] if len(begun) else 0)),
         )
 
-    def _come_back(self, batch: Sequence[Piece], plain: "_Plain") -> bool:
+    def _come_back(self, batch: Sequence[Piece], plain: Plain) -> bool:
         first = np.split(plain.ids, np.cumsum(plain.counts)[:DECODED])[:DECODED]
         return all(
             self.backend.decode(ids.tolist(), skip_special_tokens=False) == piece.text
@@ -213,62 +244,64 @@ class Encoder:
             for piece in (pieces([Fragment(text)]) if self.cuts else [Piece(text)])
         ]
         with _reading_plain_text(self.backend):
-            encodings = self.backend.encode_batch_fast(
-                [piece.text for piece in cut], add_special_tokens=False
-            )
+            plain = self._encode([piece.text for piece in cut])
         frame, counts = len(self.before) + len(self.after), []
         total = frame
-        for piece, encoding in zip(cut, encodings, strict=True):
-            total += len(encoding.ids)
+        for piece, count in zip(cut, plain.counts.tolist(), strict=True):
+            total += count
             if piece.ends:
                 counts.append(total)
                 total = frame
         return counts
 
-    def _encode(self, texts: list[str], raw: list[bytes]) -> "_Plain":
+    def _encode(self, texts: list[str]) -> Plain:
+        if not self.cuts:
+            return self._whole(texts)
+        plain = self._chunks.encode(texts)
+        self._compare(texts, plain)
+        return plain
+
+    def _compare(self, texts: list[str], plain: Plain) -> None:
+        """See whether a text of the batch has the ids that it has as a whole."""
+        tried = max(range(min(len(texts), TRIED)), key=lambda n: len(texts[n]), default=None)
+        if tried is None:
+            return
+        end = int(plain.counts[: tried + 1].sum())
+        ids = plain.ids[end - int(plain.counts[tried]) : end]
+        whole = self.backend.encode(texts[tried], add_special_tokens=False).ids
+        if ids.tolist() != whole:
+            raise CannotBeCutError
+
+    def _whole(self, texts: Sequence[str]) -> Plain:
+        """Encode texts as the library does."""
         if self._table is None:
-            return self._with_offsets(texts, raw)
-        encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+            return self._with_offsets(texts)
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         each = [encoding.ids for encoding in encodings]
+        said = [b"".join(map(self._table.__getitem__, ids)) for ids in each]
+        exact = [text.encode() == bytes_ for text, bytes_ in zip(texts, said, strict=True)]
+        if not all(exact):
+            # the ids do not say what they stand for: some are unknown, or text was normalised
+            return self._with_offsets(texts, exact)
         flat = np.array(list(chain.from_iterable(each)), dtype=np.int64)
         counts = np.array([len(ids) for ids in each], dtype=np.int64)
-        plain = _Plain(flat, self._lengths[flat], counts, exact=True)
-        if self._says(plain, raw):
-            return plain
-        # the ids do not say which bytes they stand for: some are unknown, or text was normalised
-        return self._with_offsets(texts, raw)
+        return Plain(flat, self._lengths[flat], counts, np.array(exact, dtype=np.bool_))
 
-    def _says(self, plain: "_Plain", raw: list[bytes]) -> bool:
-        """Tell whether each piece is, byte for byte, what its ids stand for."""
-        assert self._table is not None
-        lengths = np.array([len(text) for text in raw], dtype=np.int64)
-        ends = np.concatenate([[0], np.cumsum(plain.num_bytes)])[np.cumsum(plain.counts)]
-        if not np.array_equal(ends, np.cumsum(lengths)):
-            return False
-        return b"".join(map(self._table.__getitem__, plain.ids.tolist())) == b"".join(raw)
-
-    def _with_offsets(self, texts: list[str], raw: list[bytes]) -> "_Plain":
-        encodings = self.backend.encode_batch(texts, add_special_tokens=False)
-        sizes, skipped = [], 0
+    def _with_offsets(self, texts: Sequence[str], exact: Sequence[bool] | None = None) -> Plain:
+        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        sizes = [np.empty(0, np.int64)]
         for text, encoding in zip(texts, encodings, strict=True):
             ends = np.fromiter(map(itemgetter(1), encoding.offsets), np.int64, len(encoding.ids))
-            size = count_bytes(text, ends)
-            if len(size):
-                size[0] += skipped
-            skipped = 0 if len(size) else skipped + len(text.encode())
-            sizes.append(size)
-        joined = np.concatenate(sizes) if sizes else np.empty(0, np.int64)
-        if skipped and len(joined):
-            joined[-1] += skipped
-        return _Plain(
+            sizes.append(count_bytes(text, ends))
+        return Plain(
             np.array([index for e in encodings for index in e.ids], dtype=np.int64),
-            joined,
+            np.concatenate(sizes),
             np.array([len(e.ids) for e in encodings], dtype=np.int64),
-            exact=False,
+            np.array(exact or [False] * len(texts), dtype=np.bool_),
         )
 
-    def _framed(self, batch: Sequence[Piece], plain: "_Plain") -> "_Framed":
-        """Put the frames of documents around the pieces; frames have no bytes."""
+    def _framed(self, batch: Sequence[Piece], plain: Plain) -> "_Framed":
+        """Put the frames of documents around the pieces; frames have no bytes of their own."""
         starts = np.array([piece.starts for piece in batch], dtype=np.int64) * len(self.before)
         ends = np.array([piece.ends for piece in batch], dtype=np.int64) * len(self.after)
         piece_ends = np.cumsum(starts + plain.counts + ends)
@@ -282,17 +315,15 @@ class Encoder:
             ids[piece_starts[starts > 0] + number] = index
         for number, index in enumerate(reversed(self.after), 1):
             ids[piece_ends[ends > 0] - number] = index
-        return _Framed(ids, num_bytes, piece_ends)
-
-
-@dataclass(frozen=True)
-class _Plain:
-    """The ids of pieces without frames, the bytes of each id, and the ids of each piece."""
-
-    ids: NDArray[np.int64]
-    num_bytes: NDArray[np.int64]
-    counts: NDArray[np.int64]
-    exact: bool
+        rest = 0
+        for number in np.flatnonzero(plain.counts == 0).tolist():
+            size = len(batch[number].text.encode())
+            place = int(piece_ends[number]) - (1 if batch[number].ends else 0)
+            if place < total:
+                num_bytes[place] += size
+            else:
+                rest += size
+        return _Framed(ids, num_bytes, piece_ends, rest)
 
 
 @dataclass(frozen=True)
@@ -300,3 +331,4 @@ class _Framed:
     ids: NDArray[np.uint32]
     num_bytes: NDArray[np.int64]
     piece_ends: NDArray[np.int64]
+    rest: int

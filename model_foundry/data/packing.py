@@ -20,7 +20,14 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.array_file import ArrayFile
 from model_foundry.data.documents import Fragment, Piece, pieces
-from model_foundry.data.encoding import Encoded, Encoder, document_frame
+from model_foundry.data.encoding import (
+    CannotBeCutError,
+    Encoded,
+    Encoder,
+    document_frame,
+    join_digests,
+    text_digest,
+)
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.progress import Progress
 from model_foundry.data.splits import NOTHING_LEFT, Document, Split, batched
@@ -85,14 +92,23 @@ def stream_of(
     hashes.keep()
     with building(place, sha256_of=hashes) as missing:
         if missing:
+            logger.info("tokenising the %s text", split.name)
             encoder = Encoder(tokenizer)
-            with (
-                during(f"the tokenisation of the {split.name} text"),
-                commit_directory(place, sha256_of=hashes) as aside,
-            ):
-                if without is not None:
-                    _exclude(split, without, encoder, processes)
-                _tokenise(split, encoder, aside, largest=len(tokenizer) - 1, processes=processes)
+            if without is not None:
+                split.excluded = _shared(split, without, processes)
+
+            def build() -> None:
+                with commit_directory(place, sha256_of=hashes) as aside:
+                    largest = len(tokenizer) - 1
+                    _tokenise(split, encoder, aside, largest=largest, processes=processes)
+
+            with during(f"the tokenisation of the {split.name} text"):
+                try:
+                    build()
+                except CannotBeCutError:
+                    logger.info("the tokenizer sees across spaces: it is given whole documents")
+                    encoder.cuts = False
+                    build()
     hashes.keep()
     return read_stream(place)
 
@@ -179,30 +195,20 @@ def _encode(encoder: Encoder, batch: Sequence[Piece], report: Report) -> _Batch:
     return _Batch(encoded, [p.ends for p in batch], int(encoded.num_bytes.sum()), report)
 
 
-def _exclude(split: Split, without: TokenStream, encoder: Encoder, processes: int) -> None:
-    """Leave the documents of another stream out of a split."""
+def _shared(split: Split, without: TokenStream, processes: int) -> NDArray[np.int64]:
+    """Return the numbers of the documents of a split that stand in another stream."""
+    split.excluded = None
     split.plan(processes)
     known = np.unique(without.document_digests)
 
     def shared(documents: list[Document]) -> list[int]:
         texts = split.chain.apply(documents).texts if split.chain else documents
-        digests = [_whole_digest(text, encoder) for _, text in texts]
-        found = np.isin(first_bits(digests), known)
+        found = np.isin(first_bits([text_digest(text) for _, text in texts]), known)
         return [number for (number, _), both in zip(texts, found, strict=True) if both]
 
     batches = batched(split.once(), lambda document: len(document[1]))
     numbers = [n for found in map_in_order(shared, batches, processes=processes) for n in found]
-    split.excluded = np.array(sorted(numbers), dtype=np.int64)
-
-
-def _whole_digest(text: str, encoder: Encoder) -> bytes:
-    parts = [sha256(piece.text.encode()).digest() for piece in _cut([Fragment(text)], encoder)]
-    return join_digests(parts)
-
-
-def join_digests(parts: list[bytes]) -> bytes:
-    """Return the hash of a document from those of its pieces."""
-    return parts[0] if len(parts) == 1 else sha256(b"".join(parts)).digest()
+    return np.array(sorted(numbers), dtype=np.int64)
 
 
 def first_bits(digests: list[bytes]) -> NDArray[np.uint64]:
@@ -224,6 +230,7 @@ class _Writer:
         self._lossless = True
         self._text, self._all_tokens = sha256(), sha256()
         self._parts: list[bytes] = []
+        self._rest = [0, 0]  # bytes and words of text without tokens, which the next one takes
 
     def __enter__(self) -> "_Writer":
         return self
@@ -240,6 +247,7 @@ class _Writer:
     def append(self, batch: _Batch) -> None:
         """Write the tokens of a batch, and the documents that end in it."""
         encoded = batch.encoded
+        self._take_rest(encoded)
         if not self._open or len(self._open[0]) >= SHARD:
             self._next_shard()
         columns: list[NDArray[Any]] = [encoded.ids, encoded.num_bytes, encoded.num_words]
@@ -264,6 +272,13 @@ class _Writer:
             replaced=split.replaced,
             interventions=report.as_json(),
         )
+
+    def _take_rest(self, encoded: Encoded) -> None:
+        for number, values in enumerate((encoded.num_bytes, encoded.num_words)):
+            if len(values):
+                values[0] += self._rest[number]
+                self._rest[number] = 0
+            self._rest[number] += encoded.rest[number]
 
     def _end_documents(self, batch: _Batch) -> None:
         digests = []

@@ -22,7 +22,7 @@ from model_foundry.data.selection import Mask, held_out, interleaved, within_bud
 from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.opening import open_source
 from model_foundry.data.workers import map_in_order
-from model_foundry.errors import DataError
+from model_foundry.errors import ConfigError, DataError
 from model_foundry.interventions.chain import Chain
 
 BATCH = 2**20  # characters that go to another process at once, about
@@ -286,13 +286,15 @@ class Split:
 
     def _by_position(self) -> Iterator[tuple[int, Fragment]]:
         border, place = self.corpus.border, 0
+        opened = -1  # the document that is being read behind the border
         for number, (text, ends) in _number(self.corpus.components[0].fragments(self.blank)):
             before, place = place, place + len(text)
             if self.role == "rest":
                 if before >= border:
                     return
                 yield number, Fragment(text[: border - before], ends or place >= border)
-            elif place > border or before >= border:
+            elif place > border or number == opened:
+                opened = number
                 yield number, Fragment(text[max(border - before, 0) :], ends)
 
     def _by_document(self) -> Iterator[tuple[int, Fragment]]:
@@ -391,8 +393,18 @@ def open_splits(data: DataConfig, *, seed: int, count_tokens: CountTokens | None
         count_tokens: counts the tokens of documents; None: no budget is in tokens.
 
     Raises:
+        ConfigError: a mixture is to be split by position.
         DataError: a source does not exist.
     """
+    if (
+        isinstance(data.train, MixtureSource)
+        and data.validation is None
+        and data.split_by == "position"
+    ):
+        raise ConfigError(
+            "data.split_by: position cannot split a mixture, which has no order of its own; set it "
+            "to document, or give data.validation"
+        )
 
     def corpus(source: SourceConfig) -> Corpus:
         return Corpus(_components(source, data), data, seed, count_tokens)

@@ -10,6 +10,21 @@ from model_foundry.errors import DataError
 logger = logging.getLogger(__name__)
 
 
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _share(split: Split, limit: int) -> float:
+    """Return which share of a split has so many bytes, before anything is done to its documents."""
+    share = limit / max(sum(_size(text) for _, (text, _) in split.numbered()), 1)
+    if share < 1.0:
+        logger.info(
+            "the tokenizer is trained on %.1f%% of the text (tokenizer.training_bytes=%s)",
+            *(100 * share, f"{limit:,}"),
+        )
+    return min(share, 1.0)
+
+
 def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterator[str]:
     """Yield the text of a split in pieces, those of a long one spread evenly over it.
 
@@ -19,17 +34,10 @@ def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterato
     Raises:
         DataError: there is none.
     """
-    share = 1.0
-    if limit is not None:
-        share = min(1.0, limit / max(split.corpus.characters, 1))
-        if share < 1.0:
-            logger.info(
-                "the tokenizer is trained on %.1f%% of the text (tokenizer.training_bytes=%s)",
-                *(100 * share, f"{limit:,}"),
-            )
+    share = 1.0 if limit is None else _share(split, limit)
     seen = kept = 0
     for piece in pieces(split.texts(processes)):
-        size = len(piece.text.encode("utf-8", "surrogatepass"))
+        size = _size(piece.text)
         seen += size
         if kept + size <= share * seen or share == 1.0 or not kept:
             kept += size

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import chain, islice
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
@@ -49,7 +50,10 @@ def map_in_order(
         Interrupted: a signal came.
         Whatever the function raises.
     """
-    if processes < 2:
+    batches = iter(batches)
+    first = list(islice(batches, 2)) if processes > 1 else []
+    batches = chain(first, batches)
+    if len(first) < 2:  # for a single batch it takes longer to start another process
         for batch in batches:
             poll()
             yield function(batch)

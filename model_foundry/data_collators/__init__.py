@@ -3,7 +3,7 @@
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.config import OBJECTIVES, ExperimentConfig
-from model_foundry.data_collators.base import Collator, Row
+from model_foundry.data_collators.base import Collator, Rows
 from model_foundry.data_collators.causal import CausalLMDataCollator
 from model_foundry.data_collators.masked import MaskedLMDataCollator
 
@@ -11,7 +11,7 @@ __all__ = [
     "CausalLMDataCollator",
     "Collator",
     "MaskedLMDataCollator",
-    "Row",
+    "Rows",
     "get_data_collator",
 ]
 

@@ -65,15 +65,17 @@ def _real(feature: Feature) -> Any:
     return slice(None) if mask is None else np.asarray(mask).astype(bool)
 
 
-def _column(name: str, features: Sequence[Feature], bounds: NDArray[np.int64]) -> Any:
+def _column(name: str, features: Sequence[Feature], bounds: NDArray[np.int64], dtype: type) -> Any:
     """Return what all features say of their tokens, (N,), or None where none says it."""
     having = [feature for feature in features if name in feature]
     if not having:
         return None
     columns = [np.asarray(feature[name])[_real(feature)] for feature in having]
-    if list(map(len, columns)) != np.diff(bounds).tolist():
-        raise ValueError(f"{name} must be in all rows of a batch or in none, an entry for each token")
-    return np.concatenate(columns)
+    if [column.shape for column in columns] != [(length,) for length in np.diff(bounds)]:
+        raise ValueError(
+            f"{name} must be in all rows of a batch or in none, with an entry for each token"
+        )
+    return np.concatenate(columns).astype(dtype)
 
 
 def read_rows(features: Sequence[Feature]) -> Rows:
@@ -86,9 +88,14 @@ def read_rows(features: Sequence[Feature]) -> Rows:
     if not rows:
         raise ValueError("a batch needs at least one row")
     bounds = np.cumsum([0, *map(len, rows)])
-    columns = {n: _column(n, features, bounds) for n in ("document_ids", "is_context", "word_starts")}
-    example_ids = [feature.get("example_id") for feature in features]
-    return Rows(np.concatenate(rows).astype(np.int64), bounds, example_ids, **columns)
+    return Rows(
+        ids=np.concatenate(rows).astype(np.int64),
+        bounds=bounds,
+        example_ids=[feature.get("example_id") for feature in features],
+        document_ids=_column("document_ids", features, bounds, np.int64),
+        is_context=_column("is_context", features, bounds, np.bool_),
+        word_starts=_column("word_starts", features, bounds, np.bool_),
+    )
 
 
 class Collator(ABC):
@@ -141,8 +148,8 @@ class Collator(ABC):
         width = -(-int(lengths.max()) // multiple) * multiple
         if self.pad_id is None and lengths.min() < width:
             raise DataError("the tokenizer has neither a pad nor an eos token to pad with")
-        real: NDArray[np.bool_] = np.arange(width) < lengths[:, None]
-        return real[:, ::-1] if self.pads_left else real
+        distance = np.arange(width)[:: -1 if self.pads_left else 1]  # from the side of the tokens
+        return distance < lengths[:, None]
 
     @abstractmethod
     def _label(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,38 +1,46 @@
-"""Labels for models that see both sides: what is hidden, what is put in its place.
+"""Labels for models that see both sides: what is hidden, and what is read in its place.
 
 Which tokens are hidden together stands in `masking`.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data_collators.base import Collator, Row
+from model_foundry.data_collators.base import Collator, Rows
 from model_foundry.data_collators.masking import (
+    NOT_HIDDEN,
     Masking,
-    Words,
     draw_spans,
     draw_words,
+    find_words,
 )
 from model_foundry.errors import DataError
 from model_foundry.labels import IGNORE_INDEX
+
+Drawn = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+"""Of the hidden tokens (K,) each: where they are, their fate, and which token a random one is."""
 
 
 class MaskedLMDataCollator(Collator):
     """Some tokens are hidden and to be restored (Devlin et al. 2019, arXiv:1810.04805).
 
-    Of what is chosen 80% becomes the mask token, 10% random tokens and 10% stays. Special tokens
-    are neither chosen nor drawn, context is not chosen. What is chosen is a function of the seed
-    and the example's id; a row without an id draws from the collator's own generator.
+    Of what is hidden 80% becomes the mask token, 10% a random token and 10% stays. That is drawn
+    for each token, or once for all tokens of a word or span, as in SpanBERT; BERT's own code for
+    whole words draws it for each token. Special tokens are neither hidden nor drawn, context is not
+    hidden. What is hidden follows from the seed and the example's id; a row without an id draws
+    from the collator's own generator.
 
     Args:
         tokenizer: gives the mask, special and pad tokens.
         mlm: must be True.
-        mlm_probability: expected share of the tokens that is chosen.
+        mlm_probability: expected share of tokens that are hidden.
         pad_to_multiple_of: width of a batch is a multiple of this; None: of 1.
         seed: of the masks.
-        masking: what is chosen together: single tokens, whole words, or spans of words, see
-            `masking`. Words and spans need rows with `word_starts`.
+        masking: what is hidden together: single tokens, words, or spans of words. Words and spans
+            need rows with `word_starts`.
         span_length: mean words in a span.
 
     Raises:
@@ -81,48 +89,47 @@ class MaskedLMDataCollator(Collator):
         read[hidden] = np.where(fate < 0.8, self.mask_id, np.where(fate < 0.9, drawn, original))
         return read, labels
 
-    def _generator_of(self, example_id: tuple[int, int] | None) -> np.random.Generator:
-        if example_id is None:
-            return self._generator
-        return np.random.default_rng([self.seed, *example_id])
+    def _generators(self, rows: Rows) -> Iterator[tuple[np.random.Generator, slice]]:
+        """Yield for each row what it draws from, and where its tokens are."""
+        bounds = rows.bounds.tolist()
+        for example_id, start, end in zip(rows.example_ids, bounds, bounds[1:], strict=False):
+            own = self._generator
+            if example_id is not None:
+                own = np.random.default_rng([self.seed, *example_id])
+            yield own, slice(start, end)
 
     def _draw_tokens(self, rows: Rows, maskable: NDArray[np.bool_]) -> Drawn:
         draws = np.empty((3, len(rows.ids)))
-        for example_id, start, end in zip(rows.example_ids, *_edges(rows.bounds), strict=True):
-            draws[:, start:end] = self._generator_of(example_id).random((3, end - start))
+        for generator, tokens in self._generators(rows):
+            draws[:, tokens] = generator.random((3, tokens.stop - tokens.start))
         hidden = ((draws[0] < self.mlm_probability) & maskable).nonzero()[0]
-        return hidden, *draws[1:, hidden]
+        return hidden, draws[1, hidden], draws[2, hidden]
 
     def _draw_groups(self, rows: Rows, maskable: NDArray[np.bool_]) -> Drawn:
         if rows.word_starts is None:
             raise ValueError(
                 f"mlm_masking {self.masking!r} needs to know where words begin: give each row "
-                "`word_starts`, (T,) bool, or use mlm_masking 'token'"
+                "`word_starts`, a truth value for each token, or use mlm_masking 'token'"
             )
-        # A word ends at what may not be hidden and with its document. What the edge of a row or
-        # the end of the context cut off from a word is a word here.
-        goes_on = ~rows.begins
-        goes_on[1:] &= maskable[:-1]
-        starts = maskable & (rows.word_starts.astype(bool) | ~goes_on)
-        word_of = starts.cumsum()[maskable] - 1
-        sizes, goes_on = np.bincount(word_of).tolist(), goes_on[starts].tolist()
-        words = np.append(0, starts.cumsum())[rows.bounds]  # (B + 1,) where those of a row begin
-        hides, fate = np.empty(len(sizes), bool), np.empty(len(sizes))
+        words = find_words(
+            rows.word_starts, maskable=maskable, begins=rows.begins, bounds=rows.bounds
+        )
+        sizes, goes_on = words.sizes.tolist(), words.goes_on.tolist()
+        hides, fate = np.empty(len(sizes), bool), np.empty(len(sizes))  # of each word
         which = np.empty(len(rows.ids))
-        for row, example_id in enumerate(rows.example_ids):
-            part, generator = slice(*words[row : row + 2]), self._generator_of(example_id)
+        for index, (generator, tokens) in enumerate(self._generators(rows)):
+            part = slice(*words.bounds[index : index + 2])
             group = self._draw_row(sizes[part], goes_on[part], generator)
-            hides[part], fate[part] = group >= 0, generator.random(len(group))[group]
-            tokens = slice(*rows.bounds[row : row + 2])
+            hides[part], fate[part] = group != NOT_HIDDEN, generator.random(len(group))[group]
             which[tokens] = generator.random(tokens.stop - tokens.start)
-        chosen = hides[word_of]
+        chosen = hides[words.of_token]
         hidden = maskable.nonzero()[0][chosen]
-        return hidden, fate[word_of][chosen], which[hidden]
+        return hidden, fate[words.of_token[chosen]], which[hidden]
 
     def _draw_row(
         self, sizes: list[int], goes_on: list[bool], generator: np.random.Generator
     ) -> NDArray[np.int64]:
-        """Return the group of each word of a row, (W,); -1: it is not hidden."""
+        """Return the group of each word of a row, (W,)."""
         if self.masking == "word":
             return draw_words(len(sizes), self.mlm_probability, generator)
         return draw_spans(sizes, goes_on, self.mlm_probability, self.span_length, generator)

@@ -3,10 +3,11 @@
 Whole words after Cui et al. (2019, arXiv:1906.08101), spans after SpanBERT (Joshi et al. 2020,
 arXiv:1907.10529). What is put in the place of hidden tokens stands in `masked`.
 
-Letters of shapes: W words of a row.
+Letters of shapes: B rows, N tokens in all of them, W words.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -16,6 +17,52 @@ Masking = Literal["token", "word", "span"]
 
 LONGEST_SPAN = 10  # words, as in SpanBERT
 NOT_HIDDEN = -1
+
+
+@dataclass(frozen=True)
+class Words:
+    """The words of some rows, as far as they may be hidden."""
+
+    of_token: NDArray[np.int64]
+    """The number of the word of each token that may be hidden, in their order."""
+    sizes: NDArray[np.int64]
+    """(W,) tokens in each word."""
+    goes_on: NDArray[np.bool_]
+    """(W,) whether a word follows the one before with nothing between them."""
+    bounds: NDArray[np.int64]
+    """(B + 1,) the first word of each row, and W."""
+
+
+def find_words(
+    word_starts: NDArray[np.bool_],
+    *,
+    maskable: NDArray[np.bool_],
+    begins: NDArray[np.bool_],
+    bounds: NDArray[np.int64],
+) -> Words:
+    """Find the words among the tokens that may be hidden.
+
+    A word ends where another begins, with its document, and at a token that may not be hidden. What
+    the edge of a row or of its context leaves over of a word is a word here: else its tokens could
+    never be hidden.
+
+    Args:
+        word_starts: (N,) in which tokens a word begins.
+        maskable: (N,) which tokens may be hidden.
+        begins: (N,) with which tokens a row or a document begins.
+        bounds: (B + 1,) where each row begins, and N.
+    """
+    broken = begins.copy()  # before this token
+    broken[1:] |= ~maskable[:-1]
+    first = maskable & (word_starts | broken)
+    counted = first.cumsum()
+    of_token = counted[maskable] - 1
+    return Words(
+        of_token=of_token,
+        sizes=np.bincount(of_token),
+        goes_on=~broken[first],
+        bounds=np.append(0, counted)[bounds],
+    )
 
 
 def draw_words(number: int, share: float, generator: np.random.Generator) -> NDArray[np.int64]:

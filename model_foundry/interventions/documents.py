@@ -73,8 +73,10 @@ def _digest(text: str) -> tuple[int, ...]:
 def _first_of_each(surveys: NDArray[np.int64]) -> NDArray[np.bool_]:
     import numpy as np  # here: an experiment file is checked without it
 
-    first = np.zeros(len(surveys), dtype=np.bool_)
-    first[np.unique(surveys, axis=0, return_index=True)[1]] = True
+    order = np.lexsort((surveys[:, 1], surveys[:, 0]))  # stable: the first of those alike is ahead
+    differs = np.any(surveys[order[1:]] != surveys[order[:-1]], axis=1)  # (N - 1,)
+    first = np.ones(len(surveys), dtype=np.bool_)
+    first[order[1:]] = differs
     return first
 
 

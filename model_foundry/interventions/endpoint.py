@@ -43,9 +43,10 @@ class Endpoint:
 
     def refused(self, said: str, remedy: str) -> ConfigError:
         """Return the error for an answer that cannot be used."""
+        line = f"{self.url}: {said}"
         if len(self.key) >= SHORTEST_KEY:
-            said = said.replace(self.key, "[key]")  # first: what is cut holds a part of it
-        return ConfigError(f"{URL} {printable(f'{self.url}: {one_line(said)}')}; {remedy}")
+            line = line.replace(self.key, "[key]")  # first: what is cut would hold a part of it
+        return ConfigError(f"{URL} {printable(one_line(line))}; {remedy}")
 
 
 def endpoint_of_environment() -> Endpoint:
@@ -120,10 +121,8 @@ def _body(endpoint: Endpoint, instructions: str, question: str) -> bytes:
             ) as response,
         ):
             return _bounded(endpoint, response.iter_bytes(), deadline)
-    except FoundryError as error:
-        raise error from None
     except openai.OpenAIError as error:
-        # from None, here and above: a traceback would lead on to the headers, and the key in them
+        # from None: the client's errors hold the request, and the key in its headers
         raise (refusals or [_unreached(endpoint, error)])[0] from None
 
 

@@ -21,6 +21,7 @@ from model_foundry.interventions.registration import (
     intervention,
     keywords,
     parse_settings,
+    refusal,
 )
 
 VERSION = 1
@@ -80,6 +81,12 @@ class Link:
         """
         place, known = f"data.interventions.{position}", intervention(step.step)
         parsed = parse_settings(step.step, step.settings, place)
+        try:
+            beside = plain(known.made_of(parsed)) if known.made_of else None
+        except FoundryError:
+            raise
+        except ValueError as error:
+            raise refusal([known.fault(error)], place) from error
         return cls(
             field=f"{place} ({step.step})",
             intervention=known,
@@ -87,7 +94,7 @@ class Link:
             given=plain(step.settings),
             seed=step_seed(data_seed, position, step.step),
             needs_survey=known.needs_survey(parsed),
-            beside=plain(known.made_of(parsed)) if known.made_of else None,
+            beside=beside,
         )
 
     def made_of(self) -> dict[str, Any]:

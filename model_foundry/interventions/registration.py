@@ -75,7 +75,7 @@ class Intervention:
     check: Callable[[Any], None] | None = None
     """Laws between settings, which raises ValueError; None: there are none."""
     made_of: Callable[[Any], Any] | None = None
-    """Plain data on which the result depends beside the settings; None: there is none."""
+    """From settings to plain data on which the result depends beside them; None: there is none."""
     source: str | None = None
     """SHA-256 of the file of the function; None: it is part of this package."""
 
@@ -107,11 +107,14 @@ class Intervention:
             keys: dict[str, Any] = dict.fromkeys(OF_ANY_STEP, (Any, ...))
             return describe_faults(error, create_model("step", __base__=self.schema, **keys))
         except ValueError as error:
-            field, colon, message = str(error).partition(": ")
-            if colon and field in self.schema.model_fields:
-                return [(field, message)]
-            return [("", str(error))]
+            return [self.fault(error)]
         return []
+
+    def fault(self, error: ValueError) -> Fault:
+        """Return (field, message) of an error whose message may begin with `field: `."""
+        field, colon, message = str(error).partition(": ")
+        known = bool(colon) and field in self.schema.model_fields
+        return (field, message) if known else ("", str(error))
 
 
 def _settings_class(name: str, function: Callable[..., Any]) -> type[StepSettings]:
@@ -183,7 +186,8 @@ def register_intervention(
         check: raises ValueError when settings do not go together; a message that begins with
             `setting: ` is about that one.
         made_of: from settings to plain data that the result depends on beside them, such as the
-            version of a library.
+            version of a library; raises ValueError as `check` does. It is called once, before the
+            first document, so it may load what the step needs.
 
     Raises:
         TypeError: the signature leaves something open, or survey and plan do not go together.
@@ -225,6 +229,12 @@ def intervention(name: str) -> Intervention:
     return step
 
 
+def refusal(faults: list[Fault], field: str) -> ConfigError:
+    """Return the error for faults of the step that stands at `field` of the experiment."""
+    lines = [(f"{field}.{key}".removesuffix("."), said) for key, said in faults]
+    return ConfigError("\n".join(f"{place}: {said}" for place, said in lines))
+
+
 def parse_settings(name: str, settings: dict[str, Any], field: str) -> StepSettings:
     """Return the settings of a step as an object.
 
@@ -236,6 +246,5 @@ def parse_settings(name: str, settings: dict[str, Any], field: str) -> StepSetti
     """
     step = intervention(name)
     if faults := step.faults(settings):
-        lines = [(f"{field}.{key}".removesuffix("."), said) for key, said in faults]
-        raise ConfigError("\n".join(f"{place}: {said}" for place, said in lines))
+        raise refusal(faults, field)
     return step.parse(settings)

@@ -17,28 +17,33 @@ TITLES = ("mr", "mrs", "ms", "dr", "prof", "rev", "gen", "col", "capt", "lt", "s
 ABBREVIATIONS = {*TITLES, "st", "mt", "jr", "sr", "vs", "cf", "e.g", "i.e", "fig", "vol", "approx"}
 MARKS = ".!?\u2026"  # the last is an ellipsis
 WIDE_MARKS = "\u3002\uff01\uff1f"  # of Chinese and Japanese, where no white space follows
-CLOSING = r"\"'\u201d\u2019\u00bb)\]\u300d\u300f\uff09"  # quotes and brackets, within [...]
-_OPENING = r"\"'\u201c\u2018\u00ab(\["
-# Possessive and begun only where a run begins: linear in the text, whatever it holds.
+CLOSING = "\"')]\u201d\u2019\u00bb\u300d\u300f\uff09"  # quotes and brackets
+OPENING = "\"'([\u201c\u2018\u00ab"
+_CLOSED = f"(?P<closed>[{re.escape(CLOSING)}]*+)"
+# One set of characters to begin with, which `re` looks for ten times as fast as for alternatives.
+# Possessive, and an end only where a run begins: linear in the text, whatever it holds.
 _END = re.compile(
-    rf"(?<![{MARKS}])(?P<marks>[{MARKS}]++)(?P<closed>[{CLOSING}]*+)(?:\s++|\Z)"
-    rf"|[{WIDE_MARKS}]++[{CLOSING}]*+\s*+"
-    r"|\n\s*+"
+    rf"[{MARKS}{WIDE_MARKS}\n](?:"
+    rf"(?<=[{MARKS}])(?<![{MARKS}][{MARKS}])(?P<more>[{MARKS}]*+){_CLOSED}(?:\s++|\Z)"
+    rf"|(?<=[{WIDE_MARKS}])[{WIDE_MARKS}{re.escape(CLOSING)}]*+\s*+"
+    r"|(?<=\n)\s*+)"
 )
-_LAST_WORD = re.compile(rf"[^\s{_OPENING}]*\Z")
 LONGEST_ABBREVIATION = 12  # characters that are looked back
 
 
 def _goes_on(text: str, end: re.Match[str]) -> bool:
     """Tell whether a sentence goes on behind what could be its end (rules 3 and 4)."""
-    if end["marks"] is None or "\n" in end[0]:
+    more, closed = end["more"], end["closed"]
+    if more is None or "\n" in end[0]:
         return False
-    if end["closed"]:
+    if closed:
         return text[end.end() : end.end() + 1].islower()
-    if end["marks"] != "." or end.end() == len(text):
+    if more or text[end.start()] != "." or end.end() == len(text):
         return False
-    last = _LAST_WORD.search(text[max(0, end.start() - LONGEST_ABBREVIATION) : end.start()])
-    word = last[0].lower() if last else ""
+    ahead = text[max(0, end.start() - LONGEST_ABBREVIATION) : end.start()]
+    if not ahead or ahead[-1].isspace():
+        return False
+    word = ahead.split()[-1].lstrip(OPENING).lower()
     return word in ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word != "i")
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from model_foundry.errors import ConfigError, printable
+from model_foundry.errors import printable
 from model_foundry.foreign import one_line
 from model_foundry.interventions.registration import register_intervention
 from model_foundry.interventions.selection import Marked, Selection, is_control, plan_control
@@ -51,19 +51,40 @@ def _package(name: str) -> metadata.EntryPoint | None:
     return next(iter(metadata.entry_points(group=PACKAGES, name=name)), None)
 
 
+def _digest(directory: Path) -> str:
+    """Return a hash of the names and contents of all files below a directory."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(directory).as_posix()}\0{content}\0".encode())
+    return digest.hexdigest()
+
+
+def _version(name: str) -> str:
+    """Return what tells a pipeline from another, or from another version of it."""
+    if BLANK.fullmatch(name):
+        return name
+    if _is_directory(name):
+        return _digest(Path(name))
+    package = _package(name)
+    assert package is not None and package.dist is not None, f"{name} is no pipeline"
+    return f"{package.dist.name} {package.dist.version}"
+
+
 @cache
-def _pipeline(name: str) -> Any:
-    """Load a pipeline, once a process."""
+def _pipeline(name: str) -> tuple[Any, str]:
+    """Load a pipeline, once a process; return it and its version as it was loaded."""
     import spacy  # the extra; and it takes a second
 
     try:
+        version = _version(name)
         if BLANK.fullmatch(name):
-            return spacy.blank(name.removeprefix("blank:"))
-        return spacy.load(Path(name) if _is_directory(name) else name)
-    except Exception as error:  # whatever the file of a pipeline brings about
-        raise ConfigError(
-            f"pipeline {printable(name)!r} cannot be loaded: {one_line(error)}"
-        ) from error
+            return spacy.blank(name.removeprefix("blank:")), version
+        return spacy.load(Path(name) if _is_directory(name) else name), version
+    except Exception as error:  # whatever the files of a pipeline bring about
+        law = f"must be a pipeline that can be loaded, and {printable(name)!r} cannot"
+        raise ValueError(f"pipeline: {law}: {one_line(error)}") from error
 
 
 @cache
@@ -71,12 +92,12 @@ def _finder(pipeline: str, token_pattern: str) -> Finder:
     """Return what finds a token pattern, given as JSON."""
     from spacy.matcher import Matcher
 
-    finder = Matcher(_pipeline(pipeline).vocab, validate=True)
+    finder = Matcher(_pipeline(pipeline)[0].vocab, validate=True)
     try:
         finder.add("pattern", [json.loads(token_pattern)])
     except Exception as error:  # spaCy has several for what a pattern can be
-        raise ConfigError(
-            f"token_pattern: is none of spaCy's Matcher: {one_line(error)}"
+        raise ValueError(
+            f"token_pattern: must be a pattern of spaCy's Matcher: {one_line(error)}"
         ) from error
     find: Finder = finder
     return find
@@ -85,7 +106,7 @@ def _finder(pipeline: str, token_pattern: str) -> Finder:
 @lru_cache(maxsize=4)  # a step that surveys, changes and counts asks for the same text again
 def _matching(text: str, pipeline: str, token_pattern: str) -> tuple[bool, ...]:
     find = _finder(pipeline, token_pattern)
-    analysed = _pipeline(pipeline).pipe(sentence.strip() for sentence in sentences(text))
+    analysed = _pipeline(pipeline)[0].pipe(sentence.strip() for sentence in sentences(text))
     return tuple(bool(find(sentence)) for sentence in analysed)
 
 
@@ -95,25 +116,9 @@ def _marked(text: str, *, pipeline: str, token_pattern: list[dict[str, Any]]) ->
 
 
 def _made_of(settings: Any) -> dict[str, str]:
-    """Return the versions of spaCy and the pipeline, having loaded both and read the pattern."""
+    """Return the versions of spaCy and of the pipeline, having read the pattern as well."""
     _finder(settings.pipeline, json.dumps(settings.token_pattern, sort_keys=True))
-    made_of = {"spacy": metadata.version("spacy")}
-    package = _package(settings.pipeline)
-    if _is_directory(settings.pipeline):
-        made_of["pipeline"] = _digest(Path(settings.pipeline))
-    elif package is not None and package.dist is not None:
-        made_of["pipeline"] = f"{package.dist.name} {package.dist.version}"
-    return made_of
-
-
-def _digest(directory: Path) -> str:
-    """Return a hash of the names and contents of all files below a directory."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(directory).as_posix()}\0{content}\0".encode())
-    return digest.hexdigest()
+    return {"spaCy": metadata.version("spacy"), "pipeline": _pipeline(settings.pipeline)[1]}
 
 
 _DROP, _KEEP = Selection(marked=_marked, keep=False), Selection(marked=_marked, keep=True)

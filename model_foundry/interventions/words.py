@@ -11,23 +11,18 @@ from model_foundry.interventions.registration import register_intervention
 from model_foundry.interventions.settings import WORD, Replacements, Words, require_lower_case
 from model_foundry.interventions.splitting import CLOSING, MARKS, WIDE_MARKS, sentences
 
-_PARTS = re.compile(r"\S+")
-# What closes a sentence, and the quotes and brackets about it, at the end of its last word.
-_ANY_MARK = f"[{MARKS}{WIDE_MARKS}]"
-_CLOSING = re.compile(rf"(?<!{_ANY_MARK}){_ANY_MARK}++[{CLOSING}]*+\Z")
+_BLANKS = re.compile(r"(\s+)")
 
 
 def _reordered(sentence: str, order: Callable[[list[str]], list[str]]) -> str:
     """Put the words of a sentence in another order; white space and the last mark stay."""
-    inner = sentence.rstrip()
-    closing = _CLOSING.search(inner)
-    end = closing.start() if closing else len(inner)
-    slots = list(_PARTS.finditer(inner, 0, end))
-    pieces, last = [], 0
-    for slot, word in zip(slots, order([slot[0] for slot in slots]), strict=True):
-        pieces += [sentence[last : slot.start()], word]
-        last = slot.end()
-    return "".join(pieces) + sentence[last:]
+    unquoted = sentence.rstrip().rstrip(CLOSING)
+    unmarked = unquoted.rstrip(f"{MARKS}{WIDE_MARKS}")
+    inner = (unmarked if unmarked != unquoted else sentence).strip()
+    start = len(sentence) - len(sentence.lstrip())
+    parts = _BLANKS.split(inner)  # words at even places
+    parts[::2] = order(parts[::2])
+    return sentence[:start] + "".join(parts) + sentence[start + len(inner) :]
 
 
 def _shuffled(words: list[str], rng: random.Random, window: int) -> list[str]:

@@ -14,8 +14,9 @@ from transformers import PreTrainedTokenizerFast
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES
 from model_foundry.errors import ConfigError
 
-# Brackets around an ASCII letter. Every tokenizer kind separates the two in ordinary text, so no
-# word of a corpus can grow into a vocabulary entry that equals a special token.
+# Brackets around an ASCII letter. Every tokenizer kind but `word`, which sees to it in another way,
+# separates the two in ordinary text, so no word of a corpus can grow into a vocabulary entry that
+# equals a special token.
 _LAW = re.compile(r"(?=[!-9;-~]+\Z)[<\[({|].*[A-Za-z].*[>\])}|]")
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 

@@ -24,7 +24,7 @@ from model_foundry.errors import ConfigError
 from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.registry import nearest
 from model_foundry.signals import during
-from model_foundry.tokenizer import bpe, character, sentencepiece, wordpiece
+from model_foundry.tokenizer import bpe, character, sentencepiece, word, wordpiece
 from model_foundry.tokenizer.corpus import (
     TrainedTokenizer,
     check_text,
@@ -44,6 +44,7 @@ TRAINERS: dict[str, Callable[..., TrainedTokenizer]] = {
     "wordpiece": wordpiece.train,
     "bpe": bpe.train,
     "character": character.train,
+    "word": word.train,
 }
 
 
@@ -188,6 +189,26 @@ class TokenizerFactory:
             output_dir=output_dir,
         )
 
+    @staticmethod
+    def train_word(
+        input_files: InputFiles | None = None,
+        output_dir: str | Path | None = None,
+        vocab_size: int = 8000,
+        special_tokens: Mapping[str, str | None] | None = None,
+        *,
+        documents: Iterable[str] | None = None,
+        min_frequency: int = 1,
+    ) -> PreTrainedTokenizerFast:
+        """Train a tokenizer of words between white space, of which rare ones are unknown to it."""
+        return TokenizerFactory.train(
+            "word",
+            documents=_choose_documents(input_files, documents),
+            vocab_size=vocab_size,
+            special_tokens=special_tokens,
+            output_dir=output_dir,
+            min_frequency=min_frequency,
+        )
+
 
 def _settings_of(config: TokenizerConfig) -> dict[str, Any]:
     """Return the settings that this kind reads: they are the keywords of its trainer."""
@@ -201,7 +222,10 @@ def check_settings(config: TokenizerConfig) -> None:
     Raises:
         ConfigError: the vocabulary is too small, or a special token is not allowed.
     """
-    TRAINERS[config.tokenizer_type](["some text"], **_settings_of(config))
+    settings = _settings_of(config)
+    if "min_frequency" in settings:
+        settings["min_frequency"] = 1  # some text meets any
+    TRAINERS[config.tokenizer_type](["some text"], **settings)
 
 
 def train_in_cache(

@@ -60,7 +60,7 @@ class CarriedState:
         if found != {number}:
             raise ValueError(f"it has the states of {sorted(found)} rows instead of {number}")
         device = next(self.model.parameters()).device
-        cut = {name: tensor.to(device).split(self.rows) for name, tensor in tensors.items()}
+        cut = {name: torch.split(t.to(device), self.rows) for name, t in tensors.items()}
         self._slots = [
             {name: parts[slot] for name, parts in cut.items()} for slot in range(len(self._slots))
         ]

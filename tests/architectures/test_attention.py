@@ -1,9 +1,13 @@
 """The choice of the attention kernel, as a table of facts and decisions."""
 
-import pytest
+from collections.abc import Callable
 
-from model_foundry.architectures import attention
+import pytest
+import torch
+
+from model_foundry.architectures import attention, create_model_from_config
 from model_foundry.architectures.attention import choose_attention
+from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 
 
@@ -44,3 +48,27 @@ def test_what_is_asked_for_by_name_is_used(monkeypatch: pytest.MonkeyPatch, requ
     install_flash(monkeypatch, installed=True)
     chosen, _ = choose_attention(requested, device_type="cuda", mixed_precision="bf16")
     assert chosen == requested
+
+
+def test_packed_documents_take_an_attention_that_keeps_them_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install_flash(monkeypatch, installed=True)
+    facts = {"device_type": "cuda", "mixed_precision": "bf16", "packed_documents": True}
+    chosen, reason = choose_attention("auto", **facts)
+    assert chosen == "sdpa" and "data.packing is 'documents'" in reason
+    assert choose_attention("eager", **facts)[0] == "eager"
+    message = r"^training\.attn_implementation \(=flash_attention_2\).*data\.packing is 'documents'"
+    with pytest.raises(ConfigError, match=message):
+        choose_attention("flash_attention_2", **facts)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "bert"])
+def test_a_model_is_built_for_the_packing_of_its_data(
+    tiny_config: Callable[..., ExperimentConfig], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    install_flash(monkeypatch, installed=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    config = tiny_config(name, training={"mixed_precision": "bf16"})
+    config.data.packing = "documents"
+    assert create_model_from_config(config, vocab_size=31).attention_in_use == "sdpa"

@@ -63,7 +63,7 @@ def line_of(*overrides: str) -> str:
         (
             "tokenizer.tokenizer_type=bpee",
             "tokenizer.tokenizer_type: must be one of 'sentencepiece', 'wordpiece', 'bpe', "
-            "'character', got 'bpee'; did you mean 'bpe'?",
+            "'character', 'word', got 'bpee'; did you mean 'bpe'?",
         ),
         ("model.architecture=5", "model.architecture: must be text, got 5"),
         (
@@ -96,7 +96,7 @@ def test_a_fault_is_one_line_with_field_law_and_value(override: str, line: str) 
         ("seed={init: 1, dat: 2}", "seed.dat: unknown key; did you mean 'data'?"),
         ("vocab_size=9", "vocab_size: unknown key; did you mean 'tokenizer.vocab_size'?"),
         ("training.patience=9", "training.patience: unknown key; valid keys here: adam_beta1, "),
-        ("data.train={hub: a, x: 1}", "data.train.x: unknown key; valid keys here: hub, "),
+        ("data.train={hub: a, x: 1}", "data.train.x: unknown key; valid keys here: disk, "),
         (
             "model.wings=2",
             "model.wings: unknown key; valid keys here: architecture, bert, rnn, tra",

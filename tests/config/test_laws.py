@@ -1,10 +1,17 @@
 """Each law between settings broken once, and each setting that can be without effect."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from model_foundry.config import ExperimentConfig, settings_without_effect, validate
+from model_foundry.config import (
+    ARCHITECTURES,
+    ArchitectureSpec,
+    ExperimentConfig,
+    settings_without_effect,
+    validate,
+)
 from model_foundry.config.files import apply_override
 from model_foundry.config.laws import LAWS
 from model_foundry.errors import ConfigError
@@ -16,6 +23,14 @@ BERT = {"architecture": "bert", "transformer": TRANSFORMER}
 LSTM = {"architecture": "lstm", "rnn": RECURRENT}
 MASKED = "training.objective=masked_lm"
 BOTH_WAYS = "model.rnn.bidirectional=true"
+STREAMS, CARRIED = "data.packing=streams", "training.carry_state=true"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _an_architecture_of_somebody_else() -> Iterator[None]:
+    ARCHITECTURES.add(ArchitectureSpec(name="sees-all", target="nowhere:Nothing"))
+    yield
+    ARCHITECTURES.remove("sees-all")
 
 
 def raw(model: dict[str, Any], *overrides: str) -> dict[str, Any]:
@@ -122,6 +137,41 @@ BROKEN = [
         "(=127) and 2 framing tokens exceed data.max_sequence_length (=128)",
     ),
     (
+        "overlap_leaves_room",
+        BERT,
+        [MASKED, "data.packing=documents", "data.document_overlap=126"],
+        "data.document_overlap",
+        "must be < the 126 tokens of text in a block, got 126; lower it or raise data.max_sequ",
+    ),
+    (
+        "documents_can_be_kept_apart",
+        {"architecture": "sees-all"},
+        ["data.packing=documents"],
+        "data.packing",
+        "which 'sees-all' cannot; use blocks or streams",
+    ),
+    (
+        "state_goes_on_along_a_stream",
+        LSTM,
+        [CARRIED],
+        "training.carry_state",
+        "data.packing is 'blocks'; set data.packing=streams, or leave training.carry_state out",
+    ),
+    (
+        "state_goes_on_along_a_stream",
+        GPT2,
+        [CARRIED, STREAMS],
+        "training.carry_state",
+        "needs a recurrent model, but 'gpt2' has no state to carry; leave",
+    ),
+    (
+        "state_goes_on_along_a_stream",
+        LSTM,
+        [CARRIED, STREAMS, MASKED, BOTH_WAYS],
+        "training.carry_state",
+        "but 'masked_lm' trains one that reads both ways; leave training.carry_state out",
+    ),
+    (
         "horizon_is_given_once",
         GPT2,
         ["training.max_steps=null"],
@@ -165,6 +215,8 @@ KEPT = [
     (GPT2, ["training.max_steps=null", "training.epochs=1", "training.warmup_steps=9"]),
     (LSTM, [MASKED, BOTH_WAYS, "model.rnn.rnn_type=lstm"]),
     (GPT2, ["output_dir=../elsewhere/run"]),
+    (LSTM, [CARRIED, STREAMS]),
+    (GPT2, ["data.packing=documents", "data.document_overlap=127"]),
 ]
 
 
@@ -224,6 +276,18 @@ WITHOUT_EFFECT = [
     (GPT2, ["tokenizer.path=t", "tokenizer.special_tokens.pad=<p>"], "tokenizer.special_tokens"),
     (GPT2, ["tokenizer.tokenizer_type=bpe", "tokenizer.model_type=bpe"], "tokenizer.model_type"),
     (GPT2, ["tokenizer.lowercase=true"], "tokenizer.lowercase"),
+    (GPT2, ["tokenizer.min_frequency=2"], "tokenizer.min_frequency"),
+    (GPT2, ["tokenizer.path=there", "tokenizer.min_frequency=2"], "tokenizer.min_frequency"),
+    (GPT2, ["tokenizer.path=there", "tokenizer.training_bytes=9"], "tokenizer.training_bytes"),
+    (GPT2, ["data.document_overlap=9"], "data.document_overlap"),
+    (LSTM, [STREAMS, "data.document_overlap=999"], "data.document_overlap"),
+    (BERT, [MASKED, "training.mlm_span_length=2.0"], "training.mlm_span_length"),
+    (GPT2, ["data.validation=b", "data.validation_documents=3"], "data.validation_documents"),
+    (
+        GPT2,
+        ["data.validation_documents=3", "data.validation_fraction=0.1"],
+        "data.validation_fraction",
+    ),
 ]
 
 
@@ -250,6 +314,13 @@ def test_a_setting_without_effect_is_told_with_its_reason(
             for mark in ("steps=[5]", "logarithmic=8", "words=babylm", "tokens=9")
         ),
         (GPT2, ["training={epochs: 1}", "training.milestones.steps=[9]"]),
+        (LSTM, [CARRIED, STREAMS]),
+        (GPT2, ["data.packing=documents", "data.document_overlap=9"]),
+        (
+            BERT,
+            [MASKED, "training.mlm_masking=span", "training.mlm_span_length=2.0"],
+        ),
+        (GPT2, ["tokenizer.tokenizer_type=word", "tokenizer.min_frequency=2"]),
     ],
 )
 def test_a_setting_with_an_effect_is_not_warned_of(

@@ -3,10 +3,10 @@
 from typing import Any
 
 import pytest
-from tests.interventions.passes import chain_of, taken, texts_after
 
 from model_foundry.errors import ConfigError
 from model_foundry.interventions.documents import filter_documents, filter_length
+from tests.interventions.passes import chain_of, taken, texts_after
 
 
 def test_documents_are_kept_and_dropped_by_patterns() -> None:
@@ -18,9 +18,7 @@ def test_documents_are_kept_and_dropped_by_patterns() -> None:
     assert filter_documents("a CAT", drop="cat", ignore_case=True) is None
 
 
-@pytest.mark.parametrize(
-    ("unit", "length"), [("characters", 16), ("words", 4), ("sentences", 2)]
-)
+@pytest.mark.parametrize(("unit", "length"), [("characters", 16), ("words", 4), ("sentences", 2)])
 def test_bounds_of_length_are_inclusive(unit: Any, length: int) -> None:
     text = "A cat. Two dogs!"
     for low, high, kept in [(length, length, True), (length + 1, None, False)]:

@@ -4,10 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.interventions.passes import chain_of, texts_after
 
 from model_foundry.errors import ConfigError
 from model_foundry.interventions.words import delete_words, replace_words, shuffle_words
+from tests.interventions.passes import chain_of, texts_after
 
 
 def test_reversal_leaves_the_last_mark_and_the_white_space() -> None:

@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "wordpiece": ("wordpiece", {"vocab_size": 200}),
     "bpe": ("bpe", {"vocab_size": 400}),
     "character": ("character", {"vocab_size": None}),
+    "word": ("word", {"vocab_size": 60}),
 }
 
 

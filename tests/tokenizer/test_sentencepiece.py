@@ -6,10 +6,10 @@ import unicodedata
 import pytest
 import sentencepiece
 
-from model_foundry.data.encoding import encode_documents, is_lossless
 from model_foundry.errors import DataError
 from model_foundry.tokenizer.sentencepiece import split_for_training
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.tokenizer.plainly import encode_plainly, is_lossless
 
 
 @pytest.mark.parametrize("byte_fallback", [True, False])
@@ -19,7 +19,7 @@ def test_ids_equal_the_library(kind, normalization, byte_fallback, train, odd_te
     options = {"normalization": normalization, "byte_fallback": byte_fallback}
     tokenizer = train(kind, output_dir=tmp_path / "t", **options)
     library = sentencepiece.SentencePieceProcessor(str(tmp_path / "t" / "tokenizer.model"))
-    ours = [encoded.ids.tolist() for encoded in encode_documents(tokenizer, odd_texts)]
+    ours = [encoded.ids.tolist() for encoded in encode_plainly(tokenizer, odd_texts)]
     if normalization != "identity":
         odd_texts = [unicodedata.normalize("NFKC", text) for text in odd_texts]
     assert ours == library.encode(odd_texts)
@@ -110,7 +110,7 @@ def test_without_byte_fallback_unseen_characters_are_unknown(train):
     tokenizer = train("unigram", byte_fallback=False)
     assert len(tokenizer) < 420
     assert not is_lossless(tokenizer, ["龍"])
-    (encoded,) = encode_documents(tokenizer, ["龍"])
+    (encoded,) = encode_plainly(tokenizer, ["龍"])
     assert encoded.ids.tolist() == [tokenizer.unk_token_id]
 
 

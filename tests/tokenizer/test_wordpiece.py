@@ -2,11 +2,11 @@
 
 from transformers import BertTokenizer
 
-from model_foundry.data.encoding import encode_documents
+from tests.tokenizer.plainly import encode_plainly
 
 
 def pieces(tokenizer, text: str) -> list[str]:
-    return tokenizer.convert_ids_to_tokens(encode_documents(tokenizer, [text])[0].ids.tolist())
+    return tokenizer.convert_ids_to_tokens(encode_plainly(tokenizer, [text])[0].ids.tolist())
 
 
 def test_ids_equal_the_bert_tokenizer_with_the_same_vocabulary(train, odd_texts):

@@ -25,7 +25,6 @@ from model_foundry.model import create_model
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.carried import CarriedState
 from model_foundry.training.distributed import start_accelerator
-from model_foundry.training.metrics import read_metrics
 from model_foundry.training.step import StepResult, take_step
 from tests.data.test_loaders import stream_with
 from tests.experiments import tiny_experiment
@@ -44,7 +43,8 @@ def blocks_of(tokens: Tensor, *, keep_rest: bool = False) -> Blocks:
     return Blocks(stream_with(tokens.numpy()), content=T, keep_rest=keep_rest, following=True)
 
 
-def batches_of(tokens: Tensor, *, micro_batch: int = ROWS) -> Iterator[Batch]:
+def shares_of(tokens: Tensor, micro_batch: int, **processes: int) -> Iterator[Batch]:
+    """Yield the micro-batches of one process."""
     return training_batches(
         blocks_of(tokens),
         COLLATOR,
@@ -52,7 +52,12 @@ def batches_of(tokens: Tensor, *, micro_batch: int = ROWS) -> Iterator[Batch]:
         seed=1,
         packing="streams",
         rows_per_step=ROWS,
+        **processes,
     )
+
+
+def batches_of(tokens: Tensor, *, micro_batch: int = ROWS) -> Iterator[Batch]:
+    return shares_of(tokens, micro_batch)
 
 
 def config_of(kind: str, *overrides: str) -> ExperimentConfig:
@@ -315,16 +320,3 @@ def test_a_text_that_repeats_itself_is_learned_with_carried_state_only(tmp_path:
         for carry in ("true", "false")
     )
     assert 0.46 < carried < 0.6 < 0.95 < alone
-
-
-def test_a_run_logs_what_steps_by_hand_come_to(tmp_path: Path) -> None:
-    """The run and the loop agree on which rows go on: accumulation is three, lanes six."""
-    settings = (*CARRIED, "training.gradient_accumulation_steps=3", "training.max_steps=12")
-    rows = "training.per_device_train_batch_size=2"
-    whole = ("training.gradient_accumulation_steps=1", "training.per_device_train_batch_size=6")
-    losses = []
-    for name, cut in (("three", (rows,)), ("one", whole)):
-        result = train(tiny_experiment("lstm", tmp_path / name, *settings, *cut))
-        lines = read_metrics(result.output_dir / "metrics.jsonl")
-        losses.append([line["train/loss"] for line in lines if "train/loss" in line])
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4) and len(losses[0]) == 12

@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry import train
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.durable import MANIFEST, file_sha256
+from model_foundry.durable import MANIFEST, damage, file_sha256
 from model_foundry.equivalence import same_bits
 from model_foundry.errors import CheckpointError, NonFiniteError, SaveError
 from model_foundry.experiment import RunResult
@@ -24,8 +24,11 @@ from model_foundry.model import create_model
 from model_foundry.reproducibility import seeded
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training import checkpoint
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpoint import (
     Counters,
+    keep_only_the_model,
+    load_carried,
     load_optimizer,
     load_random_states,
     load_weights,
@@ -194,6 +197,52 @@ TYING = {
 }
 
 
+@dataclass
+class Carrying(Made):
+    """A model with the states of four rows after a text, in two micro-batches."""
+
+    carried: CarriedState
+
+    def save(self, directory: Path, **changed: Any) -> Path:
+        return super().save(directory, **{"carried": self.carried, **changed})
+
+
+@pytest.fixture
+def carrying() -> Carrying:
+    one = made("gru")
+    states = CarriedState(one.model, micro_batches=2, rows=2)
+    for slot in range(2):
+        ids = torch.randint(0, 9, (2, 5), generator=torch.Generator().manual_seed(slot))
+        states.keep(slot, one.model(ids, use_cache=True))
+    return Carrying(one.model, one.optimizer, one.tokenizer, states)
+
+
+def test_carried_states_are_kept_to_the_last_bit(carrying: Carrying, tmp_path: Path) -> None:
+    path = carrying.save(tmp_path / "step-00000003")
+    restored = CarriedState(carrying.model, micro_batches=1, rows=4)
+    load_carried(path, restored)
+    for name, tensor in carrying.carried.tensors().items():
+        assert tensor.shape[0] == 4 and same_bits(restored.tensors()[name], tensor)
+
+
+def test_what_is_not_resumed_from_holds_no_carried_states(
+    carrying: Carrying, tmp_path: Path
+) -> None:
+    path = carrying.save(tmp_path / "step-00000003")
+    analysed = carrying.save(tmp_path / "step-00000004", optimizer=None)
+    assert not (analysed / "carried.safetensors").exists()
+    keep_only_the_model(path)
+    assert not (path / "carried.safetensors").exists() and damage(path) is None
+
+
+def test_a_carried_state_that_is_no_number_is_not_saved(carrying: Carrying, tmp_path: Path) -> None:
+    infinite = {n: torch.full_like(t, math.inf) for n, t in carrying.carried.tensors().items()}
+    carrying.carried.restore(infinite)
+    with pytest.raises(NonFiniteError, match=r"a state of the model is not finite \(0\.hidden\)"):
+        carrying.save(tmp_path / "step-00000003")
+    assert not (tmp_path / "step-00000003").exists()
+
+
 def uses_of_the_embedding(model: nn.Module, weight: nn.Parameter) -> list[str]:
     """Return the names of all places of a model that hold one parameter."""
     return [
@@ -343,6 +392,28 @@ def test_tensors_that_cannot_be_read_are_named(
             load_optimizer(copied, one.model, one.optimizer)
         else:
             load_random_states(copied, read_state(copied))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x80\x04pickle"])
+def test_carried_states_that_cannot_be_read_are_named(
+    content: bytes | None, carrying: Carrying, tmp_path: Path
+) -> None:
+    path = carrying.save(tmp_path / "step-00000003")
+    (path / "carried.safetensors").unlink()
+    if content is not None:
+        (path / "carried.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"carried\.safetensors: cannot be read"):
+        load_carried(path, carrying.carried)
+
+
+def test_carried_states_of_other_rows_are_refused(carrying: Carrying, tmp_path: Path) -> None:
+    path = carrying.save(tmp_path / "step-00000003")
+    other = CarriedState(carrying.model, micro_batches=2, rows=3)
+    with pytest.raises(CheckpointError, match=r"carried\.safetensors: .* states of \[4\] rows"):
+        load_carried(path, other)
+    (path / "carried.safetensors").write_bytes((path / "optimizer.safetensors").read_bytes())
+    with pytest.raises(CheckpointError, match=r"state of this gru is 0\.hidden, 1\.hidden, each"):
+        load_carried(path, carrying.carried)
 
 
 OTHERS: dict[str, Callable[[dict[str, Tensor], str], object]] = {

@@ -1,4 +1,7 @@
-"""Two processes of four rows make the same update as one process of eight, for every model."""
+"""Two processes of four rows make the same update as one process of eight, for every model.
+
+With a carried state, they make the same three updates: each process has the lanes of its rows.
+"""
 
 import json
 import os
@@ -9,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.experiments import MODELS
+from tests.training.test_carried import KINDS
 
 ROOT = Path(__file__).parents[2]
 WORKER = """
@@ -19,8 +23,10 @@ from accelerate import Accelerator
 from model_foundry.config import OBJECTIVES
 from model_foundry.model import create_model
 from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.carried import CarriedState
 from model_foundry.training.step import take_step
 from tests.experiments import MODELS
+from tests.training.test_carried import BLOCKS, KINDS, T, config_of, shares_of, text
 from tests.training.test_loop import ragged_batch, rows_of, without_dropout
 
 torch.set_num_threads(1)
@@ -42,6 +48,23 @@ for kind in sorted(MODELS):
     labels = accelerator.reduce(torch.tensor(sum(result.labels)), "sum").item()
     weights = sum(p.detach().double().abs().sum().item() for p in model.parameters())
     found[kind] = [result.loss, result.grad_norm, labels, weights]
+for kind in KINDS:
+    config = config_of(kind)
+    model = create_model(config).double()
+    carried = CarriedState(model, micro_batches=2, rows=4 // world)
+    batches = shares_of(text(T * BLOCKS), 4 // world, process=rank, processes=world)
+    wrapped, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
+    losses = [
+        take_step(
+            wrapped, optimizer, [next(batches), next(batches)],
+            objective=OBJECTIVES.load("causal_lm")(), learning_rate=0.5, max_grad_norm=None,
+            accelerator=accelerator, step=step, carried=carried,
+        ).loss
+        for step in range(6)
+    ]
+    states = [accelerator.reduce(t.abs().sum()).item() for t in carried.tensors().values()]
+    weights = sum(p.detach().abs().sum().item() for p in model.parameters())
+    found[f"{kind} with its state"] = [*losses, *states, weights]
 if rank == 0:
     Path(sys.argv[2]).write_text(json.dumps(found))
 """
@@ -68,6 +91,6 @@ def measure(processes: int, directory: Path) -> dict[str, list[float]]:
 
 def test_two_processes_make_the_update_of_one(tmp_path: Path) -> None:
     alone, together = measure(1, tmp_path), measure(2, tmp_path)
-    assert sorted(alone) == sorted(MODELS)
+    assert sorted(alone) == sorted([*MODELS, *(f"{kind} with its state" for kind in KINDS)])
     for kind, expected in alone.items():
         assert together[kind] == pytest.approx(expected, rel=1e-4), kind

@@ -76,7 +76,7 @@ class Sequences:
             ids = document_ids[real]
             new |= ids[1:] != ids[:-1]
         begins = new.nonzero().squeeze(1).cpu() + 1
-        self.where = pack_sequence(where.tensor_split(begins), enforce_sorted=False)
+        self.where = pack_sequence(list(where.tensor_split(begins)), enforce_sorted=False)
 
     def pack(self, x: Tensor) -> Tensor:
         """Return the tokens of x (B, T, E) as they lie in a packed sequence, (N, E)."""

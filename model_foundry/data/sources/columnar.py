@@ -151,6 +151,6 @@ def read_columnar(
                     unpacking.add(len(text))
                     yield Fragment(text)
                 row = rows.stop
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a name
         said = f"no whole {content} file ({one_line(error)})"
         raise DataError(f"{where}: {said}; {COPY_REMEDY}") from error

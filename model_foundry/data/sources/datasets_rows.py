@@ -9,9 +9,9 @@ from typing import Any
 from model_foundry.config import DiskSource, HubSource
 from model_foundry.data.documents import Fragment
 from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.data.sources.rows import no_column, text_of
 from model_foundry.errors import DataError
 from model_foundry.foreign import one_line
-from model_foundry.registry import nearest
 from model_foundry.signals import poll
 
 ROWS = 1000  # in one batch; rows one by one cost ten times as much
@@ -34,15 +34,10 @@ class RowSource(Source):
         for batch in self._batches():
             poll()
             if self.column not in batch:
-                raise DataError(self._no_column(list(batch)))
-            for text in batch[self.column]:
+                raise no_column(self.name, self.column, list(batch))
+            for value in batch[self.column]:
                 number += 1
-                if not isinstance(text, str):
-                    raise DataError(
-                        f"{self.name}: row {number} of {self.column!r} is {_shown(text)}, not "
-                        "text; leave such rows out, or name another data.text_column"
-                    )
-                yield Fragment(text.replace("\r\n", "\n").replace("\r", "\n"))
+                yield Fragment(text_of(value, f"{self.name}: row {number}", self.column))
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         from datasets.exceptions import DatasetGenerationError  # as heavy as datasets itself
@@ -55,16 +50,6 @@ class RowSource(Source):
 
     def _cannot_be_read(self, error: BaseException) -> DataError:
         return DataError(f"{self.name}: cannot be read as a data set ({one_line(error)})")
-
-    def _no_column(self, columns: list[str]) -> str:
-        close = nearest(self.column, columns)
-        hint = f"; did you mean {close!r}?" if close else ""
-        known = ", ".join(columns)
-        return f"{self.name}: has no column data.text_column={self.column!r}, but {known}{hint}"
-
-
-def _shown(value: object) -> str:
-    return "null" if value is None else one_line(repr(value))[:60]
 
 
 def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:

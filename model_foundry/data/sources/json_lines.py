@@ -47,7 +47,9 @@ def fault_of(error: ValueError | RecursionError) -> str:
     """Return what is wrong with what the decoder refuses, without the place."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
-    return error.msg if isinstance(error, json.JSONDecodeError) else one_line(error)
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg.removesuffix(" at")
+    return one_line(error)
 
 
 def lines_of(texts: Iterable[str], where: str, *, longest: int) -> Iterator[str]:

@@ -56,41 +56,6 @@ def _is_known(name: str) -> bool:
     return suffix in KINDS or (suffix in COMPRESSIONS and os.path.splitext(inner)[1] in KINDS)
 
 
-def resolve_files(patterns: str | Sequence[str]) -> list[Path]:
-    """Return the files that are named, in order, none of them twice.
-
-    A folder stands for all files below it that have a suffix of `KINDS`, sorted; hidden ones are
-    left out, and so are hidden folders. Links are followed.
-
-    Raises:
-        DataError: an entry names no file, or something that is not to be opened.
-    """
-    named = [patterns] if isinstance(patterns, str) else patterns
-    found: dict[str, Path] = {}
-    for path in (path for pattern in named for path in _files_of(pattern)):
-        found.setdefault(os.path.realpath(path), path)
-    return list(found.values())
-
-
-def _files_of(pattern: str) -> list[Path]:
-    try:
-        path = Path(pattern).expanduser()
-        is_folder, exists = path.is_dir(), os.path.lexists(path)
-        # a file may have a glob in its name
-        matches = [path] if exists else map(Path, glob.glob(str(path), recursive=True))
-        found = sorted(match for match in matches if not match.is_dir())
-    except (OSError, RuntimeError, ValueError) as error:
-        # a name too long, a zero byte, or the home of an unknown user
-        raise DataError(f"{shown(pattern)}: is no path ({shown(error)})") from error
-    if is_folder:
-        return _files_below(path)
-    if not found:
-        raise DataError(f"{shown(pattern)}: no such file, folder or match; check the path")
-    for match in found:
-        require_regular(match)
-    return found
-
-
 def require_regular(path: Path) -> None:
     """Refuse what is no file: a pipe would block whoever opens it, and a device may never end.
 
@@ -106,31 +71,33 @@ def require_regular(path: Path) -> None:
     raise DataError(f"{shown(path)}: is not a regular file; name a text file or a folder")
 
 
-def _files_below(folder: Path) -> list[Path]:
-    _refuse_saved_dataset(folder)
-    found = sorted(path for path in _walk(folder) if _is_known(path.name))
-    if not found:
-        known = " ".join(KINDS)
-        remedy = "name the files by a glob"
-        raise DataError(f"{shown(folder)}: the folder holds no file of {known}; {remedy}")
-    for path in found:
-        require_regular(path)
-    return found
+def _folders(top: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield a folder and all below it, but for hidden ones, each with its files; links lead on."""
 
-
-def _walk(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{shown(error.filename)}: cannot be read ({error.strerror})") from error
 
     entered = set()  # a link may lead back to a folder above it
-    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
+    for place, folders, files in os.walk(top, followlinks=True, onerror=refuse):
         # sorted, so that of two ways to one folder it is always the same that is taken
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if (real := os.path.realpath(place)) in entered:
             folders.clear()
             continue
         entered.add(real)
-        yield from (Path(place, name) for name in files if not name.startswith("."))
+        yield place, files
+
+
+def _matches(pattern: Path) -> Iterator[Path]:
+    """Yield what a glob matches; that of the library is lost for ever where two links lead back."""
+    if "**" not in pattern.parts:
+        yield from map(Path, glob.glob(str(pattern)))
+        return
+    place = pattern.parts.index("**")
+    rest = pattern.parts[place + 1 :] or ("*",)
+    for top in glob.glob(str(Path(*pattern.parts[:place]))):
+        for folder, _ in _folders(top):
+            yield from _matches(Path(glob.escape(folder), *rest))
 
 
 def _refuse_saved_dataset(folder: Path) -> None:
@@ -143,3 +110,53 @@ def _refuse_saved_dataset(folder: Path) -> None:
             f"{where}: is a data set that save_to_disk wrote; name it as "
             f"{{disk: {where}, split: train}}"
         )
+
+
+def _files_below(folder: Path) -> list[Path]:
+    _refuse_saved_dataset(folder)
+    visible = (
+        (place, name) for place, names in _folders(folder) for name in names if name[0] != "."
+    )
+    found = sorted(Path(place, name) for place, name in visible if _is_known(name))
+    if not found:
+        known = " ".join(KINDS)
+        remedy = "name the files by a glob"
+        raise DataError(f"{shown(folder)}: the folder holds no file of {known}; {remedy}")
+    for path in found:
+        require_regular(path)
+    return found
+
+
+def _files_of(pattern: str) -> list[Path]:
+    try:
+        path = Path(pattern).expanduser()
+        is_folder, exists = path.is_dir(), os.path.lexists(path)
+        # a file may have a glob in its name
+        matches = {path} if exists else set(_matches(path))
+        found = sorted(match for match in matches if not match.is_dir())
+    except (OSError, RuntimeError, ValueError) as error:
+        # a name too long, a zero byte, or the home of an unknown user
+        raise DataError(f"{shown(pattern)}: is no path ({shown(error)})") from error
+    if is_folder:
+        return _files_below(path)
+    if not found:
+        raise DataError(f"{shown(pattern)}: no such file, folder or match; check the path")
+    for match in found:
+        require_regular(match)
+    return found
+
+
+def resolve_files(patterns: str | Sequence[str]) -> list[Path]:
+    """Return the files that are named, in order, none of them twice.
+
+    A folder stands for all files below it that have a suffix of `KINDS`, sorted; hidden ones are
+    left out, and so are hidden folders. Links are followed.
+
+    Raises:
+        DataError: an entry names no file, or something that is not to be opened.
+    """
+    named = [patterns] if isinstance(patterns, str) else patterns
+    found: dict[str, Path] = {}
+    for path in (path for pattern in named for path in _files_of(pattern)):
+        found.setdefault(os.path.realpath(path), path)
+    return list(found.values())

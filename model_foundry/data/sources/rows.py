@@ -13,7 +13,7 @@ MOST_SHOWN = 20  # columns
 def no_column(where: str, column: str, known: Sequence[str]) -> DataError:
     """Return the error for rows that lack the column `data.text_column`."""
     names = [printable(name) for name in known]
-    said = ", ".join(names[:MOST_SHOWN]) + (", ..." if len(names) > MOST_SHOWN else "")
+    said = (", ".join(names[:MOST_SHOWN]) or "none") + (", ..." if len(names) > MOST_SHOWN else "")
     meant = nearest(column, names)
     hint = f"; did you mean {meant!r}?" if meant else "; set data.text_column"
     return DataError(f"{where}: has no column data.text_column={column!r}, but {said}{hint}")

@@ -1,0 +1,10 @@
+"""Figures of a prepared corpus: what was read, what becomes of each token, what was left out.
+
+Streams are read in stretches, so that memory does not grow with the corpus. Nothing is printed or
+written here.
+"""
+
+from model_foundry.accounting.figures import CorpusReport, SplitFigures
+from model_foundry.accounting.report import examine
+
+__all__ = ["CorpusReport", "SplitFigures", "examine"]

@@ -1,0 +1,252 @@
+"""What `foundry data` and `foundry prepare` print. Text of a corpus is escaped."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from rich.bar import Bar
+from rich.console import Console
+from rich.table import Table
+
+from model_foundry.accounting import CorpusReport, SplitFigures
+from model_foundry.accounting.places import Place, place_of
+from model_foundry.accounting.samples import BORDER
+from model_foundry.cli.histogram import save_histogram
+from model_foundry.durable import write_text
+from model_foundry.errors import SaveError, printable
+from model_foundry.interventions.report import Report, StepReport
+from model_foundry.preparation import Prepared
+
+LONGEST_ROW, LONGEST_TOKEN, LONGEST_SETTINGS = 400, 30, 60  # characters
+NO_PICTURE = "none, since matplotlib is not installed: pip install 'model-foundry[plots]'"
+BAR = 30  # columns of the longest bar
+Row = tuple[str, list[str]]
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text escaped, and cut with a mark where it is longer than can be shown."""
+    safe = printable(text)
+    return safe if len(safe) <= longest else f"{safe[:longest]}… ({len(safe) - longest:,} more)"
+
+
+def print_report(report: CorpusReport, *, examples: bool = False) -> None:
+    """Print all figures of a corpus.
+
+    Args:
+        examples: whether to show what each step did to single documents.
+    """
+    console = Console(highlight=False, markup=False, emoji=False)
+    names = [split.name for split in report.splits]
+    _print_table(console, "corpus", names, _corpus_rows(report))
+    if report.same_source and any(split.left_out for split in report.splits):
+        _say(console, "train and validation are of one source; both tell what it left out")
+    _print_table(console, "one pass", names, _pass_rows(report))
+    _say(console, f"predicted: {report.predicted}")
+    _print_interventions(console, report.splits)
+    _print_lengths(console, report)
+    _print_vocabulary(console, report)
+    _print_samples(console, report)
+    if examples:
+        _print_examples(console, report.splits)
+
+
+def save_report(report: CorpusReport, directory: Path) -> list[str]:
+    """Write `data.json` and `document_lengths.png`; return what to say of that.
+
+    Raises:
+        SaveError: they cannot be written.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SaveError(f"{directory}: cannot be made ({error.strerror}).") from error
+    figures, picture = directory / "data.json", directory / "document_lengths.png"
+    write_text(figures, json.dumps(report.as_json(), indent=1) + "\n")
+    drawn = save_histogram(report, picture)
+    return ["", f"figures   {figures}", f"picture   {picture if drawn else NO_PICTURE}"]
+
+
+def preparation_lines(prepared: Prepared, *, before: dict[Path, int]) -> Iterator[str]:
+    """Yield what was prepared, where it lies, and whether it was made now.
+
+    Args:
+        before: what the cache held until then, see `look_into`.
+    """
+    source = prepared.tokenizer_source
+    yield f"tokenizer: {len(prepared.tokenizer):,} entries"
+    if isinstance(source, Path):
+        yield _where(place_of(source, before=before))
+    else:
+        yield f"  {source}, which tokenizer.path names"
+    texts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
+    for name, rows in texts.items():
+        if rows is not None:
+            yield f"{name}: {rows.describe()}"
+            yield _where(place_of(rows.stream, before=before))
+
+
+def _where(place: Place) -> str:
+    state = "made now" if place.is_new else "already there"
+    return f"  {place.directory} ({place.bytes:,} bytes, {state})"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True)
+
+
+def _plain_table(*headings: str, left: int = 1) -> Table:
+    """Return a table without lines whose first columns stand to the left."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if number < left else "right", overflow="fold")
+    return table
+
+
+def _print_table(console: Console, title: str, names: Sequence[str], rows: Iterator[Row]) -> None:
+    table = _plain_table(title, *names)
+    for label, cells in rows:
+        table.add_row(label, *cells)
+    console.print()
+    console.print(table)
+
+
+def _each(splits: Sequence[SplitFigures], label: str, figure: Callable[[SplitFigures], Any]) -> Row:
+    return label, [_cell(figure(split)) for split in splits]
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3%}"
+
+
+def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
+    splits = report.splits
+    yield _each(splits, "documents", lambda s: s.documents)
+    for reason in dict.fromkeys(reason for split in splits for reason in split.left_out):
+        yield _each(splits, f"  left out: {reason}", lambda s, r=reason: s.left_out.get(r, 0))
+    if any(split.shared for split in splits):
+        yield _each(splits, "  in the training text too", lambda s: s.shared)
+    yield _each(splits, "words", lambda s: s.words)
+    yield _each(splits, "bytes", lambda s: s.bytes)
+    if any(split.replaced for split in splits):
+        yield _each(splits, "  replaced, no UTF-8", lambda s: s.replaced)
+    yield _each(splits, "tokens that stand for text", lambda s: s.text_tokens)
+    yield _each(splits, "  of a word", lambda s: s.ratios["tokens_per_word"])
+    yield _each(splits, "  bytes of one", lambda s: s.ratios["bytes_per_token"])
+    shares = [_share(split.ratios["unknown_share_of_tokens"]) for split in splits]
+    yield "  unknown", shares
+    if any(split.unknown_tokens for split in splits):
+        words = [_share(split.ratios["unknown_share_of_words"]) for split in splits]
+        yield "  words that begin in an unknown one", words
+    yield _each(splits, "every character comes back", lambda s: s.lossless)
+
+
+def _pass_rows(report: CorpusReport) -> Iterator[Row]:
+    splits = report.splits
+    yield _each(splits, "tokens, ends of documents included", lambda s: s.tokens.text)
+    reasons = dict.fromkeys(reason for split in splits for reason in split.tokens.left_over)
+    for reason in reasons:
+        yield _each(
+            splits, f"  - left over: {reason}", lambda s, r=reason: s.tokens.left_over.get(r, 0)
+        )
+    if any(split.tokens.repeated for split in splits):
+        yield _each(splits, "  + repeated as context", lambda s: s.tokens.repeated)
+    yield _each(splits, "  = tokens of text in rows", lambda s: s.tokens.in_rows)
+    if any(split.tokens.framing for split in splits):
+        yield _each(splits, "  + put around rows or documents", lambda s: s.tokens.framing)
+    yield _each(splits, "rows", lambda s: s.tokens.rows)
+    yield "", [split.tokens.shape for split in splits]
+    yield _each(splits, "predicted", lambda s: s.predicted)
+
+
+def _steps(split: SplitFigures) -> list[StepReport]:
+    return Report.from_json(split.interventions).steps
+
+
+def _settings(step: StepReport) -> str:
+    text = json.dumps(step.settings, ensure_ascii=False) if step.settings else ""
+    return shortened(text, LONGEST_SETTINGS)
+
+
+def _print_interventions(console: Console, splits: Sequence[SplitFigures]) -> None:
+    for split in splits:
+        if not split.interventions:
+            continue
+        table = _plain_table(
+            *(f"{split.name}: step", "documents", "changed", "dropped"),
+            *("words before", "after", "sentences removed"),
+        )
+        for number, step in enumerate(_steps(split), 1):
+            counts = (step.documents, step.changed, step.dropped)
+            rest = (step.words_before, step.words_after, step.sentences_removed)
+            name = f"{number} {printable(step.step)} {_settings(step)}".rstrip()
+            table.add_row(name, *map(_cell, counts + rest))
+        console.print()
+        console.print(table)
+
+
+def _print_lengths(console: Console, report: CorpusReport) -> None:
+    heads = [(s.name, "") if s.name == "train" else (s.name,) for s in report.splits]
+    table = _plain_table("tokens in a document", *(name for head in heads for name in head))
+    table.columns[2].justify = "left"
+    most = max(report.splits[0].lengths.histogram)
+    for number, (first, end) in enumerate(pairwise(report.length_edges)):
+        counts = [split.lengths.histogram[number] for split in report.splits]
+        label = f"{first:,}" if end == first + 1 else f"{first:,} to {end - 1:,}"
+        bar = Bar(most, 0, counts[0], width=BAR)
+        table.add_row(label, _cell(counts[0]), bar, *map(_cell, counts[1:]))
+    for name in ("shortest", "median", "mean", "longest"):
+        cells = [_cell(getattr(split.lengths, name)) for split in report.splits]
+        table.add_row(name, cells[0], "", *cells[1:])
+    console.print()
+    console.print(table)
+
+
+def _print_vocabulary(console: Console, report: CorpusReport) -> None:
+    known = report.vocabulary
+    console.print()
+    share = known.used / known.ordinary if known.ordinary else 0.0
+    _say(
+        console,
+        f"vocabulary: {known.size:,} entries; {known.used:,} of the {known.ordinary:,} that are "
+        f"not special occur in the training text ({share:.1%}); the {known.bulk:,} most frequent "
+        "make up 90% of it",
+    )
+    table = _plain_table("most frequent", "id", "times", "share")
+    for token in known.most_frequent:
+        text = shortened(token.text, LONGEST_TOKEN)
+        table.add_row(text, str(token.id), _cell(token.count), f"{token.share:.2%}")
+    console.print()
+    console.print(table)
+
+
+def _print_samples(console: Console, report: CorpusReport) -> None:
+    console.print()
+    _say(console, "rows of the training text, as the model reads them in the first pass")
+    if report.packing == "documents":
+        _say(console, f"{BORDER.strip()} stands between documents that do not see each other")
+    for sample in report.samples:
+        _say(console, f"row {sample.index:,}: {shortened(sample.text, LONGEST_ROW)}")
+
+
+def _print_examples(console: Console, splits: Sequence[SplitFigures]) -> None:
+    for split in splits:
+        for number, step in enumerate(_steps(split), 1):
+            console.print()
+            _say(console, f"{split.name}: step {number} {printable(step.step)}, first examples")
+            for example in step.examples:
+                after = "(left out)" if example.after is None else printable(example.after)
+                _say(console, f"document {example.index:,}")
+                _say(console, f"  before  {printable(example.before)}")
+                _say(console, f"  after   {after}")
+            if not step.examples:
+                _say(console, "it changed nothing")

@@ -1,0 +1,128 @@
+"""Tokenising by chunks: text is cut before its lone spaces, and each chunk is tokenised once.
+
+Text repeats its words, and tokenizers do not look across the spaces between them, so most of a
+corpus was tokenised before it is read. Whether a tokenizer allows it is for the caller to know.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, repeat
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+LONE_SPACE = re.compile(r" (?<=\S )(?=\S)")  # begins with what is searched fastest
+MOST_KNOWN = 2**18  # chunks that are remembered, at some 300 bytes
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The ids of texts without frames."""
+
+    ids: Ints
+    """(T,) the ids of all texts."""
+    num_bytes: Ints
+    """(T,) UTF-8 bytes that each id accounts for."""
+    counts: Ints
+    """(P,) ids of each text."""
+    exact: NDArray[np.bool_]
+    """(P,) whether the ids of a text stand for it, byte for byte."""
+
+
+def ragged(starts: Ints, counts: Ints) -> Ints:
+    """Return the numbers `start, start + 1, ...`, `count` of them, for one pair after the other.
+
+    With them an array is read that has its rows, of different lengths, one behind the other.
+    """
+    before = np.cumsum(counts) - counts
+    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
+
+
+class Chunks:
+    """Remembers what chunks are as tokens.
+
+    Args:
+        encode: tokenises texts.
+    """
+
+    def __init__(self, encode: Callable[[Sequence[str]], Plain]) -> None:
+        self._encode = encode
+        # a chunk that follows a space is known without it; one that begins a text is another
+        self._following: dict[str, int] = {}
+        self._beginning: dict[str, int] = {}
+        self._table = encode([])
+        self._starts, self._bytes = np.zeros(0, np.int64), np.zeros(0, np.int64)
+
+    def encode(self, texts: Sequence[str]) -> Plain:
+        """Tokenise texts."""
+        split = [LONE_SPACE.split(text) for text in texts]
+        begin = [parts[0] for parts in split]
+        follow = list(chain.from_iterable(parts[1:] for parts in split))
+        if len(self._starts) > MOST_KNOWN:
+            self.__init__(self._encode)  # type: ignore[misc]  # forgets all
+        chunks = np.array([len(parts) for parts in split], dtype=np.int64)
+        firsts = np.cumsum(chunks) - chunks
+        codes = np.empty(int(chunks.sum()), dtype=np.int64)
+        is_first = np.zeros(len(codes), dtype=np.bool_)
+        is_first[firsts] = True
+        codes[is_first] = self._codes(begin, self._beginning, "")
+        codes[~is_first] = self._codes(follow, self._following, " ")
+        return self._gather(codes, firsts)
+
+    def _codes(self, chunks: list[str], known: dict[str, int], prefix: str) -> Ints:
+        """Return the number under which each chunk is remembered."""
+        codes = np.fromiter(map(known.get, chunks, repeat(-1)), np.int64, len(chunks))
+        strange = np.flatnonzero(codes < 0).tolist()
+        if strange:
+            self._learn(list(dict.fromkeys(chunks[at] for at in strange)), known, prefix)
+            codes[strange] = [known[chunks[at]] for at in strange]
+        return codes
+
+    def _learn(self, new: list[str], known: dict[str, int], prefix: str) -> None:
+        """Tokenise chunks and remember them."""
+        found, table = self._encode([prefix + chunk for chunk in new]), self._table
+        first = len(self._starts)
+        known.update((chunk, first + number) for number, chunk in enumerate(new))
+        starts = len(table.ids) + np.cumsum(found.counts) - found.counts
+        sizes = [len(prefix) + len(chunk.encode()) for chunk in new]
+        self._starts = np.concatenate([self._starts, starts])
+        self._bytes = np.concatenate([self._bytes, np.array(sizes, dtype=np.int64)])
+        self._table = Plain(
+            np.concatenate([table.ids, found.ids]),
+            np.concatenate([table.num_bytes, found.num_bytes]),
+            np.concatenate([table.counts, found.counts]),
+            np.concatenate([table.exact, found.exact]),
+        )
+
+    def _gather(self, codes: Ints, firsts: Ints) -> Plain:
+        """Put texts together from chunks; each text begins with a chunk at one of `firsts`."""
+        table = self._table
+        counts = table.counts[codes]
+        places = ragged(self._starts[codes], counts)
+        num_bytes = table.num_bytes[places]
+        of_texts = np.add.reduceat(counts, firsts) if len(firsts) else counts
+        exact = table.exact[codes]
+        if not counts.all():
+            self._give_away(num_bytes, codes, counts, firsts)
+        return Plain(
+            ids=table.ids[places],
+            num_bytes=num_bytes,
+            counts=of_texts,
+            exact=np.logical_and.reduceat(exact, firsts) if len(firsts) else exact,
+        )
+
+    def _give_away(self, num_bytes: Ints, codes: Ints, counts: Ints, firsts: Ints) -> None:
+        """Let the bytes of chunks without a token belong to the next token of their text.
+
+        At the end of a text they belong to its last one.
+        """
+        behind = np.cumsum(counts)  # tokens up to the end of each chunk
+        ends = np.append(firsts[1:], len(codes))  # of the texts, in chunks
+        for chunk in np.flatnonzero(counts == 0):
+            text = int(np.searchsorted(firsts, chunk, side="right")) - 1
+            first = int(behind[firsts[text]] - counts[firsts[text]])
+            last = int(behind[ends[text] - 1])
+            if first < last:
+                num_bytes[min(int(behind[chunk]), last - 1)] += self._bytes[codes[chunk]]

@@ -1,0 +1,95 @@
+"""Corpora that stand in a test, and the tokenizers that read them."""
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerFast
+
+from model_foundry.config import DataConfig
+from model_foundry.data.documents import Fragment
+from model_foundry.data.file_hashes import FileHashes
+from model_foundry.data.packing import stream_of
+from model_foundry.data.sources.base import Hash, Source
+from model_foundry.data.splits import Component, Corpus, Split
+from model_foundry.data.token_stream import TokenStream
+from model_foundry.interventions.chain import Chain
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+
+WORDS = ["the", "a", "dog", "cat", "near", "old", "house", "chases", "tall", "naïve", "café"]
+WORDS += ["東京", "and,", "or.", "It's", "42", "🗼"]
+SPACES = [" "] * 12 + ["  ", "\n", "\t", "\u3000", "\u2003", "\n\n ", "\u00a0"]
+SIZES = {"bpe": 300, "wordpiece": 120, "character": 100, "sentencepiece": 330}
+
+
+def text_of(words: int, seed: int) -> str:
+    """Return a text with words of several scripts and spaces of many kinds."""
+    draw = random.Random(seed)
+    return "".join(draw.choice(WORDS) + draw.choice(SPACES) for _ in range(words))
+
+
+def documents_of(number: int, seed: int = 0) -> list[str]:
+    """Return short documents, each another."""
+    return [f"{text_of(5 + n % 7, seed * 10_007 + n)}{n}" for n in range(number)]
+
+
+def tokenizer_of(kind: str, texts: Sequence[str] | None = None) -> PreTrainedTokenizerFast:
+    """Train a tokenizer of a kind."""
+    return TokenizerFactory.train(
+        kind, documents=texts or [text_of(3000, 0)], vocab_size=SIZES.get(kind, 400)
+    )
+
+
+class Texts(Source):
+    """Documents of a list, each in fragments of at most `size` characters."""
+
+    def __init__(self, documents: Iterable[str], *, size: int = 2**20, name: str = "texts") -> None:
+        self.documents, self.size, self.name = list(documents), size, name
+        self.readings = 0
+
+    def fragments(self) -> Iterator[Fragment]:
+        self.readings += 1
+        for text in self.documents:
+            starts = range(0, len(text), self.size) or [0]
+            for start in starts:
+                yield Fragment(text[start : start + self.size], start == starts[-1])
+
+    def made_of(self, sha256: Hash) -> Any:
+        return [_digest(text) for text in self.documents]
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def split_of(
+    *components: Component | Sequence[str], role: str = "all", seed: int = 0, **settings: Any
+) -> Split:
+    """Return a split of a corpus of lists of documents; `settings` are those of the data."""
+    parts = [c if isinstance(c, Component) else Component(Texts(c)) for c in components]
+    data = DataConfig.model_validate({"train": "unread.txt", **settings})
+    corpus = Corpus(parts, data, seed)
+    name = "validation" if role == "held out" else "train"
+    return Split(name, corpus, role, Chain.of(data.interventions, name, seed))
+
+
+def texts_of(split: Split, processes: int = 0) -> list[str]:
+    """Read the documents of a split."""
+    documents, parts = [], []
+    for text, ends in split.texts(processes):
+        parts.append(text)
+        if ends:
+            documents.append("".join(parts))
+            parts = []
+    assert not parts
+    return documents
+
+
+def stream_from(
+    source: Split | Sequence[str], tokenizer: PreTrainedTokenizerFast, cache: Path, **options: Any
+) -> TokenStream:
+    """Tokenise documents, or find them in the cache."""
+    split = source if isinstance(source, Split) else split_of(source)
+    return stream_of(split, tokenizer, cache=cache, hashes=FileHashes(cache), **options)

@@ -1,0 +1,38 @@
+"""Reads files as a source does, for the tests of the kinds."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_foundry.data.documents import whole_documents
+from model_foundry.data.sources.base import Reading
+from model_foundry.data.sources.files import FileSource, open_files
+from model_foundry.errors import DataError
+
+DEFAULTS = {"document": "file", "text_column": "text", "encoding_errors": "strict"}
+
+
+def source_of(path: Path, **settings: str) -> FileSource:
+    """Open a file, a folder or a glob with the default settings but those given."""
+    return open_files(str(path), Reading(**(DEFAULTS | settings)))
+
+
+def read(path: Path, **settings: str) -> list[str]:
+    """Return the whole documents."""
+    return list(whole_documents(source_of(path, **settings).fragments()))
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    """Write a file as it stands, surrogates included, and return its path."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(errors="strict"))
+    return path
+
+
+def refusal(path: Path, **settings: Any) -> str:
+    """Return the one line that is said of a file that cannot be read, without its folder."""
+    with pytest.raises(DataError) as caught:
+        read(path, **settings)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said.replace(f"{path.parent}/", "")

@@ -1,0 +1,71 @@
+"""`.json` files: one array, read item by item, or an object a line."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from model_foundry.data.documents import Fragment
+from model_foundry.data.sources import json_arrays
+from model_foundry.data.sources.json_arrays import read_json
+from tests.data.sources.reading import read, refusal, write
+
+TEXTS = ["one", "", 'quo"te\\', "]}", "[{,", "ö𝄞", "x" * 100]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("size", [1, 2, 3, 10, 1000])
+def test_an_array_is_the_same_in_whatever_parts_it_is_read(size: int, indent: int | None) -> None:
+    draw = random.Random(size)
+    rows = [text if draw.random() < 0.5 else {"n": -1.5e3, "text": text} for text in TEXTS]
+    content = f" \n{json.dumps(rows, indent=indent, ensure_ascii=size % 2 > 0)}\n"
+    parts = (content[n : n + size] for n in range(0, len(content), size))
+    assert list(read_json(parts, "a.json", "text")) == [Fragment(text) for text in TEXTS]
+
+
+def test_a_file_without_an_array_has_an_object_a_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", '\n{"text": "a"}\n{"text": "b"}\n')
+    assert read(path) == ["a", "b"]
+    assert read(write(path, "[]")) == read(write(path, "")) == read(write(path, "\n")) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[\n{"text": "a"},\n{"text": "b",}]', "line 3: not valid JSON ("),
+        ('[\n{"text": "a"}\n', "line 3: not valid JSON (an array that does not end); it must hold"),
+        ('["a",\n"b', "line 2: not valid JSON (Unterminated string starting); it must hold one"),
+        ('["a",\n', "line 2: not valid JSON (Expecting value)"),
+        ('["a",]', "line 1: not valid JSON (Expecting value)"),
+        ('["a" "b"]', "line 1: not valid JSON (no comma)"),
+        ('["a"]\n["b"]', "line 2: not valid JSON (more than one array)"),
+        ('["a",\n\n1]', "item 2 on line 3: is 1, no JSON object that has 'text'"),
+        ('["a", null]', "item 2 on line 1: is None, no JSON object"),
+        ('[{"text": null}]', "item 1 on line 1: 'text' is null"),
+        ('[{"body": "a"}]', "item 1 on line 1: has no column data.text_column='text', but body"),
+        (r'["a\udc00"]', "item 1 on line 1: 'text' has half a surrogate pair"),
+        ('[\n{"n": 1e999}]', "line 2: not valid JSON ('1e999' is beyond every number)"),
+        ("[" * 100_000, "line 1: not valid JSON (nested too deeply)"),
+        ('{"data": [{"text": "a"}]}', "line 1: has no column data.text_column='text', but data"),
+        ('{\n  "text": "a"\n}', "line 1: not valid JSON (Expecting property name"),
+        ('{"text": ["a", "b"]}', "line 1: 'text' is ['a', 'b'], not text"),
+    ],
+)
+def test_what_is_no_array_of_texts_is_told_where(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    said = refusal(write(tmp_path / "bad.json", content))
+    assert said.startswith(f"bad.json: {message}")
+
+
+def test_an_item_is_not_held_at_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_arrays, "LONGEST_ROW", 100)
+    for item, refused in (("x" * 50, False), ("x" * 1000, True)):
+        parts = iter(['["', *item, '"]'])
+        if refused:
+            with pytest.raises(ValueError, match=r"line 1: .*longer than 100 characters"):
+                list(read_json(parts, "a.json", "text"))
+            assert len(list(parts)) > 500  # it was not read to its end
+        else:
+            assert list(read_json(parts, "a.json", "text")) == [Fragment(item)]

@@ -1,0 +1,163 @@
+"""Chains: seeds, splits, plans, reports, keys, and what becomes of a step that fails."""
+
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model_foundry.config import INTERVENTIONS
+from model_foundry.errors import ConfigError, DataError, Interrupted
+from model_foundry.interventions import register_intervention
+from model_foundry.interventions.chain import Chain
+from model_foundry.interventions.link import step_seed
+from tests.interventions.passes import chain_of, planned, taken
+
+CONTROL = {"step": "drop_sentences", "pattern": "cat", "control": True}
+
+
+@pytest.fixture
+def failing() -> Iterator[None]:
+    @register_intervention("failing", survey=lambda text: (1,) * len(text), plan=lambda s: s[:, 0])
+    def failing(text: str, *, planned: int, answer: str = "raise") -> Any:
+        if answer == "stop":
+            raise Interrupted("SIGINT: stopped")
+        return {"number": 3, "raise": None}[answer] or [][len(text)]
+
+    yield
+    INTERVENTIONS.remove("failing")
+
+
+def test_steps_are_taken_in_order_and_counted() -> None:
+    texts = ["The Cat ran. It sat.", "a dog", "", "THE CAT"]
+    steps: tuple[dict[str, Any], ...] = (
+        {"step": "lowercase"},
+        {"step": "drop_sentences", "pattern": "cat"},
+        {"step": "filter_length", "min": 1},
+    )
+    applied = taken(*steps, texts=texts)
+    assert applied.texts == [(0, "it sat."), (1, "a dog")]
+    lower, drop, length = applied.report.as_json()
+    assert (lower["documents"], lower["changed"], lower["dropped"]) == (4, 2, 0)
+    assert (lower["words_before"], lower["words_after"]) == (9, 9)
+    assert (drop["documents"], drop["changed"], drop["dropped"]) == (4, 1, 1)
+    assert (drop["words_before"], drop["words_after"]) == (9, 4)
+    assert drop["sentences_removed"] == 2
+    assert drop["settings"] == {"pattern": "cat"}
+    assert drop["examples"] == [
+        {"index": 0, "before": "the cat ran. it sat.", "after": "it sat."},
+        {"index": 3, "before": "the cat", "after": None},
+    ]
+    assert (length["documents"], length["dropped"], length["sentences_removed"]) == (3, 1, None)
+
+
+def test_an_empty_chain_changes_nothing() -> None:
+    chain = chain_of()
+    assert (len(chain), chain.needs_surveys(), chain.made_of()) == (0, [], [])
+    assert chain.apply([(0, "a b")]).texts == [(0, "a b")]
+
+
+def test_a_split_has_the_steps_that_name_it_and_each_keeps_its_seed() -> None:
+    steps: list[dict[str, Any]] = [
+        {"step": "lowercase", "splits": ["train"]},
+        {"step": "shuffle_words"},
+        CONTROL | {"splits": ["test"]},
+    ]
+    train, test = chain_of(*steps), chain_of(*steps, split="test")
+    assert [link.intervention.name for link in train.links] == ["lowercase", "shuffle_words"]
+    assert [link.intervention.name for link in test.links] == ["shuffle_words", "drop_sentences"]
+    assert test.needs_surveys() == [1]
+    assert train.links[1].seed == test.links[0].seed == step_seed(7, 1, "shuffle_words")
+
+
+def test_seeds_differ_by_data_seed_position_and_name_but_not_by_settings() -> None:
+    seeds = {step_seed(*what) for what in [(1, 0, "a"), (2, 0, "a"), (1, 1, "a"), (1, 0, "b")]}
+    assert len(seeds) == 4
+    treated, control = (CONTROL | {"control": control} for control in (False, True))
+    later = {"step": "shuffle_words"}
+    made = [chain_of(step, later).made_of() for step in (treated, control)]
+    assert [[step["seed"] for step in chain] for chain in made] == [
+        [step_seed(7, 0, "drop_sentences"), step_seed(7, 1, "shuffle_words")]
+    ] * 2
+
+
+def test_a_known_seed_stays_what_it_is() -> None:
+    assert step_seed(42, 0, "shuffle_words") == 235048791735649488189746317120315217705
+
+
+def test_the_key_changes_with_whatever_the_result_depends_on() -> None:
+    keys = [
+        chain_of(step, seed=seed).made_of()
+        for step, seed in [
+            ({"step": "replace", "pattern": "a"}, 7),
+            ({"step": "replace", "pattern": "b"}, 7),
+            ({"step": "replace", "pattern": "a", "by": "c"}, 7),
+            ({"step": "replace", "pattern": "a"}, 8),
+            ({"step": "filter_documents", "keep": "a"}, 7),
+        ]
+    ]
+    assert all(a != b for at, a in enumerate(keys) for b in keys[:at])
+    same = chain_of({"step": "replace", "pattern": "a", "by": "", "splits": ["train"]}).made_of()
+    assert same == keys[0]
+
+
+def test_surveys_say_which_documents_earlier_steps_have_dropped() -> None:
+    chain = chain_of({"step": "filter_documents", "drop": "mouse"}, CONTROL)
+    documents = list(enumerate(["A cat. A dog.", "A mouse.", "A dog. A dog."]))
+    surveys, alive = chain.survey(1, documents)
+    assert surveys.tolist() == [[1, 1], [0, 0], [0, 2]]
+    assert (surveys.dtype, alive.tolist()) == (np.int64, [True, False, True])
+    surveys, alive = chain.survey(1, documents[1:2])
+    assert (surveys.tolist(), alive.tolist()) == ([[0, 0]], [False])
+    assert chain.survey(1, [])[0].shape == (0, 2)
+
+
+def test_a_plan_is_scattered_to_the_documents_it_is_about() -> None:
+    chain = chain_of({"step": "filter_documents", "drop": "mouse"}, {"step": "drop_duplicates"})
+    planned(chain, ["mouse", "a", "mouse", "a", "b"])
+    told = chain.links[1].planned
+    assert told is not None
+    assert told.tolist() == [False, True, False, False, True]
+
+
+def test_chains_and_reports_travel_to_other_processes() -> None:
+    texts = ["A cat. A dog. A bird.", "A fox."]
+    chain = planned(chain_of({"step": "delete_words", "words": ["fox"]}, CONTROL), texts)
+    copy: Chain = pickle.loads(pickle.dumps(chain))
+    applied = chain.apply(list(enumerate(texts)))
+    assert pickle.loads(pickle.dumps(applied)) == copy.apply(list(enumerate(texts)))
+
+
+def test_a_step_that_raises_is_named_with_its_document(failing: None) -> None:
+    text = "x" * 70 + "\n"
+    chain = chain_of({"step": "lowercase"}, {"step": "failing"})
+    with pytest.raises(DataError) as error:
+        planned(chain, [text])
+        chain.apply([(0, text)])
+    assert str(error.value) == (
+        f"data.interventions.1 (failing): document 0, '{'x' * 60}': IndexError: list index out "
+        "of range; mend the step or leave it out."
+    )
+
+
+def test_a_step_must_return_text(failing: None) -> None:
+    chain = planned(chain_of({"step": "failing", "answer": "number"}), ["a"])
+    with pytest.raises(DataError, match="document 0, 'a': returned int, but must return a text"):
+        chain.apply([(0, "a")])
+
+
+def test_a_request_to_stop_passes_through(failing: None) -> None:
+    chain = planned(chain_of({"step": "failing", "answer": "stop"}), ["a"])
+    with pytest.raises(Interrupted):
+        chain.apply([(0, "a")])
+
+
+def test_surveys_of_different_lengths_are_refused(failing: None) -> None:
+    with pytest.raises(DataError, match="its surveys differ in length"):
+        planned(chain_of({"step": "failing"}), ["a", "bc"])
+
+
+def test_settings_of_a_chain_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"^data\.interventions\.1\.by: must be text, got 3$"):
+        chain_of({"step": "lowercase"}, {"step": "replace", "pattern": "a", "by": 3})

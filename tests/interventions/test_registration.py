@@ -1,0 +1,222 @@
+"""How steps join: signatures become settings, mistakes are named, outsiders bring their own."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from model_foundry.architectures import load_plugin
+from model_foundry.config import INTERVENTIONS, ExperimentConfig, InterventionStep
+from model_foundry.config.laws import interventions_are_known
+from model_foundry.errors import ConfigError
+from model_foundry.interventions import describe, intervention, register_intervention
+from model_foundry.interventions.chain import Chain
+from model_foundry.interventions.registration import parse_settings
+from model_foundry.registry import DuplicateNameError
+from tests.interventions.passes import chain_of, taken
+
+PLUGIN = '''
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from model_foundry.interventions import register_intervention
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def longest(surveys: NDArray, *, share: float) -> NDArray:
+    import numpy as np
+
+    return surveys[:, 0] >= share * np.max(surveys[:, 0])
+
+
+@register_intervention("outsider", survey=lambda text: (len(text),), plan=longest)
+def outsider(text: str, *, index: int, planned: bool, share: Annotated[float, Field(gt=0)] = 0.5
+             ) -> str | None:
+    """Keep the longer documents, numbered."""
+    return f"{index} {text}" if planned else None
+'''
+
+
+@pytest.fixture
+def tidy() -> Iterator[None]:
+    """Take out again what a test registers."""
+    before = set(INTERVENTIONS)
+    yield
+    for name in set(INTERVENTIONS) - before:
+        INTERVENTIONS.remove(name)
+
+
+@pytest.fixture
+def outsider(tmp_path: Path, tidy: None) -> Path:
+    path = tmp_path / "outside.py"
+    path.write_text(PLUGIN, encoding="utf-8")
+    load_plugin(path)
+    return path
+
+
+def faults(*steps: dict[str, Any]) -> list[tuple[str, str]]:
+    config = ExperimentConfig.model_validate(
+        {
+            "experiment_name": "one",
+            "data": {"train": "corpus.txt"},
+            "model": {"architecture": "lstm", "rnn": {"embedding_size": 4, "hidden_size": 4}},
+            "training": {"max_steps": 1},
+        }
+    )
+    config.data.interventions = [InterventionStep(**step) for step in steps]
+    return list(interventions_are_known(config))
+
+
+def test_the_law_finds_nothing_wrong_with_good_steps() -> None:
+    assert faults({"step": "lowercase"}, {"step": "replace", "pattern": "a"}) == []
+
+
+def test_the_law_names_step_and_setting() -> None:
+    found = faults(
+        {"step": "lowercase"},
+        {"step": "lower_case"},
+        {"step": "replace", "pattern": "(", "bye": ""},
+        {"step": "lowercase", "pattern": "a"},
+        {"step": "shuffle_words", "how": "window"},
+    )
+    assert [field for field, _ in found] == [
+        "data.interventions.1.step",
+        "data.interventions.2.pattern",
+        "data.interventions.2.bye",
+        "data.interventions.3.pattern",
+        "data.interventions.4.window",
+    ]
+    assert "Unknown intervention: 'lower_case'; did you mean 'lowercase'?" in found[0][1]
+    assert "must be a regular expression" in found[1][1]
+    assert found[2][1] == "unknown key; did you mean 'by'?"
+    assert found[3][1] == "unknown key; valid keys here: splits, step"
+
+
+def test_an_experiment_with_a_fault_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"data\.interventions\.0\.step: Unknown intervention"):
+        ExperimentConfig.model_validate(
+            {
+                "experiment_name": "one",
+                "data": {"train": "corpus.txt", "interventions": ["lower"]},
+                "model": {"architecture": "lstm", "rnn": {"embedding_size": 4, "hidden_size": 4}},
+                "training": {"max_steps": 1},
+            }
+        )
+
+
+def test_steps_are_known_without_numpy_or_torch(capfd: pytest.CaptureFixture[str]) -> None:
+    import subprocess
+
+    code = (
+        "import sys; from model_foundry.config import INTERVENTIONS\n"
+        "import model_foundry.interventions\n"
+        "for name in INTERVENTIONS: INTERVENTIONS.load(name)\n"
+        "print([m for m in ('numpy', 'torch', 'spacy', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_an_outsiders_step(outsider: Path) -> None:
+    applied = taken({"step": "outsider", "share": 0.6}, texts=["abcde", "ab", "abc"])
+    assert applied.texts == [(0, "0 abcde"), (2, "2 abc")]
+    (made_of,) = chain_of({"step": "outsider"}).made_of()
+    assert made_of["code"] == hashlib.sha256(outsider.read_bytes()).hexdigest()
+    assert made_of["settings"] == {"share": 0.5}
+    assert describe("outsider") == (
+        "Keep the longer documents, numbered.\n  share: number (default 0.5)"
+    )
+    with pytest.raises(ConfigError, match=r"0\.shar: unknown key; did you mean 'share'\?"):
+        chain_of({"step": "outsider", "shar": 1.0})
+    with pytest.raises(ConfigError, match=r"0\.share: must be > 0, got 0"):
+        chain_of({"step": "outsider", "share": 0})
+
+
+def test_the_function_comes_back_and_works_alone(tidy: None) -> None:
+    def twice(text: str, *, times: int = 2) -> str:
+        return text * times
+
+    assert register_intervention("twice")(twice) is twice
+    assert twice("a", times=3) == "aaa"
+    assert intervention("twice").function is twice
+    with pytest.raises(DuplicateNameError, match="'twice' is already registered"):
+
+        @register_intervention("twice")
+        def another(text: str) -> str:
+            return text
+
+
+def test_a_built_in_name_is_taken(tidy: None) -> None:
+    with pytest.raises(DuplicateNameError, match="'lowercase' is already registered"):
+
+        @register_intervention("lowercase")
+        def mine(text: str) -> str:
+            return text
+
+
+def test_types_of_settings_are_strict_where_json_can_say_them(tidy: None) -> None:
+    @register_intervention("typed")
+    def typed(
+        text: str,
+        *,
+        pair: tuple[int, int],
+        path: Path = Path("a"),
+        rate: float = 1.0,
+        kind: Literal["x", "y"] = "x",
+    ) -> str:
+        return text
+
+    parsed: Any = parse_settings("typed", {"pair": [1, 2], "path": "b/c", "rate": 2}, "here")
+    assert (parsed.pair, parsed.path, parsed.rate, parsed.kind) == ((1, 2), Path("b/c"), 2.0, "x")
+    with pytest.raises(ConfigError) as error:
+        parse_settings("typed", {"pair": [True, 2], "rate": "2", "kind": "z"}, "here")
+    assert str(error.value).splitlines() == [
+        "here.pair.0: must be an integer, got true",
+        "here.rate: must be a number, got '2' (text); write it without quotes",
+        "here.kind: must be one of 'x', 'y', got 'z'",
+    ]
+
+
+def test_signatures_that_leave_something_open_are_refused(tidy: None) -> None:
+    def positional(text: str, pattern: str) -> str:
+        return text
+
+    def bare(text: str, *, pattern="a") -> str:  # type: ignore[no-untyped-def]
+        return text
+
+    def any_keyword(text: str, **settings: str) -> str:
+        return text
+
+    def taken_key(text: str, *, splits: str) -> str:
+        return text
+
+    for function in (positional, any_keyword, taken_key):
+        with pytest.raises(TypeError, match="after the text come keyword-only parameters"):
+            register_intervention("open")(function)
+    with pytest.raises(TypeError, match="'pattern' needs an annotation"):
+        register_intervention("open")(bare)
+    with pytest.raises(TypeError, match="survey= and plan= go together"):
+        register_intervention("open", survey=lambda text: (1,))
+    with pytest.raises(TypeError, match="letters, digits"):
+        register_intervention("a b")
+
+
+def test_a_function_without_a_file_is_refused(tidy: None) -> None:
+    scope: dict[str, Any] = {"__name__": "nowhere"}
+    source = compile("def lost(text: str) -> str:\n    return text\n", "<nowhere>", "exec")
+    exec(source, scope)
+    with pytest.raises(TypeError, match="must be a function in a file"):
+        register_intervention("lost")(scope["lost"])
+
+
+def test_a_chain_of_an_unknown_step_is_refused() -> None:
+    with pytest.raises(ConfigError, match="Unknown intervention: 'upper'"):
+        Chain.of([InterventionStep(step="upper")], "train", 0)

@@ -1,0 +1,308 @@
+"""What docs/data.md says happens: each of its lines is read, each of its refusals is seen.
+
+The corpora are written by other libraries than those that read them, where there are any.
+"""
+
+import bz2
+import csv
+import gzip
+import json
+import lzma
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from model_foundry.cli import main
+from model_foundry.config import INTERVENTIONS, load_config
+from model_foundry.errors import DataError
+from model_foundry.interventions import intervention
+from model_foundry.interventions.description import describe
+from model_foundry.language import load_language
+from model_foundry.preparation import prepare
+
+PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+DOCUMENTS = list(load_language().sample(60, seed=5))
+COMMIT = "5bb2e7bd2a5ff9ff2d4ae5f4bd3a2fd4a4c2b1d0"
+
+
+def blocks(language: str) -> list[str]:
+    """Return the code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.M | re.S)
+
+
+[EXPERIMENT, STEPS] = [
+    next(block for block in blocks("yaml") if block.startswith(first))
+    for first in ("experiment_name", "interventions")
+]
+LINES = [
+    line.partition("   ")[0].strip()
+    for block in blocks("yaml")
+    for line in block.splitlines()
+    if line.startswith("train:")
+]
+WITHOUT_THE_SAME_TEXT = ("language", "mixture", "name: short")
+
+
+def rows(header: str) -> Iterator[list[str]]:
+    """Yield the cells of each row of the table whose first cell of the header is given."""
+    table = re.search(rf"^\| {header} \|.*?\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.M)
+    assert table, header
+    for line in table[1].splitlines():
+        yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def pack(path: Path) -> None:
+    """Write a file packed in each way beside it."""
+    raw = path.read_bytes()
+    for suffix, packed in ((".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)):
+        Path(f"{path}{suffix}").write_bytes(packed(raw))
+    with pa.CompressedOutputStream(f"{path}.zst", "zstd") as file:
+        file.write(raw)
+
+
+def write_corpora(place: Path) -> None:
+    """Write the corpora that the lines name; all hold the same documents but `short`."""
+    (place / "corpus.txt").write_text("\n\n".join(DOCUMENTS) + "\n", encoding="utf-8")
+    records = [{"number": number, "text": text} for number, text in enumerate(DOCUMENTS)]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (place / "rows.jsonl").write_text(lines, encoding="utf-8")
+    (place / "rows.json").write_text(json.dumps(records, indent=1), encoding="utf-8")
+    for name, delimiter in (("rows.csv", ","), ("rows.tsv", "\t")):
+        with (place / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter=delimiter).writerows(
+                [["number", "text"], *enumerate(DOCUMENTS)]
+            )
+    table = pa.Table.from_pylist(records)
+    pq.write_table(table, place / "rows.parquet", row_group_size=7)
+    with pa.ipc.new_file(place / "rows.arrow", table.schema) as writer:
+        writer.write_table(table, max_chunksize=7)
+    for name in ("corpus.txt", "rows.jsonl"):
+        pack(place / name)
+    (place / "books").mkdir()
+    for name, part in (("a", DOCUMENTS[:20]), ("b", DOCUMENTS[20:40]), ("c", DOCUMENTS[40:])):
+        (place / "books" / f"{name}.txt").write_text("\n\n".join(part), encoding="utf-8")
+    train = datasets.Dataset.from_list(records)
+    datasets.DatasetDict({"train": train}).save_to_disk(str(place / "saved"))
+    write_hub_directory(place / "stories")
+
+
+def write_hub_directory(place: Path) -> None:
+    """Write a directory as data sets lie on a hub, with two configurations."""
+    place.mkdir()
+    configs = "".join(
+        f"- config_name: {name}\n  default: {str(name == 'all').lower()}\n"
+        f"  data_files: [{{split: train, path: {name}.jsonl}}]\n"
+        for name in ("all", "short")
+    )
+    (place / "README.md").write_text(f"---\nconfigs:\n{configs}---\n")
+    for name, texts in (("all", DOCUMENTS), ("short", DOCUMENTS[:30])):
+        lines = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+        (place / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("data-page")
+    write_corpora(place)
+    (place / "books" / "c.txt.gz").write_bytes(gzip.compress((place / "books/c.txt").read_bytes()))
+    return place
+
+
+@pytest.fixture
+def here(corpora: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(corpora)
+    return corpora
+
+
+def experiment(*changes: tuple[str, str]) -> str:
+    """Return the experiment of the page with some of its text replaced."""
+    text = EXPERIMENT
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+def foundry(monkeypatch: pytest.MonkeyPatch, command: str) -> int:
+    """Run a command line in this process; return its exit code."""
+    words = shlex.split(command)
+    assert words[0] == "foundry"
+    monkeypatch.setattr(sys, "argv", words)
+    return main()
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+def test_there_is_a_line_for_each_kind_of_source() -> None:
+    wanted = "txt books/ *.txt [ .gz .zst .bz2 .xz jsonl .json csv tsv parquet arrow disk hub "
+    wanted += "name: revision: streaming: language weight: words: documents: repeats:"
+    assert [kind for kind in wanted.split() if not any(kind in line for line in LINES)] == []
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_of_the_page_is_read(line: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("line.yaml").write_text(experiment(("train: corpus.txt\n", line + "\n")))
+    for command in ("validate", "prepare"):
+        assert foundry(monkeypatch, f"foundry {command} line.yaml") == 0
+    found = prepare(load_config("line.yaml"))
+    if any(part in line for part in WITHOUT_THE_SAME_TEXT):
+        assert found.train.stream.documents > 0
+        return
+    Path("same.yaml").write_text(EXPERIMENT)
+    same = prepare(load_config("same.yaml"))
+    assert found.content == same.content
+    assert found.train.stream.facts.tokens_sha256 == same.train.stream.facts.tokens_sha256
+    assert found.train.stream.documents + found.validation.stream.documents == len(DOCUMENTS)
+
+
+# --- commands, steps, packing ---------------------------------------------------------------------
+
+
+def test_the_commands_of_the_page_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("my-corpus.yaml").write_text(EXPERIMENT)
+    [step] = blocks("python")
+    Path("every_nth.py").write_text(step)
+    commands = [line for block in blocks("sh") for line in block.splitlines()]
+    assert len(commands) == 4
+    try:
+        assert [foundry(monkeypatch, command) for command in commands] == [0] * len(commands)
+    finally:
+        del INTERVENTIONS["every_nth"]
+
+
+def test_the_table_of_steps_is_that_of_the_registry() -> None:
+    def row(name: str) -> list[str]:
+        settings = " ".join(f"`{key}`" for key in intervention(name).schema.model_fields)
+        return [f"`{name}`", settings, describe(name).splitlines()[0]]
+
+    built_in = [spec.name for spec in INTERVENTIONS.values()]
+    assert list(rows("step")) == [row(name) for name in sorted(built_in)]
+
+
+def test_the_steps_of_the_page_are_valid(here: Path) -> None:
+    indented = "".join(f"  {line}\n" for line in STEPS.splitlines())
+    Path("steps.yaml").write_text(experiment(("tokenizer:", f"{indented}tokenizer:")))
+    config = load_config("steps.yaml")
+    assert [step.step for step in config.data.interventions][1:] == [
+        "filter_length",
+        "drop_sentences",
+    ]
+
+
+def picture() -> dict[str, list[str]]:
+    """Return the rows that the picture of the packing modes shows, under their labels."""
+    found: dict[str, list[str]] = {}
+    [text] = [block for block in blocks("text") if "streams" in block]
+    for line in filter(str.strip, text.splitlines()):
+        label, cells = line[:21].strip(), re.split(r"   +", line[21:])[0]
+        found.setdefault(label or list(found)[-1], []).extend(cells.split())
+    return found
+
+
+@pytest.mark.parametrize("packing", ["blocks", "documents", "streams"])
+def test_the_picture_shows_the_rows_that_are_made(
+    packing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    drawn = picture()
+    texts = [document.removesuffix(".") for document in drawn["documents"]]
+    Path("letters.txt").write_text("\n".join(texts))
+    Path("other.txt").write_text("abcdefg")
+    text = experiment(
+        ("train: corpus.txt", "train: letters.txt\n  validation: other.txt"),
+        ("paragraph ", "line "),
+        ("max_sequence_length: 64 ", f"packing: {packing}\n  max_sequence_length: 6 "),
+        ("bpe", "character"),
+    )
+    Path("letters.yaml").write_text(text)
+    prepared = prepare(load_config("letters.yaml"))
+    shown = [
+        prepared.tokenizer.decode(prepared.train[0, number]["input_ids"]).replace(
+            str(prepared.tokenizer.eos_token), "."
+        )
+        for number in range(len(prepared.train))
+    ]
+    assert [row.replace(" ", "") for row in shown] == drawn[f"packing: {packing}"]
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+Corpus = Callable[[Path], Any]
+
+
+def text(raw: bytes, name: str = "corpus.txt") -> Corpus:
+    return lambda place: (place / name).write_bytes(raw)
+
+
+def first_half(name: str) -> Corpus:
+    def cut(place: Path) -> None:
+        write_corpora(place)
+        raw = (place / name).read_bytes()
+        (place / name).write_bytes(raw[: len(raw) // 2])
+
+    return cut
+
+
+def of_numbers(place: Path) -> None:
+    pq.write_table(pa.table({"text": [1, 2]}), place / "rows.parquet")
+
+
+REFUSED: dict[str, tuple[str, Corpus]] = {
+    "is not UTF-8": ("corpus.txt", text("a caf\xe9".encode("latin1"))),
+    "is UTF-16": ("corpus.txt", text("a text".encode("utf-16"))),
+    "is packed, without the suffix": ("corpus.txt", text(gzip.compress(b"a text"))),
+    "has a zero byte": ("corpus.txt", text(b"a tex\0t")),
+    "is cut off, and packed": ("corpus.txt.gz", first_half("corpus.txt.gz")),
+    "unpacks to more than 200 times its size": (
+        "corpus.txt.gz",
+        text(gzip.compress(b"a" * (2**26 + 2**21), 1), "corpus.txt.gz"),
+    ),
+    "has a row that is no JSON": (
+        "rows.jsonl",
+        text(b'{"text": "a"}\n{"text": a}\n', "rows.jsonl"),
+    ),
+    "has a key twice in a row": ("rows.jsonl", text(b'{"text": "a", "text": "b"}', "rows.jsonl")),
+    "has a row without text": ("rows.jsonl", text(b'{"title": "a"}', "rows.jsonl")),
+    "has a text that is null": ("rows.jsonl", text(b'{"text": null}', "rows.jsonl")),
+    "has rows of different lengths": ("rows.csv", text(b"n,text\n1,a\n2,b,c\n", "rows.csv")),
+    "has a quote that does not end": ("rows.csv", text(b'n,text\n1,"a\n', "rows.csv")),
+    "has a column that is not text": ("rows.parquet", of_numbers),
+    "is half a Parquet file": ("rows.parquet", first_half("rows.parquet")),
+    "matches no file": ("books/*.txt", lambda place: None),
+    "is a folder without known files": ("books", lambda place: (place / "books").mkdir()),
+    "was written by `save_to_disk`": ("saved", write_corpora),
+    "is a pipe or a device": ("corpus.txt", lambda place: os.mkfifo(place / "corpus.txt")),
+    "is a single document": ("corpus.txt", text(b"only one paragraph")),
+    "has no text": ("corpus.txt", text(b" \n\n \n")),
+    "is shorter than a row": ("corpus.txt", text(b"a\n\nb")),
+}
+
+
+def test_every_refusal_of_the_page_is_tried() -> None:
+    assert [cells[0] for cells in rows("a corpus that")] == list(REFUSED)
+
+
+@pytest.mark.parametrize(("what", "said"), [cells[:2] for cells in rows("a corpus that")])
+def test_a_corpus_is_refused_as_the_page_says(
+    what: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, write = REFUSED[what]
+    write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOUNDRY_CACHE", str(tmp_path / "cache"))
+    Path("wrong.yaml").write_text(experiment(("train: corpus.txt", f"train: {named}")))
+    with pytest.raises(DataError) as caught:
+        prepare(load_config("wrong.yaml"))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(Path("cache").glob("tokens/*"))

@@ -1,0 +1,21 @@
+"""Texts without the frames of documents, as the ids and bytes of which streams are made."""
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerFast
+
+from model_foundry.data.documents import Piece
+from model_foundry.data.encoding import Encoded, Encoder
+
+
+def encode_plainly(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[Encoded]:
+    """Encode texts as parts of documents that neither start nor end in them."""
+    encoder = Encoder(tokenizer)
+    return [encoder.encode([Piece(text, starts=False, ends=False)]) for text in texts]
+
+
+def is_lossless(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> bool:
+    """Tell whether all texts come back from their ids."""
+    ids = [encoded.ids.tolist() for encoded in encode_plainly(tokenizer, texts)]
+    decoded = [tokenizer.decode(row, clean_up_tokenization_spaces=False) for row in ids]
+    return decoded == list(texts)
