@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from model_foundry.data.token_stream import TokenStream
 from model_foundry.signals import poll
 
-STRETCH = 2**22  # tokens that are counted at once: about 100 MB
+STRETCH = 2**18  # tokens that are counted at once; more would leave the processor's cache
 BINS = 20  # of the histogram, at most a few more
 Ints = NDArray[np.int64]
 Lengths = NDArray[np.unsignedinteger[Any]]
@@ -47,6 +47,16 @@ def document_lengths(stream: TokenStream) -> Lengths:
     lengths[0] = ends[0]
     np.subtract(ends[1:], ends[:-1], out=lengths[1:], casting="same_kind")
     return lengths
+
+
+def shared_documents(stream: TokenStream, training: TokenStream) -> int:
+    """Return how many documents of a text stand in the training text as well."""
+    own, among = np.sort(stream.document_digests), training.document_digests
+    found = np.zeros(len(own), dtype=np.bool_)
+    for part in _stretches(len(among)):
+        places = np.searchsorted(own, among[part]).clip(max=len(own) - 1)
+        found[places[own[places] == among[part]]] = True
+    return int(found[np.searchsorted(own, own)].sum())  # equal ones share the first one's place
 
 
 @dataclass(frozen=True, kw_only=True)

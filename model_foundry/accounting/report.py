@@ -13,6 +13,7 @@ from model_foundry.accounting.counts import (
     count_ids,
     document_lengths,
     length_edges,
+    shared_documents,
     words_in,
 )
 from model_foundry.accounting.figures import (
@@ -107,7 +108,7 @@ def _figures(
     stream, facts, counts = text.stream, text.stream.facts, text.text_counts
     unknown = prepared.tokenizer.unk_token_id
     unknown_tokens = 0 if unknown is None else int(counts[unknown])
-    shared = np.isin(stream.document_digests, prepared.train.stream.document_digests)
+    trains = text.name == "train"
     return SplitFigures(
         name=text.name,
         documents=stream.documents,
@@ -119,7 +120,7 @@ def _figures(
         unknown_tokens=unknown_tokens,
         unknown_words=words_in(stream, unknown) if unknown_tokens else 0,
         lengths=LengthFigures.of(text.lengths, edges),
-        shared=0 if text.name == "train" else int(shared.sum()),
+        shared=0 if trains else shared_documents(stream, prepared.train.stream),
         left_out=facts.left_out,
         replaced=facts.replaced,
         lossless=facts.lossless,

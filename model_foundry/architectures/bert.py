@@ -5,7 +5,7 @@ from typing import Any, Self
 from transformers import BertConfig, BertForMaskedLM
 
 from model_foundry.architectures.registration import register_architecture
-from model_foundry.architectures.transformers_backed import Transformer
+from model_foundry.architectures.transformer import Transformer
 from model_foundry.config import BERTSpecificConfig, ExperimentConfig, TransformerModelConfig
 
 

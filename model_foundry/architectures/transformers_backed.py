@@ -13,15 +13,8 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from model_foundry.architectures.attention import ISOLATING, choose_attention
 from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.decoding import evaluation_mode
-from model_foundry.architectures.documents import (
-    as_scores,
-    positions_within,
-    same_document,
-    without_padding,
-)
 from model_foundry.architectures.losses import language_model_loss
 from model_foundry.architectures.plain_directory import (
     ARCHITECTURE_KEY,
@@ -31,7 +24,6 @@ from model_foundry.architectures.plain_directory import (
     read_weights,
     require_fit,
 )
-from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foreign import one_line
 
@@ -236,92 +228,3 @@ class TransformersBacked(BaseLanguageModel):
                 names = one_line(", ".join(sorted(report[fault])))
                 raise ConfigError(f"{directory}: weights have {fault.replace('_', ' ')}: {names}")
         return cls(hf_model, hf_model.config)
-
-
-class Transformer(TransformersBacked):
-    """A model with positions and attention: its block length is limited, its kernel is chosen."""
-
-    @classmethod
-    def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
-        """Make a model with random weights and the attention that the experiment asks for."""
-        implementation, _ = choose_attention(
-            config.training.attn_implementation,
-            device_type="cuda" if torch.cuda.is_available() else "cpu",
-            mixed_precision=config.training.mixed_precision,
-            packed_documents=config.data.packing == "documents",
-        )
-        hf_model = cls.hf_class(hf_config)._from_config(
-            hf_config, attn_implementation=implementation
-        )
-        return cls(hf_model, hf_config)
-
-    @property
-    def num_positions(self) -> int:
-        """The number of positions that the model can tell apart."""
-        return int(self.hf_model.config.max_position_embeddings)
-
-    @property
-    def attention_in_use(self) -> str:
-        """The attention kernel that transformers has chosen for this model."""
-        return str(self.hf_model.config._attn_implementation)
-
-    def call_arguments(
-        self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
-    ) -> dict[str, Any]:
-        """Number the tokens of each document from 0, wherever the padding is.
-
-        Raises:
-            ValueError: the block is longer than the positions, or the attention that runs cannot
-                keep documents apart.
-        """
-        length = input_ids.shape[1]
-        if length > self.num_positions:
-            raise ValueError(
-                f"a block of {length} tokens exceeds the {self.num_positions} positions of this "
-                f"{self.model_type} (max_position_embeddings); shorten the block."
-            )
-        usual = super().call_arguments(input_ids, attention_mask, None)
-        if document_ids is not None:
-            usual |= self._apart(without_padding(document_ids, attention_mask))
-        elif attention_mask is not None:
-            positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-            usual["position_ids"] = positions[:, -length:]
-        return usual
-
-    def _apart(self, document_ids: Tensor) -> dict[str, Tensor]:
-        """Return mask and positions by which no token sees another document, given ids (B, T)."""
-        if self.attention_in_use not in ISOLATING:
-            raise ValueError(
-                f"attention {self.attention_in_use!r} cannot keep the documents of a row apart; "
-                f"load the model with attn_implementation {' or '.join(ISOLATING)}."
-            )
-        same = same_document(document_ids)
-        # transformers takes a mask of four dimensions as it is, without making it causal
-        visible = (same.tril() if self.is_causal else same)[:, None]  # (B, 1, T, T)
-        if self.attention_in_use == "eager":
-            visible = as_scores(visible, self.hf_model.dtype)
-        return {"attention_mask": visible, "position_ids": positions_within(same)}
-
-    def generate(
-        self,
-        input_ids: Tensor,
-        *,
-        attention_mask: Tensor | None = None,
-        max_new_tokens: int = 20,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Continue rows of ids, within the positions of the model.
-
-        Raises:
-            ConfigError: the model fills masks instead.
-            ValueError: prompt and continuation together exceed the positions.
-        """
-        self.require_generation()
-        if input_ids.shape[1] + max_new_tokens > self.num_positions:
-            raise ValueError(
-                f"a prompt of {input_ids.shape[1]} tokens and max_new_tokens (={max_new_tokens}) "
-                f"exceed the {self.num_positions} positions of this {self.model_type}; lower one."
-            )
-        return super().generate(
-            input_ids, attention_mask=attention_mask, max_new_tokens=max_new_tokens, **kwargs
-        )

@@ -139,20 +139,20 @@ def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     yield _each(splits, "bytes", lambda s: s.bytes)
     if any(split.replaced for split in splits):
         yield _each(splits, "  replaced, no UTF-8", lambda s: s.replaced)
-    yield _each(splits, "tokens that stand for text", lambda s: s.text_tokens)
-    yield _each(splits, "  of a word", lambda s: s.ratios["tokens_per_word"])
-    yield _each(splits, "  bytes of one", lambda s: s.ratios["bytes_per_token"])
+    yield _each(splits, "tokens of text", lambda s: s.text_tokens)
+    yield _each(splits, "  tokens per word", lambda s: s.ratios["tokens_per_word"])
+    yield _each(splits, "  bytes per token", lambda s: s.ratios["bytes_per_token"])
     shares = [_share(split.ratios["unknown_share_of_tokens"]) for split in splits]
-    yield "  unknown", shares
+    yield "  unknown tokens", shares
     if any(split.unknown_tokens for split in splits):
         words = [_share(split.ratios["unknown_share_of_words"]) for split in splits]
-        yield "  words that begin in an unknown one", words
-    yield _each(splits, "every character comes back", lambda s: s.lossless)
+        yield "  words that begin in one", words
+    yield _each(splits, "lossless", lambda s: s.lossless)
 
 
 def _pass_rows(report: CorpusReport) -> Iterator[Row]:
     splits = report.splits
-    yield _each(splits, "tokens, ends of documents included", lambda s: s.tokens.text)
+    yield _each(splits, "tokens, frames of documents included", lambda s: s.tokens.text)
     reasons = dict.fromkeys(reason for split in splits for reason in split.tokens.left_over)
     for reason in reasons:
         yield _each(

@@ -86,11 +86,11 @@ def pack(lengths: Ints, capacity: int) -> tuple[Ints, Ints]:
         (S,) the spans in the order of the rows, and (R,) how many there are up to the end of each.
     """
     queue = np.argsort(lengths, kind="stable")
-    left = np.bincount(lengths, minlength=capacity + 1)
+    left = np.bincount(lengths)
     taken = np.cumsum(left) - left  # where in the queue the next span of each length stands
     order: list[Ints] = [np.zeros(0, np.int64)]
     row_sizes: list[Ints] = [np.zeros(0, np.int64)]
-    longest = capacity
+    longest = int(lengths.max(initial=0))
     while True:
         while longest and not left[longest]:
             longest -= 1

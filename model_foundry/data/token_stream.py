@@ -38,7 +38,8 @@ class Sharded:
 
     def __getitem__(self, part: slice) -> Unsigned:
         """Return a stretch; a view of the disk where it lies in one shard."""
-        start, stop, _ = part.indices(len(self))
+        start, stop, step = part.indices(len(self))
+        assert step == 1
         if stop <= self._starts[1]:  # nearly always
             return self.shards[0][start:stop]
         parts = [
@@ -162,8 +163,8 @@ def read_stream(directory: Path) -> TokenStream:
             tokens,
             num_bytes,
             num_words,
-            document_ends=ends.astype(np.uint64, copy=False),
-            document_digests=digests.astype(np.uint64, copy=False),
+            document_ends=ends,
+            document_digests=digests,
             facts=facts,
         )
     except (OSError, ValueError, TypeError, EOFError) as error:

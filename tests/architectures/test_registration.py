@@ -282,9 +282,13 @@ def test_a_subclass_of_a_built_in_is_an_architecture_too(tmp_path: Path) -> None
     class WiderModel(GPT2Model):
         model_type = "wider"
 
-    register_architecture("wider", section="transformer", settings=("attn_implementation",))(
-        WiderModel
-    )
+    register_architecture(
+        "wider",
+        section="transformer",
+        settings=("attn_implementation",),
+        isolates_documents=True,
+    )(WiderModel)
+    assert ARCHITECTURES["wider"].isolates_documents
     raw = TransformerModelConfig(layers=1, hidden_size=8, attention_heads=1).model_dump()
     config = config_for("wider", transformer=raw)
     model = create_model_from_config(config, vocab_size=11)

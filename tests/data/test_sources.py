@@ -1,8 +1,6 @@
-"""Documents: how files are found, read, cut and split, and what is said of those that cannot be."""
+"""Documents of an experiment: how they are split, and what is said of sources without any."""
 
-import gzip
 import hashlib
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,121 +9,14 @@ import pytest
 from model_foundry.config import DataConfig, HubSource
 from model_foundry.data.sources.old import (
     content_hash,
-    cut,
     describe,
     read_documents,
     read_splits,
-    read_text,
-    resolve_files,
     split_by_document,
     split_by_position,
 )
 from model_foundry.errors import DataError
 from model_foundry.language import load_language
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Three text files, one of them below, and one that is no text."""
-    (tmp_path / "below").mkdir()
-    for name in ("b.txt", "a.txt", "below/c.txt", "notes.md"):
-        (tmp_path / name).write_text(f"text of {name}")
-    return tmp_path
-
-
-def names(paths: list[Path]) -> list[str]:
-    return [path.name for path in paths]
-
-
-def test_files_are_found_by_path_glob_and_folder_in_a_fixed_order(folder: Path) -> None:
-    assert names(resolve_files(str(folder / "notes.md"))) == ["notes.md"]
-    assert names(resolve_files(str(folder / "*.txt"))) == ["a.txt", "b.txt"]
-    assert names(resolve_files(str(folder / "**/*.txt"))) == ["a.txt", "b.txt", "c.txt"]
-    assert names(resolve_files(str(folder))) == ["a.txt", "b.txt", "c.txt"]
-
-
-def test_a_list_keeps_its_order_and_reads_no_file_twice(folder: Path) -> None:
-    patterns = [str(folder / "b.txt"), str(folder), str(folder / "b.txt")]
-    assert names(resolve_files(patterns)) == ["b.txt", "a.txt", "c.txt"]
-
-
-def test_a_file_with_a_glob_in_its_name_is_a_file(tmp_path: Path) -> None:
-    (tmp_path / "a[1].txt").write_text("x")
-    assert names(resolve_files(str(tmp_path / "a[1].txt"))) == ["a[1].txt"]
-
-
-def test_the_home_directory_is_written_as_a_tilde(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(folder))
-    assert names(resolve_files("~/a.txt")) == ["a.txt"]
-
-
-@pytest.mark.parametrize("source", ["missing.txt", "no/*.txt", "a\0b", "~nobody-here/a", "x" * 300])
-def test_what_names_no_file_is_said_so(source: str) -> None:
-    with pytest.raises(DataError, match=r"no such file, folder or match|is no path"):
-        resolve_files(source)
-
-
-def test_a_folder_without_text_and_what_is_no_file_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no \.txt file"):
-        resolve_files(str(tmp_path))
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    for name, message in (("pipe", "not a regular file"), ("loop", "no such file")):
-        with pytest.raises(DataError, match=message):
-            resolve_files(str(tmp_path / name))
-
-
-@pytest.mark.parametrize(
-    ("raw", "message"),
-    [
-        (b"good\nb\xffd", r"bad\.txt: not UTF-8 at byte 6 \(0xff\); give plain UTF-8 text"),
-        (b"caf\xe9", r"not UTF-8 at byte 3 \(0xe9\)"),
-        (b"cut \xe2\x82", r"not UTF-8 at byte 4 \(0xe2\)"),
-        (b"surrogate \xed\xa0\x80", r"not UTF-8 at byte 10 \(0xed\)"),
-        (b"zero\0byte", "binary, with a zero byte at byte 4"),
-        ("wide".encode("utf-16"), "UTF-16 at byte 0, not UTF-8 text; convert it with `iconv"),
-        (gzip.compress(b"text", mtime=0), "compressed by gzip at byte 0.*`gunzip`"),
-    ],
-)
-def test_what_is_no_text_is_told_where(tmp_path: Path, raw: bytes, message: str) -> None:
-    path = tmp_path / "bad.txt"
-    path.write_bytes(raw)
-    with pytest.raises(DataError, match=message):
-        read_text(path)
-
-
-def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\)"):
-        read_text(tmp_path / "vanished.txt")
-
-
-def test_the_line_ends_of_all_systems_give_one_text(tmp_path: Path) -> None:
-    texts = []
-    for end in (b"\n", b"\r\n", b"\r"):
-        path = tmp_path / "lines.txt"
-        path.write_bytes(b"\xef\xbb\xbf" + end.join([b"a", b"", "ö".encode()]))
-        texts.append(read_text(path))
-    assert texts == ["a\n\nö"] * 3
-
-
-def test_nothing_but_a_newline_ends_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "odd.txt"
-    path.write_text("a\u2028b\x0cc\x85d\x1ce\nf", encoding="utf-8")
-    assert list(cut(read_text(path), "line")) == ["a\u2028b\x0cc\x85d\x1ce", "f"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "documents"),
-    [
-        ("file", ["a\nb\n\n \nc\n"]),
-        ("line", ["a", "b", "", " ", "c", ""]),
-        ("paragraph", ["a\nb", "c"]),
-    ],
-)
-def test_a_text_is_cut_into_documents(kind: str, documents: list[str]) -> None:
-    assert list(cut("a\nb\n\n \nc\n", kind)) == documents
 
 
 def test_documents_of_white_space_are_left_out(tmp_path: Path) -> None:

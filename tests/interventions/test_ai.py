@@ -86,6 +86,7 @@ def test_the_endpoint_is_asked_once_and_the_file_waits_for_approval(
     (asked,) = server.asked
     assert asked["path"] == "/v1/chat/completions"
     assert asked["headers"]["authorization"] == f"Bearer {KEY}"
+    assert asked["headers"]["accept-encoding"] == "identity"
     assert (asked["body"]["model"], asked["body"]["temperature"]) == ("small-model", 0)
     instructions, question = asked["body"]["messages"]
     assert (instructions["role"], question["role"]) == ("system", "user")
@@ -314,19 +315,19 @@ HOSTILE_PROMPTS = [
     "coding: utf-7\n+AGk-mport touched",
     '"""\nimport touched\n"""',
     "a\\\nimport touched",
+    "a\x1b[2Jb \u202e c \t \0",
 ]
 
 
 @pytest.mark.parametrize("prompt", HOSTILE_PROMPTS)
-def test_no_prompt_comes_out_of_its_comment(
-    prompt: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_prompt_comes_out_of_its_comment(prompt: str, tmp_path: Path) -> None:
     file = tmp_path / "planted.py"
     digest = write(file, prompt=prompt)
     assert read_code(file).prompt_sha256 == hashlib.sha256(prompt.encode()).hexdigest()
     prepare_ai_steps([step(file, digest, prompt)])
-    before = file.read_text().partition("if not __name__")[0]
-    assert all(line.startswith("#") for line in before.splitlines())
+    for model in ("small-model", prompt):
+        before = file_text(prompt, model, CODE).partition("if not __name__")[0]
+        assert all(line.startswith("#") for line in before.splitlines())
 
 
 def test_a_written_file_does_nothing_when_python_finds_it(

@@ -23,6 +23,7 @@ from model_foundry.interventions.splitting import body, sentences
         ("What?! (Yes.) Well... no", ["What?! ", "(Yes.) ", "Well... ", "no"]),
         ("It is 3.5 at a.b.c today. Ok", ["It is 3.5 at a.b.c today. ", "Ok"]),
         ("\u884c\u304f\u3002\u6765\u308b\uff01", ["\u884c\u304f\u3002", "\u6765\u308b\uff01"]),
+        ("Mr... He left.", ["Mr... ", "He left."]),
         ("Mr.\nSmith", ["Mr.\n", "Smith"]),
         ("   ", ["   "]),
     ],

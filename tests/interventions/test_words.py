@@ -68,6 +68,7 @@ def test_case_and_apostrophes_of_deleted_words() -> None:
 
 def test_replaced_words_are_not_looked_at_again() -> None:
     assert replace_words("a b, ab", words={"a": "b", "b": "a"}) == "b a, ab"
+    assert replace_words("well-known, well", words={"well": "ill"}) == "well-known, ill"
     assert replace_words("Yes YES yes", words={"yes": "no"}, ignore_case=True) == "no no no"
 
 

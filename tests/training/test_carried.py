@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model_foundry import train
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.config import OBJECTIVES, ExperimentConfig
+from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig
 from model_foundry.data.blocks import Blocks
 from model_foundry.data.loaders import Batch, evaluation_streams, training_batches
 from model_foundry.data_collators import CausalLMDataCollator
@@ -27,7 +27,7 @@ from model_foundry.training.carried import CarriedState
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.step import StepResult, take_step
 from tests.data.test_loaders import stream_with
-from tests.experiments import tiny_experiment
+from tests.experiments import MODELS, tiny_experiment
 
 KINDS = ["gru", "lstm", "rnn"]
 CARRIED = ("data.packing=streams", "training.carry_state=true", "model.rnn.dropout=0.0")
@@ -250,6 +250,14 @@ def test_states_of_something_else_are_refused(change: Any) -> None:
     change(tensors)
     with pytest.raises(ValueError, match=r"the state of this lstm is|states of \[5(, 8)?\] rows"):
         kept.restore(tensors)
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_a_model_carries_a_state_where_its_spec_says_so(kind: str) -> None:
+    config = tiny_experiment(kind, Path("nowhere"))
+    spec = ARCHITECTURES[config.model.architecture]
+    said = "carry_state" in spec.settings and spec.causal_with(config.model.section)
+    assert create_model(config).carries_state is said
 
 
 def test_a_model_without_a_state_is_refused() -> None:

@@ -42,23 +42,19 @@ def _place_of(schema: pa.Schema, where: str, column: str) -> int:
     return int(places[0])
 
 
-def _rows_at_once(metadata: pq.FileMetaData, column: str) -> int:
+def _rows_at_once(metadata: pq.FileMetaData) -> int:
     """Return how many rows come to about a fragment, by the sizes that the file states."""
-    paths = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    # those of single columns end the process where they are damaged: pyarrow lets C++ throw there
     groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    sizes = [
-        group.column(paths.index(column)).total_uncompressed_size / group.num_rows
-        for group in groups
-        if group.num_rows
-    ]
-    return min(MOST_ROWS, max(1, int(FRAGMENT / max(sizes, default=1))))
+    sizes = [group.total_byte_size / group.num_rows for group in groups if group.num_rows > 0]
+    return min(MOST_ROWS, max(1, int(FRAGMENT / max([1.0, *sizes]))))
 
 
 def _parquet_batches(file: BinaryIO, where: str, column: str) -> Iterator[pa.Array]:
     # neither threads nor reading ahead, which would not survive a fork and hold whole columns
     parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=FRAGMENT)
     _place_of(parquet.schema_arrow, where, column)
-    rows = _rows_at_once(parquet.metadata, column)
+    rows = _rows_at_once(parquet.metadata)
     for batch in parquet.iter_batches(batch_size=rows, columns=[column], use_threads=False):
         yield batch.column(0)
 
@@ -151,6 +147,7 @@ def read_columnar(
                     unpacking.add(len(text))
                     yield Fragment(text)
                 row = rows.stop
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a name
+    except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
+        # a name that is not UTF-8, a size that is beyond all memory
         said = f"no whole {content} file ({one_line(error)})"
         raise DataError(f"{where}: {said}; {COPY_REMEDY}") from error

@@ -17,6 +17,7 @@ from model_foundry.data.sources.json_arrays import read_json
 from model_foundry.data.sources.json_lines import read_json_lines
 from model_foundry.data.sources.paths import (
     COLUMNAR,
+    Kind,
     kind_of,
     require_regular,
     resolve_files,
@@ -51,8 +52,8 @@ class FileSource(Source):
     def fragments(self) -> Iterator[Fragment]:
         """Read every document, in order."""
         self.replaced = 0
-        for path in self.paths:
-            yield from self._fragments_of(path)
+        for path, kind in zip(self.paths, self._kinds, strict=True):
+            yield from self._fragments_of(path, kind)
 
     def made_of(self, sha256: Hash) -> Any:
         """Return the content of the files, whatever they are called, and how it is read."""
@@ -79,8 +80,8 @@ class FileSource(Source):
     def _note_replaced(self, count: int) -> None:
         self.replaced += count
 
-    def _fragments_of(self, path: Path) -> Iterator[Fragment]:
-        where, (content, compression) = shown(path), kind_of(path)
+    def _fragments_of(self, path: Path, kind: Kind) -> Iterator[Fragment]:
+        where, (content, compression) = shown(path), kind
         column, errors = self._reading.text_column, self._reading.encoding_errors
         note = self._note_replaced
         with opened(path) as file:
