@@ -23,6 +23,7 @@ import pytest
 
 from model_foundry.cli import main
 from model_foundry.config import INTERVENTIONS, load_config
+from model_foundry.data.order import usable_blocks
 from model_foundry.errors import DataError
 from model_foundry.interventions import intervention
 from model_foundry.interventions.description import describe
@@ -113,7 +114,7 @@ def write_hub_directory(place: Path) -> None:
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("data-page")
     write_corpora(place)
-    (place / "books" / "c.txt.gz").write_bytes(gzip.compress((place / "books/c.txt").read_bytes()))
+    (place / "c.txt.gz").write_bytes(gzip.compress((place / "books" / "c.txt").read_bytes()))
     return place
 
 
@@ -235,6 +236,8 @@ def test_the_picture_shows_the_rows_that_are_made(
         )
         for number in range(len(rows))
     ]
+    if packing == "streams":
+        shown = shown[: usable_blocks(len(shown), rows_per_step=2)]
     assert shown == drawn[f"packing: {packing}"]
 
 

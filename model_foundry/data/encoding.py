@@ -213,7 +213,13 @@ class Encoder:
         return bool(whole == [index for encoding in each for index in encoding.ids])
 
     def encode(self, batch: Sequence[Piece]) -> Encoded:
-        """Encode pieces in their order."""
+        """Encode pieces in their order.
+
+        Raises:
+            CannotBeCutError: `cuts` was taken for true, and is not.
+            UnicodeEncodeError: a text has a lone surrogate.
+        """
+        digests = [text_digest(piece.text) for piece in batch]  # of text that is none, first of all
         with _reading_plain_text(self.backend):
             plain = self._encode([piece.text for piece in batch])
         framed = self._framed(batch, plain)
@@ -224,7 +230,7 @@ class Encoder:
             num_bytes=framed.num_bytes,
             num_words=np.diff(begun, prepend=0),
             piece_ends=framed.piece_ends,
-            digests=[text_digest(piece.text) for piece in batch],
+            digests=digests,
             lossless=bool(plain.exact.all()) or self._come_back(batch, plain),
             rest=(framed.rest, len(places) - int(begun[-1] if len(begun) else 0)),
         )
@@ -238,6 +244,13 @@ class Encoder:
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each document, its frame included."""
+        try:
+            return self._count(texts)
+        except CannotBeCutError:
+            self.cuts = False
+            return self._count(texts)
+
+    def _count(self, texts: Sequence[str]) -> list[int]:
         cut = [
             piece
             for text in texts

@@ -94,8 +94,7 @@ def stream_of(
         if missing:
             logger.info("tokenising the %s text", split.name)
             encoder = Encoder(tokenizer)
-            if without is not None:
-                split.excluded = _shared(split, without, processes)
+            split.excluded = None if without is None else _shared(split, without, processes)
 
             def build() -> None:
                 with commit_directory(place, sha256_of=hashes) as aside:

@@ -9,9 +9,10 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from model_foundry.data import documents, encoding
+from model_foundry.data import chunks, documents, encoding
 from model_foundry.data.documents import Fragment, Piece, pieces
 from model_foundry.data.encoding import (
+    CannotBeCutError,
     Encoded,
     Encoder,
     count_bytes,
@@ -61,7 +62,7 @@ def encoder_of(kind: str) -> Encoder:
 
 def dropping() -> PreTrainedTokenizerFast:
     """A tokenizer that has no id for a text without letters."""
-    backend = Tokenizer(models.WordLevel({"a": 0, "b": 1, "[SEP]": 2, "[BOS]": 3}))
+    backend = Tokenizer(models.WordLevel({"a": 0, "b": 1, "[SEP]": 2, "?": 3}, unk_token="?"))
     backend.normalizer = normalizers.Replace("-", "")
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="[SEP]")
@@ -150,10 +151,37 @@ def test_pieces_of_a_text_give_the_ids_of_the_whole(
     for seed in range(40):
         text = text_of(300, seed)
         cut = list(pieces([Fragment(text)]))
-        apart, whole = encoder.encode(cut), encoder.encode([Piece(text)])
-        assert len(cut) > 5 and apart.ids.tolist() == whole.ids.tolist()
-        assert totals(apart) == totals(whole) == size_of(text)
+        apart = encoder.encode(cut)
+        whole = encoder.backend.encode(text, add_special_tokens=False).ids
+        assert len(cut) > 5
+        assert apart.ids.tolist() == [*encoder.before, *whole, *encoder.after]
+        assert totals(apart) == size_of(text)
         assert len(apart.piece_ends) == len(cut)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_remembered_and_forgotten_changes_nothing(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [text_of(30, seed) for seed in range(30)]
+    fresh = [Encoder(tokenizer_of(kind)).encode([Piece(text)]) for text in texts[-2:]]
+    for limit in (20, 10**6):
+        monkeypatch.setattr(chunks, "MOST_KNOWN", limit)
+        encoder = Encoder(tokenizer_of(kind))
+        found = [encoder.encode([Piece(text)]) for text in texts]
+        for one, other in zip(fresh, found[-2:], strict=True):
+            assert one.ids.tolist() == other.ids.tolist()
+            assert one.num_bytes.tolist() == other.num_bytes.tolist()
+
+
+def test_a_tokenizer_found_to_see_across_spaces_is_not_cut_to_count() -> None:
+    backend = Tokenizer(models.WordLevel({"one dog": 0, "?": 1, "one": 2}, unk_token="?"))
+    encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="?"))
+    encoder.cuts = True  # as if the probe had not shown it
+    with pytest.raises(CannotBeCutError):
+        encoder.encode([Piece("one dog")])
+    assert encoder.count(["one dog", "one", "one dog one dog"]) == [2, 2, 2]
+    assert encoder.cuts is False
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -244,7 +272,7 @@ def test_an_empty_batch_gives_nothing() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_text_that_comes_back_is_lossless_and_another_is_not(kind: str) -> None:
     loses = kind in ("wordpiece", "character", "word")
-    encoder, known = encoder_of(kind), "the dog sees"
+    encoder, known = encoder_of(kind), "the dog chases"
     assert encoder.encode([Piece(known)]).lossless is True
     assert encoder.encode([Piece(known), Piece("the Ж\u0300 dog")]).lossless is not loses
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import INTERVENTIONS, DataConfig
@@ -162,6 +163,22 @@ def test_no_document_is_refused_and_nothing_is_kept(
     assert made(tmp_path) == []
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_tokenizer_found_late_to_see_across_spaces_gets_whole_documents(
+    processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(splits, "BATCH", SMALL)
+    backend = Tokenizer(models.WordLevel({"one dog": 0, "?": 1, "x": 2}, unk_token="?"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="?")
+    monkeypatch.setattr(packing, "Encoder", lambda _: encoder)
+    encoder = Encoder(tokenizer)
+    encoder.cuts = True  # as if the probe had not shown it
+    texts = ["x"] * 100 + ["one dog"] + ["x"] * 100
+    stream = stream_from(texts, tokenizer, tmp_path, processes=processes)
+    assert ids_of(stream) == [2, 1] * 100 + [0, 1] + [2, 1] * 100
+    assert (stream.documents, stream.bytes, len(made(tmp_path))) == (201, 207, 1)
+
+
 def test_what_was_left_out_and_done_is_kept_beside_the_stream(
     bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,12 +317,13 @@ def test_a_damaged_stream_is_made_again(
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    first = stream_from(TEXTS, bpe, tmp_path)
+    expected = stream_from(TEXTS, bpe, tmp_path / "other")
+    stream_from(TEXTS, bpe, tmp_path)
     (place,) = made(tmp_path)
     raw = bytearray((place / name).read_bytes())
     raw[-3] ^= 1
     (place / name).write_bytes(raw)
-    assert same(stream_from(TEXTS, bpe, tmp_path), first)
+    assert same(stream_from(TEXTS, bpe, tmp_path), expected)
     assert f"is damaged ({name} is not what was written) and is made again" in caplog.text
     assert damage(place) is None
 
@@ -321,7 +339,7 @@ def test_documents_of_another_stream_are_left_out(
         cache = tmp_path / str(processes)
         plain = split_of(texts)
         rest = stream_from(plain, bpe, cache, without=training, processes=processes)
-        assert same(stream_from(["A Cat", "the cow", "the cow"], bpe, cache), rest) is False
+        assert ids_of(stream_from(["A Cat", "the cow", "the cow"], bpe, cache)) == ids_of(rest)
         assert rest.documents == 3
         assert rest.facts.left_out == {"in the training text too": 2}
         assert stream_from(plain, bpe, cache).documents == 5  # the split is as it was
@@ -348,7 +366,7 @@ def deadly() -> Iterator[str]:
         return text
 
     yield "deadly"
-    INTERVENTIONS.pop("deadly")
+    INTERVENTIONS.remove("deadly")
 
 
 def test_a_process_that_is_killed_is_told_and_nothing_is_kept(

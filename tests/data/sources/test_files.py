@@ -147,21 +147,18 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path, name: str, document:
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
 def test_arrow_holds_a_batch_and_no_other_column(tmp_path: Path, name: str) -> None:
-    path, rows = tmp_path / name, 2**10
-    with pa.OSFile(str(path), "wb") as file:
-        schema = pa.schema({"other": pa.binary(), "text": pa.string()})
-        kind = pq.ParquetWriter if path.suffix == ".parquet" else pa.ipc.new_stream
-        settings = {"compression": "none"} if path.suffix == ".parquet" else {}
-        with kind(file, schema, **settings) as writer:
-            for group in range(8):
-                texts = [f"{group} {row} " + "x" * 2**12 for row in range(rows)]
-                batch = pa.record_batch([[b"y" * 2**12] * rows, texts], schema=schema)
-                writer.write_batch(batch)
-    del texts, batch
+    path, rows = tmp_path / name, 2**13
+    texts = [f"{row} " + "x" * 2**12 for row in range(rows)]
+    table = pa.table({"other": [b"y" * 2**12] * rows, "text": texts})
+    if path.suffix == ".parquet":
+        pq.write_table(table, path, compression="none", row_group_size=rows)
+    else:
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2**10)
     before, most = pa.total_allocated_bytes(), 0
     for _ in source_of(path).fragments():
         most = max(most, pa.total_allocated_bytes() - before)
-    assert most < 2**23  # of 32 MiB of text, 4 in a batch
+    assert most < 2**23  # of 32 MiB of text, all of it in a row group, 4 in a batch
 
 
 def test_a_signal_is_obeyed_while_a_long_file_is_read(tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from model_foundry.data.documents import FRAGMENT
 from model_foundry.data.sources import json_lines
+from model_foundry.errors import DataError
 from tests.data.sources.reading import read, refusal, write
 
 GOOD = '{"text": "one"}\n'
@@ -63,3 +65,11 @@ def test_a_row_is_not_held_at_any_length(tmp_path: Path, monkeypatch: pytest.Mon
     assert read(write(tmp_path / "a.jsonl", GOOD * 100)) == ["one"] * 100
     said = refusal(write(tmp_path / "a.jsonl", GOOD + " " * 2**21))
     assert "line 2 is longer than 100 characters, which a row must not be; write one row" in said
+
+
+def test_long_lines_are_counted_as_well() -> None:
+    texts = iter(["x" * FRAGMENT, "\n", "y" * FRAGMENT, "y" * FRAGMENT])
+    lines = json_lines.lines_of(texts, "a.jsonl", longest=FRAGMENT + 1)
+    assert next(lines) == "x" * FRAGMENT
+    with pytest.raises(DataError, match=r"a\.jsonl: line 2 is longer than"):
+        next(lines)
