@@ -12,13 +12,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from model_foundry.errors import SaveError
 from model_foundry.failpoints import reached
-from model_foundry.locks import NoLocksError, exclusive
 
 logger = logging.getLogger(__name__)
 
@@ -120,54 +119,6 @@ def newer_format(directory: Path) -> int | None:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return found if whole and isinstance(found, int) and found > MANIFEST_FORMAT else None
-
-
-@contextmanager
-def building(directory: Path, *, sha256_of: Hash = file_sha256) -> Iterator[bool]:
-    """Keep others from making the same entry of a cache; yield whether it has yet to be made.
-
-    Several processes that need the entry wait for the first. One that is damaged is named and made
-    again; what a killed process left of it is removed.
-
-    Args:
-        sha256_of: hashes a file; may remember what it has hashed before.
-
-    Raises:
-        SaveError: the cache cannot be written.
-        Interrupted: a signal came while another process was waited for.
-    """
-    if (
-        damage(directory, sha256_of=sha256_of) is None
-    ):  # without the lock: the cache may be read-only
-        yield False
-        return
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaveError(f"{directory}: cannot be written ({error.strerror}).") from error
-    with _alone_at(directory):
-        made = is_committed(directory)
-        fault = damage(directory, sha256_of=sha256_of) if made else "not made yet"
-        if made and fault is not None:
-            logger.warning("%s is damaged (%s) and is made again", directory, fault)
-        yield fault is not None
-
-
-@contextmanager
-def _alone_at(directory: Path) -> Iterator[None]:
-    """Wait for whoever makes the same, where there are locks, and remove what a killed one left."""
-    with ExitStack() as held:
-        try:
-            lock = directory.with_name(f".{directory.name}.lock")
-            held.enter_context(exclusive(lock, wait=True))
-            remove_debris(directory.parent, directory.name)
-        except NoLocksError:
-            logger.warning(
-                "%s: this file system has no locks; start nothing else that needs the same cache "
-                "until it is made",
-                directory.parent,
-            )
-        yield
 
 
 def write_text(path: Path, text: str) -> None:

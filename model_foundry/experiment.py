@@ -181,7 +181,10 @@ def resolve(config: ExperimentConfig, *, device_type: str) -> tuple[ExperimentCo
     if "attn_implementation" in ARCHITECTURES[config.model.architecture].settings:
         asked = config.training.attn_implementation
         chosen, reason = choose_attention(
-            asked, device_type=device_type, mixed_precision=config.training.mixed_precision
+            asked,
+            device_type=device_type,
+            mixed_precision=config.training.mixed_precision,
+            packed_documents=config.data.packing == "documents",
         )
         config.training.attn_implementation = chosen
         notes.append(f"training.attn_implementation: {asked} -> {chosen} ({reason})")

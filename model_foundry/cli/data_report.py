@@ -116,6 +116,13 @@ def _each(splits: Sequence[SplitFigures], label: str, figure: Callable[[SplitFig
     return label, [_cell(figure(split)) for split in splits]
 
 
+def _by_reason(
+    splits: Sequence[SplitFigures], label: str, counts: Callable[[SplitFigures], dict[str, int]]
+) -> Iterator[Row]:
+    for reason in dict.fromkeys(reason for split in splits for reason in counts(split)):
+        yield f"{label}{reason}", [_cell(counts(split).get(reason, 0)) for split in splits]
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return "-"
@@ -131,8 +138,7 @@ def _share(value: float | None) -> str:
 def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     splits = report.splits
     yield _each(splits, "documents", lambda s: s.documents)
-    for reason in dict.fromkeys(reason for split in splits for reason in split.left_out):
-        yield _each(splits, f"  left out: {reason}", lambda s, r=reason: s.left_out.get(r, 0))
+    yield from _by_reason(splits, "  left out: ", lambda s: s.left_out)
     if any(split.shared for split in splits):
         yield _each(splits, "  in the training text too", lambda s: s.shared)
     yield _each(splits, "words", lambda s: s.words)
@@ -153,11 +159,7 @@ def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
 def _pass_rows(report: CorpusReport) -> Iterator[Row]:
     splits = report.splits
     yield _each(splits, "tokens, frames of documents included", lambda s: s.tokens.text)
-    reasons = dict.fromkeys(reason for split in splits for reason in split.tokens.left_over)
-    for reason in reasons:
-        yield _each(
-            splits, f"  - left over: {reason}", lambda s, r=reason: s.tokens.left_over.get(r, 0)
-        )
+    yield from _by_reason(splits, "  - left over: ", lambda s: s.tokens.left_over)
     if any(split.tokens.repeated for split in splits):
         yield _each(splits, "  + repeated as context", lambda s: s.tokens.repeated)
     yield _each(splits, "  = tokens of text in rows", lambda s: s.tokens.in_rows)

@@ -1,8 +1,8 @@
 """Every setting of an experiment, its unit and its default, and how a file becomes one.
 
 `sections`, `data` and `experiment` answer what can be set; `specs` lists the built-in
-architectures, objectives and interventions; `laws` says what must hold between settings; `dialect`
-is the YAML that is read; `files` loads and saves. No torch here.
+architectures, objectives and interventions; `laws` says what must hold between settings, `effects`
+which of them do nothing; `dialect` is the YAML that is read; `files` loads and saves. No torch.
 """
 
 from model_foundry.config.data import (
@@ -17,6 +17,7 @@ from model_foundry.config.data import (
     PlainSource,
     Source,
 )
+from model_foundry.config.effects import settings_without_effect
 from model_foundry.config.experiment import (
     Attention,
     ExperimentConfig,
@@ -26,7 +27,6 @@ from model_foundry.config.experiment import (
     TrainingConfig,
 )
 from model_foundry.config.files import load_config, save_config, validate
-from model_foundry.config.laws import settings_without_effect
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     PositiveInt,

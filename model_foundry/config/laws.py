@@ -1,4 +1,4 @@
-"""Laws between the sections of an experiment, and the settings that have no effect in it.
+"""Laws between the sections of an experiment.
 
 Each law is a function from the experiment to its faults: pairs of (dotted field, message).
 """
@@ -6,12 +6,9 @@ Each law is a function from the experiment to its faults: pairs of (dotted field
 from __future__ import annotations
 
 from collections.abc import Iterator
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel
-
-from model_foundry.config.data import HubSource, LanguageSource
+from model_foundry.config.data import MixtureSource
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig
 from model_foundry.config.specs import (
     ARCHITECTURES,
@@ -27,17 +24,9 @@ if TYPE_CHECKING:
     from model_foundry.config.experiment import ExperimentConfig
 
 Fault = tuple[str, str]
-OF_A_TRAINING = (
-    "special_tokens",
-    "model_type",
-    "normalization",
-    "lowercase",
-    "min_frequency",
-    "training_bytes",
-)
 
 
-def _architecture(config: ExperimentConfig) -> ArchitectureSpec | None:
+def architecture_of(config: ExperimentConfig) -> ArchitectureSpec | None:
     """Return the spec; None for a name that is not registered, of which no law can be judged."""
     try:
         return ARCHITECTURES[config.model.architecture]
@@ -45,7 +34,8 @@ def _architecture(config: ExperimentConfig) -> ArchitectureSpec | None:
         return None
 
 
-def _objective(config: ExperimentConfig) -> ObjectiveSpec | None:
+def objective_of(config: ExperimentConfig) -> ObjectiveSpec | None:
+    """Return the spec; None for a name that is not registered."""
     try:
         return OBJECTIVES[config.training.objective]
     except UnknownNameError:
@@ -62,7 +52,7 @@ def objective_is_known(config: ExperimentConfig) -> Iterator[Fault]:
 
 def objective_suits_architecture(config: ExperimentConfig) -> Iterator[Fault]:
     """A causal objective needs a model that cannot see ahead, a masked one a model that can."""
-    architecture, objective = _architecture(config), _objective(config)
+    architecture, objective = architecture_of(config), objective_of(config)
     if architecture is None or objective is None:
         return
     causal = architecture.causal_with(config.model.section)
@@ -91,7 +81,7 @@ def objective_suits_architecture(config: ExperimentConfig) -> Iterator[Fault]:
 
 def objective_has_its_mask_token(config: ExperimentConfig) -> Iterator[Fault]:
     """A masked objective needs a mask token."""
-    objective = _objective(config)
+    objective = objective_of(config)
     special_tokens = config.tokenizer.special_tokens
     if objective and objective.needs_mask_token and special_tokens.get("mask", "") is None:
         yield (
@@ -112,7 +102,7 @@ def special_tokens_have_roles(config: ExperimentConfig) -> Iterator[Fault]:
 
 def embedding_fits_hidden_size(config: ExperimentConfig) -> Iterator[Fault]:
     """Some architectures add embeddings to the residual stream without a projection."""
-    architecture, section = _architecture(config), config.model.transformer
+    architecture, section = architecture_of(config), config.model.transformer
     if architecture is None or section is None or not architecture.ties_embedding_size:
         return
     if section.embedding_size != section.hidden_size:
@@ -125,7 +115,7 @@ def embedding_fits_hidden_size(config: ExperimentConfig) -> Iterator[Fault]:
 
 def rnn_type_is_the_architecture(config: ExperimentConfig) -> Iterator[Fault]:
     """`rnn_type` repeats the architecture, or is left out."""
-    section, architecture = config.model.rnn, _architecture(config)
+    section, architecture = config.model.rnn, architecture_of(config)
     if section is None or architecture is None or architecture.schema is not RNNModelConfig:
         return
     if section.rnn_type not in (None, architecture.name):
@@ -150,14 +140,14 @@ def block_fits_positions(config: ExperimentConfig) -> Iterator[Fault]:
 
 def _content(config: ExperimentConfig) -> int:
     """Return the tokens of text in one block."""
-    objective = _objective(config)
+    objective = objective_of(config)
     framing = objective.framing_tokens if objective else 0
     return config.data.content_tokens or config.data.max_sequence_length - framing
 
 
 def content_fits_block(config: ExperimentConfig) -> Iterator[Fault]:
     """The text of a block and its framing fit into the block."""
-    objective, data = _objective(config), config.data
+    objective, data = objective_of(config), config.data
     framing = objective.framing_tokens if objective else 0
     if data.max_sequence_length <= framing:
         yield (
@@ -188,7 +178,7 @@ def overlap_leaves_room(config: ExperimentConfig) -> Iterator[Fault]:
 
 def documents_can_be_kept_apart(config: ExperimentConfig) -> Iterator[Fault]:
     """Packing by documents needs a model that can be kept from seeing across their ends."""
-    architecture = _architecture(config)
+    architecture = architecture_of(config)
     if config.data.packing == "documents" and architecture and not architecture.isolates_documents:
         yield (
             "data.packing",
@@ -199,7 +189,7 @@ def documents_can_be_kept_apart(config: ExperimentConfig) -> Iterator[Fault]:
 
 def state_goes_on_along_a_stream(config: ExperimentConfig) -> Iterator[Fault]:
     """A state is carried by a recurrent model that reads one way, through text that goes on."""
-    architecture, objective = _architecture(config), _objective(config)
+    architecture, objective = architecture_of(config), objective_of(config)
     if not config.training.carry_state:
         return
     remedy = "leave training.carry_state out"
@@ -219,6 +209,34 @@ def state_goes_on_along_a_stream(config: ExperimentConfig) -> Iterator[Fault]:
             "training.carry_state",
             f"needs a model that reads from left to right, but {objective.name!r} trains one that "
             f"reads both ways; {remedy}",
+        )
+
+
+def budgets_can_be_counted(config: ExperimentConfig) -> Iterator[Fault]:
+    """A budget in tokens needs a tokenizer that does not depend on what the budget leaves."""
+    if config.data.counts_tokens and config.tokenizer.path is None:
+        yield (
+            "tokenizer.path",
+            "is needed by a budget in tokens, which the tokenizer must not be trained on; give a "
+            "trained one, or a budget in words",
+        )
+
+
+def split_suits_the_source(config: ExperimentConfig) -> Iterator[Fault]:
+    """The last part of a mixture is no sample of it, and a position counts no documents."""
+    data = config.data
+    if data.validation is not None or data.split_by != "position":
+        return
+    if isinstance(data.train, MixtureSource):
+        yield (
+            "data.split_by",
+            "'position' has no meaning for a mixture; leave it out, or give data.validation",
+        )
+    if data.validation_documents is not None:
+        yield (
+            "data.validation_documents",
+            f"(={data.validation_documents}) needs data.split_by=document; under 'position' "
+            "data.validation_fraction counts",
         )
 
 
@@ -283,6 +301,8 @@ LAWS = (
     overlap_leaves_room,
     documents_can_be_kept_apart,
     state_goes_on_along_a_stream,
+    budgets_can_be_counted,
+    split_suits_the_source,
     horizon_is_given_once,
     warmup_within_horizon,
     minimum_below_peak,
@@ -294,83 +314,3 @@ LAWS = (
 def broken_laws(config: ExperimentConfig) -> list[Fault]:
     """Return every fault of every law."""
     return [fault for law in LAWS for fault in law(config)]
-
-
-def settings_without_effect(config: ExperimentConfig) -> list[str]:
-    """Return one line for each setting that was changed from its default and does nothing here."""
-    idle = [
-        f"{field} has no effect: {reason}"
-        for section, field_names, reason in _idle(config)
-        for field in _changed(config, section, field_names)
-    ]
-    return [*idle, *_milestones_after_the_end(config)]
-
-
-def _changed(config: ExperimentConfig, section: str, names: tuple[str, ...]) -> Iterator[str]:
-    owner: Any = attrgetter(section)(config)
-    for name in names:
-        field = type(owner).model_fields.get(name)
-        default = field.get_default(call_default_factory=True, validated_data={}) if field else None
-        if getattr(owner, name, default) != default:
-            yield f"{section}.{name}"
-
-
-def _milestones_after_the_end(config: ExperimentConfig) -> Iterator[str]:
-    end = config.training.max_steps
-    late = [step for step in config.training.milestones.steps if end is not None and step > end]
-    if late:
-        yield (
-            f"training.milestones.steps has no effect from {late[0]} on: the run ends at "
-            f"training.max_steps (={end})"
-        )
-
-
-def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Yield (section, fields, reason) for what this experiment does not read."""
-    architecture, objective = _architecture(config), _objective(config)
-    data, tokenizer, training = config.data, config.tokenizer, config.training
-    if architecture and objective:
-        heeded = {*architecture.settings, *objective.settings}
-        special = {
-            name
-            for registry in (ARCHITECTURES, OBJECTIVES)
-            for spec in registry.values()
-            for name in spec.settings
-        }
-        reason = f"{architecture.name!r} with {objective.name!r} does not read it"
-        yield "training", tuple(sorted(special - heeded)), reason
-        sections = {
-            name
-            for name, value in config.model
-            if isinstance(value, BaseModel) and name not in architecture.sections()
-        }
-        reason = f"architecture {architecture.name!r} does not read it"
-        yield "model", tuple(sorted(sections)), reason
-        if "mlm_span_length" in heeded and training.mlm_masking != "span":
-            yield "training", ("mlm_span_length",), "training.mlm_masking is not 'span'"
-    if training.lr_scheduler_type == "constant":
-        yield "training", ("min_learning_rate",), "a constant schedule has no minimum"
-    if not training.milestones.has_any:
-        yield "training.milestones", ("save_only_model",), "there are no milestones"
-    if data.packing != "documents":
-        yield "data", ("document_overlap",), "data.packing is not 'documents'"
-    if data.validation is not None:
-        held_out = ("validation_fraction", "validation_documents", "split_by")
-        yield "data", held_out, "data.validation is given"
-    elif data.validation_documents is not None:
-        yield "data", ("validation_fraction",), "data.validation_documents is given"
-    if isinstance(data.train, LanguageSource):
-        yield "data", ("text_column",), "the language has no columns"
-    elif isinstance(data.train, HubSource):
-        yield "data", ("document",), "each row of a data set is a document"
-    else:
-        yield "data", ("text_column",), "text files have no columns"
-    if tokenizer.path is not None:
-        reason = "tokenizer.path names a trained tokenizer"
-        yield "tokenizer", OF_A_TRAINING, reason
-    elif tokenizer.tokenizer_type != "sentencepiece":
-        yield "tokenizer", ("model_type", "normalization"), "only sentencepiece reads it"
-    if tokenizer.path is None and tokenizer.tokenizer_type != "wordpiece":
-        yield "tokenizer", ("lowercase",), "only wordpiece reads it"
-    if tokenizer.path is None and tokenizer.tokenizer_type != "word":
-        yield "tokenizer", ("min_frequency",), "only word reads it"

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from model_foundry.cache_entry import building
 from model_foundry.data.array_file import ArrayFile
 from model_foundry.data.documents import Fragment, Piece, pieces
 from model_foundry.data.encoding import (
@@ -30,7 +31,7 @@ from model_foundry.data.encoding import (
 )
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.progress import Progress
-from model_foundry.data.splits import NOTHING_LEFT, Document, Split, batched
+from model_foundry.data.splits import Document, Split, batched
 from model_foundry.data.token_stream import (
     ARRAYS,
     StreamFacts,
@@ -39,7 +40,7 @@ from model_foundry.data.token_stream import (
     write_facts,
 )
 from model_foundry.data.workers import map_in_order
-from model_foundry.durable import building, commit_directory
+from model_foundry.durable import commit_directory
 from model_foundry.errors import DataError
 from model_foundry.interventions.chain import Report
 from model_foundry.signals import during
@@ -89,7 +90,6 @@ def stream_of(
     ]
     digest = sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
     place = cache / "tokens" / digest[:32]
-    hashes.keep()
     with building(place, sha256_of=hashes) as missing:
         if missing:
             logger.info("tokenising the %s text", split.name)
@@ -131,7 +131,7 @@ def _tokenise(
             emptied += batch.emptied
             progress.advance(batch.num_bytes, documents=writer.documents)
     if not writer.documents:
-        raise DataError(f"data.{split.name}: {NOTHING_LEFT}")
+        raise split.is_empty()
     write_facts(directory, writer.facts(split, report or Report(), emptied))
 
 

@@ -22,14 +22,10 @@ from model_foundry.data.selection import Mask, held_out, interleaved, within_bud
 from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.opening import open_source
 from model_foundry.data.workers import map_in_order
-from model_foundry.errors import ConfigError, DataError
+from model_foundry.errors import DataError
 from model_foundry.interventions.chain import Chain
 
 BATCH = 2**20  # characters that go to another process at once, about
-NOTHING_LEFT = (
-    "no document is left; name a corpus that has text, or let data.interventions and budgets leave "
-    "some"
-)
 Document = tuple[int, str]  # its number in the corpus, its text
 CountTokens = Callable[[Sequence[str]], list[int]]
 
@@ -257,8 +253,18 @@ class Split:
             documents += ends
             characters += len(text)
         if not documents:
-            raise DataError(f"data.{self.name}: {NOTHING_LEFT}")
+            raise self.is_empty()
         return documents, characters
+
+    def is_empty(self) -> DataError:
+        """Return the error for a split without a document."""
+        if self.role == "all" and not self.chain and self.excluded is None:
+            names = ", ".join(component.source.name for component in self.corpus.components)
+            return DataError(f"{names}: holds no text; name a corpus that has some")
+        return DataError(
+            f"data.{self.name}: no document is left; name a corpus that has text, or let "
+            "data.interventions and data.shared_documents leave some"
+        )
 
     def plan(self, processes: int) -> None:
         """Let the steps see the whole text that need to know it; once is enough."""
@@ -393,18 +399,8 @@ def open_splits(data: DataConfig, *, seed: int, count_tokens: CountTokens | None
         count_tokens: counts the tokens of documents; None: no budget is in tokens.
 
     Raises:
-        ConfigError: a mixture is to be split by position.
         DataError: a source does not exist.
     """
-    if (
-        isinstance(data.train, MixtureSource)
-        and data.validation is None
-        and data.split_by == "position"
-    ):
-        raise ConfigError(
-            "data.split_by: position cannot split a mixture, which has no order of its own; set it "
-            "to document, or give data.validation"
-        )
 
     def corpus(source: SourceConfig) -> Corpus:
         return Corpus(_components(source, data), data, seed, count_tokens)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 
 from model_foundry.data.documents import pieces
-from model_foundry.data.splits import NOTHING_LEFT, Split
+from model_foundry.data.splits import Split
 from model_foundry.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -43,4 +43,4 @@ def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterato
             kept += size
             yield piece.text
     if not seen:
-        raise DataError(f"data.{split.name}: {NOTHING_LEFT}")
+        raise split.is_empty()

@@ -14,12 +14,13 @@ from typing import Any
 import tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from model_foundry.cache_entry import building
 from model_foundry.config import ExperimentConfig, TokenizerConfig, load_config
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.splits import Split, open_splits
 from model_foundry.data.text_sample import sample_of
 from model_foundry.data.workers import processes_for
-from model_foundry.durable import building, commit_directory
+from model_foundry.durable import commit_directory
 from model_foundry.errors import ConfigError
 from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.registry import nearest

@@ -51,6 +51,34 @@ def load(model: dict[str, Any], *overrides: str) -> ExperimentConfig:
 
 # law, model, settings that break it, the field that is named, what is said of it
 BROKEN = [
+    (
+        "interventions_are_known",
+        GPT2,
+        ["data.interventions=[lowercse]"],
+        "data.interventions.0.step",
+        "did you mean 'lowercase'?",
+    ),
+    (
+        "budgets_can_be_counted",
+        GPT2,
+        ["data.train={mixture: [{source: a.txt, tokens: 9}]}"],
+        "tokenizer.path",
+        "give a trained one, or a budget in words",
+    ),
+    (
+        "split_suits_the_source",
+        GPT2,
+        ["data.train={mixture: [{source: a.txt}]}", "data.split_by=position"],
+        "data.split_by",
+        "'position' has no meaning for a mixture",
+    ),
+    (
+        "split_suits_the_source",
+        GPT2,
+        ["data.validation_documents=9", "data.split_by=position"],
+        "data.validation_documents",
+        "needs data.split_by=document",
+    ),
     ("objective_is_known", GPT2, ["training.objective=mlm"], "training.objective", "masked_lm"),
     (
         "objective_suits_architecture",
@@ -272,6 +300,9 @@ WITHOUT_EFFECT = [
     (GPT2, ["data.text_column=body"], "data.text_column"),
     (GPT2, ["data.train={language: {sentences: 9}}", "data.text_column=b"], "data.text_column"),
     (GPT2, ["data.train={hub: a/b}", "data.document=line"], "data.document"),
+    (GPT2, ["data.train={disk: a}", "data.document=line"], "data.document"),
+    (GPT2, ["data.train=[a.jsonl, b.csv.gz]", "data.document=line"], "data.document"),
+    (GPT2, ["data.train=[a.txt, b.txt.zst]", "data.text_column=body"], "data.text_column"),
     (GPT2, ["tokenizer.path=there", "tokenizer.lowercase=true"], "tokenizer.lowercase"),
     (GPT2, ["tokenizer.path=t", "tokenizer.special_tokens.pad=<p>"], "tokenizer.special_tokens"),
     (GPT2, ["tokenizer.tokenizer_type=bpe", "tokenizer.model_type=bpe"], "tokenizer.model_type"),

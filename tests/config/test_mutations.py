@@ -143,7 +143,7 @@ def all_sections(root: type[Section] = Section) -> list[type[Section]]:
 
 INTERNAL = re.compile(
     r"Traceback|File \"|pydantic|https?://|[Vv]alue error, |<class |object at 0x|NoneType|PosixPath"
-    r"|\b(str|dict|int|bool)\b|C int|\bchr\(|Error\b|"
+    r"|(?<!got ')\b(str|dict|int|bool)\b|C int|\bchr\(|Error\b|"
     + "|".join(rf"\b{section.__name__}\b" for section in all_sections())
 )
 

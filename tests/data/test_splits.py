@@ -9,7 +9,7 @@ import pytest
 from model_foundry.config import DataConfig
 from model_foundry.data import splits as module
 from model_foundry.data.splits import Component, Split, batched, open_splits
-from model_foundry.errors import ConfigError, DataError
+from model_foundry.errors import DataError
 from model_foundry.language import load_language
 from tests.data.corpora import Texts, documents_of, split_of, text_of, texts_of
 
@@ -245,15 +245,6 @@ def test_weights_share_the_budget_with_repeats_counted(tmp_path: Path) -> None:
     assert Counter(text[0] for text in once) == {"0": 30, "1": 5}
     data = mixture(tmp_path, {"weight": 1.0}, {"weight": 1.0}, words=60)  # three in each line
     assert Counter(text[0] for part in read(data) for text in part) == {"0": 10, "1": 10}
-
-
-def test_a_mixture_is_not_split_by_position(tmp_path: Path) -> None:
-    raw = mixture(tmp_path, {}, {}).model_dump()
-    data = DataConfig.model_validate(raw | {"split_by": "position"})
-    with pytest.raises(ConfigError, match=r"data\.split_by: position cannot split a mixture"):
-        open_splits(data, seed=0)
-    given = raw | {"split_by": "position", "validation": raw["train"]}
-    assert len(texts_of(open_splits(DataConfig.model_validate(given), seed=0).train)) == 100
 
 
 def test_dropped_duplicates_leave_the_repeats(tmp_path: Path) -> None:

@@ -78,6 +78,23 @@ def test_the_tokens_of_a_word_have_one_fate(
     assert fates == {"mask", True, False}
 
 
+@pytest.mark.parametrize(("masking", "agreement"), [("word", 0.8**2 + 0.2**2), ("span", 1.0)])
+def test_the_words_of_a_span_have_one_fate(
+    tokenizer: PreTrainedTokenizerFast, masking: str, agreement: float
+) -> None:
+    starts = np.ones(1000, bool)
+    features = features_of(tokenizer, rows=60, length=1000, word_starts=starts)
+    collator = MaskedLMDataCollator(
+        tokenizer, masking=masking, mlm_probability=0.05, span_length=10
+    )
+    batch = collator(features)
+    hidden, is_mask = batch["labels"] != -100, batch["input_ids"] == tokenizer.mask_token_id
+    neighbours = hidden[:, 1:] & hidden[:, :-1]
+    agree = (is_mask[:, 1:] == is_mask[:, :-1])[neighbours].float().mean().item()
+    # neighbours are of one span, but for two spans that happen to touch
+    assert agree == pytest.approx(agreement, abs=0.08)
+
+
 @pytest.mark.parametrize("masking", ["word", "span"])
 def test_groups_are_hidden_80_10_10(tokenizer: PreTrainedTokenizerFast, masking: str) -> None:
     features = features_of(tokenizer, rows=150, length=800)

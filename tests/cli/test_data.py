@@ -1,0 +1,176 @@
+"""`foundry data` and `foundry prepare`: what they print and write, and that they are safe."""
+
+import json
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from model_foundry.cli import commands, main
+from model_foundry.cli.data_report import shortened
+from model_foundry.run_directory import RunDirectory
+
+EXPERIMENT = """
+experiment_name: one
+data: {train: corpus.txt, document: line, max_sequence_length: 8, preprocessing_num_workers: 0}
+tokenizer: {tokenizer_type: character}
+model: {architecture: gpt2, transformer: {layers: 1, hidden_size: 8, attention_heads: 2}}
+training: {max_steps: 2, per_device_train_batch_size: 2}
+"""
+CORPUS = "".join(f"Line {number} of words, " * (1 + number % 5) + "\n" for number in range(40))
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with an experiment, its corpus and its cache; the current one."""
+    (tmp_path / "one.yaml").write_text(EXPERIMENT)
+    (tmp_path / "corpus.txt").write_text(CORPUS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOUNDRY_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def cli(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run `foundry` with arguments in this process; exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["foundry", *arguments])
+        monkeypatch.setattr(commands.options, "debug", False)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return int(ended.value.code or 0), out, err
+
+    return run
+
+
+def line_of(out: str, label: str) -> list[str]:
+    """Return the cells of a line of a table."""
+    [line] = [line for line in out.splitlines() if line.strip().startswith(label)]
+    return line.strip().removeprefix(label).split()
+
+
+def size_of_png(path: Path) -> tuple[int, int]:
+    """Return width and height in pixels, as the header says them."""
+    content = path.read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n" and content[-8:-4] == b"IEND"
+    width, height = struct.unpack(">II", content[16:24])
+    return width, height
+
+
+def test_data_prints_and_writes_the_same_figures(cli: Cli, here: Path) -> None:
+    code, out, err = cli("data", "one.yaml")
+    assert code == 0
+    record = json.loads((here / "runs/one.data/data.json").read_text())
+    train, validation = record["splits"]
+    assert train["documents"] + validation["documents"] == 40
+    assert train["words"] + validation["words"] == len(CORPUS.split())
+    for label, key in (("documents", "documents"), ("words", "words"), ("predicted", "predicted")):
+        assert line_of(out.split("predicted:")[0], label) == [
+            f"{s[key]:,}" for s in (train, validation)
+        ]
+    assert line_of(out, "longest") == [f"{s['lengths']['longest']:,}" for s in (train, validation)]
+    assert "predicted: each token but the first of each block" in out
+    assert len([line for line in out.splitlines() if line.startswith("row ")]) == 10
+    assert "documents, " not in err  # the figures stand on the standard output alone
+
+
+def test_the_picture_is_one(cli: Cli, here: Path) -> None:
+    assert cli("data", "one.yaml", "--output", "figures")[0] == 0
+    width, height = size_of_png(here / "figures/document_lengths.png")
+    assert 900 <= width <= 2000 and 500 <= height <= 1500
+    assert {path.name for path in (here / "figures").iterdir()} == {
+        "data.json",
+        "document_lengths.png",
+    }
+
+
+def test_a_run_can_begin_afterwards(cli: Cli, here: Path) -> None:
+    assert cli("data", "one.yaml")[0] == 0
+    run = RunDirectory(here / "runs/one")
+    assert not run.path.exists()
+    run.require_usable()
+
+
+@pytest.mark.parametrize("packing", ["blocks", "documents"])
+def test_a_corpus_cannot_command_the_terminal(cli: Cli, here: Path, packing: str) -> None:
+    hostile = "a \x1b[31mred\x07 \u202edrow\x9b2J [bold]b[/] :smile: <s>\n"
+    (here / "corpus.txt").write_text(hostile * 30, encoding="utf-8")
+    steps = "data.interventions=[{step: replace, pattern: '\\x07', by: \"\\x1b[0m\"}]"
+    code, out, _ = cli("data", "one.yaml", f"data.packing={packing}", steps, "--examples")
+    assert code == 0
+    assert all(character.isprintable() or character == "\n" for character in out)
+    assert "\\x1b[31mred" in out
+    assert "[bold]b[/] :smile:" in out  # no markup of ours either
+    assert "train: step 1 replace, first examples" in out
+
+
+def test_without_matplotlib_the_remedy_is_told(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, out, _ = cli("data", "one.yaml")
+    assert code == 0
+    assert out.splitlines()[-1].endswith("pip install 'model-foundry[plots]'")
+    assert [path.name for path in (here / "runs/one.data").iterdir()] == ["data.json"]
+
+
+def test_a_place_that_cannot_be_written_is_named(cli: Cli, here: Path) -> None:
+    code, out, err = cli("data", "one.yaml", "--output", "corpus.txt/figures")
+    assert (code, out) == (8, "")
+    assert err.splitlines()[-1] == "error: corpus.txt/figures: cannot be made (Not a directory)."
+
+
+def test_streams_that_cannot_be_read_are_a_fault_of_the_corpus(cli: Cli) -> None:
+    settings = ("data.packing=streams", "training.per_device_train_batch_size=4000")
+    code, _, err = cli("data", "one.yaml", *settings)
+    assert code == 3
+    assert "'streams' needs a block for each of the 4000 rows of a step" in err
+
+
+def test_prepare_makes_everything_once(cli: Cli, here: Path) -> None:
+    code, out, err = cli("prepare", "one.yaml")
+    assert code == 0
+    assert (out.count("made now"), out.count("already there")) == (3, 0)
+    assert [line.partition(":")[0] for line in out.splitlines()[::2]] == [
+        "tokenizer",
+        "train",
+        "validation",
+    ]
+    assert "in 8" not in err and "tokens in" in out
+    again = cli("prepare", "one.yaml")[1]
+    assert again == out.replace("made now", "already there")
+
+
+def test_prepare_tells_where_things_lie_and_how_large_they_are(cli: Cli) -> None:
+    for line in cli("prepare", "one.yaml")[1].splitlines()[1::2]:
+        directory, _, rest = line.strip().partition(" (")
+        size = sum(path.stat().st_size for path in Path(directory).iterdir())
+        assert rest.startswith(f"{size:,} bytes")
+
+
+def test_a_tokenizer_that_is_named_is_not_looked_for_in_the_cache(cli: Cli) -> None:
+    kept = cli("prepare", "one.yaml")[1].splitlines()[1].strip().partition(" (")[0]
+    code, out, _ = cli("prepare", "one.yaml", f"tokenizer={{path: {kept}}}")
+    assert code == 0
+    assert out.splitlines()[1] == f"  {kept}, which tokenizer.path names"
+
+
+def test_interventions_are_listed_with_their_settings(cli: Cli) -> None:
+    code, out, _ = cli("list", "interventions")
+    lines = out.splitlines()
+    assert code == 0
+    assert "lowercase: Write everything in lower case." in lines
+    place = next(i for i, line in enumerate(lines) if line.startswith("replace: "))
+    assert lines[place + 1] == "  pattern: regular expression (required)"
+
+
+def test_long_text_is_cut_with_a_mark() -> None:
+    assert shortened("a\nb", 10) == "a\\nb"
+    assert shortened("abcdef", 4) == "abcd… (2 more)"

@@ -1,0 +1,221 @@
+"""Data sets of a hub, of a directory like one, and saved to disk: as they stand, or refused."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import datasets
+import huggingface_hub
+import pytest
+
+from model_foundry.config import DiskSource, HubSource
+from model_foundry.data.documents import whole_documents
+from model_foundry.data.file_hashes import FileHashes
+from model_foundry.data.sources.base import Reading, Source
+from model_foundry.data.sources.datasets_rows import ROWS
+from model_foundry.data.sources.opening import open_source
+from model_foundry.durable import file_sha256
+from model_foundry.errors import DataError
+
+RAW = [
+    {"text": "one\r\ntwo", "body": "B"},
+    {"text": " ", "body": "C"},
+    {"text": "three", "body": None},
+]
+
+
+def lines(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def hub(directory: Path, content: bytes, suffix: str = "jsonl", **settings: Any) -> HubSource:
+    """Lay out a local data set with one split."""
+    directory.mkdir(exist_ok=True)
+    (directory / f"train.{suffix}").write_bytes(content)
+    return HubSource(hub=str(directory), **settings)
+
+
+def disk(directory: Path, rows: list[dict[str, Any]], **settings: Any) -> DiskSource:
+    """Save a data set with two splits."""
+    found = datasets.Dataset.from_list(rows)
+    datasets.DatasetDict({"train": found, "dev": found.select([0])}).save_to_disk(directory)
+    return DiskSource(disk=str(directory), **settings)
+
+
+def opened(source: HubSource | DiskSource, column: str = "text") -> Source:
+    return open_source(source, Reading("file", column, "strict"))
+
+
+def read(source: HubSource | DiskSource, column: str = "text") -> list[str]:
+    return list(whole_documents(opened(source, column).fragments()))
+
+
+def refusal(source: HubSource | DiskSource, column: str = "text") -> str:
+    """Return the one line that is said of what cannot be read."""
+    with pytest.raises(DataError) as caught:
+        read(source, column)
+    said = str(caught.value)
+    assert "\n" not in said
+    return said
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_each_row_of_a_data_set_is_a_document(streaming: bool, tmp_path: Path) -> None:
+    expected = ["one\ntwo", " ", "three"]  # blank ones are left out by whoever reads
+    assert read(hub(tmp_path / "hub", lines(RAW), streaming=streaming)) == expected
+    assert read(disk(tmp_path / "disk", RAW)) == expected
+    assert read(disk(tmp_path / "more", RAW, split="dev")) == expected[:1]
+
+
+def test_a_source_is_the_same_each_time_and_longer_than_a_batch(tmp_path: Path) -> None:
+    rows = [{"text": f"row {number}"} for number in range(2 * ROWS + 3)]
+    source = opened(hub(tmp_path / "hub", lines(rows)))
+    for _ in range(2):
+        texts = list(whole_documents(source.fragments()))
+        assert texts == [row["text"] for row in rows]
+
+
+def test_files_that_change_are_read_as_they_are_now(tmp_path: Path) -> None:
+    source = hub(tmp_path / "hub", lines(RAW))
+    before = opened(source).made_of(file_sha256)
+    assert read(source)[-1] == "three"
+    hub(tmp_path / "hub", lines([{"text": "four"}]))
+    assert read(source) == ["four"]
+    assert opened(source).made_of(file_sha256) != before
+
+
+def test_a_split_and_a_configuration_are_found(tmp_path: Path) -> None:
+    directory = tmp_path / "hub"
+    for name in ("first", "second"):
+        (directory / name).mkdir(parents=True)
+        for split in ("train", "test"):
+            path = directory / name / f"{split}.jsonl"
+            path.write_bytes(lines([{"text": f"{split} of {name}"}]))
+    (directory / "README.md").write_text(
+        "---\nconfigs:\n"
+        + "".join(
+            f"- config_name: {name}\n  data_files:\n"
+            f"  - split: train\n    path: {name}/train.jsonl\n"
+            f"  - split: test\n    path: {name}/test.jsonl\n"
+            for name in ("first", "second")
+        )
+        + "---\n"
+    )
+    for name in ("first", "second"):
+        for split in ("train", "test"):
+            source = HubSource(hub=str(directory), name=name, split=split)
+            assert read(source) == [f"{split} of {name}"]
+    keys = {
+        repr(opened(HubSource(hub=str(directory), **which)).made_of(file_sha256))
+        for which in ({"name": "first"}, {"name": "second"}, {"name": "first", "split": "test"})
+    }
+    assert len(keys) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "column", "message"),
+    [
+        (RAW, "txt", "has no column data.text_column='txt', but text, body; did you mean 'text'?"),
+        (RAW, "body", "row 3: 'body' is null; leave such rows out or mend them"),
+        ([{"text": 1}], "text", "row 1: 'text' is 1, not text"),
+        ([{"text": ["a"]}], "text", "row 1: 'text' is ['a'], not text"),
+        ([{"text": "a"}, {"text": "b\0"}], "text", "row 2: 'text' has a zero character at 1"),
+    ],
+)
+def test_a_row_that_is_no_text_is_told_where(
+    rows: list[dict[str, Any]], column: str, message: str, tmp_path: Path
+) -> None:
+    said = refusal(hub(tmp_path / "hub", lines(rows)), column)
+    assert said.startswith(f"{tmp_path / 'hub'}: ") and message in said
+    assert refusal(disk(tmp_path / "disk", rows), column).endswith(said.partition(": ")[2])
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        (b'{"text": "a"}\n{"text": \n', "jsonl"),
+        (b"PAR1 and no more", "parquet"),
+        (b"\x80\x00 no text", "jsonl"),
+    ],
+)
+def test_a_damaged_file_is_told_with_the_data_set(
+    content: bytes, suffix: str, tmp_path: Path
+) -> None:
+    said = refusal(hub(tmp_path / "hub", content, suffix))
+    assert said.startswith(f"{tmp_path / 'hub'}: cannot be read as a data set (")
+
+
+def test_a_data_set_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    there = hub(tmp_path / "hub", lines(RAW))
+    for source in (
+        HubSource(hub=str(tmp_path / "empty")),
+        HubSource(hub="no-such-owner/no-such-name"),
+        there.model_copy(update={"split": "nine"}),
+        there.model_copy(update={"name": "other"}),
+    ):
+        assert "cannot be read as a data set (" in refusal(source)
+
+
+def test_what_was_not_saved_by_the_library_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "missing"):
+        source = DiskSource(disk=str(tmp_path / name))
+        assert refusal(source).startswith(f"{tmp_path / name}: cannot be read as a data set")
+    source = disk(tmp_path / "disk", RAW, split="nine")
+    assert "has no split 'nine', but train, dev" in refusal(source)
+    with pytest.raises(DataError, match="no such directory; name what save_to_disk wrote"):
+        opened(DiskSource(disk=str(tmp_path / "missing"))).made_of(file_sha256)
+
+
+def test_the_key_of_a_directory_is_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    for source, place in (
+        (hub(tmp_path / "hub", lines(RAW)), "hub"),
+        (disk(tmp_path / "disk", RAW), "disk"),
+    ):
+        before = opened(source).made_of(file_sha256)
+        (tmp_path / place / ".hidden").write_text("of the system")
+        shutil.copytree(tmp_path / place, tmp_path / "moved" / place)
+        moved = source.model_copy(update={place: str(tmp_path / "moved" / place)})
+        assert opened(moved).made_of(file_sha256) == before
+        assert opened(moved, "body").made_of(file_sha256) != before
+        (tmp_path / place / "more.jsonl").write_text("{}")
+        assert opened(source).made_of(file_sha256) != before
+
+
+def test_a_file_that_cannot_be_hashed_is_a_fault_of_the_corpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = opened(hub(tmp_path / "hub", lines(RAW)))
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("model_foundry.data.file_hashes.file_sha256", refuse)
+    with pytest.raises(DataError, match=r"train\.jsonl: cannot be read \(Permission denied\)"):
+        source.made_of(FileHashes(tmp_path).of_source)
+
+
+def test_the_commit_of_a_hub_is_the_key_and_asked_for_unless_pinned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    commit = "0123456789" * 4
+
+    class Api:
+        def dataset_info(self, name: str, revision: str | None) -> Any:
+            assert name == "owner/name"
+            return type("Info", (), {"sha": {None: "newest", "v1": "of v1"}[revision]})
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    keys = [
+        opened(HubSource(hub="owner/name", revision=revision)).made_of(file_sha256)
+        for revision in (None, "v1", commit)
+    ]
+    assert [key[-1] for key in keys] == ["newest", "of v1", commit]
+
+
+def test_a_commit_that_cannot_be_asked_for_is_to_be_pinned() -> None:
+    with pytest.raises(DataError, match=r"owner/name: its newest commit .*pin `revision`") as said:
+        opened(HubSource(hub="owner/name")).made_of(file_sha256)
+    assert "\n" not in str(said.value)

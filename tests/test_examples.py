@@ -1,0 +1,104 @@
+"""The examples do what they say: they load, differ only as they should, and run when scaled down."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_foundry import load_config, train
+from model_foundry.config import settings_without_effect
+from model_foundry.data.splits import Splits
+from model_foundry.preparation import open_texts
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "controlled_rearing"
+RUNS = ("removed", "control")
+SENTENCES = 3000
+SMALL = (
+    f"data.train.language.sentences={SENTENCES}",
+    "tokenizer.vocab_size=300",
+    "model.transformer={layers: 1, hidden_size: 8, attention_heads: 1}",
+    "training.max_steps=2",
+    "training.warmup_steps=1",
+    "training.eval_steps=2",
+)
+CONSTRUCTION = re.compile(r"\b[Aa]n? (?=\w)(?P<next>\w+)")
+VARIED = {"experiment_name", "output_dir"}
+
+
+def settings(name: str) -> dict[str, Any]:
+    return load_config(EXAMPLE / f"{name}.yaml").model_dump(mode="json")
+
+
+def texts(name: str) -> tuple[list[str], list[str]]:
+    """Return the sentences that train and validate a run, scaled down."""
+    splits: Splits = open_texts(load_config(EXAMPLE / f"{name}.yaml", overrides=SMALL[:1]))
+    train, held_out = (
+        [text for text, _ in split.texts(0)] for split in (splits.train, splits.validation)
+    )
+    return train, held_out
+
+
+def adjectives() -> set[str]:
+    """Return the adjectives of the grammar, which the pattern of the example must all have."""
+    from model_foundry.language import load_language
+
+    return {
+        word
+        for symbol, category in load_language().grammar.lexicon.items()
+        if symbol.partition("[")[0].endswith("Adjective")
+        for word in category.words
+    }
+
+
+def test_the_two_experiments_differ_in_the_control_alone() -> None:
+    removed, control = (settings(name) for name in RUNS)
+    [ours], [theirs] = (each["data"].pop("interventions") for each in (removed, control))
+    assert {key for key in ours if ours[key] != theirs[key]} == {"control"}
+    assert (ours["control"], theirs["control"]) == (False, True)
+    assert {key for key in removed if removed[key] != control[key]} == VARIED
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_setting_has_an_effect(name: str) -> None:
+    assert settings_without_effect(load_config(EXAMPLE / f"{name}.yaml")) == []
+
+
+def test_the_texts_differ_as_they_should() -> None:
+    all_adjectives = adjectives()
+
+    def has_it(sentence: str) -> bool:
+        return any(found["next"] in all_adjectives for found in CONSTRUCTION.finditer(sentence))
+
+    (removed, held_out), (control, same) = (texts(name) for name in RUNS)
+    assert held_out == same
+    assert any(map(has_it, held_out))
+    assert not any(map(has_it, removed))
+    assert len(removed) == len(control) < SENTENCES - len(held_out)
+    number = SENTENCES - len(held_out) - len(removed)
+    assert sum(map(has_it, control)) == number  # all that there were: none of them was taken out
+    assert len([text for text in control if not has_it(text)]) == len(removed) - number
+
+
+def test_the_example_runs_from_training_to_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in RUNS:
+        train(load_config(EXAMPLE / f"{name}.yaml", overrides=SMALL))
+    command = ["compare.py", "runs/articles-removed", "runs/articles-control", "--pairs", "40"]
+    monkeypatch.setattr(sys, "argv", command)
+    runpy.run_path(str(EXAMPLE / "compare.py"), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["pairs", "articles-removed", "articles-control"]
+    assert [line.split()[0] for line in lines[2:4]] == [
+        "subject_verb_agreement_simple",
+        "subject_verb_agreement_prepositional_attractor",
+    ]
+    by_article = [
+        int(line.split()[3]) for line in lines if line.strip()[:2] in ("a ", "an") and "+" in line
+    ]
+    assert sum(by_article) == 40
+    assert Path("comparison.png").read_bytes().startswith(b"\x89PNG")
