@@ -30,7 +30,7 @@ def building(directory: Path, *, sha256_of: Hash = file_sha256) -> Iterator[bool
     if damage(directory, sha256_of=sha256_of) is None:
         yield False
         return
-    with _made_on_the_way(directory.parent), _alone_at(directory):
+    with _directories_of(directory), _alone_at(directory):
         made = is_committed(directory)
         fault = damage(directory, sha256_of=sha256_of) if made else "not made yet"
         if made and fault is not None:
@@ -39,13 +39,13 @@ def building(directory: Path, *, sha256_of: Hash = file_sha256) -> Iterator[bool
 
 
 @contextmanager
-def _made_on_the_way(parent: Path) -> Iterator[None]:
+def _directories_of(entry: Path) -> Iterator[None]:
     """Make the directories of a cache; where the entry comes to nothing, nothing of them stays."""
-    new = [each for each in (parent, *parent.parents) if not each.exists()]
+    new = [each for each in entry.parents if not each.exists()]
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        entry.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SaveError(f"{parent}: cannot be written ({error.strerror}).") from error
+        raise SaveError(f"{entry}: cannot be written ({error.strerror}).") from error
     try:
         yield
     except BaseException:

@@ -5,6 +5,7 @@ documents -> tokenizer -> token streams -> blocks. Writes to the cache only.
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from model_foundry.config import (
 from model_foundry.data.blocks import Blocks, DocumentRows, Rows
 from model_foundry.data.encoding import Encoder, document_frame
 from model_foundry.data.file_hashes import FileHashes
+from model_foundry.data.layout_cache import kept_layout
 from model_foundry.data.packing import stream_of, tokenizer_hash
 from model_foundry.data.splits import Split, Splits, open_splits
 from model_foundry.data.token_stream import TokenStream
@@ -86,7 +88,9 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
             processes=processes,
             without=without,
         )
-        cut = rows_of(stream, config, tokenizer, objective, keep_rest=split.name != "train")
+        cut = rows_of(
+            stream, config, tokenizer, objective, keep_rest=split.name != "train", hashes=hashes
+        )
         logger.info("%s: %s", split.name, cut.describe())
         return cut
 
@@ -137,6 +141,7 @@ def rows_of(
     objective: Objective,
     *,
     keep_rest: bool,
+    hashes: FileHashes,
 ) -> Rows:
     """Cut a stream into the rows that an experiment reads.
 
@@ -155,6 +160,7 @@ def rows_of(
             document_frame=document_frame(tokenizer),
             overlap=data.document_overlap,
             word_starts=word_starts,
+            lay_out=partial(kept_layout, stream, cache=data.cache, hashes=hashes),
         )
     return Blocks(
         stream,

@@ -3,7 +3,11 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,24 @@ with building(Path(sys.argv[1])) as missing, commit_directory(Path(sys.argv[1]))
     print("building", flush=True)
     sys.stdin.read()
 """
+
+
+@contextmanager
+def another_builder(project: Path, place: Path) -> Iterator[subprocess.Popen[str]]:
+    """Let another process build an entry of a cache until it is told to go on."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BUILDER, str(place)],
+        env=os.environ | {"PYTHONPATH": str(project)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "building\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture

@@ -5,11 +5,8 @@ import json
 import os
 import socket
 import stat
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,24 +54,6 @@ def entry(name: str, content: bytes = b"") -> dict[str, Any]:
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-
-
-@contextmanager
-def another_builder(project: Path, place: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process build an entry of a cache until it is told to go on."""
-    with subprocess.Popen(
-        [sys.executable, "-c", BUILDER, str(place)],
-        env=os.environ | {"PYTHONPATH": str(project)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "building\n"
-            yield process
-        finally:
-            process.kill()
 
 
 def test_nothing_is_seen_until_all_is_there(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The examples do what they say: they load, differ only as they should, and run when scaled down."""
+"""The examples do what they say: they differ only as they should, and run when scaled down."""
 
 import re
 import runpy
@@ -11,6 +11,8 @@ import pytest
 from model_foundry import load_config, train
 from model_foundry.config import settings_without_effect
 from model_foundry.data.splits import Splits
+from model_foundry.evaluation import language
+from model_foundry.language import load_language
 from model_foundry.preparation import open_texts
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "controlled_rearing"
@@ -43,8 +45,6 @@ def texts(name: str) -> tuple[list[str], list[str]]:
 
 def adjectives() -> set[str]:
     """Return the adjectives of the grammar, which the pattern of the example must all have."""
-    from model_foundry.language import load_language
-
     return {
         word
         for symbol, category in load_language().grammar.lexicon.items()
@@ -86,6 +86,7 @@ def test_the_example_runs_from_training_to_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(language, "PAIRS", 10)
     for name in RUNS:
         train(load_config(EXAMPLE / f"{name}.yaml", overrides=SMALL))
     command = ["compare.py", "runs/articles-removed", "runs/articles-control", "--pairs", "40"]

@@ -89,8 +89,7 @@ def length_edges(shortest: int, longest: int) -> list[int]:
     hills.
     """
     ratio = ((longest + 1) / shortest) ** (1 / BINS)
-    edges, width = [shortest], 1
+    edges = [shortest]
     while edges[-1] <= longest:
-        width = max(width, round(edges[-1] * (ratio - 1)))
-        edges.append(edges[-1] + width)
+        edges.append(edges[-1] + max(1, round(edges[-1] * (ratio - 1))))
     return edges

@@ -80,7 +80,7 @@ def _draw(axes: Any, split: SplitFigures, edges: NDArray[np.int64]) -> None:
 
 
 def _label(axes: Any, report: CorpusReport) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     first, last = report.length_edges[0], report.length_edges[-1]
     margin = 1.08 if last > 4 * first else 1.5  # so that some tick is always within
@@ -89,7 +89,7 @@ def _label(axes: Any, report: CorpusReport) -> None:
     axes.xaxis.set_major_locator(LogLocator(base=2 if last < 2**10 * first else 10))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda length, _: f"{length:,.0f}"))
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens in a document (log scale; thin lines: medians, triangles: longest)")
     axes.set_ylabel(f"documents in 1/{len(report.length_edges) - 1} of the range")

@@ -5,14 +5,14 @@ so that no row goes on with the text of another document unseen: each token is t
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from model_foundry.data.document_packing import pack, spans_of
+from model_foundry.data.document_packing import Layout, lay_out
 from model_foundry.data.order import Key
 from model_foundry.data.token_stream import TokenStream
 from model_foundry.labels import IGNORE_INDEX
@@ -129,6 +129,8 @@ class DocumentRows(Rows):
 
     Args:
         length: tokens in one row at most, framing included.
+        document_frame: ids that the stream has around each document.
+        lay_out: says which documents stand in which row; may remember it.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class DocumentRows(Rows):
         document_frame: Frame = ((), ()),
         overlap: int = 0,
         word_starts: bool = False,
+        lay_out: Callable[..., Layout] = lay_out,
     ) -> None:
         super().__init__(stream, frame=frame, word_starts=word_starts)
         self.length = length
@@ -148,7 +151,7 @@ class DocumentRows(Rows):
             bool(len(own)) and list(own) == list(ids)
             for own, ids in zip(document_frame, (self.before, self.after), strict=True)
         ]
-        self.spans = spans_of(
+        layout = lay_out(
             stream.document_ends,
             length=length,
             overlap=overlap,
@@ -156,7 +159,7 @@ class DocumentRows(Rows):
             after=len(self.after),
             framed=(framed[0], framed[1]),
         )
-        self.order, self.row_ends = pack(self.spans.lengths, length)
+        self.spans, self.order, self.row_ends = layout.spans, layout.order, layout.row_ends
         self.number = len(self.row_ends)
         self.repeated = int(self.spans.context.sum())
 

@@ -120,3 +120,30 @@ def _pattern(left: Ints, longest: int, capacity: int) -> list[tuple[int, int]]:
             room -= count * size
         size = min(size - 1, room)
     return pattern
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which spans of documents stand in which row."""
+
+    spans: Spans
+    order: Ints
+    """(S,) the spans in the order of the rows."""
+    row_ends: Ints
+    """(R,) how many spans there are up to the end of each row."""
+
+
+def lay_out(
+    document_ends: NDArray[np.uint64],
+    *,
+    length: int,
+    overlap: int,
+    before: int,
+    after: int,
+    framed: tuple[bool, bool],
+) -> Layout:
+    """Cut documents into spans and pack these into rows; see `spans_of` and `pack`."""
+    spans = spans_of(
+        document_ends, length=length, overlap=overlap, before=before, after=after, framed=framed
+    )
+    return Layout(spans, *pack(spans.lengths, length))

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 from model_foundry.data.documents import pieces
 from model_foundry.data.splits import Split
-from model_foundry.errors import DataError
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.packing import stream_of
-from model_foundry.data.sources.old import read_splits
+from model_foundry.data.splits import open_splits
 from model_foundry.durable import damage
 from model_foundry.errors import FoundryError, LockedError, SaveError
 from model_foundry.generation import generate_texts
@@ -143,12 +144,13 @@ def whole_now(run: Path) -> list[int]:
 def fill_cache(corpus: Path, directory: Path, ready: Path, go: Path) -> None:
     """Train the tokenizer and tokenise the text, when all are ready."""
     config = experiment(corpus, directory)
-    documents = read_splits(config.data, seed=0).train
+    training, cache = open_splits(config.data, seed=0).train, config.data.cache
+    hashes = FileHashes(cache)
     ready.touch()
     wait_for(go.exists)
-    tokenizer = train_in_cache(config.tokenizer, documents, cache=config.data.cache)
-    stream = stream_of(documents, load_tokenizer(tokenizer), cache=config.data.cache)
-    assert stream.documents == len(documents)
+    place = train_in_cache(config.tokenizer, training, cache=cache, hashes=hashes)
+    stream = stream_of(training, load_tokenizer(place), cache=cache, hashes=hashes, processes=2)
+    assert stream.documents == 56
 
 
 @pytest.mark.parametrize("number", [2, 4])
@@ -167,8 +169,8 @@ def test_processes_that_need_the_same_cache_make_it_once(
     assert [each.code for each in ended] == [0] * number, [each.said for each in ended]
     said = "".join(each.said for each in ended)
     assert said.count("training a bpe tokenizer") == 1
-    assert said.count("tokenising 56 documents") == 1
-    made = list((tmp_path / "cache").glob("*/[!.]*"))
+    assert said.count("tokenising the train text") == 1
+    made = list((tmp_path / "cache").glob("token*/[!.]*"))
     assert len(made) == 2
     assert [damage(path) for path in made] == [None, None]
     assert not debris(tmp_path)

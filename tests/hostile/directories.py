@@ -18,7 +18,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from model_foundry.architectures import BaseLanguageModel, ModelOutput, create_model_from_config
 from model_foundry.config import ExperimentConfig
-from model_foundry.data.packing import TokenStream, _read, _write
+from model_foundry.data.token_stream import (
+    ARRAYS,
+    DOCUMENTS,
+    StreamFacts,
+    read_stream,
+    write_facts,
+)
 from model_foundry.errors import ConfigError, DataError, FoundryError
 from model_foundry.model import load_model
 from model_foundry.tokenizer.loading import load_tokenizer
@@ -78,10 +84,12 @@ def save_tokenizer(directory: Path) -> None:
 
 def save_stream(directory: Path) -> None:
     directory.mkdir()
-    row = np.arange(9, dtype=np.uint16)
-    values = {"documents": 1, "text_sha256": "0"}
-    fields = {name: values[name] for name in TokenStream.__dataclass_fields__ if name in values}
-    _write(TokenStream(row, row, row, **fields), directory)
+    for name in ARRAYS:
+        np.save(directory / f"{name}-00000.npy", np.arange(9, dtype=np.uint16))
+    for name in DOCUMENTS:
+        np.save(directory / f"{name}.npy", np.array([9], np.uint64))
+    facts = StreamFacts(text_sha256="0", tokens_sha256="1", bytes=36, words=36, lossless=True)
+    write_facts(directory, facts)
 
 
 @dataclass(frozen=True)
@@ -98,7 +106,7 @@ KINDS = {
     "recurrent": Kind(save_recurrent, load_model, ConfigError),
     "plain": Kind(save_plain, load_model, ConfigError),
     "tokenizer": Kind(save_tokenizer, load_tokenizer, DataError),
-    "token cache": Kind(save_stream, _read, DataError),
+    "token cache": Kind(save_stream, read_stream, DataError),
 }
 READ, UNREAD = True, False
 FILES = [
@@ -122,9 +130,11 @@ FILES = [
     ("tokenizer", "vocab.json", UNREAD),
     ("tokenizer", "merges.txt", UNREAD),
     ("tokenizer", "tokenizer.pkl", UNREAD),
-    ("token cache", "tokens.npy", READ),
-    ("token cache", "num_bytes.npy", READ),
-    ("token cache", "num_words.npy", READ),
+    ("token cache", "tokens-00000.npy", READ),
+    ("token cache", "num_bytes-00000.npy", READ),
+    ("token cache", "num_words-00000.npy", READ),
+    ("token cache", "document_ends.npy", READ),
+    ("token cache", "document_digests.npy", READ),
     ("token cache", "stream.json", READ),
 ]
 

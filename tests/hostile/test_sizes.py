@@ -160,5 +160,5 @@ def test_a_stream_whose_arrays_differ_is_refused(fresh: Callable[[str], Path]) -
         np.zeros((9, 1), np.uint16),
         np.array(3, np.uint16),
     ):
-        np.save(directory / "num_words.npy", wrong)
+        np.save(directory / "num_words-00000.npy", wrong)
         assert "is no token stream" in refusal("token cache", directory)
