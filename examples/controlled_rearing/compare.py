@@ -117,10 +117,11 @@ def draw(runs: list[Run], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    pyplot.rcParams["font.size"] = 9
     names = [name for name in runs[0].accuracies if "+" not in name]
-    figure, axes = pyplot.subplots(figsize=(8, 0.42 * len(names) + 1.3), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8, 0.36 * len(names) + 1), layout="constrained")
     axes.axvline(50, color="0.6", linewidth=1, linestyle="--", zorder=0)
-    axes.text(50, -0.75, "chance", color="0.4", ha="center", va="bottom", fontsize=8)
+    axes.text(50, -0.55, "chance", color="0.4", ha="center", va="bottom")
     for run, colour, mark, shift in zip(runs, COLOURS, MARKS, (-0.14, 0.14), strict=True):
         values = [run.accuracies[name].value for name in names]
         bounds = [run.accuracies[name].bounds for name in names]
@@ -141,7 +142,7 @@ def draw(runs: list[Run], path: Path) -> None:
     axes.set(xlim=(0, 103), ylim=(len(names) - 0.5, -0.5), xlabel="minimal pairs solved, %")
     axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="center left")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
 

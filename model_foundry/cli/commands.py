@@ -206,7 +206,7 @@ def prepare(
     with listening(), _figures_come_later():
         experiment = _load(config, overrides)
         from model_foundry.accounting.places import look_into
-        from model_foundry.cli.data_report import preparation_lines
+        from model_foundry.cli.prepared import preparation_lines
         from model_foundry.preparation import prepare as run
 
         before = look_into(experiment.data.cache)

@@ -1,4 +1,4 @@
-"""What `foundry data` and `foundry prepare` print. Text of a corpus is escaped."""
+"""What `foundry data` prints and writes. Text of a corpus reaches the terminal escaped."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -11,16 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from model_foundry.accounting import CorpusReport, SplitFigures
-from model_foundry.accounting.places import Place, place_of
 from model_foundry.accounting.samples import BORDER
 from model_foundry.cli.histogram import save_histogram
 from model_foundry.durable import write_text
 from model_foundry.errors import SaveError, printable
 from model_foundry.interventions.report import Report, StepReport
-from model_foundry.preparation import Prepared
 
-LONGEST_ROW, LONGEST_TOKEN, LONGEST_SETTINGS = 400, 30, 60  # characters
+LONGEST_ROW, LONGEST_TOKEN = 400, 30  # characters
 NO_PICTURE = "none, since matplotlib is not installed: pip install 'model-foundry[plots]'"
+BEFORE_THE_SPLIT = {"blank documents", "beyond the budget"}
 BAR = 30  # columns of the longest bar
 Row = tuple[str, list[str]]
 
@@ -40,8 +39,10 @@ def print_report(report: CorpusReport, *, examples: bool = False) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     names = [split.name for split in report.splits]
     _print_table(console, "corpus", names, _corpus_rows(report))
-    if report.same_source and any(split.left_out for split in report.splits):
-        _say(console, "train and validation are of one source; both tell what it left out")
+    if report.same_source and any(
+        BEFORE_THE_SPLIT & split.left_out.keys() for split in report.splits
+    ):
+        _say(console, "what is left out before train and validation are parted counts for both")
     _print_table(console, "one pass", names, _pass_rows(report))
     _say(console, f"predicted: {report.predicted}")
     _print_interventions(console, report.splits)
@@ -66,30 +67,6 @@ def save_report(report: CorpusReport, directory: Path) -> list[str]:
     write_text(figures, json.dumps(report.as_json(), indent=1) + "\n")
     drawn = save_histogram(report, picture)
     return ["", f"figures   {figures}", f"picture   {picture if drawn else NO_PICTURE}"]
-
-
-def preparation_lines(prepared: Prepared, *, before: dict[Path, int]) -> Iterator[str]:
-    """Yield what was prepared, where it lies, and whether it was made now.
-
-    Args:
-        before: what the cache held until then, see `look_into`.
-    """
-    source = prepared.tokenizer_source
-    yield f"tokenizer: {len(prepared.tokenizer):,} entries"
-    if isinstance(source, Path):
-        yield _where(place_of(source, before=before))
-    else:
-        yield f"  {source}, which tokenizer.path names"
-    texts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
-    for name, rows in texts.items():
-        if rows is not None:
-            yield f"{name}: {rows.describe()}"
-            yield _where(place_of(rows.stream, before=before))
-
-
-def _where(place: Place) -> str:
-    state = "made now" if place.is_new else "already there"
-    return f"  {place.directory} ({place.bytes:,} bytes, {state})"
 
 
 def _say(console: Console, text: str) -> None:
@@ -135,10 +112,21 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3%}"
 
 
+def _steps(split: SplitFigures) -> list[StepReport]:
+    return Report.from_json(split.interventions).steps
+
+
+def _left_out(split: SplitFigures) -> dict[str, int]:
+    """Return the documents that were left out, by the reason, steps of their own included."""
+    steps = enumerate(_steps(split), 1)
+    dropped = {f"by step {number}, {step.step}": step.dropped for number, step in steps}
+    return split.left_out | {reason: count for reason, count in dropped.items() if count}
+
+
 def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     splits = report.splits
     yield _each(splits, "documents", lambda s: s.documents)
-    yield from _by_reason(splits, "  left out: ", lambda s: s.left_out)
+    yield from _by_reason(splits, "  left out: ", _left_out)
     if any(split.shared for split in splits):
         yield _each(splits, "  in the training text too", lambda s: s.shared)
     yield _each(splits, "words", lambda s: s.words)
@@ -158,25 +146,16 @@ def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
 
 def _pass_rows(report: CorpusReport) -> Iterator[Row]:
     splits = report.splits
-    yield _each(splits, "tokens, frames of documents included", lambda s: s.tokens.text)
+    yield _each(splits, "tokens of framed documents", lambda s: s.tokens.text)
     yield from _by_reason(splits, "  - left over: ", lambda s: s.tokens.left_over)
     if any(split.tokens.repeated for split in splits):
         yield _each(splits, "  + repeated as context", lambda s: s.tokens.repeated)
-    yield _each(splits, "  = tokens of text in rows", lambda s: s.tokens.in_rows)
+    yield _each(splits, "  = in rows", lambda s: s.tokens.in_rows)
     if any(split.tokens.framing for split in splits):
         yield _each(splits, "  + put around rows or documents", lambda s: s.tokens.framing)
     yield _each(splits, "rows", lambda s: s.tokens.rows)
     yield "", [split.tokens.shape for split in splits]
     yield _each(splits, "predicted", lambda s: s.predicted)
-
-
-def _steps(split: SplitFigures) -> list[StepReport]:
-    return Report.from_json(split.interventions).steps
-
-
-def _settings(step: StepReport) -> str:
-    text = json.dumps(step.settings, ensure_ascii=False) if step.settings else ""
-    return shortened(text, LONGEST_SETTINGS)
 
 
 def _print_interventions(console: Console, splits: Sequence[SplitFigures]) -> None:
@@ -185,13 +164,12 @@ def _print_interventions(console: Console, splits: Sequence[SplitFigures]) -> No
             continue
         table = _plain_table(
             *(f"{split.name}: step", "documents", "changed", "dropped"),
-            *("words before", "after", "sentences removed"),
+            *("words", "words after", "- sentences"),
         )
         for number, step in enumerate(_steps(split), 1):
             counts = (step.documents, step.changed, step.dropped)
             rest = (step.words_before, step.words_after, step.sentences_removed)
-            name = f"{number} {printable(step.step)} {_settings(step)}".rstrip()
-            table.add_row(name, *map(_cell, counts + rest))
+            table.add_row(f"{number} {printable(step.step)}", *map(_cell, counts + rest))
         console.print()
         console.print(table)
 
@@ -244,7 +222,8 @@ def _print_examples(console: Console, splits: Sequence[SplitFigures]) -> None:
     for split in splits:
         for number, step in enumerate(_steps(split), 1):
             console.print()
-            _say(console, f"{split.name}: step {number} {printable(step.step)}, first examples")
+            settings = shortened(json.dumps(step.settings), LONGEST_ROW) if step.settings else ""
+            _say(console, f"{split.name}: step {number} {printable(step.step)} {settings}".rstrip())
             for example in step.examples:
                 after = "(left out)" if example.after is None else printable(example.after)
                 _say(console, f"document {example.index:,}")

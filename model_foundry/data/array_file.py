@@ -1,5 +1,6 @@
-"""An array of one dimension that grows on the disk and ends as a plain `.npy` file."""
+"""An array of one dimension that grows on the disk, ends as a plain `.npy` file, and is mapped."""
 
+import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -8,6 +9,10 @@ from numpy.typing import NDArray
 
 HEADER = 128  # bytes; numpy pads the header of such an array to this
 COPIED = 2**24  # values that are converted at once
+WRITTEN = re.compile(
+    rb"\x93NUMPY\x01\0v\0"
+    rb"\{'descr': '([<|]u[1248])', 'fortran_order': False, 'shape': \((\d{1,18}),\), \} *\n"
+)
 
 
 class ArrayFile:
@@ -61,3 +66,26 @@ class ArrayFile:
             while raw := file.read(COPIED * narrow.itemsize):
                 self._file.write(np.frombuffer(raw, narrow).astype(dtype).tobytes())
         old.unlink()
+
+
+def map_array(path: Path) -> NDArray[Any]:
+    """Map what an `ArrayFile` wrote.
+
+    numpy evaluates the header as an expression, on which a hostile one can spend what memory there
+    is; so only a header as it is written here is read.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is something else.
+    """
+    with path.open("rb") as file:
+        header = WRITTEN.fullmatch(file.read(HEADER))
+    if header is None:
+        raise ValueError(f"{path.name} is no array of unsigned integers")
+    dtype, length = np.dtype(header[1].decode()), int(header[2])
+    if path.stat().st_size != HEADER + length * dtype.itemsize:
+        raise ValueError(f"{path.name} is longer or shorter than its header says")
+    if not length:
+        return np.empty(0, dtype)
+    # as a plain view, which is sliced faster
+    return np.memmap(path, dtype, "r", HEADER, (length,)).view(np.ndarray)

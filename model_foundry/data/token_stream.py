@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model_foundry.data.array_file import map_array
 from model_foundry.errors import DataError
 from model_foundry.foreign import one_line, read_json, require_harmless
 
@@ -156,8 +157,8 @@ def read_stream(directory: Path) -> TokenStream:
     record = read_json(directory, FACTS, error=DataError, remedy=remedy)
     try:
         facts = StreamFacts.from_json(record)
-        arrays = [[_map(directory / name) for name in shard] for shard in shards]
-        ends, digests = (_map(directory / name) for name in documents)
+        arrays = [[map_array(directory / name) for name in shard] for shard in shards]
+        ends, digests = (map_array(directory / name) for name in documents)
         tokens, num_bytes, num_words = (Sharded(column) for column in zip(*arrays, strict=True))
         stream = TokenStream(
             tokens,
@@ -167,7 +168,7 @@ def read_stream(directory: Path) -> TokenStream:
             document_digests=digests,
             facts=facts,
         )
-    except (OSError, ValueError, TypeError, EOFError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise DataError(
             f"{directory}: is no token stream ({one_line(error)}); {remedy}."
         ) from error
@@ -176,19 +177,10 @@ def read_stream(directory: Path) -> TokenStream:
     return stream
 
 
-def _map(path: Path) -> NDArray[Any]:
-    # np.load would open archives and look for pickles too; the plain view is faster to slice
-    return np.lib.format.open_memmap(path, mode="r").view(np.ndarray)
-
-
 def _is_whole(arrays: Iterable[list[NDArray[Any]]], stream: TokenStream) -> bool:
-    of_tokens = [array for shard in arrays for array in shard]
-    all_arrays = [*of_tokens, stream.document_ends, stream.document_digests]
-    if any(array.ndim != 1 or array.dtype.kind != "u" for array in all_arrays):
-        return False
     ends = stream.document_ends
     return (
-        all(len({array.shape for array in shard}) == 1 for shard in arrays)
+        all(len({len(array) for array in shard}) == 1 for shard in arrays)
         and len(ends) == len(stream.document_digests) > 0
         and int(ends[-1]) == len(stream)
         and bool(np.all(ends[1:] > ends[:-1]))

@@ -106,7 +106,20 @@ def test_a_corpus_cannot_command_the_terminal(cli: Cli, here: Path, packing: str
     assert all(character.isprintable() or character == "\n" for character in out)
     assert "\\x1b[31mred" in out
     assert "[bold]b[/] :smile:" in out  # no markup of ours either
-    assert "train: step 1 replace, first examples" in out
+    assert "train: step 1 replace {" in out
+
+
+def test_documents_that_steps_drop_are_told_beside_the_others(cli: Cli, here: Path) -> None:
+    (here / "corpus.jsonl").write_text('{"text": " "}\n' + '{"text": "a word"}\n' * 9)
+    step = "data.interventions=[{step: drop_duplicates}]"
+    settings = ("data.train=corpus.jsonl", "data.validation=corpus.txt", step)
+    code, out, _ = cli("data", "one.yaml", *settings, "data.max_sequence_length=2")
+    assert code == 0
+    assert line_of(out, "documents") == ["1", "40"]
+    assert line_of(out, "left out: blank documents") == ["1", "0"]
+    assert line_of(out, "left out: by step 1, drop_duplicates") == ["8", "0"]
+    table = out.partition("train: step")[2].partition("validation: step")[0]
+    assert line_of(table, "1 drop_duplicates") == ["9", "0", "8", "18", "2", "-"]
 
 
 def test_without_matplotlib_the_remedy_is_told(

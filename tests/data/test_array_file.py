@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from model_foundry.data import array_file
-from model_foundry.data.array_file import ArrayFile
+from model_foundry.data.array_file import ArrayFile, map_array
 
 
 def written(path: Path, dtype: type, *parts: list[int]) -> np.ndarray:
@@ -23,7 +23,9 @@ def written(path: Path, dtype: type, *parts: list[int]) -> np.ndarray:
 def test_what_was_appended_is_a_plain_array(dtype: type, tmp_path: Path) -> None:
     array = written(tmp_path / "a.npy", dtype, [1, 2], [], [255, 0])
     assert array.dtype == dtype and array.tolist() == [1, 2, 255, 0]
-    assert np.load(tmp_path / "a.npy", mmap_mode="r").tolist() == [1, 2, 255, 0]
+    mapped = map_array(tmp_path / "a.npy")
+    assert mapped.tolist() == [1, 2, 255, 0] and mapped.dtype == dtype
+    assert isinstance(mapped.base, np.memmap) and not mapped.flags.writeable
     expected = tmp_path / "expected.npy"
     np.save(expected, np.array([1, 2, 255, 0], dtype=dtype))
     assert (tmp_path / "a.npy").read_bytes() == expected.read_bytes()
@@ -32,6 +34,7 @@ def test_what_was_appended_is_a_plain_array(dtype: type, tmp_path: Path) -> None
 def test_nothing_appended_is_an_empty_array(tmp_path: Path) -> None:
     assert written(tmp_path / "a.npy", np.uint16).shape == (0,)
     assert written(tmp_path / "b.npy", np.uint16, []).shape == (0,)
+    assert map_array(tmp_path / "b.npy").tolist() == []
 
 
 @pytest.mark.parametrize("copied", [1, 3, 2**24])
@@ -58,3 +61,43 @@ def test_an_array_that_was_not_closed_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"magic|pickled"):
         np.load(tmp_path / "a.npy")
     file.close()
+
+
+def with_header(header: str, body: bytes = bytes(64), version: bytes = b"\x01\0") -> bytes:
+    raw = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY" + version + len(raw).to_bytes(2, "little") + raw + body
+
+
+def described(descr: str = "'<u2'", shape: str = "(32,)", order: str = "False") -> str:
+    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\x93NUMPY",
+        with_header(described(shape=f"({2**70},)")),
+        with_header(described(shape=f"({2**59},)")),
+        with_header(described(shape="(33,)")),
+        with_header(described(shape="(31,)")),
+        with_header(described(shape="(-1,)")),
+        with_header(described(shape="(4, 8)")),
+        with_header(described(shape="(True,)")),
+        with_header(described(descr="'<f2'")),
+        with_header(described(descr="'>u2'")),
+        with_header(described(descr="'|O'")),
+        with_header(described(order="True")),
+        with_header("(" * 117),
+        with_header("-" * 9000 + "1"),
+        with_header("(" * 9000),
+        with_header(described(), version=b"\x02\0"),
+        with_header(described(), bytes(65)),
+    ],
+)
+def test_a_header_of_anything_else_is_not_even_evaluated(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"a\.npy is no array|a\.npy is longer or shorter"):
+        map_array(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(with_header(described()))
+    assert len(map_array(tmp_path / "a.npy")) == 32
