@@ -35,7 +35,10 @@ ARROWS = {
     *(("cache_entry", room) for room in ("errors", "durable", "locks")),
     ("run_directory", "config"),
     ("data", "interventions.chain"),
-    ("tokenizer", "data"),
+    *(
+        ("tokenizer", f"data.{file}")
+        for file in ("file_hashes", "splits", "text_sample", "workers")
+    ),
     ("tokenizer", "interventions.ai"),
     ("objectives", "data_collators"),
     ("evaluation", "generation"),
@@ -158,7 +161,7 @@ def test_a_breach_is_seen(tmp_path: Path, file: str, source: str, fault: str) ->
     ("file", "source"),
     [
         ("training/loop", "from model_foundry.model import x\nimport torch\nfrom .state import y"),
-        ("tokenizer/bpe", "from model_foundry.data.sources.files import x"),
+        ("tokenizer/bpe", "from model_foundry.data.splits import Split"),
         ("objectives", "from model_foundry.data_collators import x"),
         ("architectures/modeling/a", "import math, torch\nfrom .b import x\nfrom . import b"),
         ("config/sections", 'x: str\n"""For gpt2."""\n"lstm"'),
