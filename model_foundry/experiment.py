@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from model_foundry.accounting import account
 from model_foundry.architectures import LOADED_PLUGINS, BaseLanguageModel
 from model_foundry.architectures.attention import choose_attention
 from model_foundry.attempt import Attempt, measure
@@ -124,6 +125,7 @@ def train(
         if config.tokenizer.path is not None:
             config.tokenizer.vocab_size = len(prepared.tokenizer)
         write_text(run.config_file, save_config(config, notes))
+        run.write_measurement("data", account(config, prepared))
         attempt = Attempt(
             config, run, prepared, identity=identity, start=start, accelerator=accelerator
         )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.config import (
@@ -23,6 +22,7 @@ from model_foundry.data.encoding import Encoder, document_frame
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.layout_cache import kept_layout
 from model_foundry.data.packing import stream_of, tokenizer_hash
+from model_foundry.data.shared_documents import kept_count
 from model_foundry.data.splits import Split, Splits, open_splits
 from model_foundry.data.token_stream import TokenStream
 from model_foundry.data.workers import processes_for
@@ -178,7 +178,7 @@ def report_shared(name: str, stream: TokenStream, training: TokenStream, data: D
     Raises:
         DataError: there are some, and `data.shared_documents` is `error`.
     """
-    shared = int(np.isin(stream.document_digests, training.document_digests).sum())
+    shared = kept_count(stream, training, cache=data.cache)
     if not shared:
         return
     said = f"{shared:,} of the {stream.documents:,} documents of the {name} text"

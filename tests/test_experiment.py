@@ -173,7 +173,7 @@ BAD_CORPORA = {
     "white": (b" \n\t\n", "holds no text"),
     "binary": (b"text\0text", "zero byte at byte 4"),
     "latin1": (b"caf\xe9 au lait", "not UTF-8 at byte 3"),
-    "short": (b"a b\n" * 2, "fewer than one block of 16"),
+    "short": (b"a b\n" * 2, "fewer than one block of data.max_sequence_length"),
 }
 
 
@@ -290,7 +290,7 @@ def test_tokenizer_larger_than_the_default_vocabulary_needs_no_setting(tmp_path:
 def test_damaged_cache_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = f"data.cache_dir={tmp_path / 'cache'}"
     first = train(tiny_experiment("gpt2", tmp_path, cache))
-    for name in ("tokens.npy", "tokenizer.json"):
+    for name in ("tokens-00000.npy", "tokenizer.json"):
         for path in (tmp_path / "cache").rglob(name):
             raw = bytearray(path.read_bytes())
             raw[len(raw) // 2] ^= 1

@@ -44,7 +44,7 @@ ARROWS = {
     ("evaluation", "generation"),
     ("accounting", "continuation"),
     ("attempt", "continuation"),
-    *(("experiment", room) for room in ("continuation", "attempt")),
+    *(("experiment", room) for room in ("accounting", "continuation", "attempt")),
     *(("trial", room) for room in ("continuation", "attempt", "experiment")),
     *(("doctor", room) for room in ("continuation", "attempt", "equivalence", "trial")),
 }

@@ -101,13 +101,13 @@ def must_end_like(whole: Path, directory: Path, *overrides: str) -> None:
 # --- one signal -----------------------------------------------------------------------------------
 
 MOMENTS = {  # function before which the signal comes, its call, last step saved; None: no run yet
-    "reading": ("model_foundry.data.sources:read_text", 1, None),
+    "reading": ("model_foundry.data.sources.files:opened", 1, None),
     "training the tokenizer": (
         "model_foundry.tokenizer.tokenizer_factory:TokenizerFactory.train",
         1,
         None,
     ),
-    "tokenising": ("model_foundry.data.packing:encode_documents", 1, None),
+    "tokenising": ("model_foundry.data.packing:_encode", 1, None),
     "before the first step": ("model_foundry.experiment:create_model", 1, 0),
     "in the first step": (TAKE_STEP, 1, 1),
     "in a step": (TAKE_STEP, 7, 7),

@@ -5,6 +5,6 @@ written here.
 """
 
 from model_foundry.accounting.figures import CorpusReport, SplitFigures
-from model_foundry.accounting.report import examine
+from model_foundry.accounting.report import account, examine
 
-__all__ = ["CorpusReport", "SplitFigures", "examine"]
+__all__ = ["CorpusReport", "SplitFigures", "account", "examine"]

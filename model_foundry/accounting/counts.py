@@ -49,16 +49,6 @@ def document_lengths(stream: TokenStream) -> Lengths:
     return lengths
 
 
-def shared_documents(stream: TokenStream, training: TokenStream) -> int:
-    """Return how many documents of a text stand in the training text as well."""
-    own, among = np.sort(stream.document_digests), training.document_digests
-    found = np.zeros(len(own), dtype=np.bool_)
-    for part in _stretches(len(among)):
-        places = np.searchsorted(own, among[part]).clip(max=len(own) - 1)
-        found[places[own[places] == among[part]]] = True
-    return int(found[np.searchsorted(own, own)].sum())  # equal ones share the first one's place
-
-
 @dataclass(frozen=True, kw_only=True)
 class LengthFigures:
     """How long the documents of a text are, in tokens with their frame."""

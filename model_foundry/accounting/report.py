@@ -1,7 +1,9 @@
 """How the figures of a prepared corpus are found out."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -13,7 +15,6 @@ from model_foundry.accounting.counts import (
     count_ids,
     document_lengths,
     length_edges,
-    shared_documents,
     words_in,
 )
 from model_foundry.accounting.figures import (
@@ -28,11 +29,31 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.continuation import rows_of_a_pass
 from model_foundry.data.blocks import Rows
 from model_foundry.data.encoding import document_frame
+from model_foundry.data.shared_documents import kept_count
 from model_foundry.objectives import CausalLM, MaskedLM
 from model_foundry.preparation import Prepared
 
 MOST_FREQUENT = 20
 BULK = 0.9  # of the tokens, which few entries make up
+
+
+def account(config: ExperimentConfig, prepared: Prepared) -> dict[str, Any]:
+    """Return what a run reads of each of its texts, as plain data; nothing is counted anew.
+
+    Raises:
+        DataError: there are fewer blocks than a step of streams needs.
+    """
+    read = {"train": rows_of_a_pass(config, len(prepared.train))}
+    texts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
+    return {
+        name: {
+            "documents": rows.stream.documents,
+            "tokens": asdict(pass_over(rows, number=read.get(name, len(rows)))),
+            **rows.stream.facts.as_json(),
+        }
+        for name, rows in texts.items()
+        if rows is not None
+    }
 
 
 class _Text:
@@ -120,7 +141,7 @@ def _figures(
         unknown_tokens=unknown_tokens,
         unknown_words=words_in(stream, unknown) if unknown_tokens else 0,
         lengths=LengthFigures.of(text.lengths, edges),
-        shared=0 if trains else shared_documents(stream, prepared.train.stream),
+        shared=0 if trains else kept_count(stream, prepared.train.stream, cache=config.data.cache),
         left_out=facts.left_out,
         replaced=facts.replaced,
         lossless=facts.lossless,

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -122,6 +123,8 @@ def _load(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
 @contextmanager
 def _printing() -> Iterator[None]:
     """Print what a command has come to, though the reader be gone or its disk full: it is done."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
     try:
         yield
         sys.stdout.flush()

@@ -11,7 +11,6 @@ from model_foundry.accounting.counts import (
     count_ids,
     document_lengths,
     length_edges,
-    shared_documents,
     words_in,
 )
 from model_foundry.data.token_stream import Sharded, StreamFacts, TokenStream
@@ -52,12 +51,6 @@ def test_words_count_where_they_begin() -> None:
 def test_lengths_sum_to_all_tokens() -> None:
     stream = stream_of([1, 2, 2, 5], [5], [5, 0])
     assert document_lengths(stream).tolist() == [4, 1, 2]
-
-
-def test_a_shared_document_counts_as_often_as_it_stands_in_the_text() -> None:
-    text = stream_of([1], [1], [2], [3], [4], digests=[7, 7, 5, 9, 2**63])
-    training = stream_of([1], [1], [2], [2], digests=[7, 2**63, 7, 8])
-    assert shared_documents(text, training) == 3
 
 
 def test_figures_of_lengths() -> None:

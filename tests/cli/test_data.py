@@ -4,6 +4,7 @@ import json
 import struct
 import sys
 from collections.abc import Callable
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,17 @@ def test_a_corpus_cannot_command_the_terminal(cli: Cli, here: Path, packing: str
     assert "\\x1b[31mred" in out
     assert "[bold]b[/] :smile:" in out  # no markup of ours either
     assert "train: step 1 replace {" in out
+
+
+def test_a_terminal_without_these_characters_gets_their_numbers(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "corpus.txt").write_text("na\u00efve\n" * 40, encoding="utf-8")
+    plain = TextIOWrapper(BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", plain)
+    assert cli("data", "one.yaml")[0] == 0
+    plain.seek(0)
+    assert "na\\xefve" in plain.read()
 
 
 def test_documents_that_steps_drop_are_told_beside_the_others(cli: Cli, here: Path) -> None:
