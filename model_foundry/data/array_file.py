@@ -35,8 +35,11 @@ class ArrayFile:
 
     def close(self) -> None:
         """Write the header, which tells the length, and close the file."""
-        if not self._file.closed:
+        if self._file.closed:
+            return
+        try:
             self._write_header()
+        finally:
             self._file.close()
 
     def _create(self, path: Path) -> BinaryIO:

@@ -52,7 +52,7 @@ class FileHashes:
             return entry[-1]
         begun = time.time_ns()
         digest = file_sha256(path)
-        if stat_of(path) == stat and max(stat[1:3]) < begun - TICK:
+        if max(stat[1:3]) < begun - TICK:
             known[path.name] = [*stat, digest]
             self._changed.add(path.parent)
         return digest

@@ -8,6 +8,7 @@ neither text nor tokens are ever in memory as a whole.
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -240,8 +241,9 @@ class _Writer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for file in (*self._open, self._ends, self._digests):
-            file.close()
+        with ExitStack() as closing:  # all of them, though one may find the disk full
+            for file in (*self._open, self._ends, self._digests):
+                closing.callback(file.close)
 
     def append(self, batch: _Batch) -> None:
         """Write the tokens of a batch, and the documents that end in it."""
@@ -294,9 +296,9 @@ class _Writer:
     def _next_shard(self) -> None:
         for file in self._open:
             file.close()
+        self._open = []
         types = self._ids, np.dtype(np.uint8), np.dtype(np.uint8)
-        self._open = [
-            ArrayFile(self.directory / f"{name}-{self._shards:05d}.npy", dtype)
-            for name, dtype in zip(ARRAYS, types, strict=True)
-        ]
+        for name, dtype in zip(ARRAYS, types, strict=True):
+            path = self.directory / f"{name}-{self._shards:05d}.npy"
+            self._open.append(ArrayFile(path, dtype))
         self._shards += 1

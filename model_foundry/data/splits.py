@@ -292,15 +292,13 @@ class Split:
 
     def _by_position(self) -> Iterator[tuple[int, Fragment]]:
         border, place = self.corpus.border, 0
-        opened = -1  # the document that is being read behind the border
         for number, (text, ends) in _number(self.corpus.components[0].fragments(self.blank)):
             before, place = place, place + len(text)
             if self.role == "rest":
                 if before >= border:
                     return
                 yield number, Fragment(text[: border - before], ends or place >= border)
-            elif place > border or number == opened:
-                opened = number
+            elif place > border:
                 yield number, Fragment(text[max(border - before, 0) :], ends)
 
     def _by_document(self) -> Iterator[tuple[int, Fragment]]:

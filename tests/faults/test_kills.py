@@ -59,7 +59,7 @@ def of_family(points: list[str], family: str) -> list[str]:
     ("family", "expected"),
     [
         ("trained tokenizer", ["made aside", "tokenizer.json flushed", "renamed", "verified"]),
-        ("token cache", ["made aside", "tokens.npy flushed", "manifest written", "renamed"]),
+        ("token cache", ["made aside", "tokens-00000.npy flushed", "manifest written", "renamed"]),
         ("tokenizer of the run", ["filled", "tokenizer.json flushed", "renamed", "verified"]),
         (
             "save",
