@@ -183,6 +183,17 @@ def test_the_commands_of_the_page_run(here: Path, monkeypatch: pytest.MonkeyPatc
         INTERVENTIONS.remove("every_nth")
 
 
+def test_the_output_shown_is_the_output(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("my-corpus.yaml").write_text(EXPERIMENT)
+    [session] = blocks("console")
+    command, *expected = session.splitlines()
+    assert foundry(monkeypatch, command.removeprefix("$ ")) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in expected if line not in printed] == []
+
+
 def test_the_table_of_steps_is_that_of_the_registry() -> None:
     def row(name: str) -> list[str]:
         settings = " ".join(f"`{key}`" for key in intervention(name).schema.model_fields)

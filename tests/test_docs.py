@@ -18,7 +18,9 @@ from model_foundry.architectures import (
 )
 from model_foundry.config import load_config
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), *ROOT.glob("examples/*/*.md")])
 
 
 def code_block(document: str, language: str) -> str:
@@ -85,3 +87,9 @@ def test_the_example_command_trains_with_the_plugin_and_records_it(
     digest = hashlib.sha256((tmp_path / "window.py").read_bytes()).hexdigest()
     saved = (tmp_path / "runs" / "window" / "config.yaml").read_text()
     assert saved.startswith(f"# plugin window.py: sha256 {digest}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []

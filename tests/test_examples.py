@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ SMALL = (
     "training.warmup_steps=1",
     "training.eval_steps=2",
 )
+PAGES = (EXAMPLE / "README.md", EXAMPLE.parents[1] / "docs" / "controlled_rearing.md")
+BLOCKS = [re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.M | re.S) for page in PAGES]
+COMMANDS = [shlex.split(line) for line in BLOCKS[0][0].splitlines()]
 CONSTRUCTION = re.compile(r"\b[Aa]n? (?=\w)(?P<next>\w+)")
 VARIED = {"experiment_name", "output_dir"}
 
@@ -82,16 +86,25 @@ def test_the_texts_differ_as_they_should() -> None:
     assert len([text for text in control if not has_it(text)]) == len(removed) - number
 
 
+def test_both_pages_have_the_same_commands() -> None:
+    assert BLOCKS[0] == BLOCKS[1]
+    assert [command[0] for command in COMMANDS] == ["foundry", "foundry", "python"]
+
+
 def test_the_example_runs_from_training_to_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(language, "PAIRS", 10)
-    for name in RUNS:
-        train(load_config(EXAMPLE / f"{name}.yaml", overrides=SMALL))
-    command = ["compare.py", "runs/articles-removed", "runs/articles-control", "--pairs", "40"]
-    monkeypatch.setattr(sys, "argv", command)
-    runpy.run_path(str(EXAMPLE / "compare.py"), run_name="__main__")
+    (tmp_path / "examples").symlink_to(EXAMPLE.parent)
+    for program, *arguments in COMMANDS:
+        if program == "foundry":
+            assert arguments[0] == "train"
+            train(load_config(arguments[1], overrides=SMALL))
+        else:
+            assert program == "python"
+            monkeypatch.setattr(sys, "argv", [*arguments, "--pairs", "40"])
+            runpy.run_path(arguments[0], run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["pairs", "articles-removed", "articles-control"]
     assert [line.split()[0] for line in lines[2:4]] == [

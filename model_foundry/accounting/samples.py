@@ -7,8 +7,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.blocks import Rows
-from model_foundry.data.encoding import NO_TEXT, bytes_of_ids
 from model_foundry.data.loaders import assemble
+from model_foundry.data.text_bytes import NO_TEXT, bytes_of_ids
 from model_foundry.data_collators import Collator
 
 BORDER = " ┃ "  # between documents that share a row unseen by each other

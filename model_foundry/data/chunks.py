@@ -49,10 +49,13 @@ class Chunks:
 
     def __init__(self, encode: Callable[[Sequence[str]], Plain]) -> None:
         self._encode = encode
+        self._forget()
+
+    def _forget(self) -> None:
         # a chunk that follows a space is known without it; one that begins a text is another
         self._following: dict[str, int] = {}
         self._beginning: dict[str, int] = {}
-        self._table = encode([])
+        self._table = self._encode([])
         self._starts, self._bytes = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     def encode(self, texts: Sequence[str]) -> Plain:
@@ -61,7 +64,7 @@ class Chunks:
         begin = [parts[0] for parts in split]
         follow = list(chain.from_iterable(parts[1:] for parts in split))
         if len(self._starts) > MOST_KNOWN:
-            self.__init__(self._encode)  # type: ignore[misc]  # forgets all
+            self._forget()
         chunks = np.array([len(parts) for parts in split], dtype=np.int64)
         firsts = np.cumsum(chunks) - chunks
         codes = np.empty(int(chunks.sum()), dtype=np.int64)

@@ -27,12 +27,11 @@ from model_foundry.data.encoding import (
     Encoded,
     Encoder,
     document_frame,
-    join_digests,
-    text_digest,
 )
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.progress import Progress
-from model_foundry.data.splits import Document, Split, batched
+from model_foundry.data.splits import Document, Split
+from model_foundry.data.text_bytes import join_digests, text_digest
 from model_foundry.data.token_stream import (
     ARRAYS,
     StreamFacts,
@@ -40,7 +39,7 @@ from model_foundry.data.token_stream import (
     read_stream,
     write_facts,
 )
-from model_foundry.data.workers import map_in_order
+from model_foundry.data.workers import batched, map_in_order
 from model_foundry.durable import commit_directory
 from model_foundry.errors import DataError
 from model_foundry.interventions.chain import Report

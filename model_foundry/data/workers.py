@@ -21,6 +21,7 @@ from model_foundry.signals import poll
 
 T = TypeVar("T")
 R = TypeVar("R")
+BATCH = 2**20  # characters that go to another process at once, about
 AHEAD = 3  # batches under way for each process: enough that none waits, few enough for memory
 WATCH = 1.0  # seconds between two looks whether the parent still lives
 
@@ -30,6 +31,20 @@ _work: Callable[[Any], Any] | None = None  # what the forked processes do
 def available_cores() -> int:
     """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def batched(texts: Iterable[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
+    """Yield lists of what comes, of about `BATCH` characters each."""
+    batch: list[Any] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += length(text) + 16  # what a short one costs besides its characters
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def processes_for(asked: int | None) -> int:

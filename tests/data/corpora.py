@@ -9,11 +9,12 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import DataConfig
+from model_foundry.data.corpus import Component, Corpus
 from model_foundry.data.documents import Fragment
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.packing import stream_of
 from model_foundry.data.sources.base import Hash, Source
-from model_foundry.data.splits import Component, Corpus, Split
+from model_foundry.data.splits import Split
 from model_foundry.data.token_stream import TokenStream
 from model_foundry.interventions.chain import Chain
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory

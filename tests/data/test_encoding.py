@@ -11,14 +11,8 @@ from transformers import PreTrainedTokenizerFast
 
 from model_foundry.data import chunks, documents, encoding
 from model_foundry.data.documents import Fragment, Piece, pieces
-from model_foundry.data.encoding import (
-    CannotBeCutError,
-    Encoded,
-    Encoder,
-    count_bytes,
-    document_frame,
-    text_digest,
-)
+from model_foundry.data.encoding import CannotBeCutError, Encoded, Encoder, document_frame
+from model_foundry.data.text_bytes import count_bytes, text_digest
 from model_foundry.errors import DataError
 from model_foundry.tokenizer.tokenizer_factory import TRAINERS, TokenizerFactory
 from tests.data.corpora import text_of, tokenizer_of

@@ -13,10 +13,11 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import INTERVENTIONS, DataConfig
-from model_foundry.data import documents, packing, splits, workers
+from model_foundry.data import documents, packing, workers
+from model_foundry.data.corpus import Component
 from model_foundry.data.documents import PIECE
 from model_foundry.data.encoding import Encoder
-from model_foundry.data.splits import Component, open_splits
+from model_foundry.data.splits import open_splits
 from model_foundry.data.token_stream import TokenStream
 from model_foundry.durable import damage
 from model_foundry.errors import DataError, SaveError, WorkerError
@@ -117,7 +118,7 @@ def test_neither_processes_nor_batches_change_a_stream(
     monkeypatch.setattr(documents, "PIECE", 300)
     texts = [*documents_of(15), text_of(300, 1), *TEXTS]
     expected = stream_from(texts, bpe, tmp_path / "expected")
-    monkeypatch.setattr(splits, "BATCH", batch)
+    monkeypatch.setattr(workers, "BATCH", batch)
     found = stream_from(texts, bpe, tmp_path / "found", processes=processes)
     assert same(found, expected)
 
@@ -128,7 +129,7 @@ def test_text_without_tokens_is_counted_across_batches(
     monkeypatch.setattr(documents, "PIECE", 4)
     texts = ["----- - --- a -- b -----", "-", "--------", "a"]
     whole = stream_from(texts, dropping(), tmp_path / "whole")
-    monkeypatch.setattr(splits, "BATCH", 1)
+    monkeypatch.setattr(workers, "BATCH", 1)
     apart = stream_from(texts, dropping(), tmp_path / "apart")
     assert same(whole, apart)
     ends = apart.document_ends.tolist()
@@ -144,7 +145,7 @@ def test_text_without_tokens_is_counted_across_batches(
 def test_a_lone_surrogate_is_told_with_what_stands_before_it(
     processes: int, bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splits, "BATCH", SMALL)
+    monkeypatch.setattr(workers, "BATCH", SMALL)
     texts = [*documents_of(30), "the dog\ud800"]
     with pytest.raises(DataError, match=r"lone surrogate behind 'the dog', which is no text"):
         stream_from(texts, bpe, tmp_path, processes=processes)
@@ -168,7 +169,7 @@ def test_no_document_is_refused_and_nothing_is_kept(
 def test_a_tokenizer_found_late_to_see_across_spaces_gets_whole_documents(
     processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splits, "BATCH", SMALL)
+    monkeypatch.setattr(workers, "BATCH", SMALL)
     backend = Tokenizer(models.WordLevel({"one dog": 0, "?": 1, "x": 2}, unk_token="?"))
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="?")
     monkeypatch.setattr(packing, "Encoder", lambda _: encoder)
@@ -183,7 +184,7 @@ def test_a_tokenizer_found_late_to_see_across_spaces_gets_whole_documents(
 def test_what_was_left_out_and_done_is_kept_beside_the_stream(
     bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splits, "BATCH", 30)
+    monkeypatch.setattr(workers, "BATCH", 30)
     texts = ["The dog", " ", "A cat", "xxx", "the dog", "\n"]
     steps = ["lowercase", "drop_duplicates", {"step": "replace", "pattern": "x+"}]
     for processes in (0, 2):
@@ -207,7 +208,7 @@ def test_a_stream_in_shards_is_the_stream_in_one(
 ) -> None:
     texts = documents_of(80)
     expected = stream_from(texts, bpe, tmp_path / "one")
-    monkeypatch.setattr(splits, "BATCH", 100)
+    monkeypatch.setattr(workers, "BATCH", 100)
     monkeypatch.setattr(packing, "SHARD", 64)
     found = stream_from(texts, bpe, tmp_path / "many", processes=2)
     assert len(found.tokens.shards) > 10 and len(expected.tokens.shards) == 1
@@ -236,7 +237,7 @@ def test_a_file_larger_than_memory_is_tokenised_in_little(
     def only_the_parent(process: int) -> None:
         tracemalloc.stop()
 
-    monkeypatch.setattr(splits, "BATCH", 2**16)
+    monkeypatch.setattr(workers, "BATCH", 2**16)
     monkeypatch.setattr(workers, "_live_with_the_parent", only_the_parent)
     line = "the big dogs near the old house chase a small cat and another one "
     tokenizer = TokenizerFactory.train_bpe(documents=[line] * 20, vocab_size=320)
@@ -336,7 +337,7 @@ def test_a_damaged_stream_is_made_again(
 def test_documents_of_another_stream_are_left_out(
     bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(splits, "BATCH", 60)
+    monkeypatch.setattr(workers, "BATCH", 60)
     long = text_of(3000, 1)  # more than one piece
     training = stream_from(["the dog", "a cat", long], bpe, tmp_path)
     texts = ["A Cat", "the cow", long, "the dog", "the cow"]
@@ -380,7 +381,7 @@ def test_a_process_that_is_killed_is_told_and_nothing_is_kept(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(splits, "BATCH", SMALL)
+    monkeypatch.setattr(workers, "BATCH", SMALL)
     split = split_of(documents_of(60), interventions=[deadly])
     with pytest.raises(WorkerError, match=r"data\.preprocessing_num_workers: .*died") as caught:
         stream_from(split, bpe, tmp_path, processes=2)
@@ -414,7 +415,7 @@ def tokenise_slowly(directory: Path, number: int) -> None:
             time.sleep(0.2)
 
     packing._Writer.append = counting  # type: ignore[method-assign]
-    splits.BATCH = SMALL
+    workers.BATCH = SMALL
     with listening():
         source = Component(Texts(documents_of(2000)))
         stream_from(split_of(source), tokenizer_of("bpe"), directory / "cache", processes=2)

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from model_foundry.config import DataConfig
-from model_foundry.data import splits as module
-from model_foundry.data.splits import Component, Split, batched, open_splits
+from model_foundry.data import workers as module
+from model_foundry.data.corpus import Component
+from model_foundry.data.splits import Split, open_splits
+from model_foundry.data.workers import batched
 from model_foundry.errors import DataError
 from model_foundry.language import load_language
 from tests.data.corpora import Texts, documents_of, split_of, text_of, texts_of

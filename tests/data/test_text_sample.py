@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from model_foundry.data import documents
-from model_foundry.data.splits import Component
+from model_foundry.data.corpus import Component
 from model_foundry.data.text_sample import sample_of
 from model_foundry.errors import DataError
 from tests.data.corpora import Texts, documents_of, split_of, text_of

@@ -17,7 +17,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import DataConfig
-from model_foundry.data import splits as module
+from model_foundry.data import workers as module
 from model_foundry.data.splits import open_splits
 from model_foundry.data.token_stream import TokenStream
 from tests.data.corpora import stream_from, text_of, texts_of, tokenizer_of
