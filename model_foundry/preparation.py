@@ -252,8 +252,8 @@ def objective_for(
 
 
 def _require_a_row(rows: Rows) -> None:
-    if not len(rows):
+    if isinstance(rows, Blocks) and not len(rows):  # a document is a row of its own at the least
         raise DataError(
             f"data.train: {len(rows.stream):,} tokens remain for training, fewer than one block of "
-            "data.max_sequence_length; use more text or lower that"
+            f"{rows.content}; use more text or lower data.max_sequence_length"
         )

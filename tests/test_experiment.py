@@ -173,7 +173,7 @@ BAD_CORPORA = {
     "white": (b" \n\t\n", "holds no text"),
     "binary": (b"text\0text", "zero byte at byte 4"),
     "latin1": (b"caf\xe9 au lait", "not UTF-8 at byte 3"),
-    "short": (b"a b\n" * 2, "fewer than one block of data.max_sequence_length"),
+    "short": (b"a b\n" * 2, "fewer than one block of "),
 }
 
 

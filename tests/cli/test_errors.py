@@ -29,7 +29,16 @@ tokenizer: {tokenizer_type: character}
 model: {architecture: gpt2, transformer: {layers: 1, hidden_size: 8, attention_heads: 2}}
 training: {max_steps: 2, per_device_train_batch_size: 2}
 """
-COMMANDS = ["train", "train-tokenizer", "validate", "doctor", "generate", "list"]
+COMMANDS = [
+    "train",
+    "train-tokenizer",
+    "validate",
+    "data",
+    "prepare",
+    "doctor",
+    "generate",
+    "list",
+]
 CORPUS = "".join(f"a line of {number} words\n" for number in range(40))
 # Runs a command and says on the last line of the standard error what was imported for it.
 WATCHED = """
@@ -296,7 +305,7 @@ def test_every_command_is_known_here() -> None:
     [
         ("architectures", {"bert", "gpt2", "gru", "lstm", "rnn"}),
         ("objectives", {"causal_lm", "masked_lm"}),
-        ("tokenizers", {"sentencepiece", "wordpiece", "bpe", "character"}),
+        ("tokenizers", {"sentencepiece", "wordpiece", "bpe", "character", "word"}),
     ],
 )
 def test_a_list_holds_every_name(cli: Cli, what: str, expected: set[str]) -> None:

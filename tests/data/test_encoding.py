@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from model_foundry.data import chunks, documents, encoding
+from model_foundry.data import chunks, documents, text_bytes
 from model_foundry.data.documents import Fragment, Piece, pieces
 from model_foundry.data.encoding import CannotBeCutError, Encoded, Encoder, document_frame
 from model_foundry.data.text_bytes import count_bytes, text_digest
@@ -274,7 +274,7 @@ def test_a_text_that_comes_back_is_lossless_and_another_is_not(kind: str) -> Non
 def test_the_digest_of_a_text_is_that_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text_digest("né") == hashlib.sha256("né".encode()).digest()
     monkeypatch.setattr(documents, "PIECE", 20)
-    monkeypatch.setattr(encoding, "PIECE", 20)
+    monkeypatch.setattr(text_bytes, "PIECE", 20)
     text = text_of(30, 2)
     parts = [hashlib.sha256(p.text.encode()).digest() for p in pieces([Fragment(text)])]
     assert len(parts) > 3
