@@ -107,8 +107,7 @@ def identify(config: ExperimentConfig, prepared: Prepared, device: torch.device)
 
 def blocks_per_step(config: ExperimentConfig) -> int:
     """Return the global batch: the blocks of one optimizer step."""
-    training = config.training
-    return training.per_device_train_batch_size * training.gradient_accumulation_steps
+    return config.training.rows_per_step
 
 
 def rows_of_a_pass(config: ExperimentConfig, rows: int) -> int:

@@ -21,6 +21,7 @@ from model_foundry.data.blocks import Blocks, DocumentRows, Rows
 from model_foundry.data.encoding import Encoder, document_frame
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.layout_cache import kept_layout
+from model_foundry.data.order import usable_blocks
 from model_foundry.data.packing import stream_of, tokenizer_hash
 from model_foundry.data.shared_documents import kept_count
 from model_foundry.data.splits import Split, Splits, open_splits
@@ -91,6 +92,11 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
         cut = rows_of(
             stream, config, tokenizer, objective, keep_rest=split.name != "train", hashes=hashes
         )
+        if split.name == "train":
+            _require_a_row(cut)
+            if config.data.packing == "streams":
+                usable = usable_blocks(len(cut), rows_per_step=config.training.rows_per_step)
+                cut.unread = len(cut) - usable
         logger.info("%s: %s", split.name, cut.describe())
         return cut
 
@@ -113,7 +119,6 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
         test=others.get("test"),
         lossless=others["validation"].stream.facts.lossless,
     )
-    _require_a_row(prepared.train)
     if not prepared.lossless:
         logger.warning(
             "the tokenizer does not give every character back, so its bits per byte cannot be "
@@ -182,13 +187,14 @@ def report_shared(name: str, stream: TokenStream, training: TokenStream, data: D
     if not shared:
         return
     said = f"{shared:,} of the {stream.documents:,} documents of the {name} text"
+    stand = "stands" if shared == 1 else "stand"
     if data.shared_documents == "error":
         raise DataError(
-            f"data.{name}: {said} stand in the training text as well; take them out of one, or set "
-            "data.shared_documents=drop"
+            f"data.{name}: {said} {stand} in the training text as well; take them out of one, or "
+            "set data.shared_documents=drop"
         )
     level = logging.INFO if isinstance(data.train, LanguageSource) else logging.WARNING
-    logger.log(level, "%s stand in the training text as well", said)
+    logger.log(level, "%s %s in the training text as well", said, stand)
 
 
 def obtain_tokenizer(

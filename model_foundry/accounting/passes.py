@@ -79,7 +79,6 @@ def predicted_from_the_left(rows: Rows, counted: Pass) -> int:
         return counted.in_rows - rows.repeated - int((rows.spans.context == 0).sum())
     assert isinstance(rows, Blocks)
     targets = counted.in_rows - counted.rows  # the first token of each block has nothing before it
-    if rows.following:  # and is the last target of the block before
-        last_has_one = counted.rows * rows.content < counted.text
-        targets += counted.rows - (not last_has_one)
+    if rows.following and counted.rows:  # but is the last target of the block before
+        targets += counted.rows - 1
     return targets

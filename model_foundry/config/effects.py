@@ -127,4 +127,4 @@ def _kind_of_path(path: str) -> str:
         path = path.removesuffix(suffix)
     if path.endswith(ROW_SUFFIXES):
         return "rows"
-    return "text" if path.endswith(".txt") else "unknown"  # such as a folder
+    return "text" if path.endswith((".txt", ".conllu")) else "unknown"  # such as a folder

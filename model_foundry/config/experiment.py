@@ -214,6 +214,11 @@ class TrainingConfig(Section):
     """Processes that prepare batches; 0: the training process does."""
 
     @property
+    def rows_per_step(self) -> int:
+        """The global batch: rows of one optimizer step."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    @property
     def eval_batch_size(self) -> int:
         """Blocks in one forward pass of an evaluation."""
         return self.per_device_eval_batch_size or self.per_device_train_batch_size

@@ -31,11 +31,13 @@ class Rows(Dataset[dict[str, Any]]):
     Attributes:
         number: of rows.
         dropped: tokens of the stream that are in no row.
+        unread: rows that no pass reads, because they fill no lane of streams.
         repeated: tokens that stand in a second row, as context.
     """
 
     number: int
     dropped = 0
+    unread = 0
     repeated = 0
 
     def __init__(self, stream: TokenStream, *, frame: Frame, word_starts: bool) -> None:
@@ -54,12 +56,18 @@ class Rows(Dataset[dict[str, Any]]):
     def describe(self) -> str:
         """Return the figures of the text, and how it is cut, in one line."""
         stream = self.stream
-        left_over = f", {self.dropped:,} left over" if self.dropped else ""
+        left_over = f", {self.left_over:,} left over" if self.left_over else ""
         repeated = f", {self.repeated:,} repeated as context" if self.repeated else ""
+        rows = f"{len(self) - self.unread:,} {self.shape}"
         return (
             f"{stream.documents:,} documents, {stream.words:,} words, {stream.bytes:,} bytes, "
-            f"{len(stream):,} tokens in {len(self):,} {self.shape}{left_over}{repeated}"
+            f"{len(stream):,} tokens in {rows}{left_over}{repeated}"
         )
+
+    @property
+    def left_over(self) -> int:
+        """Tokens of the stream that no pass reads."""
+        return self.dropped
 
     @property
     def shape(self) -> str:
@@ -97,6 +105,11 @@ class Blocks(Rows):
         """What the rows are, for people."""
         return f"blocks of {self.content}"
 
+    @property
+    def left_over(self) -> int:
+        """Tokens of the stream that no pass reads."""
+        return self.dropped + self.unread * self.content
+
     def __getitem__(self, key: Key) -> dict[str, Any]:
         start = key[1] * self.content
         stop = start + self.content
@@ -111,7 +124,8 @@ class Blocks(Rows):
         if self.word_starts:
             row["word_starts"] = self._framed(words, framing=0) > 0
         if self.following:
-            behind = slice(stop, stop + 1)
+            # what is left over is no target either
+            behind = slice(stop, min(stop + 1, len(self.stream) - self.left_over))
             row["following"] = int(next(iter(self.stream.tokens[behind]), IGNORE_INDEX))
             row["following_bytes"] = int(next(iter(self.stream.num_bytes[behind]), 0))
         return row

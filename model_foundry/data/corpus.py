@@ -4,6 +4,7 @@ Nothing is read before it is asked for. Which documents are drawn for a budget o
 from their number or their sizes, for which the text is read once more.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.opening import open_source
 from model_foundry.data.workers import batched
 from model_foundry.errors import DataError
+
+logger = logging.getLogger(__name__)
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
@@ -97,10 +100,16 @@ class Corpus:
         taken = within_budget(sizes, amount, self.seed)
         if not taken.any():
             raise DataError(
-                f"{component.source.name}: the first document drawn has more than the "
-                f"{amount:,} {unit} that are to be taken; raise that, or cut the text into shorter "
-                "documents (data.document)"
+                f"{component.source.name}: every document has more than the {amount:,} {unit} that "
+                "are to be taken; raise that, or cut the text into shorter documents "
+                "(data.document)"
             )
+        logger.info(
+            "%s: %s documents with %s of %s %s",
+            component.source.name,
+            *(f"{count:,}" for count in (taken.sum(), sizes[taken].sum(), amount)),
+            unit,
+        )
         return taken
 
     @cached_property

@@ -268,6 +268,7 @@ class _Writer:
             bytes=self._bytes,
             words=self._words,
             lossless=self._lossless,
+            sources=split.sources(),
             left_out=split.left_out() | ({EMPTIED: emptied} if emptied else {}),
             replaced=split.replaced,
             interventions=report.as_json(),

@@ -24,7 +24,7 @@ def held_out(taken: Mask, count: int, seed: int) -> Mask:
 
 
 def within_budget(sizes: NDArray[np.int64], amount: int, seed: int) -> Mask:
-    """Draw documents until the next one would exceed the budget.
+    """Draw documents, and pass over those that would exceed the budget.
 
     Args:
         sizes: (N,) size of each document in the unit of the budget.
@@ -33,8 +33,19 @@ def within_budget(sizes: NDArray[np.int64], amount: int, seed: int) -> Mask:
         (N,) the documents drawn; they sum to at most `amount`.
     """
     order = shuffled(len(sizes), seed)
+    sums = np.cumsum(sizes[order])
+    fitting = int(np.searchsorted(sums, amount, side="right"))
     taken = np.zeros(len(sizes), dtype=np.bool_)
-    taken[order[np.cumsum(sizes[order]) <= amount]] = True
+    taken[order[:fitting]] = True
+    room = amount - (int(sums[fitting - 1]) if fitting else 0)
+    rest = order[fitting:]
+    while room:  # the next document that fits, until none does
+        rest = rest[sizes[rest] <= room]
+        if not len(rest):
+            break
+        taken[rest[0]] = True
+        room -= int(sizes[rest[0]])
+        rest = rest[1:]
     return taken
 
 

@@ -79,6 +79,16 @@ class Split:
             counts["in the training text too"] = len(self.excluded)
         return {reason: count for reason, count in counts.items() if count}
 
+    def sources(self) -> list[dict[str, Any]]:
+        """Return the name of each source of a mixture and its number of documents."""
+        components = self.corpus.components
+        if len(components) == 1:
+            return []
+        return [
+            {"name": component.source.name, "documents": count}
+            for component, count in zip(components, self._counts(), strict=True)
+        ]
+
     @property
     def replaced(self) -> int:
         """Stretches of bytes that the last reading replaced because they were not UTF-8."""
@@ -165,15 +175,16 @@ class Split:
         if len(readers) == 1:
             yield from readers[0]
             return
-        counts = [
-            int(mask.sum()) * self._times(component)
-            for mask, component in zip(self._masks(), self.corpus.components, strict=True)
-        ]
-        for label in interleaved(counts, self.corpus.seed):
+        for label in interleaved(self._counts(), self.corpus.seed):
             for number, fragment in readers[label]:
                 yield number, fragment
                 if fragment.ends:
                     break
+
+    def _counts(self) -> list[int]:
+        """Return the documents of each source, repeats included."""
+        pairs = zip(self._masks(), self.corpus.components, strict=True)
+        return [int(mask.sum()) * self._times(component) for mask, component in pairs]
 
     def _times(self, component: Component) -> int:
         return 1 if self.role == "held out" else component.repeats

@@ -69,6 +69,9 @@ class StreamFacts:
     """Words of the whole text."""
     lossless: bool
     """Whether the tokenizer gave back every character."""
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    """Of a mixture, the `name` of each source and its number of `documents`, repeats included and
+    before interventions."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Documents that were read and left out, by the reason."""
     replaced: int = 0

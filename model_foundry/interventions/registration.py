@@ -170,7 +170,7 @@ def register_intervention(
 
     The function comes back as it was. Its first parameter is the text; it returns what becomes of
     it, or None to leave the document out. The keyword-only parameters `seed` (of the step), `index`
-    (of the document in its split) and `planned` are given by the caller; all others are the
+    (of the document in its corpus) and `planned` are given by the caller; all others are the
     settings of the step, with the types and defaults of the signature. It must be pure: what it
     returns depends on its arguments alone. Each function below is given those of these keywords
     that it takes.

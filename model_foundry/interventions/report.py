@@ -18,7 +18,7 @@ class Example:
     """What a step made of one document, about the first difference."""
 
     index: int
-    """Number of the document in its split."""
+    """Number of the document in its corpus."""
     before: str
     """As the steps before left it."""
     after: str | None

@@ -39,17 +39,19 @@ def test_every_document_is_held_out_as_often_as_another() -> None:
     assert abs(drawn - 500).max() < 5 * np.sqrt(500 * 0.75)  # five standard deviations
 
 
-def test_a_budget_is_filled_up_to_the_next_document_and_never_exceeded() -> None:
+def test_a_budget_is_filled_until_no_document_fits_and_never_exceeded() -> None:
     for seed in SEEDS:
         sizes = np.random.default_rng(seed).integers(1, 50, size=100)
         for amount in (49, 500, 1200, int(sizes.sum())):
+            room, expected = amount, np.zeros(100, dtype=np.bool_)
+            for number in shuffled(100, seed):
+                if sizes[number] <= room:
+                    expected[number] = True
+                    room -= int(sizes[number])
             taken = within_budget(sizes, amount, seed)
-            spent = int(sizes[taken].sum())
-            order = shuffled(100, seed)
-            behind = [number for number in order if not taken[number]]
-            assert spent <= amount
-            assert taken.all() if not behind else spent + sizes[behind[0]] > amount
-            assert set(order[: taken.sum()]) == set(np.flatnonzero(taken))
+            assert np.array_equal(taken, expected)
+            assert sizes[taken].sum() <= amount
+            assert taken.all() or sizes[~taken].min() > amount - sizes[taken].sum()
 
 
 def test_documents_of_size_one_fill_a_budget_exactly() -> None:

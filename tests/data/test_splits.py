@@ -175,7 +175,7 @@ def test_a_budget_is_met_as_far_as_whole_documents_allow(unit: str) -> None:
     [
         (("documents", 4), "texts: holds 3 documents, fewer than the 4 that are to be taken"),
         (("words", 7), "texts: holds 6 words, fewer than the 7"),
-        (("words", 1), r"the first document drawn has more than the 1 words .*data\.document"),
+        (("words", 1), r"every document has more than the 1 words .*data\.document"),
     ],
 )
 def test_a_budget_that_cannot_be_met_is_refused(budget: tuple[str, int], message: str) -> None:

@@ -13,10 +13,12 @@ from model_foundry.data.documents import Fragment
 from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.columnar import read_columnar
 from model_foundry.data.sources.compression import opened, unpacked
+from model_foundry.data.sources.conllu import read_conllu
 from model_foundry.data.sources.json_arrays import read_json
 from model_foundry.data.sources.json_lines import read_json_lines
 from model_foundry.data.sources.paths import (
     COLUMNAR,
+    CUT,
     Kind,
     kind_of,
     require_regular,
@@ -62,10 +64,10 @@ class FileSource(Source):
             for kind, path in zip(self._kinds, self.paths, strict=True)
         ]
         settings = {"encoding_errors": self._reading.encoding_errors}
-        has_text = [kind.content == "text" for kind in self._kinds]
-        if any(has_text):
+        are_cut = [kind.content in CUT for kind in self._kinds]
+        if any(are_cut):
             settings["document"] = self._reading.document
-        if not all(has_text):
+        if not all(are_cut):
             settings["text_column"] = self._reading.text_column
         return ["files", VERSION, contents, settings]
 
@@ -94,6 +96,8 @@ class FileSource(Source):
             texts = decoded(parts, where, errors=errors, note_replaced=note)
             if content == "text":
                 yield from documents(texts, self._reading.document)
+            elif content == "conllu":
+                yield from read_conllu(texts, where, self._reading.document)
             else:
                 yield from ROWS[content](texts, where, column)
 

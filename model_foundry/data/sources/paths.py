@@ -15,10 +15,12 @@ KINDS = {
     ".json": "json",
     ".csv": "csv",
     ".tsv": "tsv",
+    ".conllu": "conllu",
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
 COLUMNAR = ("parquet", "arrow")
+CUT = ("text", "conllu")  # into what `data.document` says; a row is a document already
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
 
