@@ -253,3 +253,38 @@ def test_everything_in_the_cache_is_whole(tmp_path: Path) -> None:
         for path in (tmp_path / "cache" / place).glob("[!.]*")
     ]
     assert len(made) == 4 and [damage(path) for path in made] == [None] * 4
+
+
+def test_blocks_that_fill_no_lane_are_left_over(tmp_path: Path) -> None:
+    config = tiny_experiment("lstm", tmp_path, "data.packing=streams")  # four rows in a step
+    whole = prepare(tiny_experiment("lstm", tmp_path)).train
+    rows = prepare(config).train
+    assert len(rows) == len(whole) and rows.unread == len(rows) % 4 > 0
+    assert rows.left_over == whole.dropped + rows.unread * 16
+
+
+def test_streams_need_a_block_for_each_row(tmp_path: Path) -> None:
+    config = tiny_experiment(
+        "lstm", tmp_path, "data.packing=streams", "training.per_device_train_batch_size=10000"
+    )
+    with pytest.raises(DataError, match=r"'streams' needs a block for each of the 10000 rows"):
+        prepare(config)
+
+
+def test_a_mixture_names_what_it_takes_of_each_source(tmp_path: Path) -> None:
+    for name, lines in (("a", 30), ("b", 20)):
+        text = "".join(f"line {number} of {name}\n" for number in range(lines))
+        (tmp_path / f"{name}.txt").write_text(text)
+    parts = [
+        {"source": str(tmp_path / "a.txt"), "documents": 10, "repeats": 3},
+        {"source": str(tmp_path / "b.txt")},
+    ]
+    config = tiny_experiment(
+        "lstm", tmp_path, "data.document=line", f"data.train={{mixture: {parts}}}"
+    )
+    prepared = prepare(config)
+    train, validation = (rows.stream for rows in (prepared.train, prepared.validation))
+    (a, b), (c, d) = train.facts.sources, validation.facts.sources
+    assert (a["documents"] // 3 + c["documents"], b["documents"] + d["documents"]) == (10, 20)
+    assert a["documents"] + b["documents"] == train.documents
+    assert [Path(source["name"]).name for source in train.facts.sources] == ["a.txt", "b.txt"]

@@ -18,6 +18,9 @@ class SplitFigures:
 
     name: str
     documents: int
+    sources: list[dict[str, Any]]
+    """Of a mixture, the `name` of each source and its number of `documents`, before interventions;
+    empty where there is one source."""
     words: int
     """Pieces between white space."""
     bytes: int
@@ -44,6 +47,8 @@ class SplitFigures:
     """Whether the tokenizer gives every character back."""
     interventions: list[dict[str, Any]]
     """What each step did; see `interventions.report.StepReport`."""
+    step_numbers: list[int]
+    """The place of each of these steps in `data.interventions`, the first being 1."""
     text_sha256: str
     tokens_sha256: str
 

@@ -9,7 +9,7 @@ from model_foundry.data.blocks import Blocks, DocumentRows, Rows
 class Pass:
     """The tokens of a text in one pass; `adds_up` says by which law."""
 
-    text: int
+    framed: int
     """Tokens of the text, those that frame its documents included."""
     rows: int
     """Rows that are read."""
@@ -28,7 +28,7 @@ class Pass:
     @property
     def adds_up(self) -> bool:
         """Whether each token of the text is in a row or left over, and repeated ones are known."""
-        return self.text == self.in_rows - self.repeated + sum(self.left_over.values())
+        return self.framed == self.in_rows - self.repeated + sum(self.left_over.values())
 
 
 def pass_over(rows: Rows, *, number: int) -> Pass:
@@ -44,16 +44,16 @@ def pass_over(rows: Rows, *, number: int) -> Pass:
 
 
 def _of_blocks(rows: Blocks, number: int) -> Pass:
-    text = len(rows.stream)
+    framed = len(rows.stream)
     left_over = {
         "blocks that fill no lane": (len(rows) - number) * rows.content,
         "rest of the last block": rows.dropped,
     }
     return Pass(
-        text=text,
+        framed=framed,
         rows=number,
         shape=rows.shape,
-        in_rows=min(number * rows.content, text),
+        in_rows=min(number * rows.content, framed),
         repeated=0,
         left_over={reason: tokens for reason, tokens in left_over.items() if tokens},
         framing=number * (len(rows.before) + len(rows.after)),
@@ -63,7 +63,7 @@ def _of_blocks(rows: Blocks, number: int) -> Pass:
 def _of_documents(rows: DocumentRows) -> Pass:
     in_rows = int(rows.spans.sizes.sum())
     return Pass(
-        text=len(rows.stream),
+        framed=len(rows.stream),
         rows=len(rows),
         shape=rows.shape,
         in_rows=in_rows,

@@ -133,6 +133,7 @@ def _figures(
     return SplitFigures(
         name=text.name,
         documents=stream.documents,
+        sources=facts.sources,
         words=stream.words,
         bytes=stream.bytes,
         tokens=pass_over(text.rows, number=text.read),
@@ -146,9 +147,16 @@ def _figures(
         replaced=facts.replaced,
         lossless=facts.lossless,
         interventions=facts.interventions,
+        step_numbers=_step_numbers(config, text.name),
         text_sha256=facts.text_sha256,
         tokens_sha256=facts.tokens_sha256,
     )
+
+
+def _step_numbers(config: ExperimentConfig, split: str) -> list[int]:
+    """Return the places of the steps that change a text, from 1."""
+    steps = enumerate(config.data.interventions, 1)
+    return [number for number, step in steps if split in step.splits]
 
 
 def _law_of_prediction(config: ExperimentConfig, prepared: Prepared) -> str:

@@ -120,6 +120,16 @@ def _load(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
     return load_config(config, overrides=overrides or [])
 
 
+def _load_with_warnings(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
+    """Load an experiment and tell which of its settings do nothing; training tells it itself."""
+    experiment = _load(config, overrides)
+    from model_foundry.config import settings_without_effect
+
+    for line in settings_without_effect(experiment):
+        typer.echo(f"warning: {line}", err=True)
+    return experiment
+
+
 @contextmanager
 def _printing() -> Iterator[None]:
     """Print what a command has come to, though the reader be gone or its disk full: it is done."""
@@ -177,11 +187,7 @@ def validate(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
     """Check an experiment without training it."""
-    experiment = _load(config, overrides)
-    from model_foundry.config import settings_without_effect
-
-    for line in settings_without_effect(experiment):
-        typer.echo(f"warning: {line}", err=True)
+    experiment = _load_with_warnings(config, overrides)
     from model_foundry.experiment import check
 
     for line in check(experiment):
@@ -207,7 +213,7 @@ def prepare(
 ) -> None:
     """Make the tokenizer and the token streams of an experiment ahead of its training."""
     with listening(), _figures_come_later():
-        experiment = _load(config, overrides)
+        experiment = _load_with_warnings(config, overrides)
         from model_foundry.accounting.places import look_into
         from model_foundry.cli.prepared import preparation_lines
         from model_foundry.preparation import prepare as run
@@ -240,7 +246,7 @@ def data(
 ) -> None:
     """Show the figures of a corpus, and what becomes of each of its tokens."""
     with listening(), _figures_come_later():
-        experiment = _load(config, overrides)
+        experiment = _load_with_warnings(config, overrides)
         from model_foundry.accounting import examine
         from model_foundry.cli.data_report import print_report, save_report
         from model_foundry.preparation import prepare as run

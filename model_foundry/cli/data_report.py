@@ -1,6 +1,7 @@
 """What `foundry data` prints and writes. Text of a corpus reaches the terminal escaped."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from model_foundry.accounting import CorpusReport, SplitFigures
 from model_foundry.accounting.samples import BORDER
-from model_foundry.cli.histogram import save_histogram
+from model_foundry.cli.histogram import median_text, save_histogram
 from model_foundry.durable import write_text
 from model_foundry.errors import SaveError, printable
 from model_foundry.interventions.report import Report, StepReport
@@ -77,7 +78,10 @@ def _plain_table(*headings: str, left: int = 1) -> Table:
     """Return a table without lines whose first columns stand to the left."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number < left else "right", overflow="fold")
+        if number < left:
+            table.add_column(heading, overflow="fold", vertical="bottom")
+        else:  # a number that is folded would be two
+            table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
@@ -112,23 +116,35 @@ def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.3%}"
 
 
-def _steps(split: SplitFigures) -> list[StepReport]:
-    return Report.from_json(split.interventions).steps
+def _steps(split: SplitFigures) -> Iterator[tuple[str, StepReport]]:
+    """Yield the steps of a text, each beside its place in `data.interventions` and its name."""
+    steps = Report.from_json(split.interventions).steps
+    for number, step in zip(split.step_numbers, steps, strict=True):
+        yield f"{number} {printable(step.step)}", step
 
 
 def _left_out(split: SplitFigures) -> dict[str, int]:
     """Return the documents that were left out, by the reason, steps of their own included."""
-    steps = enumerate(_steps(split), 1)
-    dropped = {f"by step {number}, {step.step}": step.dropped for number, step in steps}
+    dropped = {f"by step {label}": step.dropped for label, step in _steps(split)}
     return split.left_out | {reason: count for reason, count in dropped.items() if count}
+
+
+def _sources(split: SplitFigures) -> dict[str, int]:
+    """Return the documents of each source; one may stand in a mixture twice."""
+    counts: Counter[str] = Counter()
+    for source in split.sources:
+        counts[printable(source["name"])] += source["documents"]
+    return counts
 
 
 def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     splits = report.splits
     yield _each(splits, "documents", lambda s: s.documents)
+    yield from _by_reason(splits, "  read from ", _sources)
     yield from _by_reason(splits, "  left out: ", _left_out)
     if any(split.shared for split in splits):
-        yield _each(splits, "  in the training text too", lambda s: s.shared)
+        shared = lambda s: None if s.name == "train" else s.shared
+        yield _each(splits, "also in the training text", shared)
     yield _each(splits, "words", lambda s: s.words)
     yield _each(splits, "bytes", lambda s: s.bytes)
     if any(split.replaced for split in splits):
@@ -140,13 +156,13 @@ def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     yield "  unknown tokens", shares
     if any(split.unknown_tokens for split in splits):
         words = [_share(split.ratios["unknown_share_of_words"]) for split in splits]
-        yield "  words that begin in one", words
+        yield "  unknown words", words
     yield _each(splits, "lossless", lambda s: s.lossless)
 
 
 def _pass_rows(report: CorpusReport) -> Iterator[Row]:
     splits = report.splits
-    yield _each(splits, "tokens of framed documents", lambda s: s.tokens.text)
+    yield _each(splits, "tokens of framed documents", lambda s: s.tokens.framed)
     yield from _by_reason(splits, "  - left over: ", lambda s: s.tokens.left_over)
     if any(split.tokens.repeated for split in splits):
         yield _each(splits, "  + repeated as context", lambda s: s.tokens.repeated)
@@ -164,12 +180,12 @@ def _print_interventions(console: Console, splits: Sequence[SplitFigures]) -> No
             continue
         table = _plain_table(
             *(f"{split.name}: step", "documents", "changed", "dropped"),
-            *("words", "words after", "- sentences"),
+            *("words\nbefore", "words\nafter", "sentences\nremoved"),
         )
-        for number, step in enumerate(_steps(split), 1):
+        for label, step in _steps(split):
             counts = (step.documents, step.changed, step.dropped)
             rest = (step.words_before, step.words_after, step.sentences_removed)
-            table.add_row(f"{number} {printable(step.step)}", *map(_cell, counts + rest))
+            table.add_row(label, *map(_cell, counts + rest))
         console.print()
         console.print(table)
 
@@ -185,7 +201,8 @@ def _print_lengths(console: Console, report: CorpusReport) -> None:
         bar = Bar(most, 0, counts[0], width=BAR)
         table.add_row(label, _cell(counts[0]), bar, *map(_cell, counts[1:]))
     for name in ("shortest", "median", "mean", "longest"):
-        cells = [_cell(getattr(split.lengths, name)) for split in report.splits]
+        figures = [getattr(split.lengths, name) for split in report.splits]
+        cells = [median_text(figure) if name == "median" else _cell(figure) for figure in figures]
         table.add_row(name, cells[0], "", *cells[1:])
     console.print()
     console.print(table)
@@ -193,14 +210,13 @@ def _print_lengths(console: Console, report: CorpusReport) -> None:
 
 def _print_vocabulary(console: Console, report: CorpusReport) -> None:
     known = report.vocabulary
-    console.print()
-    share = known.used / known.ordinary if known.ordinary else 0.0
-    _say(
-        console,
-        f"vocabulary: {known.size:,} entries; {known.used:,} of the {known.ordinary:,} that are "
-        f"not special occur in the training text ({share:.1%}); the {known.bulk:,} most frequent "
-        "make up 90% of it",
-    )
+    rows = [
+        ("entries", [_cell(known.size)]),
+        ("  not special", [_cell(known.ordinary)]),
+        ("  of these, in the training text", [_cell(known.used)]),
+        ("  fewest that make up 90% of it", [_cell(known.bulk)]),
+    ]
+    _print_table(console, "vocabulary", [""], iter(rows))
     table = _plain_table("most frequent", "id", "times", "share")
     for token in known.most_frequent:
         text = shortened(token.text, LONGEST_TOKEN)
@@ -220,10 +236,10 @@ def _print_samples(console: Console, report: CorpusReport) -> None:
 
 def _print_examples(console: Console, splits: Sequence[SplitFigures]) -> None:
     for split in splits:
-        for number, step in enumerate(_steps(split), 1):
+        for label, step in _steps(split):
             console.print()
             settings = shortened(json.dumps(step.settings), LONGEST_ROW) if step.settings else ""
-            _say(console, f"{split.name}: step {number} {printable(step.step)} {settings}".rstrip())
+            _say(console, f"{split.name}: step {label} {settings}".rstrip())
             for example in step.examples:
                 after = "(left out)" if example.after is None else printable(example.after)
                 _say(console, f"document {example.index:,}")

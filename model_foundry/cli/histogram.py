@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from model_foundry.accounting import CorpusReport, SplitFigures
 from model_foundry.durable import UNFINISHED
 from model_foundry.errors import SaveError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008): told apart under every common colour blindness; the dashes, in grey as well
 STYLES = {
@@ -21,54 +24,15 @@ SIZE = 7.5, 4.8  # inches
 RESOLUTION = 150  # dots an inch
 
 
-def save_histogram(report: CorpusReport, path: Path) -> bool:
-    """Draw how long the documents of each text are; false where matplotlib is not installed.
-
-    Raises:
-        SaveError: the file cannot be written.
-    """
-    try:
-        from matplotlib.figure import Figure  # no pyplot: it would ask for a display
-    except ImportError:
-        return False
-    figure = Figure(figsize=SIZE, layout="constrained")
-    axes = figure.add_subplot()
-    edges = np.array(report.length_edges)
-    for split in report.splits:
-        _draw(axes, split, edges)
-    _label(axes, report)
-    figure.legend(
-        title=f"Document lengths of {report.experiment_name}",
-        title_fontsize="large",
-        alignment="left",
-        loc="outside upper left",
-        frameon=False,
-    )
-    aside = path.with_name(f"{UNFINISHED}{path.name}-{os.getpid()}")
-    try:
-        figure.savefig(aside, dpi=RESOLUTION, format="png")
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
-    return True
-
-
-def height(histogram: list[int], edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the share of the documents in each bin, (N,), had all N the mean width on a log scale.
-
-    So the area below the line is a share: bins between whole numbers differ in width, and what
-    falls into one would make hills where a width changes.
-    """
-    counts, widths = np.array(histogram), np.diff(np.log2(edges))
-    shares: NDArray[np.float64] = counts / counts.sum() * (widths.mean() / widths)
-    return shares
+def median_text(median: float) -> str:
+    """Return a median of whole numbers with its half, if it has one."""
+    return f"{median:,.1f}".removesuffix(".0")
 
 
 def _draw(axes: Any, split: SplitFigures, edges: NDArray[np.int64]) -> None:
     lengths, style = split.lengths, STYLES[split.name]
-    share = height(lengths.histogram, edges)
-    said = f"{split.name}: median {lengths.median:,.0f}, longest {lengths.longest:,} tokens"
+    share = np.array(lengths.histogram) / split.documents
+    said = f"{split.name}: median {median_text(lengths.median)}, longest {lengths.longest:,} tokens"
     axes.stairs(share, edges, linewidth=1.8, label=said, **style)
     if split.name == "train":
         axes.stairs(share, edges, fill=True, alpha=0.15, color=style["color"])
@@ -92,7 +56,51 @@ def _label(axes: Any, report: CorpusReport) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens in a document (log scale; thin lines: medians, triangles: longest)")
-    axes.set_ylabel(f"documents in 1/{len(report.length_edges) - 1} of the range")
+    axes.set_ylabel("share of documents")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     axes.set_axisbelow(True)
+
+
+def draw_histogram(report: CorpusReport) -> "Figure":
+    """Draw the share of the documents of each text in each bin of the report.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    from matplotlib.figure import Figure  # no pyplot: it would ask for a display
+
+    figure = Figure(figsize=SIZE, layout="constrained")
+    axes = figure.add_subplot()
+    edges = np.array(report.length_edges)
+    for split in report.splits:
+        _draw(axes, split, edges)
+    _label(axes, report)
+    figure.legend(
+        title=f"Document lengths of {report.experiment_name}",
+        title_fontsize="large",
+        alignment="left",
+        loc="outside upper left",
+        frameon=False,
+    )
+    return figure
+
+
+def save_histogram(report: CorpusReport, path: Path) -> bool:
+    """Draw how long the documents of each text are; false where matplotlib is not installed.
+
+    Raises:
+        SaveError: the file cannot be written.
+    """
+    try:
+        figure = draw_histogram(report)
+    except ImportError:
+        return False
+    aside = path.with_name(f"{UNFINISHED}{path.name}-{os.getpid()}")
+    try:
+        figure.savefig(aside, dpi=RESOLUTION, format="png")
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
+    return True

@@ -101,8 +101,10 @@ class TokenizerFactory:
                 f"tokenizer.tokenizer_type: {tokenizer_type!r} is not known; "
                 f"choose one of {', '.join(sorted(TRAINERS))}.{hint}"
             )
+        # read here: the trainers would ask for it from threads of their own, whose stacks are small
+        texts = list(check_text(documents))
         trained = TRAINERS[tokenizer_type](
-            check_text(documents), vocab_size=vocab_size, special_tokens=special_tokens, **options
+            texts, vocab_size=vocab_size, special_tokens=special_tokens, **options
         )
         if vocab_size is not None:
             report_vocab_size(vocab_size, len(trained.tokenizer))

@@ -68,12 +68,12 @@ def test_each_token_is_in_a_row_or_left_over(tmp_path: Path, packing: str, kind:
     config, prepared, train, validation = examined(kind, tmp_path, *PACKINGS[packing])
     batches = batches_of_a_pass(config, prepared)
     counted = train.tokens
-    assert counted.text == len(prepared.train.stream)
+    assert counted.framed == len(prepared.train.stream)
     assert counted.adds_up and validation.tokens.adds_up
     assert counted.rows == sum(len(batch.keys) for batch in batches)
     once = sum(batch.tokens for batch in batches)
     assert once == counted.in_rows - counted.repeated
-    assert once + sum(counted.left_over.values()) == counted.text
+    assert once + sum(counted.left_over.values()) == counted.framed
     read = sum(len(prepared.train[key]["input_ids"]) for batch in batches for key in batch.keys)
     assert read == counted.in_rows + counted.framing
     assert validation.tokens.left_over == {}

@@ -42,7 +42,7 @@ def test_documents_words_bytes_and_tokens(tmp_path: Path) -> None:
     assert (train.documents, train.words, train.bytes, train.text_tokens) == (2, 3, 9, TOKENS)
     assert train.ratios["tokens_per_word"] == pytest.approx(TOKENS / 3)
     assert train.ratios["bytes_per_token"] == pytest.approx(9 / TOKENS)
-    frame = train.tokens.text - train.text_tokens
+    frame = train.tokens.framed - train.text_tokens
     assert frame % 2 == 0 and frame >= 2  # the same around both documents
     assert train.lengths.longest == 5 + frame // 2
     assert (validation.shared, train.shared) == (1, 0)
@@ -136,7 +136,7 @@ def test_masked_rows_are_shown_as_they_are_read(tmp_path: Path) -> None:
 def test_the_record_is_plain_data(tmp_path: Path) -> None:
     record = report_on(tmp_path).as_json()
     train = record["splits"][0]
-    assert train["tokens"]["text"] == train["tokens"]["in_rows"] + sum(
+    assert train["tokens"]["framed"] == train["tokens"]["in_rows"] + sum(
         train["tokens"]["left_over"].values()
     )
     assert train["tokens_per_word"] == pytest.approx(TOKENS / 3)

@@ -206,3 +206,13 @@ def test_rows_are_the_same_each_time() -> None:
     first, again = (all_of(DocumentRows(stream, length=20, overlap=4)) for _ in range(2))
     for one, other in zip(first, again, strict=True):
         assert one["input_ids"].tolist() == other["input_ids"].tolist()
+
+
+def test_what_no_pass_reads_is_no_target() -> None:
+    stream = stream_of([list(range(10, 25))])
+    rows = Blocks(stream, content=4, keep_rest=False, following=True)
+    assert [row["following"] for row in all_of(rows)] == [14, 18, IGNORE_INDEX]
+    rows.unread = 1  # the last block fills no lane
+    assert rows[(0, 1)]["following"] == IGNORE_INDEX and rows[(0, 0)]["following"] == 14
+    assert rows.left_over == 3 + 4
+    assert "15 tokens in 2 blocks of 4, 7 left over" in rows.describe()
