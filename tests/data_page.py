@@ -56,6 +56,16 @@ def pack(path: Path) -> None:
         file.write(raw)
 
 
+def write_treebank(path: Path) -> None:
+    """Write each document as a paragraph of one sentence, as CoNLL-U without analyses."""
+    blank = "\t_" * 8
+    with path.open("w", encoding="utf-8") as file:
+        for document in DOCUMENTS:
+            words = enumerate(document.split(), 1)
+            lines = (f"{number}\t{form}{blank}\n" for number, form in words)
+            file.write("".join(["# newpar\n", f"# text = {document}\n", *lines, "\n"]))
+
+
 def write_corpora(place: Path) -> None:
     """Write the corpora that the lines name; all hold the same documents but `short`."""
     (place / "corpus.txt").write_text("\n\n".join(DOCUMENTS) + "\n", encoding="utf-8")
@@ -72,6 +82,7 @@ def write_corpora(place: Path) -> None:
     pq.write_table(table, place / "rows.parquet", row_group_size=7)
     with pa.ipc.new_file(place / "rows.arrow", table.schema) as writer:
         writer.write_table(table, max_chunksize=7)
+    write_treebank(place / "corpus.conllu")
     for name in ("corpus.txt", "rows.jsonl"):
         pack(place / name)
     (place / "books").mkdir()

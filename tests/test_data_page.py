@@ -61,7 +61,7 @@ def foundry(monkeypatch: pytest.MonkeyPatch, command: str) -> int:
 
 
 def test_there_is_a_line_for_each_kind_of_source() -> None:
-    wanted = "txt books/ *.txt [ .gz .zst .bz2 .xz jsonl .json csv tsv parquet arrow disk hub "
+    wanted = "txt books/ *.txt [ .gz .zst .bz2 .xz jsonl .json csv tsv conllu parquet arrow disk hub "
     wanted += "name: revision: streaming: language weight: words: documents: repeats:"
     assert [kind for kind in wanted.split() if not any(kind in line for line in LINES)] == []
 
@@ -208,6 +208,7 @@ REFUSED: dict[str, tuple[str, Corpus]] = {
     "has rows of different lengths": ("rows.csv", text(b"n,text\n1,a\n2,b,c\n", "rows.csv")),
     "has a quote that does not end": ("rows.csv", text(b'n,text\n1,"a\n', "rows.csv")),
     "has a column that is not text": ("rows.parquet", of_numbers),
+    "has a line that is no CoNLL-U": ("a.conllu", text(b"# text = a\na\n", "a.conllu")),
     "is half a Parquet file": ("rows.parquet", first_half("rows.parquet")),
     "matches no file": ("books/*.txt", lambda place: None),
     "is a folder without known files": ("books", lambda place: (place / "books").mkdir()),

@@ -1,7 +1,6 @@
 """What `foundry data` prints and writes. Text of a corpus reaches the terminal escaped."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +20,7 @@ from model_foundry.interventions.report import Report, StepReport
 LONGEST_ROW, LONGEST_TOKEN = 400, 30  # characters
 NO_PICTURE = "none, since matplotlib is not installed: pip install 'model-foundry[plots]'"
 BEFORE_THE_SPLIT = {"blank documents", "beyond the budget"}
-BAR = 30  # columns of the longest bar
+BAR = 24  # columns of the longest bar, so that 80 hold three texts
 Row = tuple[str, list[str]]
 
 
@@ -78,10 +77,7 @@ def _plain_table(*headings: str, left: int = 1) -> Table:
     """Return a table without lines whose first columns stand to the left."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for number, heading in enumerate(headings):
-        if number < left:
-            table.add_column(heading, overflow="fold", vertical="bottom")
-        else:  # a number that is folded would be two
-            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column(heading, justify="left" if number < left else "right", overflow="fold")
     return table
 
 
@@ -129,22 +125,25 @@ def _left_out(split: SplitFigures) -> dict[str, int]:
     return split.left_out | {reason: count for reason, count in dropped.items() if count}
 
 
-def _sources(split: SplitFigures) -> dict[str, int]:
-    """Return the documents of each source; one may stand in a mixture twice."""
-    counts: Counter[str] = Counter()
-    for source in split.sources:
-        counts[printable(source["name"])] += source["documents"]
-    return counts
+def _taken_from(name: str, split: SplitFigures) -> int | None:
+    """Return the documents of a source, which may stand in a mixture twice; None: it is none."""
+    counts = [s["documents"] for s in split.sources if s["name"] == name]
+    return sum(counts) if split.sources else None
+
+
+def _source_rows(splits: Sequence[SplitFigures]) -> Iterator[Row]:
+    for name in dict.fromkeys(source["name"] for split in splits for source in split.sources):
+        yield f"  from {printable(name)}", [_cell(_taken_from(name, split)) for split in splits]
 
 
 def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     splits = report.splits
     yield _each(splits, "documents", lambda s: s.documents)
-    yield from _by_reason(splits, "  read from ", _sources)
+    yield from _source_rows(splits)
     yield from _by_reason(splits, "  left out: ", _left_out)
     if any(split.shared for split in splits):
-        shared = lambda s: None if s.name == "train" else s.shared
-        yield _each(splits, "also in the training text", shared)
+        shared = [_cell(None if split.name == "train" else split.shared) for split in splits]
+        yield "also in the training text", shared
     yield _each(splits, "words", lambda s: s.words)
     yield _each(splits, "bytes", lambda s: s.bytes)
     if any(split.replaced for split in splits):
@@ -210,13 +209,14 @@ def _print_lengths(console: Console, report: CorpusReport) -> None:
 
 def _print_vocabulary(console: Console, report: CorpusReport) -> None:
     known = report.vocabulary
-    rows = [
-        ("entries", [_cell(known.size)]),
-        ("  not special", [_cell(known.ordinary)]),
-        ("  of these, in the training text", [_cell(known.used)]),
-        ("  fewest that make up 90% of it", [_cell(known.bulk)]),
-    ]
-    _print_table(console, "vocabulary", [""], iter(rows))
+    rows = {
+        "entries": known.size,
+        "  not special": known.ordinary,
+        "  of these, in the training text": known.used,
+        "  fewest that make up 90% of it": known.bulk,
+    }
+    cells = ((label, [_cell(figure)]) for label, figure in rows.items())
+    _print_table(console, "vocabulary", [""], cells)
     table = _plain_table("most frequent", "id", "times", "share")
     for token in known.most_frequent:
         text = shortened(token.text, LONGEST_TOKEN)

@@ -100,7 +100,14 @@ _Paths = Annotated[list[PathText], Field(min_length=1), AfterValidator(_countabl
 _Hub = Annotated[HubSource, Tag("hub")]
 _Disk = Annotated[DiskSource, Tag("disk")]
 _Language = Annotated[LanguageSource, Tag("language")]
-PlainSource = Annotated[_Path | _Paths | _Hub | _Disk | _Language, Discriminator(_source_kind)]
+PlainSource = Annotated[
+    _Path | _Paths | _Hub | _Disk | _Language,
+    Discriminator(
+        _source_kind,
+        custom_error_type="nested_mixture",  # all that no kind here stands for
+        custom_error_message="a mixture cannot stand in a mixture",
+    ),
+]
 
 
 class _Budget(Section):

@@ -16,6 +16,7 @@ from model_foundry.errors import printable
 from model_foundry.registry import nearest
 
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
+INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
 EMPTY = {"string_too_short", "too_short"}
 BOUNDS = {
     "greater_than": ("gt", ">"),
@@ -34,7 +35,11 @@ TYPES = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
-SOURCES = {"train", "validation", "test"}  # fields of `data` whose kind pydantic puts below them
+REMEDIES = {"nested_mixture": "; write its sources beside the others"}
+MIXED_REMEDY = "; a list holds paths, other sources stand in {mixture: [{source: ...}, ...]}"
+# Fields whose kind pydantic puts below them: those of `data`, and that of a part of a mixture.
+SOURCES = {"train", "validation", "test", "source"}
+SOURCE_IN_PART = 3  # places from `train` to the `source` in train.mixture.0.source
 # Keys that stood right below `model` before each architecture had a section of its own.
 FLAT_MODEL_KEYS = {*TransformerModelConfig.model_fields, *RNNModelConfig.model_fields}
 LONGEST_LINE = 1_000  # characters of a message; a list of all the keys of a section fits
@@ -87,8 +92,9 @@ def dotted(location: tuple[int | str, ...]) -> str:
     """Return a location as it is written on the command line, without the tags of unions."""
     parts = [str(part) for part in location]
     at = 1 if parts[:1] == ["data"] else 0  # the section may be read alone
-    if len(parts) > at + 1 and parts[at] in SOURCES and parts[at + 1] in SOURCE_KINDS:
-        del parts[at + 1]
+    for place in (at, at + SOURCE_IN_PART):
+        if len(parts) > place + 1 and parts[place] in SOURCES and parts[place + 1] in SOURCE_KINDS:
+            del parts[place + 1]
     if parts[:1] == ["seed"]:
         del parts[1:2]
     return ".".join(parts)
@@ -103,7 +109,7 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
         bound = context[key]
         return f"must be {sign} {bound if isinstance(bound, int) else f'{bound:g}'}, {got}"
     if kind in TYPES:
-        return f"must be {TYPES[kind]}, {got}{_unquote_hint(kind, fault['input'])}"
+        return f"must be {TYPES[kind]}, {got}{_type_hint(kind, fault)}"
     if kind == "literal_error":
         expected = context["expected"].replace(" or ", ", ")
         close = nearest(str(fault["input"]), expected.replace("'", "").split(", "))
@@ -116,12 +122,17 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
     if kind in EMPTY:
         return f"must not be empty, {got}"
     message = str(fault["msg"])
-    return f"{message[0].lower()}{message[1:]}, {got}"
+    if kind == "setting":  # which shows its value itself, a path at its full length
+        return message
+    return f"{message[0].lower()}{message[1:]}, {got}{REMEDIES.get(kind, '')}"
 
 
-def _unquote_hint(kind: str, value: Any) -> str:
+def _type_hint(kind: str, fault: Mapping[str, Any]) -> str:
+    value = fault["input"]
     if kind in {"int_type", "float_type"} and isinstance(value, str) and NUMBER.fullmatch(value):
         return " (text); write it without quotes"
+    if isinstance(value, dict) and "paths" in fault["loc"][:-1]:
+        return MIXED_REMEDY
     return ""
 
 
@@ -146,14 +157,17 @@ def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
             "of the architecture, such as 'model.transformer' or 'model.rnn'"
         )
     elsewhere = [path for path in _all_keys(root) if path.rpartition(".")[2] == key]
-    if elsewhere:
+    if elsewhere and not INDEX.search(parent):  # a key of an entry of a list has no other place
         return f"did you mean {elsewhere[0]!r}?"
     return f"valid keys here: {', '.join(siblings)}"
 
 
 def _keys_at(path: str, root: type[BaseModel]) -> list[str]:
-    """Return the keys of the section at a dotted path; none where it is not a section."""
-    prefix = f"{path}." if path else ""
+    """Return the keys of the section at a dotted path; none where it is not a section.
+
+    Entries of a list have the same keys, whatever their number.
+    """
+    prefix = f"{INDEX.sub('', path)}." if path else ""
     below = [key.removeprefix(prefix) for key in _all_keys(root) if key.startswith(prefix)]
     return sorted({key.partition(".")[0] for key in below})
 

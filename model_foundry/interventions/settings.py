@@ -27,7 +27,7 @@ def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise _fault(f"must be a regular expression ({error})") from error
+        raise _fault(f"must be a regular expression ({error}), got {shown(pattern)}") from error
     return pattern
 
 
@@ -45,14 +45,17 @@ def _lines(path: str) -> Iterator[str]:
     try:
         place = Path(path).expanduser()
         if not place.is_file():  # a pipe would block, a device never end
-            raise _fault(f"must be a list or a file, and there is no file {printable(path)!r}")
+            raise _fault(f"there is no file {path!r}; name one, or write the words here")
         if place.stat().st_size > LARGEST_FILE:
             raise _fault(f"{printable(path)}: is larger than {LARGEST_FILE:,} bytes")
         text = place.read_text(encoding="utf-8-sig")
+    except PydanticCustomError:  # a ValueError, too
+        raise
     except UnicodeDecodeError as error:
         raise _fault(f"{printable(path)}: not UTF-8 text at byte {error.start}") from error
     except (OSError, RuntimeError, ValueError) as error:
-        raise _fault(f"{printable(path)}: cannot be read ({error})") from error
+        reason = getattr(error, "strerror", None) or error  # an OSError names the file again
+        raise _fault(f"{printable(path)}: cannot be read ({reason})") from error
     yield from (line for line in text.splitlines() if line.strip())
 
 
@@ -79,7 +82,7 @@ def _mapping(value: Any) -> dict[Any, Any]:
 
 def _require_words(entries: frozenset[str] | dict[str, str]) -> Any:
     if not entries:
-        raise _fault("must not be empty")
+        raise _fault("must not be empty, got no words")
     other = sorted(entry for entry in entries if not WORD.fullmatch(entry))
     if other:
         raise _fault(f"must hold single words, but has {other[0]!r}; use a regular expression")

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from model_foundry.accounting import examine
 from model_foundry.cli import commands, main
 from model_foundry.cli.data_report import shortened
+from model_foundry.cli.histogram import draw_histogram, median_text
+from model_foundry.config import load_config
+from model_foundry.preparation import prepare
 from model_foundry.run_directory import RunDirectory
 
 EXPERIMENT = """
@@ -90,6 +94,20 @@ def test_the_picture_is_one(cli: Cli, here: Path) -> None:
     }
 
 
+def test_the_picture_shows_the_shares_of_the_table(here: Path) -> None:
+    config = load_config(here / "one.yaml")
+    report = examine(config, prepare(config))
+    [axes] = draw_histogram(report).axes
+    drawn = {patch.get_label(): patch.get_data() for patch in axes.patches}
+    for split in report.splits:
+        [steps] = [data for label, data in drawn.items() if label.startswith(split.name)]
+        shares = [count / split.documents for count in split.lengths.histogram]
+        assert steps.values.tolist() == pytest.approx(shares)
+        assert steps.edges.tolist() == report.length_edges
+    assert axes.get_ylim()[0] == 0
+    assert axes.get_ylabel() == "share of documents"
+
+
 def test_a_run_can_begin_afterwards(cli: Cli, here: Path) -> None:
     assert cli("data", "one.yaml")[0] == 0
     run = RunDirectory(here / "runs/one")
@@ -129,9 +147,84 @@ def test_documents_that_steps_drop_are_told_beside_the_others(cli: Cli, here: Pa
     assert code == 0
     assert line_of(out, "documents") == ["1", "40"]
     assert line_of(out, "left out: blank documents") == ["1", "0"]
-    assert line_of(out, "left out: by step 1, drop_duplicates") == ["8", "0"]
+    assert line_of(out, "left out: by step 1 drop_duplicates") == ["8", "0"]
     table = out.partition("train: step")[2].partition("validation: step")[0]
     assert line_of(table, "1 drop_duplicates") == ["9", "0", "8", "18", "2", "-"]
+
+
+def test_a_step_has_one_number_wherever_it_is_told(cli: Cli, here: Path) -> None:
+    steps = (
+        "data.interventions=[{step: lowercase, splits: [validation]},"
+        "{step: replace, pattern: words, by: bytes, splits: [train]},"
+        "{step: drop_duplicates, splits: [train]}, {step: lowercase, splits: [validation]}]"
+    )
+    code, out, _ = cli("data", "one.yaml", steps, "--examples")
+    assert code == 0
+    tables = out.partition("train: step")[2].partition("tokens in a document")[0]
+    train, _, validation = tables.partition("validation: step")
+    listed = [
+        [line.split()[0] for line in t.splitlines() if "-" in line] for t in (train, validation)
+    ]
+    assert listed == [["2", "3"], ["1", "4"]]
+    told = [line.split()[:4] for line in out.splitlines() if ": step " in line and "  " not in line]
+    assert told == [
+        ["train:", "step", "2", "replace"],
+        ["train:", "step", "3", "drop_duplicates"],
+        ["validation:", "step", "1", "lowercase"],
+        ["validation:", "step", "4", "lowercase"],
+    ]
+
+
+def test_documents_that_stay_are_not_told_as_left_out(cli: Cli, here: Path) -> None:
+    (here / "held-out.txt").write_text("".join(CORPUS.splitlines(True)[:3]) + "Numbers 1 of 2\n")
+    given = ("data.validation=held-out.txt", "data.max_sequence_length=4")
+    out = cli("data", "one.yaml", *given)[1]
+    assert "\nalso in the training text " in out and "left out" not in out.split("one pass")[0]
+    assert line_of(out, "also in the training text") == ["-", "3"]
+    dropped = cli("data", "one.yaml", *given, "data.shared_documents=drop")[1]
+    assert line_of(dropped, "left out: in the training text too") == ["0", "3"]
+    assert "also in the training text" not in dropped
+
+
+def test_each_source_of_a_mixture_is_told(cli: Cli, here: Path) -> None:
+    (here / "more.txt").write_text("".join(f"More {number} of it\n" for number in range(10)))
+    parts = "{source: corpus.txt}, {source: more.txt, repeats: 2}"
+    code, out, _ = cli(
+        "data", "one.yaml", f"data.train={{mixture: [{parts}]}}", "data.validation=corpus.txt"
+    )
+    assert code == 0
+    assert line_of(out, "from corpus.txt") == ["40", "-"]
+    assert line_of(out, "from more.txt") == ["20", "-"]
+    assert line_of(out, "documents") == ["60", "40"]
+    [train, validation] = json.loads((here / "runs/one.data/data.json").read_text())["splits"]
+    assert [source["documents"] for source in train["sources"]] == [40, 20]
+    assert validation["sources"] == []
+    assert "  from " not in cli("data", "one.yaml")[1]
+
+
+@pytest.mark.parametrize("command", ["data", "prepare", "validate"])
+def test_settings_without_effect_are_told_on_the_standard_error(cli: Cli, command: str) -> None:
+    settings = ("data.validation_documents=5", "data.validation_fraction=0.2")
+    code, out, err = cli(command, "one.yaml", *settings)
+    assert code == 0
+    line = "warning: data.validation_fraction has no effect: data.validation_documents is given"
+    assert err.splitlines().count(line) == 1
+    assert "no effect" not in out
+
+
+def test_a_median_has_a_half_or_nothing() -> None:
+    assert [median_text(median) for median in (7.0, 7.5, 1e6)] == ["7", "7.5", "1,000,000"]
+
+
+def test_headings_of_three_texts_break_where_they_are_meant_to(cli: Cli) -> None:
+    steps = "data.interventions=[{step: drop_sentences, pattern: '[3-9]'}]"
+    out = cli("data", "one.yaml", "data.test=corpus.txt", steps)[1]  # 80 columns
+    lines = [line.split() for line in out.splitlines()]
+    lower = ["documents", "changed", "dropped", "before", "after", "removed"]
+    for name in ("train", "validation", "test"):
+        at = lines.index([f"{name}:", "step", *lower])
+        assert lines[at - 1] == ["words", "words", "sentences"]
+    assert "tokens in a document train validation test".split() in lines
 
 
 def test_without_matplotlib_the_remedy_is_told(

@@ -52,8 +52,8 @@ def _columns(line: str, place: str) -> list[str]:
     if line.startswith("#"):  # where the empty line is missing, the sentence before would be lost
         raise DataError(f"{place}: is a comment below the words of a sentence; {BLOCK_REMEDY}")
     if len(columns) != COLUMNS:
-        law = f"has {len(columns)} columns between tabs, not the {COLUMNS} of CoNLL-U"
-        raise DataError(f"{place}: {law}; mend the line, or name what is plain text .txt")
+        law = f"is no line of CoNLL-U: {COLUMNS} columns between tabs, not {len(columns)}"
+        raise DataError(f"{place}: {law}; mend it, or name a file of plain text .txt")
     if not ID.fullmatch(columns[0]):
         law = "begins with no number of a word, such as 3, 3-4 or 5.1"
         raise DataError(f"{place}: {law}; mend the line, or begin a comment with #")

@@ -132,10 +132,14 @@ def _paragraphs(texts: Iterable[str]) -> Iterator[Fragment]:
             if paragraph or begun:
                 yield Fragment(paragraph)
             begun = False
+        space = text[len(body) :]
+        line = space.rpartition("\n")[2]
+        if len(line) >= FRAGMENT and (line == space or not (last or begun)):
+            last, space = last + line, ""  # a long blank within a line is not kept for later
         if len(last) >= FRAGMENT:
             yield Fragment(last, ends=False)
             last, begun = "", True
-        held = last + BLANK_LINES.sub("\n\n", text[len(body) :])
+        held = last + BLANK_LINES.sub("\n\n", space)
     body = held.rstrip()
     if body or begun:
         yield Fragment(body + held[len(body) :].partition("\n")[0])
