@@ -31,6 +31,7 @@ from model_foundry.data_collators import Collator
 from model_foundry.errors import DataError
 from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.objectives import Objective
+from model_foundry.signals import poll
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import train_in_cache
 
@@ -72,7 +73,9 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     Raises:
         ConfigError: a setting of the tokenizer cannot be met on this text.
         DataError: the corpus or the tokenizer cannot be used.
+        Interrupted: a signal came.
     """
+    poll()  # where all is there already, nothing below would ask
     prepare_ai_steps(config.data.interventions)
     hashes = FileHashes(config.data.cache)
     processes = processes_for(config.data.preprocessing_num_workers)

@@ -61,8 +61,8 @@ def foundry(monkeypatch: pytest.MonkeyPatch, command: str) -> int:
 
 
 def test_there_is_a_line_for_each_kind_of_source() -> None:
-    wanted = "txt books/ *.txt [ .gz .zst .bz2 .xz jsonl .json csv tsv conllu parquet arrow disk hub "
-    wanted += "name: revision: streaming: language weight: words: documents: repeats:"
+    wanted = "txt books/ *.txt [ .gz .zst .bz2 .xz jsonl .json csv tsv conllu parquet arrow disk "
+    wanted += "hub name: revision: streaming: language weight: words: documents: repeats:"
     assert [kind for kind in wanted.split() if not any(kind in line for line in LINES)] == []
 
 

@@ -52,6 +52,12 @@ class SplitFigures:
     text_sha256: str
     tokens_sha256: str
 
+    def taken_from(self, source: str) -> int | None:
+        """Return the documents of a source, which may be in a mixture twice; None: this text is no
+        mixture."""
+        counts = [taken["documents"] for taken in self.sources if taken["name"] == source]
+        return sum(counts) if self.sources else None
+
     @property
     def ratios(self) -> dict[str, float | None]:
         """Figures that follow from the others; None where they would divide by zero."""

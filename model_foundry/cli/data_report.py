@@ -44,6 +44,7 @@ def print_report(report: CorpusReport, *, examples: bool = False) -> None:
     ):
         _say(console, "what is left out before train and validation are parted counts for both")
     _print_table(console, "one pass", names, _pass_rows(report))
+    _say(console, f"rows: {_shapes(report.splits)}")
     _say(console, f"predicted: {report.predicted}")
     _print_interventions(console, report.splits)
     _print_lengths(console, report)
@@ -125,15 +126,9 @@ def _left_out(split: SplitFigures) -> dict[str, int]:
     return split.left_out | {reason: count for reason, count in dropped.items() if count}
 
 
-def _taken_from(name: str, split: SplitFigures) -> int | None:
-    """Return the documents of a source, which may stand in a mixture twice; None: it is none."""
-    counts = [s["documents"] for s in split.sources if s["name"] == name]
-    return sum(counts) if split.sources else None
-
-
 def _source_rows(splits: Sequence[SplitFigures]) -> Iterator[Row]:
     for name in dict.fromkeys(source["name"] for split in splits for source in split.sources):
-        yield f"  from {printable(name)}", [_cell(_taken_from(name, split)) for split in splits]
+        yield f"  from {printable(name)}", [_cell(s.taken_from(name)) for s in splits]
 
 
 def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
@@ -151,11 +146,9 @@ def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     yield _each(splits, "tokens of text", lambda s: s.text_tokens)
     yield _each(splits, "  tokens per word", lambda s: s.ratios["tokens_per_word"])
     yield _each(splits, "  bytes per token", lambda s: s.ratios["bytes_per_token"])
-    shares = [_share(split.ratios["unknown_share_of_tokens"]) for split in splits]
-    yield "  unknown tokens", shares
+    yield "  unknown tokens", [_share(s.ratios["unknown_share_of_tokens"]) for s in splits]
     if any(split.unknown_tokens for split in splits):
-        words = [_share(split.ratios["unknown_share_of_words"]) for split in splits]
-        yield "  unknown words", words
+        yield "  unknown words", [_share(s.ratios["unknown_share_of_words"]) for s in splits]
     yield _each(splits, "lossless", lambda s: s.lossless)
 
 
@@ -169,8 +162,13 @@ def _pass_rows(report: CorpusReport) -> Iterator[Row]:
     if any(split.tokens.framing for split in splits):
         yield _each(splits, "  + put around rows or documents", lambda s: s.tokens.framing)
     yield _each(splits, "rows", lambda s: s.tokens.rows)
-    yield "", [split.tokens.shape for split in splits]
     yield _each(splits, "predicted", lambda s: s.predicted)
+
+
+def _shapes(splits: Sequence[SplitFigures]) -> str:
+    if len({split.tokens.shape for split in splits}) == 1:
+        return splits[0].tokens.shape
+    return ", ".join(f"{split.name} {split.tokens.shape}" for split in splits)
 
 
 def _print_interventions(console: Console, splits: Sequence[SplitFigures]) -> None:

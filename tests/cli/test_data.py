@@ -224,7 +224,8 @@ def test_headings_of_three_texts_break_where_they_are_meant_to(cli: Cli) -> None
     for name in ("train", "validation", "test"):
         at = lines.index([f"{name}:", "step", *lower])
         assert lines[at - 1] == ["words", "words", "sentences"]
-    assert "tokens in a document train validation test".split() in lines
+    assert ["tokens", "in", "a", "document", "train", "validation", "test"] in lines
+    assert ["rows:", "blocks", "of", "8"] in lines
 
 
 def test_without_matplotlib_the_remedy_is_told(

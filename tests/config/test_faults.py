@@ -59,6 +59,30 @@ def line_of(*overrides: str) -> str:
             "data.test={language: {sentences: 0}}",
             "data.test.language.sentences: must be > 0, got 0",
         ),
+        (
+            "data.train=[rows.csv, {disk: saved}]",
+            "data.train.1: must be text, got {'disk': 'saved'}; a list holds paths, other sources "
+            "stand in {mixture: [{source: ...}, ...]}",
+        ),
+        (
+            "data.train={mixture: [{source: {mixture: [{source: a}]}}]}",
+            "data.train.mixture.0.source: a mixture cannot stand in a mixture, got {'mixture': "
+            "[{'source': 'a'}]}; write its sources beside the others",
+        ),
+        (
+            "data.interventions=[{step: delete_words, words: No.txt}]",
+            "data.interventions.0.words: there is no file 'No.txt'; name one, or write the words "
+            "here",
+        ),
+        (
+            "data.interventions=[{step: delete_words, words: 5}]",
+            "data.interventions.0.words: must be a list of words or a file, got 5",
+        ),
+        (
+            "data.interventions=[{step: drop_sentences, pattern: '('}]",
+            "data.interventions.0.pattern: must be a regular expression (missing ), unterminated "
+            "subpattern at position 0), got '('",
+        ),
         ("output_dir=5", "output_dir: must be a path, got 5"),
         (
             "tokenizer.tokenizer_type=bpee",
@@ -97,6 +121,19 @@ def test_a_fault_is_one_line_with_field_law_and_value(override: str, line: str) 
         ("vocab_size=9", "vocab_size: unknown key; did you mean 'tokenizer.vocab_size'?"),
         ("training.patience=9", "training.patience: unknown key; valid keys here: adam_beta1, "),
         ("data.train={hub: a, x: 1}", "data.train.x: unknown key; valid keys here: disk, "),
+        (
+            "data.train={mixture: [{source: a}, {source: b, wieght: 1}]}",
+            "data.train.mixture.1.wieght: unknown key; did you mean 'weight'?",
+        ),
+        (
+            "data.train={mixture: [{source: a, path: b}]}",  # of which there is one elsewhere
+            "data.train.mixture.0.path: unknown key; valid keys here: document, documents, "
+            "repeats, source, text_column, tokens, weight, words",
+        ),
+        (
+            "data.train={mixture: [{source: {hub: a, x: 1}}]}",
+            "data.train.mixture.0.source.x: unknown key; valid keys here: disk, hub, language, ",
+        ),
         (
             "model.wings=2",
             "model.wings: unknown key; valid keys here: architecture, bert, rnn, tra",
@@ -151,6 +188,11 @@ def test_a_key_cannot_break_out_of_its_line() -> None:
         (("data", "train", "paths", 1), "data.train.1"),
         (("train", "hub", "hub"), "train.hub"),
         (("data", "train", "language", "language", "seed"), "data.train.language.seed"),
+        (
+            ("data", "train", "mixture", "mixture", 0, "source", "language", "language", "seed"),
+            "data.train.mixture.0.source.language.seed",
+        ),
+        (("train", "mixture", "mixture", 0, "source", "paths", 1), "train.mixture.0.source.1"),
         (("seed", "each", "init"), "seed.init"),
         (("training", "max_steps"), "training.max_steps"),
         ((), ""),
