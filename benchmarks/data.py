@@ -4,9 +4,9 @@
 
 TEXT is a UTF-8 file whose lines are drawn at random until the corpus has its size; each line is a
 document. The usual route is `datasets.load_dataset("text")`, `map` with the same fast tokenizer,
-and the grouping of transformers' run_clm.py. Each contender runs in processes of its own, in turn, with
-cold caches; memory is the peak of the proportional set size (PSS) of all its processes. Only ratios
-mean something: machines are shared and differ. Linux only, for /proc.
+and the grouping of transformers' run_clm.py. Each contender runs in processes of its own, in turn,
+with cold caches; memory is the peak of the proportional set size (PSS) of all its processes. Only
+ratios mean something: machines are shared and differ. Linux only, for /proc.
 """
 
 import argparse
