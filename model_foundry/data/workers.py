@@ -5,6 +5,7 @@ They take batches and return arrays; nothing else passes between them.
 """
 
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -73,26 +74,28 @@ def map_in_order(
             poll()
             yield function(batch)
         return
-    with _pool(function, processes) as pool:
-        under_way: deque[Future[R]] = deque()
-        for batch in batches:
-            under_way.append(pool.submit(_do, batch))
-            if len(under_way) >= AHEAD * processes:
-                yield _result(under_way.popleft())
-        while under_way:
-            yield _result(under_way.popleft())
-
-
-def _result(future: "Future[R]") -> R:
-    poll()
     try:
-        return future.result()
+        with _pool(function, processes) as pool:
+            under_way: deque[Future[R]] = deque()
+            for batch in batches:
+                under_way.append(pool.submit(_do, batch))
+                if len(under_way) >= AHEAD * processes:
+                    yield _result(under_way.popleft())
+            while under_way:
+                yield _result(under_way.popleft())
     except BrokenProcessPool as error:
-        poll()  # it may have been told to
+        for _ in range(20):  # a signal to all may have ended it, and be heard here a moment later
+            poll()
+            time.sleep(0.05)
         raise WorkerError(
             "data.preprocessing_num_workers: a process that tokenises has died, as happens when "
             "memory runs out; run the same command again, with 0 if it comes back"
         ) from error
+
+
+def _result(future: "Future[R]") -> R:
+    poll()
+    return future.result()
 
 
 def _do(batch: Any) -> Any:
@@ -139,6 +142,10 @@ def _one_thread_each() -> Iterator[None]:
 
 def _live_with_the_parent(parent: int) -> None:
     """End this process when its parent is gone: killed, it could not say so."""
+
+    # the pool ends its processes by this signal, which was blocked for the fork
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def watch() -> None:
         while os.getppid() == parent:

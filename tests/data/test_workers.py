@@ -84,6 +84,26 @@ def test_a_process_that_dies_is_told() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_others_end_with_a_process_that_dies_though_signals_are_kept_from_them() -> None:
+    def die(batch: int) -> int:
+        if batch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.01)
+        return batch
+
+    with listening(), pytest.raises(WorkerError, match="has died"):
+        list(map_in_order(die, range(200), processes=3))
+
+
+def test_a_signal_to_all_processes_is_a_request_to_stop(tmp_path: Path) -> None:
+    with child_running(work_and_tell, tmp_path) as parent:
+        wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+        for path in tmp_path.iterdir():
+            os.kill(int(path.name), signal.SIGTERM)
+        parent.send(signal.SIGTERM)
+        assert parent.ended().code == Interrupted.exit_code
+
+
 @pytest.mark.parametrize("processes", [0, 2])
 def test_a_signal_stops_the_work(processes: int) -> None:
     def at_three(batch: int) -> int:
@@ -115,8 +135,9 @@ def work_and_tell(directory: Path) -> None:
         time.sleep(0.05)
         return batch
 
-    for _ in map_in_order(work, range(100_000), processes=2):
-        pass
+    with listening():
+        for _ in map_in_order(work, range(100_000), processes=2):
+            pass
 
 
 def test_the_processes_of_a_killed_one_end(tmp_path: Path) -> None:
