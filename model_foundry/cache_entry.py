@@ -11,6 +11,8 @@ from model_foundry.locks import NoLocksError, exclusive
 
 logger = logging.getLogger(__name__)
 
+REMEDY = "name another place by data.cache_dir or FOUNDRY_CACHE"
+
 
 @contextmanager
 def building(directory: Path, *, sha256_of: Hash = file_sha256) -> Iterator[bool]:
@@ -45,7 +47,7 @@ def _directories_of(entry: Path) -> Iterator[None]:
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SaveError(f"{entry}: cannot be written ({error.strerror}).") from error
+        raise SaveError(f"{entry}: cannot be written ({error.strerror}); {REMEDY}") from error
     try:
         yield
     except BaseException:
@@ -69,6 +71,10 @@ def _alone_at(directory: Path) -> Iterator[None]:
                 "until it is made",
                 directory.parent,
             )
+        except SaveError as error:  # it speaks of the lock, of which nobody has heard
+            cause = error.__cause__
+            reason = cause.strerror if isinstance(cause, OSError) else str(error)
+            raise SaveError(f"{directory}: cannot be written ({reason}); {REMEDY}") from error
         try:
             yield
         except BaseException:

@@ -142,7 +142,7 @@ def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     yield _each(splits, "words", lambda s: s.words)
     yield _each(splits, "bytes", lambda s: s.bytes)
     if any(split.replaced for split in splits):
-        yield _each(splits, "  replaced, no UTF-8", lambda s: s.replaced)
+        yield _each(splits, "  replaced in all that was read", lambda s: s.replaced)
     yield _each(splits, "tokens of text", lambda s: s.text_tokens)
     yield _each(splits, "  tokens per word", lambda s: s.ratios["tokens_per_word"])
     yield _each(splits, "  bytes per token", lambda s: s.ratios["bytes_per_token"])

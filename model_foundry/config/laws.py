@@ -222,6 +222,20 @@ def budgets_can_be_counted(config: ExperimentConfig) -> Iterator[Fault]:
         )
 
 
+def controls_are_matched(config: ExperimentConfig) -> Iterator[Fault]:
+    """A control takes out as many sentences as are matched, wherever they stand."""
+    source = config.data.train
+    if not isinstance(source, MixtureSource) or len({part.repeats for part in source.mixture}) < 2:
+        return
+    for number, step in enumerate(config.data.interventions):
+        if step.settings.get("control") is True and "train" in step.splits:
+            yield (
+                f"data.interventions.{number}.control",
+                "cannot be matched where the sources of data.train are repeated unequally often; "
+                "give them the same repeats",
+            )
+
+
 def split_suits_the_source(config: ExperimentConfig) -> Iterator[Fault]:
     """The last part of a mixture is no sample of it, and a position counts no documents."""
     data = config.data
@@ -303,6 +317,7 @@ LAWS = (
     state_goes_on_along_a_stream,
     budgets_can_be_counted,
     split_suits_the_source,
+    controls_are_matched,
     horizon_is_given_once,
     warmup_within_horizon,
     minimum_below_peak,

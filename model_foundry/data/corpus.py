@@ -82,9 +82,9 @@ class Corpus:
         Raises:
             DataError: a component is empty, or has less than its budget.
         """
-        return [self._within_budget(component) for component in self.components]
+        return [self._within_budget(*each) for each in enumerate(self.components)]
 
-    def _within_budget(self, component: Component) -> Mask:
+    def _within_budget(self, part: int, component: Component) -> Mask:
         unit, amount = component.budget or ("documents", None)
         sizes = component.sizes(unit, self.count_tokens)
         if len(sizes) == 0:
@@ -97,7 +97,12 @@ class Corpus:
                 f"{amount:,} that are to be taken; lower that, or raise repeats where a weight "
                 "asks for them"
             )
-        taken = within_budget(sizes, amount, self.seed)
+        if amount == 0:
+            raise DataError(
+                f"{component.source.name}: its weight leaves it less than one of the {unit} of the "
+                "mixture; raise the weight or the budget"
+            )
+        taken = within_budget(sizes, amount, self.seed, part)
         if not taken.any():
             raise DataError(
                 f"{component.source.name}: every document has more than the {amount:,} {unit} that "
@@ -159,7 +164,8 @@ class Corpus:
 def _components(source: SourceConfig, data: DataConfig) -> list[Component]:
     if not isinstance(source, MixtureSource):
         return [Component(open_source(source, Reading.of(data)))]
-    weights = sum(part.weight or 0.0 for part in source.mixture)
+    largest = max(part.weight or 0.0 for part in source.mixture)  # whose sum may be infinite
+    weights = sum((part.weight or 0.0) / largest for part in source.mixture) if largest else 0.0
     components = []
     for part in source.mixture:
         reading = Reading(
@@ -170,7 +176,7 @@ def _components(source: SourceConfig, data: DataConfig) -> list[Component]:
         budget = part.budget
         if part.weight is not None and source.budget is not None:
             unit, total = source.budget
-            budget = unit, int(total * part.weight / weights / part.repeats)
+            budget = unit, int(total * (part.weight / largest) / weights / part.repeats)
         components.append(Component(open_source(part.source, reading), budget, part.repeats))
     return components
 

@@ -6,9 +6,14 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 
-def shuffled(number: int, seed: int) -> NDArray[np.int64]:
-    """Return the numbers below `number` in the order in which documents are drawn."""
-    return np.random.default_rng([seed, number]).random(number).argsort(kind="stable")
+def shuffled(number: int, seed: int, part: int = 0) -> NDArray[np.int64]:
+    """Return the numbers below `number` in the order in which documents are drawn.
+
+    Args:
+        part: number of the source in a mixture, so that each has a draw of its own.
+    """
+    seeds = [seed, number, part] if part else [seed, number]
+    return np.random.default_rng(seeds).random(number).argsort(kind="stable")
 
 
 def held_out(taken: Mask, count: int, seed: int) -> Mask:
@@ -23,16 +28,17 @@ def held_out(taken: Mask, count: int, seed: int) -> Mask:
     return drawn
 
 
-def within_budget(sizes: NDArray[np.int64], amount: int, seed: int) -> Mask:
+def within_budget(sizes: NDArray[np.int64], amount: int, seed: int, part: int = 0) -> Mask:
     """Draw documents, and pass over those that would exceed the budget.
 
     Args:
         sizes: (N,) size of each document in the unit of the budget.
+        part: see `shuffled`.
 
     Returns:
         (N,) the documents drawn; they sum to at most `amount`.
     """
-    order = shuffled(len(sizes), seed)
+    order = shuffled(len(sizes), seed, part)
     sums = np.cumsum(sizes[order])
     fitting = int(np.searchsorted(sums, amount, side="right"))
     taken = np.zeros(len(sizes), dtype=np.bool_)

@@ -218,6 +218,11 @@ class Split:
         for reading in range(times):
             blank = self.blank if reading == 0 else None
             for number, fragment in _number(component.fragments(blank)):
+                if mask is not None and number >= len(mask):
+                    raise DataError(
+                        f"{component.source.name}: has more documents than a moment ago: it was "
+                        "changed while it was read; run the same command again when it is at rest"
+                    )
                 if mask is None or mask[number]:
                     yield first + number, fragment
 

@@ -75,7 +75,7 @@ class StreamFacts:
     left_out: dict[str, int] = field(default_factory=dict)
     """Documents that were read and left out, by the reason."""
     replaced: int = 0
-    """Stretches of bytes that were not UTF-8 and became U+FFFD."""
+    """Stretches of bytes that were not UTF-8 and became U+FFFD, in all that was read for it."""
     interventions: list[dict[str, Any]] = field(default_factory=list)
     """What each step did; see `interventions.chain.Report`."""
 

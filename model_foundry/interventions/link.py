@@ -54,6 +54,17 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
+def _no_text(text: str) -> str | None:
+    """Return what in a string is no text; None: it is text."""
+    if "\0" in text:
+        return "a zero character"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "half a surrogate pair"
+    return None
+
+
 @dataclass
 class Link:
     """One step of a chain."""
@@ -118,6 +129,8 @@ class Link:
         if after is not None and not isinstance(after, str):
             kind = type(after).__name__
             raise self._refusal(document, f"returned {kind}, but must return a text or None")
+        if after is not None and (fault := _no_text(after)):
+            raise self._refusal(document, f"returned a text with {fault}, which no corpus may hold")
         return after
 
     def removed_sentences(self, document: Document) -> int:
@@ -164,7 +177,7 @@ class Link:
             return function(text, **keywords(function, offered))
         except FoundryError:
             raise
-        except Exception as error:  # it may be somebody else's code
+        except (Exception, SystemExit) as error:  # it may be somebody else's code
             raise self._refusal(document, f"{type(error).__name__}: {one_line(error)}") from error
 
     def _refusal(self, document: Document, reason: str) -> DataError:

@@ -73,6 +73,16 @@ BROKEN = [
         "'position' has no meaning for a mixture",
     ),
     (
+        "controls_are_matched",
+        GPT2,
+        [
+            "data.train={mixture: [{source: a.txt, repeats: 2}, {source: b.txt}]}",
+            "data.interventions=[{step: drop_sentences, pattern: a, control: true}]",
+        ],
+        "data.interventions.0.control",
+        "cannot be matched where the sources of data.train are repeated unequally often",
+    ),
+    (
         "split_suits_the_source",
         GPT2,
         ["data.validation_documents=9", "data.split_by=position"],

@@ -72,3 +72,10 @@ def test_a_mixture_takes_all_of_each_corpus_in_an_order_of_the_seed() -> None:
         assert np.bincount(labels, minlength=4).tolist() == counts
         assert np.array_equal(labels, interleaved(counts, seed))
     assert not np.array_equal(interleaved(counts, 0), interleaved(counts, 1))
+
+
+def test_each_source_of_a_mixture_has_a_draw_of_its_own() -> None:
+    ones = np.ones(200, dtype=np.int64)
+    first, second = (within_budget(ones, 20, 0, part) for part in (0, 1))
+    assert 0 < (first & second).sum() < 15
+    assert np.array_equal(second, within_budget(ones, 20, 0, 1))

@@ -356,3 +356,35 @@ def test_interventions_give_the_same_in_any_number_of_processes(
     monkeypatch.setattr(module, "BATCH", 300)
     assert texts_of(split_of(documents, interventions=steps), processes) == expected
     assert len(expected) == 60
+
+
+def test_a_text_that_grows_between_two_readings_is_refused() -> None:
+    texts = Texts(documents_of(10))
+    split = split_of(Component(texts), role="rest")
+    texts_of(split)
+    texts.documents = documents_of(12)
+    with pytest.raises(DataError, match=r"has more documents than a moment ago: .* run"):
+        texts_of(split)
+
+
+def test_weights_of_any_size_share_a_budget(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("".join(f"a{number}\n" for number in range(50)))
+    (tmp_path / "b.txt").write_text("".join(f"b{number}\n" for number in range(50)))
+    for weight in (1.7e308, 5e-324, 1.0):
+        parts = [{"source": str(tmp_path / f"{name}.txt"), "weight": weight} for name in "ab"]
+        data = DataConfig.model_validate(
+            {"train": {"mixture": parts, "words": 40}, "document": "line", "validation": "x"}
+            | {"validation": str(tmp_path / "a.txt")}
+        )
+        assert len(texts_of(open_splits(data, seed=0).train)) == 40
+
+
+def test_a_weight_that_comes_to_nothing_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a\nb\nc\n")
+    path = str(tmp_path / "a.txt")
+    parts = [{"source": path, "weight": weight} for weight in (1.0, 1e-9)]
+    data = DataConfig.model_validate(
+        {"train": {"mixture": parts, "words": 2}, "document": "line", "validation": path}
+    )
+    with pytest.raises(DataError, match="its weight leaves it less than one of the words"):
+        texts_of(open_splits(data, seed=0).train)

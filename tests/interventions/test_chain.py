@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model_foundry.config import INTERVENTIONS
+from model_foundry.config.data import InterventionStep
 from model_foundry.errors import ConfigError, DataError, Interrupted
 from model_foundry.interventions import register_intervention
 from model_foundry.interventions.chain import Chain
@@ -161,3 +162,32 @@ def test_surveys_of_different_lengths_are_refused(failing: None) -> None:
 def test_settings_of_a_chain_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"^data\.interventions\.1\.by: must be text, got 3$"):
         chain_of({"step": "lowercase"}, {"step": "replace", "pattern": "a", "by": 3})
+
+
+@pytest.mark.parametrize(
+    ("result", "fault"),
+    [("a\0b", "a zero character"), ("a\ud800", "half a surrogate pair")],
+)
+def test_what_is_no_text_is_refused_with_its_step(result: str, fault: str) -> None:
+    @register_intervention("no_text")
+    def no_text(text: str) -> str:
+        return result
+
+    try:
+        chain = Chain.of([InterventionStep(step="no_text")], "train", 0)
+        with pytest.raises(DataError, match=rf"\(no_text\): document 3, .* {fault}"):
+            chain.apply([(3, "abc")])
+    finally:
+        INTERVENTIONS.remove("no_text")
+
+
+def test_a_step_cannot_end_the_process() -> None:
+    @register_intervention("leaves")
+    def leaves(text: str) -> str:
+        raise SystemExit(0)
+
+    try:
+        with pytest.raises(DataError, match=r"\(leaves\): document 0, 'abc': SystemExit: 0"):
+            Chain.of([InterventionStep(step="leaves")], "train", 0).apply([(0, "abc")])
+    finally:
+        INTERVENTIONS.remove("leaves")
