@@ -92,14 +92,8 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
             processes=processes,
             without=without,
         )
-        cut = rows_of(
-            stream, config, tokenizer, objective, keep_rest=split.name != "train", hashes=hashes
-        )
-        if split.name == "train":
-            _require_a_row(cut)
-            if config.data.packing == "streams":
-                usable = usable_blocks(len(cut), rows_per_step=config.training.rows_per_step)
-                cut.unread = len(cut) - usable
+        trains = split.name == "train"
+        cut = rows_of(stream, config, tokenizer, objective, trains=trains, hashes=hashes)
         logger.info("%s: %s", split.name, cut.describe())
         return cut
 
@@ -142,19 +136,30 @@ def open_texts(config: ExperimentConfig) -> Splits:
     return open_splits(config.data, seed=config.seeds.data, count_tokens=count)
 
 
+def _require_a_block(blocks: Blocks) -> None:
+    if not len(blocks):
+        raise DataError(
+            f"data.train: {len(blocks.stream):,} tokens remain for training, fewer than one block "
+            f"of {blocks.content}; use more text or lower data.max_sequence_length"
+        )
+
+
 def rows_of(
     stream: TokenStream,
     config: ExperimentConfig,
     tokenizer: PreTrainedTokenizerBase,
     objective: Objective,
     *,
-    keep_rest: bool,
+    trains: bool,
     hashes: FileHashes,
 ) -> Rows:
     """Cut a stream into the rows that an experiment reads.
 
     Args:
-        keep_rest: whether a last, shorter row counts.
+        trains: whether they are trained on; if not, a last, shorter row counts too.
+
+    Raises:
+        DataError: there are too few to train on.
     """
     data, frame = config.data, objective.frame(tokenizer)
     word_starts = objective.needs_word_starts(config)
@@ -170,14 +175,20 @@ def rows_of(
             word_starts=word_starts,
             lay_out=partial(kept_layout, stream, cache=data.cache, hashes=hashes),
         )
-    return Blocks(
+    blocks = Blocks(
         stream,
         content=content,
         frame=frame,
-        keep_rest=keep_rest,
+        keep_rest=not trains,
         word_starts=word_starts,
         following=config.training.carry_state,
     )
+    if trains:
+        _require_a_block(blocks)
+        if data.packing == "streams":
+            usable = usable_blocks(len(blocks), rows_per_step=config.training.rows_per_step)
+            blocks.unread = len(blocks) - usable
+    return blocks
 
 
 def report_shared(name: str, stream: TokenStream, training: TokenStream, data: DataConfig) -> None:
@@ -258,11 +269,3 @@ def objective_for(
     objective: Objective = OBJECTIVES.load(config.training.objective)()
     objective.frame(tokenizer)
     return objective, objective.collator(config, tokenizer)
-
-
-def _require_a_row(rows: Rows) -> None:
-    if isinstance(rows, Blocks) and not len(rows):  # a document is a row of its own at the least
-        raise DataError(
-            f"data.train: {len(rows.stream):,} tokens remain for training, fewer than one block of "
-            f"{rows.content}; use more text or lower data.max_sequence_length"
-        )
