@@ -4,6 +4,7 @@ The environment is set here, before any test file can import torch. Nothing here
 tests of the floors that know no torch stay fast.
 """
 
+import logging
 import os
 import socket
 from pathlib import Path
@@ -43,6 +44,15 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Any:
         # `datasets` reads it once, when it is imported
         patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _the_log_is_as_it_was() -> Any:
+    """Take back what a command has done to the package's logger, which the process shares."""
+    logger = logging.getLogger("model_foundry")
+    before = list(logger.handlers), logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture(scope="session")

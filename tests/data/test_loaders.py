@@ -103,11 +103,11 @@ def streams(tokens: int, *, steps: int, rows: int = 2, **place: int) -> list[Bat
 
 
 def test_the_token_that_follows_a_row_is_its_last_target() -> None:
-    """23 tokens in two lanes of two blocks; 20, the first of the rest, follows the last of them."""
+    """23 tokens in two lanes of two blocks; what is left over of them is no target."""
     first, second, again = streams(23, steps=3)
     assert first.inputs["input_ids"].tolist() == [[*range(10, 15)], [*range(20, 25)]]
     assert first.inputs["labels"].tolist() == [[*range(10, 16)], [*range(20, 26)]]
-    assert second.inputs["labels"].tolist() == [[*range(15, 21)], [*range(25, 31)]]
+    assert second.inputs["labels"].tolist() == [[*range(15, 21)], [*range(25, 30), -100]]
     assert again.inputs["input_ids"].tolist() == first.inputs["input_ids"].tolist()
     assert first.num_bytes.tolist() == [[2] * 6] * 2
     assert (first.tokens, first.words) == (10, 2 + 1)  # what follows is counted in its own row
