@@ -240,7 +240,8 @@ class DataConfig(Section):
     content_tokens: PositiveInt | None = None
     """Tokens of text in one block, the same under every objective; None: what framing leaves."""
     preprocessing_num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    """Processes that tokenise; 0: this one does; None: one for each core."""
+    """Processes that tokenise; 0: this one does; None: one for each core, 16 at
+    most."""
     cache_dir: AnyPath | None = None
     """Where trained tokenizers and token streams are kept; None: $FOUNDRY_CACHE, else
     ~/.cache/model_foundry."""

@@ -23,6 +23,7 @@ from model_foundry.signals import poll
 T = TypeVar("T")
 R = TypeVar("R")
 BATCH = 2**20  # characters that go to another process at once, about
+MOST_BY_DEFAULT = 16  # processes: more would wait for the one that reads
 AHEAD = 3  # batches under way for each process: enough that none waits, few enough for memory
 WATCH = 1.0  # seconds between two looks whether the parent still lives
 
@@ -50,7 +51,7 @@ def batched(texts: Iterable[Any], length: Callable[[Any], int]) -> Iterator[list
 
 def processes_for(asked: int | None) -> int:
     """Return the number of processes that `data.preprocessing_num_workers` asks for."""
-    return available_cores() if asked is None else asked
+    return min(available_cores(), MOST_BY_DEFAULT) if asked is None else asked
 
 
 def map_in_order(
