@@ -84,15 +84,22 @@ def test_a_process_that_dies_is_told() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_others_end_with_a_process_that_dies_though_signals_are_kept_from_them() -> None:
-    def die(batch: int) -> int:
-        if batch == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(0.01)
+def test_the_others_end_with_a_process_that_dies_though_signals_are_kept_from_them(
+    tmp_path: Path,
+) -> None:
+    """One that waits for a lock of the dead one would never end by itself."""
+
+    def work(batch: int) -> int:
+        if batch == 0:
+            time.sleep(5)
+            (tmp_path / "ended by itself").touch()
+        time.sleep(0.2)
+        os.kill(os.getpid(), signal.SIGKILL)
         return batch
 
     with listening(), pytest.raises(WorkerError, match="has died"):
-        list(map_in_order(die, range(200), processes=3))
+        list(map_in_order(work, range(20), processes=2))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_signal_to_all_processes_is_a_request_to_stop(tmp_path: Path) -> None:
