@@ -68,6 +68,8 @@ def machine(trial: Trial) -> Iterator[Finding]:
 def precision(trial: Trial) -> Verdict:
     """The products of the model are not slower than they would be without a setting."""
     asked, slowdown = trial.asked.training.mixed_precision, slowdown_of_bf16()
+    if asked == "auto":
+        return None, f"{trial.config.training.mixed_precision}, by the facts of the machine"
     if asked != "bf16":
         return None, "fp32" if asked == "no" else asked
     if slowdown > UNBEARABLE:

@@ -12,11 +12,9 @@ from pathlib import Path
 import torch
 
 from model_foundry.accounting import account
-from model_foundry.architectures import LOADED_PLUGINS, BaseLanguageModel
-from model_foundry.architectures.attention import choose_attention
+from model_foundry.architectures import BaseLanguageModel
 from model_foundry.attempt import Attempt, measure
 from model_foundry.config import (
-    ARCHITECTURES,
     ExperimentConfig,
     LanguageSource,
     save_config,
@@ -38,12 +36,13 @@ from model_foundry.preparation import (
     open_texts,
     prepare,
 )
+from model_foundry.resolution import resolve
 from model_foundry.run_directory import RunDirectory, running
 from model_foundry.signals import during, listening
 from model_foundry.tokenizer.loading import copy_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.checkpoint import save_model
-from model_foundry.training.distributed import start_accelerator
+from model_foundry.training.distributed import device_type, start_accelerator
 from model_foundry.training.identity import Identity
 from model_foundry.training.milestones import number_of_milestones
 
@@ -108,8 +107,10 @@ def train(
     run.require_usable()
     with listening(), _telling_how_to_go_on(), ExitStack() as held:
         held.enter_context(run.held(lock=lock))
+        config, notes = resolve(config, device_type=device_type())
+        for note in notes:
+            logger.info("%s", note)
         accelerator = start_accelerator(config.training)
-        config, notes = resolve(config, device_type=accelerator.device.type)
         start = Start.anew() if fresh else find_start(run, config)
         prepared = prepare(config, kept=start.checkpoint.path if start.checkpoint else None)
         identity = identify(config, prepared, accelerator.device)
@@ -145,7 +146,7 @@ def check(config: ExperimentConfig) -> list[str]:
         ConfigError: a law is broken, on this machine or anywhere.
         DataError: the corpus or a tokenizer that the experiment names cannot be used.
     """
-    start_accelerator(config.training)
+    config, notes = resolve(config, device_type=device_type())
     check_ai_steps(config.data.interventions)
     splits = open_texts(config)
     tokenizer = None
@@ -162,7 +163,7 @@ def check(config: ExperimentConfig) -> list[str]:
         if tokenizer
         else (f"the {config.tokenizer.vocab_size:,} entries that its tokenizer may have at most")
     )
-    lines = [f"model: {_describe(config, model)} with {size}"]
+    lines = [*notes, f"model: {_describe(config, model)} with {size}"]
     if config.training.epochs is not None and config.training.warmup_steps:
         lines.append(
             f"not checked: training.warmup_steps (={config.training.warmup_steps}) against "
@@ -174,28 +175,6 @@ def check(config: ExperimentConfig) -> list[str]:
             documents, characters = split.count(processes)
             lines.append(f"{name}: {documents:,} documents, {characters:,} characters")
     return lines
-
-
-def resolve(config: ExperimentConfig, *, device_type: str) -> tuple[ExperimentConfig, list[str]]:
-    """Settle what was left to this machine or to another setting, and say why, a line each."""
-    config = config.model_copy(deep=True)
-    notes = [f"plugin {path}: sha256 {digest}" for path, digest in LOADED_PLUGINS.items()]
-    if "attn_implementation" in ARCHITECTURES[config.model.architecture].settings:
-        asked = config.training.attn_implementation
-        chosen, reason = choose_attention(
-            asked,
-            device_type=device_type,
-            mixed_precision=config.training.mixed_precision,
-            packed_documents=config.data.packing == "documents",
-        )
-        config.training.attn_implementation = chosen
-        notes.append(f"training.attn_implementation: {asked} -> {chosen} ({reason})")
-    transformer = config.model.transformer
-    if transformer is not None and transformer.max_position_embeddings is None:
-        transformer.max_position_embeddings = config.data.max_sequence_length
-    for note in notes:
-        logger.info("%s", note)
-    return config, notes
 
 
 def _describe(config: ExperimentConfig, model: BaseLanguageModel) -> str:

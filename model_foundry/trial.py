@@ -19,12 +19,12 @@ from model_foundry.config import ExperimentConfig, save_config, validate
 from model_foundry.continuation import find_start, horizon, identify
 from model_foundry.data.loaders import Batch, evaluation_batches
 from model_foundry.durable import write_text
-from model_foundry.experiment import resolve
 from model_foundry.model import create_model
 from model_foundry.preparation import Prepared, prepare
+from model_foundry.resolution import resolve
 from model_foundry.run_directory import RunDirectory, running
 from model_foundry.training.checkpoint import save_model
-from model_foundry.training.distributed import start_accelerator
+from model_foundry.training.distributed import device_type, start_accelerator
 from model_foundry.training.step import take_step
 
 LONGEST_BLOCK = 128  # tokens: enough to see a fault, and short enough for a large model on a CPU
@@ -94,9 +94,8 @@ class Trial:
         if slowdown_of_bf16() > UNBEARABLE:
             raw["training"] |= {"mixed_precision": "no"}
         raw["output_dir"] = directory / "run"
-        accelerator = start_accelerator(asked.training)
-        small = validate(raw, "trial")
-        config, _ = resolve(small, device_type=accelerator.device.type)
+        config, _ = resolve(validate(raw, "trial"), device_type=device_type())
+        accelerator = start_accelerator(config.training)
         prepared = prepare(config)
         length = asked.data.content_tokens or asked.data.max_sequence_length
         horizon(asked, blocks=max(1, len(prepared.train.stream) // length))  # as it was asked for

@@ -235,12 +235,14 @@ def test_fp16_without_an_accelerator_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("asked", "runs"), [("auto", "sdpa"), ("eager", "eager")])
-def test_attention_that_was_asked_for_and_that_runs_is_logged(
+def test_attention_that_was_settled_on_is_logged_and_saved(
     asked: str, runs: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         train(tiny_experiment("gpt2", tmp_path, f"training.attn_implementation={asked}"))
-    assert f"training.attn_implementation: {asked} -> {runs} (" in caplog.text
+    assert (f"training.attn_implementation: auto -> {runs} (" in caplog.text) == (asked == "auto")
+    saved = load_config(tmp_path / "run" / "config.yaml")
+    assert saved.training.attn_implementation == runs
     model = load_model(tmp_path / "run" / "model")
     assert model.hf_model.config._attn_implementation == "sdpa"  # a choice of the run, not saved
 
@@ -265,7 +267,9 @@ def test_lossy_tokenizer_is_marked(tmp_path: Path, caplog: pytest.LogCaptureFixt
 
 def test_check_finds_the_size_without_writing(tmp_path: Path) -> None:
     config = tiny_experiment("bert", tmp_path)
-    assert check(config)[0].startswith("model: bert, ")
+    lines = check(config)
+    assert lines[0].startswith("training.mixed_precision: auto -> ")
+    assert any(line.startswith("model: bert, ") for line in lines)
     assert not (tmp_path / "run").exists()
 
 

@@ -16,13 +16,16 @@ from model_foundry.config import ARCHITECTURES
 FLOORS: list[set[str]] = [
     {
         *("registry", "errors", "labels", "failpoints", "signals", "locks", "durable"),
-        *("cache_entry", "reproducibility", "foreign"),
+        *("cache_entry", "reproducibility", "foreign", "machine", "processes"),
     },
     {"config", "run_directory", "language"},
     {"interventions", "architectures", "data", "tokenizer", "data_collators", "objectives"},
     {"model", "generation", "evaluation", "preparation"},
     {"training"},
-    {"continuation", "accounting", "attempt", "experiment", "equivalence", "trial", "doctor"},
+    {
+        *("resolution", "continuation", "accounting", "attempt", "experiment"),
+        *("equivalence", "trial", "doctor"),
+    },
     {"cli"},
     {"__main__", "__init__"},
 ]
@@ -44,8 +47,8 @@ ARROWS = {
     ("evaluation", "generation"),
     ("accounting", "continuation"),
     ("attempt", "continuation"),
-    *(("experiment", room) for room in ("accounting", "continuation", "attempt")),
-    *(("trial", room) for room in ("continuation", "attempt", "experiment")),
+    *(("experiment", room) for room in ("resolution", "accounting", "continuation", "attempt")),
+    *(("trial", room) for room in ("resolution", "continuation", "attempt")),
     *(("doctor", room) for room in ("continuation", "attempt", "equivalence", "trial")),
 }
 HEAVY = {"torch", "transformers", "datasets", "accelerate"}

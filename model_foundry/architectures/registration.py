@@ -45,6 +45,7 @@ def register_architecture(
     ties_embedding_size: bool = False,
     settings: tuple[str, ...] = (),
     isolates_documents: bool = False,
+    gains_from_compile: bool = False,
 ) -> Callable[[C], C]:
     """Return a class decorator that makes an architecture known under `name`.
 
@@ -61,6 +62,7 @@ def register_architecture(
         ties_embedding_size: whether `embedding_size` must equal `hidden_size`.
         settings: fields of `training` that only some architectures heed, and this one does.
         isolates_documents: whether `forward` takes `document_ids`, across which nothing is seen.
+        gains_from_compile: whether `torch.compile` was found to make it faster on GPUs.
 
     Raises:
         TypeError: the class is no `BaseLanguageModel`, or section and schema do not go together.
@@ -89,6 +91,7 @@ def register_architecture(
             ties_embedding_size=ties_embedding_size,
             settings=settings,
             isolates_documents=isolates_documents,
+            gains_from_compile=gains_from_compile,
         )
         _add(spec, cls)
         return cls

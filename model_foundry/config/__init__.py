@@ -20,10 +20,12 @@ from model_foundry.config.data import (
 from model_foundry.config.effects import settings_without_effect
 from model_foundry.config.experiment import (
     Attention,
+    DistributedConfig,
     ExperimentConfig,
     MilestonesConfig,
     ModelConfig,
     Seeds,
+    SpeedConfig,
     TrainingConfig,
 )
 from model_foundry.config.files import load_config, save_config, validate
@@ -53,6 +55,7 @@ __all__ = [
     "BERTSpecificConfig",
     "DataConfig",
     "DiskSource",
+    "DistributedConfig",
     "ExperimentConfig",
     "HubSource",
     "InterventionSpec",
@@ -70,6 +73,7 @@ __all__ = [
     "Section",
     "Seeds",
     "Source",
+    "SpeedConfig",
     "TokenizerConfig",
     "TrainingConfig",
     "TransformerModelConfig",

@@ -141,6 +141,51 @@ class MilestonesConfig(Section):
         return bool(self.steps or self.logarithmic or self.words or self.tokens)
 
 
+def _yes_no_or_auto(value: Any) -> Any:
+    # Before the union is tried: it would report a line for each of its members.
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise law_broken(("", f"must be true, false or 'auto', got {value!r}"))
+
+
+class SpeedConfig(Section):
+    """How training is made fast on this machine. What is learned stays the same, but for the last
+    bits; each part can be switched off by itself."""
+
+    loss_without_logits: bool = True
+    """Compute the loss from the positions that have a label, and keep no logits beside it."""
+    fused_activations: bool = True
+    """Compute nonlinearities in one pass, where torch has the same function so."""
+    fused_optimizer: bool = True
+    """Update all parameters in one pass."""
+    fp32_products: Literal["auto", "default", "onednn", "tf32"] = "auto"
+    """Which library multiplies matrices in fp32: `default` is torch's choice, `onednn` is faster on
+    AMD processors with AVX-512, `tf32` rounds factors to 10 bits on NVIDIA GPUs; auto: by the facts
+    of the machine."""
+    keep_freed_memory: bool = True
+    """Keep freed memory in the process instead of returning it to the system; only the command line
+    does, and where the C library can."""
+    threads: PositiveInt | None = None
+    """Threads of one process, as the command line sets them; None: OMP_NUM_THREADS, or else the
+    physical cores that the process may use."""
+
+
+class DistributedConfig(Section):
+    """How several processes, which `torchrun` starts, share the work of a run."""
+
+    strategy: Literal["ddp", "fsdp2"] = "ddp"
+    """ddp: each process holds the whole model (Li et al. 2020, arXiv:2006.15704). fsdp2: weights,
+    gradients and moments are divided among GPUs (Zhao et al. 2023, arXiv:2304.11277), for models
+    that do not fit on one."""
+    cpu_offload: bool = False
+    """Keep the divided weights and moments in the memory of the host; fsdp2 only."""
+    reshard_after_forward: bool = True
+    """Give the gathered weights of a layer back after its forward pass: less memory, more traffic;
+    fsdp2 only."""
+    timeout_minutes: PositiveInt = 10
+    """How long a process waits for the others before it gives up; preparation has no limit."""
+
+
 def _at_least_two(limit: int) -> int:
     if limit < 2:
         risk = "a single checkpoint would be at risk while the next one is written and verified"
@@ -168,11 +213,12 @@ class TrainingConfig(Section):
     epochs: PositiveInt | None = None
     """Passes over the training blocks; None: as many as `max_steps` make."""
     per_device_train_batch_size: PositiveInt = 32
-    """Blocks in one forward pass on one device."""
+    """Most blocks in one forward pass on one device. Together with `gradient_accumulation_steps` it
+    sets the global batch, which is the same for any number of processes."""
     per_device_eval_batch_size: PositiveInt | None = None
     """The same in evaluation; None: as in training."""
     gradient_accumulation_steps: PositiveInt = 1
-    """Forward passes in one optimizer step."""
+    """Forward passes in one optimizer step of a single process; several divide them up."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate."""
     min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
@@ -191,14 +237,19 @@ class TrainingConfig(Section):
     """Term added to AdamW's denominator."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Gradients are scaled down to this global norm; None: they are left as they are."""
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
-    """Number format of the products; the weights stay in fp32. fp16 needs an accelerator."""
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Number format of the products; the weights stay in fp32. fp16 needs an accelerator; auto:
+    bf16 where the machine computes in it and the model is wide enough to gain, else no."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, more time."""
     attn_implementation: Attention = "auto"
     """Attention kernel; auto: flash attention where it can run, else torch's own sdpa."""
-    compile: bool = False
-    """Compile the model with torch.compile."""
+    compile: Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)] = "auto"
+    """Compile the model with torch.compile; auto: where that was found to pay."""
+    speed: SpeedConfig = Field(default_factory=SpeedConfig)
+    """How training is made fast on this machine; left out: as fast as we know."""
+    distributed: DistributedConfig = Field(default_factory=DistributedConfig)
+    """How several processes share the work; left out: ddp."""
     logging_steps: PositiveInt = 10
     """Optimizer steps between two lines of metrics."""
     eval_steps: PositiveInt | None = None

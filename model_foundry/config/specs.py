@@ -43,6 +43,8 @@ class ArchitectureSpec:
     """Fields of `training` that only some architectures heed, and this one does."""
     isolates_documents: bool = False
     """Whether `forward` takes `document_ids`, across which nothing is seen."""
+    gains_from_compile: bool = False
+    """Whether `torch.compile` was found to make its training faster on GPUs."""
 
     def causal_with(self, section: Any) -> bool:
         """Tell whether a model with this section is causal."""
@@ -114,6 +116,7 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             ties_embedding_size=True,
             settings=("attn_implementation",),
             isolates_documents=True,
+            gains_from_compile=True,
         ),
         ArchitectureSpec(
             name="bert",
@@ -126,6 +129,7 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             ties_embedding_size=True,
             settings=("attn_implementation",),
             isolates_documents=True,
+            gains_from_compile=True,
         ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),

@@ -24,6 +24,9 @@ FREE = (
     "training.save_steps",
     "training.save_total_limit",
     "training.milestones",
+    "training.distributed",  # how the processes share the work; the global batch is compared
+    "training.speed.keep_freed_memory",
+    "training.speed.threads",  # the threads in use are part of the environment
     "training.dataloader_num_workers",
 )
 COMPARED_BY_CONTENT = (
@@ -46,6 +49,10 @@ LAST_BITS = (
     "training.attn_implementation",
     "training.gradient_checkpointing",
     "training.compile",
+    "training.speed.loss_without_logits",
+    "training.speed.fused_activations",
+    "training.speed.fused_optimizer",
+    "training.speed.fp32_products",
 )
 MISSING = "nothing"
 PLUGIN = "plugin "

@@ -89,7 +89,7 @@ def train(
     """
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    if config.compile:
+    if config.compile is True:
         model.compile()
     prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config))
     bare = accelerator.unwrap_model(prepared)

@@ -47,7 +47,7 @@ def line_of(*overrides: str) -> str:
             f"training.per_device_train_batch_size={10**30}",
             f"training.per_device_train_batch_size: must be < {2**31}, got {10**30}",
         ),
-        ("training.compile=on", "training.compile: must be true or false, got 'on'"),
+        ("training.compile=on", "training.compile: must be true, false or 'auto', got 'on'"),
         ("training=5", "training: must be a mapping, got 5"),
         ("model=gpt2", "model: must be a mapping, got 'gpt2'"),
         ("data.train=null", "data.train: must be text, got null"),

@@ -31,6 +31,9 @@ ONLY_WATCHES = {
     "data.preprocessing_num_workers",
     *("training.logging_steps", "training.eval_steps", "training.save_steps"),
     *("training.save_total_limit", "training.dataloader_num_workers"),
+    *("training.distributed.strategy", "training.distributed.cpu_offload"),
+    *("training.distributed.reshard_after_forward", "training.distributed.timeout_minutes"),
+    *("training.speed.keep_freed_memory", "training.speed.threads"),
     *(
         f"training.milestones.{name}"
         for name in ("steps", "logarithmic", "words", "tokens", "save_only_model")
@@ -47,6 +50,8 @@ CHANGES_LAST_BITS = {
     "training.per_device_eval_batch_size",
     *("training.per_device_train_batch_size", "training.gradient_accumulation_steps"),
     *("training.attn_implementation", "training.gradient_checkpointing", "training.compile"),
+    *("training.speed.loss_without_logits", "training.speed.fused_activations"),
+    *("training.speed.fused_optimizer", "training.speed.fp32_products"),
 }
 
 
