@@ -1,0 +1,74 @@
+"""What the command line does to its own process before it computes: memory, threads, TF32.
+
+It belongs here because it holds for a whole process. Neither an import of this package nor `train`
+called from Python touches any of it. What was done is said in the log.
+"""
+
+import ctypes
+import logging
+import os
+import sys
+from typing import Final
+
+from model_foundry.config import SpeedConfig
+from model_foundry.machine import usable_cores
+
+logger = logging.getLogger(__name__)
+
+# Parameters of mallopt(3) in glibc, and the largest values that an int holds.
+TRIM_THRESHOLD: Final = -1
+TOP_PAD: Final = -2
+MMAP_THRESHOLD: Final = -3
+LARGEST: Final = 2**31 - 1
+STEP_OF_THE_HEAP: Final = 2**28
+THREADS: Final = "OMP_NUM_THREADS"
+
+
+def set_up_process(speed: SpeedConfig) -> None:
+    """Set up this process for training; call it before the first tensor is made."""
+    if speed.keep_freed_memory:
+        keeps = keep_freed_memory()
+        logger.debug("freed memory %s", "is kept" if keeps else "goes back: not this C library")
+    set_threads(speed.threads)
+
+
+def keep_freed_memory() -> bool:
+    """Tell the C library to keep freed memory; return whether it does.
+
+    glibc gives large blocks back to the system, and each step gets them again as page faults: ten
+    times slower than memory that is mapped already. Variables of the environment that say otherwise
+    (`MALLOC_...`) are left alone.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):  # musl, macOS
+        return False
+    wanted = ((MMAP_THRESHOLD, LARGEST), (TRIM_THRESHOLD, LARGEST), (TOP_PAD, STEP_OF_THE_HEAP))
+    answers = [mallopt(parameter, value) for parameter, value in wanted]  # 1: it does
+    return answers == [1] * len(wanted)
+
+
+def set_threads(asked: int | None) -> None:
+    """Set the threads of a product of matrices.
+
+    Args:
+        asked: the number; None: `OMP_NUM_THREADS` as it is, or else the physical cores that this
+            process may use, shared among the processes that a launcher has started here.
+    """
+    if asked is None:
+        if THREADS in os.environ:
+            return
+        asked = max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    os.environ[THREADS] = str(asked)  # read when torch is imported, and by processes of this one
+    if torch := sys.modules.get("torch"):  # a plugin has imported it
+        torch.set_num_threads(asked)
+
+
+def allow_tf32(speed: SpeedConfig) -> None:
+    """Let NVIDIA GPUs round the factors of fp32 products to 10 bits, unless that was forbidden."""
+    import torch
+
+    if speed.fp32_products in {"auto", "tf32"} and torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")

@@ -1,0 +1,88 @@
+"""What the command line does to its own process, and that nothing else does it."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+FAULTS = """
+import json, os, resource, sys
+import torch
+torch.set_num_threads(1)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.empty(2**24).fill_(1.0)  # 64 MiB; glibc keeps up to 32 by itself
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(json.dumps([min(faults() for _ in range(4)), torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")]))
+"""
+LARGE_PAGES = 5 * 32  # the fewest faults in which 64 MiB can come back five times: 2 MiB each
+KEEPING = """
+from model_foundry.cli.process import keep_freed_memory
+assert keep_freed_memory()
+"""
+
+
+def run(code: str, **variables: str) -> Any:
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+def test_freed_memory_is_kept_and_comes_back_without_page_faults() -> None:
+    plain, *_ = run(FAULTS)
+    kept, *_ = run(KEEPING + FAULTS)
+    assert plain >= LARGE_PAGES
+    assert kept < 5
+
+
+def test_variables_of_the_environment_are_left_alone() -> None:
+    code = "from model_foundry.cli.process import keep_freed_memory\n"
+    assert run(code + "print(int(keep_freed_memory()))", MALLOC_TOP_PAD_="4096") == 0
+
+
+def test_importing_and_training_from_python_change_nothing_of_the_process() -> None:
+    code = "import model_foundry, model_foundry.experiment\n"
+    plain, _, variable = run(code + FAULTS)
+    assert plain >= LARGE_PAGES
+    assert variable is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "variables", "expected"),
+    [
+        ("None", {"OMP_NUM_THREADS": "3"}, "3"),
+        ("5", {"OMP_NUM_THREADS": "3"}, "5"),
+        ("None", {"LOCAL_WORLD_SIZE": "100000"}, "1"),
+    ],
+)
+def test_threads_are_those_asked_for_or_the_cores_of_this_process(
+    asked: str, variables: dict[str, str], expected: str
+) -> None:
+    code = f"from model_foundry.cli.process import set_threads\nset_threads({asked})\n"
+    assert run(code + FAULTS, **variables)[2] == expected
+
+
+def test_threads_of_a_torch_that_is_imported_already_are_set_as_well() -> None:
+    code = "import torch\nfrom model_foundry.cli.process import set_threads\nset_threads(1)\n"
+    code += "import json; print(json.dumps(torch.get_num_threads()))"
+    assert run(code) == 1
+
+
+def test_without_a_setting_there_is_a_thread_for_each_usable_core() -> None:
+    code = "from model_foundry.machine import usable_cores\n"
+    code += "from model_foundry.cli.process import set_threads\nset_threads(None)\n"
+    code += "import os, json; print(json.dumps([os.environ['OMP_NUM_THREADS'], usable_cores()]))"
+    variable, cores = run(code)
+    assert int(variable) == cores
