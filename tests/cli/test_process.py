@@ -19,7 +19,8 @@ def faults():
     for _ in range(5):
         torch.empty(2**24).fill_(1.0)  # 64 MiB; glibc keeps up to 32 by itself
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(json.dumps([min(faults() for _ in range(4)), torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")]))
+fewest = min(faults() for _ in range(4))
+print(json.dumps([fewest, torch.get_num_threads(), os.environ.get("OMP_NUM_THREADS")]))
 """
 VARIABLE = "import json, os; print(json.dumps(os.environ['OMP_NUM_THREADS']))"
 LARGE_PAGES = 5 * 32  # the fewest faults in which 64 MiB can come back five times: 2 MiB each
