@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test torture format lint typecheck check clean
+.PHONY: help quickstart test torture bench format lint typecheck check clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,9 @@ test: $(INSTALLED)  ## run the tests
 
 torture: $(INSTALLED)  ## kill runs at random and in every combination; takes up to half an hour
 	$(BIN)/python -m pytest -m torture -n 2 --dist load
+
+bench: $(INSTALLED)  ## measure speed and write benchmarks/RESULTS.md; takes 25 minutes, ARGS="--help" tells more
+	$(BIN)/python -m benchmarks $(ARGS)
 
 format: $(INSTALLED)  ## format the code and mend what the linter can
 	$(BIN)/ruff format .

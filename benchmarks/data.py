@@ -1,40 +1,39 @@
 """Tokenising and packing against the usual route, on the same text in the same run.
 
-    python benchmarks/data.py TEXT [--megabytes 100] [--processes 2] [--rounds 3] [--ours-only]
+    python -m benchmarks.data [--megabytes 100] [--rounds 3] [data.train=PATH]
 
-TEXT is a UTF-8 file whose lines are drawn at random until the corpus has its size; each line is a
-document. The usual route is `datasets.load_dataset("text")`, `map` with the same fast tokenizer,
-and the grouping of transformers' run_clm.py. Each contender runs in processes of its own, in turn,
-with cold caches; memory is the peak of the proportional set size (PSS) of all its processes. Only
-ratios mean something: machines are shared and differ. Linux only, for /proc.
+The corpus is lines of a text, drawn at random until it has its size; each is a document. The usual
+route is `datasets.load_dataset("text")`, `map` with the same fast tokenizer, and the grouping of
+transformers' run_clm.py. Each contender runs in processes of its own, in turn, with cold caches;
+memory is the peak of the proportional set size (PSS) of all its processes. Linux only, for /proc.
 """
 
-import argparse
 import json
 import os
 import random
-import statistics
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from benchmarks.asked import Asked, run_alone
+from benchmarks.ratios import Ratio
+from benchmarks.results import Found, Table, ratio_table, say
+from benchmarks.rounds import PROJECT
+from benchmarks.texts import lines_of, write_lines
+from model_foundry.machine import usable_cores
 
 VOCABULARY, BLOCK = 8000, 128
-SAMPLED = 0.05  # seconds between two looks at the memory
+ROUNDS, MEGABYTES = 5, 10
+SAMPLED: Final = 0.05  # seconds between two looks at the memory
 Figures = dict[str, float]
 
 
-def make_corpus(text: Path, place: Path, megabytes: int) -> None:
-    """Write lines drawn from `text` to `place`."""
-    lines = [line + "\n" for line in text.read_text(encoding="utf-8").split("\n") if line.strip()]
-    draw, written = random.Random(0), 0
-    with place.open("w", encoding="utf-8") as file:
-        while written < megabytes * 1_000_000:
-            written += file.write("".join(draw.choices(lines, k=10_000)))
-
-
-def experiment(directory: Path, processes: int):
+def experiment(directory: Path, processes: int) -> Any:
     """Return the experiment that both read."""
     from model_foundry.config import validate
 
@@ -103,10 +102,10 @@ def usual(directory: Path, processes: int) -> Figures:
     datasets.disable_progress_bars()
     tokenizer = AutoTokenizer.from_pretrained(directory / "tokenizer")
 
-    def tokenize(rows):
+    def tokenize(rows: Any) -> Any:
         return tokenizer(rows["text"])
 
-    def group(rows):
+    def group(rows: Any) -> Any:
         joined = {key: [id for row in rows[key] for id in row] for key in rows}
         total = len(joined["input_ids"]) // BLOCK * BLOCK
         cut = {k: [ids[i : i + BLOCK] for i in range(0, total, BLOCK)] for k, ids in joined.items()}
@@ -124,7 +123,19 @@ def usual(directory: Path, processes: int) -> Figures:
     return {"seconds": seconds, "tokens": tokens, "dropped": tokens - BLOCK * len(blocks)}
 
 
-CONTENDERS = {"ours": ours, "warm": warm, "usual": usual}
+def tokenizer(directory: Path, _: int) -> Figures:
+    """Train the tokenizer that both use."""
+    from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+
+    begun = time.perf_counter()
+    TokenizerFactory.train_bpe(
+        [directory / "held-out.txt"], output_dir=directory / "tokenizer", vocab_size=VOCABULARY
+    )
+    return {"seconds": time.perf_counter() - begun}
+
+
+CONTENDERS: Final = {"tokenizer": tokenizer, "ours": ours, "warm": warm, "usual": usual}
+TIMED: Final = {"ours": "ours", "warm": "ours, the second time", "usual": "datasets.map"}
 
 
 def family(pid: int) -> list[int]:
@@ -149,82 +160,100 @@ def proportional_memory(pid: int) -> int:
 
 
 def run(name: str, directory: Path, processes: int) -> Figures:
-    """Run a contender in a process of its own, and watch its memory."""
-    command = [sys.executable, __file__, "--one", name, str(directory), str(processes)]
+    """Run a contender in a process of its own, and watch its memory.
+
+    Raises:
+        RuntimeError: it failed; the message is the end of what it said.
+    """
+    command = [sys.executable, "-m", "benchmarks.data"]
+    command += ["--one", name, str(directory), str(processes)]
     environment = os.environ | {"HF_HOME": str(directory / "hf"), "HF_HUB_OFFLINE": "1"}
-    peak = 0
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-    ) as child:
+    peak, log = 0, directory / "log.txt"
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+        ) as child,
+    ):
         while child.poll() is None:
             peak = max(peak, proportional_memory(child.pid))
             time.sleep(SAMPLED)
         assert child.stdout is not None
         said = child.stdout.read()
-    assert child.returncode == 0, f"{name} failed"
-    return json.loads(said.splitlines()[-1]) | {"megabytes": peak / 1e6}
+    if child.returncode:
+        raise RuntimeError(f"{name} failed: {log.read_text(encoding='utf-8')[-500:]}")
+    figures: Figures = json.loads(said.splitlines()[-1])
+    return figures | {"megabytes": peak / 1e6}
 
 
 def clean(directory: Path) -> None:
     """Remove what the contenders have cached."""
     for cache in ("cache", "datasets", "hf"):
-        subprocess.run(["rm", "-rf", str(directory / cache)], check=True)
+        shutil.rmtree(directory / cache, ignore_errors=True)
 
 
-def main() -> None:
-    """Run the contenders in turn and print medians, ranges and ratios."""
-    parser = argparse.ArgumentParser(description="Benchmark of tokenising and packing.")
-    parser.add_argument("text", type=Path)
-    parser.add_argument("--megabytes", type=int, default=100)
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ours-only", action="store_true")
-    asked = parser.parse_args()
-    from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
-
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        make_corpus(asked.text, directory / "corpus.txt", asked.megabytes)
-        make_corpus(asked.text, directory / "held-out.txt", 1)
-        TokenizerFactory.train_bpe(
-            [asked.text], output_dir=directory / "tokenizer", vocab_size=VOCABULARY
-        )
-        size = (directory / "corpus.txt").stat().st_size / 1e6
-        found: dict[str, list[Figures]] = {"ours": [], "warm": [], "usual": []}
-        for _ in range(asked.rounds):
-            for contender in ("ours", "warm") if asked.ours_only else found:
-                found[contender].append(run(contender, directory, asked.processes))
+def measure(asked: Asked) -> Found:
+    """Run the contenders in turn."""
+    rounds = asked.rounds or (1 if asked.quick else ROUNDS)
+    megabytes = asked.megabytes[0] if asked.megabytes else 1 if asked.quick else MEGABYTES
+    processes = usable_cores()
+    say(f"data, {megabytes} MB, {processes} processes:")
+    found: dict[str, list[Figures]] = {name: [] for name in TIMED}
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        lines = lines_of(asked.text, sentences=500 if asked.quick else 20_000)
+        write_lines(directory / "corpus.txt", lines, megabytes=megabytes)
+        write_lines(directory / "held-out.txt", lines, megabytes=0.1 if asked.quick else 1, seed=1)
+        run("tokenizer", directory, processes)
+        for number in range(rounds):
+            for name in found:  # in this order: the second time needs a first
+                found[name].append(run(name, directory, processes))
             clean(directory)
-    report(found, size)
+            figures = ", ".join(f"{n} {f[-1]['seconds']:.2f} s" for n, f in found.items())
+            say(f"  round {number + 1}: {figures}")
+    pairs = zip(found["usual"], found["ours"], strict=True)
+    ratio = Ratio(
+        group=f"tokenise and pack {megabytes} MB",
+        ours="ours",
+        other="datasets.map",
+        bar=None,
+        values=tuple(usual["seconds"] / ours["seconds"] for usual, ours in pairs),
+    )
+    tables = [ratio_table("Tokenising and packing", [ratio]), table_of(found, megabytes)]
+    return Found(tables, [ratio])
 
 
-def report(found: dict[str, list[Figures]], size: float) -> None:
-    """Print what was measured on a corpus of `size` megabytes."""
+def table_of(found: dict[str, list[Figures]], megabytes: int) -> Table:
+    """Return what was measured on a corpus."""
+    rows = []
     for name, rounds in found.items():
-        if not rounds:
-            continue
-        seconds = sorted(figures["seconds"] for figures in rounds)
-        middle = statistics.median(seconds)
-        line = f"{name:6}{middle:9.2f} s ({seconds[0]:.2f} to {seconds[-1]:.2f})"
-        line += f"  peak {max(figures['megabytes'] for figures in rounds):7,.0f} MB"
-        if name == "warm":
-            blocks, rows = (
-                statistics.median(figures[key] for figures in rounds)
-                for key in ("block_microseconds", "row_microseconds")
-            )
-            line += f"  block of ids {blocks:.1f} us, whole row {rows:.1f} us"
-        else:
-            dropped = rounds[0]["dropped"] / rounds[0]["tokens"]
-            line += f"  {size / middle:6.2f} MB/s  dropped {dropped:.4%} of the tokens"
-        print(line)
-    if found["usual"]:
-        pairs = zip(found["usual"], found["ours"], strict=True)
-        ratios = sorted(usual["seconds"] / ours["seconds"] for usual, ours in pairs)
-        print(f"ratio {statistics.median(ratios):9.2f}   ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+        seconds = [figures["seconds"] for figures in rounds]
+        dropped = ""
+        if "dropped" in rounds[0]:
+            dropped = f"{rounds[0]['dropped'] / rounds[0]['tokens']:.4%}"
+        rows.append((
+            TIMED[name],
+            f"{median(seconds):.2f}",
+            f"{min(seconds):.2f} to {max(seconds):.2f}",
+            f"{megabytes / median(seconds):.1f}",
+            f"{max(figures['megabytes'] for figures in rounds):,.0f}",
+            dropped,
+        ))  # fmt: skip
+    ids, whole = (
+        median(figures[key] for figures in found["warm"])
+        for key in ("block_microseconds", "row_microseconds")
+    )
+    return Table(
+        f"{megabytes} MB, byte-level BPE of {VOCABULARY:,} at most",
+        ("contender", "seconds", "range", "MB/s", "peak MB", "tokens dropped"),
+        rows,
+        f"Reading a block of {BLOCK} ids at random takes {ids:.1f} microseconds, a row with all "
+        f"that stands beside them {whole:.1f}.",
+    )
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(CONTENDERS[sys.argv[2]](Path(sys.argv[3]), int(sys.argv[4]))))
     else:
-        main()
+        run_alone(measure, __doc__)

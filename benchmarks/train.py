@@ -1,102 +1,232 @@
-"""Training speed of `foundry train` against a plain loop over the same transformers model.
+"""Training speed of `foundry train`, whole loop with logging, against what one would use instead.
 
-    python benchmarks/train.py data.train=PATH [key=value ...]
+    python -m benchmarks.train [--shapes "gpt2 m" ...] [--rounds 5] [data.train=PATH]
 
-Both train configs/shakespeare_char.yaml on the same text for as many steps, in turn, in processes
-of their own, and report tokens a second without start-up, evaluation and saving. Only the ratio
-means something: machines are shared and differ.
+Each contender is a process that works in turn with the others (`rounds`); all read the same tokens.
+Start-up, compilation, evaluation and saving are not in the figures. The comparisons whose bar is
+close to 1 take four times as many rounds.
 """
 
-import json
-import statistics
-import subprocess
-import sys
+import shutil
 import tempfile
-import time
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
+from typing import Final
 
-CONFIG = Path(__file__).parents[1] / "configs" / "shakespeare_char.yaml"
-ROUNDS = 5
-STEPS = 300
+from benchmarks.asked import Asked, run_alone
+from benchmarks.ratios import Ratio
+from benchmarks.results import Found, Table, ratio_table, say
+from benchmarks.rounds import Contender, Measured, run_rounds
+from benchmarks.shapes import SHAPES, Shape, toy
+from benchmarks.starting import LEVERS_OFF, foundry_train, loop, make_workload
+from model_foundry.machine import computes_in_bf16
+
+ROUNDS, NEAR_ROUNDS = 5, 20
+BARE: Final = "bare step"
+DEFAULT: Final = "ours"
+OURS: Final = {
+    DEFAULT: {},
+    "ours fp32": {"training.mixed_precision": "no", "training.compile": "false"},
+    "ours bf16": {"training.mixed_precision": "bf16", "training.compile": "false"},
+    "ours bf16 compiled": {"training.mixed_precision": "bf16", "training.compile": "true"},
+    "ours, levers off": LEVERS_OFF,
+}
+"""What is set on the command line of `foundry train`."""
+OTHERS: Final = {
+    "HF Trainer fp32": ("hf_trainer", "no"),
+    "HF Trainer bf16": ("hf_trainer", "bf16"),
+    "transformers loop": ("transformers_loop", "no"),
+    "litgpt loop": ("litgpt_loop", "no"),
+    "torch.nn loop": ("recurrent_loop", "no"),
+    BARE: ("bare_step", "no"),
+    "product fp32": ("product", "no"),
+    "product bf16": ("product", "bf16"),
+}
+"""The module below `contenders`, and its precision; that of `bare step` is the one of ours."""
+PRODUCTS: Final = ("product fp32", "product bf16")
 
 
-def ours(overrides: list[str]) -> float:
-    """Return tokens a second of the whole loop, with logging, from its own metrics."""
-    from model_foundry import load_config, train
-    from model_foundry.training.metrics import read_metrics
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """What must be seen of one shape."""
 
-    with tempfile.TemporaryDirectory() as directory:
-        settings = [f"output_dir={directory}/run", f"training.max_steps={STEPS}", *overrides]
-        result = train(load_config(CONFIG, overrides=settings))
-        lines = read_metrics(result.output_dir / "metrics.jsonl")
-    speeds = [line["train/tokens_per_second"] for line in lines if "train/loss" in line]
-    return statistics.harmonic_mean(speeds)  # equal stretches of steps
+    shape: str
+    ours: str = DEFAULT
+    other: str
+    least: float | None = None
+    """The ratio of speeds; None: none is asked for."""
+    memory: bool = False
+    """Whether it must take no more memory either."""
 
 
-def plain(overrides: list[str]) -> float:
-    """Return tokens a second of the loop that one would write by hand."""
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
+BARS: Final = (
+    Bar(shape="gpt2 m", ours="ours fp32", other="HF Trainer fp32", least=1.8, memory=True),
+    Bar(shape="gpt2 m", ours="ours bf16", other="HF Trainer bf16", least=1.25, memory=True),
+    Bar(shape="gpt2 m", ours="ours bf16 compiled", other="HF Trainer bf16", least=1.35),
+    Bar(shape="gpt2 m", other="HF Trainer fp32", least=2.7),
+    Bar(shape="gpt2 m", other="transformers loop"),
+    Bar(shape="gpt2 m", other="litgpt loop"),
+    Bar(shape="gpt2 m", other="ours, levers off"),
+    Bar(shape="gpt2 s", other="HF Trainer fp32", least=1.35),
+    Bar(shape="gpt2 s", other="transformers loop"),
+    Bar(shape="gpt2 s", other="litgpt loop"),
+    Bar(shape="gpt2 s", other="ours, levers off"),
+    Bar(shape="bert", ours="ours bf16", other="HF Trainer bf16", least=1.6, memory=True),
+    Bar(shape="bert", ours="ours fp32", other="HF Trainer fp32", memory=True),
+    Bar(shape="bert", other="ours, levers off"),
+    Bar(shape="lstm 256/8192", ours="ours fp32", other="torch.nn loop", least=2.0),
+    Bar(shape="lstm 256/8192", other="torch.nn loop", least=2.9),
+    Bar(shape="lstm 256/8192", other="ours, levers off"),
+    Bar(shape="gru 256/8192", other="torch.nn loop", least=2.0),
+    Bar(shape="rnn 256/8192", other="torch.nn loop", least=2.0),
+    Bar(shape="lstm 256/65", other="torch.nn loop"),
+    *(Bar(shape=name, other=BARE, least=0.97) for name in SHAPES),
+)
 
-    from model_foundry import load_config
-    from model_foundry.preparation import prepare
 
-    config = load_config(CONFIG, overrides=overrides)
-    prepared = prepare(config)
-    section, training = config.model.transformer, config.training
-    assert section is not None
-    tokens = torch.from_numpy(prepared.train.stream.tokens.astype("int64"))
-    length, rows = config.data.max_sequence_length, training.per_device_train_batch_size
-    model = GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=len(prepared.tokenizer),
-            n_positions=length,
-            n_embd=section.hidden_size,
-            n_layer=section.layers,
-            n_head=section.attention_heads,
-            resid_pdrop=0.0,
-            embd_pdrop=0.0,
-            attn_pdrop=0.0,
-        )
+def reason_not_to_run(name: str, asked: Asked) -> str | None:
+    """Return why a contender cannot run here; None: it can."""
+    if "bf16" in name and not computes_in_bf16():
+        return "the processor does not compute in bf16"
+    if "litgpt" in name and asked.litgpt is None:
+        return "needs a Python of its own, --litgpt"
+    if "compiled" in name and shutil.which("g++") is None:
+        return "torch.compile needs g++"
+    return None
+
+
+def stand_in(name: str, shape: Shape) -> str:
+    """Return the contender that does the same as `name` here, so that it is timed once.
+
+    Without bf16 instructions, and for narrow models, the default computes in fp32.
+    """
+    narrow = shape.width < 256
+    return DEFAULT if name == "ours fp32" and (narrow or not computes_in_bf16()) else name
+
+
+def contenders_of(shape: Shape, asked: Asked, directory: Path) -> list[Contender]:
+    """Return the contenders that the bars of a shape name, as far as they can run."""
+    named = [DEFAULT, *PRODUCTS]
+    for bar in BARS:
+        if bar.shape == shape.name:
+            named += [stand_in(bar.ours, shape), bar.other]
+    runnable = [name for name in dict.fromkeys(named) if reason_not_to_run(name, asked) is None]
+    return [_contender(name, directory, asked) for name in runnable]
+
+
+def _contender(name: str, directory: Path, asked: Asked) -> Contender:
+    if name in OURS:
+        return foundry_train(name, directory, OURS[name])
+    module, precision = OTHERS[name]
+    python = asked.litgpt if module == "litgpt_loop" else None
+    return loop(name, directory, module, precision=precision, python=python)
+
+
+def ratios_of(shape: Shape, measured: Measured, asked: Asked) -> list[Ratio]:
+    """Return what was found of the bars of a shape: speeds first, memory after them."""
+    bars = [bar for bar in BARS if bar.shape == shape.name]
+    memory = [_memory(bar, shape, measured, asked) for bar in bars if bar.memory]
+    return [_speed(bar, shape, measured, asked) for bar in bars] + memory
+
+
+def _missing(bar: Bar, shape: Shape, measured: Measured, asked: Asked) -> str | None:
+    names = (stand_in(bar.ours, shape), bar.other)
+    reasons = (reason_not_to_run(name, asked) or measured.faults.get(name) for name in names)
+    return next((reason for reason in reasons if reason), None)
+
+
+def _speed(bar: Bar, shape: Shape, measured: Measured, asked: Asked) -> Ratio:
+    missing = _missing(bar, shape, measured, asked)
+    values = () if missing else measured.ratios(stand_in(bar.ours, shape), bar.other)
+    return Ratio(
+        group=shape.name,
+        ours=bar.ours,
+        other=bar.other,
+        bar=bar.least,
+        values=values,
+        not_run=missing,
     )
-    model.loss_type = "ForCausalLM"
-    optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate)
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    begun = time.perf_counter()
-    for step in range(STEPS):
-        starts = torch.randint(len(tokens) - length, (rows,)).tolist()
-        batch = torch.stack([tokens[start : start + length] for start in starts])
-        loss = model(input_ids=batch, labels=batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        if (step + 1) % training.logging_steps == 0:
-            print(step + 1, loss.item(), file=sys.stderr)
-    return STEPS * rows * length / (time.perf_counter() - begun)
 
 
-def main() -> None:
-    """Run both in turn and print medians, ranges and the ratio of each round."""
-    overrides = sys.argv[1:]
-    speeds: dict[str, list[float]] = {"ours": [], "plain": []}
-    for number in range(ROUNDS):
-        for name in speeds if number % 2 == 0 else reversed(speeds):
-            command = [sys.executable, __file__, "--one", name, *overrides]
-            done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-            speeds[name].append(json.loads(done.stdout.splitlines()[-1]))
-    for name, values in speeds.items():
-        low, middle, high = min(values), statistics.median(values), max(values)
-        print(f"{name:6} {middle:9,.0f} tokens/s  ({low:,.0f} to {high:,.0f})")
-    ratios = sorted(a / b for a, b in zip(speeds["ours"], speeds["plain"], strict=True))
-    print(
-        f"ratio  {statistics.median(ratios):9.2f}           ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+def _memory(bar: Bar, shape: Shape, measured: Measured, asked: Asked) -> Ratio:
+    missing = _missing(bar, shape, measured, asked)
+    values: tuple[float, ...] = ()
+    if not missing:
+        peaks = (measured.contenders[n].peak_bytes for n in (stand_in(bar.ours, shape), bar.other))
+        values = (next(peaks) / next(peaks),)
+    return Ratio(
+        group=f"{shape.name}, peak memory",
+        ours=bar.ours,
+        other=bar.other,
+        bar=1.0,
+        at_most=True,
+        values=values,
+        not_run=missing,
     )
+
+
+def speed_table(shape: Shape, measured: Measured) -> Table:
+    """Return the figures of each contender of a shape."""
+    rows, m, k, n = [], *shape.product
+    products = {
+        name: 2 * m * k * n * median(measured.speeds[name].values())
+        for name in PRODUCTS
+        if measured.speeds.get(name)
+    }
+    for name, by_round in measured.speeds.items():
+        if name not in PRODUCTS and by_round:
+            rows.append(_speed_row(name, shape, measured, products))
+    yardsticks = ", ".join(f"{name} {speed / 1e9:,.0f}" for name, speed in products.items())
+    return Table(
+        f"{shape.name}: {shape.flops_per_token / 1e6:.1f} MFLOP a token",
+        ("contender", "tokens/s", "range", "GFLOP/s", "of product", "peak MiB", "until warm, s"),
+        rows,
+        f"GFLOP/s of the product {m} x {k} by {k} x {n} alone: {yardsticks}. All logits count as "
+        "operations, also where a contender leaves out those that nothing reads.",
+    )
+
+
+def _speed_row(
+    name: str, shape: Shape, measured: Measured, products: dict[str, float]
+) -> tuple[str, ...]:
+    speeds = [shape.tokens_per_step * speed for speed in measured.speeds[name].values()]
+    operations = shape.flops_per_token * median(speeds)
+    contender = measured.contenders[name]
+    yardstick = products.get("product bf16" if "bf16" in name else "product fp32")
+    return (
+        name,
+        f"{median(speeds):,.0f}",
+        f"{min(speeds):,.0f} to {max(speeds):,.0f}",
+        f"{operations / 1e9:,.1f}",
+        f"{operations / yardstick:.0%}" if yardstick else "",
+        f"{contender.peak_bytes / 2**20:,.0f}",
+        f"{contender.started_in:.1f}",
+    )
+
+
+def measure(asked: Asked) -> Found:
+    """Measure every shape that was asked for."""
+    found = Found()
+    names = asked.shapes or tuple(SHAPES)
+    rounds = asked.rounds or (2 if asked.quick else ROUNDS)
+    for name in names:
+        say(f"{name}:")
+        with tempfile.TemporaryDirectory() as place:
+            directory = Path(place) / "workload"
+            shape = toy(SHAPES[name]) if asked.quick else SHAPES[name]
+            shape = make_workload(directory, shape, asked.text)
+            measured = run_rounds(
+                contenders_of(shape, asked, directory),
+                rounds=rounds,
+                near=frozenset({DEFAULT, BARE}),
+                near_rounds=rounds if asked.quick else max(rounds, NEAR_ROUNDS),
+            )
+        found.tables.append(speed_table(shape, measured))
+        found.ratios.extend(ratios_of(shape, measured, asked))
+    found.tables.insert(0, ratio_table("Ratios of speed and memory", found.ratios))
+    return found
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(json.dumps({"ours": ours, "plain": plain}[sys.argv[2]](sys.argv[3:])))
-    else:
-        main()
+    run_alone(measure, __doc__)

@@ -11,6 +11,7 @@ from contextlib import closing
 import torch
 from accelerate import Accelerator
 from rich.console import Console
+from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig
@@ -25,7 +26,8 @@ from model_foundry.data.loaders import (
 from model_foundry.errors import NonFiniteError
 from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.preparation import Prepared
-from model_foundry.reproducibility import seeded
+from model_foundry.processes import ALONE, Processes
+from model_foundry.reproducibility import random_states, seed_generators, seed_of_process, seeded
 from model_foundry.run_directory import Record, RunDirectory
 from model_foundry.signals import during
 from model_foundry.training.carried import CarriedState
@@ -37,29 +39,48 @@ from model_foundry.training.checkpoint import (
     save_checkpoint,
 )
 from model_foundry.training.checkpoint_store import Checkpoint, apply_retention
-from model_foundry.training.identity import (
-    Identity,
-)
+from model_foundry.training.distributed import share_of_step
+from model_foundry.training.identity import Identity
 from model_foundry.training.loop import train as run_loop
 from model_foundry.training.metrics import MetricsLog, read_metrics
+from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.progress import Display
+from model_foundry.training.sharded import WholeCopy, is_divided
 
 logger = logging.getLogger(__name__)
 
 
 def measure(
-    config: ExperimentConfig, prepared: Prepared, split: Rows, model: BaseLanguageModel
+    config: ExperimentConfig,
+    prepared: Prepared,
+    split: Rows,
+    model: BaseLanguageModel,
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
-    """Return the loss of a model on a split of the corpus; see `measure_loss`."""
-    carries = config.training.carry_state
+    """Return the loss of a model on a split of the corpus; see `measure_loss`.
+
+    Args:
+        processes: all that have the model, at the same time.
+    """
+    training = config.training
+    shared = not is_divided(model)
+    share = {"process": processes.index, "processes": processes.number} if shared else {}
     batches = (
-        evaluation_streams(split, prepared.collator)
-        if carries
+        evaluation_streams(split, prepared.collator, **share)
+        if training.carry_state
         else evaluation_batches(
-            split, prepared.collator, batch_size=config.training.eval_batch_size
+            split, prepared.collator, batch_size=training.eval_batch_size, **share
         )
     )
-    return measure_loss(model, batches, prepared.objective, carry_state=carries)
+    return measure_loss(
+        model,
+        batches,
+        prepared.objective,
+        carry_state=training.carry_state,
+        loss_without_logits=training.speed.loss_without_logits,
+        processes=processes,
+        shared=shared,
+    )
 
 
 class Attempt:
@@ -67,7 +88,14 @@ class Attempt:
 
     Args:
         console: where the progress is drawn; None: the standard error stream.
+        processes: all that make the attempt together. The first one, main, alone writes and draws.
+
+    Attributes:
+        trained: the model as it is saved, once it is trained; where weights are divided among
+            processes, main alone has them all.
     """
+
+    trained: BaseLanguageModel
 
     def __init__(
         self,
@@ -79,8 +107,10 @@ class Attempt:
         start: Start,
         accelerator: Accelerator,
         console: Console | None = None,
+        processes: Processes = ALONE,
     ) -> None:
-        self.console = console
+        self.processes = processes
+        self.console = console if processes.is_main else Console(quiet=True)
         self.config, self.run, self.prepared = config, run, prepared
         self.identity, self.start, self.accelerator = identity, start, accelerator
         self.state = start.state()
@@ -101,13 +131,19 @@ class Attempt:
         self.log = MetricsLog(
             self.run.metrics_file, attempt=number, before_writing=self.run.require_held
         )
-        self.log.rewind(self.state.step)
-        self._compare_log(checkpoint)
-        self.losses = validation_losses(self.run)
+        self.losses = self.processes.from_main(lambda: self._rewind(checkpoint))
         self.record = record
+        training = self.config.training
+        self.share = share_of_step(
+            training.rows_per_step,
+            most=training.per_device_train_batch_size,
+            processes=self.processes.number,
+        )
         self.carried = self._carried(model)
+        divided = training.distributed.strategy == "fsdp2"
+        self.whole = WholeCopy(model, self.processes) if divided else None
         with (
-            seeded(self.config.seeds.dropout),
+            seeded(seed_of_process(self.config.seeds.dropout, self.processes.index)),
             closing(self._batches()) as batches,
             during("the training"),
             Display(self.identity.horizon, start=self.state.step, console=self.console) as display,
@@ -117,7 +153,7 @@ class Attempt:
                     model,
                     batches,
                     objective=self.prepared.objective,
-                    config=self.config.training,
+                    config=training,
                     horizon=self.identity.horizon,
                     accelerator=self.accelerator,
                     state=self.state,
@@ -127,10 +163,20 @@ class Attempt:
                     log=self.log,
                     display=display,
                     carried=self.carried,
+                    micro_batches=self.share.micro_batches,
+                    processes=self.processes,
                 )
             except NonFiniteError as error:
-                raise self._diagnosed(error) from error
+                diagnosed = error
+                raise self.processes.from_main(lambda: self._diagnosed(diagnosed)) from error
+        self.trained = self._whole(model)
         return self.measured
+
+    def _rewind(self, checkpoint: Checkpoint | None) -> dict[int, float]:
+        """Take the log back to where the attempt begins; return the validation losses before."""
+        self.log.rewind(self.state.step)
+        self._compare_log(checkpoint)
+        return validation_losses(self.run)
 
     def _compare_log(self, checkpoint: Checkpoint | None) -> None:
         """Say so where the log is not what it was when the checkpoint was written."""
@@ -142,31 +188,32 @@ class Attempt:
             )
 
     def _carried(self, model: BaseLanguageModel) -> CarriedState | None:
-        training = self.config.training
-        if not training.carry_state:
+        if not self.config.training.carry_state:
             return None
         return CarriedState(
             model,
-            micro_batches=training.gradient_accumulation_steps,
-            rows=training.per_device_train_batch_size,
+            micro_batches=self.share.micro_batches,
+            rows=self.share.micro_batch,
+            processes=self.processes,
         )
 
     def _batches(self) -> Generator[Batch]:
         return training_batches(
             self.prepared.train,
             self.prepared.collator,
-            micro_batch=self.config.training.per_device_train_batch_size,
+            micro_batch=self.share.micro_batch,
             seed=self.config.seeds.data,
             start=self.state.blocks_seen,
             workers=self.config.training.dataloader_num_workers,
             packing=self.config.data.packing,
             rows_per_step=self.identity.blocks_per_step,
-            process=self.accelerator.process_index,
-            processes=self.accelerator.num_processes,
+            process=self.processes.index,
+            processes=self.processes.number,
         )
 
     def _evaluate(self, model: BaseLanguageModel) -> Mapping[str, float]:
-        self.measured = measure(self.config, self.prepared, self.prepared.validation, model)
+        validation = self.prepared.validation
+        self.measured = measure(self.config, self.prepared, validation, model, self.processes)
         if math.isfinite(self.measured["loss"]):
             self.losses[self.state.step] = self.measured["loss"]
         return self.measured
@@ -174,45 +221,103 @@ class Attempt:
     def _save(
         self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer | None, *, milestone: bool
     ) -> None:
-        self.run.require_held()
+        """Gather what the processes have, and have main write it."""
+        whole, moments = self._whole(model), self._moments(model, optimizer)
+        carried = self.carried.tensors() if self.carried and optimizer else None
+        (_, *others) = self.processes.gathered(random_states()) if optimizer else (None,)
         scaler = self.accelerator.scaler
-        save_checkpoint(
-            self.run.checkpoint(self.state.step),
-            model,
-            self.prepared.tokenizer,
-            optimizer=optimizer,
-            state=self.state,
-            identity=self.identity,
-            run_id=self.start.run_id,
-            attempt=self.start.attempt,
-            milestone=milestone,
-            scaler=scaler.state_dict() if scaler else None,
-            log_lines=self.log.lines_before(self.state.step),
-            carried=self.carried,
-        )
+
+        def write() -> None:
+            self.run.require_held()
+            save_checkpoint(
+                self.run.checkpoint(self.state.step),
+                whole,
+                self.prepared.tokenizer,
+                optimizer=moments,
+                state=self.state,
+                identity=self.identity,
+                run_id=self.start.run_id,
+                attempt=self.start.attempt,
+                milestone=milestone,
+                scaler=scaler.state_dict() if scaler else None,
+                log_lines=self.log.lines_before(self.state.step),
+                carried=carried,
+                random_of_others=others,
+            )
+
+        self.processes.from_main(write)
         if optimizer is not None:
             self.state.last_good_step = self.state.step
-            self.record()
-            apply_retention(
-                self.run.checkpoints,
-                run_id=self.start.run_id,
-                limit=self.config.training.save_total_limit,
-                losses=self.losses,
-                lean_milestones=self.config.training.milestones.save_only_model,
-            )
+            self.processes.from_main(self._conclude_save)
+
+    def _whole(self, model: BaseLanguageModel) -> BaseLanguageModel:
+        """Return a model as it is saved."""
+        if self.whole is None:
+            return model
+        self.whole.gather(model)
+        return self.whole.model
+
+    def _moments(
+        self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer | None
+    ) -> torch.optim.Optimizer | Mapping[str, Tensor] | None:
+        """Return an optimizer as it is saved."""
+        if self.whole is None or optimizer is None:
+            return optimizer
+        return self.whole.gathered_moments(model, optimizer)
+
+    def _conclude_save(self) -> None:
+        """Write down that there is a checkpoint, and give up those that are needed no more."""
+        self.record()
+        apply_retention(
+            self.run.checkpoints,
+            run_id=self.start.run_id,
+            limit=self.config.training.save_total_limit,
+            losses=self.losses,
+            lean_milestones=self.config.training.milestones.save_only_model,
+        )
 
     def _restore(self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer) -> None:
         checkpoint, scaler = self.start.checkpoint, self.accelerator.scaler
         assert checkpoint is not None  # else there is nothing to restore
-        load_weights(checkpoint.path, model)
-        load_optimizer(checkpoint.path, model, optimizer)
+        if self.whole is None:
+            load_weights(checkpoint.path, model)
+            load_optimizer(checkpoint.path, model, optimizer)
+        else:
+            self._restore_divided(self.whole, checkpoint, model, optimizer)
         if self.carried is not None:
             load_carried(checkpoint.path, self.carried)
         if scaler and checkpoint.state.scaler:
             scaler.load_state_dict(checkpoint.state.scaler)
         # Last: nothing but the next step may draw from them after this.
-        for device in load_random_states(checkpoint.path, checkpoint.state):
+        for device in self._restore_generators(checkpoint):
             logger.warning("%s has no random state in %s", device, checkpoint.path)
+
+    def _restore_divided(
+        self,
+        whole: WholeCopy,
+        checkpoint: Checkpoint,
+        model: BaseLanguageModel,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        def load() -> None:
+            load_weights(checkpoint.path, whole.model)
+            load_optimizer(checkpoint.path, whole.model, loaded)
+
+        loaded = build_optimizer(whole.model, self.config.training)
+        self.processes.from_main(load)
+        whole.spread(model)
+        whole.spread_moments(model, optimizer, loaded if self.processes.is_main else None)
+
+    def _restore_generators(self, checkpoint: Checkpoint) -> list[str]:
+        """Put the generators of this process into their states; return devices that had none."""
+        process, state = self.processes.index, checkpoint.state
+        if process == 0:
+            return load_random_states(checkpoint.path, state)
+        if process <= len(state.random_of_others):
+            return load_random_states(checkpoint.path, state, process=process)
+        seed = self.config.seeds.dropout  # fewer processes wrote it
+        seed_generators(seed_of_process(seed, process, step=checkpoint.step))
+        return []
 
     def _diagnosed(self, error: NonFiniteError) -> NonFiniteError:
         """Write down what is known of a step that failed, and say where."""

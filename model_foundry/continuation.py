@@ -7,17 +7,20 @@ import logging
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from model_foundry.architectures import LOADED_PLUGINS
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.order import usable_blocks
-from model_foundry.errors import CheckpointError, ConfigError
+from model_foundry.errors import CheckpointError, ConfigError, DataError, ResumeError
 from model_foundry.preparation import Prepared
+from model_foundry.processes import Processes
 from model_foundry.reproducibility import environment
 from model_foundry.run_directory import RunDirectory, RunStatus
 from model_foundry.training.checkpoint_store import Checkpoint, newest_usable
+from model_foundry.training.distributed import Share, indivisible, share_of_step
 from model_foundry.training.identity import (
     PLUGIN,
     Identity,
@@ -25,6 +28,7 @@ from model_foundry.training.identity import (
     changed_content,
     changed_last_bits,
     changed_settings,
+    changes,
     require_horizon,
     require_same,
 )
@@ -93,21 +97,60 @@ def _status(run: RunDirectory) -> RunStatus | None:
         return None
 
 
-def identify(config: ExperimentConfig, prepared: Prepared, device: torch.device) -> Identity:
-    """Say what the run is."""
+def identify(
+    config: ExperimentConfig, prepared: Prepared, device: torch.device, *, processes: int = 1
+) -> Identity:
+    """Say what the run is.
+
+    Args:
+        processes: how many there are; their gradients are summed in another order than one's.
+    """
     plugins = {f"{PLUGIN}{Path(p).name}": digest for p, digest in LOADED_PLUGINS.items()}
     return Identity(
         config=as_settings(config),
         content={**prepared.content, **plugins},
         blocks_per_step=blocks_per_step(config),
         horizon=horizon(config, blocks=rows_of_a_pass(config, len(prepared.train))),
-        environment=environment(device),
+        environment={**environment(device), "processes": str(processes)},
     )
 
 
 def blocks_per_step(config: ExperimentConfig) -> int:
     """Return the global batch: the blocks of one optimizer step."""
     return config.training.rows_per_step
+
+
+def divide_steps(config: ExperimentConfig, start: Start, *, processes: int) -> Share:
+    """Divide the global batch, which stays the same, among the processes of this start.
+
+    Raises:
+        ConfigError: it cannot be divided evenly.
+        ResumeError: nor can that of the run that is there, whose batch cannot change.
+    """
+    rows, most = config.training.rows_per_step, config.training.per_device_train_batch_size
+    reason = indivisible(rows, most=most, processes=processes)
+    if reason and start.checkpoint is not None:
+        raise ResumeError(f"{reason}: the run in output_dir goes on with the steps it began with")
+    return share_of_step(rows, most=most, processes=processes)
+
+
+def require_one_run(processes: Processes, identity: Identity) -> None:
+    """Refuse processes that see another text, tokenizer or machine than main does.
+
+    Raises:
+        DataError: they would train different models.
+    """
+
+    def compared(found: Identity) -> dict[str, Any]:
+        return found.model_dump(exclude={"environment"})
+
+    for index, found in enumerate(seen := processes.gathered(identity)):
+        if different := changes(compared(seen[0]), compared(found)):
+            raise DataError(
+                f"process {index} of {processes.number} sees another experiment than process 0 "
+                f"({'; '.join(different)}); give all machines the same files, on a file system "
+                "that they share"
+            )
 
 
 def rows_of_a_pass(config: ExperimentConfig, rows: int) -> int:

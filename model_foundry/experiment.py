@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -21,7 +22,14 @@ from model_foundry.config import (
     settings_without_effect,
     validate,
 )
-from model_foundry.continuation import Start, find_start, identify, require_continuation
+from model_foundry.continuation import (
+    Start,
+    divide_steps,
+    find_start,
+    identify,
+    require_continuation,
+    require_one_run,
+)
 from model_foundry.data.splits import Split
 from model_foundry.data.workers import processes_for
 from model_foundry.durable import commit_directory, damage, write_text
@@ -36,13 +44,21 @@ from model_foundry.preparation import (
     open_texts,
     prepare,
 )
+from model_foundry.processes import Processes
 from model_foundry.resolution import resolve
-from model_foundry.run_directory import RunDirectory, running
+from model_foundry.run_directory import Record, RunDirectory, running
 from model_foundry.signals import during, listening
 from model_foundry.tokenizer.loading import copy_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.checkpoint import save_model
-from model_foundry.training.distributed import device_type, start_accelerator
+from model_foundry.training.distributed import (
+    Share,
+    device_type,
+    joined,
+    name_layers,
+    start_accelerator,
+    telling_of_a_lost_process,
+)
 from model_foundry.training.identity import Identity
 from model_foundry.training.milestones import number_of_milestones
 
@@ -83,6 +99,7 @@ def train(
     """Run an experiment from its corpus to its final model, or go on where it was interrupted.
 
     A run that was interrupted, in whatever way, and resumed is bit for bit the run that was not.
+    Where a launcher has started several processes, they train one run, and main writes it.
 
     Args:
         fresh: move a run that already lies in the output directory to `<dir>.old-N` first.
@@ -97,46 +114,63 @@ def train(
         LockedError: another process works in the output directory.
         NonFiniteError: training diverged.
         SaveError: something could not be written.
-        WorkerError: a process that prepares batches has died.
+        WorkerError: a process that prepares batches, or another one of the run, has died or hangs.
         Interrupted: a signal came; the same call goes on from there.
     """
     config = validate(config.model_dump(exclude_unset=True), "config")  # as assigned by now
-    for line in settings_without_effect(config):
-        logger.warning("%s", line)
     run = RunDirectory(config.output_dir)
-    run.require_usable()
-    with listening(), _telling_how_to_go_on(), ExitStack() as held:
-        held.enter_context(run.held(lock=lock))
-        config, notes = resolve(config, device_type=device_type())
-        for note in notes:
-            logger.info("%s", note)
-        accelerator = start_accelerator(config.training)
-        start = Start.anew() if fresh else find_start(run, config)
-        prepared = prepare(config, kept=start.checkpoint.path if start.checkpoint else None)
-        identity = identify(config, prepared, accelerator.device)
-        require_continuation(run, config, start.checkpoint, identity, extend=extend)
-        if (result := _completed(config, run, prepared, start, identity)) is not None:
+    with (
+        listening(),
+        _telling_how_to_go_on(),
+        joined(config.training) as processes,
+        ExitStack() as held,
+    ):
+        for line in settings_without_effect(config):
+            logger.warning("%s", line)
+        processes.from_main(lambda: _hold(run, held, lock=lock))
+        config, notes = _settled(config, processes)
+        accelerator = processes.each(lambda: start_accelerator(config.training, processes))
+        start = processes.from_main(lambda: Start.anew() if fresh else find_start(run, config))
+        share = divide_steps(config, start, processes=processes.number)
+        prepared, identity = _read(config, start, processes, accelerator.device)
+
+        def look() -> RunResult | None:
+            require_continuation(run, config, start.checkpoint, identity, extend=extend)
+            return _completed(config, run, prepared, start, identity)
+
+        if (result := processes.from_main(look)) is not None:
             return result
         _warn_of_no_milestone(config, prepared, identity)
-        model = create_model(config, tokenizer=prepared.tokenizer)
+        model = processes.each(lambda: create_model(config, tokenizer=prepared.tokenizer))
+        name_layers(accelerator, model)
         logger.info("model: %s", _describe(config, model))
-        if fresh and (moved := run.move_aside()):
-            logger.info("the run that was here is now %s", moved)
-            held.enter_context(run.held(lock=lock))  # the lock has moved away with the run
+        if processes.number > 1:
+            logger.info("%s", _division(share, processes))
         if config.tokenizer.path is not None:
             config.tokenizer.vocab_size = len(prepared.tokenizer)
-        write_text(run.config_file, save_config(config, notes))
-        run.write_measurement("data", account(config, prepared))
+
+        def begin() -> None:
+            if fresh and (moved := run.move_aside()):
+                logger.info("the run that was here is now %s", moved)
+                _hold(run, held, lock=lock)  # the lock has moved away with the run
+            write_text(run.config_file, save_config(config, notes))
+            run.write_measurement("data", account(config, prepared))
+
+        processes.from_main(begin)
         attempt = Attempt(
-            config, run, prepared, identity=identity, start=start, accelerator=accelerator
+            config,
+            run,
+            prepared,
+            identity=identity,
+            start=start,
+            accelerator=accelerator,
+            processes=processes,
         )
-        with (
-            _telling_how_to_go_on(fresh=fresh),
-            running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record,
-        ):
-            _keep_tokenizer(run, prepared, resumed=start.checkpoint is not None)
+        with _telling_how_to_go_on(fresh=fresh), _recorded(attempt, processes) as record:
+            resumed = start.checkpoint is not None
+            processes.from_main(lambda: _keep_tokenizer(run, prepared, resumed=resumed))
             measured = attempt.train(model, record)
-            return _finish(config, run, prepared, model, attempt.state.step, measured)
+            return _finish(attempt, model, measured, processes)
 
 
 def check(config: ExperimentConfig) -> list[str]:
@@ -175,6 +209,63 @@ def check(config: ExperimentConfig) -> list[str]:
             documents, characters = split.count(processes)
             lines.append(f"{name}: {documents:,} documents, {characters:,} characters")
     return lines
+
+
+def _hold(run: RunDirectory, held: ExitStack, *, lock: bool) -> None:
+    """Take the run directory until `held` is closed."""
+    run.require_usable()
+    held.enter_context(run.held(lock=lock))
+
+
+def _settled(config: ExperimentConfig, processes: Processes) -> tuple[ExperimentConfig, list[str]]:
+    """Return an experiment with nothing left open, and say why it is so."""
+    settled, notes = processes.each(lambda: resolve(config, device_type=device_type()))
+    for note in notes:
+        logger.info("%s", note)
+    return settled, notes
+
+
+def _read(
+    config: ExperimentConfig, start: Start, processes: Processes, device: torch.device
+) -> tuple[Prepared, Identity]:
+    """Return what training reads, the same in all processes, and what the run is."""
+    kept = start.checkpoint.path if start.checkpoint else None
+    prepared = processes.main_first(lambda: prepare(config, kept=kept))
+    identity = processes.each(
+        lambda: identify(config, prepared, device, processes=processes.number)
+    )
+    require_one_run(processes, identity)
+    return prepared, identity
+
+
+def _division(share: Share, processes: Processes) -> str:
+    return (
+        f"{processes.number} processes divide the {share.rows * processes.number} rows of a step; "
+        f"forward passes of each: {share.micro_batches}, rows in a pass: {share.micro_batch}"
+    )
+
+
+@contextmanager
+def _recorded(attempt: Attempt, processes: Processes) -> Iterator[Record]:
+    """Keep the status of the run for the length of the block, in main.
+
+    Raises:
+        WorkerError: another process is gone or hangs.
+    """
+    state, start = attempt.state, attempt.start
+    limit = timedelta(minutes=attempt.config.training.distributed.timeout_minutes)
+    with ExitStack() as stack:
+        record: Record = _no_record
+        if processes.is_main:
+            record = stack.enter_context(
+                running(attempt.run, state, run_id=start.run_id, attempt=start.attempt)
+            )
+        stack.enter_context(telling_of_a_lost_process(lambda: f"step {state.step + 1}", limit))
+        yield record
+
+
+def _no_record() -> None:
+    return None
 
 
 def _describe(config: ExperimentConfig, model: BaseLanguageModel) -> str:
@@ -243,28 +334,35 @@ def _completed(
 
 
 def _finish(
-    config: ExperimentConfig,
-    run: RunDirectory,
-    prepared: Prepared,
+    attempt: Attempt,
     model: BaseLanguageModel,
-    step: int,
     measured: Mapping[str, float],
+    processes: Processes,
 ) -> RunResult:
     """Save the final model and take the last measurements of it."""
-    run.require_held()
-    with during("the last measurements"):
-        save_model(run.model, model, prepared.tokenizer)
-        metrics = {f"eval/{name}": value for name, value in measured.items()}
-        if prepared.test is not None:
-            tested = measure(config, prepared, prepared.test, model)
-            metrics |= {f"test/{name}": value for name, value in tested.items()}
+    config, run, prepared = attempt.config, attempt.run, attempt.prepared
+    step = attempt.state.step
+
+    def save() -> None:
+        run.require_held()
+        save_model(run.model, attempt.trained, prepared.tokenizer)
+
+    def conclude() -> RunResult:
         language = None
         if isinstance(config.data.train, LanguageSource):
-            language = measure_language(model, prepared.tokenizer, seed=config.seeds.data)
+            language = measure_language(attempt.trained, prepared.tokenizer, seed=config.seeds.data)
             run.write_measurement(f"language-step-{step:08d}", language.as_json())
         measurement = metrics | {"lossless": prepared.lossless}
         run.write_measurement(f"loss-step-{step:08d}", measurement)
-    return _result(run, prepared, model, step, metrics, language)
+        return _result(run, prepared, attempt.trained, step, metrics, language)
+
+    with during("the last measurements"):
+        processes.from_main(save)
+        metrics = {f"eval/{name}": value for name, value in measured.items()}
+        if prepared.test is not None:
+            tested = measure(config, prepared, prepared.test, model, processes)
+            metrics |= {f"test/{name}": value for name, value in tested.items()}
+        return processes.from_main(conclude)
 
 
 def _result(

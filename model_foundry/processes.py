@@ -6,17 +6,16 @@ others learn from it. So a fault ends all of them with the same exit code, and n
 What is exchanged here is small and goes through gloo, whatever the gradients go through.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
+from model_foundry.errors import FoundryError
+
 T = TypeVar("T")
-PATIENCE = timedelta(days=7)  # main may tokenise for hours while the others wait
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,11 @@ class Processes:
     number: int = 1
     """How many there are."""
     group: Any = field(default=None, repr=False)
-    """What small things are exchanged through; None: there is one process."""
+    """What small things are exchanged through, however long the others take; None: there is one
+    process."""
+    prompt: Any = field(default=None, repr=False)
+    """The same for what is due within a step, where a process that does not answer hangs; None:
+    `group` serves for that too."""
 
     @property
     def is_main(self) -> bool:
@@ -43,17 +46,46 @@ class Processes:
         """
         if self.group is None:
             return do()
-        outcome: list[Any] = [None, None]
-        if self.is_main:
-            try:
-                outcome[0] = do()
-            except Exception as error:
-                outcome[1] = error
-        dist.broadcast_object_list(outcome, src=0, group=self.group)
-        result, failure = outcome
-        if failure is not None:
+        result, failure = _tried(do) if self.is_main else (None, None)
+        told: list[Any] = [result, _portable(failure, self.index)]
+        try:
+            dist.broadcast_object_list(told, src=0, group=self.group)
+        except RuntimeError as lost:
+            raise failure or lost from None
+        if failure := failure or told[1]:
             raise failure
+        return cast(T, told[0])
+
+    def each(self, do: Callable[[], T]) -> T:
+        """Do something in every process; what fails in one fails in all.
+
+        Raises:
+            What `do` raised in the first process in which it failed.
+        """
+        if self.group is None:
+            return do()
+        result, failure = _tried(do)
+        try:
+            failures = self.gathered(_portable(failure, self.index))
+        except RuntimeError as lost:
+            raise failure or lost from None
+        failures[self.index] = failure  # as it was raised here
+        for found in failures:
+            if found is not None:
+                raise found
         return cast(T, result)
+
+    def main_first(self, do: Callable[[], T]) -> T:
+        """Do something in main and, once it is done, in the others, which find what main left.
+
+        Raises:
+            What `do` raised in the first process in which it failed.
+        """
+        if self.group is None:
+            return do()
+        before = self.each(do if self.is_main else _nothing)
+        after = self.each(_nothing if self.is_main else do)
+        return cast(T, before if self.is_main else after)
 
     def any(self, flag: bool) -> bool:
         """Tell whether it is so in any process."""
@@ -64,7 +96,7 @@ class Processes:
         if self.group is None:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(total, group=self.group)
+        dist.all_reduce(total, group=self.prompt or self.group)
         return total.tolist()
 
     def gathered(self, value: T) -> list[T]:
@@ -79,6 +111,23 @@ class Processes:
 ALONE = Processes()
 
 
-def launched() -> bool:
-    """Tell whether a launcher has started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+def _nothing() -> None:
+    return None
+
+
+def _tried(do: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return do(), None
+    except Exception as error:
+        return None, error
+
+
+def _portable(error: Exception | None, index: int) -> Exception | None:
+    """Return an error as the other processes raise it.
+
+    Ours travel as they are; one of another package may know no way to be sent.
+    """
+    if error is None or isinstance(error, FoundryError):
+        return error
+    reason = " ".join(str(error).split())
+    return FoundryError(f"process {index} failed: {type(error).__name__}: {reason}")

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
+RandomStates = tuple[dict[str, torch.Tensor], dict[str, Any]]
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "model-foundry")
 # What the three libraries raise, among them, for a state that is none.
 NO_STATES = (LookupError, ArithmeticError, TypeError, ValueError, RuntimeError)
 
 
-def random_states() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def random_states() -> RandomStates:
     """Return the states of all global generators: tensors, and what goes into JSON.
 
     There is one tensor for the CPU and one for each CUDA device.
@@ -59,13 +60,31 @@ def restore_random_states(
     return [name for name in devices if name not in tensors]
 
 
+def seed_generators(seed: int) -> None:
+    """Begin every global generator anew."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def seed_of_process(seed: int, process: int, *, step: int = 0) -> int:
+    """Return what one of several processes seeds its generators with, each differently.
+
+    Args:
+        process: number of the process; of the first, which may be the only one, it is `seed`.
+        step: at which it begins.
+    """
+    if process == 0 and step == 0:
+        return seed
+    (derived,) = np.random.SeedSequence((seed, process, step)).generate_state(1, np.uint64)
+    return int(derived)
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Run the block from `seed`, then give every global generator back the state it had."""
     before = random_states()
-    torch.manual_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
+    seed_generators(seed)
     try:
         yield
     finally:

@@ -28,7 +28,7 @@ class ModelOutput(TransformersModelOutput):  # type: ignore[misc]  # transformer
     loss: Tensor | None = None
     """Mean over the valid labels, in nats; a scalar."""
     logits: Tensor | None = None
-    """(B, T, V)."""
+    """(B, T, V); None also where the caller of a model that `computes_loss_alone` wants none."""
     hidden_states: tuple[Tensor, ...] | None = None
     """Embeddings and the output of each layer, (B, T, H) each."""
     attentions: tuple[Tensor, ...] | None = None
@@ -87,7 +87,8 @@ class BaseLanguageModel(nn.Module, ABC):
                 where `carries_state`, also `use_cache` and `past_key_values`. Where its spec has
                 `isolates_documents`, also `document_ids` (B, T): a token sees those of its row that
                 have its id, numbered from 0. An id does not come back once another has followed
-                it; padding has -1. None: each row is one document.
+                it; padding has -1. None: each row is one document. Where `computes_loss_alone`,
+                also `return_logits`: False, given labels, leaves the logits None.
         """
 
     @abstractmethod
@@ -122,6 +123,11 @@ class BaseLanguageModel(nn.Module, ABC):
     def attention_in_use(self) -> str | None:
         """The attention kernel, by its name in transformers; None: there is no attention."""
         return None
+
+    @property
+    def computes_loss_alone(self) -> bool:
+        """Whether `forward` knows `return_logits=False`, by which no logits need be kept."""
+        return False
 
     @property
     def carries_state(self) -> bool:
@@ -173,6 +179,10 @@ class BaseLanguageModel(nn.Module, ABC):
             f"training.gradient_checkpointing (=true) is not supported by {self.model_type!r}; "
             "leave it out."
         )
+
+    def compile_for_training(self) -> None:
+        """Let `torch.compile` work on what gains from it, in place; by default on all of it."""
+        self.compile()
 
     def generate(
         self,

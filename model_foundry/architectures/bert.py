@@ -1,7 +1,8 @@
 """BERT: a masked transformer (Devlin et al. 2019, arXiv:1810.04805), from transformers."""
 
-from typing import Any, Self
+from typing import Any, Self, cast
 
+from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from model_foundry.architectures.registration import register_architecture
@@ -21,6 +22,10 @@ class BERTModel(Transformer):
     def hf_class(cls, hf_config: Any) -> Any:
         """Return `BertForMaskedLM`."""
         return BertForMaskedLM
+
+    def output_features(self, hidden: Tensor) -> Tensor:
+        """Return the hidden states after the layer that BERT has before its vocabulary."""
+        return cast(Tensor, self.hf_model.cls.predictions.transform(hidden))
 
     @classmethod
     def from_config(

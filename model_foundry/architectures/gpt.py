@@ -2,6 +2,7 @@
 
 from typing import Any, Self
 
+from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from model_foundry.architectures.registration import register_architecture
@@ -21,6 +22,10 @@ class GPT2Model(Transformer):
     def hf_class(cls, hf_config: Any) -> Any:
         """Return `GPT2LMHeadModel`."""
         return GPT2LMHeadModel
+
+    def output_features(self, hidden: Tensor) -> Tensor:
+        """Return the hidden states: GPT-2's matrix is applied to them as they are."""
+        return hidden
 
     @classmethod
     def from_config(

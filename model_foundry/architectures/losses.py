@@ -52,3 +52,25 @@ def language_model_loss(logits: Tensor, labels: Tensor | None, *, causal: bool) 
     if labels is None:
         return None
     return causal_lm_loss(logits, labels) if causal else masked_lm_loss(logits, labels)
+
+
+def labelled(hidden: Tensor, labels: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
+    """Return the rows of hidden (B, T, H) that predict something, (N, H), and what, (N,).
+
+    On a GPU a causal model keeps all that have a successor, with `IGNORE_INDEX` where it has no
+    label: to pick some, the host would wait for their number.
+
+    Args:
+        labels: (B, T), or (B, T + 1) where `shifted` takes that.
+    """
+    if causal:
+        successors = labels[:, 1:]
+        hidden, labels = hidden[:, : successors.shape[1]], successors
+    rows, targets = hidden.flatten(0, 1), labels.flatten()
+    if causal and hidden.is_cuda:
+        return rows, targets
+    where = (targets != IGNORE_INDEX).nonzero().squeeze(1)
+    if len(where) == len(targets):
+        return rows, targets
+    # its backward pass adds rows, which is faster than that of rows[where]
+    return rows.index_select(0, where), targets.index_select(0, where)

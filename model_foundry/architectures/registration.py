@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from torch import nn
 
 from model_foundry.architectures import plain_directory
 from model_foundry.architectures.base import BaseLanguageModel
+from model_foundry.architectures.fusing import fuse_activations
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.architectures.products import multiply_by_onednn
 from model_foundry.config import (
     ARCHITECTURES,
     ArchitectureSpec,
     BERTSpecificConfig,
     ExperimentConfig,
     RNNModelConfig,
+    SpeedConfig,
     TransformerModelConfig,
 )
 from model_foundry.errors import ConfigError, DataError
@@ -133,6 +137,14 @@ def _add(spec: ArchitectureSpec, cls: type) -> None:
         ARCHITECTURES.add(present, cls)
 
 
+def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
+    """Compute faster, where the experiment says so, what the modules of a model compute."""
+    if speed.fused_activations:
+        fuse_activations(model)
+    if speed.fp32_products == "onednn":
+        multiply_by_onednn(model)
+
+
 def create_model_from_config(
     config: ExperimentConfig, *, vocab_size: int | None = None, **ids: int | None
 ) -> BaseLanguageModel:
@@ -159,6 +171,7 @@ def create_model_from_config(
                 f"tokenizer: {role} (={token}) lies outside the vocabulary of {vocab_size} entries."
             )
     model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)
+    speed_up(model, config.training.speed)
     model.build_record = plain_directory.build_record(config, vocab_size=vocab_size, **ids)
     return model
 

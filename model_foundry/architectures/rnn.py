@@ -4,7 +4,7 @@ The network itself stands in `modeling/modeling_recurrent.py`, which is saved wi
 """
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
@@ -74,6 +74,10 @@ class RecurrentLanguageModel(TransformersBacked):
         """Hand the ids of the documents on; the network itself keeps them apart."""
         usual = super().call_arguments(input_ids, attention_mask, None)
         return usual | {"document_ids": document_ids}
+
+    def output_features(self, hidden: Tensor) -> Tensor:
+        """Return the hidden states, as wide as the embeddings where these are tied."""
+        return cast(Tensor, self.hf_model.projection(hidden))
 
     @classmethod
     def from_config(

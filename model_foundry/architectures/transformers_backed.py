@@ -4,7 +4,7 @@ Their directories are plain HuggingFace directories; `config.json` also names th
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -15,36 +15,20 @@ from transformers.utils import logging
 
 from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.decoding import evaluation_mode
-from model_foundry.architectures.losses import language_model_loss
+from model_foundry.architectures.fusing import fuse_activations
+from model_foundry.architectures.losses import labelled, language_model_loss
 from model_foundry.architectures.plain_directory import (
     ARCHITECTURE_KEY,
-    CONFIG,
     Record,
     read_config_json,
     read_weights,
     require_fit,
 )
+from model_foundry.architectures.transformers_directory import plain_fields, require_layers
+from model_foundry.architectures.vocabulary_loss import vocabulary_loss
 from model_foundry.errors import ConfigError
 from model_foundry.foreign import one_line
-
-# Fields of a config.json by which transformers would fetch or patch something, or look for weights
-# elsewhere. No model that is trained here has one.
-REFUSED_FIELDS = (
-    "quantization_config",
-    "fusion_config",
-    "kernel_config",
-    "distributed_config",
-    "per_layer_config",
-    "transformers_weights",
-)
-# Which kernels run is the experiment's choice, and whose code belongs to a model is written anew.
-IGNORED_FIELDS = (
-    "attn_implementation",
-    "_attn_implementation",
-    "experts_implementation",
-    "_experts_implementation",
-    "auto_map",
-)
+from model_foundry.labels import IGNORE_INDEX
 
 
 @contextmanager
@@ -59,24 +43,15 @@ def _without_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _plain_fields(record: Record, directory: Path) -> Record:
-    """Return the fields of a `config.json` that describe a model and nothing else."""
-    for field in REFUSED_FIELDS:
-        if record.get(field) is not None:
-            raise ConfigError(
-                f"{directory / CONFIG}: {field} is not read; save the model again without it."
-            )
-    return {key: value for key, value in record.items() if key not in IGNORED_FIELDS}
-
-
-def _require_layers(hf_config: Any, tensors: Mapping[str, Tensor], directory: Path) -> None:
-    """Refuse a number of layers that nothing could be built for, before it is tried."""
-    layers = getattr(hf_config, "num_hidden_layers", 0)
-    if layers > len(tensors):
-        raise ConfigError(
-            f"{directory / CONFIG}: has {layers:,} layers, but the weights are only "
-            f"{len(tensors):,} tensors; save the model again."
-        )
+def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
+    """Return as ours what a model of transformers, or its body, returned."""
+    return ModelOutput(
+        loss=loss,
+        logits=logits,
+        hidden_states=outputs.get("hidden_states"),
+        attentions=outputs.get("attentions"),
+        past_key_values=outputs.get("past_key_values"),
+    )
 
 
 class TransformersBacked(BaseLanguageModel):
@@ -106,20 +81,47 @@ class TransformersBacked(BaseLanguageModel):
         attention_mask: Tensor | None = None,
         labels: Tensor | None = None,
         document_ids: Tensor | None = None,
+        *,
+        return_logits: bool = True,
         **kwargs: Any,
     ) -> ModelOutput:
         """Compute logits (B, T, V) and, given labels (B, T), the loss; see `BaseLanguageModel`."""
         usual = self.call_arguments(input_ids, attention_mask, document_ids)
-        outputs = self.hf_model(
-            input_ids=input_ids, **({"attention_mask": attention_mask} | usual | kwargs)
-        )
-        return ModelOutput(
-            loss=language_model_loss(outputs.logits, labels, causal=self.is_causal),
-            logits=outputs.logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            past_key_values=outputs.get("past_key_values"),
-        )
+        arguments = {"input_ids": input_ids, "attention_mask": attention_mask} | usual | kwargs
+        if labels is not None and not return_logits:
+            return self._loss_alone(arguments, labels)
+        outputs = self.hf_model(**arguments)
+        loss = language_model_loss(outputs.logits, labels, causal=self.is_causal)
+        return _output(outputs, loss=loss, logits=outputs.logits)
+
+    def _loss_alone(self, arguments: Record, labels: Tensor) -> ModelOutput:
+        """Compute the loss, projecting onto the vocabulary only where there is a label."""
+        outputs = self.hf_model.base_model(**arguments)
+        hidden, targets = labelled(outputs.last_hidden_state, labels, causal=self.is_causal)
+        head = self.hf_model.get_output_embeddings()
+        total = vocabulary_loss(self.output_features(hidden), head, targets)
+        loss = total / (targets != IGNORE_INDEX).sum().clamp(min=1)
+        return _output(outputs, loss=loss, logits=None)
+
+    @property
+    def computes_loss_alone(self) -> bool:
+        """Whether the class says what its vocabulary matrix is applied to."""
+        return type(self).output_features is not TransformersBacked.output_features
+
+    def output_features(self, hidden: Tensor) -> Tensor:
+        """Return what `hf_model.get_output_embeddings()` maps to logits, (N, H).
+
+        A class that defines it computes its loss alone. Between the last hidden states and the
+        logits of its model there is then nothing but this and that matrix with its bias.
+
+        Args:
+            hidden: last hidden states of the body, `hf_model.base_model`, (N, H).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no output_features.")
+
+    def compile_for_training(self) -> None:
+        """Compile the body; head and loss have as many rows as labels, another number each time."""
+        self.hf_model.base_model.compile()
 
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
@@ -183,7 +185,9 @@ class TransformersBacked(BaseLanguageModel):
             self.hf_model.save_pretrained(directory)
 
     @classmethod
-    def load_directory(cls, directory: Path, **kwargs: Any) -> Self:
+    def load_directory(
+        cls, directory: Path, *, fused_activations: bool = True, **kwargs: Any
+    ) -> Self:
         """Load a HuggingFace directory; of its files, the configuration and the weights are read.
 
         transformers is handed their content and never the directory, in which it would follow what
@@ -191,18 +195,19 @@ class TransformersBacked(BaseLanguageModel):
 
         Args:
             directory: it has a `config.json` and safetensors.
+            fused_activations: compute nonlinearities in one pass, where torch has the same so.
             **kwargs: of transformers' `from_pretrained`, such as `attn_implementation`.
 
         Raises:
             ConfigError: the weights are missing or damaged, or not those of the model.
         """
         fields, tensors = (
-            _plain_fields(read_config_json(directory), directory),
+            plain_fields(read_config_json(directory), directory),
             read_weights(directory),
         )
         try:
             hf_config = cls.hf_config_class.from_dict(fields)
-            _require_layers(hf_config, tensors, directory)
+            require_layers(hf_config, tensors, directory)
             with torch.device("meta"):
                 require_fit(cls.hf_class(hf_config)(hf_config), tensors, directory)
             with _without_progress_bars():
@@ -227,4 +232,6 @@ class TransformersBacked(BaseLanguageModel):
             if report[fault]:
                 names = one_line(", ".join(sorted(report[fault])))
                 raise ConfigError(f"{directory}: weights have {fault.replace('_', ' ')}: {names}")
+        if fused_activations:
+            fuse_activations(hf_model)
         return cls(hf_model, hf_model.config)

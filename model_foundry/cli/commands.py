@@ -1,24 +1,29 @@
 """The commands. Each imports what it needs itself, so that `foundry --help` stays fast."""
 
-import logging
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_foundry.cli import corpus_commands
+from model_foundry.cli.arguments import (
+    Config,
+    Debug,
+    Overrides,
+    Plugins,
+    load,
+    load_with_warnings,
+    options,
+)
+from model_foundry.cli.output import printing, start_logging
 from model_foundry.signals import listening
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from model_foundry.architectures import BaseLanguageModel
-    from model_foundry.config import ExperimentConfig
+
+__all__ = ["app", "options"]
 
 CHECK_SAID_NO = 1
 
@@ -33,113 +38,10 @@ app = typer.Typer(
 )
 
 
-@dataclass
-class Options:
-    """What holds for every command."""
-
-    debug: bool = False
-    """Show the traceback of an error."""
-
-
-options = Options()
-
-
-def _set_debug(value: bool) -> bool:
-    options.debug = options.debug or value
-    return value
-
-
-def _load_plugins(files: list[Path] | None) -> list[Path]:
-    if files:
-        from model_foundry.architectures import load_plugin
-
-        for file in files:
-            load_plugin(file)
-    return files or []
-
-
-Config = Annotated[Path, typer.Argument(help="Experiment file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Settings to change, such as training.max_steps=100.", show_default=False),
-]
-Plugins = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--plugin",
-        metavar="FILE.py",
-        help="Python file that registers architectures or objectives.",
-        callback=_load_plugins,
-        show_default=False,
-    ),
-]
-Debug = Annotated[
-    bool,
-    typer.Option(
-        "--debug",
-        help="Show the traceback of an error.",
-        callback=_set_debug,
-        is_eager=True,  # before a plugin that may fail
-    ),
-]
-
-
 @app.callback()
 def _start() -> None:
     """Train small language models of any architecture from one YAML file."""
-    handler = _StderrHandler()
-    handler.setFormatter(_LineFormatter())
-    logger = logging.getLogger("model_foundry")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    # transformers reads these when it is imported; its hints and bars would break into the progress
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what is the standard error stream now, not to what it was at the start."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.stream = sys.stderr
-        super().emit(record)
-
-
-class _LineFormatter(logging.Formatter):
-    """The bare message, named as a warning where it is one."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        return prefix + super().format(record)
-
-
-def _load(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
-    from model_foundry.config import load_config
-
-    return load_config(config, overrides=overrides or [])
-
-
-def _load_with_warnings(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
-    """Load an experiment and tell which of its settings do nothing; training tells it itself."""
-    experiment = _load(config, overrides)
-    from model_foundry.config import settings_without_effect
-
-    for line in settings_without_effect(experiment):
-        typer.echo(f"warning: {line}", err=True)
-    return experiment
-
-
-@contextmanager
-def _printing() -> Iterator[None]:
-    """Print what a command has come to, though the reader be gone or its disk full: it is done."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
-    try:
-        yield
-        sys.stdout.flush()
-    except (OSError, SystemExit):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    start_logging()
 
 
 @app.command(epilog="Example: foundry train configs/quickstart.yaml training.max_steps=500")
@@ -160,26 +62,18 @@ def train(
 ) -> None:
     """Train a model from an experiment file, or go on where that was interrupted."""
     with listening():  # from before torch is imported, which takes seconds
-        experiment = _load(config, overrides)
+        experiment = load(config, overrides)
         from model_foundry.cli.summary import print_summary
         from model_foundry.experiment import train as run
 
         result = run(experiment, fresh=fresh, extend=extend, lock=not no_lock)
-    with _printing():
+    with printing():
         print_summary(result, plugin)
 
 
-@app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")
-def train_tokenizer(
-    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
-) -> None:
-    """Train only the tokenizer of an experiment."""
-    with listening():
-        experiment = _load(config, overrides)
-        from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
-
-        tokenizer = train_tokenizer_from_config(experiment)
-    typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
+app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")(
+    corpus_commands.train_tokenizer
+)
 
 
 @app.command(epilog="Example: foundry validate configs/bert_base.yaml data.train=corpus.txt")
@@ -187,7 +81,7 @@ def validate(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
     """Check an experiment without training it."""
-    experiment = _load_with_warnings(config, overrides)
+    experiment = load_with_warnings(config, overrides)
     from model_foundry.experiment import check
 
     for line in check(experiment):
@@ -195,70 +89,12 @@ def validate(
     typer.echo(f"{config}: nothing wrong was found")
 
 
-@contextmanager
-def _figures_come_later() -> Iterator[None]:
-    """Keep the preparation from logging the figures that the command itself prints."""
-    logger = logging.getLogger("model_foundry.preparation")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-@app.command(epilog="Example: foundry prepare configs/tiny_gpt2.yaml data.train=corpus.txt")
-def prepare(
-    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
-) -> None:
-    """Make the tokenizer and the token streams of an experiment ahead of its training."""
-    with listening(), _figures_come_later():
-        experiment = _load_with_warnings(config, overrides)
-        from model_foundry.accounting.places import look_into
-        from model_foundry.cli.prepared import preparation_lines
-        from model_foundry.preparation import prepare as run
-
-        before = look_into(experiment.data.cache)
-        prepared = run(experiment)
-    with _printing():
-        for line in preparation_lines(prepared, before=before):
-            typer.echo(line)
-
-
-@app.command(epilog="Example: foundry data configs/tiny_gpt2.yaml data.train=corpus.txt")
-def data(
-    config: Config,
-    overrides: Overrides = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where data.json and document_lengths.png go; left out: <output_dir>.data, "
-            "beside the run.",
-            show_default=False,
-        ),
-    ] = None,
-    examples: Annotated[
-        bool, typer.Option("--examples", help="Show what each intervention did, ten examples.")
-    ] = False,
-    plugin: Plugins = None,
-    debug: Debug = False,
-) -> None:
-    """Show the figures of a corpus, and what becomes of each of its tokens."""
-    with listening(), _figures_come_later():
-        experiment = _load_with_warnings(config, overrides)
-        from model_foundry.accounting import examine
-        from model_foundry.cli.data_report import print_report, save_report
-        from model_foundry.preparation import prepare as run
-
-        report = examine(experiment, run(experiment))
-        run_directory = experiment.output_dir
-        directory = output or run_directory.with_name(f"{run_directory.name}.data")
-        lines = save_report(report, directory)
-    with _printing():
-        print_report(report, examples=examples)
-        for line in lines:
-            typer.echo(line)
+app.command(epilog="Example: foundry prepare configs/tiny_gpt2.yaml data.train=corpus.txt")(
+    corpus_commands.prepare
+)
+app.command(epilog="Example: foundry data configs/tiny_gpt2.yaml data.train=corpus.txt")(
+    corpus_commands.data
+)
 
 
 def _model_directory(path: Path) -> Path:
@@ -350,7 +186,7 @@ def doctor(
     """Try out in about a minute whether an experiment works on this machine."""
     sick = False
     with listening():
-        experiment = _load(config, overrides) if config else None
+        experiment = load(config, overrides) if config else None
         from model_foundry.cli.summary import announcer, finding_line
         from model_foundry.doctor import examine
 

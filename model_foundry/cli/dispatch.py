@@ -1,7 +1,13 @@
-"""One command from its words to its exit code, with one line for each fault."""
+"""One command from its words to its exit code, with one line for each fault.
 
+Of several processes that a launcher started, only the first prints what the command has come to;
+each names itself in its faults.
+"""
+
+import os
 import sys
 import traceback
+from contextlib import redirect_stdout
 from typing import Any
 
 import typer
@@ -16,7 +22,7 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typ
 def run() -> int:
     """Run the command line and return its exit code."""
     try:
-        code = app(standalone_mode=False)
+        code = _run_app()
         if code == INTERRUPTED:
             raise KeyboardInterrupt  # typer took it, and told nobody
     except FoundryError as error:
@@ -26,6 +32,24 @@ def run() -> int:
     except Exception as error:
         code = _other(error)
     return int(code or 0)
+
+
+def _rank() -> str:
+    """Return the number of this process among those that a launcher started; '0': it is alone."""
+    return os.environ.get("RANK", "0") if "LOCAL_RANK" in os.environ else "0"
+
+
+def _run_app() -> Any:
+    if _rank() == "0":
+        return app(standalone_mode=False)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        return app(standalone_mode=False)
+
+
+def _speaker() -> str:
+    """Return how this process names itself in a fault."""
+    several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    return f"rank {_rank()}: " if several else ""
 
 
 def _other(error: Exception) -> int:
@@ -44,5 +68,5 @@ def _report(error: BaseException, text: str, code: int) -> int:
         traceback.print_exception(error)
     # one fault of a corpus is all that is told of it, and a newline in its name is no second one
     for line in [text] if isinstance(error, DataError) else text.split("\n"):
-        print(f"error: {printable(line)}", file=sys.stderr)
+        print(f"error: {_speaker()}{printable(line)}", file=sys.stderr)
     return code

@@ -5,23 +5,22 @@ so that no row goes on with the text of another document unseen: each token is t
 """
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
-from model_foundry.data.document_packing import Layout, lay_out
+from model_foundry.data.columns import Columns, Framing, Ints, positions, read_stretches
+from model_foundry.data.document_packing import Layout, Spans, lay_out
 from model_foundry.data.order import Key
 from model_foundry.data.token_stream import TokenStream
 from model_foundry.labels import IGNORE_INDEX
 
 Frame = tuple[Sequence[int], Sequence[int]]
-Ids = NDArray[np.int64]
 
 
-class Rows(Dataset[dict[str, Any]]):
+class Rows(ABC):
     """Rows of a stream.
 
     Args:
@@ -46,6 +45,57 @@ class Rows(Dataset[dict[str, Any]]):
 
     def __len__(self) -> int:
         return self.number
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """Return a row as a collator reads it, with its number of `tokens` and `words`."""
+        row = self.read([key])
+        (feature,) = row.features()
+        feature |= {"num_bytes": row.num_bytes, "tokens": row.tokens, "words": row.words}
+        if row.following is not None and row.following_bytes is not None:
+            feature["following"] = int(row.following[0])
+            feature["following_bytes"] = int(row.following_bytes[0])
+        return feature
+
+    def read(self, keys: list[Key], *, with_bytes: bool = True) -> Columns:
+        """Read rows, at least one.
+
+        Args:
+            with_bytes: whether to read `num_bytes`, which only a loss per byte needs.
+        """
+        spans, numbers = self._spans(np.array([index for _, index in keys]))
+        columns = [self.stream.tokens, self.stream.num_words]
+        if with_bytes:
+            columns.append(self.stream.num_bytes)
+        ids, words, *sizes = read_stretches(columns, spans.starts, spans.sizes)
+        framing = Framing(spans, before=self.before, after=self.after)
+        said: dict[str, Any] = self._beside(spans, numbers)
+        if self.repeated:
+            is_context = np.zeros(len(ids), bool)
+            is_context[positions(spans.sizes.cumsum() - spans.sizes, spans.context)] = True
+            for counts in (words, *sizes):
+                counts[is_context] = 0  # they were counted where they stood first
+            said["is_context"] = framing.of(is_context, np.bool_)
+        if self.word_starts:
+            said["word_starts"] = framing.of(words, np.bool_)
+        if with_bytes:
+            said["num_bytes"] = framing.of(sizes[0], np.int64)
+        ends = np.append(0, spans.lengths.cumsum())
+        return Columns(
+            keys=keys,
+            ids=framing.of_ids(ids),
+            bounds=ends[np.append(0, numbers.cumsum())],
+            tokens=int(spans.sizes.sum() - spans.context.sum()),
+            words=int(words.sum()),
+            **said,
+        )
+
+    @abstractmethod
+    def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
+        """Return the spans of rows, and how many each row has."""
+
+    @abstractmethod
+    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+        """Return what else is said of rows of these spans: fields of `Columns`."""
 
     def first(self, number: int) -> Self:
         """Return the first rows alone."""
@@ -110,30 +160,31 @@ class Blocks(Rows):
         """Tokens of the stream that no pass reads."""
         return self.dropped + self.unread * self.content
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        start = key[1] * self.content
-        stop = start + self.content
-        words = self.stream.num_words[start:stop]
-        row = {
-            "input_ids": self._framed(self.stream.tokens[start:stop]),
-            "num_bytes": self._framed(self.stream.num_bytes[start:stop], framing=0),
-            "tokens": len(words),
-            "words": int(words.sum()),
-            "example_id": key,
-        }
-        if self.word_starts:
-            row["word_starts"] = self._framed(words, framing=0) > 0
-        if self.following:
-            # what is left over is no target either
-            behind = slice(stop, min(stop + 1, len(self.stream) - self.left_over))
-            row["following"] = int(next(iter(self.stream.tokens[behind]), IGNORE_INDEX))
-            row["following_bytes"] = int(next(iter(self.stream.num_bytes[behind]), 0))
-        return row
+    def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
+        starts, each = indices * self.content, np.ones(len(indices), np.int64)
+        sizes = np.minimum(self.content, len(self.stream) - starts)
+        spans = Spans(
+            starts=starts,
+            sizes=sizes,
+            context=0 * each,
+            before=each > 0,
+            after=each > 0,
+            lengths=sizes + len(self.before) + len(self.after),
+        )
+        return spans, each
 
-    def _framed(self, values: NDArray[Any], framing: int = 1) -> Ids:
-        if not (len(self.before) or len(self.after)):
-            return values.astype(np.int64)
-        return np.concatenate([framing * self.before, values, framing * self.after])
+    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+        if not self.following:
+            return {}
+        stops = spans.starts + spans.sizes
+        # what is left over is no target either
+        known = stops < len(self.stream) - self.left_over
+        following, following_bytes = np.full(len(stops), IGNORE_INDEX), np.zeros(len(stops), int)
+        if known.any():
+            columns = (self.stream.tokens, self.stream.num_bytes)
+            read = read_stretches(columns, stops[known], numbers[known])
+            following[known], following_bytes[known] = read
+        return {"following": following, "following_bytes": following_bytes}
 
 
 class DocumentRows(Rows):
@@ -183,41 +234,11 @@ class DocumentRows(Rows):
         filled = self.spans.lengths.sum() / max(self.number * self.length, 1)
         return f"rows of {self.length} ({filled:.1%} full)"
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        first = int(self.row_ends[key[1] - 1]) if key[1] else 0
-        members = self.order[first : int(self.row_ends[key[1]])].tolist()
-        parts = [self._span(member) for member in members]
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        ids, num_bytes, words, context = columns
-        lengths = [len(part[0]) for part in parts]
-        row = {
-            "input_ids": ids,
-            "num_bytes": num_bytes,
-            "tokens": int((self.spans.sizes[members] - self.spans.context[members]).sum()),
-            "words": int(words.sum()),
-            "example_id": key,
-            "document_ids": np.repeat(np.arange(len(parts)), lengths),
-        }
-        if self.repeated:
-            row["is_context"] = context.astype(np.bool_)
-        if self.word_starts:
-            row["word_starts"] = words > 0
-        return row
+    def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
+        ends = self.row_ends[indices]
+        firsts = np.where(indices > 0, self.row_ends[indices - 1], 0)
+        return self.spans.chosen(self.order[positions(firsts, ends - firsts)]), ends - firsts
 
-    def _span(self, member: int) -> tuple[Ids, Ids, Ids, Ids]:
-        """Return ids, bytes, words and whether it is context, for each token of a span."""
-        spans = self.spans
-        start = int(spans.starts[member])
-        part = slice(start, start + int(spans.sizes[member]))
-        before = self.before if spans.before[member] else self.before[:0]
-        after = self.after if spans.after[member] else self.after[:0]
-        repeated = slice(0, int(spans.context[member]))
-        columns = []
-        for array in (self.stream.num_bytes, self.stream.num_words):
-            values = array[part].astype(np.int64)
-            values[repeated] = 0  # they were counted where they stood first
-            columns.append(np.concatenate([0 * before, values, 0 * after]))
-        context = np.zeros(part.stop - part.start, np.int64)
-        context[repeated] = 1
-        ids = np.concatenate([before, self.stream.tokens[part].astype(np.int64), after])
-        return ids, columns[0], columns[1], np.concatenate([0 * before, context, 0 * after])
+    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+        places = positions(np.zeros(len(numbers), np.int64), numbers)  # of spans in their row
+        return {"document_ids": np.repeat(places, spans.lengths)}

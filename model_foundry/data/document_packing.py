@@ -4,7 +4,7 @@ Long documents are cut into spans; spans are packed by best fit over the histogr
 (Krell et al. 2021, arXiv:2107.02027), which fills rows nearly whole and takes no time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ class Spans:
     """Whether the frame is put after it."""
     lengths: Ints
     """Tokens of a row that it takes, the frame included."""
+
+    def chosen(self, members: Ints) -> "Spans":
+        """Return some of them."""
+        return Spans(*(getattr(self, field.name)[members] for field in fields(self)))
 
 
 def spans_of(

@@ -7,7 +7,7 @@ straddle two passes. `StreamOrder` reads lanes of neighbouring blocks side by si
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from itertools import count, pairwise
+from itertools import count, pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -58,11 +58,11 @@ class Order(Sampler[list[Key]]):
         for step in count():
             first = self.start + step * self.rows_per_step + self.process * self.share
             for position in range(first, first + self.share, self.micro_batch):
-                yield [self.key(p) for p in range(position, position + self.micro_batch)]
+                yield self.keys(position, self.micro_batch)
 
     @abstractmethod
-    def key(self, position: int) -> Key:
-        """Return what stands at a position of the run."""
+    def keys(self, position: int, number: int) -> list[Key]:
+        """Return what stands at a position of the run and at those behind it."""
 
 
 class TrainingOrder(Order):
@@ -73,11 +73,15 @@ class TrainingOrder(Order):
         self.seed = seed
         self._epoch, self._permutation = -1, np.zeros(0, np.int64)
 
-    def key(self, position: int) -> Key:
-        epoch, place = divmod(position, self.blocks)
-        if epoch != self._epoch:
-            self._epoch, self._permutation = epoch, permutation(self.blocks, self.seed, epoch)
-        return epoch, int(self._permutation[place])
+    def keys(self, position: int, number: int) -> list[Key]:
+        keys: list[Key] = []
+        while len(keys) < number:
+            epoch, place = divmod(position + len(keys), self.blocks)
+            if epoch != self._epoch:
+                self._epoch, self._permutation = epoch, permutation(self.blocks, self.seed, epoch)
+            drawn = self._permutation[place : place + number - len(keys)]
+            keys += zip(repeat(epoch), drawn.tolist(), strict=False)
+        return keys
 
 
 def lanes(blocks: int, number: int) -> list[range]:
@@ -122,7 +126,8 @@ class StreamOrder(Order):
         """The blocks with which lanes begin."""
         return frozenset(row * self.length for row in range(self.rows_per_step))
 
-    def key(self, position: int) -> Key:
+    def keys(self, position: int, number: int) -> list[Key]:
         step, row = divmod(position, self.rows_per_step)
         epoch, place = divmod(step, self.length)
-        return epoch, row * self.length + place
+        # no micro-batch reaches into the next step
+        return [(epoch, r * self.length + place) for r in range(row, row + number)]

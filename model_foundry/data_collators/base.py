@@ -7,7 +7,7 @@ Letters of shapes: B rows, T positions, N tokens without padding in all rows.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class Rows:
     """(N,)."""
     bounds: NDArray[np.int64]
     """(B + 1,) where each row begins, and N."""
-    example_ids: list[tuple[int, int] | None]
+    example_ids: Sequence[tuple[int, int] | None]
     """Pass and index of each block."""
     document_ids: NDArray[np.int64] | None = None
     """(N,) number of the document, the same for all its tokens in a row."""
@@ -128,19 +128,35 @@ class Collator(ABC):
             ValueError: the rows are no batch, or lack what the objective needs.
             DataError: there is no token to pad with.
         """
-        rows = read_rows(features)
+        batch = self._collated(read_rows(features))
+        return {"attention_mask": torch.ones_like(batch["input_ids"])} | batch
+
+    @property
+    def collate_joined(self) -> Callable[..., dict[str, Tensor]] | None:
+        """What stands for a call where rows are joined already; its arguments are those of `Rows`.
+
+        Its `attention_mask` is there only where something is padding. None: a subclass has a call
+        of its own, which nothing may stand for.
+        """
+        own = type(self).__call__ is not Collator.__call__
+        return None if own else lambda *columns, **named: self._collated(Rows(*columns, **named))
+
+    def _collated(self, rows: Rows) -> dict[str, Tensor]:
         real = self._real_positions(np.diff(rows.bounds))
         ids, labels = self._label(rows)
         if rows.is_context is not None:
             labels = np.where(rows.is_context, IGNORE_INDEX, labels)
-        columns = {
+        elif np.may_share_memory(ids, labels):
+            labels = labels.copy()  # what is changed in one is not to change in the other
+        batch = {
             "input_ids": _laid_out(ids, real, self.pad_id or 0),
-            "attention_mask": torch.from_numpy(real.astype(np.int64)),
             "labels": _laid_out(labels, real, IGNORE_INDEX),
         }
+        if len(ids) < real.size:
+            batch["attention_mask"] = torch.from_numpy(real.astype(np.int64))
         if rows.document_ids is not None:
-            columns["document_ids"] = _laid_out(rows.document_ids, real, NO_DOCUMENT)
-        return columns
+            batch["document_ids"] = _laid_out(rows.document_ids, real, NO_DOCUMENT)
+        return batch
 
     def _real_positions(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return what is no padding, (B, T), where the rows have these lengths."""
@@ -161,6 +177,8 @@ class Collator(ABC):
 
 def _laid_out(values: NDArray[np.int64], real: NDArray[np.bool_], filler: int) -> Tensor:
     """Return values (N,) as a batch (B, T), with the filler at padding."""
+    if values.size == real.size:  # nothing is padding
+        return torch.from_numpy(values.reshape(real.shape))
     batch = np.full(real.shape, filler, dtype=np.int64)
     batch[real] = values  # row by row, as they are ordered
     return torch.from_numpy(batch)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.data.loaders import Batch
+from model_foundry.processes import ALONE, Processes
 
 
 class CarriedState:
@@ -21,14 +22,22 @@ class CarriedState:
         model: the bare model, not what Accelerate makes of it.
         micro_batches: micro-batches of this process in a step.
         rows: rows in each.
+        processes: all that have such states, each those of its stretch of the lanes.
 
     Raises:
         ConfigError: the model carries none.
     """
 
-    def __init__(self, model: BaseLanguageModel, *, micro_batches: int, rows: int) -> None:
+    def __init__(
+        self,
+        model: BaseLanguageModel,
+        *,
+        micro_batches: int,
+        rows: int,
+        processes: Processes = ALONE,
+    ) -> None:
         model.require_carried_state()
-        self.model, self.rows = model, rows
+        self.model, self.rows, self.processes = model, rows, processes
         self._slots: list[dict[str, Tensor]] = [{} for _ in range(micro_batches)]
 
     def arguments(self, slot: int, batch: Batch) -> dict[str, Any]:
@@ -43,24 +52,36 @@ class CarriedState:
         self._slots[slot] = self.model.state_tensors(output.past_key_values)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the states of all rows, in the order of their lanes, (rows, ...) each."""
-        return {
+        """Return the states of the rows of all processes, in the order of their lanes.
+
+        They are (rows, ...) each. Every process must ask for them at the same time.
+        """
+        own = {
             name: torch.cat([slot[name] for slot in self._slots]).cpu() for name in self._slots[0]
         }
+        shares = self.processes.gathered(own)
+        return {name: torch.cat([share[name] for share in shares]) for name in own}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the states of all rows, however they were cut into micro-batches.
+        """Take over the states of the rows of this process.
+
+        Args:
+            tensors: those of all processes, however they were divided and cut into micro-batches.
 
         Raises:
             ValueError: they are no states of these rows of this model.
         """
-        number = self.rows * len(self._slots)
+        own = self.rows * len(self._slots)
+        number, first = own * self.processes.number, own * self.processes.index
         self.model.state_from(tensors)
         found = {len(tensor) for tensor in tensors.values()}
         if found != {number}:
             raise ValueError(f"it has the states of {sorted(found)} rows instead of {number}")
         device = next(self.model.parameters()).device
-        cut = {name: torch.split(t.to(device), self.rows) for name, t in tensors.items()}
+        cut = {
+            name: torch.split(tensor[first : first + own].to(device), self.rows)
+            for name, tensor in tensors.items()
+        }
         self._slots = [
             {name: parts[slot] for name, parts in cut.items()} for slot in range(len(self._slots))
         ]

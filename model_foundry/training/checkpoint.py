@@ -7,7 +7,7 @@ several checkpoints is used is not decided here.
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,12 @@ from model_foundry.config.faults import describe
 from model_foundry.durable import MANIFEST, commit_directory
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
 from model_foundry.failpoints import reached
-from model_foundry.reproducibility import NO_STATES, random_states, restore_random_states
+from model_foundry.reproducibility import (
+    NO_STATES,
+    RandomStates,
+    random_states,
+    restore_random_states,
+)
 from model_foundry.training.carried import CarriedState
 from model_foundry.training.identity import Identity
 from model_foundry.training.state import TrainState
@@ -74,6 +79,8 @@ class CheckpointState(BaseModel):
     """What the run is, and where it ran."""
     random: dict[str, Any] | None
     """States of Python's and NumPy's generators; None where there is only a model."""
+    random_of_others: list[dict[str, Any]] = []
+    """Those of the processes beside the first, in their order."""
     scaler: dict[str, float] | None
     """State of the gradient scaler under fp16; None without one."""
     log_lines: NonNegativeInt = 0
@@ -99,7 +106,7 @@ def save_checkpoint(
     model: BaseLanguageModel,
     tokenizer: PreTrainedTokenizerBase,
     *,
-    optimizer: torch.optim.Optimizer | None,
+    optimizer: torch.optim.Optimizer | Mapping[str, Tensor] | None,
     state: TrainState,
     identity: Identity,
     run_id: str,
@@ -107,25 +114,31 @@ def save_checkpoint(
     milestone: bool = False,
     scaler: dict[str, float] | None = None,
     log_lines: int = 0,
-    carried: CarriedState | None = None,
+    carried: Mapping[str, Tensor] | None = None,
+    random_of_others: Sequence[RandomStates] = (),
 ) -> None:
     """Write model, tokenizer and counters as one directory, with all that training goes on from.
 
     Args:
-        optimizer: None: the checkpoint is for analysis only, without optimizer, generators and
-            carried states.
+        optimizer: it, or what `optimizer_tensors` made of it; None: the checkpoint is for analysis
+            only, without optimizer, generators and carried states.
         carried: the states that rows go on from; None: rows stand alone.
+        random_of_others: what `random_states` returned in the processes beside this one.
 
     Raises:
         NonFiniteError: a weight or a moment is NaN or infinite.
         SaveError: the directory cannot be written.
     """
-    tensors = {} if optimizer is None else optimizer_tensors(model, optimizer)
-    states = {} if optimizer is None or carried is None else carried.tensors()
+    if isinstance(optimizer, torch.optim.Optimizer):
+        optimizer = optimizer_tensors(model, optimizer)
+    tensors = optimizer or {}
+    states = carried or {} if optimizer is not None else {}
     require_finite(model.state_dict().items(), "weight")
     require_finite(tensors.items(), "moment of the optimizer")
     require_finite(states.items(), "state of the model")
     random_tensors, random_numbers = random_states()
+    for process, (tensors_of_other, _) in enumerate(random_of_others, 1):
+        random_tensors |= {f"{process}/{name}": t for name, t in tensors_of_other.items()}
     facts = CheckpointState(
         format=STATE_FORMAT,
         run_id=run_id,
@@ -134,6 +147,7 @@ def save_checkpoint(
         counters=Counters.model_validate(state),
         identity=identity,
         random=None if optimizer is None else random_numbers,
+        random_of_others=[] if optimizer is None else [numbers for _, numbers in random_of_others],
         scaler=scaler,
         log_lines=log_lines,
     )
@@ -142,11 +156,11 @@ def save_checkpoint(
         _write_model(aside, model, tokenizer)
         reached(f"{directory.name}: model and tokenizer written")
         if optimizer is not None:
-            save_file(tensors, aside / OPTIMIZER_FILE)
+            save_file(dict(tensors), aside / OPTIMIZER_FILE)
             reached(f"{directory.name}: optimizer written")
             save_file(random_tensors, aside / RANDOM_FILE)
         if states:
-            save_file(states, aside / CARRIED_FILE)
+            save_file(dict(states), aside / CARRIED_FILE)
         _write_state(aside, facts)
 
 
@@ -157,7 +171,8 @@ def keep_only_the_model(directory: Path) -> None:
         CheckpointError: it is none.
         SaveError: it cannot be written anew.
     """
-    facts = read_state(directory).model_copy(update={"random": None, "scaler": None})
+    nothing: dict[str, Any] = {"random": None, "random_of_others": [], "scaler": None}
+    facts = read_state(directory).model_copy(update=nothing)
     with commit_directory(directory) as aside:
         left_out = shutil.ignore_patterns(*TO_RESUME, STATE_FILE, MANIFEST)
         shutil.copytree(directory, aside, dirs_exist_ok=True, ignore=left_out)
@@ -247,8 +262,11 @@ def load_optimizer(directory: Path, model: nn.Module, optimizer: torch.optim.Opt
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-def load_random_states(directory: Path, state: CheckpointState) -> list[str]:
+def load_random_states(directory: Path, state: CheckpointState, *, process: int = 0) -> list[str]:
     """Put the global generators into the states of a checkpoint.
+
+    Args:
+        process: whose states; the checkpoint must have been written by more processes.
 
     Returns:
         The devices of this machine for which it has none.
@@ -258,7 +276,10 @@ def load_random_states(directory: Path, state: CheckpointState) -> list[str]:
     """
     tensors = _load_tensors(directory / RANDOM_FILE)
     try:
-        return restore_random_states(tensors, state.random or {})
+        if process == 0:
+            return restore_random_states(tensors, state.random or {})
+        own = {n.partition("/")[2]: t for n, t in tensors.items() if n.startswith(f"{process}/")}
+        return restore_random_states(own, state.random_of_others[process - 1])
     except NO_STATES as error:
         raise CheckpointError(f"{directory}: holds no random states ({error})") from error
 

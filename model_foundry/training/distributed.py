@@ -1,33 +1,271 @@
-"""The processes and devices of a run, as Accelerate sees them."""
+"""The processes and devices of a run: how they find each other, and what each has of a step.
 
-from accelerate import Accelerator
+`torchrun` starts them and says in the environment who is who; Accelerate then takes what is joined
+here as it is.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedDataParallelPlugin
 from accelerate.state import AcceleratorState, PartialState
 
 from model_foundry.config import TrainingConfig
-from model_foundry.errors import ConfigError
+from model_foundry.errors import ConfigError, WorkerError
+from model_foundry.processes import ALONE, Processes
+
+PATIENCE = timedelta(days=7)  # main may tokenise for hours while the others wait
+TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+
+
+def launched() -> bool:
+    """Tell whether a launcher has started this process, maybe as one of several."""
+    return all(name in os.environ for name in TOLD_BY_TORCHRUN)
 
 
 def device_type() -> str:
     """Return the type of the device that a run of this process uses (cpu, cuda, mps)."""
+    if launched():  # asking Accelerate would join the processes
+        return "cuda" if torch.cuda.is_available() else "cpu"
     return str(PartialState().device.type)
 
 
-def start_accelerator(config: TrainingConfig) -> Accelerator:
+# --- the processes --------------------------------------------------------------------------------
+
+
+@contextmanager
+def joined(config: TrainingConfig) -> Iterator[Processes]:
+    """Join the processes that a launcher started, for the length of the block.
+
+    All but main keep their log to themselves. The block ends well in all of them or in none.
+
+    Raises:
+        ConfigError: they and this machine do not fit together.
+        WorkerError: another process is gone or hangs, before the block or in it.
+    """
+    require_strategy(config)
+    if not launched():
+        yield ALONE
+        return
+    device = _device()
+    limit = timedelta(minutes=config.distributed.timeout_minutes)
+    with telling_of_a_lost_process(lambda: "the preparation", limit), _leaving():
+        processes = _join(device, limit)
+        with _quiet(not processes.is_main):
+            yield processes
+            processes.each(lambda: None)  # whoever leaves first would break the connections
+
+
+def _device() -> torch.device:
+    """Return the device of this process.
+
+    Raises:
+        ConfigError: there are GPUs, and fewer than processes.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    started, found = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+    if started > found:
+        raise ConfigError(
+            f"--nproc_per_node (={started}) starts more processes on a machine than it has GPUs "
+            f"({found}); start at most one for each"
+        )
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def _join(device: torch.device, limit: timedelta) -> Processes:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        # gloo beside it: with `cpu_offload`, weights are exchanged from the memory of the host
+        dist.init_process_group("cpu:gloo,cuda:nccl", timeout=limit, device_id=device)
+    else:
+        dist.init_process_group("gloo", timeout=limit)
+    return Processes(
+        index=dist.get_rank(),
+        number=dist.get_world_size(),
+        group=dist.new_group(backend="gloo", timeout=PATIENCE),
+        prompt=dist.new_group(backend="gloo", timeout=limit),
+    )
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """Leave the other processes at the end of the block."""
+    broken = False
+    try:
+        yield
+    except (RuntimeError, WorkerError):
+        broken = True
+        raise
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)  # another run may be alone
+        # NCCL would wait for the process that is lost
+        if dist.is_initialized() and not (broken and torch.cuda.is_available()):
+            dist.destroy_process_group()
+
+
+@contextmanager
+def _quiet(quiet: bool) -> Iterator[None]:
+    """Keep the package's log at errors for the length of the block, where that is asked for."""
+    logger = logging.getLogger("model_foundry")
+    before = logger.level
+    if quiet:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def telling_of_a_lost_process(when: Callable[[], str], limit: timedelta) -> Iterator[None]:
+    """Name what torch says in many words when another process dies or no longer answers.
+
+    Args:
+        when: says what was going on, such as 'step 7'.
+        limit: how long a process waits for the others.
+
+    Raises:
+        WorkerError: torch said so.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        said = str(error)
+        if not (isinstance(error, dist.DistError) or "gloo" in said or "NCCL" in said):
+            raise
+        minutes = f"{limit.total_seconds() / 60:.0f}"
+        law = (
+            f"has not answered for training.distributed.timeout_minutes (={minutes})"
+            if "imed out" in said or "imeout" in said
+            else "is gone"
+        )
+        raise WorkerError(
+            f"another process of the run {law}, as {when()} showed; run the same command again to "
+            "continue from the last checkpoint"
+        ) from error
+
+
+# --- what each does -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process does of a step."""
+
+    micro_batch: int
+    """Rows in one forward pass."""
+    micro_batches: int
+    """Forward passes in one step."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of this process in one step."""
+        return self.micro_batch * self.micro_batches
+
+
+def indivisible(rows_per_step: int, *, most: int, processes: int) -> str | None:
+    """Say why a step cannot be divided evenly among processes; None: it can."""
+    if rows_per_step % processes == 0:
+        return None
+    fitting = [n for n in range(1, rows_per_step + 1) if rows_per_step % n == 0]
+    fewer = max(n for n in fitting if n < processes)
+    more = next((f" or {n}" for n in fitting if n > processes), "")
+    return (
+        f"training.per_device_train_batch_size (={most}) x training.gradient_accumulation_steps "
+        f"(={rows_per_step // most}) are {rows_per_step} rows a step, whatever the number of "
+        f"processes, and {processes} cannot divide them evenly; start {fewer}{more}"
+    )
+
+
+def share_of_step(rows_per_step: int, *, most: int, processes: int) -> Share:
+    """Divide a step among processes, with as few forward passes as can be.
+
+    Args:
+        most: rows that fit into one forward pass on one device.
+
+    Raises:
+        ConfigError: it cannot be divided evenly.
+    """
+    if reason := indivisible(rows_per_step, most=most, processes=processes):
+        raise ConfigError(f"{reason}, or change the settings")
+    rows = rows_per_step // processes
+    passes = next(n for n in range(-(-rows // most), rows + 1) if rows % n == 0)
+    return Share(rows // passes, passes)
+
+
+# --- Accelerate -----------------------------------------------------------------------------------
+
+
+def require_strategy(config: TrainingConfig) -> None:
+    """Refuse a way to share the work that this machine has no means for.
+
+    Raises:
+        ConfigError: fsdp2 on a CPU, or without a launcher.
+    """
+    field = "training.distributed.strategy (=fsdp2)"
+    if config.distributed.strategy != "fsdp2":
+        return
+    if device_type() != "cuda":
+        raise ConfigError(f"{field} divides a model among GPUs, and there is none here; use ddp")
+    if not launched():
+        raise ConfigError(
+            f"{field} needs a process for each GPU; start them with torchrun, or use ddp"
+        )
+
+
+def start_accelerator(config: TrainingConfig, processes: Processes = ALONE) -> Accelerator:
     """Return the accelerator of a run.
 
     Args:
         config: with its precision settled.
+        processes: those that were joined.
 
     Raises:
-        ConfigError: several processes.
+        ConfigError: there are several processes, and they were not joined.
     """
+    if processes.group is None and launched() and int(os.environ["WORLD_SIZE"]) > 1:
+        raise ConfigError(
+            f"{os.environ['WORLD_SIZE']} processes were started for a command that uses one; only "
+            "`foundry train` uses more, so start this one without a launcher"
+        )
     # Accelerate keeps its first precision for the life of the process; a later run may differ.
     AcceleratorState._reset_state(reset_partial_state=False)
-    # Accumulation is the loop's: with more than 1 here, `backward` would divide the loss again.
-    accelerator = Accelerator(mixed_precision=config.mixed_precision, gradient_accumulation_steps=1)
-    if accelerator.num_processes > 1:
-        raise ConfigError(
-            f"{accelerator.num_processes} processes were started, but a run uses one; "
-            "start `foundry train` without a launcher"
-        )
-    return accelerator
+    return Accelerator(
+        cpu=launched() and device_type() == "cpu",  # else Accelerate overlooks processes on CPUs
+        mixed_precision=config.mixed_precision,
+        # Accumulation is the loop's: with more than 1 here, `backward` would divide the loss again.
+        gradient_accumulation_steps=1,
+        fsdp_plugin=_divided(config) if config.distributed.strategy == "fsdp2" else None,
+        # gradients need no second copy for their exchange
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+
+
+def _divided(config: TrainingConfig) -> FullyShardedDataParallelPlugin:
+    return FullyShardedDataParallelPlugin(
+        fsdp_version=2,
+        reshard_after_forward=config.distributed.reshard_after_forward,
+        cpu_offload=config.distributed.cpu_offload,
+        auto_wrap_policy="transformer_based_wrap",
+        state_dict_type="FULL_STATE_DICT",
+    )
+
+
+def name_layers(accelerator: Accelerator, model: torch.nn.Module) -> None:
+    """Tell fsdp2 which layers of a model to gather one at a time.
+
+    Models of transformers name their classes; of one that names none, all is gathered at once.
+    """
+    plugin = getattr(accelerator.state, "fsdp_plugin", None)
+    if plugin is None:
+        return
+    present = {type(module).__name__ for module in model.modules()}
+    named = {n for m in model.modules() for n in getattr(m, "_no_split_modules", None) or ()}
+    plugin.transformer_cls_names_to_wrap = sorted(named & present)

@@ -30,5 +30,5 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Ada
         lr=config.learning_rate,
         betas=(config.adam_beta1, config.adam_beta2),
         eps=config.adam_epsilon,
-        fused=True,
+        fused=config.speed.fused_optimizer or None,  # None: torch chooses another way
     )

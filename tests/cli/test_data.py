@@ -3,19 +3,18 @@
 import json
 import struct
 import sys
-from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 
 from model_foundry.accounting import examine
-from model_foundry.cli import commands, main
 from model_foundry.cli.data_report import shortened
 from model_foundry.cli.histogram import draw_histogram, median_text
 from model_foundry.config import load_config
 from model_foundry.preparation import prepare
 from model_foundry.run_directory import RunDirectory
+from tests.cli.conftest import Cli
 
 EXPERIMENT = """
 experiment_name: one
@@ -25,32 +24,15 @@ model: {architecture: gpt2, transformer: {layers: 1, hidden_size: 8, attention_h
 training: {max_steps: 2, per_device_train_batch_size: 2}
 """
 CORPUS = "".join(f"Line {number} of words, " * (1 + number % 5) + "\n" for number in range(40))
-Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with an experiment, its corpus and its cache; the current one."""
-    (tmp_path / "one.yaml").write_text(EXPERIMENT)
-    (tmp_path / "corpus.txt").write_text(CORPUS)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FOUNDRY_CACHE", str(tmp_path / "cache"))
-    return tmp_path
-
-
-@pytest.fixture
-def cli(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run `foundry` with arguments in this process; exit code, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["foundry", *arguments])
-        monkeypatch.setattr(commands.options, "debug", False)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    (here / "one.yaml").write_text(EXPERIMENT)
+    (here / "corpus.txt").write_text(CORPUS)
+    monkeypatch.setenv("FOUNDRY_CACHE", str(here / "cache"))
+    return here
 
 
 def line_of(out: str, label: str) -> list[str]:

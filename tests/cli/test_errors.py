@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from model_foundry.cli import commands, main
+from model_foundry.cli import commands
 from model_foundry.errors import (
     CheckpointError,
     Interrupted,
@@ -21,6 +20,7 @@ from model_foundry.errors import (
     WorkerError,
 )
 from model_foundry.run_directory import RunDirectory
+from tests.cli.conftest import Cli
 
 GOOD = """
 experiment_name: one
@@ -49,31 +49,14 @@ try:
 finally:
     print(*sorted({"torch", "transformers", "datasets"} & set(sys.modules)), file=sys.stderr)
 """
-Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A directory with a good experiment and its corpus; the current one."""
-    (tmp_path / "good.yaml").write_text(GOOD)
-    (tmp_path / "corpus.txt").write_text(CORPUS)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def cli(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Run `foundry` with arguments in this process; exit code, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["foundry", *arguments])
-        monkeypatch.setattr(commands.options, "debug", False)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return run
+    (here / "good.yaml").write_text(GOOD)
+    (here / "corpus.txt").write_text(CORPUS)
+    return here
 
 
 def watched(*arguments: str, project: Path) -> tuple[int, list[str], list[str]]:
@@ -241,7 +224,7 @@ def test_each_end_has_its_exit_code(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(commands, "_load", fail)
+    monkeypatch.setattr(commands, "load", fail)
     ended, _, err = cli("train", "good.yaml")
     assert ended == code
     (line,) = err.splitlines()
@@ -256,7 +239,7 @@ def test_a_table_is_a_line_for_each_row(cli: Cli, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise ResumeError("begun otherwise\n  a: 1 -> 2\n  b: \x1b[2J -> x")
 
-    monkeypatch.setattr(commands, "_load", fail)
+    monkeypatch.setattr(commands, "load", fail)
     code, _, err = cli("train", "good.yaml")
     assert code == 5
     assert err.splitlines() == [

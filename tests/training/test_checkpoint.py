@@ -204,7 +204,7 @@ class Carrying(Made):
     carried: CarriedState
 
     def save(self, directory: Path, **changed: Any) -> Path:
-        return super().save(directory, **{"carried": self.carried, **changed})
+        return super().save(directory, **{"carried": self.carried.tensors(), **changed})
 
 
 @pytest.fixture

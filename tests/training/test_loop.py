@@ -56,7 +56,7 @@ def a_step(
 
 def without_dropout(kind: str, directory: Path, *overrides: str) -> ExperimentConfig:
     section = "transformer" if "transformer" in MODELS[kind] else "rnn"
-    no_dropout = [f"model.{section}.dropout=0.0"]
+    no_dropout = [f"model.{section}.dropout=0.0", "training.mixed_precision=no"]
     if section == "transformer":
         no_dropout.append("model.transformer.attention_dropout=0.0")
     return tiny_experiment(kind, directory, *no_dropout, *overrides)

@@ -1,0 +1,49 @@
+"""Run the benchmarks and write RESULTS.md, results.json and results.png: `python -m benchmarks`.
+
+    python -m benchmarks [--only train ...] [--rounds N] [--quick] [data.train=PATH]
+
+The whole takes about 25 minutes on two cores; nothing else should run meanwhile. Each part is
+written down when it is done, so that an interrupted run has lost one part at most.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from benchmarks.asked import RawHelp, add_options, asked_in
+from benchmarks.results import Store, say
+from benchmarks.starting import run_quietly
+
+PARTS: Final = ("train", "generate", "startup", "data", "soak", "quality", "gpu")
+
+
+def main() -> None:
+    """Run what was asked for, one part after the other."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # contenders are frozen: end them first
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=RawHelp)
+    add_options(parser)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART",
+                        help=f"only these: {', '.join(PARTS)}")  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="DIRECTORY",
+                        help="where the results go; left out: beside this file, and under --quick "
+                        "into a new temporary directory")  # fmt: skip
+    options = parser.parse_args()
+    asked = asked_in(options, parser)
+    beside = Path(__file__).parent
+    output = options.output or (Path(tempfile.mkdtemp()) if asked.quick else beside)
+    for part in options.only:
+        begun = time.perf_counter()
+        found = import_module(f"benchmarks.{part}").measure(asked)
+        said = asked.as_options()
+        Store(output).put(part, found, options=said, seconds=time.perf_counter() - begun)
+        run_quietly([sys.executable, "-m", "benchmarks.plot", str(output)])
+        say(f"{part}: written to {output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What a caller asks of the benchmarks, from the command line."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.results import Found
+
+TEXT = "data.train="
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """The options; every part reads those that concern it."""
+
+    rounds: int | None = None
+    """Rounds of each comparison; None: what a part needs."""
+    quick: bool = False
+    """Toy sizes and two rounds, to see that everything runs; the figures mean nothing."""
+    text: Path | None = None
+    """A UTF-8 file to train on; None: made-up words."""
+    shapes: tuple[str, ...] = ()
+    """Shapes to measure; empty: all."""
+    steps: int | None = None
+    """Optimizer steps of a soak or a quality run; None: what fits into `make bench`."""
+    megabytes: tuple[int, ...] = ()
+    """Sizes of the corpora of `data` and `soak`; empty: what fits into `make bench`."""
+    seeds: int = 3
+    """Seeds of a quality run."""
+    litgpt: str | None = None
+    """A Python that has litgpt, which no environment can have beside transformers 5; None: litgpt
+    is left out."""
+    peak: float | None = None
+    """TFLOP/s of the GPU by its data sheet, in bf16; None: only its product is a yardstick."""
+
+    def as_options(self) -> str:
+        """Say what differs from the defaults, without naming places on this machine."""
+        defaults = Asked()
+        given = {key: value for key, value in vars(self).items() if value != getattr(defaults, key)}
+        for key in given.keys() & {"text", "litgpt"}:
+            given[key] = "given"
+        return ", ".join(f"{key}={value}" for key, value in given.items())
+
+
+class RawHelp(argparse.RawDescriptionHelpFormatter):
+    """Keep the line breaks of a docstring."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every part understands."""
+    parser.add_argument("--rounds", type=int, help="rounds of each comparison")
+    parser.add_argument("--quick", action="store_true", help="toy sizes; the figures mean nothing")
+    parser.add_argument("--shapes", nargs="+", default=(), metavar="NAME", help="only these shapes")
+    parser.add_argument("--steps", type=int, help="optimizer steps of soak and quality")
+    parser.add_argument("--megabytes", nargs="+", type=int, default=(), help="corpora: data, soak")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of quality")
+    parser.add_argument("--litgpt", metavar="PYTHON", help="a Python that has litgpt")
+    parser.add_argument("--peak", type=float, help="bf16 TFLOP/s of the GPU by its data sheet")
+    parser.add_argument("text", nargs="?", metavar=f"{TEXT}PATH", help="a text to train on")
+
+
+def asked_in(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Asked:
+    """Return what was asked for, or end with a usage error."""
+    text = None
+    if options.text is not None:
+        if not options.text.startswith(TEXT):
+            parser.error(f"{options.text!r} is no {TEXT}PATH")
+        text = Path(options.text.removeprefix(TEXT)).resolve()
+        if not text.is_file():
+            parser.error(f"{TEXT}{text}: there is no such file")
+    given = {
+        key: value for key, value in vars(options).items() if key in Asked.__dataclass_fields__
+    }
+    sequences = {key: tuple(given[key]) for key in ("shapes", "megabytes")}
+    return Asked(**{**given, **sequences, "text": text})
+
+
+def run_alone(
+    measure: Callable[[Asked], Found], description: str | None, argv: Sequence[str] | None = None
+) -> None:
+    """Run one part and print its tables."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=RawHelp)
+    add_options(parser)
+    found = measure(asked_in(parser.parse_args(argv), parser))
+    sys.stdout.write("\n".join(str(table) for table in found.tables))

@@ -1,0 +1,238 @@
+"""Contenders in processes of their own, of which one works while the others are frozen.
+
+A contender writes a *tick* to a file after so many steps: a line of JSON with its `step` and the
+`time`. Each is started once, makes its first ticks (start-up, compilation, caches) and is frozen by
+SIGSTOP. A round thaws them one after the other for one tick each, in alternating order; time spent
+frozen is subtracted. A pair of contenders thus meets the same machine within seconds, and twenty
+rounds cost one start-up. Linux and macOS only.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.results import say
+
+WARM_UP: Final = 2  # ticks; the first holds compilation, the second fills caches
+PATIENCE: Final = 600.0  # seconds for one tick
+LOOK: Final = 0.005  # seconds between two looks at the ticks
+PROJECT: Final = Path(__file__).parents[1]
+
+
+class ContenderError(RuntimeError):
+    """A contender has ended or hangs; the message is the end of what it said."""
+
+
+@dataclass
+class Contender:
+    """One process that works in ticks."""
+
+    name: str
+    command: Sequence[str]
+    ticks_file: Path
+    log_file: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside those of this process."""
+    started_in: float = 0.0
+    """Seconds from its start to the end of its warm-up."""
+    peak_bytes: int = 0
+    """Most memory that it had resident; known once it has ended."""
+    _process: subprocess.Popen[bytes] | None = None
+    _frozen: list[tuple[float, float]] = field(default_factory=list)
+    _stopped: float | None = None
+
+    def start(self, ticks: int = WARM_UP) -> None:
+        """Start it, wait until it has made its first ticks, and freeze it."""
+        self._frozen.clear()
+        begun = time.time()
+        with self.log_file.open("wb") as log:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=PROJECT,
+                env={**os.environ, "HF_HUB_OFFLINE": "1", **self.environment},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # its children are frozen with it
+            )
+        self._wait_for_ticks(ticks)
+        self._freeze()
+        self.started_in = self.ticks()[ticks - 1]["time"] - begun
+
+    def advance(self, ticks: int = 1) -> float:
+        """Let it work for so many ticks; return its steps a second since the tick before."""
+        before = self.ticks()
+        self.thaw()
+        self._wait_for_ticks(len(before) + ticks)
+        self._freeze()
+        first, last = before[-1], self.ticks()[-1]
+        span = (first["time"], last["time"])
+        seconds = span[1] - span[0] - sum(_overlap(span, pause) for pause in self._frozen)
+        return float(last["step"] - first["step"]) / seconds
+
+    def thaw(self) -> None:
+        """Let it work on."""
+        assert self._stopped is not None  # it was frozen
+        self._frozen.append((self._stopped, time.time()))
+        self._signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """Kill it, and keep the most memory that it had."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            self._reap(block=True)
+
+    @property
+    def pid(self) -> int:
+        """The number of its process."""
+        assert self._process is not None  # it was started
+        return self._process.pid
+
+    @property
+    def cuda_bytes(self) -> int:
+        """Most memory of the GPU that its ticks tell of; 0: they tell of none."""
+        return max((tick.get("cuda_bytes", 0) for tick in self.ticks()), default=0)
+
+    def require_alive(self) -> None:
+        """Raise a `ContenderError` if it has ended."""
+        if self._reap(block=False):
+            raise ContenderError(f"{self.name} has ended: {self._last_words()}")
+
+    def ticks(self) -> list[dict[str, Any]]:
+        """Return the whole lines of its file that tell of training."""
+        if not self.ticks_file.exists():
+            return []
+        lines = self.ticks_file.read_bytes().splitlines(keepends=True)
+        ticks = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [tick for tick in ticks if not any(key.startswith("eval/") for key in tick)]
+
+    def _wait_for_ticks(self, number: int) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while len(self.ticks()) < number:
+            self.require_alive()
+            if time.monotonic() > deadline:
+                raise ContenderError(f"{self.name} hangs: {self._last_words()}")
+            time.sleep(LOOK)
+
+    def _freeze(self) -> None:
+        self._signal(signal.SIGSTOP)
+        self._stopped = time.time()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None  # it was started
+        if self._process.returncode is None:
+            os.killpg(self._process.pid, number)
+
+    def _reap(self, *, block: bool) -> bool:
+        """Return whether it has ended; `wait4` alone tells the memory of one child."""
+        process = self._process
+        assert process is not None
+        if process.returncode is None:
+            pid, status, usage = os.wait4(process.pid, 0 if block else os.WNOHANG)
+            if pid:
+                process.returncode = os.waitstatus_to_exitcode(status)
+                self.peak_bytes = usage.ru_maxrss * 1024  # KiB on Linux
+        return process.returncode is not None
+
+    def _last_words(self) -> str:
+        lines = self.log_file.read_text(encoding="utf-8", errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "it said nothing")[:300]
+
+
+def _overlap(span: tuple[float, float], pause: tuple[float, float]) -> float:
+    return max(0.0, min(span[1], pause[1]) - max(span[0], pause[0]))
+
+
+@dataclass
+class Measured:
+    """What the rounds have found."""
+
+    speeds: dict[str, dict[int, float]]
+    """Steps a second, by contender and round."""
+    contenders: dict[str, Contender]
+    faults: dict[str, str]
+    """Why a contender has no figures, by its name."""
+
+    def ratios(self, name: str, other: str) -> tuple[float, ...]:
+        """Return the speed of one divided by that of another, for each round that has both."""
+        ours, theirs = self.speeds[name], self.speeds[other]
+        return tuple(ours[number] / theirs[number] for number in ours if number in theirs)
+
+
+@contextmanager
+def _killed_at_the_end(contenders: Sequence[Contender]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for contender in contenders:
+            contender.end()
+
+
+def run_rounds(
+    contenders: Sequence[Contender], *, rounds: int, near: frozenset[str], near_rounds: int
+) -> Measured:
+    """Let contenders work in turn.
+
+    Args:
+        rounds: in which all take part.
+        near: names of those that take part in further rounds, whose ratio must be known closely.
+        near_rounds: rounds of these, those with all included.
+    """
+    measured = Measured({each.name: {} for each in contenders}, {c.name: c for c in contenders}, {})
+    with _killed_at_the_end(contenders):
+        for each in contenders:
+            _or_note(measured, each, each.start)
+            say(f"  {each.name}: " + (measured.faults.get(each.name) or f"{each.started_in:.1f} s"))
+        for number in range(max(rounds, near_rounds)):
+            for each in contenders if number % 2 == 0 else reversed(contenders):
+                takes_part = number < rounds or (each.name in near and number < near_rounds)
+                if takes_part and each.name not in measured.faults:
+                    _or_note(measured, each, partial(_advance, measured, each, number))
+            say(f"  round {number + 1}: {_figures(measured, number)}")
+    return measured
+
+
+def run_afresh(contenders: Sequence[Contender], *, rounds: int, ticks: int) -> Measured:
+    """Start each contender anew in each round, and let it work alone.
+
+    For accelerators, whose queued work and memory no signal freezes.
+    """
+    measured = Measured({each.name: {} for each in contenders}, {c.name: c for c in contenders}, {})
+    for number in range(rounds):
+        for each in contenders if number % 2 == 0 else reversed(contenders):
+            if each.name in measured.faults:
+                continue
+            each.ticks_file.unlink(missing_ok=True)
+            with _killed_at_the_end([each]):
+                _or_note(measured, each, each.start)
+                if each.name not in measured.faults:
+                    advance = partial(_advance, measured, each, number, ticks=ticks)
+                    _or_note(measured, each, advance)
+        say(f"  round {number + 1}: {_figures(measured, number)}")
+    return measured
+
+
+def _advance(measured: Measured, contender: Contender, number: int, ticks: int = 1) -> None:
+    measured.speeds[contender.name][number] = contender.advance(ticks)
+
+
+def _or_note(measured: Measured, contender: Contender, call: Callable[[], None]) -> None:
+    try:
+        call()
+    except ContenderError as error:
+        measured.faults[contender.name] = str(error)
+
+
+def _figures(measured: Measured, number: int) -> str:
+    return ", ".join(
+        f"{name} {speeds[number]:.4g}"
+        for name, speeds in measured.speeds.items()
+        if number in speeds
+    )

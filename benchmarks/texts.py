@@ -1,0 +1,41 @@
+"""Text of any size to train on: made-up words, sentences of the built-in language, or a caller's.
+
+Nothing here imports torch.
+"""
+
+import random
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Final
+
+from model_foundry.language import load_language
+
+LINE: Final = 20  # words
+SENTENCES: Final = 20_000  # about a megabyte
+DRAWN: Final = 10_000  # lines at a time
+
+
+def made_up_words(number: int, *, vocabulary: int) -> Iterator[str]:
+    """Yield lines of words whose frequencies follow Zipf's law; every word stands there."""
+    words = [f"w{index}" for index in range(vocabulary)]
+    weights = list(accumulate(1 / rank for rank in range(1, vocabulary + 1)))
+    drawn = words + random.Random(0).choices(words, cum_weights=weights, k=number)
+    for start in range(0, len(drawn), LINE):
+        yield " ".join(drawn[start : start + LINE]) + "\n"
+
+
+def lines_of(text: Path | None, *, sentences: int = SENTENCES) -> list[str]:
+    """Return the lines of a text; None: sentences of the built-in language."""
+    if text is None:
+        return [f"{sentence}\n" for sentence in load_language().sample(sentences, seed=0)]
+    content = text.read_text(encoding="utf-8")
+    return [f"{line}\n" for line in content.split("\n") if line.strip()]
+
+
+def write_lines(place: Path, lines: list[str], *, megabytes: float, seed: int = 0) -> None:
+    """Write lines drawn at random until the file has its size."""
+    draw, written = random.Random(seed), 0
+    with place.open("w", encoding="utf-8") as file:
+        while written < megabytes * 1_000_000:
+            written += file.write("".join(draw.choices(lines, k=DRAWN)))

@@ -1,0 +1,199 @@
+"""Elman and GRU layers over whole sequences on a CPU, with a backward pass written out by hand.
+
+torch takes one step of these after the other through autograd, and adds up one small product a step
+for the gradient of the recurrent weights. Here each step is one product and a few operations in
+place, and gradients of weights are one product for all steps. The LSTM is not here: oneDNN computes
+it at once, and faster. Nor are packed sequences.
+
+Letters of shapes: T positions, B rows, E width of the input, H hidden size, G = H or 3H. What steps
+work on lies (T, G, B): products of a large matrix with a narrow one are faster than the other way
+round, and each gate is contiguous.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+# Each multiplies a gradient by the derivative of a nonlinearity, which it takes from its result.
+_through_sigmoid = torch.ops.aten.sigmoid_backward.grad_input
+_through_tanh = torch.ops.aten.tanh_backward.grad_input
+
+
+def _project(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
+    """Put rows (TB, E) times weight (G, E) plus bias (G,) into out (T, G, B)."""
+    product = torch.addmm(bias, rows, weight.t())
+    out.copy_(product.view(out.shape[0], out.shape[2], -1).transpose(1, 2))
+
+
+def _columns(x: Tensor) -> Tensor:
+    """Return x (T, G, B) as a matrix (G, TB)."""
+    return x.transpose(0, 1).reshape(x.shape[1], -1)
+
+
+def _states(h: Tensor, length: int) -> Tensor:
+    """Return space for the states before and after all steps, (T + 1, H, B), led by h (B, H)."""
+    states = h.new_empty(length + 1, h.shape[1], h.shape[0])
+    states[0] = h.t()
+    return states
+
+
+class ElmanSequence(Function):
+    """h = tanh(W x + U h + b) for x (T, B, E), from h (B, H) to the states (T, H, B)."""
+
+    @staticmethod
+    def forward(ctx, x, h, input_weight, weight, input_bias, bias):
+        """Turn the projected inputs, step by step, into the states that they lead to."""
+        rows = x.reshape(-1, x.shape[2])  # (TB, E)
+        states = _states(h, x.shape[0])
+        _project(rows, input_weight, input_bias + bias, out=states[1:])
+        for before, after in pairwise(states.unbind()):
+            after.addmm_(weight, before).tanh_()
+        ctx.save_for_backward(rows, input_weight, weight, states)
+        return states[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        """Turn the gradient of the states, from last to first, into that inside the tanh."""
+        rows, input_weight, weight, states = ctx.saved_tensors
+        inner = grad.clone(memory_format=torch.contiguous_format)  # (T, H, B)
+        transposed = weight.t().contiguous()
+        later = None
+        for step, state in zip(reversed(inner.unbind()), reversed(states.unbind()), strict=False):
+            if later is not None:
+                step.addmm_(transposed, later)
+            later = _through_tanh(step, state, grad_input=step)
+        columns = _columns(inner)  # (H, TB)
+        for_bias = columns.sum(1)
+        return (
+            (columns.t() @ input_weight).view(*grad.shape[::2], -1),
+            (transposed @ inner[0]).t(),
+            columns @ rows,
+            columns @ _columns(states[:-1]).t(),
+            for_bias,
+            for_bias,
+        )
+
+
+class GatedSequence(Function):
+    """The GRU as torch defines it, for x (T, B, E), from h (B, H) to the states (T, H, B).
+
+    r, z = sigmoid(W x + U h + b), n = tanh(W x + b + r (U h + b')), h = n + z (h - n). Buffers hold
+    four parts in the order U h + b', r, z, n: the first three take a product with h, the last three
+    one with x, and both are contiguous.
+    """
+
+    @staticmethod
+    def forward(ctx, x, h, input_weight, weight, input_bias, bias):
+        """Turn the projected inputs into gates and candidates, and these into states."""
+        size = h.shape[1]
+        rows = x.reshape(-1, x.shape[2])  # (TB, E)
+        states = _states(h, x.shape[0])
+        parts = x.new_empty(x.shape[0], 4 * size, x.shape[1])
+        parts[:, :size] = bias[2 * size :, None]
+        gates_bias = torch.cat((input_bias[: 2 * size] + bias[: 2 * size], input_bias[2 * size :]))
+        _project(rows, input_weight, gates_bias, out=parts[:, size:])
+        weight = torch.cat((weight[2 * size :], weight[: 2 * size]))  # rows for U h + b', r, z
+        into_products = parts[:, : 3 * size].unbind()
+        gates = parts[:, size : 3 * size].unbind()
+        recurrent, r, z, n = (part.unbind() for part in parts.chunk(4, dim=1))
+        steps = states.unbind()
+        for t, before in enumerate(steps[:-1]):
+            into_products[t].addmm_(weight, before)
+            gates[t].sigmoid_()
+            n[t].addcmul_(r[t], recurrent[t]).tanh_()
+            torch.lerp(n[t], before, z[t], out=steps[t + 1])
+        ctx.save_for_backward(rows, input_weight, weight, parts, states)
+        return states[1:]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        """Multiply, from last to first, the slopes of all parts by the gradient of the state."""
+        rows, input_weight, weight, parts, states = ctx.saved_tensors
+        length, size, batch = grad.shape
+        inner = _slopes(parts, states[:-1])  # (T, 4H, B)
+        total = grad.clone(memory_format=torch.contiguous_format)  # (T, H, B)
+        transposed = weight.t().contiguous()
+        keeps = parts[:, 2 * size : 3 * size].unbind()  # z: how much of a state goes on as it is
+        slopes = inner.view(length, 4, size, batch).unbind()
+        recurrent = inner[:, : 3 * size].unbind()
+        steps = total.unbind()
+        slopes[-1].mul_(steps[-1])
+        for t in range(length - 2, -1, -1):
+            steps[t].addcmul_(steps[t + 1], keeps[t + 1]).addmm_(transposed, recurrent[t + 1])
+            slopes[t].mul_(steps[t])
+        columns = _columns(inner)  # (4H, TB)
+        for_weight = columns[: 3 * size] @ _columns(states[:-1]).t()
+        for_bias = columns.sum(1)
+        return (
+            (columns[size:].t() @ input_weight).view(length, batch, -1),
+            torch.addmm(steps[0] * keeps[0], transposed, recurrent[0]).t(),
+            columns[size:] @ rows,
+            torch.cat((for_weight[size:], for_weight[:size])),
+            for_bias[size:],
+            torch.cat((for_bias[size : 3 * size], for_bias[:size])),
+        )
+
+
+def _slopes(parts: Tensor, before: Tensor) -> Tensor:
+    """Return how fast a GRU's state grows with what goes into each of its parts, (T, 4H, B).
+
+    Args:
+        parts: (T, 4H, B), as the forward pass left them.
+        before: the states that the steps began with, (T, H, B).
+    """
+    recurrent, r, z, n = parts.chunk(4, dim=1)
+    slopes = torch.empty_like(parts)
+    for_recurrent, for_r, for_z, for_n = slopes.chunk(4, dim=1)
+    _through_sigmoid(torch.sub(before, n, out=for_z), z, grad_input=for_z)
+    _through_tanh(torch.sub(z.new_ones(()), z, out=for_n), n, grad_input=for_n)
+    torch.mul(for_n, r, out=for_recurrent)
+    _through_sigmoid(torch.mul(for_n, recurrent, out=for_r), r, grad_input=for_r)
+    return slopes
+
+
+_FUNCTIONS: dict[str, type[Function]] = {"RNN_TANH": ElmanSequence, "GRU": GatedSequence}
+
+
+def reads_faster(rnn: nn.RNNBase, x: Tensor) -> bool:
+    """Tell whether `read_sequences` is faster: on a CPU, in full precision, if gradients follow."""
+    return (
+        rnn.mode in _FUNCTIONS
+        and x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.float64)
+        and torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would unroll all steps
+def read_sequences(rnn: nn.RNNBase, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Read x (B, T, E) with an `nn.RNN` or `nn.GRU` of one layer, as that itself does.
+
+    Args:
+        h: the state to begin with, (D, B, H), D directions; None: zeros.
+
+    Returns:
+        The output (B, T, DH) and the final states (D, B, H).
+    """
+    function = _FUNCTIONS[rnn.mode]
+    if h is None:
+        h = x.new_zeros(1 + rnn.bidirectional, len(x), rnn.hidden_size)
+    x = x.transpose(0, 1)  # (T, B, E)
+    outputs: list[Tensor] = []
+    final: list[Tensor] = []
+    for suffix, state in zip(("_l0", "_l0_reverse"), h, strict=False):
+        weights = [
+            getattr(rnn, f"{kind}{suffix}")
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
+        backwards = bool(outputs)
+        y = function.apply(x.flip(0) if backwards else x, state, *weights)  # (T, H, B)
+        final.append(y[-1].t())
+        outputs.append(y.flip(0) if backwards else y)
+    y = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
+    return y.permute(2, 0, 1), torch.stack(final)

@@ -1,0 +1,99 @@
+"""The commands that look no further than the corpus and its tokenizer.
+
+As all commands, they import what they need themselves. `commands` names them.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model_foundry.cli.arguments import (
+    Config,
+    Debug,
+    Overrides,
+    Plugins,
+    load,
+    load_with_warnings,
+)
+from model_foundry.cli.output import printing
+from model_foundry.signals import listening
+
+
+def train_tokenizer(
+    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
+) -> None:
+    """Train only the tokenizer of an experiment."""
+    with listening():
+        experiment = load(config, overrides)
+        from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
+
+        tokenizer = train_tokenizer_from_config(experiment)
+    typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
+
+
+@contextmanager
+def _figures_come_later() -> Iterator[None]:
+    """Keep the preparation from logging the figures that the command itself prints."""
+    logger = logging.getLogger("model_foundry.preparation")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def prepare(
+    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
+) -> None:
+    """Make the tokenizer and the token streams of an experiment ahead of its training."""
+    with listening(), _figures_come_later():
+        experiment = load_with_warnings(config, overrides)
+        from model_foundry.accounting.places import look_into
+        from model_foundry.cli.prepared import preparation_lines
+        from model_foundry.preparation import prepare as run
+
+        before = look_into(experiment.data.cache)
+        prepared = run(experiment)
+    with printing():
+        for line in preparation_lines(prepared, before=before):
+            typer.echo(line)
+
+
+def data(
+    config: Config,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where data.json and document_lengths.png go; left out: <output_dir>.data, "
+            "beside the run.",
+            show_default=False,
+        ),
+    ] = None,
+    examples: Annotated[
+        bool, typer.Option("--examples", help="Show what each intervention did, ten examples.")
+    ] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
+) -> None:
+    """Show the figures of a corpus, and what becomes of each of its tokens."""
+    with listening(), _figures_come_later():
+        experiment = load_with_warnings(config, overrides)
+        from model_foundry.accounting import examine
+        from model_foundry.cli.data_report import print_report, save_report
+        from model_foundry.preparation import prepare as run
+
+        report = examine(experiment, run(experiment))
+        run_directory = experiment.output_dir
+        directory = output or run_directory.with_name(f"{run_directory.name}.data")
+        lines = save_report(report, directory)
+    with printing():
+        print_report(report, examples=examples)
+        for line in lines:
+            typer.echo(line)

@@ -1,0 +1,51 @@
+"""What `foundry train --profile` prints: where the time of a step went."""
+
+from collections.abc import Iterator
+
+import typer
+
+from model_foundry.cli.output import printing
+from model_foundry.config import ExperimentConfig
+from model_foundry.errors import printable
+from model_foundry.run_directory import RunDirectory
+from model_foundry.training.profile import Profile, ProfileReport
+
+MOST_OPERATORS = 10
+
+
+def begin_profile(config: ExperimentConfig) -> Profile:
+    """Return a profile that is printed as soon as it is made; its trace goes into the run."""
+    return Profile(RunDirectory(config.output_dir).diagnostics, announce=print_profile)
+
+
+def print_profile(report: ProfileReport) -> None:
+    """Print a profile, while the training goes on."""
+    with printing():
+        for line in profile_lines(report):
+            typer.echo(line)
+
+
+def profile_lines(report: ProfileReport) -> Iterator[str]:
+    """Yield the lines of a profile: the step, its phases, its costliest operators."""
+    first, whole = report.last_step - report.steps + 1, report.profiled_seconds
+    yield (
+        f"a step takes {_ms(report.seconds)} ms, {report.tokens / report.seconds:,.0f} tokens per "
+        f"second; steps {first} to {report.last_step}, under the profiler, {_ms(whole)} ms:"
+    )
+    device = "of the GPU" if report.on_gpu else "of the processor"
+    yield f"{'share':>8}{'ms':>10}  time {device}"
+    for cost in report.phases:
+        yield f"{cost.seconds / whole:8.1%}{_ms(cost.seconds):>10}  {printable(cost.name)}"
+    yield f"{'share':>8}{'ms':>10}{'calls':>8}{'GFLOP/s':>9}  operator"
+    for cost in report.operators[:MOST_OPERATORS]:
+        rate = f"{cost.flops / cost.seconds / 1e9:,.0f}" if cost.flops else ""
+        yield (
+            f"{cost.seconds / whole:8.1%}{_ms(cost.seconds):>10}{cost.calls:8,.0f}{rate:>9}  "
+            f"{printable(cost.name)}"
+        )
+    if report.trace is not None:
+        yield f"trace of step {report.last_step}, for ui.perfetto.dev: {report.trace}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:,.2f}"

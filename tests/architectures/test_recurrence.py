@@ -1,0 +1,182 @@
+"""The hand-written Elman and GRU layers against torch's own, and where they are used."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model_foundry.architectures.modeling import layers_recurrent
+from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
+from model_foundry.architectures.modeling.functions_recurrent import read_sequences, reads_faster
+from model_foundry.architectures.modeling.layers_recurrent import RecurrentLayer
+from model_foundry.architectures.modeling.modeling_recurrent import (
+    RecurrentForCausalLM,
+    RecurrentForMaskedLM,
+)
+
+B, T, E, H = 3, 7, 6, 5
+TORCH = {"gru": nn.GRU, "rnn": nn.RNN}
+KINDS = sorted(TORCH)
+Reader = Callable[[nn.RNNBase, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+
+
+def layer_of(kind: str, *, bidirectional: bool = False, size: int = H) -> nn.RNNBase:
+    torch.manual_seed(0)
+    return TORCH[kind](E, size, batch_first=True, bidirectional=bidirectional)
+
+
+def by_torch(rnn: nn.RNNBase, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+    return rnn(x, h)
+
+
+def outputs_and_gradients(
+    reader: Reader, rnn: nn.RNNBase, x: Tensor, h: Tensor | None
+) -> list[Tensor]:
+    """Return output and final state, and the gradients of a function of both."""
+    sources = [t.requires_grad_() for t in (x, h) if t is not None] + list(rnn.parameters())
+    y, final = reader(rnn, x, h)
+    generator = torch.Generator().manual_seed(1)
+    mixed = [(t * torch.randn(t.shape, generator=generator)).sum() for t in (y, final)]
+    return [y, final, *torch.autograd.grad(sum(mixed), sources)]
+
+
+@pytest.mark.parametrize("length", [1, 2, T])
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_and_all_gradients_are_torchs(
+    kind: str, bidirectional: bool, with_state: bool, length: int
+) -> None:
+    rnn = layer_of(kind, bidirectional=bidirectional)
+    x = torch.randn(B, length, E)
+    h = torch.randn(1 + bidirectional, B, H) if with_state else None
+    ours = outputs_and_gradients(read_sequences, rnn, x, h)
+    torch.testing.assert_close(ours, outputs_and_gradients(by_torch, rnn, x, h))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_slopes(kind: str) -> None:
+    rnn = layer_of(kind, size=3).double()
+    names = [name for name, _ in rnn.named_parameters()]
+
+    def read(x: Tensor, h: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+        stand_in = copy.copy(rnn)
+        stand_in._parameters = dict(zip(names, weights, strict=True))
+        return read_sequences(stand_in, x, h)
+
+    x, h = torch.randn(2, 3, E).double(), torch.randn(1, 2, 3).double()
+    sources = [t.detach().requires_grad_() for t in (x, h, *rnn.parameters())]
+    assert torch.autograd.gradcheck(read, sources)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_input_gives_the_same_bits(kind: str) -> None:
+    rnn = layer_of(kind, size=33)
+    x = torch.randn(B, T, E)
+    first, second = (outputs_and_gradients(read_sequences, rnn, x, None) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_second_backward_pass_finds_what_the_first_did(kind: str) -> None:
+    rnn = layer_of(kind)
+    loss = read_sequences(rnn, torch.randn(B, T, E), None)[0].square().sum()
+    first, second = (
+        torch.autograd.grad(loss, rnn.parameters(), retain_graph=True) for _ in range(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def losses(kind: str, *, bidirectional: bool, fused: bool, monkeypatch) -> list[float]:
+    """Train a small model for 100 steps."""
+    monkeypatch.setattr(RecurrentLayer, "fused", fused)
+    torch.manual_seed(0)
+    cls = RecurrentForMaskedLM if bidirectional else RecurrentForCausalLM
+    model = cls(RecurrentConfig(rnn_type=kind, vocab_size=17, embedding_size=E, hidden_size=16,
+                                num_hidden_layers=2, bidirectional=bidirectional))  # fmt: skip
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    ids = torch.randint(0, 17, (8, 12))
+    found = []
+    for _ in range(100):
+        loss = model(ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    return found
+
+
+@pytest.mark.parametrize(("kind", "bidirectional"), [("gru", False), ("rnn", True)])
+def test_a_hundred_steps_lose_what_they_lose_with_torchs_layers(
+    kind: str, bidirectional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = (
+        losses(kind, bidirectional=bidirectional, fused=fused, monkeypatch=monkeypatch)
+        for fused in (True, False)
+    )
+    assert ours[-1] < 0.7 * ours[0]
+    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert ours != theirs  # two ways were taken
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let each call of `read_sequences` by a layer append the length it reads."""
+    lengths: list[int] = []
+
+    def read(rnn: nn.RNNBase, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+        lengths.append(x.shape[1])
+        return read_sequences(rnn, x, h)
+
+    monkeypatch.setattr(layers_recurrent, "read_sequences", read)
+    return lengths
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_without_padding_takes_this_way_and_nothing_else_does(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = count_reads(monkeypatch)
+    config = RecurrentConfig(rnn_type=kind, vocab_size=9, embedding_size=E, hidden_size=H,
+                             num_hidden_layers=2)  # fmt: skip
+    model, ids = RecurrentForCausalLM(config), torch.randint(0, 9, (B, T))
+    model(ids)
+    assert lengths == [T, T]
+    model(ids, attention_mask=torch.ones_like(ids))
+    with torch.no_grad():
+        model(ids)
+    monkeypatch.setattr(RecurrentLayer, "fused", False)
+    model(ids)
+    assert lengths == [T, T]
+
+
+def test_only_what_was_measured_to_be_faster_takes_this_way() -> None:
+    x, gru = torch.zeros(B, T, E), layer_of("gru")
+    assert reads_faster(gru, x)
+    assert not reads_faster(nn.LSTM(E, H), x)
+    assert not reads_faster(nn.RNN(E, H, nonlinearity="relu"), x)
+    assert not reads_faster(gru, x.bfloat16())
+    assert not reads_faster(gru, x.to("meta"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not reads_faster(gru, x)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_checkpointed_activations_change_no_gradient(kind: str) -> None:
+    config = RecurrentConfig(rnn_type=kind, vocab_size=9, embedding_size=E, hidden_size=H,
+                             num_hidden_layers=2)  # fmt: skip
+    model, ids = RecurrentForCausalLM(config), torch.randint(0, 9, (B, T))
+    plain = torch.autograd.grad(model(ids, labels=ids).loss, model.parameters())
+    model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    again = torch.autograd.grad(model(ids, labels=ids).loss, model.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+
+
+def test_a_compiled_model_takes_this_way_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = count_reads(monkeypatch)
+    layer = RecurrentLayer(RecurrentConfig(rnn_type="gru", hidden_size=H), E)
+    x = torch.randn(B, T, E)
+    found = torch.compile(layer, backend="eager")(x)[0]
+    assert torch.equal(found, layer(x)[0])
+    assert lengths == [T, T]

@@ -1,0 +1,328 @@
+"""What one or two processes find, for `test_two_processes`: the same, however many they are.
+
+Run as `python -m tests.training.processes_worker DIRECTORY OUTPUT`, alone or by `torchrun`.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+
+from model_foundry.attempt import measure
+from model_foundry.config import OBJECTIVES, ExperimentConfig
+from model_foundry.data.loaders import Batch, batch_digest
+from model_foundry.errors import FoundryError
+from model_foundry.model import create_model
+from model_foundry.objectives import Objective
+from model_foundry.preparation import prepare
+from model_foundry.processes import Processes
+from model_foundry.signals import listening, stop_requested
+from model_foundry.training.carried import CarriedState
+from model_foundry.training.checkpoint import optimizer_tensors
+from model_foundry.training.distributed import joined, start_accelerator
+from model_foundry.training.drawing import Drawing
+from model_foundry.training.finiteness import Finiteness, StepResult, rows_of_all
+from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.sharded import WholeCopy, is_divided
+from model_foundry.training.step import take_step
+from tests.experiments import MODELS
+from tests.training.test_carried import BLOCKS, CARRIED, KINDS, T, config_of, shares_of, text
+from tests.training.test_loop import ragged_batch, rows_of, without_dropout
+
+ROWS = 8
+Found = dict[str, Any]
+
+
+class Together:
+    """The processes, and where they work."""
+
+    def __init__(self, processes: Processes, directory: Path) -> None:
+        self.processes, self.directory = processes, directory
+
+    def share(self, rows: int) -> slice:
+        """Return which of the rows are those of this process."""
+        index, number = self.processes.index, self.processes.number
+        return slice(index * rows // number, (index + 1) * rows // number)
+
+    def batch(self, config: ExperimentConfig) -> Batch:
+        """Return all rows of a step; the token cache is built once."""
+        return self.processes.main_first(lambda: ragged_batch(config, rows=ROWS))
+
+    def step(
+        self,
+        config: ExperimentConfig,
+        model: nn.Module,
+        micro_batches: list[Batch],
+        *,
+        optimizer: torch.optim.Optimizer | None = None,
+        **settings: Any,
+    ) -> StepResult:
+        """Make an update as the loop does."""
+        accelerator = start_accelerator(config.training, self.processes)
+        objective = objective_of(config)
+        drawing = Drawing(
+            iter(micro_batches),
+            objective,
+            micro_batches=len(micro_batches),
+            processes=self.processes,
+        )
+        drawn = drawing.next()
+        optimizer = optimizer or build_optimizer(model, config.training)
+        return take_step(
+            *accelerator.prepare(model, optimizer),
+            drawn.micro_batches,
+            objective=objective,
+            learning_rate=0.01,
+            max_grad_norm=1.0,
+            accelerator=accelerator,
+            step=0,
+            labels=drawn.labels,
+            finiteness=Finiteness(at_once=True, processes=self.processes),
+            **settings,
+        )
+
+
+def objective_of(config: ExperimentConfig) -> Objective:
+    objective: Objective = OBJECTIVES.load(config.training.objective)()
+    return objective
+
+
+def size(model: nn.Module) -> float:
+    return sum(p.detach().double().abs().sum().item() for p in model.parameters())
+
+
+def updates(here: Together) -> Iterator[tuple[str, list[float]]]:
+    """The update of every kind of model."""
+    for kind in sorted(MODELS):
+        config = without_dropout(kind, here.directory)
+        batch, model = here.batch(config), create_model(config)
+        result = here.step(config, model, [rows_of(batch, here.share(ROWS))])
+        (labels,) = here.processes.sum([sum(result.labels)])
+        yield kind, [result.loss, result.grad_norm, labels, size(model)]
+
+
+def unlabelled(batch: Batch) -> Batch:
+    labels = torch.full_like(batch.inputs["labels"], -100)
+    return replace(batch, inputs={**batch.inputs, "labels": labels})
+
+
+def updates_without_labels(here: Together) -> Iterator[tuple[str, list[float]]]:
+    """The same where rows at the end have no label: all of the last process, or its last ones."""
+    for name, first in (("no label in the last half", 4), ("no label in the last quarter", 6)):
+        for kind in ("gpt2", "bert"):
+            config = without_dropout(kind, here.directory)
+            batch, model = here.batch(config), create_model(config)
+            pairs = [rows_of(batch, slice(i, i + 2)) for i in range(0, ROWS, 2)]
+            kept = [p if 2 * i < first else unlabelled(p) for i, p in enumerate(pairs)]
+            result = here.step(config, model, kept[here.share(len(kept))])
+            yield f"{kind}, {name}", [result.loss, result.grad_norm, size(model)]
+
+
+def carried_states(here: Together) -> Iterator[tuple[str, list[float]]]:
+    """Updates of models that carry their states, these, and what comes of them elsewhere."""
+    number = here.processes.number
+    for kind in KINDS:
+        config = config_of(kind)
+        model = create_model(config).double()
+        settings = {"micro_batches": 2, "rows": 4 // number, "processes": here.processes}
+        carried = CarriedState(model, **settings)
+        batches = shares_of(
+            text(T * BLOCKS), 4 // number, process=here.processes.index, processes=number
+        )
+        optimizer = torch.optim.SGD(model.parameters())
+        losses = []
+        for _ in range(6):
+            share = [next(batches), next(batches)]
+            result = here.step(config, model, share, optimizer=optimizer, carried=carried)
+            losses.append(result.loss)
+        states = carried.tensors()
+        other = CarriedState(model, **(settings | {"micro_batches": 4, "rows": 2 // number}))
+        other.restore(states)
+        same = [torch.equal(tensor, other.tensors()[name]) for name, tensor in states.items()]
+        rows = [x for _, t in sorted(states.items()) for x in t.abs().flatten(1).sum(1).tolist()]
+        yield f"{kind} with its state", [*losses, *rows, *map(float, same), size(model)]
+
+
+def digests(here: Together) -> Iterator[tuple[str, str]]:
+    """The digest of all rows of a step."""
+    batch = here.batch(without_dropout("gpt2", here.directory))
+    own = rows_of(batch, here.share(ROWS))
+    yield "digest", batch_digest(rows_of_all([own], here.processes))
+
+
+def evaluations(here: Together) -> Iterator[tuple[str, list[float]]]:
+    """The loss on a text, whose batches or lanes the processes divide."""
+    for kind, overrides in (("gpt2", ()), ("bert", ()), ("lstm", CARRIED)):
+        config = without_dropout(kind, here.directory, *overrides)
+        prepared = here.processes.main_first(lambda config=config: prepare(config))
+        model = create_model(config, tokenizer=prepared.tokenizer)
+        found = measure(config, prepared, prepared.validation, model, here.processes)
+        alone = measure(config, prepared, prepared.validation, model)
+        assert found["tokens"] == alone["tokens"]
+        yield f"{kind} measured", [found[name] for name in sorted(found)]
+
+
+def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
+    """What every process says where something happens to the last one alone."""
+    config = without_dropout("gpt2", here.directory)
+    batch = rows_of(here.batch(config), here.share(ROWS))
+    last = here.processes.index == here.processes.number - 1
+
+    def told(batches: Iterator[Batch], **settings: Any) -> list[str]:
+        try:
+            if settings.pop("signalled", False):
+                os.kill(os.getpid(), signal.SIGTERM)
+                while stop_requested() is None:
+                    pass
+            Drawing(
+                batches,
+                objective_of(config),
+                micro_batches=1,
+                processes=here.processes,
+            ).next()
+        except FoundryError as error:
+            return here.processes.gathered(type(error).__name__)
+        raise AssertionError("nothing was said")
+
+    def dying() -> Iterator[Batch]:
+        raise RuntimeError("DataLoader worker (pid 7) is killed")
+        yield batch
+
+    yield "a dead worker", told(dying() if last else iter([batch]))
+    config = without_dropout("lstm", here.directory)  # whose embedding is not its output as well
+    model = create_model(config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[7].fill_(torch.nan)
+    ids = torch.full_like(batch.inputs["input_ids"], 7 if last else 6)
+    spoilt = replace(batch, inputs={**batch.inputs, "input_ids": ids})
+    try:
+        here.step(config, model, [spoilt])
+    except FoundryError as error:
+        facts = error.facts  # type: ignore[attr-defined]
+        said = f"{type(error).__name__} on {len(facts['blocks'])} blocks"
+        yield "a loss that is not finite", here.processes.gathered(said)
+    with listening():
+        yield "a signal", told(iter([batch]), signalled=last)
+
+
+def divided_models(here: Together) -> Iterator[tuple[str, Any]]:
+    """Models whose weights are divided, put together, given to a fresh model, and trained on."""
+    for kind in ("gpt2", "bert", "lstm"):
+        config = without_dropout(kind, here.directory)
+        batch = rows_of(here.batch(config), slice(0, 2))
+        labels = batch.inputs["input_ids"]  # as many in each row
+        inputs = {"input_ids": labels, "labels": labels}
+        own = {name: t[here.share(2)] for name, t in inputs.items()}
+        learner = Learner(config, here.processes)
+        losses = [learner.update(own) for _ in range(3)]
+        weights, moments = learner.kept()
+        resumed = Learner(config, here.processes)
+        resumed.restore(weights, moments)
+        losses.append(resumed.update(own))
+        again, _ = resumed.kept()
+        sizes = [
+            t.double().abs().sum().item() for d in (weights, moments, again) for t in d.values()
+        ]
+        losses = [sum(here.processes.gathered(x)) / here.processes.number for x in losses]
+        yield f"{kind} divided", [*losses, *here.processes.gathered(sizes)[0]]
+        resumed.leave_out_updates()
+        resumed.update(own)
+        left, _ = resumed.kept()
+        yield f"{kind} left as it was", all(torch.equal(left[n], t) for n, t in again.items())
+
+
+class Learner:
+    """A model and its optimizer, divided where there are several processes."""
+
+    def __init__(self, config: ExperimentConfig, processes: Processes) -> None:
+        self.config, self.model = config, create_model(config).eval()
+        self.whole = WholeCopy(self.model, processes) if processes.number > 1 else None
+        if self.whole is not None:
+            for module in self.model.modules():
+                if type(module).__name__ in ("GPT2Block", "BertLayer"):
+                    fully_shard(module)
+            fully_shard(self.model)
+            assert is_divided(self.model)
+        self.optimizer = build_optimizer(self.model, config.training)
+
+    def update(self, inputs: dict[str, torch.Tensor]) -> float:
+        loss: torch.Tensor = self.model(**inputs).loss
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return loss.item()
+
+    def leave_out_updates(self) -> None:
+        """Say that a loss was not finite, as a GPU would."""
+        finiteness = Finiteness(at_once=False)
+        finiteness.let_leave_out(self.optimizer, torch.device("cpu"))
+        result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0), [1])
+        finiteness.watch(1, result, [], 0.0)
+
+    def kept(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Return the whole weights and moments in main."""
+        if self.whole is None:
+            weights = self.model.state_dict()
+            return sorted_copy(weights), sorted_copy(optimizer_tensors(self.model, self.optimizer))
+        self.whole.gather(self.model)
+        moments = self.whole.gathered_moments(self.model, self.optimizer)
+        return sorted_copy(self.whole.model.state_dict()), sorted_copy(moments)
+
+    def restore(self, weights: dict[str, torch.Tensor], moments: dict[str, torch.Tensor]) -> None:
+        main = self.model if self.whole is None else self.whole.model
+        loaded = (
+            self.optimizer if self.whole is None else build_optimizer(main, self.config.training)
+        )
+        if self.whole is None or self.whole.processes.is_main:
+            main.load_state_dict(weights)
+            for name, parameter in main.named_parameters():
+                kinds = {
+                    key.rpartition("/")[2]: t.clone()
+                    for key, t in moments.items()
+                    if key.rpartition("/")[0] == name
+                }
+                loaded.state[parameter] = kinds
+        if self.whole is not None:
+            self.whole.spread(self.model)
+            given = loaded if self.whole.processes.is_main else None
+            self.whole.spread_moments(self.model, self.optimizer, given)
+
+
+def sorted_copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensors[name].detach().clone() for name in sorted(tensors)}
+
+
+SCENARIOS: tuple[Callable[[Together], Iterator[tuple[str, Any]]], ...] = (
+    updates,
+    updates_without_labels,
+    carried_states,
+    digests,
+    evaluations,
+    divided_models,
+    faults,
+)
+
+
+def main() -> None:
+    directory, output = map(Path, sys.argv[1:])
+    torch.set_num_threads(1)
+    found: Found = {}
+    config = without_dropout("gpt2", directory)
+    with joined(config.training) as processes:
+        here = Together(processes, directory)
+        for scenario in SCENARIOS:
+            found |= dict(scenario(here))
+        if processes.is_main:
+            output.write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
