@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
-from benchmarks.asked import RawHelp, add_options, asked_in
+from benchmarks.asked import RawHelp, add_options, parse
 from benchmarks.results import Store, say
 from benchmarks.starting import run_quietly
 
@@ -32,8 +32,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="DIRECTORY",
                         help="where the results go; left out: beside this file, and under --quick "
                         "into a new temporary directory")  # fmt: skip
-    options = parser.parse_args()
-    asked = asked_in(options, parser)
+    asked, options = parse(parser, None)
     beside = Path(__file__).parent
     output = options.output or (Path(tempfile.mkdtemp()) if asked.quick else beside)
     for part in options.only:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import Found
+from benchmarks.shapes import GPU_SHAPES, SHAPES
 
 TEXT = "data.train="
 
@@ -52,29 +53,35 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every part understands."""
     parser.add_argument("--rounds", type=int, help="rounds of each comparison")
     parser.add_argument("--quick", action="store_true", help="toy sizes; the figures mean nothing")
-    parser.add_argument("--shapes", nargs="+", default=(), metavar="NAME", help="only these shapes")
+    names = [*SHAPES, *GPU_SHAPES]
+    parser.add_argument("--shapes", nargs="+", choices=names, default=(), metavar="NAME",
+                        help=f"only these shapes: {', '.join(names)}")  # fmt: skip
     parser.add_argument("--steps", type=int, help="optimizer steps of soak and quality")
     parser.add_argument("--megabytes", nargs="+", type=int, default=(), help="corpora: data, soak")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of quality")
     parser.add_argument("--litgpt", metavar="PYTHON", help="a Python that has litgpt")
     parser.add_argument("--peak", type=float, help="bf16 TFLOP/s of the GPU by its data sheet")
-    parser.add_argument("text", nargs="?", metavar=f"{TEXT}PATH", help="a text to train on")
 
 
-def asked_in(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Asked:
-    """Return what was asked for, or end with a usage error."""
-    text = None
-    if options.text is not None:
-        if not options.text.startswith(TEXT):
-            parser.error(f"{options.text!r} is no {TEXT}PATH")
-        text = Path(options.text.removeprefix(TEXT)).resolve()
-        if not text.is_file():
-            parser.error(f"{TEXT}{text}: there is no such file")
+def parse(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> tuple[Asked, argparse.Namespace]:
+    """Return what was asked for, and all options; end with a usage error where that makes no sense.
+
+    The text is named as on the command line of `foundry train`, in any place: an option with a list
+    of values would swallow it.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    named = [word.removeprefix(TEXT) for word in words if word.startswith(TEXT)]
+    options = parser.parse_args([word for word in words if not word.startswith(TEXT)])
+    text = Path(named[-1]).resolve() if named else None
+    if text is not None and not text.is_file():
+        parser.error(f"{TEXT}{text}: there is no such file")
     given = {
         key: value for key, value in vars(options).items() if key in Asked.__dataclass_fields__
     }
     sequences = {key: tuple(given[key]) for key in ("shapes", "megabytes")}
-    return Asked(**{**given, **sequences, "text": text})
+    return Asked(**{**given, **sequences, "text": text}), options
 
 
 def run_alone(
@@ -83,5 +90,6 @@ def run_alone(
     """Run one part and print its tables."""
     parser = argparse.ArgumentParser(description=description, formatter_class=RawHelp)
     add_options(parser)
-    found = measure(asked_in(parser.parse_args(argv), parser))
+    asked, _ = parse(parser, argv)
+    found = measure(asked)
     sys.stdout.write("\n".join(str(table) for table in found.tables))

@@ -1,6 +1,6 @@
 """What safety costs: a checkpoint beside a plain `torch.save`, and the start at a late step.
 
-    python benchmarks/checkpoint.py [configs/FILE.yaml]
+    python -m benchmarks.checkpoint [configs/FILE.yaml]
 
 Ratios within one process; the absolute times are those of the disk.
 """
@@ -18,8 +18,8 @@ import torch
 from model_foundry import create_model, load_config
 from model_foundry.continuation import identify
 from model_foundry.data.loaders import training_batches
-from model_foundry.experiment import resolve
 from model_foundry.preparation import prepare
+from model_foundry.resolution import resolve
 from model_foundry.training.checkpoint import save_checkpoint
 from model_foundry.training.checkpoint_store import newest_usable
 from model_foundry.training.distributed import start_accelerator

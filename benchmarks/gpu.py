@@ -65,7 +65,7 @@ def utilisation_table(shape: Shape, measured: Measured, peak: float | None) -> T
             f"{operations / 1e12:.1f}",
             f"{operations / yardstick:.0%}",
             f"{operations / (peak * 1e12):.0%}" if peak else "",
-            f"{measured.contenders[name].cuda_bytes / 2**20:,.0f}",
+            f"{used / 2**20:,.0f}" if (used := measured.contenders[name].cuda_bytes) else "",
             f"{measured.contenders[name].started_in:.1f}",
         ))  # fmt: skip
     columns = ("contender", "tokens/s", "TFLOP/s", "of product", "of peak", "CUDA MiB", "warm, s")
@@ -94,7 +94,7 @@ def measure(asked: Asked) -> Found:
         return Found([Table("Model FLOPs utilisation", ("shape", "result"), [none])])
     found = Found()
     rounds = asked.rounds or (2 if asked.quick else ROUNDS)
-    for name in asked.shapes or tuple(GPU_SHAPES):
+    for name in (n for n in GPU_SHAPES if not asked.shapes or n in asked.shapes):
         say(f"{name}:")
         with tempfile.TemporaryDirectory() as place:
             directory = Path(place) / "workload"

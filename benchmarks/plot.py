@@ -70,7 +70,11 @@ def _ratios(axis: Any, ratios: list[Ratio]) -> None:
     axis.set_ylim(len(ratios) - 0.4, -0.6)
     axis.set_xscale("log")
     axis.set_xlim(min(ends) / 1.1, max(ends) * 1.1)
-    ticks = [t for t in (0.25, 0.5, 0.7, 1, 1.5, 2, 3, 4, 6, 8) if ends and min(ends) / 1.1 <= t]
+    ticks = [
+        t
+        for t in (0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 4, 6, 8)
+        if ends and min(ends) / 1.1 <= t
+    ]
     axis.set_xticks([tick for tick in ticks if tick <= max(ends) * 1.1])
     axis.minorticks_off()
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -78,6 +82,7 @@ def _ratios(axis: Any, ratios: list[Ratio]) -> None:
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
+    axis.tick_params(axis="x", labelsize=8)
     axis.set_title("Ratio of ours to the other: median and 95% interval; black: the bar",
                    fontsize=10, loc="left")  # fmt: skip
     handles = [plt.Line2D([], [], marker="o", color=c, label=name) for name, c in LEGEND]

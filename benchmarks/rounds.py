@@ -27,6 +27,12 @@ LOOK: Final = 0.005  # seconds between two looks at the ticks
 PROJECT: Final = Path(__file__).parents[1]
 
 
+def working_seconds(begun: float, ended: float, pauses: Sequence[tuple[float, float]]) -> float:
+    """Return the seconds between two times that lie in no pause, (from, to) each."""
+    paused = sum(max(0.0, min(ended, to) - max(begun, start)) for start, to in pauses)
+    return ended - begun - paused
+
+
 class ContenderError(RuntimeError):
     """A contender has ended or hangs; the message is the end of what it said."""
 
@@ -73,9 +79,8 @@ class Contender:
         self._wait_for_ticks(len(before) + ticks)
         self._freeze()
         first, last = before[-1], self.ticks()[-1]
-        span = (first["time"], last["time"])
-        seconds = span[1] - span[0] - sum(_overlap(span, pause) for pause in self._frozen)
-        return float(last["step"] - first["step"]) / seconds
+        steps: int = last["step"] - first["step"]
+        return steps / working_seconds(first["time"], last["time"], self._frozen)
 
     def thaw(self) -> None:
         """Let it work on."""
@@ -144,10 +149,6 @@ class Contender:
     def _last_words(self) -> str:
         lines = self.log_file.read_text(encoding="utf-8", errors="replace").split("\n")
         return next((line for line in reversed(lines) if line.strip()), "it said nothing")[:300]
-
-
-def _overlap(span: tuple[float, float], pause: tuple[float, float]) -> float:
-    return max(0.0, min(span[1], pause[1]) - max(span[0], pause[0]))
 
 
 @dataclass

@@ -11,7 +11,6 @@ from contextlib import closing
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig
@@ -45,7 +44,7 @@ from model_foundry.training.loop import train as run_loop
 from model_foundry.training.metrics import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.progress import Display
-from model_foundry.training.sharded import WholeCopy, is_divided
+from model_foundry.training.sharded import Divided, Whole, is_divided
 
 logger = logging.getLogger(__name__)
 
@@ -140,8 +139,7 @@ class Attempt:
             processes=self.processes.number,
         )
         self.carried = self._carried(model)
-        divided = training.distributed.strategy == "fsdp2"
-        self.whole = WholeCopy(model, self.processes) if divided else None
+        self.whole = self._whole(model)
         with (
             seeded(seed_of_process(self.config.seeds.dropout, self.processes.index)),
             closing(self._batches()) as batches,
@@ -169,7 +167,7 @@ class Attempt:
             except NonFiniteError as error:
                 diagnosed = error
                 raise self.processes.from_main(lambda: self._diagnosed(diagnosed)) from error
-        self.trained = self._whole(model)
+        self.trained = self.whole.gathered(model)
         return self.measured
 
     def _rewind(self, checkpoint: Checkpoint | None) -> dict[int, float]:
@@ -186,6 +184,12 @@ class Attempt:
                 "%s: has %d lines up to step %d where %d were written; the run goes on with these",
                 *(self.run.metrics_file, found, checkpoint.step, checkpoint.state.log_lines),
             )
+
+    def _whole(self, model: BaseLanguageModel) -> Whole:
+        training = self.config.training
+        if training.distributed.strategy == "ddp":
+            return Whole()
+        return Divided(model, self.processes, lambda whole: build_optimizer(whole, training))
 
     def _carried(self, model: BaseLanguageModel) -> CarriedState | None:
         if not self.config.training.carry_state:
@@ -222,7 +226,8 @@ class Attempt:
         self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer | None, *, milestone: bool
     ) -> None:
         """Gather what the processes have, and have main write it."""
-        whole, moments = self._whole(model), self._moments(model, optimizer)
+        whole = self.whole.gathered(model)
+        moments = self.whole.gathered_moments(model, optimizer) if optimizer else None
         carried = self.carried.tensors() if self.carried and optimizer else None
         (_, *others) = self.processes.gathered(random_states()) if optimizer else (None,)
         scaler = self.accelerator.scaler
@@ -250,21 +255,6 @@ class Attempt:
             self.state.last_good_step = self.state.step
             self.processes.from_main(self._conclude_save)
 
-    def _whole(self, model: BaseLanguageModel) -> BaseLanguageModel:
-        """Return a model as it is saved."""
-        if self.whole is None:
-            return model
-        self.whole.gather(model)
-        return self.whole.model
-
-    def _moments(
-        self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer | None
-    ) -> torch.optim.Optimizer | Mapping[str, Tensor] | None:
-        """Return an optimizer as it is saved."""
-        if self.whole is None or optimizer is None:
-            return optimizer
-        return self.whole.gathered_moments(model, optimizer)
-
     def _conclude_save(self) -> None:
         """Write down that there is a checkpoint, and give up those that are needed no more."""
         self.record()
@@ -279,11 +269,12 @@ class Attempt:
     def _restore(self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer) -> None:
         checkpoint, scaler = self.start.checkpoint, self.accelerator.scaler
         assert checkpoint is not None  # else there is nothing to restore
-        if self.whole is None:
+
+        def load(model: BaseLanguageModel, optimizer: torch.optim.Optimizer) -> None:
             load_weights(checkpoint.path, model)
             load_optimizer(checkpoint.path, model, optimizer)
-        else:
-            self._restore_divided(self.whole, checkpoint, model, optimizer)
+
+        self.whole.restore(load, model, optimizer)
         if self.carried is not None:
             load_carried(checkpoint.path, self.carried)
         if scaler and checkpoint.state.scaler:
@@ -291,22 +282,6 @@ class Attempt:
         # Last: nothing but the next step may draw from them after this.
         for device in self._restore_generators(checkpoint):
             logger.warning("%s has no random state in %s", device, checkpoint.path)
-
-    def _restore_divided(
-        self,
-        whole: WholeCopy,
-        checkpoint: Checkpoint,
-        model: BaseLanguageModel,
-        optimizer: torch.optim.Optimizer,
-    ) -> None:
-        def load() -> None:
-            load_weights(checkpoint.path, whole.model)
-            load_optimizer(checkpoint.path, whole.model, loaded)
-
-        loaded = build_optimizer(whole.model, self.config.training)
-        self.processes.from_main(load)
-        whole.spread(model)
-        whole.spread_moments(model, optimizer, loaded if self.processes.is_main else None)
 
     def _restore_generators(self, checkpoint: Checkpoint) -> list[str]:
         """Put the generators of this process into their states; return devices that had none."""

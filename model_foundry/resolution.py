@@ -134,6 +134,11 @@ def choose_products(training: TrainingConfig, *, device_type: str) -> tuple[Prod
             f"training.speed.fp32_products (=tf32) needs an NVIDIA GPU, and this is {device_type}; "
             "leave it out"
         )
+    if asked == "tf32" and not _allows_tf32():
+        raise ConfigError(
+            "training.speed.fp32_products (=tf32) holds for a whole process, and only the command "
+            "line sets it; call torch.set_float32_matmul_precision('high') first, or leave it out"
+        )
     if asked == "onednn" and not (device_type == "cpu" and _has_onednn()):
         raise ConfigError(
             "training.speed.fp32_products (=onednn) needs a CPU and a torch built with oneDNN; "
@@ -144,12 +149,16 @@ def choose_products(training: TrainingConfig, *, device_type: str) -> tuple[Prod
     if training.mixed_precision != "no":
         return "default", f"the products are in {training.mixed_precision}"
     if device_type == "cuda":
-        if torch.get_float32_matmul_precision() == "highest":
-            return "default", "this process has not allowed TF32"
-        return "tf32", "this process has allowed TF32"
+        if _allows_tf32():
+            return "tf32", "this process has allowed TF32"
+        return "default", "this process has not allowed TF32"
     if device_type == "cpu" and _has_onednn() and favours_onednn():
         return "onednn", "MKL uses half of an AMD processor with AVX-512"
     return "default", "nothing faster is known for this machine"
+
+
+def _allows_tf32() -> bool:
+    return torch.get_float32_matmul_precision() != "highest"
 
 
 def _has_onednn() -> bool:

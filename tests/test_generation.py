@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from model_foundry import generation
 from model_foundry.errors import ConfigError
 from model_foundry.generation import generate_texts
 from model_foundry.model import create_model
@@ -55,6 +56,43 @@ def test_text_stays_within_the_positions(
     assert len(text) < 16
     with pytest.raises(ConfigError, match="17 tokens fill the 16 positions"):
         generate_texts(model, tokenizer, ["t" * 16])
+
+
+def test_many_prompts_are_continued_a_few_at_a_time(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = create_model(tiny_experiment("gpt2", tmp_path), tokenizer=tokenizer)
+    sizes: list[int] = []
+    whole = model.generate
+
+    def generate(ids: torch.Tensor, **settings: Any) -> torch.Tensor:
+        sizes.append(len(ids))
+        return whole(ids, **settings)
+
+    monkeypatch.setattr(model, "generate", generate)
+    prompts = ["the", "quick", "brown", "fox", "jumps"]
+    settings = {"max_new_tokens": 4, "temperature": 0}
+    together = generate_texts(model, tokenizer, prompts, **settings)
+    monkeypatch.setattr(generation, "TOKENS_AT_ONCE", 20)  # of 6 and 4 each
+    assert generate_texts(model, tokenizer, prompts, **settings) == together
+    monkeypatch.setattr(generation, "TOKENS_AT_ONCE", 1)
+    assert generate_texts(model, tokenizer, prompts[:2], **settings) == together[:2]
+    assert sizes == [5, 2, 2, 1, 1, 1]
+    assert generate_texts(model, tokenizer, []) == []
+
+
+@pytest.mark.parametrize("kind", CAUSAL)
+def test_a_token_costs_the_same_after_any_prefix(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call reads one token, whatever came before it."""
+    model = create_model(tiny_experiment(kind, tmp_path), vocab_size=20).eval()
+    read: list[int] = []
+    model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, given: read.append(given[0].shape[1])
+    )
+    model.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=6, eos_token_id=None)
+    assert read == [3, 1, 1, 1, 1, 1]
 
 
 def test_masked_model_does_not_generate(tmp_path: Path) -> None:

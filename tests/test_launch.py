@@ -10,8 +10,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -267,6 +269,8 @@ def train_noting(directory: Path, overrides: tuple[str, ...]) -> None:
     for target in MADE_BY_MAIN:
         mark = directory / f"{target.partition(':')[2]}-{os.environ['RANK']}"
         before(target, mark.touch)
+    if os.environ["RANK"] == "0":  # so that the others would come first, if they did not wait
+        before("model_foundry.experiment:prepare", partial(time.sleep, 0.3))
     train_with("lstm", directory, overrides, None, {})
 
 

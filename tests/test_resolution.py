@@ -85,6 +85,17 @@ def test_products_of_another_machine_are_refused(
     assert told in str(refused.value)
 
 
+def test_tf32_is_a_matter_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = tiny_experiment("gpt2", tmp_path, "training.mixed_precision=no").training
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "highest")
+    assert choose_products(training, device_type="cuda")[0] == "default"
+    training.speed.fp32_products = "tf32"
+    with pytest.raises(ConfigError, match="only the command line sets it"):
+        choose_products(training, device_type="cuda")
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert choose_products(training, device_type="cuda") == ("tf32", "as asked")
+
+
 @pytest.mark.parametrize(
     ("device_type", "gains", "installed", "expected"),
     [

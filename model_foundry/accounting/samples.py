@@ -38,9 +38,9 @@ def sample_rows(
 def _sample(
     rows: Rows, index: int, tokenizer: PreTrainedTokenizerBase, collator: Collator
 ) -> SampleRow:
-    row = rows[(0, index)]
-    ids = assemble([row], collator=collator).inputs["input_ids"][0].tolist()
-    documents = np.asarray(row.get("document_ids", np.zeros(len(ids), int)))
+    row = rows.read([(0, index)], with_bytes=False)
+    ids = assemble(row, collator=collator).inputs["input_ids"][0].tolist()
+    documents = np.zeros(len(ids), int) if row.document_ids is None else row.document_ids
     changes = np.flatnonzero(np.diff(documents)) + 1
     parts = [ids[a:b] for a, b in pairwise([0, *changes.tolist(), len(ids)])]
     texts = [

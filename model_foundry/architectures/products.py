@@ -18,7 +18,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 # torch.compile takes the operator apart, and then only knows it with weights that never change.
-# It is not always called so, since an operator in Python costs 20 microseconds a call.
+# It is not always called so, since an operator made in Python takes twice as long to call.
 @torch.library.custom_op("model_foundry::onednn_linear", mutates_args=())
 def _opaque_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _linear(x, weight, bias)
@@ -32,7 +32,7 @@ def _shape_of_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x (..., I) times the transpose of weight (O, I), plus bias (O,), by oneDNN."""
     if torch.compiler.is_compiling():
-        return _opaque_linear(x, weight, bias)
+        return cast(Tensor, _opaque_linear(x, weight, bias))
     return _linear(x, weight, bias)
 
 

@@ -63,6 +63,10 @@ def train(
     """Train a model from an experiment file, or go on where that was interrupted."""
     with listening():  # from before torch is imported, which takes seconds
         experiment = load(config, overrides)
+        from model_foundry.cli.process import allow_tf32, set_up_process
+
+        set_up_process(experiment.training.speed)  # before torch is imported
+        allow_tf32(experiment.training.speed)
         from model_foundry.cli.summary import print_summary
         from model_foundry.experiment import train as run
 

@@ -55,7 +55,7 @@ def joined(config: TrainingConfig) -> Iterator[Processes]:
         return
     device = _device()
     limit = timedelta(minutes=config.distributed.timeout_minutes)
-    with telling_of_a_lost_process(lambda: "the preparation", limit), _leaving():
+    with telling_of_a_lost_process(lambda: "its start or end", limit), _leaving():
         processes = _join(device, limit)
         with _quiet(not processes.is_main):
             yield processes

@@ -1,11 +1,11 @@
-"""FSDP2: what is divided among processes, put together for the disk and given back from it.
+"""A model whole, for the disk, where FSDP2 divides its weights and moments among processes.
 
-Main keeps a whole copy of the model in the memory of the host, through which everything is saved
-and loaded; so the files are those of a model that was never divided.
+Main then keeps a copy of it in the memory of the host, through which everything is saved and
+loaded; so the files are those of a model that was never divided.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,66 +23,82 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.processes import Processes
 from model_foundry.training.checkpoint import optimizer_tensors
 
-WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+Optimizer = torch.optim.Optimizer
+Moments = Optimizer | Mapping[str, Tensor]
+Load = Callable[[BaseLanguageModel, Optimizer], None]
+
+GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True)
 SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
-class WholeCopy:
-    """A copy of a model that is going to be divided.
+class Whole:
+    """What every process has whole: it is saved and loaded as it is."""
 
-    Every process calls each method at the same time; in main alone, `model` holds the weights that
-    were gathered last.
+    def gathered(self, model: BaseLanguageModel) -> BaseLanguageModel:
+        """Return a model as it is saved. All processes ask for it at the same time."""
+        return model
+
+    def gathered_moments(self, model: BaseLanguageModel, optimizer: Optimizer) -> Moments:
+        """Return an optimizer, or its tensors under their names, as it is saved; likewise."""
+        return optimizer
+
+    def restore(self, load: Load, model: BaseLanguageModel, optimizer: Optimizer) -> None:
+        """Give a model and its optimizer what `load` reads from the disk; likewise."""
+        load(model, optimizer)
+
+
+class Divided(Whole):
+    """What is divided among processes; main alone gathers it.
 
     Args:
         model: it, before it is divided.
+        make_optimizer: makes the optimizer of a model.
     """
 
-    def __init__(self, model: BaseLanguageModel, processes: Processes) -> None:
-        self.model = copy.deepcopy(model).cpu() if processes.is_main else model
-        self.processes = processes
+    def __init__(
+        self,
+        model: BaseLanguageModel,
+        processes: Processes,
+        make_optimizer: Callable[[BaseLanguageModel], Optimizer],
+    ) -> None:
+        self.copy = copy.deepcopy(model).cpu() if processes.is_main else model
+        self.processes, self.make_optimizer = processes, make_optimizer
 
-    def gather(self, model: torch.nn.Module) -> None:
-        """Take over the weights of the divided model."""
-        weights = get_model_state_dict(model, options=WHOLE)
+    def gathered(self, model: BaseLanguageModel) -> BaseLanguageModel:
+        weights = get_model_state_dict(model, options=GATHERED)
         if self.processes.is_main:
-            self.model.load_state_dict(weights)
+            self.copy.load_state_dict(weights)
+        return self.copy
 
-    def gathered_moments(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer
-    ) -> dict[str, Tensor]:
-        """Return the optimizer's tensors as `optimizer_tensors` does; none outside main."""
-        found: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizer, options=WHOLE))
-        moments: Mapping[str, Any] = found.get("state", {})
+    def gathered_moments(self, model: BaseLanguageModel, optimizer: Optimizer) -> Moments:
+        found: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizer, options=GATHERED))
+        moments: Mapping[str, Any] = found.get("state", {})  # nothing outside main
         return {
             f"{name}/{kind}": tensor.contiguous()
             for name, kinds in moments.items()
             for kind, tensor in kinds.items()
         }
 
-    def spread(self, model: torch.nn.Module) -> None:
-        """Give the divided model the weights of the copy."""
-        weights = self.model.state_dict() if self.processes.is_main else {}
-        set_model_state_dict(model, weights, options=SPREAD)
+    def restore(self, load: Load, model: BaseLanguageModel, optimizer: Optimizer) -> None:
+        loaded: list[dict[str, Any]] = [{}, {"state": {}, "param_groups": []}]
 
-    def spread_moments(
-        self,
-        model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer,
-        whole: torch.optim.Optimizer | None,
-    ) -> None:
-        """Give the divided optimizer the moments of one of the copy.
+        def read() -> None:
+            whole = self.make_optimizer(self.copy)
+            load(self.copy, whole)
+            loaded[:] = [self.copy.state_dict(), self._state(whole)]
 
-        Args:
-            whole: in main, an optimizer of the copy; None in the others.
-        """
+        self.processes.from_main(read)  # what is wrong with the files, all learn
+        set_model_state_dict(model, loaded[0], options=SPREAD)
+        set_optimizer_state_dict(model, optimizer, loaded[1], options=SPREAD)
+
+    def _state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Return the state of an optimizer of the copy by the names of the parameters."""
         moments: dict[str, dict[str, Tensor]] = {}
-        state: dict[str, Any] = {"state": moments, "param_groups": []}
-        if whole is not None:
-            for key, tensor in optimizer_tensors(self.model, whole).items():
-                name, _, kind = key.rpartition("/")
-                moments.setdefault(name, {})[kind] = tensor
-            state["param_groups"] = get_optimizer_state_dict(self.model, whole)["param_groups"]
-        set_optimizer_state_dict(model, optimizer, state, options=SPREAD)
+        for key, tensor in optimizer_tensors(self.copy, optimizer).items():
+            name, _, kind = key.rpartition("/")
+            moments.setdefault(name, {})[kind] = tensor
+        groups = get_optimizer_state_dict(self.copy, optimizer)["param_groups"]
+        return {"state": moments, "param_groups": groups}
 
 
 def is_divided(model: torch.nn.Module) -> bool:

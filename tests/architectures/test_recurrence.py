@@ -1,42 +1,44 @@
 """The hand-written Elman and GRU layers against torch's own, and where they are used."""
 
 import copy
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from model_foundry.architectures.modeling import layers_recurrent
+from model_foundry.architectures.modeling import functions_recurrent
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
-from model_foundry.architectures.modeling.functions_recurrent import read_sequences, reads_faster
-from model_foundry.architectures.modeling.layers_recurrent import RecurrentLayer
+from model_foundry.architectures.modeling.functions_recurrent import (
+    FusedGRU,
+    FusedRNN,
+    WholeSequences,
+)
 from model_foundry.architectures.modeling.modeling_recurrent import (
     RecurrentForCausalLM,
     RecurrentForMaskedLM,
 )
 
 B, T, E, H = 3, 7, 6, 5
-TORCH = {"gru": nn.GRU, "rnn": nn.RNN}
-KINDS = sorted(TORCH)
-Reader = Callable[[nn.RNNBase, Tensor, Tensor | None], tuple[Tensor, Tensor]]
+KINDS = {"gru": (FusedGRU, nn.GRU), "rnn": (FusedRNN, nn.RNN)}
 
 
 def layer_of(kind: str, *, bidirectional: bool = False, size: int = H) -> nn.RNNBase:
+    """Return one of our layers."""
     torch.manual_seed(0)
-    return TORCH[kind](E, size, batch_first=True, bidirectional=bidirectional)
+    return KINDS[kind][0](E, size, batch_first=True, bidirectional=bidirectional)
 
 
-def by_torch(rnn: nn.RNNBase, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-    return rnn(x, h)
+def in_torch(kind: str, layer: nn.RNNBase) -> nn.RNNBase:
+    """Return torch's layer with the weights of one of ours."""
+    oracle = KINDS[kind][1](E, H, batch_first=True, bidirectional=layer.bidirectional)
+    oracle.load_state_dict(layer.state_dict())
+    return oracle
 
 
-def outputs_and_gradients(
-    reader: Reader, rnn: nn.RNNBase, x: Tensor, h: Tensor | None
-) -> list[Tensor]:
+def outputs_and_gradients(rnn: nn.RNNBase, x: Tensor, h: Tensor | None = None) -> list[Tensor]:
     """Return output and final state, and the gradients of a function of both."""
     sources = [t.requires_grad_() for t in (x, h) if t is not None] + list(rnn.parameters())
-    y, final = reader(rnn, x, h)
+    y, final = rnn(x, h)
     generator = torch.Generator().manual_seed(1)
     mixed = [(t * torch.randn(t.shape, generator=generator)).sum() for t in (y, final)]
     return [y, final, *torch.autograd.grad(sum(mixed), sources)]
@@ -52,8 +54,8 @@ def test_states_and_all_gradients_are_torchs(
     rnn = layer_of(kind, bidirectional=bidirectional)
     x = torch.randn(B, length, E)
     h = torch.randn(1 + bidirectional, B, H) if with_state else None
-    ours = outputs_and_gradients(read_sequences, rnn, x, h)
-    torch.testing.assert_close(ours, outputs_and_gradients(by_torch, rnn, x, h))
+    ours = outputs_and_gradients(rnn, x, h)
+    torch.testing.assert_close(ours, outputs_and_gradients(in_torch(kind, rnn), x, h))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,7 +66,7 @@ def test_gradients_are_slopes(kind: str) -> None:
     def read(x: Tensor, h: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
         stand_in = copy.copy(rnn)
         stand_in._parameters = dict(zip(names, weights, strict=True))
-        return read_sequences(stand_in, x, h)
+        return stand_in(x, h)
 
     x, h = torch.randn(2, 3, E).double(), torch.randn(1, 2, 3).double()
     sources = [t.detach().requires_grad_() for t in (x, h, *rnn.parameters())]
@@ -75,29 +77,38 @@ def test_gradients_are_slopes(kind: str) -> None:
 def test_the_same_input_gives_the_same_bits(kind: str) -> None:
     rnn = layer_of(kind, size=33)
     x = torch.randn(B, T, E)
-    first, second = (outputs_and_gradients(read_sequences, rnn, x, None) for _ in range(2))
+    first, second = (outputs_and_gradients(rnn, x) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_second_backward_pass_finds_what_the_first_did(kind: str) -> None:
     rnn = layer_of(kind)
-    loss = read_sequences(rnn, torch.randn(B, T, E), None)[0].square().sum()
+    loss = rnn(torch.randn(B, T, E))[0].square().sum()
     first, second = (
         torch.autograd.grad(loss, rnn.parameters(), retain_graph=True) for _ in range(2)
     )
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_that_comes_in_stays_as_it_is(kind: str) -> None:
+    rnn = layer_of(kind)
+    y, _ = rnn(torch.randn(B, T, E))
+    incoming = torch.ones(T, H, B).permute(2, 0, 1)  # as the states lie in memory
+    torch.autograd.grad(y, rnn.parameters(), incoming)
+    assert (incoming == 1).all()
+
+
 def losses(kind: str, *, bidirectional: bool, fused: bool, monkeypatch) -> list[float]:
     """Train a small model for 100 steps."""
-    monkeypatch.setattr(RecurrentLayer, "fused", fused)
+    monkeypatch.setattr(WholeSequences, "fused", fused)
     torch.manual_seed(0)
     cls = RecurrentForMaskedLM if bidirectional else RecurrentForCausalLM
     model = cls(RecurrentConfig(rnn_type=kind, vocab_size=17, embedding_size=E, hidden_size=16,
                                 num_hidden_layers=2, bidirectional=bidirectional))  # fmt: skip
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    ids = torch.randint(0, 17, (8, 12))
+    ids = torch.randint(0, 17, (4, 8))
     found = []
     for _ in range(100):
         loss = model(ids, labels=ids).loss
@@ -122,14 +133,15 @@ def test_a_hundred_steps_lose_what_they_lose_with_torchs_layers(
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let each call of `read_sequences` by a layer append the length it reads."""
+    """Let each call of a layer that does not go to torch append the length it reads."""
     lengths: list[int] = []
+    read = functions_recurrent._read
 
-    def read(rnn: nn.RNNBase, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+    def counted(layer: nn.RNNBase, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
         lengths.append(x.shape[1])
-        return read_sequences(rnn, x, h)
+        return read(layer, x, h)
 
-    monkeypatch.setattr(layers_recurrent, "read_sequences", read)
+    monkeypatch.setattr(functions_recurrent, "_read", counted)
     return lengths
 
 
@@ -146,20 +158,31 @@ def test_training_without_padding_takes_this_way_and_nothing_else_does(
     model(ids, attention_mask=torch.ones_like(ids))
     with torch.no_grad():
         model(ids)
-    monkeypatch.setattr(RecurrentLayer, "fused", False)
+    monkeypatch.setattr(WholeSequences, "fused", False)
     model(ids)
     assert lengths == [T, T]
 
 
-def test_only_what_was_measured_to_be_faster_takes_this_way() -> None:
-    x, gru = torch.zeros(B, T, E), layer_of("gru")
-    assert reads_faster(gru, x)
-    assert not reads_faster(nn.LSTM(E, H), x)
-    assert not reads_faster(nn.RNN(E, H, nonlinearity="relu"), x)
-    assert not reads_faster(gru, x.bfloat16())
-    assert not reads_faster(gru, x.to("meta"))
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_precisions_and_devices_are_torchs(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = count_reads(monkeypatch)
+    x, rnn = torch.zeros(B, T, E), layer_of(kind)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not reads_faster(gru, x)
+        rnn(x)
+    copy.deepcopy(rnn).bfloat16()(x.bfloat16())
+    rnn.to("meta")(x.to("meta"))
+    assert lengths == []
+
+
+@pytest.mark.parametrize(("rows", "size", "ours"), [(11, 129, 0), (12, 129, 1), (1, 128, 1)])
+def test_large_states_of_few_rows_are_torchs(
+    rows: int, size: int, ours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = count_reads(monkeypatch)
+    layer_of("gru", size=size)(torch.zeros(rows, 2, E))
+    assert len(lengths) == ours
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -173,10 +196,8 @@ def test_checkpointed_activations_change_no_gradient(kind: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
 
 
-def test_a_compiled_model_takes_this_way_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_layer_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     lengths = count_reads(monkeypatch)
-    layer = RecurrentLayer(RecurrentConfig(rnn_type="gru", hidden_size=H), E)
-    x = torch.randn(B, T, E)
-    found = torch.compile(layer, backend="eager")(x)[0]
-    assert torch.equal(found, layer(x)[0])
+    rnn, x = layer_of("gru"), torch.randn(B, T, E)
+    assert torch.equal(torch.compile(rnn, backend="eager")(x)[0], rnn(x)[0])
     assert lengths == [T, T]

@@ -31,7 +31,7 @@ from model_foundry.training.distributed import joined, start_accelerator
 from model_foundry.training.drawing import Drawing
 from model_foundry.training.finiteness import Finiteness, StepResult, rows_of_all
 from model_foundry.training.optimizer import build_optimizer
-from model_foundry.training.sharded import WholeCopy, is_divided
+from model_foundry.training.sharded import Divided, Whole, is_divided
 from model_foundry.training.step import take_step
 from tests.experiments import MODELS
 from tests.training.test_carried import BLOCKS, CARRIED, KINDS, T, config_of, shares_of, text
@@ -244,14 +244,19 @@ class Learner:
 
     def __init__(self, config: ExperimentConfig, processes: Processes) -> None:
         self.config, self.model = config, create_model(config).eval()
-        self.whole = WholeCopy(self.model, processes) if processes.number > 1 else None
-        if self.whole is not None:
+        self.is_main = processes.is_main
+        self.whole = Whole()
+        if processes.number > 1:
+            self.whole = Divided(self.model, processes, self.make_optimizer)
             for module in self.model.modules():
                 if type(module).__name__ in ("GPT2Block", "BertLayer"):
                     fully_shard(module)
             fully_shard(self.model)
             assert is_divided(self.model)
-        self.optimizer = build_optimizer(self.model, config.training)
+        self.optimizer = self.make_optimizer(self.model)
+
+    def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(model, self.config.training)
 
     def update(self, inputs: dict[str, torch.Tensor]) -> float:
         loss: torch.Tensor = self.model(**inputs).loss
@@ -268,32 +273,27 @@ class Learner:
         finiteness.watch(1, result, [], 0.0)
 
     def kept(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Return the whole weights and moments in main."""
-        if self.whole is None:
-            weights = self.model.state_dict()
-            return sorted_copy(weights), sorted_copy(optimizer_tensors(self.model, self.optimizer))
-        self.whole.gather(self.model)
+        """Return the whole weights and moments in main, and nothing in the others."""
+        whole = self.whole.gathered(self.model)
         moments = self.whole.gathered_moments(self.model, self.optimizer)
-        return sorted_copy(self.whole.model.state_dict()), sorted_copy(moments)
+        if not self.is_main:
+            assert not moments
+            return {}, {}
+        weights = whole.state_dict()
+        if isinstance(moments, torch.optim.Optimizer):
+            moments = optimizer_tensors(self.model, moments)
+        return sorted_copy(weights), sorted_copy(moments)
 
     def restore(self, weights: dict[str, torch.Tensor], moments: dict[str, torch.Tensor]) -> None:
-        main = self.model if self.whole is None else self.whole.model
-        loaded = (
-            self.optimizer if self.whole is None else build_optimizer(main, self.config.training)
-        )
-        if self.whole is None or self.whole.processes.is_main:
-            main.load_state_dict(weights)
-            for name, parameter in main.named_parameters():
-                kinds = {
-                    key.rpartition("/")[2]: t.clone()
-                    for key, t in moments.items()
-                    if key.rpartition("/")[0] == name
+        def load(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+            model.load_state_dict(weights)
+            for name, parameter in model.named_parameters():
+                kinds = {key.removeprefix(f"{name}/"): t for key, t in moments.items()}
+                optimizer.state[parameter] = {
+                    k: t.clone() for k, t in kinds.items() if "/" not in k
                 }
-                loaded.state[parameter] = kinds
-        if self.whole is not None:
-            self.whole.spread(self.model)
-            given = loaded if self.whole.processes.is_main else None
-            self.whole.spread_moments(self.model, self.optimizer, given)
+
+        self.whole.restore(load, self.model, self.optimizer)
 
 
 def sorted_copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

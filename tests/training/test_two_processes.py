@@ -49,10 +49,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dic
     return find(1, directory), find(2, directory)
 
 
-def agree(found: tuple[dict[str, Any], dict[str, Any]], *names: str, within: float = 1e-4) -> None:
+def agree(found: tuple[dict[str, Any], dict[str, Any]], *names: str) -> None:
     alone, together = found
     for name in names:
-        assert together[name] == pytest.approx(alone[name], rel=within), name
+        assert together[name] == pytest.approx(alone[name], rel=1e-4), name
 
 
 def test_two_processes_make_the_update_of_one(found: Any) -> None:
@@ -77,8 +77,9 @@ def test_a_divided_measurement_is_that_of_one_process(found: Any) -> None:
 
 
 def test_divided_weights_and_moments_are_saved_and_loaded_whole(found: Any) -> None:
-    # AdamW makes much of gradients close to zero
-    agree(found, *(f"{kind} divided" for kind in ("gpt2", "bert", "lstm")), within=1e-3)
+    # AdamW makes much of gradients that are zero but for rounding, such as those of bert's keys
+    for name in ("gpt2 divided", "bert divided", "lstm divided"):
+        assert found[1][name] == pytest.approx(found[0][name], rel=1e-3, abs=1e-4), name
 
 
 def test_updates_of_divided_weights_are_left_out_too(found: Any) -> None:

@@ -156,44 +156,67 @@ def _slopes(parts: Tensor, before: Tensor) -> Tensor:
     return slopes
 
 
-_FUNCTIONS: dict[str, type[Function]] = {"RNN_TANH": ElmanSequence, "GRU": GatedSequence}
+def _is_faster(x: Tensor, size: int) -> bool:
+    """Tell whether x (B, T, E) is read faster here than by torch, into states of H (`size`).
 
-
-def reads_faster(rnn: nn.RNNBase, x: Tensor) -> bool:
-    """Tell whether `read_sequences` is faster: on a CPU, in full precision, if gradients follow."""
+    It is in full precision, on a CPU, and where gradients follow; without these torch does little
+    more than its products. With less than 12 rows MKL is slow at them, in the layout of this file;
+    up to H = 128 that matters less than what torch spends around them.
+    """
     return (
-        rnn.mode in _FUNCTIONS
-        and x.device.type == "cpu"
+        x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.float64)
+        and (len(x) >= 12 or size <= 128)
         and torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
     )
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would unroll all steps
-def read_sequences(rnn: nn.RNNBase, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Read x (B, T, E) with an `nn.RNN` or `nn.GRU` of one layer, as that itself does.
+class WholeSequences:
+    """What makes a layer of torch read by a function of this file where that is faster."""
 
-    Args:
-        h: the state to begin with, (D, B, H), D directions; None: zeros.
+    function: type[Function]
+    fused = True
+    """False: read in torch's way always."""
+
+    def forward(self, input, hx=None):
+        """Do what the layer of torch does, for one that is `batch_first` and not stacked."""
+        whole = isinstance(input, Tensor)  # and no packed sequence
+        if self.fused and whole and _is_faster(input, self.hidden_size):  # type: ignore[attr-defined]
+            return _read(self, input, hx)
+        return super().forward(input, hx)  # type: ignore[misc]
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would unroll all steps
+def _read(layer, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Read x (B, T, E) from the states h (D, B, H), D directions; None: from zeros.
 
     Returns:
         The output (B, T, DH) and the final states (D, B, H).
     """
-    function = _FUNCTIONS[rnn.mode]
     if h is None:
-        h = x.new_zeros(1 + rnn.bidirectional, len(x), rnn.hidden_size)
+        h = x.new_zeros(1 + layer.bidirectional, len(x), layer.hidden_size)
     x = x.transpose(0, 1)  # (T, B, E)
-    outputs: list[Tensor] = []
-    final: list[Tensor] = []
-    for suffix, state in zip(("_l0", "_l0_reverse"), h, strict=False):
-        weights = [
-            getattr(rnn, f"{kind}{suffix}")
-            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        ]
-        backwards = bool(outputs)
-        y = function.apply(x.flip(0) if backwards else x, state, *weights)  # (T, H, B)
-        final.append(y[-1].t())
-        outputs.append(y.flip(0) if backwards else y)
-    y = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
-    return y.permute(2, 0, 1), torch.stack(final)
+    forwards = layer.function.apply(x, h[0], *_weights(layer, "_l0"))  # (T, H, B)
+    if not layer.bidirectional:
+        return forwards.permute(2, 0, 1), forwards[-1:].transpose(1, 2).contiguous()
+    backwards = layer.function.apply(x.flip(0), h[1], *_weights(layer, "_l0_reverse"))
+    final = torch.stack((forwards[-1].t(), backwards[-1].t()))
+    return torch.cat((forwards, backwards.flip(0)), dim=1).permute(2, 0, 1), final
+
+
+def _weights(layer, suffix: str) -> list[Tensor]:
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return [getattr(layer, name + suffix) for name in names]
+
+
+class FusedRNN(WholeSequences, nn.RNN):
+    """An `nn.RNN` of one layer that reads whole sequences fast."""
+
+    function = ElmanSequence
+
+
+class FusedGRU(WholeSequences, nn.GRU):
+    """An `nn.GRU` of one layer that reads whole sequences fast."""
+
+    function = GatedSequence

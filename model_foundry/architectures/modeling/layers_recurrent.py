@@ -12,9 +12,9 @@ from torch.nn.utils.rnn import pack_sequence
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from .configuration_recurrent import RecurrentConfig
-from .functions_recurrent import read_sequences, reads_faster
+from .functions_recurrent import FusedGRU, FusedRNN
 
-CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+CELLS = {"rnn": FusedRNN, "gru": FusedGRU, "lstm": nn.LSTM}
 
 
 class LayerState(CacheLayerMixin):
@@ -104,9 +104,6 @@ def runnable_precision(device_type: str):
 class RecurrentLayer(nn.Module):
     """One recurrent layer over whole sequences, in one or both directions."""
 
-    fused = True
-    """Whether to read sequences by `read_sequences` where that is faster, or always by torch."""
-
     def __init__(self, config: RecurrentConfig, input_size: int):
         super().__init__()
         self.has_cell_state = config.rnn_type == "lstm"
@@ -122,9 +119,7 @@ class RecurrentLayer(nn.Module):
         """
         initial = self._to_torch(x, *state) if state else None
         with runnable_precision(x.device.type):
-            if sequences is None and self.fused and reads_faster(self.rnn, x):
-                y, final = read_sequences(self.rnn, x, initial)
-            elif sequences is None:
+            if sequences is None:
                 y, final = self.rnn(x, initial)
             else:
                 y, final = self.rnn(sequences.where._replace(data=x), initial)

@@ -1,0 +1,249 @@
+"""What holds on a GPU only; without one, each test is skipped."""
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from model_foundry import train
+from model_foundry.config import save_config
+from model_foundry.equivalence import differences
+from model_foundry.errors import Interrupted, NonFiniteError
+from model_foundry.failpoints import reached
+from model_foundry.model import create_model, load_model
+from model_foundry.reproducibility import random_states, restore_random_states
+from model_foundry.run_directory import RunDirectory
+from model_foundry.training import loop
+from model_foundry.training.finiteness import Finiteness, StepResult
+from model_foundry.training.metrics import read_metrics
+from tests.experiments import MODELS, tiny_experiment
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+]
+ROOT = Path(__file__).parents[1]
+GPU = torch.device("cuda")
+KINDS = sorted(MODELS)
+
+
+def losses(directory: Path) -> list[float]:
+    lines = read_metrics(directory / "metrics.jsonl")
+    return [line["train/loss"] for line in lines if "train/loss" in line]
+
+
+@pytest.fixture
+def tf32() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_every_model_learns_in_half_precision(precision: str, kind: str, tmp_path: Path) -> None:
+    settings = ("training.max_steps=60", "training.logging_steps=60")
+    result = train(
+        tiny_experiment(kind, tmp_path, f"training.mixed_precision={precision}", *settings)
+    )
+    assert result.metrics["eval/loss"] < 0.95 * math.log(result.vocab_size)
+
+
+def test_tf32_learns_what_fp32_learns(tf32: None, tmp_path: Path) -> None:
+    found = {
+        products: train(
+            tiny_experiment(
+                "gpt2",
+                tmp_path / products,
+                "training.mixed_precision=no",
+                f"training.speed.fp32_products={products}",
+            )
+        ).metrics["eval/loss"]
+        for products in ("default", "tf32")
+    }
+    assert found["tf32"] == pytest.approx(found["default"], rel=1e-2)
+
+
+def test_fp32_on_a_gpu_is_fp32_on_a_cpu(tmp_path: Path) -> None:
+    model = create_model(tiny_experiment("gpt2", tmp_path)).eval()
+    ids = torch.randint(5, 200, (2, 16))
+    with torch.no_grad():
+        expected = model(input_ids=ids, labels=ids)
+        found = model.to(GPU)(input_ids=ids.to(GPU), labels=ids.to(GPU))
+    assert found.loss.item() == pytest.approx(expected.loss.item(), rel=1e-5)
+    torch.testing.assert_close(found.logits.cpu(), expected.logits, rtol=1e-3, atol=1e-4)
+
+
+def test_attention_has_its_flash_kernel_in_bf16(tmp_path: Path) -> None:
+    """Torch refuses a call that the one kernel allowed cannot answer."""
+    config = tiny_experiment("gpt2", tmp_path, "training.attn_implementation=sdpa")
+    model = create_model(config).to(GPU).train()
+    ids = torch.randint(5, 200, (2, 16), device=GPU)
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION), torch.autocast("cuda", torch.bfloat16):
+        model(input_ids=ids, labels=ids).loss.backward()
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_a_compiled_model_learns_what_the_plain_one_learns(kind: str, tmp_path: Path) -> None:
+    still = ("model.transformer.dropout=0.0", "model.transformer.attention_dropout=0.0")
+    found = []
+    for compiled in ("true", "false"):
+        config = tiny_experiment(
+            kind,
+            tmp_path / compiled,
+            "training.mixed_precision=no",
+            f"training.compile={compiled}",
+            *still,
+        )
+        train(config)
+        found.append(losses(tmp_path / compiled / "run"))
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
+# --- exactness ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "lstm"])
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+def test_an_interrupted_run_is_the_uninterrupted_one(
+    precision: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = (f"training.mixed_precision={precision}", "training.compile=false")
+    whole = tiny_experiment(kind, tmp_path / "whole", *settings)
+    cut = tiny_experiment(kind, tmp_path / "cut", *settings, "training.save_steps=100")
+    train(whole)
+
+    def interrupt(point: str) -> None:
+        reached(point)
+        if point == "step 3 made":
+            raise Interrupted("SIGTERM: stopped")
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(loop, "reached", interrupt)
+        train(cut)
+    assert RunDirectory(cut.output_dir).checkpoint(3).is_dir()
+    train(cut)
+    # the checkpoint of step 3, and its line of the log, are those of the run that was cut alone
+    kept = read_metrics(cut.output_dir / "metrics.jsonl")
+    assert [line["step"] for line in kept if "train/loss" in line] == [*range(1, 7)]
+    assert losses(whole.output_dir) == losses(cut.output_dir)
+    assert not [line for line in differences(whole.output_dir, cut.output_dir) if "model/" in line]
+
+
+def test_dropout_goes_on_where_its_generator_was() -> None:
+    drop = nn.Dropout(0.5).to(GPU)
+    ones = torch.ones(64, device=GPU)
+    tensors, numbers = random_states()
+    expected = drop(ones)
+    assert restore_random_states(tensors, numbers) == []
+    assert torch.equal(drop(ones), expected)
+
+
+def test_cadence_never_changes_what_is_trained(tmp_path: Path) -> None:
+    quiet = tiny_experiment("gpt2", tmp_path / "quiet", "training.logging_steps=6")
+    busy = tiny_experiment(
+        "gpt2", tmp_path / "busy", "training.eval_steps=1", "training.save_steps=2"
+    )
+    weights = [load_model(train(config).model_dir).state_dict() for config in (quiet, busy)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+# --- what a GPU does by itself --------------------------------------------------------------------
+
+
+def test_the_device_leaves_out_updates_from_the_first_bad_step_on() -> None:
+    model = nn.Linear(3, 2, device=GPU)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    finiteness = Finiteness.of(optimizer, device=GPU, scaled=False)
+    assert not finiteness.at_once
+
+    def step(number: int, loss: float) -> torch.Tensor:
+        model(torch.ones(1, 3, device=GPU)).sum().backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        result = StepResult(torch.tensor(loss, device=GPU), norm, [1])
+        finiteness.watch(number, result, [], 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+        return model.weight.detach().clone()
+
+    first = step(1, 1.0)
+    second = step(2, 1.0)
+    assert not torch.equal(first, second)
+    assert torch.equal(step(3, math.nan), second) and torch.equal(step(4, 1.0), second)
+    assert {int(state["step"]) for state in optimizer.state.values()} == {2}
+
+
+def test_a_diverging_run_names_its_first_bad_step_though_it_is_looked_at_later(
+    tmp_path: Path,
+) -> None:
+    named = []
+    for steps in (1, 6):  # looked at in each step, and at the end alone
+        config = tiny_experiment(
+            "gpt2",
+            tmp_path / str(steps),
+            "training.learning_rate=1e20",
+            f"training.logging_steps={steps}",
+            "training.mixed_precision=no",
+            "training.max_grad_norm=1e30",
+        )
+        with pytest.raises(NonFiniteError) as raised:
+            train(config)
+        status = RunDirectory(config.output_dir).status()
+        assert status is not None and status.step == raised.value.facts["step"] - 1
+        named.append([raised.value.facts[fact] for fact in ("step", "blocks", "batch_digest")])
+    assert named[0] == named[1]
+
+
+def test_memory_is_reported(tmp_path: Path) -> None:
+    config = tiny_experiment("gpt2", tmp_path)
+    train(config)
+    lines = read_metrics(config.output_dir / "metrics.jsonl")
+    assert all(line["train/peak_memory_mib"] > 0 for line in lines if "train/loss" in line)
+
+
+# --- several GPUs ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one GPU")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
+def test_two_gpus_train_what_one_trains_and_resume(strategy: str, tmp_path: Path) -> None:
+    settings = (
+        "training.mixed_precision=no",
+        "model.transformer={layers: 2, hidden_size: 32, "
+        "attention_heads: 2, dropout: 0.0, attention_dropout: 0.0}",
+    )
+    one = tiny_experiment("gpt2", tmp_path / "one", *settings)
+    train(one)
+    two = tiny_experiment(
+        "gpt2",
+        tmp_path / "two",
+        *settings,
+        "training.save_steps=3",
+        f"training.distributed.strategy={strategy}",
+    )
+    file = tmp_path / "two.yaml"
+    file.write_text(save_config(two, []))
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
+        *("-m", "model_foundry", "train", str(file)),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for overrides in ((), ("training.max_steps=8", "--extend")):
+        done = subprocess.run(
+            [*command, *overrides], env=environment, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, done.stderr
+    found = losses(two.output_dir)
+    assert len(found) == 8
+    assert found[:6] == pytest.approx(losses(one.output_dir), rel=1e-3)
