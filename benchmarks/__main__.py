@@ -7,7 +7,6 @@ written down when it is done, so that an interrupted run has lost one part at mo
 """
 
 import argparse
-import signal
 import sys
 import tempfile
 import time
@@ -24,7 +23,6 @@ PARTS: Final = ("train", "generate", "startup", "data", "soak", "quality", "gpu"
 
 def main() -> None:
     """Run what was asked for, one part after the other."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # contenders are frozen: end them first
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=RawHelp)
     add_options(parser)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART",

@@ -1,6 +1,7 @@
 """What a caller asks of the benchmarks, from the command line."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -69,8 +70,10 @@ def parse(
     """Return what was asked for, and all options; end with a usage error where that makes no sense.
 
     The text is named as on the command line of `foundry train`, in any place: an option with a list
-    of values would swallow it.
+    of values would swallow it. From here on SIGTERM unwinds this process as Ctrl-C does, so that no
+    contender stays behind frozen.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     words = sys.argv[1:] if argv is None else argv
     named = [word.removeprefix(TEXT) for word in words if word.startswith(TEXT)]
     options = parser.parse_args([word for word in words if not word.startswith(TEXT)])

@@ -43,6 +43,7 @@ from model_foundry.training.identity import Identity
 from model_foundry.training.loop import train as run_loop
 from model_foundry.training.metrics import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.profile import Profile
 from model_foundry.training.progress import Display
 from model_foundry.training.sharded import Divided, Whole, is_divided
 
@@ -88,6 +89,7 @@ class Attempt:
     Args:
         console: where the progress is drawn; None: the standard error stream.
         processes: all that make the attempt together. The first one, main, alone writes and draws.
+        profile: looks at some of the steps of main; None: nothing does.
 
     Attributes:
         trained: the model as it is saved, once it is trained; where weights are divided among
@@ -107,8 +109,10 @@ class Attempt:
         accelerator: Accelerator,
         console: Console | None = None,
         processes: Processes = ALONE,
+        profile: Profile | None = None,
     ) -> None:
         self.processes = processes
+        self.profile = profile if processes.is_main else None
         self.console = console if processes.is_main else Console(quiet=True)
         self.config, self.run, self.prepared = config, run, prepared
         self.identity, self.start, self.accelerator = identity, start, accelerator
@@ -163,6 +167,7 @@ class Attempt:
                     carried=self.carried,
                     micro_batches=self.share.micro_batches,
                     processes=self.processes,
+                    profile=self.profile,
                 )
             except NonFiniteError as error:
                 diagnosed = error

@@ -61,6 +61,7 @@ from model_foundry.training.distributed import (
 )
 from model_foundry.training.identity import Identity
 from model_foundry.training.milestones import number_of_milestones
+from model_foundry.training.profile import Profile
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,12 @@ class RunResult:
 
 
 def train(
-    config: ExperimentConfig, *, fresh: bool = False, extend: bool = False, lock: bool = True
+    config: ExperimentConfig,
+    *,
+    fresh: bool = False,
+    extend: bool = False,
+    lock: bool = True,
+    profile: Profile | None = None,
 ) -> RunResult:
     """Run an experiment from its corpus to its final model, or go on where it was interrupted.
 
@@ -105,6 +111,7 @@ def train(
         fresh: move a run that already lies in the output directory to `<dir>.old-N` first.
         extend: go on with a run whose length was raised since it began.
         lock: false where the file system has no locks; nothing else may then write there.
+        profile: looks at some of the steps; None: nothing does.
 
     Raises:
         ConfigError: the settings contradict each other or this machine.
@@ -165,6 +172,7 @@ def train(
             start=start,
             accelerator=accelerator,
             processes=processes,
+            profile=profile,
         )
         with _telling_how_to_go_on(fresh=fresh), _recorded(attempt, processes) as record:
             resumed = start.checkpoint is not None

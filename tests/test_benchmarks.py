@@ -4,7 +4,6 @@ Toy sizes; no timing is asserted. The scripts that take longest run only with `-
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from benchmarks.__main__ import PARTS
 from benchmarks.quality import Trained, compared
 from benchmarks.ratios import Ratio, interval
 from benchmarks.results import Curve, Found, Store, Table, ratio_table
-from benchmarks.rounds import WARM_UP, Contender, run_afresh, run_rounds, working_seconds
+from benchmarks.rounds import PROJECT, WARM_UP, Contender, run_afresh, run_rounds, working_seconds
 from benchmarks.shapes import SHAPES
 from benchmarks.soak import stretches
 from benchmarks.texts import made_up_words, write_lines
@@ -29,6 +28,25 @@ for step in range(1, last + 1):
     with open(ticks, "a") as file:
         file.write(json.dumps({"step": step, "time": time.time()}) + chr(10))
 print("no more work")
+"""
+
+STOPPED = """
+import sys
+from pathlib import Path
+from benchmarks.asked import run_alone
+from benchmarks.rounds import run_rounds
+from tests.test_benchmarks import contender
+
+def measure(asked):
+    worker = contender("worker", Path(sys.argv.pop()))
+    start = worker.start
+    def start_and_tell():
+        start()
+        print(worker.pid, flush=True)
+    worker.start = start_and_tell
+    run_rounds([worker], rounds=10**6, near=frozenset(), near_rounds=0)
+
+run_alone(measure, None, [])
 """
 
 
@@ -51,7 +69,7 @@ def ratio(*values: float, bar: float | None = None, at_most: bool = False) -> Ra
 def bench(*options: str) -> subprocess.CompletedProcess[str]:
     """Run the benchmarks as `make bench` does."""
     command = [sys.executable, "-m", "benchmarks", *options]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT)
 
 
 # --- what is counted ------------------------------------------------------------------------------
@@ -178,7 +196,9 @@ def test_the_process_that_measures_stays_small() -> None:
     """What it has in memory would count as the peak of the processes that it starts."""
     modules = ", ".join(f"benchmarks.{part}" for part in PARTS)
     code = f"import sys, benchmarks.__main__, {modules}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT
+    )
     assert not {"torch", "transformers", "matplotlib"} & set(done.stdout.split())
 
 
@@ -219,6 +239,17 @@ def test_training_is_compared_and_drawn(tmp_path: Path) -> None:
     assert [ratio.not_run for ratio in ratios] == [None, None]
     assert all(len(ratio.values) == 2 for ratio in ratios)
     assert (tmp_path / "results.png").stat().st_size > 10_000
+
+
+def test_a_run_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", STOPPED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as run:
+        assert run.stdout is not None
+        pid = int(run.stdout.readline())
+        assert Path(f"/proc/{pid}").exists()
+        run.terminate()
+        assert run.wait() == 143
+    assert not Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.torture

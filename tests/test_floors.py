@@ -32,6 +32,7 @@ FLOORS: list[set[str]] = [
 # The only ways from one room to another of its floor.
 ARROWS = {
     *((room, "errors") for room in ("registry", "signals", "locks", "durable", "foreign")),
+    ("processes", "errors"),
     ("locks", "signals"),
     ("durable", "locks"),
     ("durable", "failpoints"),

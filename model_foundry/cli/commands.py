@@ -57,6 +57,9 @@ def train(
     no_lock: Annotated[
         bool, typer.Option("--no-lock", help="For file systems without locks: use with care.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time of a step goes, early on.")
+    ] = False,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -67,12 +70,22 @@ def train(
 
         set_up_process(experiment.training.speed)  # before torch is imported
         allow_tf32(experiment.training.speed)
+        from model_foundry.cli.profile_report import begin_profile
         from model_foundry.cli.summary import print_summary
         from model_foundry.experiment import train as run
 
-        result = run(experiment, fresh=fresh, extend=extend, lock=not no_lock)
+        looking = begin_profile(experiment) if profile else None
+        result = run(
+            experiment,
+            fresh=fresh,
+            extend=extend,
+            lock=not no_lock,
+            profile=looking,
+        )
     with printing():
         print_summary(result, plugin)
+        if looking and not looking.report:
+            typer.echo(f"no step was profiled: that takes {looking.steps_needed} steps to make")
 
 
 app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")(

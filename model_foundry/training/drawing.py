@@ -15,6 +15,7 @@ from model_foundry.errors import Interrupted, WorkerError
 from model_foundry.objectives import Objective
 from model_foundry.processes import ALONE, Processes
 from model_foundry.signals import poll, stop_requested
+from model_foundry.training.profile import phase
 from model_foundry.training.step import Labels
 
 
@@ -107,7 +108,8 @@ class Drawing:
             Interrupted: it did because everything is to stop.
         """
         try:
-            drawn = list(islice(self.batches, self.micro_batches))
+            with phase("data"):
+                drawn = list(islice(self.batches, self.micro_batches))
         except RuntimeError as error:
             if "DataLoader" not in str(error):
                 raise

@@ -5,7 +5,7 @@ what is due between two of them.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +23,7 @@ from model_foundry.training.drawing import Drawing, can_pin
 from model_foundry.training.finiteness import Finiteness
 from model_foundry.training.metrics import MetricsLog
 from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.profile import Profile
 from model_foundry.training.progress import Display
 from model_foundry.training.rhythm import Evaluate, Rhythm, Save
 from model_foundry.training.schedule import learning_rate
@@ -49,6 +50,7 @@ def train(
     carried: CarriedState | None = None,
     micro_batches: int | None = None,
     processes: Processes = ALONE,
+    profile: Profile | None = None,
 ) -> TrainState:
     """Train a model until `horizon` steps are made.
 
@@ -65,6 +67,7 @@ def train(
         micro_batches: how many of them this process has in a step; None:
             `config.gradient_accumulation_steps`.
         processes: all that train the model, in step.
+        profile: looks at some of the steps; None: nothing does.
 
     Raises:
         NonFiniteError: the loss or the gradient of a step is not finite; the weights are those of
@@ -112,7 +115,8 @@ def train(
         rhythm.evaluate_if_due()  # a checkpoint precedes the evaluation of its step
         while state.step < horizon:
             rate = learning_rate(state.step, config, horizon)
-            with during(f"step {state.step + 1}"):
+            seen = profile.step(bare, state) if profile else nullcontext()
+            with during(f"step {state.step + 1}"), seen:
                 drawn = drawing.next()
                 result = take_step(
                     prepared,

@@ -22,6 +22,7 @@ from model_foundry.labels import IGNORE_INDEX
 from model_foundry.objectives import Objective
 from model_foundry.training.carried import CarriedState
 from model_foundry.training.finiteness import Finiteness, StepResult
+from model_foundry.training.profile import phase
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,10 @@ def take_step(
         return StepResult(torch.zeros(()), torch.zeros(()), labels.own)
     summed = _accumulate(read, micro_batches, labels, accelerator)
     # The norm is returned as it was before clipping; without a bound nothing is scaled.
-    norm: Tensor = accelerator.clip_grad_norm_(
-        model.parameters(), math.inf if max_grad_norm is None else max_grad_norm
-    )
+    with phase("gradient norm"):
+        norm: Tensor = accelerator.clip_grad_norm_(
+            model.parameters(), math.inf if max_grad_norm is None else max_grad_norm
+        )
     if isinstance(norm, DTensor):  # of weights that are divided among processes
         norm = norm.full_tensor()
     result = StepResult(accelerator.reduce(summed, "sum"), norm, labels.own)
@@ -113,7 +115,8 @@ def _accumulate(
             loss = _loss_of(read(batch if count else _labelled(batch), slot))
             loss = loss * (count / labels.total)
             # DDP averages gradients over the processes, which the factor undoes
-            accelerator.backward(loss * processes if processes > 1 else loss)
+            with phase("backward"):
+                accelerator.backward(loss * processes if processes > 1 else loss)
         summed += loss.detach()
     return summed
 
@@ -150,7 +153,8 @@ class _Reader:
         }
         if self.carried is not None:
             inputs |= self.carried.arguments(slot, batch)
-        output: ModelOutput = self.model(**inputs, **self.arguments)
+        with phase("forward"):
+            output: ModelOutput = self.model(**inputs, **self.arguments)
         if self.carried is not None:
             self.carried.keep(slot, output)
         return output

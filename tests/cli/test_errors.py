@@ -325,7 +325,17 @@ def test_each_option_says_one_thing(
     cli: Cli, asked: list[dict[str, bool]], arguments: list[str], changed: dict[str, bool]
 ) -> None:
     assert cli("train", "good.yaml", *arguments)[0] == 0
-    assert asked == [{"fresh": False, "extend": False, "lock": True} | changed]
+    assert asked == [{"fresh": False, "extend": False, "lock": True, "profile": None} | changed]
+
+
+def test_a_short_run_says_that_it_was_not_profiled(cli: Cli, here: Path) -> None:
+    code, out, _ = cli("train", "good.yaml", "--profile")
+    assert code == 0
+    assert out.splitlines()[-1] == "no step was profiled: that takes 16 steps to make"
+    code, out, _ = cli("train", "good.yaml", "--profile", "training.max_steps=16", "--fresh")
+    assert code == 0
+    assert "steps 12 to 16, under the profiler, " in out and "no step" not in out
+    assert (here / "runs/one/diagnostics/profile-step-00000016.json.gz").is_file()
 
 
 def test_a_run_goes_on_is_extended_and_begun_anew(cli: Cli, here: Path) -> None:

@@ -13,6 +13,7 @@ from torch.autograd import DeviceType
 from torch.profiler import record_function
 
 from model_foundry.architectures import BaseLanguageModel
+from model_foundry.experiment import train as run_experiment
 from model_foundry.model import create_model
 from model_foundry.reproducibility import seeded
 from model_foundry.training.profile import Profile, ProfileReport, phase
@@ -100,6 +101,20 @@ def test_what_is_trained_is_the_same(tmp_path: Path, reports: list[ProfileReport
     assert reports
     for one, other in zip(seen.parameters(), unseen.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_run_ends_as_it_would_have(tmp_path: Path, reports: list[ProfileReport]) -> None:
+    weights = []
+    for name, profile in (
+        ("seen", Profile(tmp_path, announce=reports.append, warm_up=1, steps=2)),
+        ("unseen", None),
+    ):
+        config = tiny_experiment("gpt2", tmp_path / name, "training.eval_steps=2")
+        result = run_experiment(config, profile=profile)
+        weights.append((result.model_dir / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    phases = {cost.name for cost in reports[0].phases}
+    assert {"data", "forward", "backward", "gradient norm", "optimizer"} <= phases
 
 
 def test_a_run_that_ends_before_is_not_profiled(

@@ -199,7 +199,9 @@ def _read(layer, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
     x = x.transpose(0, 1)  # (T, B, E)
     forwards = layer.function.apply(x, h[0], *_weights(layer, "_l0"))  # (T, H, B)
     if not layer.bidirectional:
-        return forwards.permute(2, 0, 1), forwards[-1:].transpose(1, 2).contiguous()
+        # A copy, lest a state that is carried on keep all others in memory.
+        final = forwards[-1:].transpose(1, 2).clone(memory_format=torch.contiguous_format)
+        return forwards.permute(2, 0, 1), final
     backwards = layer.function.apply(x.flip(0), h[1], *_weights(layer, "_l0_reverse"))
     final = torch.stack((forwards[-1].t(), backwards[-1].t()))
     return torch.cat((forwards, backwards.flip(0)), dim=1).permute(2, 0, 1), final
