@@ -127,7 +127,7 @@ class Contender:
             time.sleep(LOOK)
 
     def _freeze(self) -> None:
-        pass
+        self._signal(signal.SIGSTOP)
         self._stopped = time.time()
 
     def _signal(self, number: signal.Signals) -> None:

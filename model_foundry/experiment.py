@@ -4,20 +4,17 @@ config -> documents -> tokenizer -> token streams -> model -> training loop -> m
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 
 from model_foundry.accounting import account
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.attempt import Attempt, measure
+from model_foundry.attempt import Attempt
 from model_foundry.config import (
     ExperimentConfig,
-    LanguageSource,
     save_config,
     settings_without_effect,
     validate,
@@ -34,9 +31,9 @@ from model_foundry.data.splits import Split
 from model_foundry.data.workers import processes_for
 from model_foundry.durable import commit_directory, damage, write_text
 from model_foundry.errors import Interrupted
-from model_foundry.evaluation.language import LanguageReport, measure_language
 from model_foundry.interventions.ai import check_ai_steps
-from model_foundry.model import create_model, load_model
+from model_foundry.model import create_model
+from model_foundry.outcome import RunResult, completed_result, finish
 from model_foundry.preparation import (
     Prepared,
     load_named_tokenizer,
@@ -47,10 +44,9 @@ from model_foundry.preparation import (
 from model_foundry.processes import Processes
 from model_foundry.resolution import resolve
 from model_foundry.run_directory import Record, RunDirectory, running
-from model_foundry.signals import during, listening
+from model_foundry.signals import listening
 from model_foundry.tokenizer.loading import copy_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import check_settings
-from model_foundry.training.checkpoint import save_model
 from model_foundry.training.distributed import (
     Share,
     device_type,
@@ -66,32 +62,6 @@ from model_foundry.training.profile import Profile
 logger = logging.getLogger(__name__)
 
 GO_ON = "run the same command again"
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """What a finished run has come to."""
-
-    output_dir: Path
-    """The run directory."""
-    model_dir: Path
-    """The final model, as `transformers` loads it."""
-    step: int
-    """Optimizer steps made."""
-    parameters: int
-    """Parameters of the model; tied ones count once."""
-    vocab_size: int
-    """Rows of the embedding matrix."""
-    generates: bool
-    """Whether the model continues text; otherwise it fills masks."""
-    mask_token: str | None
-    """The text of the tokenizer's mask token; None: it has none."""
-    metrics: dict[str, float]
-    """`eval/...` on the validation text, and `test/...` where a test text was given."""
-    lossless: bool
-    """Whether the tokenizer gives every character back; if not, bits per byte compare nothing."""
-    language: LanguageReport | None = None
-    """How the model fares on the built-in language; None for another corpus."""
 
 
 def train(
@@ -143,7 +113,7 @@ def train(
 
         def look() -> RunResult | None:
             require_continuation(run, config, start.checkpoint, identity, extend=extend)
-            return _completed(config, run, prepared, start, identity)
+            return completed_result(config, run, prepared, start, identity)
 
         if (result := processes.from_main(look)) is not None:
             return result
@@ -178,7 +148,7 @@ def train(
             resumed = start.checkpoint is not None
             processes.from_main(lambda: _keep_tokenizer(run, prepared, resumed=resumed))
             measured = attempt.train(model, record)
-            return _finish(attempt, model, measured, processes)
+            return finish(attempt, model, measured, processes)
 
 
 def check(config: ExperimentConfig) -> list[str]:
@@ -316,80 +286,3 @@ def _keep_tokenizer(run: RunDirectory, prepared: Prepared, *, resumed: bool) -> 
     elif damage(run.tokenizer) is not None:
         with commit_directory(run.tokenizer) as aside:
             prepared.tokenizer.save_pretrained(aside)
-
-
-def _completed(
-    config: ExperimentConfig,
-    run: RunDirectory,
-    prepared: Prepared,
-    start: Start,
-    identity: Identity,
-) -> RunResult | None:
-    """Return the result of a run that has nothing left to do; None for any other."""
-    if start.checkpoint is None or not start.completed:
-        return None
-    step = start.checkpoint.step
-    measured = run.measurement(f"loss-step-{step:08d}")
-    report = run.measurement(f"language-step-{step:08d}")
-    measures_language = isinstance(config.data.train, LanguageSource)
-    missing = measured is None or (measures_language and report is None)
-    if step < identity.horizon or missing or damage(run.model) is not None:
-        return None
-    logger.info("the run is complete, at step %d; nothing is left to do", step)
-    metrics = {name: value for name, value in (measured or {}).items() if name != "lossless"}
-    language = LanguageReport.from_json(report) if report else None
-    return _result(run, prepared, load_model(run.model), step, metrics, language)
-
-
-def _finish(
-    attempt: Attempt,
-    model: BaseLanguageModel,
-    measured: Mapping[str, float],
-    processes: Processes,
-) -> RunResult:
-    """Save the final model and take the last measurements of it."""
-    config, run, prepared = attempt.config, attempt.run, attempt.prepared
-    step = attempt.state.step
-
-    def save() -> None:
-        run.require_held()
-        save_model(run.model, attempt.trained, prepared.tokenizer)
-
-    def conclude() -> RunResult:
-        language = None
-        if isinstance(config.data.train, LanguageSource):
-            language = measure_language(attempt.trained, prepared.tokenizer, seed=config.seeds.data)
-            run.write_measurement(f"language-step-{step:08d}", language.as_json())
-        measurement = metrics | {"lossless": prepared.lossless}
-        run.write_measurement(f"loss-step-{step:08d}", measurement)
-        return _result(run, prepared, attempt.trained, step, metrics, language)
-
-    with during("the last measurements"):
-        processes.from_main(save)
-        metrics = {f"eval/{name}": value for name, value in measured.items()}
-        if prepared.test is not None:
-            tested = measure(config, prepared, prepared.test, model, processes)
-            metrics |= {f"test/{name}": value for name, value in tested.items()}
-        return processes.from_main(conclude)
-
-
-def _result(
-    run: RunDirectory,
-    prepared: Prepared,
-    model: BaseLanguageModel,
-    step: int,
-    metrics: dict[str, float],
-    language: LanguageReport | None,
-) -> RunResult:
-    return RunResult(
-        output_dir=run.path,
-        model_dir=run.model,
-        step=step,
-        parameters=model.get_parameter_count(),
-        vocab_size=len(prepared.tokenizer),
-        generates=model.supports_generation,
-        mask_token=prepared.tokenizer.mask_token,
-        metrics=metrics,
-        lossless=prepared.lossless,
-        language=language,
-    )

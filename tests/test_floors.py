@@ -23,7 +23,7 @@ FLOORS: list[set[str]] = [
     {"model", "generation", "evaluation", "preparation"},
     {"training"},
     {
-        *("resolution", "continuation", "accounting", "attempt", "experiment"),
+        *("resolution", "continuation", "accounting", "attempt", "outcome", "experiment"),
         *("equivalence", "trial", "doctor"),
     },
     {"cli"},
@@ -49,6 +49,8 @@ ARROWS = {
     ("accounting", "continuation"),
     ("attempt", "continuation"),
     *(("experiment", room) for room in ("resolution", "accounting", "continuation", "attempt")),
+    *(("outcome", room) for room in ("continuation", "attempt")),
+    ("experiment", "outcome"),
     *(("trial", room) for room in ("resolution", "continuation", "attempt")),
     *(("doctor", room) for room in ("continuation", "attempt", "equivalence", "trial")),
 }

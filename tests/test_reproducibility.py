@@ -14,6 +14,8 @@ from model_foundry.reproducibility import (
     environment,
     random_states,
     restore_random_states,
+    seed_generators,
+    seed_of_process,
     seeded,
 )
 
@@ -57,6 +59,24 @@ def test_a_block_draws_from_its_seed_and_nothing_else() -> None:
 
     assert drawn(5) == drawn(5)
     assert all(a != b for a, b in zip(drawn(5), drawn(6), strict=True))
+
+
+def test_each_process_draws_from_a_seed_of_its_own_and_the_first_from_that_of_the_run() -> None:
+    places = [(process, step) for process in range(4) for step in (0, 5, 6)]
+    seeds = [seed_of_process(3, process, step=step) for process, step in places]
+    assert len({*seeds}) == len(places)
+    assert seed_of_process(3, 0) == 3
+    assert seeds == [seed_of_process(3, process, step=step) for process, step in places]
+    assert seed_of_process(4, 1) != seed_of_process(3, 1)
+
+
+@pytest.mark.parametrize("seed", [seed_of_process(2**63, 1), seed_of_process(0, 7, step=9)])
+def test_every_generator_takes_the_seed_of_a_process(seed: int) -> None:
+    with seeded(seed):
+        expected = draws()
+    with seeded(0):
+        seed_generators(seed)
+        assert draws() == expected
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**32 - 1, 2**32, 2**63])

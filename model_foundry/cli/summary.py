@@ -15,7 +15,7 @@ from model_foundry.registry import nearest
 if TYPE_CHECKING:
     from model_foundry.doctor import Finding
     from model_foundry.evaluation.language import LanguageReport
-    from model_foundry.experiment import RunResult
+    from model_foundry.outcome import RunResult
 
 
 LISTS = ("architectures", "tokenizers", "objectives", "interventions")

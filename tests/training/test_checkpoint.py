@@ -2,12 +2,14 @@
 
 import json
 import math
+import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -19,9 +21,9 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.durable import MANIFEST, damage, file_sha256
 from model_foundry.equivalence import same_bits
 from model_foundry.errors import CheckpointError, NonFiniteError, SaveError
-from model_foundry.experiment import RunResult
 from model_foundry.model import create_model
-from model_foundry.reproducibility import seeded
+from model_foundry.outcome import RunResult
+from model_foundry.reproducibility import random_states, seeded
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training import checkpoint
 from model_foundry.training.carried import CarriedState
@@ -223,6 +225,38 @@ def test_carried_states_are_kept_to_the_last_bit(carrying: Carrying, tmp_path: P
     load_carried(path, restored)
     for name, tensor in carrying.carried.tensors().items():
         assert tensor.shape[0] == 4 and same_bits(restored.tensors()[name], tensor)
+
+
+def test_the_generators_of_every_process_are_kept(tmp_path: Path) -> None:
+    one = made("gru")
+    states, expected = [], []
+    for seed in range(3):
+        with seeded(seed):
+            states.append(random_states())
+            expected.append([float(torch.rand(())), float(np.random.random()), random.random()])
+    with seeded(0):
+        path = one.save(tmp_path / "step-00000003", random_of_others=states[1:])
+    found = read_state(path)
+    assert len(found.random_of_others) == 2
+    for process in range(3):
+        with seeded(9):
+            assert load_random_states(path, found, process=process) == []
+            drawn = [float(torch.rand(())), float(np.random.random()), random.random()]
+        assert drawn == expected[process]
+    with seeded(9), pytest.raises(CheckpointError, match="holds no random states"):
+        load_random_states(path, found, process=3)
+
+
+def test_an_optimizer_gathered_elsewhere_is_written_like_one_at_hand(tmp_path: Path) -> None:
+    one = made("gru")
+    tensors = optimizer_tensors(one.model, one.optimizer)
+    paths = [
+        one.save(tmp_path / name / "step-00000003", optimizer=optimizer)
+        for name, optimizer in (("whole", one.optimizer), ("tensors", tensors))
+    ]
+    files = [load_file(path / "optimizer.safetensors") for path in paths]
+    assert files[0].keys() == files[1].keys() and len(files[0]) > 3
+    assert all(same_bits(files[0][name], files[1][name]) for name in files[0])
 
 
 def test_what_is_not_resumed_from_holds_no_carried_states(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from model_foundry import train
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, GPT2Model
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.data.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
@@ -244,6 +244,24 @@ def test_workers_do_not_change_the_batches(kind: str, tmp_path: Path) -> None:
 def test_every_model_trains_with(setting: str, kind: str, tmp_path: Path) -> None:
     result = train(tiny_experiment(kind, tmp_path, f"training.{setting}", "training.max_steps=2"))
     assert math.isfinite(result.metrics["eval/loss"])
+
+
+@pytest.mark.parametrize(("asked", "settled"), [("true", False), ("false", None)])
+def test_logits_are_asked_for_only_where_they_are_wanted(
+    asked: str, settled: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`settled` is what the model is told of them in training and in evaluations."""
+    told = []
+    forward = GPT2Model.forward
+
+    def listening(self: GPT2Model, *args: Any, **kwargs: Any) -> Any:
+        if kwargs.get("labels") is not None:
+            told.append((self.training, kwargs.get("return_logits")))
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(GPT2Model, "forward", listening)
+    train(tiny_experiment("gpt2", tmp_path, f"training.speed.loss_without_logits={asked}"))
+    assert {*told} == {(True, settled), (False, settled)}
 
 
 def test_training_leaves_the_callers_generator_alone(tmp_path: Path) -> None:
