@@ -20,6 +20,7 @@ LEVERS_OFF: Final = {
     "training.speed.loss_without_logits": "false",
     "training.speed.fused_activations": "false",
     "training.speed.fused_optimizer": "false",
+    "training.speed.fused_recurrence": "false",
     "training.speed.fp32_products": "default",
     "training.speed.keep_freed_memory": "false",
 }

@@ -15,6 +15,7 @@ from model_foundry.architectures import plain_directory
 from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.fusing import fuse_activations
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.architectures.modeling.functions_recurrent import WholeSequences
 from model_foundry.architectures.products import multiply_by_onednn
 from model_foundry.config import (
     ARCHITECTURES,
@@ -143,6 +144,9 @@ def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
         fuse_activations(model)
     if speed.fp32_products == "onednn":
         multiply_by_onednn(model)
+    for module in model.modules():
+        if isinstance(module, WholeSequences):
+            module.fused = speed.fused_recurrence
 
 
 def create_model_from_config(

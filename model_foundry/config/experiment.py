@@ -158,6 +158,8 @@ class SpeedConfig(Section):
     """Compute nonlinearities in one pass, where torch has the same function so."""
     fused_optimizer: bool = True
     """Update all parameters in one pass."""
+    fused_recurrence: bool = True
+    """Read whole sequences with one function in GRU and Elman layers, on a CPU in fp32."""
     fp32_products: Literal["auto", "default", "onednn", "tf32"] = "auto"
     """Which library multiplies matrices in fp32: `default` is torch's choice, `onednn` is faster on
     AMD processors with AVX-512, `tf32` rounds factors to 10 bits on NVIDIA GPUs; auto: by the facts

@@ -52,6 +52,7 @@ LAST_BITS = (
     "training.speed.loss_without_logits",
     "training.speed.fused_activations",
     "training.speed.fused_optimizer",
+    "training.speed.fused_recurrence",
     "training.speed.fp32_products",
 )
 MISSING = "nothing"

@@ -1,11 +1,13 @@
 """The hand-written Elman and GRU layers against torch's own, and where they are used."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from model_foundry.architectures import create_model_from_config
 from model_foundry.architectures.modeling import functions_recurrent
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
 from model_foundry.architectures.modeling.functions_recurrent import (
@@ -17,6 +19,7 @@ from model_foundry.architectures.modeling.modeling_recurrent import (
     RecurrentForCausalLM,
     RecurrentForMaskedLM,
 )
+from tests.experiments import tiny_experiment
 
 B, T, E, H = 3, 7, 6, 5
 KINDS = {"gru": (FusedGRU, nn.GRU), "rnn": (FusedRNN, nn.RNN)}
@@ -201,3 +204,12 @@ def test_a_compiled_layer_is_read_as_it_is(monkeypatch: pytest.MonkeyPatch) -> N
     rnn, x = layer_of("gru"), torch.randn(B, T, E)
     assert torch.equal(torch.compile(rnn, backend="eager")(x)[0], rnn(x)[0])
     assert lengths == [T, T]
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_setting_decides(fused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths = count_reads(monkeypatch)
+    setting = f"training.speed.fused_recurrence={fused}".lower()
+    model = create_model_from_config(tiny_experiment("gru", tmp_path, setting))
+    model(torch.zeros(2, T, dtype=torch.long))
+    assert lengths == ([T, T] if fused else [])

@@ -51,7 +51,8 @@ CHANGES_LAST_BITS = {
     *("training.per_device_train_batch_size", "training.gradient_accumulation_steps"),
     *("training.attn_implementation", "training.gradient_checkpointing", "training.compile"),
     *("training.speed.loss_without_logits", "training.speed.fused_activations"),
-    *("training.speed.fused_optimizer", "training.speed.fp32_products"),
+    *("training.speed.fused_optimizer", "training.speed.fused_recurrence"),
+    "training.speed.fp32_products",
 }
 
 

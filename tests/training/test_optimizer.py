@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from model_foundry.config import TrainingConfig
+from model_foundry.config import SpeedConfig, TrainingConfig
 from model_foundry.training.optimizer import build_optimizer, decay_groups
 
 
@@ -39,3 +39,25 @@ def test_updates_equal_the_formula_of_adamw() -> None:
     optimizer.step()
     # at the first step m_hat = g and v_hat = g^2, so the step is lr in the gradient's direction
     assert model.weight.item() == pytest.approx(2.0 * (1 - 0.1 * 0.5) - 0.1, abs=1e-6)
+
+
+@pytest.mark.parametrize(("asked", "settled"), [(True, True), (False, None)])
+def test_updates_are_fused_unless_that_is_switched_off(asked: bool, settled: bool | None) -> None:
+    config = TrainingConfig(max_steps=1, speed=SpeedConfig(fused_optimizer=asked))
+    assert build_optimizer(small_model(), config).defaults["fused"] is settled
+
+
+def test_updates_are_the_same_fused_or_not() -> None:
+    found = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        model = small_model()
+        config = TrainingConfig(max_steps=1, speed=SpeedConfig(fused_optimizer=fused))
+        optimizer = build_optimizer(model, config)
+        for step in range(20):
+            for parameter in model.parameters():
+                parameter.grad = torch.sin(parameter.detach() * 9 + step)
+            optimizer.step()
+        found.append([parameter.detach() for parameter in model.parameters()])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
