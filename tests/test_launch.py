@@ -30,7 +30,7 @@ from model_foundry.run_directory import RunDirectory
 from model_foundry.training.checkpoint_store import step_directories
 from model_foundry.training.distributed import Share, share_of_step
 from tests.children import KILLED, Ended, Fault, child_running, send, train_with
-from tests.experiments import MASKED, MODELS, three_passes, tiny_experiment
+from tests.experiments import MODELS, three_passes, tiny_experiment
 
 ROOT = Path(__file__).parents[1]
 CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/memory_mib"}
@@ -39,7 +39,6 @@ NO_DROPOUT = {
     "rnn": ("model.rnn.dropout=0.0",),
 }
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
-MASKS = "training.mlm_probability=0.5"  # so that each row has a label, and is learned from
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +194,7 @@ def test_two_processes_train_the_model_of_one(
 ) -> None:
     kind = name.removesuffix(" with its state")
     section = "transformer" if "transformer" in MODELS[kind] else "rnn"
-    masks = (MASKS,) if kind in MASKED else ()
-    overrides = (*settings, "training.max_steps=6", *NO_DROPOUT[section], *RUNS[name], *masks)
+    overrides = (*settings, "training.max_steps=6", *NO_DROPOUT[section], *RUNS[name])
     alone = must_train(1, kind, tmp_path / "alone", *overrides)
     together = must_train(2, kind, tmp_path / "together", *overrides)
     must_be_close(together, alone)

@@ -29,7 +29,7 @@ class Drawn:
     blocks: int
     """Rows of all processes."""
     tokens: int
-    """Tokens of text in the micro-batches of all processes that have a label."""
+    """Tokens of text in these rows."""
     words: int
     """Words of text in these."""
 
@@ -81,14 +81,13 @@ class Drawing:
             raise failure
         micro_batches, self._ahead = self._ahead or [], None
         own = Labels.of(micro_batches, self.objective)
-        learned = [b for b, count in zip(micro_batches, own.own, strict=True) if count]
         numbers = (
             stopped or isinstance(failure, Interrupted),
             isinstance(failure, WorkerError),
             own.total,
             sum(len(batch.keys) for batch in micro_batches),
-            sum(batch.tokens for batch in learned),
-            sum(batch.words for batch in learned),
+            sum(batch.tokens for batch in micro_batches),
+            sum(batch.words for batch in micro_batches),
         )
         stop, died, labels, blocks, tokens, words = map(int, self.processes.sum(numbers))
         if stop:

@@ -75,7 +75,7 @@ class Rhythm:
         self.watch = Stopwatch()
 
     def advance(self, drawn: Drawn) -> None:
-        """Count a step. Blocks without a label were drawn, but nothing was learned from them."""
+        """Count a step, of which each row was read, however few of its tokens have a label."""
         state, before = self.state, replace(self.state)
         state.step += 1
         state.blocks_seen += drawn.blocks

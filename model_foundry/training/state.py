@@ -16,8 +16,7 @@ class TrainState(RunProgress):
     blocks_seen: int = 0
     """Blocks drawn, over all passes and processes: the position in the training order."""
     tokens_seen: int = 0
-    """Tokens of text trained on, repeats included; framing, padding and batches without a label
-    are not."""
+    """Tokens of text trained on, repeats included; framing and padding are not."""
     words_seen: int = 0
     """Words of text trained on, repeats included."""
     best_loss: float | None = None
