@@ -52,6 +52,7 @@ from model_foundry.training.distributed import (
     device_type,
     joined,
     name_layers,
+    require_strategy,
     start_accelerator,
     telling_of_a_lost_process,
 )
@@ -159,6 +160,8 @@ def check(config: ExperimentConfig) -> list[str]:
         DataError: the corpus or a tokenizer that the experiment names cannot be used.
     """
     config, notes = resolve(config, device_type=device_type())
+    if device_type() != "cuda":  # on GPUs, the launcher decides
+        require_strategy(config.training)
     check_ai_steps(config.data.interventions)
     splits = open_texts(config)
     tokenizer = None

@@ -19,6 +19,7 @@ from model_foundry.language import load_language
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 FOUNDRY = [sys.executable, "-m", "model_foundry"]
+PROGRAMS = {"foundry": FOUNDRY, "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
 
 
 def blocks(kind: str) -> list[str]:
@@ -26,11 +27,11 @@ def blocks(kind: str) -> list[str]:
 
 
 def commands() -> list[list[str]]:
-    """Return the `foundry` commands of the README, without their first word."""
+    """Return the commands of the README, as they are run where nothing is installed."""
     lines = [line for block in blocks("bash") for line in block.splitlines() if line.strip()]
     wanted = [line for line in lines if not line.startswith(("make ", "pip "))]
-    assert all(line.startswith("foundry ") for line in wanted), wanted
-    return [shlex.split(line)[1:] for line in wanted]
+    words = [shlex.split(line) for line in wanted]
+    return [[*PROGRAMS[program], *arguments] for program, *arguments in words]
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +55,9 @@ def run(
 
 def test_commands_and_programs_run_in_their_order(newcomer: Path, tmp_path: Path) -> None:
     assert commands()
-    for arguments in commands():
-        done = run([*FOUNDRY, *arguments], newcomer)
-        assert done.returncode == 0, (arguments, done.stderr)
+    for command in commands():
+        done = run(command, newcomer, PYTHONPATH=str(Path(__file__).parents[1]))
+        assert done.returncode == 0, (command, done.stderr)
     for program in blocks("python"):
         done = run([sys.executable, "-c", program], newcomer, HF_MODULES_CACHE=str(tmp_path))
         assert done.returncode == 0, (program, done.stderr)

@@ -62,7 +62,13 @@ def labelled(hidden: Tensor, labels: Tensor, *, causal: bool) -> tuple[Tensor, T
 
     Args:
         labels: (B, T), or (B, T + 1) where `shifted` takes that.
+
+    Raises:
+        ValueError: there are more or fewer labels.
     """
+    extra = labels.shape[1] - hidden.shape[1]
+    if extra not in ((0, 1) if causal else (0,)):
+        raise ValueError(f"labels of {labels.shape[1]} positions for {hidden.shape[1]} tokens")
     if causal:
         successors = labels[:, 1:]
         hidden, labels = hidden[:, : successors.shape[1]], successors

@@ -38,7 +38,8 @@ def vocabulary_loss(features: Tensor, head: nn.Linear, targets: Tensor) -> Tenso
     if torch.is_autocast_enabled(device) and dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device)
     exact = torch.promote_types(dtype, torch.float32)
-    if len(features) * head.out_features * exact.itemsize <= PLAIN_BYTES:
+    small = len(features) * head.out_features * exact.itemsize <= PLAIN_BYTES
+    if small or not _is_a_bare_matrix(head):
         logits = head(features).to(exact)
         return F.cross_entropy(logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")
     by_onednn = isinstance(head, products.OneDnnLinear) and products.suits(features, head.weight)
@@ -48,6 +49,12 @@ def vocabulary_loss(features: Tensor, head: nn.Linear, targets: Tensor) -> Tenso
             features, head.weight, head.bias, targets, dtype, by_onednn, learns
         )
     return cast(Tensor, loss)
+
+
+def _is_a_bare_matrix(head: nn.Linear) -> bool:
+    """Tell whether calling `head` does nothing but multiply and add: hooks may do more."""
+    known = type(head).forward in (nn.Linear.forward, products.OneDnnLinear.forward)
+    return known and not (head._forward_hooks or head._forward_pre_hooks)
 
 
 def _chunks(number: int, row_bytes: int) -> Iterator[slice]:
@@ -122,7 +129,8 @@ class _SummedLoss(torch.autograd.Function):
         exact = torch.promote_types(dtype, torch.float32)
         x, w, b = features.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
         counts = (targets != IGNORE_INDEX).to(dtype)  # (N,)
-        labels = targets.clamp(min=0)[:, None]  # (N, 1)
+        # any other label below 0 stays, and fails where it is looked up
+        labels = targets.masked_fill(targets == IGNORE_INDEX, 0)[:, None]  # (N, 1)
         total = torch.zeros((), dtype=exact, device=x.device)
         gradients = _Gradients(x, w, wanted, by_onednn=by_onednn)
         for here in _chunks(len(x), len(w) * exact.itemsize):

@@ -165,6 +165,8 @@ def _is_faster(x: Tensor, size: int) -> bool:
     """
     return (
         x.device.type == "cpu"
+        and x.dim() == 3
+        and len(x) > 0
         and x.dtype in (torch.float32, torch.float64)
         and (len(x) >= 12 or size <= 128)
         and torch.is_grad_enabled()
