@@ -1,5 +1,6 @@
 """What `foundry train --profile` prints: where the time of a step went."""
 
+import logging
 from collections.abc import Iterator
 
 import typer
@@ -10,12 +11,21 @@ from model_foundry.errors import printable
 from model_foundry.run_directory import RunDirectory
 from model_foundry.training.profile import Profile, ProfileReport
 
+logger = logging.getLogger(__name__)
+
 MOST_OPERATORS = 10
 
 
 def begin_profile(config: ExperimentConfig) -> Profile:
     """Return a profile that is printed as soon as it is made; its trace goes into the run."""
-    return Profile(RunDirectory(config.output_dir).diagnostics, announce=print_profile)
+    profile = Profile(RunDirectory(config.output_dir).diagnostics, announce=print_profile)
+    steps = config.training.max_steps
+    if steps is not None and steps < profile.steps_needed:
+        logger.warning(
+            "--profile takes %d steps to make, and training.max_steps is %d: none will be profiled",
+            *(profile.steps_needed, steps),
+        )
+    return profile
 
 
 def print_profile(report: ProfileReport) -> None:

@@ -8,6 +8,7 @@ from transformers.loss.loss_utils import ForCausalLMLoss, ForMaskedLMLoss
 
 from model_foundry.architectures.losses import (
     causal_lm_loss,
+    labelled,
     language_model_loss,
     masked_lm_loss,
     shifted,
@@ -40,3 +41,10 @@ def test_the_losses_are_those_of_transformers(dtype: torch.dtype) -> None:
 
 def test_without_labels_there_is_no_loss() -> None:
     assert language_model_loss(torch.zeros(1, 2, 3), None, causal=True) is None
+
+
+@pytest.mark.parametrize(("causal", "columns"), [(True, 5), (True, 1), (False, 4), (False, 2)])
+def test_labels_of_another_length_are_refused(causal: bool, columns: int) -> None:
+    labels = torch.zeros(2, columns, dtype=torch.long)
+    with pytest.raises(ValueError, match=f"labels of {columns} positions for 3 tokens"):
+        labelled(torch.zeros(2, 3, 4), labels, causal=causal)

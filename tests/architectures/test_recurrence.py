@@ -213,3 +213,13 @@ def test_the_setting_decides(fused: bool, tmp_path: Path, monkeypatch: pytest.Mo
     model = create_model_from_config(tiny_experiment("gru", tmp_path, setting))
     model(torch.zeros(2, T, dtype=torch.long))
     assert lengths == ([T, T] if fused else [])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(0, T, E), (T, E)])
+def test_no_rows_and_single_sequences_are_read_as_torch_reads_them(
+    kind: str, shape: tuple[int, ...]
+) -> None:
+    rnn, x = layer_of(kind), torch.randn(shape)
+    found, expected = rnn(x), in_torch(kind, rnn)(x)
+    torch.testing.assert_close(found, expected)

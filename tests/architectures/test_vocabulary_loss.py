@@ -203,3 +203,26 @@ def test_few_logits_take_the_plain_path(monkeypatch: pytest.MonkeyPatch) -> None
     torch.testing.assert_close(loss, plain(features, head, targets))
     monkeypatch.setattr(module, "PLAIN_BYTES", N * V * 4 - 1)
     assert "SummedLoss" in type(vocabulary_loss(features, head, targets).grad_fn).__name__
+
+
+def test_a_label_that_is_none_is_refused() -> None:
+    features, head, targets = make()
+    targets[1] = -1
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+        vocabulary_loss(features, head, targets)
+
+
+def test_a_head_that_does_more_than_multiply_is_called() -> None:
+    features, head, targets = make()
+    hook = head.register_forward_hook(lambda module, inputs, logits: logits * 2)
+    doubled = vocabulary_loss(features, head, targets)
+    torch.testing.assert_close(doubled, plain(features, head, targets))
+    hook.remove()
+    assert vocabulary_loss(features, head, targets) != doubled
+
+    class Doubling(nn.Linear):
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(input) * 2
+
+    head.__class__ = Doubling
+    torch.testing.assert_close(vocabulary_loss(features, head, targets), doubled)

@@ -329,8 +329,9 @@ def test_each_option_says_one_thing(
 
 
 def test_a_short_run_says_that_it_was_not_profiled(cli: Cli, here: Path) -> None:
-    code, out, _ = cli("train", "good.yaml", "--profile")
+    code, out, said = cli("train", "good.yaml", "--profile")
     assert code == 0
+    assert "training.max_steps is 2: none will be profiled" in said
     assert out.splitlines()[-1] == "no step was profiled: that takes 16 steps to make"
     code, out, _ = cli("train", "good.yaml", "--profile", "training.max_steps=16", "--fresh")
     assert code == 0
