@@ -57,11 +57,11 @@ def beside(*said: float) -> Beside:
     return found
 
 
-def test_a_step_has_its_micro_batches_and_counts_those_with_a_label() -> None:
+def test_a_step_has_its_micro_batches_and_counts_them_with_a_label_or_without() -> None:
     drawn = Drawing(Counted(labels=(6, 0, 4)), OBJECTIVE, micro_batches=3).next()
     assert [b.keys[0][1] for b in drawn.micro_batches] == [1, 2, 3]
     assert drawn.labels.own == [0, 4, 6] and drawn.labels.total == 10
-    assert (drawn.blocks, drawn.tokens, drawn.words) == (6, 10, 4)
+    assert (drawn.blocks, drawn.tokens, drawn.words) == (6, 15, 6)
 
 
 def test_the_other_processes_are_counted_too() -> None:
