@@ -20,7 +20,7 @@ from model_foundry.training.checkpoint_store import step_directories
 from model_foundry.training.identity import changes
 from model_foundry.training.metrics import read_metrics
 
-CLOCKED = {"attempt", "time", "train/tokens_per_second"}
+CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/peak_memory_mib"}
 
 
 def differences(first: Path, second: Path) -> list[str]:
