@@ -115,7 +115,7 @@ MOMENTS = {  # function before which the signal comes, its call, last step saved
     "in a save": ("model_foundry.training.checkpoint:save_file", 3, 8),
     "in the last save": ("model_foundry.training.checkpoint:save_file", 9, 18),
     "in the last evaluation": ("model_foundry.attempt:measure_loss", 6, 18),
-    "in the last measurements": ("model_foundry.experiment:save_model", 1, 18),
+    "in the last measurements": ("model_foundry.outcome:save_model", 1, 18),
 }
 SIGNALLED = [
     *((moment, TERM) for moment in MOMENTS),
