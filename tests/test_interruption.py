@@ -31,6 +31,7 @@ from model_foundry.signals import listening
 from model_foundry.training.checkpoint_store import step_directories
 from tests.children import KILLED, Ended, Fault, in_child, send, train_in_child, train_with
 from tests.experiments import three_passes, tiny_experiment
+from tests.waiting import terminated_at
 
 KIND = "lstm"
 STOPPED = 75
@@ -316,12 +317,7 @@ def test_the_command_stops_and_goes_on(
 ) -> None:
     words = command(tmp_path, *settings)
     with started(words) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("step 2/"):
-                break
-        process.send_signal(TERM)
-        said = process.stderr.read()
+        said = terminated_at(process, "step 2/")
     assert process.returncode == STOPPED, said
     assert said.splitlines()[-1].startswith("error: SIGTERM: saved at step ")
     assert len(steps_saved(tmp_path / "run")) >= 1

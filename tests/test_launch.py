@@ -31,6 +31,7 @@ from model_foundry.training.checkpoint_store import step_directories
 from model_foundry.training.distributed import Share, share_of_step
 from tests.children import KILLED, Ended, Fault, child_running, send, train_with
 from tests.experiments import MODELS, three_passes, tiny_experiment
+from tests.waiting import terminated_at
 
 ROOT = Path(__file__).parents[1]
 CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/memory_mib"}
@@ -420,12 +421,7 @@ def test_torchrun_stops_on_a_signal_and_goes_on(
 ) -> None:
     words = torchrun(tmp_path, *plain)
     with started(words) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("step 2/"):
-                break
-        process.send_signal(TERM)
-        said = process.stderr.read()
+        said = terminated_at(process, "step 2/")
     saved = steps_saved(tmp_path / "run")[-1]
     assert status_of(tmp_path / "run") == ("interrupted", 75, saved)
     for rank in (0, 1):
