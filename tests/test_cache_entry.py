@@ -96,7 +96,7 @@ def test_two_processes_do_not_make_the_same(
         second.start()
         wait_until(lambda: "waiting for" in caplog.text)
         assert found == []
-        other.communicate("", timeout=20)
+        other.communicate("", timeout=60)
         second.join(20)
     assert f"waiting for process {other.pid}" in caplog.text
     assert found == [(False, "made by another")]

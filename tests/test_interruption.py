@@ -222,7 +222,7 @@ def struck_group(directory: Path, settings: tuple[str, ...], strike: Callable[..
     """Run with workers until they are struck; no process may be left of it."""
     pids = directory / "pid"
     ended = in_child(in_a_group, pids, directory, (*settings, WORKERS), strike, timeout=60)
-    until = time.monotonic() + 15
+    until = time.monotonic() + 60
     while group_exists(int(pids.read_text())):
         assert time.monotonic() < until, "there are processes left"
         time.sleep(0.05)
@@ -263,7 +263,7 @@ def test_a_killed_worker_is_named_and_nothing_is_lost(
     """It dies while the step is made, which must not be torn in two."""
     began = time.monotonic()
     ended = struck_group(tmp_path, settings, kill_a_worker)
-    assert ended.code == 9 and time.monotonic() - began < 30, ended.said
+    assert ended.code == 9 and time.monotonic() - began < 60, ended.said
     (line,) = [line for line in ended.said.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: training.dataloader_num_workers (=2): DataLoader worker")
     assert "Traceback" not in ended.said

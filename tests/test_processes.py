@@ -15,7 +15,7 @@ from model_foundry.errors import DataError, Interrupted, LockedError, NonFiniteE
 from model_foundry.processes import ALONE, Processes
 from tests.children import KILLED, Ended, child_running
 
-SECONDS = timedelta(seconds=20)
+SECONDS = timedelta(seconds=60)
 
 
 def as_one_of(

@@ -158,7 +158,7 @@ def test_the_third_signal_ends_the_process_at_once(
         for _ in range(3):  # the system joins signals that come together
             process.send_signal(number)
             said.append(process.stderr.readline())
-        assert process.wait(timeout=20) == 128 + number
+        assert process.wait(timeout=60) == 128 + number
     what = "the save of step 10" if program == BUSY else "a long call"
     assert f"asked to stop during {what}" in said[0]
     assert f"still waiting for {what}" in said[1]
@@ -232,13 +232,13 @@ def test_other_signals_are_not_counted(caplog: pytest.LogCaptureFixture) -> None
 
 def test_a_signal_that_was_ignored_stays_ignored(project: Path) -> None:
     with running(project, AS_NOHUP) as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (out, err) == ("went on True\nas before True\n", "")
 
 
 def test_a_forked_process_neither_dies_nor_counts(project: Path) -> None:
     with running(project, FORKED) as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert out == "child ended with 7\n"
     assert err.count("SIGTERM") == 1
     assert "still waiting" not in err
@@ -246,6 +246,6 @@ def test_a_forked_process_neither_dies_nor_counts(project: Path) -> None:
 
 def test_a_forked_process_is_asked_nothing_that_its_parent_was_asked(project: Path) -> None:
     with running(project, FORKED_LATE) as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert out == "child ended with 7\n"
     assert err.count("SIGTERM") == 1

@@ -1,14 +1,15 @@
-"""Waiting for what another process or thread does."""
+"""Waiting for what another process or thread does, and bounds on what this one does."""
 
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    """Wait until a condition holds, for at most twenty seconds."""
-    until = time.monotonic() + 20
+    """Wait until a condition holds, for at most a minute."""
+    until = time.monotonic() + 60
     while not true():
         assert time.monotonic() < until, "it did not come"
         time.sleep(0.005)
@@ -22,3 +23,11 @@ def terminated_at(process: subprocess.Popen[str], beginning: str) -> str:
             break
     process.send_signal(signal.SIGTERM)
     return process.stderr.read()
+
+
+@contextmanager
+def computing_less_than(seconds: float) -> Iterator[None]:
+    """Assert that the block computes for less than so long, however busy the machine is."""
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < seconds

@@ -65,7 +65,7 @@ def test_a_second_start_is_refused_at_once_and_harms_nothing(
         began = time.monotonic()
         with pytest.raises(LockedError) as refused:
             train_smallest(corpus, directory, fresh=fresh)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < PATIENCE / 2  # it did not wait for the other
         assert refused.value.exit_code == 6
         said = str(refused.value)
         assert f"process {first.process.pid} on {socket.gethostname()} since " in said

@@ -10,7 +10,6 @@ import os
 import random
 import shutil
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,7 @@ from tests.faults.runs import (
     whole_steps,
 )
 from tests.hostile.test_files import PAYLOADS, Payload
+from tests.waiting import computing_less_than
 
 NEWEST = 6
 STEPS = [2, 4, NEWEST]
@@ -181,9 +181,8 @@ def test_harm_to_any_file_is_found_named_and_fallen_back_from(
         place = Path(shutil.copytree(original, tmp_path / file / "checkpoints"))
         HARMS[harm](place / name_of(NEWEST) / file)
         caplog.clear()
-        began = time.monotonic()
-        found = newest_usable(place, run_id=run_id)
-        assert time.monotonic() - began < SOON
+        with computing_less_than(SOON):
+            found = newest_usable(place, run_id=run_id)
         assert found is not None
         assert found.step == 4, file
         said = caplog.text
@@ -474,9 +473,8 @@ def test_a_file_of_a_gibibyte_is_not_read(
     if file != MANIFEST:
         # the digest of so much would take a second; that it is right is what is forged here
         monkeypatch.setattr("model_foundry.training.checkpoint_store.damage", lambda path: None)
-    began = time.monotonic()
-    found = newest_usable(newest.parent, run_id=run_id)
-    assert time.monotonic() - began < SOON
+    with computing_less_than(SOON):
+        found = newest_usable(newest.parent, run_id=run_id)
     assert found is not None
     assert found.step == 4
 
