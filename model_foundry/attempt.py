@@ -5,14 +5,14 @@ A run has as many attempts as it needs; where one goes on is decided in `continu
 
 import logging
 import math
-from collections.abc import Generator, Mapping
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
 
-import torch
 from accelerate import Accelerator
 from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
+from model_foundry.checkpointing import Checkpointing
 from model_foundry.config import ExperimentConfig
 from model_foundry.continuation import Start
 from model_foundry.data.blocks import Rows
@@ -26,21 +26,14 @@ from model_foundry.errors import NonFiniteError
 from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.preparation import Prepared
 from model_foundry.processes import ALONE, Processes
-from model_foundry.reproducibility import random_states, seed_generators, seed_of_process, seeded
+from model_foundry.reproducibility import seed_of_process, seeded
 from model_foundry.run_directory import Record, RunDirectory
 from model_foundry.signals import during
 from model_foundry.training.carried import CarriedState
-from model_foundry.training.checkpoint import (
-    load_carried,
-    load_optimizer,
-    load_random_states,
-    load_weights,
-    save_checkpoint,
-)
-from model_foundry.training.checkpoint_store import Checkpoint, apply_retention
+from model_foundry.training.checkpoint_store import Checkpoint
 from model_foundry.training.distributed import share_of_step
 from model_foundry.training.identity import Identity
-from model_foundry.training.loop import train as run_loop
+from model_foundry.training.loop import Loop
 from model_foundry.training.metrics import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.profile import Profile
@@ -117,6 +110,15 @@ class Attempt:
         self.config, self.run, self.prepared = config, run, prepared
         self.identity, self.start, self.accelerator = identity, start, accelerator
         self.state = start.state()
+        self.log = MetricsLog(
+            run.metrics_file, attempt=start.attempt, before_writing=run.require_held
+        )
+        training = config.training
+        self.share = share_of_step(
+            training.rows_per_step,
+            most=training.per_device_train_batch_size,
+            processes=processes.number,
+        )
         self.measured: dict[str, float] = {}
         self.losses: dict[int, float] = {}  # validation loss by step
 
@@ -126,54 +128,66 @@ class Attempt:
         Args:
             record: writes how far the run has come; it is called after each checkpoint.
         """
-        number, checkpoint = self.start.attempt, self.start.checkpoint
-        if checkpoint is not None:
-            logger.info("attempt %d goes on from %s", number, checkpoint.path)
-        elif number > 1:
-            logger.info("attempt %d begins again: there was no checkpoint yet", number)
-        self.log = MetricsLog(
-            self.run.metrics_file, attempt=number, before_writing=self.run.require_held
-        )
+        checkpoint = self.start.checkpoint
+        self._say_where_it_begins()
         self.losses = self.processes.from_main(lambda: self._rewind(checkpoint))
-        self.record = record
-        training = self.config.training
-        self.share = share_of_step(
-            training.rows_per_step,
-            most=training.per_device_train_batch_size,
-            processes=self.processes.number,
-        )
-        self.carried = self._carried(model)
-        self.whole = self._whole(model)
+        carried, whole = self._carried(model), self._whole(model)
+        checkpointing = self._checkpointing(record, whole, carried)
         with (
             seeded(seed_of_process(self.config.seeds.dropout, self.processes.index)),
             closing(self._batches()) as batches,
             during("the training"),
             Display(self.identity.horizon, start=self.state.step, console=self.console) as display,
+            self._diagnosing(),
         ):
-            try:
-                run_loop(
-                    model,
-                    batches,
-                    objective=self.prepared.objective,
-                    config=training,
-                    horizon=self.identity.horizon,
-                    accelerator=self.accelerator,
-                    state=self.state,
-                    evaluate=self._evaluate,
-                    save=self._save,
-                    restore=self._restore if checkpoint else None,
-                    log=self.log,
-                    display=display,
-                    carried=self.carried,
-                    micro_batches=self.share.micro_batches,
-                    processes=self.processes,
-                    profile=self.profile,
-                )
-            except NonFiniteError as error:
-                diagnosed = error
-                raise self.processes.from_main(lambda: self._diagnosed(diagnosed)) from error
-        self.trained = self.whole.gathered(model)
+            loop = Loop(
+                model,
+                batches,
+                objective=self.prepared.objective,
+                config=self.config.training,
+                horizon=self.identity.horizon,
+                accelerator=self.accelerator,
+                state=self.state,
+                evaluate=self._evaluate,
+                save=checkpointing.save,
+                log=self.log,
+                display=display,
+                carried=carried,
+                micro_batches=self.share.micro_batches,
+                processes=self.processes,
+                profile=self.profile,
+            )
+            if checkpoint is not None:
+                checkpointing.restore(checkpoint, loop.model, loop.optimizer)
+            loop.run()
+        self.trained = whole.gathered(model)
         return self.measured
+
+    def _say_where_it_begins(self) -> None:
+        number, checkpoint = self.start.attempt, self.start.checkpoint
+        if checkpoint is not None:
+            logger.info("attempt %d goes on from %s", number, checkpoint.path)
+        elif number > 1:
+            logger.info("attempt %d begins again: there was no checkpoint yet", number)
+
+    def _checkpointing(
+        self, record: Record, whole: Whole, carried: CarriedState | None
+    ) -> Checkpointing:
+        return Checkpointing(
+            config=self.config,
+            run=self.run,
+            tokenizer=self.prepared.tokenizer,
+            identity=self.identity,
+            start=self.start,
+            state=self.state,
+            log=self.log,
+            record=record,
+            losses=self.losses,
+            whole=whole,
+            carried=carried,
+            scaler=self.accelerator.scaler,
+            processes=self.processes,
+        )
 
     def _rewind(self, checkpoint: Checkpoint | None) -> dict[int, float]:
         """Take the log back to where the attempt begins; return the validation losses before."""
@@ -227,77 +241,13 @@ class Attempt:
             self.losses[self.state.step] = self.measured["loss"]
         return self.measured
 
-    def _save(
-        self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer | None, *, milestone: bool
-    ) -> None:
-        """Gather what the processes have, and have main write it."""
-        whole = self.whole.gathered(model)
-        moments = self.whole.gathered_moments(model, optimizer) if optimizer else None
-        carried = self.carried.tensors() if self.carried and optimizer else None
-        (_, *others) = self.processes.gathered(random_states()) if optimizer else (None,)
-        scaler = self.accelerator.scaler
-
-        def write() -> None:
-            self.run.require_held()
-            save_checkpoint(
-                self.run.checkpoint(self.state.step),
-                whole,
-                self.prepared.tokenizer,
-                optimizer=moments,
-                state=self.state,
-                identity=self.identity,
-                run_id=self.start.run_id,
-                attempt=self.start.attempt,
-                milestone=milestone,
-                scaler=scaler.state_dict() if scaler else None,
-                log_lines=self.log.lines_before(self.state.step),
-                carried=carried,
-                random_of_others=others,
-            )
-
-        self.processes.from_main(write)
-        if optimizer is not None:
-            self.state.last_good_step = self.state.step
-            self.processes.from_main(self._conclude_save)
-
-    def _conclude_save(self) -> None:
-        """Write down that there is a checkpoint, and give up those that are needed no more."""
-        self.record()
-        apply_retention(
-            self.run.checkpoints,
-            run_id=self.start.run_id,
-            limit=self.config.training.save_total_limit,
-            losses=self.losses,
-            lean_milestones=self.config.training.milestones.save_only_model,
-        )
-
-    def _restore(self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer) -> None:
-        checkpoint, scaler = self.start.checkpoint, self.accelerator.scaler
-        assert checkpoint is not None  # else there is nothing to restore
-
-        def load(model: BaseLanguageModel, optimizer: torch.optim.Optimizer) -> None:
-            load_weights(checkpoint.path, model)
-            load_optimizer(checkpoint.path, model, optimizer)
-
-        self.whole.restore(load, model, optimizer)
-        if self.carried is not None:
-            load_carried(checkpoint.path, self.carried)
-        if scaler and checkpoint.state.scaler:
-            scaler.load_state_dict(checkpoint.state.scaler)
-        # Last: nothing but the next step may draw from them after this.
-        for device in self._restore_generators(checkpoint):
-            logger.warning("%s has no random state in %s", device, checkpoint.path)
-
-    def _restore_generators(self, checkpoint: Checkpoint) -> list[str]:
-        """Put the generators of this process into their states; return devices that had none."""
-        process, state = self.processes.index, checkpoint.state
-        if process == 0:
-            return load_random_states(checkpoint.path, state)
-        if process <= len(state.random_of_others):
-            return load_random_states(checkpoint.path, state, process=process)
-        seed = self.config.seeds.dropout  # fewer processes wrote it
-        seed_generators(seed_of_process(seed, process, step=checkpoint.step))
-        return []
+    @contextmanager
+    def _diagnosing(self) -> Iterator[None]:
+        try:
+            yield
+        except NonFiniteError as error:
+            diagnosed = error
+            raise self.processes.from_main(lambda: self._diagnosed(diagnosed)) from error
 
     def _diagnosed(self, error: NonFiniteError) -> NonFiniteError:
         """Write down what is known of a step that failed, and say where."""

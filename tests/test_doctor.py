@@ -11,6 +11,7 @@ import torch
 
 from model_foundry import doctor, trial
 from model_foundry.architectures.gpt import GPT2Model
+from model_foundry.checkpointing import Checkpointing
 from model_foundry.cli import main
 from model_foundry.config import ExperimentConfig, save_config
 from model_foundry.doctor import examine, ties
@@ -86,7 +87,7 @@ def ill(name: str, patch: pytest.MonkeyPatch) -> None:
         step = trial.take_step
         patch.setattr(trial, "take_step", lambda *a, **k: step(a[0], a[1], a[2][:1], **k))
     elif name == "resumption":
-        patch.setattr(trial.Attempt, "_restore", lambda self, model, optimizer: None)
+        patch.setattr(Checkpointing, "restore", lambda self, *given: None)
     elif name == "tied weights":
         load = doctor.load_model
 
@@ -181,7 +182,7 @@ def test_command_prints_a_line_a_check_and_says_no(
     lines = capsys.readouterr().out.splitlines()
     assert ended.value.code == 0
     assert [line.split()[0] for line in lines if line.startswith("good")] == ["good"] * 9
-    monkeypatch.setattr(trial.Attempt, "_restore", lambda self, model, optimizer: None)
+    monkeypatch.setattr(Checkpointing, "restore", lambda self, *given: None)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1

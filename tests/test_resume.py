@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-import model_foundry.attempt
+import model_foundry.checkpointing
 import model_foundry.training.checkpoint
 from model_foundry.attempt import Attempt
+from model_foundry.checkpointing import Checkpointing
 from model_foundry.continuation import Start
 from model_foundry.data.blocks import Blocks
 from model_foundry.equivalence import differences
@@ -219,16 +220,16 @@ def test_what_is_tied_is_one_matrix_in_a_resumed_model(
 
 def train_with_a_look(kind: str, directory: Path, overrides: tuple[str, ...]) -> None:
     """Resume, and look at the model as soon as it has its weights."""
-    restore = Attempt._restore
+    restore = Checkpointing.restore
 
-    def look(self: Attempt, model: Any, optimizer: Any) -> None:
-        restore(self, model, optimizer)
+    def look(self: Checkpointing, checkpoint: Any, model: Any, optimizer: Any) -> None:
+        restore(self, checkpoint, model, optimizer)
         head = model.hf_model.get_output_embeddings().weight
         assert model.get_input_embeddings().weight is head
         assert sum(p is head for group in optimizer.param_groups for p in group["params"]) == 1
-        model_foundry.attempt.logger.info("tied by identity")
+        model_foundry.checkpointing.logger.info("tied by identity")
 
-    Attempt._restore = look  # type: ignore[method-assign]
+    Checkpointing.restore = look  # type: ignore[method-assign]
     train_with(kind, directory, overrides, None, {})
 
 
@@ -294,7 +295,7 @@ def carried_state_left_out(directory: Path, overrides: tuple[str, ...]) -> None:
         saved = load_file(checkpoint / "carried.safetensors")
         carried.restore({name: tensor.zero_() for name, tensor in saved.items()})
 
-    model_foundry.attempt.load_carried = begin_anew
+    model_foundry.checkpointing.load_carried = begin_anew
     train_with("lstm", directory, overrides, None, {})
 
 
@@ -320,13 +321,13 @@ def test_a_checkpoint_without_the_carried_state_is_refused(
 
 
 def resume_without_its_file(directory: Path, overrides: tuple[str, ...]) -> None:
-    load = model_foundry.attempt.load_carried
+    load = model_foundry.checkpointing.load_carried
 
     def load_nothing(checkpoint: Path, carried: Any) -> None:
         (checkpoint / "carried.safetensors").unlink()  # after the checkpoint was found whole
         load(checkpoint, carried)
 
-    model_foundry.attempt.load_carried = load_nothing
+    model_foundry.checkpointing.load_carried = load_nothing
     train_with("lstm", directory, overrides, None, {})
 
 
@@ -338,7 +339,7 @@ def nothing_left_out() -> None:
 
 
 def random_states_left_out() -> None:
-    model_foundry.attempt.load_random_states = lambda directory, state: []
+    model_foundry.checkpointing.load_random_states = lambda directory, state: []
 
 
 def pythons_random_state_left_out() -> None:
@@ -350,7 +351,7 @@ def numpys_random_state_left_out() -> None:
 
 
 def _keep_generator(get: Callable[[], Any], put: Callable[[Any], None]) -> None:
-    load = model_foundry.attempt.load_random_states
+    load = model_foundry.checkpointing.load_random_states
 
     def load_others(directory: Path, state: Any) -> list[str]:
         before = get()
@@ -358,7 +359,7 @@ def _keep_generator(get: Callable[[], Any], put: Callable[[Any], None]) -> None:
         put(before)
         return found
 
-    model_foundry.attempt.load_random_states = load_others
+    model_foundry.checkpointing.load_random_states = load_others
 
 
 def position_left_out() -> None:
@@ -380,33 +381,33 @@ def position_left_out() -> None:
 
 
 def all_moments_left_out() -> None:
-    model_foundry.attempt.load_optimizer = lambda directory, model, optimizer: None
+    model_foundry.checkpointing.load_optimizer = lambda directory, model, optimizer: None
 
 
 def one_moment_left_out() -> None:
-    load = model_foundry.attempt.load_optimizer
+    load = model_foundry.checkpointing.load_optimizer
 
     def load_most(directory: Path, model: Any, optimizer: Any) -> None:
         load(directory, model, optimizer)
         parameter = next(iter(optimizer.state))
         optimizer.state[parameter]["exp_avg"].zero_()
 
-    model_foundry.attempt.load_optimizer = load_most
+    model_foundry.checkpointing.load_optimizer = load_most
 
 
 def counter_of_the_optimizer_left_out() -> None:
-    load = model_foundry.attempt.load_optimizer
+    load = model_foundry.checkpointing.load_optimizer
 
     def load_most(directory: Path, model: Any, optimizer: Any) -> None:
         load(directory, model, optimizer)
         for moments in optimizer.state.values():
             moments["step"].zero_()
 
-    model_foundry.attempt.load_optimizer = load_most
+    model_foundry.checkpointing.load_optimizer = load_most
 
 
 def weights_left_out() -> None:
-    model_foundry.attempt.load_weights = lambda directory, model: None
+    model_foundry.checkpointing.load_weights = lambda directory, model: None
 
 
 def tokens_left_out() -> None:
@@ -548,6 +549,23 @@ def test_the_same_with_nothing_left_out_is_equal(
     ended = train_unpatched(kind, tmp_path, watched)
     assert ended.code == 0, ended.said
     assert differences(whole / "run", tmp_path / "run") == []
+
+
+def test_an_evaluation_that_is_made_again_counts_once(
+    watched: tuple[str, ...], stopped: Callable[[str], tuple[Path, Path]], tmp_path: Path
+) -> None:
+    """A signal behind an evaluation leaves a checkpoint that knows of it; early stopping counts."""
+    whole, _ = stopped("lstm")
+    stop = Fault("step 10 evaluated", signal=TERM)
+    assert train_in_child("lstm", tmp_path, *watched, fault=stop).code == STOPPED
+    state = read_state(tmp_path / "run" / "checkpoints" / "step-00000010")
+    assert (state.counters.evaluated_step, state.counters.evaluations_since_best) == (10, 4)
+    finish("lstm", tmp_path, *watched)
+    counters = [
+        read_state(run / "checkpoints" / f"step-{HORIZON:08d}").counters
+        for run in (whole / "run", tmp_path / "run")
+    ]
+    assert counters[0] == counters[1] and counters[0].evaluations_since_best == 7
 
 
 def copy(interrupted: Path, directory: Path) -> None:

@@ -60,6 +60,7 @@ class Counters(BaseModel):
     best_loss: float | None
     best_step: NonNegativeInt | None
     evaluations_since_best: NonNegativeInt
+    evaluated_step: NonNegativeInt | None = None
 
 
 class CheckpointState(BaseModel):

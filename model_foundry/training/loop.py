@@ -4,8 +4,8 @@ One *step* is one optimizer update; `step` makes it from what `drawing` hands it
 what is due between two of them.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from accelerate import Accelerator
@@ -30,117 +30,131 @@ from model_foundry.training.schedule import learning_rate
 from model_foundry.training.state import TrainState
 from model_foundry.training.step import take_step
 
-Restore = Callable[[BaseLanguageModel, torch.optim.Optimizer], None]
 
-
-def train(
-    model: BaseLanguageModel,
-    batches: Iterator[Batch],
-    *,
-    objective: Objective,
-    config: TrainingConfig,
-    horizon: int,
-    accelerator: Accelerator,
-    state: TrainState,
-    evaluate: Evaluate,
-    save: Save,
-    restore: Restore | None = None,
-    log: MetricsLog,
-    display: Display,
-    carried: CarriedState | None = None,
-    micro_batches: int | None = None,
-    processes: Processes = ALONE,
-    profile: Profile | None = None,
-) -> TrainState:
-    """Train a model until `horizon` steps are made.
+class Loop:
+    """Trains a model until `horizon` steps are made.
 
     Dropout, and nothing else, draws from torch's global generator, which the caller seeds.
 
     Args:
         batches: micro-batches of this process without end.
-        state: where the run stands; it is advanced in place and returned.
+        state: where the run stands; it is advanced in place.
         evaluate: measures the model on held-out text; must not touch global random state.
         save: writes a checkpoint, and notes in `state` one that can be resumed from.
-        restore: gives the model, its optimizer and the random generators what a checkpoint holds;
-            None: the run begins.
         carried: the states that rows go on from; None: rows stand alone.
         micro_batches: how many of them this process has in a step; None:
             `config.gradient_accumulation_steps`.
         processes: all that train the model, in step.
         profile: looks at some of the steps; None: nothing does.
 
-    Raises:
-        NonFiniteError: the loss or the gradient of a step is not finite; the weights are those of
-            the step before, and so is the number of steps.
-        WorkerError: a process that prepares batches has died; the last step made is saved.
-        Interrupted: a signal came; the last step made is saved.
+    Attributes:
+        model: the bare model, not what Accelerate makes of it; and so `optimizer`. A checkpoint is
+            restored into them before the loop runs.
     """
-    if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable()
-    if config.compile is True:
-        model.compile_for_training()
-    prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config))
-    bare, inner = accelerator.unwrap_model(prepared), optimizer.optimizer
-    alone = config.speed.loss_without_logits and bare.computes_loss_alone
-    finiteness = Finiteness.of(
-        inner,
-        device=accelerator.device,
-        scaled=accelerator.scaler is not None,
-        processes=processes,
-    )
-    drawing = Drawing(
-        batches,
-        objective,
-        micro_batches=micro_batches or config.gradient_accumulation_steps,
-        workers=config.dataloader_num_workers,
-        pinned=can_pin(accelerator.device),
-        processes=processes,
-    )
-    rhythm = Rhythm(
-        bare,
-        inner,
-        config,
-        horizon=horizon,
-        state=state,
-        finiteness=finiteness,
-        evaluate=evaluate,
-        save=save,
-        log=log,
-        display=display,
-        processes=processes,
-    )
-    if restore is not None:
-        restore(bare, inner)
-    with _saving_what_was_made(rhythm):
-        rhythm.evaluate_if_due()  # a checkpoint precedes the evaluation of its step
-        while state.step < horizon:
-            rate = learning_rate(state.step, config, horizon)
-            seen = profile.step(bare, state) if profile else nullcontext()
-            with during(f"step {state.step + 1}"), seen:
-                drawn = drawing.next()
-                result = take_step(
-                    prepared,
-                    optimizer,
-                    drawn.micro_batches,
-                    objective=objective,
-                    learning_rate=rate,
-                    max_grad_norm=config.max_grad_norm,
-                    accelerator=accelerator,
-                    step=state.step,
-                    carried=carried,
-                    labels=drawn.labels,
-                    finiteness=finiteness,
-                    arguments={"return_logits": False} if alone else None,
-                )
-                rhythm.advance(drawn)
-                reached(f"step {state.step} made")
-                if state.step < horizon:
-                    drawing.ahead()  # a GPU still computes the step, and nothing has asked for it
-                rhythm.log_if_due(drawn.micro_batches, result, rate)
-            rhythm.save_if_due()
-            rhythm.evaluate_if_due()
-        finiteness.require()
-    return state
+
+    def __init__(
+        self,
+        model: BaseLanguageModel,
+        batches: Iterator[Batch],
+        *,
+        objective: Objective,
+        config: TrainingConfig,
+        horizon: int,
+        accelerator: Accelerator,
+        state: TrainState,
+        evaluate: Evaluate,
+        save: Save,
+        log: MetricsLog,
+        display: Display,
+        carried: CarriedState | None = None,
+        micro_batches: int | None = None,
+        processes: Processes = ALONE,
+        profile: Profile | None = None,
+    ) -> None:
+        self.objective, self.config, self.horizon = objective, config, horizon
+        self.accelerator, self.state = accelerator, state
+        self.carried, self.profile = carried, profile
+        if config.gradient_checkpointing:
+            model.gradient_checkpointing_enable()
+        if config.compile is True:
+            model.compile_for_training()
+        self._model, self._optimizer = accelerator.prepare(model, build_optimizer(model, config))
+        self.model: BaseLanguageModel = accelerator.unwrap_model(self._model)
+        self.optimizer: torch.optim.Optimizer = self._optimizer.optimizer
+        alone = config.speed.loss_without_logits and self.model.computes_loss_alone
+        self._arguments = {"return_logits": False} if alone else None
+        self._finiteness = Finiteness.of(
+            self.optimizer,
+            device=accelerator.device,
+            scaled=accelerator.scaler is not None,
+            processes=processes,
+        )
+        self._drawing = Drawing(
+            batches,
+            objective,
+            micro_batches=micro_batches or config.gradient_accumulation_steps,
+            workers=config.dataloader_num_workers,
+            pinned=can_pin(accelerator.device),
+            processes=processes,
+        )
+        self._rhythm = Rhythm(
+            self.model,
+            self.optimizer,
+            config,
+            horizon=horizon,
+            state=state,
+            finiteness=self._finiteness,
+            evaluate=evaluate,
+            save=save,
+            log=log,
+            display=display,
+            processes=processes,
+        )
+
+    def run(self) -> None:
+        """Make the steps that are left.
+
+        Raises:
+            NonFiniteError: the loss or the gradient of a step is not finite; the weights are those
+                of the step before, and so is the number of steps.
+            WorkerError: a process that prepares batches has died; the last step made is saved.
+            Interrupted: a signal came; the last step made is saved.
+        """
+        state, rhythm = self.state, self._rhythm
+        with _saving_what_was_made(rhythm):
+            rhythm.evaluate_if_due()  # a checkpoint precedes the evaluation of its step
+            while state.step < self.horizon:
+                with during(f"step {state.step + 1}"), self._seen():
+                    self._step()
+                rhythm.save_if_due()
+                rhythm.evaluate_if_due()
+            self._finiteness.require()
+
+    def _step(self) -> None:
+        rate = learning_rate(self.state.step, self.config, self.horizon)
+        drawn = self._drawing.next()
+        result = take_step(
+            self._model,
+            self._optimizer,
+            drawn.micro_batches,
+            objective=self.objective,
+            learning_rate=rate,
+            max_grad_norm=self.config.max_grad_norm,
+            accelerator=self.accelerator,
+            step=self.state.step,
+            carried=self.carried,
+            labels=drawn.labels,
+            finiteness=self._finiteness,
+            arguments=self._arguments,
+        )
+        self._rhythm.advance(drawn)
+        reached(f"step {self.state.step} made")
+        if self.state.step < self.horizon:
+            self._drawing.ahead()  # a GPU still computes the step, and nothing has asked for it
+        self._rhythm.log_if_due(drawn.micro_batches, result, rate)
+
+    def _seen(self) -> AbstractContextManager[None]:
+        return self.profile.step(self.model, self.state) if self.profile else nullcontext()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import TrainingConfig
 from model_foundry.data.loaders import Batch, batch_digest
 from model_foundry.errors import SaveError
+from model_foundry.failpoints import reached
 from model_foundry.processes import Processes
 from model_foundry.signals import during
 from model_foundry.training.drawing import Drawn
@@ -124,6 +125,7 @@ class Rhythm:
         state.note_evaluation(figures["eval/loss"])
         self._write(figures)
         self.display.evaluation(state.step, figures)
+        reached(f"step {state.step} evaluated")
 
     def _save(self, *, resumable: bool) -> None:
         self.finiteness.require()

@@ -25,9 +25,17 @@ class TrainState(RunProgress):
     """Step of that evaluation."""
     evaluations_since_best: int = 0
     """Evaluations that did not improve on it."""
+    evaluated_step: int | None = None
+    """Step of the last evaluation; None before the first."""
 
     def note_evaluation(self, loss: float) -> None:
-        """Take the validation loss of the present step into account; NaN improves on nothing."""
+        """Take the validation loss of the present step into account; NaN improves on nothing.
+
+        A run that was stopped behind an evaluation makes it again, which must not count twice.
+        """
+        if self.evaluated_step == self.step:
+            return
+        self.evaluated_step = self.step
         if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
             self.best_loss, self.best_step = loss, self.step
             self.evaluations_since_best = 0
