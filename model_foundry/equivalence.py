@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from model_foundry.errors import CheckpointError
 from model_foundry.run_directory import RunDirectory
-from model_foundry.training.checkpoint import read_state
+from model_foundry.training.checkpoint_state import read_state
 from model_foundry.training.checkpoint_store import step_directories
 from model_foundry.training.identity import changes
 from model_foundry.training.metrics import read_metrics

@@ -28,7 +28,7 @@ from model_foundry.equivalence import differences
 from model_foundry.errors import CheckpointError
 from model_foundry.failpoints import watching
 from model_foundry.run_directory import RunDirectory
-from model_foundry.training.checkpoint import read_state
+from model_foundry.training.checkpoint_state import read_state
 from model_foundry.training.checkpoint_store import step_directories
 from model_foundry.training.metrics import read_metrics
 from tests.children import KILLED, Ended, Fault, in_child, train_in_child, train_with

@@ -5,21 +5,18 @@ checkpoint comes to be: before it there is nothing that a reader would take for 
 several checkpoints is used is not decided here.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.config.faults import describe
 from model_foundry.durable import MANIFEST, commit_directory
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
 from model_foundry.failpoints import reached
@@ -30,62 +27,25 @@ from model_foundry.reproducibility import (
     restore_random_states,
 )
 from model_foundry.training.carried import CarriedState
+from model_foundry.training.checkpoint_state import (
+    STATE_FILE,
+    STATE_FORMAT,
+    CheckpointState,
+    Counters,
+    read_state,
+    write_state,
+)
 from model_foundry.training.identity import Identity
 from model_foundry.training.state import TrainState
 
-STATE_FORMAT = 2
-STATE_FILE, OPTIMIZER_FILE, RANDOM_FILE, CARRIED_FILE = (
-    "state.json",
+OPTIMIZER_FILE, RANDOM_FILE, CARRIED_FILE = (
     "optimizer.safetensors",
     "random_states.safetensors",
     "carried.safetensors",
 )
 TO_RESUME = (OPTIMIZER_FILE, RANDOM_FILE, CARRIED_FILE)
-LARGEST_STATE = 2**24  # bytes; what we write has some thirty thousand
 STEP, SCALAR = "step", torch.Size([])  # the one tensor of AdamW that is shaped otherwise
 SMALL_FILES = 2**20  # bytes of tokenizer and JSON, about: for the message when there is no room
-
-
-class Counters(BaseModel):
-    """The counters of `TrainState`, as a checkpoint keeps them."""
-
-    model_config = ConfigDict(
-        strict=True, extra="forbid", allow_inf_nan=False, from_attributes=True
-    )
-
-    step: NonNegativeInt
-    blocks_seen: NonNegativeInt
-    tokens_seen: NonNegativeInt
-    words_seen: NonNegativeInt
-    best_loss: float | None
-    best_step: NonNegativeInt | None
-    evaluations_since_best: NonNegativeInt
-    evaluated_step: NonNegativeInt | None = None
-
-
-class CheckpointState(BaseModel):
-    """Everything of a checkpoint that is not a tensor: `state.json`."""
-
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    format: int
-    run_id: str
-    """Which run it belongs to."""
-    attempt: int
-    """Which start of the run wrote it."""
-    milestone: bool
-    """Whether it is kept for ever."""
-    counters: Counters
-    identity: Identity
-    """What the run is, and where it ran."""
-    random: dict[str, Any] | None
-    """States of Python's and NumPy's generators; None where there is only a model."""
-    random_of_others: list[dict[str, Any]] = []
-    """Those of the processes beside the first, in their order."""
-    scaler: dict[str, float] | None
-    """State of the gradient scaler under fp16; None without one."""
-    log_lines: NonNegativeInt = 0
-    """Lines of `metrics.jsonl` up to here."""
 
 
 def save_model(
@@ -162,7 +122,7 @@ def save_checkpoint(
             save_file(random_tensors, aside / RANDOM_FILE)
         if states:
             save_file(dict(states), aside / CARRIED_FILE)
-        _write_state(aside, facts)
+        write_state(aside, facts)
 
 
 def keep_only_the_model(directory: Path) -> None:
@@ -177,7 +137,7 @@ def keep_only_the_model(directory: Path) -> None:
     with commit_directory(directory) as aside:
         left_out = shutil.ignore_patterns(*TO_RESUME, STATE_FILE, MANIFEST)
         shutil.copytree(directory, aside, dirs_exist_ok=True, ignore=left_out)
-        _write_state(aside, facts)
+        write_state(aside, facts)
 
 
 def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -188,37 +148,6 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
         for parameter, moments in optimizer.state.items()
         for kind, tensor in moments.items()
     }
-
-
-def read_state(directory: Path) -> CheckpointState:
-    """Read `state.json` of a checkpoint.
-
-    Raises:
-        CheckpointError: it is missing or not what this version writes, or contradicts itself or
-            the directory's name.
-    """
-    path = directory / STATE_FILE
-    try:
-        # a pipe would block whoever opens it
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_STATE:
-            raise OSError("it is missing, no regular file or too large")
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(raw, dict) and raw.get("format") != STATE_FORMAT:
-            raise CheckpointError(
-                f"{path}: has the format {raw.get('format')!r}, this version reads {STATE_FORMAT}"
-            )
-        state = CheckpointState.model_validate(raw)
-    except ValidationError as error:
-        field, said = describe(error, CheckpointState)[0]
-        raise CheckpointError(f"{path}: {field}: {said}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from error
-    counters = state.counters
-    if directory.name != f"step-{counters.step:08d}":
-        raise CheckpointError(f"{path}: tells of step {counters.step}, not of its directory's")
-    if counters.blocks_seen != counters.step * state.identity.blocks_per_step:
-        raise CheckpointError(f"{path}: {counters.blocks_seen} blocks do not make its steps")
-    return state
 
 
 def load_weights(directory: Path, model: BaseLanguageModel) -> None:
@@ -310,11 +239,6 @@ def require_finite(tensors: Iterable[tuple[str, Tensor]], what: str) -> None:
                 f"a {what} is not finite ({name}); nothing was saved. Lower "
                 "training.learning_rate, or lengthen training.warmup_steps."
             )
-
-
-def _write_state(directory: Path, facts: CheckpointState) -> None:
-    text = json.dumps(facts.model_dump(mode="json"), indent=1) + "\n"
-    (directory / STATE_FILE).write_text(text, encoding="utf-8")
 
 
 def _kind(tensor: Tensor) -> tuple[torch.Size, torch.dtype]:

@@ -8,11 +8,8 @@ from pathlib import Path
 
 from model_foundry.durable import damage, delete_directory, newer_format
 from model_foundry.errors import CheckpointError, ResumeError
-from model_foundry.training.checkpoint import (
-    CheckpointState,
-    keep_only_the_model,
-    read_state,
-)
+from model_foundry.training.checkpoint import keep_only_the_model
+from model_foundry.training.checkpoint_state import CheckpointState, read_state
 from model_foundry.training.retention import superseded
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from model_foundry import load_model, train
 from model_foundry.durable import MANIFEST, MANIFEST_FORMAT, commit_directory, damage
 from model_foundry.errors import CheckpointError, ResumeError
 from model_foundry.training import checkpoint_store
-from model_foundry.training.checkpoint import STATE_FORMAT, CheckpointState, Counters
+from model_foundry.training.checkpoint_state import STATE_FORMAT, CheckpointState, Counters
 from model_foundry.training.checkpoint_store import (
     apply_retention,
     newest_usable,
