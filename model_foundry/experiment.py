@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
 import torch
+from accelerate import Accelerator
 
 from model_foundry.accounting import account
 from model_foundry.architectures import BaseLanguageModel
@@ -103,8 +104,6 @@ def train(
         joined(config.training) as processes,
         ExitStack() as held,
     ):
-        for line in settings_without_effect(config):
-            logger.warning("%s", line)
         processes.from_main(lambda: _hold(run, held, lock=lock))
         config, notes = _settled(config, processes)
         accelerator = processes.each(lambda: start_accelerator(config.training, processes))
@@ -119,20 +118,15 @@ def train(
         if (result := processes.from_main(look)) is not None:
             return result
         _warn_of_no_milestone(config, prepared, identity)
-        model = processes.each(lambda: create_model(config, tokenizer=prepared.tokenizer))
-        name_layers(accelerator, model)
-        logger.info("model: %s", _describe(config, model))
+        model = _new_model(config, prepared, accelerator, processes)
         if processes.number > 1:
             logger.info("%s", _division(share, processes))
-        if config.tokenizer.path is not None:
-            config.tokenizer.vocab_size = len(prepared.tokenizer)
 
         def begin() -> None:
             if fresh and (moved := run.move_aside()):
                 logger.info("the run that was here is now %s", moved)
                 _hold(run, held, lock=lock)  # the lock has moved away with the run
-            write_text(run.config_file, save_config(config, notes))
-            run.write_measurement("data", account(config, prepared))
+            _write_down(config, run, prepared, notes)
 
         processes.from_main(begin)
         attempt = Attempt(
@@ -200,6 +194,8 @@ def _hold(run: RunDirectory, held: ExitStack, *, lock: bool) -> None:
 
 def _settled(config: ExperimentConfig, processes: Processes) -> tuple[ExperimentConfig, list[str]]:
     """Return an experiment with nothing left open, and say why it is so."""
+    for line in settings_without_effect(config):
+        logger.warning("%s", line)
     settled, notes = processes.each(lambda: resolve(config, device_type=device_type()))
     for note in notes:
         logger.info("%s", note)
@@ -217,6 +213,25 @@ def _read(
     )
     require_one_run(processes, identity)
     return prepared, identity
+
+
+def _new_model(
+    config: ExperimentConfig, prepared: Prepared, accelerator: Accelerator, processes: Processes
+) -> BaseLanguageModel:
+    model = processes.each(lambda: create_model(config, tokenizer=prepared.tokenizer))
+    name_layers(accelerator, model)
+    logger.info("model: %s", _describe(config, model))
+    return model
+
+
+def _write_down(
+    config: ExperimentConfig, run: RunDirectory, prepared: Prepared, notes: list[str]
+) -> None:
+    """Write what is trained, and from what, into the run directory."""
+    if config.tokenizer.path is not None:
+        config.tokenizer.vocab_size = len(prepared.tokenizer)
+    write_text(run.config_file, save_config(config, notes))
+    run.write_measurement("data", account(config, prepared))
 
 
 def _division(share: Share, processes: Processes) -> str:
