@@ -7,6 +7,7 @@ tests of the floors that know no torch stay fast.
 import logging
 import os
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,21 @@ def _the_log_is_as_it_was() -> Any:
     before = list(logger.handlers), logger.level, logger.propagate
     yield
     logger.handlers, logger.level, logger.propagate = before
+
+
+@pytest.fixture(autouse=True)
+def _plugins_are_forgotten() -> Any:
+    """Take back what a command has loaded, which the process would name in every later run."""
+
+    def loaded() -> dict[str, str]:
+        registration = sys.modules.get("model_foundry.architectures.registration")
+        return registration.LOADED_PLUGINS if registration else {}
+
+    before = dict(loaded())
+    yield
+    now = loaded()
+    for path in now.keys() - before.keys():
+        del now[path]
 
 
 @pytest.fixture(scope="session")

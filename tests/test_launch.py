@@ -441,13 +441,19 @@ def test_torchrun_stops_on_a_signal_and_goes_on(
 NOTE = 'echo "$@" >> "$CALLS"; '
 STAND_INS = {
     "scontrol": NOTE + "echo first-machine",
-    "srun": NOTE + """echo '{"state": "'$STATE'"}' > "$RUN/status.json"; exit $CODE""",
+    "srun": NOTE
+    + """[ $STATE = refused ] || echo '{"state": "'$STATE'"}' > "$RUN/status.json"; exit $CODE""",
 }
 
 
 @pytest.mark.parametrize(
     ("state", "code", "again"),
-    [("interrupted", 1, True), ("failed", 1, False), ("completed", 0, False)],
+    [
+        ("interrupted", 1, True),
+        ("failed", 1, False),
+        ("completed", 0, False),
+        ("refused", 1, False),  # what is told there is of another start
+    ],
 )
 def test_the_slurm_job_is_queued_again_when_its_time_was_up(
     state: str, code: int, again: bool, tmp_path: Path
@@ -461,6 +467,8 @@ def test_the_slurm_job_is_queued_again_when_its_time_was_up(
         **{"STATE": state, "CODE": str(code), "SLURM_JOB_ID": "7", "SLURM_NNODES": "2"},
         **{"SLURM_CPUS_PER_TASK": "32", "SLURM_GPUS_ON_NODE": "4", "SLURM_JOB_NODELIST": "n[1-2]"},
     }
+    (tmp_path / "status.json").write_text('{"state": "interrupted"}')
+    os.utime(tmp_path / "status.json", (1e9, 1e9))
     script = ROOT / "examples" / "slurm" / "train.sbatch"
     words = ["bash", str(script), "a.yaml", str(tmp_path), "training.max_steps=5"]
     assert subprocess.run(words, env=environment).returncode == code

@@ -27,9 +27,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("kind", MODELS)
 def test_nothing_is_left_open_and_settling_twice_is_settling_once(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(resolution, "LOADED_PLUGINS", {})  # other tests have loaded some
     once, notes = resolve(tiny_experiment(kind, tmp_path), device_type="cpu")
     assert "auto" not in str(once.training.model_dump(exclude={"attn_implementation"}))
     assert any(note.startswith("training.mixed_precision: auto -> ") for note in notes)
