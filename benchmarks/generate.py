@@ -1,6 +1,6 @@
 """Generation of text against transformers' `generate` on the same saved model.
 
-    python -m benchmarks.generate [--shapes "gpt2 s" ...] [--rounds 20]
+    python -m benchmarks.generate [--shapes "gpt2 s" ...] [--rounds 10]
 
 Greedy, cached, all rows to their full length. Loading is not in the figures. A recurrent model must
 also take as long for the thousandth token as for the first.
@@ -15,11 +15,11 @@ from typing import Final
 from benchmarks.asked import Asked, run_alone
 from benchmarks.ratios import Ratio
 from benchmarks.results import Found, Table, ratio_table, say
-from benchmarks.rounds import Contender, Measured, run_rounds
+from benchmarks.rounds import Measured, run_rounds
 from benchmarks.shapes import SHAPES, Shape, toy
 from benchmarks.starting import loop, make_workload
 
-ROUNDS: Final = 20
+ROUNDS: Final = 10  # starts; each gives two comparisons
 PROMPT, NEW, LONG = 16, 256, 1024  # tokens; the first as in contenders.generation
 OURS, OTHER = "ours", "transformers"
 CASES: Final = (("gpt2 s", 1, 4), ("gpt2 s", 16, 2), ("gpt2 m", 1, 1), ("lstm 256/8192", 1, 4))
@@ -46,7 +46,7 @@ def compare(shape: Shape, rounds: int) -> tuple[Measured, Shape]:
             loop(OURS, directory, "our_generation"),
             loop(OTHER, directory, "transformers_generation"),
         ]
-        return _in_turn(contenders, rounds), shape
+        return run_rounds(contenders, rounds=rounds), shape
 
 
 def compare_lengths(shape: Shape, rounds: int) -> Measured:
@@ -59,18 +59,22 @@ def compare_lengths(shape: Shape, rounds: int) -> Measured:
             longer = replace(shape, block=PROMPT + new, steps=max(1, shape.steps // factor))
             make_workload(directory, longer, None, with_model=True)
             contenders.append(loop(name, directory, "our_generation"))
-        return _in_turn(contenders, rounds)
-
-
-def _in_turn(contenders: list[Contender], rounds: int) -> Measured:
-    return run_rounds(contenders, rounds=rounds, near=frozenset(), near_rounds=0)
+        return run_rounds(contenders, rounds=rounds)
 
 
 def _ratio(group: str, names: tuple[str, str], bar: float, measured: Measured) -> Ratio:
     fault = next((measured.faults[name] for name in names if name in measured.faults), None)
     values = () if fault else measured.ratios(*names)
     ours, other = names
-    return Ratio(group=group, ours=ours, other=other, bar=bar, values=values, not_run=fault)
+    return Ratio(
+        group=group,
+        ours=ours,
+        other=other,
+        bar=bar,
+        values=values,
+        per_start=measured.per_start,
+        not_run=fault,
+    )
 
 
 def measure(asked: Asked) -> Found:

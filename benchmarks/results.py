@@ -93,7 +93,7 @@ def machine() -> str:
 
 def ratio_table(title: str, ratios: list[Ratio], note: str = "") -> Table:
     """Lay ratios beside what they must reach."""
-    columns = ("what", "ours", "against", "bar", "ratio", "95% interval", "rounds", "reached")
+    columns = ("what", "ours", "against", "bar", "ratio", "95% interval", "pairs", "reached")
     return Table(title, columns, [_ratio_row(ratio) for ratio in ratios], note)
 
 

@@ -1,10 +1,11 @@
 """Contenders in processes of their own, of which one works while the others are frozen.
 
 A contender writes a *tick* to a file after so many steps: a line of JSON with its `step` and the
-`time`. Each is started once, makes its first ticks (start-up, compilation, caches) and is frozen by
-SIGSTOP. A round thaws them one after the other for one tick each, in alternating order; time spent
-frozen is subtracted. A pair of contenders thus meets the same machine within seconds, and twenty
-rounds cost one start-up. Linux and macOS only.
+`time`. In each round all are started, make their first ticks (start-up, compilation, caches) and
+are frozen by SIGSTOP; then they are thawed one after the other for one tick each, in alternating
+order, and so again. Time spent frozen is subtracted. A pair of contenders thus meets the same
+machine within seconds. They are started anew in each round because a process keeps the luck of its
+memory: two of the same differed by up to 5% for as long as they lived. Linux and macOS only.
 """
 
 import json
@@ -22,6 +23,7 @@ from typing import Any, Final
 from benchmarks.results import say
 
 WARM_UP: Final = 2  # ticks; the first holds compilation, the second fills caches
+PER_START: Final = 2  # comparisons; more would share the luck of one start
 PATIENCE: Final = 600.0  # seconds for one tick
 LOOK: Final = 0.005  # seconds between two looks at the ticks
 PROJECT: Final = Path(__file__).parents[1]
@@ -48,9 +50,9 @@ class Contender:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables beside those of this process."""
     started_in: float = 0.0
-    """Seconds from its start to the end of its warm-up."""
+    """Seconds from its last start to the end of its warm-up."""
     peak_bytes: int = 0
-    """Most memory that it had resident; known once it has ended."""
+    """Most memory that it had resident in any of its lives; known once one has ended."""
     _process: subprocess.Popen[bytes] | None = None
     _frozen: list[tuple[float, float]] = field(default_factory=list)
     _stopped: float | None = None
@@ -58,6 +60,7 @@ class Contender:
     def start(self, ticks: int = WARM_UP) -> None:
         """Start it, wait until it has made its first ticks, and freeze it."""
         self._frozen.clear()
+        self.ticks_file.unlink(missing_ok=True)
         begun = time.time()
         with self.log_file.open("wb") as log:
             self._process = subprocess.Popen(
@@ -143,7 +146,8 @@ class Contender:
             pid, status, usage = os.wait4(process.pid, 0 if block else os.WNOHANG)
             if pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
-                self.peak_bytes = usage.ru_maxrss * 1024  # KiB on Linux
+                peak = usage.ru_maxrss * 1024  # KiB on Linux
+                self.peak_bytes = max(self.peak_bytes, peak)
         return process.returncode is not None
 
     def _last_words(self) -> str:
@@ -156,13 +160,15 @@ class Measured:
     """What the rounds have found."""
 
     speeds: dict[str, dict[int, float]]
-    """Steps a second, by contender and round."""
+    """Steps a second, by contender and comparison."""
     contenders: dict[str, Contender]
     faults: dict[str, str]
     """Why a contender has no figures, by its name."""
+    per_start: int
+    """Comparisons that one start has given."""
 
     def ratios(self, name: str, other: str) -> tuple[float, ...]:
-        """Return the speed of one divided by that of another, for each round that has both."""
+        """Return the speed of one divided by that of another, for each comparison of both."""
         ours, theirs = self.speeds[name], self.speeds[other]
         return tuple(ours[number] / theirs[number] for number in ours if number in theirs)
 
@@ -177,26 +183,38 @@ def _killed_at_the_end(contenders: Sequence[Contender]) -> Iterator[None]:
 
 
 def run_rounds(
-    contenders: Sequence[Contender], *, rounds: int, near: frozenset[str], near_rounds: int
+    contenders: Sequence[Contender],
+    *,
+    rounds: int,
+    near: frozenset[str] = frozenset(),
+    near_rounds: int = 0,
 ) -> Measured:
-    """Let contenders work in turn.
+    """Start contenders anew in each round, and let them work in turn.
 
     Args:
         rounds: in which all take part.
         near: names of those that take part in further rounds, whose ratio must be known closely.
         near_rounds: rounds of these, those with all included.
     """
-    measured = Measured({each.name: {} for each in contenders}, {c.name: c for c in contenders}, {})
-    with _killed_at_the_end(contenders):
-        for each in contenders:
-            _or_note(measured, each, each.start)
-            say(f"  {each.name}: " + (measured.faults.get(each.name) or f"{each.started_in:.1f} s"))
-        for number in range(max(rounds, near_rounds)):
-            for each in contenders if number % 2 == 0 else reversed(contenders):
-                takes_part = number < rounds or (each.name in near and number < near_rounds)
-                if takes_part and each.name not in measured.faults:
-                    _or_note(measured, each, partial(_advance, measured, each, number))
-            say(f"  round {number + 1}: {_figures(measured, number)}")
+    measured = _nothing_yet(contenders, per_start=PER_START)
+    for number in range(max(rounds, near_rounds)):
+        taking_part = [
+            each
+            for each in contenders
+            if each.name not in measured.faults
+            and (number < rounds or (each.name in near and number < near_rounds))
+        ]
+        with _killed_at_the_end(taking_part):
+            for each in taking_part:
+                _or_note(measured, each, each.start)
+                if number == 0:
+                    fault = measured.faults.get(each.name)
+                    say(f"  {each.name}: " + (fault or f"{each.started_in:.1f} s"))
+            for turn in range(number * PER_START, (number + 1) * PER_START):
+                for each in taking_part if turn % 2 == 0 else reversed(taking_part):
+                    if each.name not in measured.faults:
+                        _or_note(measured, each, partial(_advance, measured, each, turn))
+                say(f"  round {number + 1}: {_figures(measured, turn)}")
     return measured
 
 
@@ -205,12 +223,11 @@ def run_afresh(contenders: Sequence[Contender], *, rounds: int, ticks: int) -> M
 
     For accelerators, whose queued work and memory no signal freezes.
     """
-    measured = Measured({each.name: {} for each in contenders}, {c.name: c for c in contenders}, {})
+    measured = _nothing_yet(contenders, per_start=1)
     for number in range(rounds):
         for each in contenders if number % 2 == 0 else reversed(contenders):
             if each.name in measured.faults:
                 continue
-            each.ticks_file.unlink(missing_ok=True)
             with _killed_at_the_end([each]):
                 _or_note(measured, each, each.start)
                 if each.name not in measured.faults:
@@ -218,6 +235,11 @@ def run_afresh(contenders: Sequence[Contender], *, rounds: int, ticks: int) -> M
                     _or_note(measured, each, advance)
         say(f"  round {number + 1}: {_figures(measured, number)}")
     return measured
+
+
+def _nothing_yet(contenders: Sequence[Contender], *, per_start: int) -> Measured:
+    speeds: dict[str, dict[int, float]] = {each.name: {} for each in contenders}
+    return Measured(speeds, {each.name: each for each in contenders}, {}, per_start)
 
 
 def _advance(measured: Measured, contender: Contender, number: int, ticks: int = 1) -> None:

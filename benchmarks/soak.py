@@ -25,7 +25,7 @@ from benchmarks.starting import FOUNDRY, foundry_train, make_workload, run_quiet
 from benchmarks.texts import lines_of, write_lines
 
 STEPS, QUICK_STEPS = 20_000, 60
-ROUNDS: Final = 20
+ROUNDS: Final = 10  # starts; each gives two comparisons
 MEGABYTES: Final = (1, 64)
 FIRST: Final = 10  # steps that are still warming up
 POINTS: Final = 200  # lines of the log of the long run
@@ -116,7 +116,7 @@ def corpora(shape: Shape, sizes: tuple[int, ...], asked: Asked) -> Found:
             directory = Path(place) / f"{size}"
             seconds[f"{size} MB"] = prepare(directory, shape, lines, size)
             contenders.append(foundry_train(f"{size} MB", directory, {}))
-        measured = run_rounds(contenders, rounds=rounds, near=frozenset(), near_rounds=0)
+        measured = run_rounds(contenders, rounds=rounds)
     if measured.faults:
         raise RuntimeError("; ".join(measured.faults.values()))
     small, *larger = measured.speeds
@@ -127,6 +127,7 @@ def corpora(shape: Shape, sizes: tuple[int, ...], asked: Asked) -> Found:
             other=small,
             bar=0.97,
             values=measured.ratios(name, small),
+            per_start=measured.per_start,
         )
         for name in larger
     ]

@@ -14,7 +14,15 @@ from benchmarks.__main__ import PARTS
 from benchmarks.quality import Trained, compared
 from benchmarks.ratios import Ratio, interval
 from benchmarks.results import Curve, Found, Store, Table, ratio_table
-from benchmarks.rounds import PROJECT, WARM_UP, Contender, run_afresh, run_rounds, working_seconds
+from benchmarks.rounds import (
+    PER_START,
+    PROJECT,
+    WARM_UP,
+    Contender,
+    run_afresh,
+    run_rounds,
+    working_seconds,
+)
 from benchmarks.shapes import SHAPES
 from benchmarks.soak import stretches
 from benchmarks.texts import made_up_words, write_lines
@@ -44,7 +52,7 @@ def measure(asked):
         start()
         print(worker.pid, flush=True)
     worker.start = start_and_tell
-    run_rounds([worker], rounds=10**6, near=frozenset(), near_rounds=0)
+    run_rounds([worker], rounds=10**6)
 
 run_alone(measure, None, [])
 """
@@ -93,6 +101,15 @@ def test_the_interval_holds_the_median_and_shrinks_with_agreement() -> None:
     low, high = interval(values)
     assert 1.0 <= low < 1.2 < high <= 1.4
     assert interval([1.5] * 20) == (1.5, 1.5)
+
+
+def test_what_the_same_processes_gave_counts_as_one_draw() -> None:
+    """Values that come in pairs tell no more than half of them."""
+    once = [1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7]
+    pairs = [value for value in once for _ in range(2)]
+    assert interval(pairs, per_start=2) == interval(once)
+    low, high = interval(pairs)
+    assert interval(once)[0] < low < high < interval(once)[1]
 
 
 @pytest.mark.parametrize(
@@ -157,9 +174,10 @@ def test_contenders_work_in_turn_and_are_gone_afterwards(tmp_path: Path) -> None
     near, far = contender("near", tmp_path), contender("far", tmp_path)
     measured = run_rounds([near, far], rounds=1, near=frozenset({"near"}), near_rounds=3)
     assert measured.faults == {}
-    assert list(measured.speeds["near"]) == [0, 1, 2]
-    assert list(measured.speeds["far"]) == [0]
-    assert len(measured.ratios("near", "far")) == 1
+    assert list(measured.speeds["near"]) == list(range(3 * PER_START))
+    assert list(measured.speeds["far"]) == list(range(PER_START))
+    assert len(measured.ratios("near", "far")) == PER_START
+    assert near.ticks()[0]["step"] == 1  # started anew
     assert all(has_ended(each) and each.peak_bytes > 2**20 for each in (near, far))
 
 
@@ -179,9 +197,9 @@ def test_a_frozen_contender_makes_no_step(tmp_path: Path) -> None:
 
 def test_a_contender_that_dies_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     dying, living = contender("dying", tmp_path, last=WARM_UP), contender("living", tmp_path)
-    measured = run_rounds([dying, living], rounds=2, near=frozenset(), near_rounds=0)
+    measured = run_rounds([dying, living], rounds=2)
     assert measured.faults == {"dying": "dying has ended: no more work"}
-    assert list(measured.speeds["living"]) == [0, 1]
+    assert list(measured.speeds["living"]) == list(range(2 * PER_START))
 
 
 def test_each_round_begins_afresh_where_nothing_can_be_frozen(tmp_path: Path) -> None:
@@ -237,7 +255,7 @@ def test_training_is_compared_and_drawn(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["train"]
     ratios = Found.from_json(record["found"]).ratios
     assert [ratio.not_run for ratio in ratios] == [None, None]
-    assert all(len(ratio.values) == 2 for ratio in ratios)
+    assert all(len(ratio.values) == 2 * PER_START for ratio in ratios)
     assert (tmp_path / "results.png").stat().st_size > 10_000
 
 
