@@ -15,11 +15,12 @@ from model_foundry.machine import usable_cores
 
 logger = logging.getLogger(__name__)
 
-# Parameters of mallopt(3) in glibc, and the largest values that an int holds.
+# Parameters of mallopt(3) in glibc, which takes an int.
 TRIM_THRESHOLD: Final = -1
 TOP_PAD: Final = -2
 MMAP_THRESHOLD: Final = -3
 LARGEST: Final = 2**31 - 1
+NEVER: Final = -1
 STEP_OF_THE_HEAP: Final = 2**28
 THREADS: Final = "OMP_NUM_THREADS"
 
@@ -45,7 +46,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # musl, macOS
         return False
-    wanted = ((MMAP_THRESHOLD, LARGEST), (TRIM_THRESHOLD, LARGEST), (TOP_PAD, STEP_OF_THE_HEAP))
+    wanted = ((MMAP_THRESHOLD, LARGEST), (TRIM_THRESHOLD, NEVER), (TOP_PAD, STEP_OF_THE_HEAP))
     answers = [mallopt(parameter, value) for parameter, value in wanted]  # 1: it does
     return answers == [1] * len(wanted)
 

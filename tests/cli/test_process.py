@@ -51,6 +51,18 @@ def test_freed_memory_is_kept_and_comes_back_without_page_faults() -> None:
     assert kept < 5
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+def test_more_is_kept_than_an_int_can_count() -> None:
+    """Three gigabytes of address space, none of which is touched."""
+    code = KEEPING + "import ctypes\nc = ctypes.CDLL(None)\n"
+    code += (
+        "c.malloc.restype = c.sbrk.restype = ctypes.c_void_p\nc.free.argtypes = [ctypes.c_void_p]\n"
+    )
+    code += "pieces = [c.malloc(2**30) for _ in range(3)]\nend = c.sbrk(0)\n"
+    code += "for piece in pieces: c.free(piece)\nprint(end - c.sbrk(0))"
+    assert run(code) == 0
+
+
 def test_variables_of_the_environment_are_left_alone() -> None:
     code = "from model_foundry.cli.process import keep_freed_memory\n"
     assert run(code + "print(int(keep_freed_memory()))", MALLOC_TOP_PAD_="4096") == 0
