@@ -18,7 +18,7 @@ class Asked:
     """The options; every part reads those that concern it."""
 
     rounds: int | None = None
-    """Rounds of each comparison; None: what a part needs."""
+    """Rounds; where contenders work in turn, each starts them anew. None: what a part needs."""
     quick: bool = False
     """Toy sizes and two rounds, to see that everything runs; the figures mean nothing."""
     text: Path | None = None
@@ -52,7 +52,7 @@ class RawHelp(argparse.RawDescriptionHelpFormatter):
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what every part understands."""
-    parser.add_argument("--rounds", type=int, help="rounds of each comparison")
+    parser.add_argument("--rounds", type=int, help="rounds, each with new processes")
     parser.add_argument("--quick", action="store_true", help="toy sizes; the figures mean nothing")
     names = [*SHAPES, *GPU_SHAPES]
     parser.add_argument("--shapes", nargs="+", choices=names, default=(), metavar="NAME",

@@ -23,7 +23,7 @@ ROUNDS: Final = 10  # starts; each gives two comparisons
 PROMPT, NEW, LONG = 16, 256, 1024  # tokens; the first as in contenders.generation
 OURS, OTHER = "ours", "transformers"
 CASES: Final = (("gpt2 s", 1, 4), ("gpt2 s", 16, 2), ("gpt2 m", 1, 1), ("lstm 256/8192", 1, 4))
-"""Shape, rows, and calls of one round."""
+"""Shape, rows, and calls of one tick."""
 
 
 def cases(asked: Asked) -> list[Shape]:

@@ -66,7 +66,7 @@ def utilisation_table(shape: Shape, measured: Measured, peak: float | None) -> T
             f"{operations / yardstick:.0%}",
             f"{operations / (peak * 1e12):.0%}" if peak else "",
             f"{used / 2**20:,.0f}" if (used := measured.contenders[name].cuda_bytes) else "",
-            f"{measured.contenders[name].started_in:.1f}",
+            f"{measured.started_in[name]:.1f}",
         ))  # fmt: skip
     columns = ("contender", "tokens/s", "TFLOP/s", "of product", "of peak", "CUDA MiB", "warm, s")
     note = f"The product {m} x {k} by {k} x {n} alone: {yardstick / 1e12:.1f} TFLOP/s in bf16."

@@ -30,7 +30,7 @@ def interval(values: Sequence[float], per_start: int = 1) -> tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """One quantity of ours divided by that of another, round by round."""
+    """One quantity of ours divided by that of another, comparison by comparison."""
 
     group: str
     """What was measured, such as the shape of a model."""

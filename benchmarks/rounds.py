@@ -12,12 +12,15 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from benchmarks.results import say
@@ -51,11 +54,13 @@ class Contender:
     """Variables beside those of this process."""
     started_in: float = 0.0
     """Seconds from its last start to the end of its warm-up."""
-    peak_bytes: int = 0
-    """Most memory that it had resident in any of its lives; known once one has ended."""
+    peaks: list[int] = field(default_factory=list)
+    """Most bytes that it had resident, for each of its lives that has ended."""
     _process: subprocess.Popen[bytes] | None = None
     _frozen: list[tuple[float, float]] = field(default_factory=list)
     _stopped: float | None = None
+    _reaping: threading.Lock = field(default_factory=threading.Lock)
+    """Two threads may look whether it has ended; only one can be told."""
 
     def start(self, ticks: int = WARM_UP) -> None:
         """Start it, wait until it has made its first ticks, and freeze it."""
@@ -96,6 +101,11 @@ class Contender:
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._reap(block=True)
+
+    @property
+    def peak_bytes(self) -> float:
+        """Most memory that it had resident: the median of its lives, since some have had more."""
+        return median(self.peaks)
 
     @property
     def pid(self) -> int:
@@ -142,13 +152,14 @@ class Contender:
         """Return whether it has ended; `wait4` alone tells the memory of one child."""
         process = self._process
         assert process is not None
-        if process.returncode is None:
+        with self._reaping:
+            if process.returncode is not None:
+                return True
             pid, status, usage = os.wait4(process.pid, 0 if block else os.WNOHANG)
             if pid:
                 process.returncode = os.waitstatus_to_exitcode(status)
-                peak = usage.ru_maxrss * 1024  # KiB on Linux
-                self.peak_bytes = max(self.peak_bytes, peak)
-        return process.returncode is not None
+                self.peaks.append(usage.ru_maxrss * 1024)  # KiB on Linux
+            return pid != 0
 
     def _last_words(self) -> str:
         lines = self.log_file.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -166,6 +177,8 @@ class Measured:
     """Why a contender has no figures, by its name."""
     per_start: int
     """Comparisons that one start has given."""
+    started_in: dict[str, float] = field(default_factory=dict)
+    """Seconds from a start, with nothing beside it, to the end of the warm-up."""
 
     def ratios(self, name: str, other: str) -> tuple[float, ...]:
         """Return the speed of one divided by that of another, for each comparison of both."""
@@ -205,16 +218,16 @@ def run_rounds(
             and (number < rounds or (each.name in near and number < near_rounds))
         ]
         with _killed_at_the_end(taking_part):
-            for each in taking_part:
-                _or_note(measured, each, each.start)
-                if number == 0:
-                    fault = measured.faults.get(each.name)
-                    say(f"  {each.name}: " + (fault or f"{each.started_in:.1f} s"))
+            if number == 0:
+                for each in taking_part:
+                    _start_alone(measured, each)
+            else:  # nothing is timed
+                _start_two_at_once(measured, taking_part)
             for turn in range(number * PER_START, (number + 1) * PER_START):
                 for each in taking_part if turn % 2 == 0 else reversed(taking_part):
                     if each.name not in measured.faults:
                         _or_note(measured, each, partial(_advance, measured, each, turn))
-                say(f"  round {number + 1}: {_figures(measured, turn)}")
+                say(f"  comparison {turn + 1}: {_figures(measured, turn)}")
     return measured
 
 
@@ -229,7 +242,7 @@ def run_afresh(contenders: Sequence[Contender], *, rounds: int, ticks: int) -> M
             if each.name in measured.faults:
                 continue
             with _killed_at_the_end([each]):
-                _or_note(measured, each, each.start)
+                _start_alone(measured, each)
                 if each.name not in measured.faults:
                     advance = partial(_advance, measured, each, number, ticks=ticks)
                     _or_note(measured, each, advance)
@@ -242,6 +255,26 @@ def _nothing_yet(contenders: Sequence[Contender], *, per_start: int) -> Measured
     return Measured(speeds, {each.name: each for each in contenders}, {}, per_start)
 
 
+def _start_alone(measured: Measured, contender: Contender) -> None:
+    _or_note(measured, contender, contender.start)
+    if contender.name not in measured.started_in:
+        measured.started_in[contender.name] = contender.started_in
+        fault = measured.faults.get(contender.name)
+        say(f"  {contender.name}: " + (fault or f"{contender.started_in:.1f} s"))
+
+
+def _start_two_at_once(measured: Measured, contenders: Sequence[Contender]) -> None:
+    pool = ThreadPoolExecutor(2)
+    try:
+        list(pool.map(lambda each: _or_note(measured, each, each.start), contenders))
+    except BaseException:
+        for each in contenders:  # no thread goes on waiting for them
+            each.end()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _advance(measured: Measured, contender: Contender, number: int, ticks: int = 1) -> None:
     measured.speeds[contender.name][number] = contender.advance(ticks)
 
@@ -251,6 +284,7 @@ def _or_note(measured: Measured, contender: Contender, call: Callable[[], None])
         call()
     except ContenderError as error:
         measured.faults[contender.name] = str(error)
+        contender.end()  # it may hang, and compute beside the others
 
 
 def _figures(measured: Measured, number: int) -> str:

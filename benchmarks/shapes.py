@@ -27,7 +27,7 @@ class Shape:
     heads: int = 0
     """Attention heads; 0: a recurrent model."""
     steps: int
-    """Optimizer steps of one round, about a second of work."""
+    """Optimizer steps of one tick, about a second of work."""
 
     @property
     def tokens_per_step(self) -> int:
@@ -88,7 +88,7 @@ SMALL: Final = _gpt2(
     "gpt2 s", layers=4, width=128, heads=4, block=64, batch=12, vocabulary=65, steps=25
 )
 MEDIUM: Final = _gpt2(
-    "gpt2 m", layers=6, width=384, heads=6, block=256, batch=8, vocabulary=8192, steps=1
+    "gpt2 m", layers=6, width=384, heads=6, block=256, batch=8, vocabulary=8192, steps=2
 )
 BERT: Final = replace(MEDIUM, name="bert", architecture="bert", block=128, batch=16)
 SHAPES: Final = {
@@ -132,7 +132,7 @@ def toy(shape: Shape) -> Shape:
 def experiment(shape: Shape, directory: Path) -> dict[str, Any]:
     """Return the experiment file of a shape, whose corpus and cache lie in a directory.
 
-    It logs once a round, has no end to speak of, and neither evaluates nor saves before it.
+    It logs once a tick, has no end to speak of, and neither evaluates nor saves before it.
     """
     section: dict[str, Any] = {"dropout": 0.0, "hidden_size": shape.width}
     if shape.heads:

@@ -202,7 +202,7 @@ def _speed_row(
         f"{operations / 1e9:,.1f}",
         f"{operations / yardstick:.0%}" if yardstick else "",
         f"{contender.peak_bytes / 2**20:,.0f}",
-        f"{contender.started_in:.1f}",
+        f"{measured.started_in[name]:.1f}",
     )
 
 

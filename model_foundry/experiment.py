@@ -119,6 +119,8 @@ def train(
             return result
         _warn_of_no_milestone(config, prepared, identity)
         model = _new_model(config, prepared, accelerator, processes)
+        if config.tokenizer.path is not None:
+            config.tokenizer.vocab_size = len(prepared.tokenizer)
         if processes.number > 1:
             logger.info("%s", _division(share, processes))
 
@@ -193,7 +195,7 @@ def _hold(run: RunDirectory, held: ExitStack, *, lock: bool) -> None:
 
 
 def _settled(config: ExperimentConfig, processes: Processes) -> tuple[ExperimentConfig, list[str]]:
-    """Return an experiment with nothing left open, and say why it is so."""
+    """Return an experiment with nothing left open; say why it is so, and what is set in vain."""
     for line in settings_without_effect(config):
         logger.warning("%s", line)
     settled, notes = processes.each(lambda: resolve(config, device_type=device_type()))
@@ -228,8 +230,6 @@ def _write_down(
     config: ExperimentConfig, run: RunDirectory, prepared: Prepared, notes: list[str]
 ) -> None:
     """Write what is trained, and from what, into the run directory."""
-    if config.tokenizer.path is not None:
-        config.tokenizer.vocab_size = len(prepared.tokenizer)
     write_text(run.config_file, save_config(config, notes))
     run.write_measurement("data", account(config, prepared))
 

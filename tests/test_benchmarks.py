@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import rounds
 from benchmarks.__main__ import PARTS
 from benchmarks.quality import Trained, compared
 from benchmarks.ratios import Ratio, interval
@@ -41,8 +42,8 @@ print("no more work")
 STOPPED = """
 import sys
 from pathlib import Path
+from benchmarks import rounds
 from benchmarks.asked import run_alone
-from benchmarks.rounds import run_rounds
 from tests.test_benchmarks import contender
 
 def measure(asked):
@@ -52,7 +53,8 @@ def measure(asked):
         start()
         print(worker.pid, flush=True)
     worker.start = start_and_tell
-    run_rounds([worker], rounds=10**6)
+    rounds.PER_START = 10**6
+    rounds.run_rounds([worker], rounds=1)
 
 run_alone(measure, None, [])
 """
@@ -170,14 +172,31 @@ def test_a_corpus_has_its_size(tmp_path: Path) -> None:
 # --- processes in turn ----------------------------------------------------------------------------
 
 
-def test_contenders_work_in_turn_and_are_gone_afterwards(tmp_path: Path) -> None:
+def lives_of(contender: Contender, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that is going to hold the process of each of its starts."""
+    lives: list[int] = []
+    start = contender.start
+
+    def start_and_note() -> None:
+        start()
+        lives.append(contender.pid)
+
+    monkeypatch.setattr(contender, "start", start_and_note)
+    return lives
+
+
+def test_contenders_work_in_turn_and_are_gone_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     near, far = contender("near", tmp_path), contender("far", tmp_path)
+    lives = lives_of(near, monkeypatch)
     measured = run_rounds([near, far], rounds=1, near=frozenset({"near"}), near_rounds=3)
     assert measured.faults == {}
     assert list(measured.speeds["near"]) == list(range(3 * PER_START))
     assert list(measured.speeds["far"]) == list(range(PER_START))
     assert len(measured.ratios("near", "far")) == PER_START
-    assert near.ticks()[0]["step"] == 1  # started anew
+    assert len(set(lives)) == len(near.peaks) == 3
+    assert [tick["step"] for tick in near.ticks()] == list(range(1, len(near.ticks()) + 1))
     assert all(has_ended(each) and each.peak_bytes > 2**20 for each in (near, far))
 
 
@@ -195,6 +214,17 @@ def test_a_frozen_contender_makes_no_step(tmp_path: Path) -> None:
         working.end()
 
 
+def test_a_contender_that_hangs_is_ended_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "PATIENCE", 0.5)
+    hanging = contender("hanging", tmp_path)
+    hanging.command = [sys.executable, "-c", "import time; time.sleep(600)"]
+    measured = run_rounds([hanging], rounds=1)
+    assert measured.faults == {"hanging": "hanging hangs: it said nothing"}
+    assert has_ended(hanging)
+
+
 def test_a_contender_that_dies_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     dying, living = contender("dying", tmp_path, last=WARM_UP), contender("living", tmp_path)
     measured = run_rounds([dying, living], rounds=2)
@@ -202,11 +232,15 @@ def test_a_contender_that_dies_is_named_and_the_others_go_on(tmp_path: Path) -> 
     assert list(measured.speeds["living"]) == list(range(2 * PER_START))
 
 
-def test_each_round_begins_afresh_where_nothing_can_be_frozen(tmp_path: Path) -> None:
+def test_each_round_begins_afresh_where_nothing_can_be_frozen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     alone = contender("alone", tmp_path)
+    lives = lives_of(alone, monkeypatch)
     measured = run_afresh([alone], rounds=2, ticks=2)
     assert list(measured.speeds["alone"]) == [0, 1]
-    assert alone.ticks()[0]["step"] == 1
+    assert len(set(lives)) == 2
+    assert [tick["step"] for tick in alone.ticks()] == list(range(1, len(alone.ticks()) + 1))
     assert has_ended(alone)
 
 

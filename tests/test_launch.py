@@ -441,8 +441,10 @@ def test_torchrun_stops_on_a_signal_and_goes_on(
 NOTE = 'echo "$@" >> "$CALLS"; '
 STAND_INS = {
     "scontrol": NOTE + "echo first-machine",
+    # the file is as old as the beginning of the job: within one tick of the clock
     "srun": NOTE
-    + """[ $STATE = refused ] || echo '{"state": "'$STATE'"}' > "$RUN/status.json"; exit $CODE""",
+    + """if [ $STATE != refused ]; then echo '{"state": "'$STATE'"}' > "$RUN/status.json"
+touch -r "$RUN".begun.* "$RUN/status.json"; fi; exit $CODE""",
 }
 
 
@@ -477,3 +479,4 @@ def test_the_slurm_job_is_queued_again_when_its_time_was_up(
     assert torchrun.startswith("torchrun --nnodes=2 --nproc_per_node=4 --rdzv_backend=c10d ")
     assert torchrun.endswith(f"train a.yaml output_dir={tmp_path} training.max_steps=5")
     assert rest == (["requeue 7"] if again else [])
+    assert list(tmp_path.parent.glob("*.begun.*")) == []

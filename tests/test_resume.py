@@ -554,7 +554,7 @@ def test_the_same_with_nothing_left_out_is_equal(
 def test_an_evaluation_that_is_made_again_counts_once(
     watched: tuple[str, ...], stopped: Callable[[str], tuple[Path, Path]], tmp_path: Path
 ) -> None:
-    """A signal behind an evaluation leaves a checkpoint that knows of it; early stopping counts."""
+    """A signal behind an evaluation leaves a checkpoint that knows of it."""
     whole, _ = stopped("lstm")
     stop = Fault("step 10 evaluated", signal=TERM)
     assert train_in_child("lstm", tmp_path, *watched, fault=stop).code == STOPPED

@@ -18,8 +18,7 @@ logger = logging.getLogger(__name__)
 # Parameters of mallopt(3) in glibc, which takes an int.
 TRIM_THRESHOLD: Final = -1
 TOP_PAD: Final = -2
-MMAP_THRESHOLD: Final = -3
-LARGEST: Final = 2**31 - 1
+MMAP_MAX: Final = -4
 NEVER: Final = -1
 STEP_OF_THE_HEAP: Final = 2**28
 THREADS: Final = "OMP_NUM_THREADS"
@@ -46,7 +45,7 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):  # musl, macOS
         return False
-    wanted = ((MMAP_THRESHOLD, LARGEST), (TRIM_THRESHOLD, NEVER), (TOP_PAD, STEP_OF_THE_HEAP))
+    wanted = ((MMAP_MAX, 0), (TRIM_THRESHOLD, NEVER), (TOP_PAD, STEP_OF_THE_HEAP))
     answers = [mallopt(parameter, value) for parameter, value in wanted]  # 1: it does
     return answers == [1] * len(wanted)
 

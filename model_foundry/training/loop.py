@@ -78,9 +78,11 @@ class Loop:
             model.gradient_checkpointing_enable()
         if config.compile is True:
             model.compile_for_training()
-        self._model, self._optimizer = accelerator.prepare(model, build_optimizer(model, config))
-        self.model: BaseLanguageModel = accelerator.unwrap_model(self._model)
-        self.optimizer: torch.optim.Optimizer = self._optimizer.optimizer
+        self._prepared_model, self._prepared_optimizer = accelerator.prepare(
+            model, build_optimizer(model, config)
+        )
+        self.model: BaseLanguageModel = accelerator.unwrap_model(self._prepared_model)
+        self.optimizer: torch.optim.Optimizer = self._prepared_optimizer.optimizer
         alone = config.speed.loss_without_logits and self.model.computes_loss_alone
         self._arguments = {"return_logits": False} if alone else None
         self._finiteness = Finiteness.of(
@@ -134,8 +136,8 @@ class Loop:
         rate = learning_rate(self.state.step, self.config, self.horizon)
         drawn = self._drawing.next()
         result = take_step(
-            self._model,
-            self._optimizer,
+            self._prepared_model,
+            self._prepared_optimizer,
             drawn.micro_batches,
             objective=self.objective,
             learning_rate=rate,
