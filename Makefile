@@ -18,7 +18,7 @@ test: $(INSTALLED)  ## run the tests
 torture: $(INSTALLED)  ## kill runs at random and in every combination; takes up to half an hour
 	$(BIN)/python -m pytest -m torture -n 2 --dist load
 
-bench: $(INSTALLED)  ## measure speed and write benchmarks/RESULTS.md; takes 25 minutes, ARGS="--help" tells more
+bench: $(INSTALLED)  ## measure speed and write benchmarks/RESULTS.md; takes an hour, ARGS="--help" tells more
 	$(BIN)/python -m benchmarks $(ARGS)
 
 format: $(INSTALLED)  ## format the code and mend what the linter can

@@ -2,7 +2,7 @@
 
     python -m benchmarks [--only train ...] [--rounds N] [--quick] [data.train=PATH]
 
-The whole takes about 25 minutes on two cores; nothing else should run meanwhile. Each part is
+The whole takes about an hour on two cores; nothing else should run meanwhile. Each part is
 written down when it is done, so that an interrupted run has lost one part at most.
 """
 
