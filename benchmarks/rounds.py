@@ -4,8 +4,9 @@ A contender writes a *tick* to a file after so many steps: a line of JSON with i
 `time`. In each round all are started, make their first ticks (start-up, compilation, caches) and
 are frozen by SIGSTOP; then they are thawed one after the other for one tick each, in alternating
 order, and so again. Time spent frozen is subtracted. A pair of contenders thus meets the same
-machine within seconds. They are started anew in each round because a process keeps the luck of its
-memory: two of the same differed by up to 5% for as long as they lived. Linux and macOS only.
+machine within seconds. They are started anew in each round because a process keeps the luck of
+its memory: the ratio of two programs moved by 5% from one pair of processes to the next. Linux and
+macOS only.
 """
 
 import json
