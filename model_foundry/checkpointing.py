@@ -7,7 +7,6 @@ processes, given to main to write, and given back to each.
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -35,16 +34,6 @@ from model_foundry.training.state import TrainState
 logger = logging.getLogger(__name__)
 
 
-class Scaler(Protocol):
-    """A gradient scaler, as far as it is saved."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return its numbers."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over numbers that it returned."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Checkpointing:
     """Saves the training of one attempt, and restores it."""
@@ -64,7 +53,7 @@ class Checkpointing:
     """Gathers what is divided among the processes."""
     carried: CarriedState | None
     """The states that rows go on from; None: rows stand alone."""
-    scaler: Scaler | None
+    scaler: torch.amp.GradScaler | None
     """The gradient scaler under fp16; None without one."""
     processes: Processes
 
