@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test torture bench format lint typecheck check clean
+.PHONY: help quickstart test torture bench gpu format lint typecheck check clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ torture: $(INSTALLED)  ## kill runs at random and in every combination; takes up
 
 bench: $(INSTALLED)  ## measure speed and write benchmarks/RESULTS.md; takes an hour, ARGS="--help" tells more
 	$(BIN)/python -m benchmarks $(ARGS)
+
+gpu:  ## test and measure on one NVIDIA GPU in eight minutes, with PYTHON=..., that has this package
+	$(PYTHON) -m benchmarks.gpu_check $(ARGS)
 
 format: $(INSTALLED)  ## format the code and mend what the linter can
 	$(BIN)/ruff format .

@@ -2,14 +2,18 @@
 
     python -m benchmarks.gpu [--peak 989] [--rounds 5] [--shapes "gpt2 124M"]
 
+`make gpu` runs the tests that need a GPU as well, within eight minutes (`benchmarks.gpu_check`).
+
 Utilisation (Chowdhery et al. 2022, arXiv:2204.02311) is 6 N + 12 L D T operations for each token,
 over what the GPU can do: as measured by a bf16 product of the same shape in the same run, and,
 given `--peak`, as its data sheet says. Each contender has the GPU for itself, anew in each round.
 """
 
+import math
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -87,20 +91,28 @@ def ratios_of(shape: Shape, measured: Measured) -> list[Ratio]:
     return ratios
 
 
-def measure(asked: Asked) -> Found:
-    """Measure every shape, or say that there is no GPU."""
+def measure(asked: Asked, *, seconds: float = math.inf) -> Found:
+    """Measure every shape, or say that there is no GPU.
+
+    Args:
+        seconds: time for all of them; what has not been started by then is left out.
+    """
     if not cuda_is_there():
         none = ("all", "not run: torch finds no CUDA device on this machine")
         return Found([Table("Model FLOPs utilisation", ("shape", "result"), [none])])
     found = Found()
     rounds = asked.rounds or (2 if asked.quick else ROUNDS)
-    for name in (n for n in GPU_SHAPES if not asked.shapes or n in asked.shapes):
+    names = [name for name in GPU_SHAPES if not asked.shapes or name in asked.shapes]
+    begun = time.monotonic()
+    for number, name in enumerate(names, 1):
         say(f"{name}:")
+        deadline = begun + seconds * number / len(names)
         with tempfile.TemporaryDirectory() as place:
             directory = Path(place) / "workload"
             shape = toy(GPU_SHAPES[name]) if asked.quick else GPU_SHAPES[name]
             shape = make_workload(directory, shape, asked.text)
-            measured = run_afresh(contenders_of(shape, directory), rounds=rounds, ticks=TICKS)
+            contenders = contenders_of(shape, directory)
+            measured = run_afresh(contenders, rounds=rounds, ticks=TICKS, deadline=deadline)
         found.tables.append(utilisation_table(shape, measured, asked.peak))
         found.ratios.extend(ratios_of(shape, measured))
     found.tables.insert(0, ratio_table("Ratios of speed on the GPU", found.ratios))

@@ -7,6 +7,7 @@ measured again without the others; RESULTS.md and results.png are made from it.
 import json
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -77,11 +78,22 @@ class Found:
         )
 
 
+def gpus() -> list[str]:
+    """Return the names of the NVIDIA GPUs with memory and driver; none where there is no driver."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.strip() for line in done.stdout.splitlines()] if done.returncode == 0 else []
+
+
 def machine() -> str:
     """Say in one line what the figures were measured on."""
     name = processor().get("model name") or platform.processor() or platform.machine()
     known = [each for each in TOLD if each in instructions()]
     parts = [
+        *gpus(),
         f"{name}, {usable_cores()} cores",
         " ".join(known) or "no AVX2",
         f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
@@ -123,13 +135,19 @@ class Store:
 
     def put(self, part: str, found: Found, *, options: str, seconds: float) -> None:
         """Replace the record of a part, and write the page anew."""
-        records = self.read()
-        records[part] = {
-            "machine": machine(),
-            "options": options,
-            "seconds": round(seconds),
-            "found": found.as_json(),
-        }
+        self.put_record(
+            part,
+            {
+                "machine": machine(),
+                "options": options,
+                "seconds": round(seconds),
+                "found": found.as_json(),
+            },
+        )
+
+    def put_record(self, part: str, record: dict[str, Any]) -> None:
+        """Replace the record of a part by one that may come from another machine."""
+        records = self.read() | {part: record}
         self.directory.mkdir(parents=True, exist_ok=True)
         text = json.dumps(records, indent=1) + "\n"
         (self.directory / "results.json").write_text(text, encoding="utf-8")

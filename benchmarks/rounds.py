@@ -10,6 +10,7 @@ macOS only.
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -232,22 +233,32 @@ def run_rounds(
     return measured
 
 
-def run_afresh(contenders: Sequence[Contender], *, rounds: int, ticks: int) -> Measured:
+def run_afresh(
+    contenders: Sequence[Contender], *, rounds: int, ticks: int, deadline: float = math.inf
+) -> Measured:
     """Start each contender anew in each round, and let it work alone.
 
     For accelerators, whose queued work and memory no signal freezes.
+
+    Args:
+        deadline: on the clock of `time.monotonic`; none is started later.
     """
     measured = _nothing_yet(contenders, per_start=1)
     for number in range(rounds):
         for each in contenders if number % 2 == 0 else reversed(contenders):
             if each.name in measured.faults:
                 continue
+            if time.monotonic() >= deadline:
+                if not measured.speeds[each.name]:
+                    measured.faults[each.name] = "there was no time left"
+                continue
             with _killed_at_the_end([each]):
                 _start_alone(measured, each)
                 if each.name not in measured.faults:
                     advance = partial(_advance, measured, each, number, ticks=ticks)
                     _or_note(measured, each, advance)
-        say(f"  round {number + 1}: {_figures(measured, number)}")
+        if figures := _figures(measured, number):
+            say(f"  round {number + 1}: {figures}")
     return measured
 
 
