@@ -50,7 +50,7 @@ def main() -> None:
                         help="where the results go; left out: beside this file, and under --quick "
                         "into a new temporary directory")  # fmt: skip
     parser.add_argument("--take-in", type=Path, metavar="DIRECTORY",
-                        help="results of another machine, which replace the parts that they hold")  # fmt: skip
+                        help="results of another machine, which replace those here")  # fmt: skip
     asked, options = parse(parser, None)
     beside = Path(__file__).parent
     if options.take_in:

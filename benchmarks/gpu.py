@@ -113,7 +113,8 @@ def measure(asked: Asked, *, seconds: float = math.inf) -> Found:
             shape = make_workload(directory, shape, asked.text)
             contenders = contenders_of(shape, directory)
             measured = run_afresh(contenders, rounds=rounds, ticks=TICKS, deadline=deadline)
-        found.tables.append(utilisation_table(shape, measured, asked.peak))
+            # inside: the ticks, which lie there, tell of the memory
+            found.tables.append(utilisation_table(shape, measured, asked.peak))
         found.ratios.extend(ratios_of(shape, measured))
     found.tables.insert(0, ratio_table("Ratios of speed on the GPU", found.ratios))
     return found

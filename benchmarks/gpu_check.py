@@ -52,12 +52,12 @@ def run_tests(output: Path, *, seconds: float, command: Sequence[str] | None = N
                 command, cwd=PROJECT, stdout=file, stderr=subprocess.STDOUT, timeout=seconds
             )
         except subprocess.TimeoutExpired:
-            return f"the tests took more than {seconds:.0f} s, see {report}"
+            return f"the tests took more than {seconds:.0f} s, see {report.name}"
     # of the report, the last line is the verdict: "23 passed, 1 skipped in 70.10s"
     lines = report.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()
     last = re.sub(r"^=+ | =+$", "", lines[-1]) if lines else "pytest printed nothing"
     say(f"tests: {last}")
-    return f"tests: {last}, see {report}" if done.returncode or "passed" not in last else None
+    return f"tests: {last}, see {report.name}" if done.returncode or "passed" not in last else None
 
 
 def missing_figures(found: Found) -> list[str]:
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("gpu-results"), metavar="DIRECTORY",
                         help="directory of the results [gpu-results]")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=MINUTES,
-                        help=f"time limit; no contender is started later [{MINUTES:g}]")  # fmt: skip
+                        help=f"time limit; no contender starts later [{MINUTES:g}]")  # fmt: skip
     asked, options = parse(parser, argv)
     if not gpu.cuda_is_there():
         parser.error("there is no NVIDIA GPU, or this torch is built without CUDA")

@@ -118,7 +118,10 @@ class Contender:
     @property
     def cuda_bytes(self) -> int:
         """Most memory of the GPU that its ticks tell of; 0: they tell of none."""
-        return max((tick.get("cuda_bytes", 0) for tick in self.ticks()), default=0)
+        ticks = self.ticks()
+        told = [tick.get("cuda_bytes", 0) for tick in ticks]  # by loops, in bytes
+        told += [int(tick.get("train/peak_memory_mib", 0) * 2**20) for tick in ticks]  # by foundry
+        return max(told, default=0)
 
     def require_alive(self) -> None:
         """Raise a `ContenderError` if it has ended."""

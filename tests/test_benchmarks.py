@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import rounds
+from benchmarks import gpu, gpu_check, rounds
 from benchmarks.__main__ import PARTS
+from benchmarks.asked import Asked
 from benchmarks.quality import Trained, compared
 from benchmarks.ratios import Ratio, interval
 from benchmarks.results import Curve, Found, Store, Table, ratio_table
@@ -317,3 +318,60 @@ def test_a_text_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     done = bench("--only", "gpu", f"data.train={tmp_path / 'none.txt'}")
     assert done.returncode == 2
     assert "there is no such file" in done.stderr
+
+
+# --- on one GPU -----------------------------------------------------------------------------------
+
+PASSED = [sys.executable, "-c", "print('=== 3 passed, 1 skipped in 2.0s ===')"]
+FAILED = [sys.executable, "-c", "import sys; print('= 1 failed, 2 passed in 2.0s ='); sys.exit(1)"]
+HANGING = [sys.executable, "-c", "import time; time.sleep(600)"]
+NOTHING_RAN = [sys.executable, "-c", "print('== 3 skipped in 2.0s ==')"]
+
+
+def test_the_gpu_tests_are_found_by_their_marker() -> None:
+    assert "tests/test_gpu.py" in gpu_check.gpu_test_files()
+
+
+@pytest.mark.parametrize(
+    ("command", "fault"),
+    [
+        (PASSED, None),
+        (FAILED, "1 failed, 2 passed"),
+        (NOTHING_RAN, "3 skipped"),
+        (HANGING, "took more than 2 s"),
+    ],
+    ids=["passed", "failed", "nothing ran", "hanging"],
+)
+def test_a_report_of_the_gpu_tests_is_a_fault_unless_they_passed(
+    command: list[str], fault: str | None, tmp_path: Path
+) -> None:
+    found = gpu_check.run_tests(tmp_path, seconds=2, command=command)
+    assert found is None if fault is None else fault in str(found)
+    assert (tmp_path / "tests.txt").exists()
+
+
+def test_a_gpu_check_leaves_results_that_can_be_taken_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With workers in place of the contenders; the control flow is that of a machine with a GPU."""
+    monkeypatch.setattr(gpu, "cuda_is_there", lambda: True)
+    monkeypatch.setattr(gpu, "make_workload", lambda directory, shape, text: shape)
+    monkeypatch.setattr(
+        gpu, "contenders_of", lambda *_: [contender(name, tmp_path) for name in ("ours", "product")]
+        + [contender("HF Trainer", tmp_path, last=1)]
+    )  # fmt: skip
+    output, beside = tmp_path / "gpu-results", tmp_path / "benchmarks"
+    faults = gpu_check.check(
+        Asked(quick=True, shapes=("gpt2 124M",)), output, minutes=5, command=PASSED
+    )
+    assert faults == ["gpt2 124M, ours against HF Trainer: HF Trainer has ended: no more work"]
+    done = bench("--take-in", str(output), "--output", str(beside))
+    assert done.returncode == 0, done.stderr
+    assert Store(beside).read() == Store(output).read()
+    assert "pytest | all passed" in (beside / "RESULTS.md").read_text()
+    assert bench("--take-in", str(tmp_path)).returncode == 2
+
+
+def test_nothing_starts_after_the_deadline(tmp_path: Path) -> None:
+    measured = run_afresh([contender("a", tmp_path)], rounds=2, ticks=1, deadline=0.0)
+    assert measured.faults == {"a": "there was no time left"}

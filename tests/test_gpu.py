@@ -152,6 +152,22 @@ def test_cadence_never_changes_what_is_trained(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+# --- generation -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "lstm", "gru", "rnn"])
+def test_generation_with_a_cache_is_generation_without(kind: str, tmp_path: Path) -> None:
+    model = create_model(tiny_experiment(kind, tmp_path)).to(GPU).eval()
+    ids = torch.randint(5, 200, (3, 6), device=GPU)
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0
+    rows = [
+        model.generate(ids, attention_mask=mask, max_new_tokens=8, use_cache=cached, pad_token_id=0)
+        for cached in (True, False)
+    ]
+    assert torch.equal(*rows)
+
+
 # --- what a GPU does by itself --------------------------------------------------------------------
 
 

@@ -73,7 +73,7 @@ def save_checkpoint(
     run_id: str,
     attempt: int = 1,
     milestone: bool = False,
-    scaler: dict[str, float] | None = None,
+    scaler: dict[str, int | float] | None = None,
     log_lines: int = 0,
     carried: Mapping[str, Tensor] | None = None,
     random_of_others: Sequence[RandomStates] = (),

@@ -51,7 +51,7 @@ class CheckpointState(BaseModel):
     """States of Python's and NumPy's generators; None where there is only a model."""
     random_of_others: list[dict[str, Any]] = []
     """Those of the processes beside the first, in their order."""
-    scaler: dict[str, float] | None
+    scaler: dict[str, int | float] | None
     """State of the gradient scaler under fp16; None without one."""
     log_lines: NonNegativeInt = 0
     """Lines of `metrics.jsonl` up to here."""

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from model_foundry.errors import CheckpointError
-from model_foundry.training.checkpoint_state import read_state
+from model_foundry.training.checkpoint_state import read_state, write_state
 from tests.training.test_checkpoint import made
 
 
@@ -20,6 +21,16 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copied(saved: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(saved, tmp_path / saved.name))
+
+
+def test_a_gradient_scaler_gets_its_state_back_type_by_type(copied: Path) -> None:
+    """torch takes no float for the number of steps between two growths."""
+    state = torch.amp.GradScaler("cpu").state_dict()
+    write_state(copied, read_state(copied).model_copy(update={"scaler": state}))
+    found = read_state(copied).scaler
+    assert found == state and {k: type(v) for k, v in (found or {}).items()} == {
+        k: type(v) for k, v in state.items()
+    }
 
 
 NUMBERS = ["step", "blocks_seen", "tokens_seen", "words_seen", "evaluations_since_best"]
