@@ -6,6 +6,7 @@ tests of the floors that know no torch stay fast.
 
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -19,6 +20,12 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TOKENIZERS_PARALLELISM="false",
 )
+# Under `nohup` or in the background of a script, SIGHUP or SIGINT comes ignored, and so it would to
+# the programs that tests start. A handler that does nothing still ignores it here, but not there.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
+
 HERE = {"localhost", "127.0.0.1", "::1"}
 
 _connect = socket.socket.connect
