@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from model_foundry.data.documents import Fragment, Piece, pieces
 from model_foundry.data.text_bytes import bytes_of_ids, count_bytes, text_digest, word_starts
 from model_foundry.errors import DataError
 
+DOCUMENT_FRAME = "document_frame"
+"""Name under which a tokenizer adapted to an objective remembers the frame of its documents."""
 TRIED = 64  # texts of a batch, the longest of which is tokenised as a whole too, to compare
 PROBE = (
     'One of the first of these, and it is not to be the last: 3 000 of 12,5 (in the "old" one)!\n'
@@ -73,18 +76,58 @@ def unknown_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 def document_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return the ids before and after each document of a stream.
 
+    A document ends with EOS, or SEP where there is no such role. It begins with BOS, or CLS, where
+    the tokenizer's own template puts that before a text. A token that is both stands between two
+    documents once.
+
     Raises:
         DataError: the tokenizer has nothing to end a document with.
     """
+    if DOCUMENT_FRAME in tokenizer.init_kwargs:
+        return _remembered_frame(tokenizer)
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     if end is None:
         raise DataError(
             "the tokenizer has neither an eos nor a sep token to end a document with; "
             "give it one, or train another"
         )
-    bos = tokenizer.bos_token_id
-    starts = bos is not None and tokenizer("")["input_ids"][:1] == [bos]
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    starts = bos not in (None, end) and tokenizer("")["input_ids"][:1] == [bos]
     return [bos] if starts else [], [end]
+
+
+def _remembered_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the frame of documents that a tokenizer adapted to an objective remembers."""
+    vocabulary = tokenizer.get_vocab()
+    try:
+        before, after = (
+            [vocabulary[token] for token in tokens]
+            for tokens in tokenizer.init_kwargs[DOCUMENT_FRAME]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the tokenizer's {DOCUMENT_FRAME} is no pair of lists of its tokens; save it again"
+        ) from error
+    return before, after
+
+
+def text_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids before a text that begins a document: BOS, or the end of another document.
+
+    Raises:
+        DataError: the tokenizer has nothing to end a document with.
+    """
+    before, after = document_frame(tokenizer)
+    return before or after
+
+
+def trims_offsets(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps behind the model of a tokenizer that change offsets, given it as JSON."""
+    last = state["post_processor"] or {}
+    steps = last["processors"] if last.get("type") == "Sequence" else [last]
+    return [
+        {"add_prefix_space": step["add_prefix_space"]} for step in steps if step.get("trim_offsets")
+    ]
 
 
 @contextmanager

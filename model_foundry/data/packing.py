@@ -27,6 +27,7 @@ from model_foundry.data.encoding import (
     Encoded,
     Encoder,
     document_frame,
+    trims_offsets,
 )
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.progress import Progress
@@ -53,10 +54,15 @@ SHARD = 2**28  # tokens; about a gigabyte of English
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the SHA-256 over what the tokenizer does to a text."""
+    """Return the SHA-256 over what the tokenizer does to the text of a corpus.
+
+    It is the same for one tokenizer adapted to different objectives: they frame a text alone.
+    """
     before, after = document_frame(tokenizer)
+    pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
+    unused = {"post_processor": trims_offsets(pipeline), "truncation": None, "padding": None}
     state = {
-        "tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()),
+        "tokenizer": pipeline | unused,
         "before": before,
         "after": after,
     }

@@ -96,12 +96,10 @@ def test_documents_stand_in_the_stream_as_the_tokenizer_frames_a_text(
 ) -> None:
     stream = stream_from(TEXTS[:1], tokenizer, tmp_path)
     alone = tokenizer(TEXTS[0])["input_ids"]
-    if tokenizer.bos_token_id is not None:  # BOS comes from the template, EOS from the packer
-        if alone[-1] != tokenizer.eos_token_id:
-            alone = [*alone, tokenizer.eos_token_id]
-        assert ids_of(stream) == alone
-    else:  # [CLS] and [SEP] frame blocks; in the stream [SEP] only ends a document
-        assert ids_of(stream) == alone[1:]
+    end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    if alone[-1] != end:  # BOS comes from the template, EOS from the packer
+        alone = [*alone, end]
+    assert ids_of(stream) == alone
 
 
 def test_every_byte_and_every_word_is_accounted_for(
@@ -245,9 +243,9 @@ def test_a_stream_in_shards_is_the_stream_in_one(
 def test_a_token_of_many_bytes_widens_what_is_narrow(
     bpe: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    wordpiece = tokenizer_of("wordpiece")
+    words = tokenizer_of("word")
     texts = ["the dog", "x" * 70_000 + " " * 300 + "cat"]
-    stream = stream_from(texts, wordpiece, tmp_path)
+    stream = stream_from(texts, words, tmp_path)
     assert stream.tokens.shards[0].dtype == np.uint16
     assert stream.num_bytes.shards[0].dtype == np.uint16  # a stretch of PIECE is one unknown word
     assert stream.num_words.shards[0].dtype == np.uint8
