@@ -169,6 +169,13 @@ def rows_of(
     framing = OBJECTIVES[config.training.objective].framing_tokens
     content = data.content_tokens or data.max_sequence_length - framing
     if data.packing == "documents":
+        if not any(frame) and not document_frame(tokenizer)[0]:
+            logger.warning(
+                "the tokenizer puts no token of its own before a document, so that in rows of "
+                "documents the first token of each is never predicted, and scores and generation "
+                "begin behind a token that the model has never read; use data.packing=blocks, or "
+                "a tokenizer with a bos token in its template"
+            )
         return DocumentRows(
             stream,
             length=content + framing,
