@@ -32,6 +32,7 @@ from model_foundry.errors import DataError
 from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.objectives import Objective
 from model_foundry.signals import poll
+from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import train_in_cache
 
@@ -43,6 +44,7 @@ class Prepared:
     """Everything that training reads."""
 
     tokenizer: PreTrainedTokenizerBase
+    """It frames a text as the objective does."""
     tokenizer_source: str | Path
     """Directory of the tokenizer, or its name on a hub."""
     objective: Objective
@@ -82,6 +84,7 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     splits = open_texts(config)
     tokenizer, source = obtain_tokenizer(config, splits.train, kept, hashes=hashes)
     objective, collator = objective_for(config, tokenizer)
+    tokenizer = framed(tokenizer, objective.frame(tokenizer))
 
     def rows(split: Split, without: TokenStream | None = None) -> Rows:
         stream = stream_of(
@@ -166,6 +169,13 @@ def rows_of(
     framing = OBJECTIVES[config.training.objective].framing_tokens
     content = data.content_tokens or data.max_sequence_length - framing
     if data.packing == "documents":
+        if not any(frame) and not document_frame(tokenizer)[0]:
+            logger.warning(
+                "the tokenizer puts no token of its own before a document, so that in rows of "
+                "documents the first token of each is never predicted, and scores and generation "
+                "begin behind a token that the model has never read; use data.packing=blocks, or "
+                "a tokenizer with a bos token in its template"
+            )
         return DocumentRows(
             stream,
             length=content + framing,
