@@ -4,6 +4,7 @@ Never adds a special token and never finds one in a text. The bytes make figures
 tokenizers comparable (bits per byte), so they always sum to the length of the text.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,20 @@ class Encoded:
     """Whether every piece comes back from its ids; where only decoding tells, some were tried."""
     rest: tuple[int, int] = 0, 0
     """Bytes and words that belong to the token behind all of these: text without tokens."""
+    unknown: tuple[int, int] = 0, 0
+    """Tokens that stand for text the vocabulary cannot spell, and the bytes of that text."""
+
+
+def unknown_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids that stand for text the vocabulary cannot spell; most tokenizers have one."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    named = model.get("unk_token")
+    ids = {
+        tokenizer.unk_token_id,
+        model.get("unk_id"),
+        None if named is None else tokenizer.backend_tokenizer.token_to_id(named),
+    }
+    return sorted(index for index in ids if index is not None)
 
 
 def document_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
@@ -96,6 +111,7 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.backend: Tokenizer = tokenizer.backend_tokenizer
         self.before, self.after = document_frame(tokenizer)
+        self._unknown = unknown_ids(tokenizer)
         self._table = bytes_of_ids(tokenizer)
         self._lengths = np.array([len(text) for text in self._table or ()], dtype=np.int64)
         self._chunks = Chunks(self._whole)
@@ -125,6 +141,8 @@ class Encoder:
         with _reading_plain_text(self.backend):
             plain = self._encode([piece.text for piece in batch])
         framed = self._framed(batch, plain)
+        # counted without the frames: GPT-2 ends documents with the token that it calls unknown
+        is_unknown = np.isin(plain.ids, self._unknown)
         places, ends = word_starts(batch), np.cumsum(framed.num_bytes)
         begun = np.searchsorted(places, ends, side="left")
         return Encoded(
@@ -135,6 +153,7 @@ class Encoder:
             digests=digests,
             lossless=bool(plain.exact.all()) or self._come_back(batch, plain),
             rest=(framed.rest, len(places) - int(begun[-1] if len(begun) else 0)),
+            unknown=(int(is_unknown.sum()), int(plain.num_bytes[is_unknown].sum())),
         )
 
     def _come_back(self, batch: Sequence[Piece], plain: Plain) -> bool:

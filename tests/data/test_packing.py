@@ -67,6 +67,30 @@ def same(one: TokenStream, other: TokenStream) -> bool:
 # --- what is in a stream --------------------------------------------------------------------------
 
 
+UNKNOWN = "zzz 龍龍 the cat"
+UNKNOWN_OF = {"bpe": (0, 0), "character": (5, 9), "wordpiece": (3, 10), "word": (2, 10)}
+
+
+@pytest.mark.parametrize("kind", sorted(TRAINERS))
+def test_text_that_the_vocabulary_cannot_spell_is_counted(kind: str, tmp_path: Path) -> None:
+    tokenizer = tokenizer_of(kind, ["the cat"] * 60)
+    facts = stream_from([UNKNOWN, "the cat"], tokenizer, tmp_path).facts
+    assert (facts.unknown, facts.unknown_bytes) == UNKNOWN_OF.get(kind, (0, 0))
+
+
+def test_ends_of_documents_are_not_unknown_where_one_token_is_both(tmp_path: Path) -> None:
+    """As for GPT-2, whose unknown and end-of-text tokens are one."""
+    tokenizer = tokenizer_of("bpe")
+    tokenizer.unk_token = tokenizer.eos_token
+    assert stream_from(["the cat"] * 3, tokenizer, tmp_path).facts.unknown == 0
+
+
+def test_each_unspellable_byte_is_counted_once_per_document(tmp_path: Path) -> None:
+    tokenizer = tokenizer_of("character", ["the cat"])
+    one, three = (stream_from([UNKNOWN] * n, tokenizer, tmp_path / str(n)).facts for n in (1, 3))
+    assert (three.unknown, three.unknown_bytes) == (3 * one.unknown, 3 * one.unknown_bytes)
+
+
 def test_documents_stand_in_the_stream_as_the_tokenizer_frames_a_text(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
