@@ -7,6 +7,7 @@ matter and compares: a few forward passes over two rows, after which the model a
 generator are as they were.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -127,11 +128,13 @@ class _Probe:
         if first[0] is None or not torch.isfinite(first[0]).all():
             return None  # training says so
         self.base = first
-        self.limit = self.tolerance * float(first[0].abs().max())
-        self.limit += CONTROL * float(_difference(first, again).max())
-        checks = [self._rows, self._labels]
+        self.control = CONTROL * float(_difference(first, again).max())
+        self.limit = self.tolerance * float(first[0].abs().max()) + self.control
+        checks: list[Callable[[], str | None]] = [self._rows]
+        if not self.model.training:
+            checks = [*([self._targets] if causal else []), *checks, self._labels]
         if causal:
-            checks = [self._later_tokens, self._targets, *checks]
+            checks = [self._later_tokens, *checks]
         return next((leak for check in checks if (leak := check())), None)
 
     def _read(self, changed: Tensor | None = None, **more: Tensor) -> list[Tensor]:
@@ -159,9 +162,17 @@ class _Probe:
         places = torch.arange(self.real.shape[1], device=self.real.device)
         return (places >= place).expand_as(self.real)
 
+    def _places(self) -> list[int]:
+        """Return places before which and from which on rows are changed, the same number always."""
+        length = self.real.shape[1]
+        places = [min(max(place, 1), length - 1) for place in (1, length // 2)]
+        if self.model.training:
+            return places
+        return [*places, min(max(2 * length // 3, 1), length - 1), length - 1]
+
     def _later_tokens(self) -> str | None:
         """Logits before a place change where the tokens from there on do."""
-        for cut in _cuts(self.real.shape[1]):
+        for cut in self._places():
             moved = self._moved(self._from(cut))[:cut].nonzero()
             if len(moved):
                 seen = int(moved[-1])
@@ -194,16 +205,14 @@ class _Probe:
 
     def _targets(self) -> str | None:
         """The loss of a token changes where the token itself, and what follows, does."""
-        for place in _cuts(self.real.shape[1]):
+        for place in self._places()[:2]:
             labels = torch.full_like(self.real, IGNORE_INDEX, dtype=torch.int64)
             labels[:, place] = self.inputs["input_ids"][:, place]
             labels = labels.masked_fill(~self.real, IGNORE_INDEX)
-            losses = [self._loss(labels, changed) for changed in (None, None, self._from(place))]
-            if None in losses:
-                return None
-            loss, again, moved = map(float, losses)  # type: ignore[arg-type]
-            limit = self.tolerance * max(1.0, abs(loss)) + CONTROL * abs(loss - again)
-            if abs(loss - moved) > limit:
+            loss, moved = (self._loss(labels, changed) for changed in (None, self._from(place)))
+            if loss is None or moved is None:
+                return None  # training says so
+            if abs(loss - moved) > self.tolerance * max(1.0, abs(loss)) + self.control:
                 return (
                     f"its loss of the token at position {place} depends on that token in the "
                     "input: labels are not shifted by the caller, so the logits of each position "
@@ -250,8 +259,3 @@ def _difference(some: list[Tensor], others: list[Tensor]) -> Tensor:
     """Return the largest difference of the first two tensors at each place, (B, T)."""
     difference = (some[0] - others[0]).abs()
     return difference.flatten(2).amax(-1) if difference.dim() > 2 else difference
-
-
-def _cuts(length: int) -> list[int]:
-    """Return places before which and from which on a row is changed, the same number always."""
-    return [min(max(place, 1), length - 1) for place in (1, length // 2, 2 * length // 3, length)]

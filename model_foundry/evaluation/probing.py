@@ -9,7 +9,7 @@ from torch.distributed.tensor import DTensor
 
 from model_foundry.architectures import BaseLanguageModel
 
-LONGEST_ROW = 256  # tokens of a row that a model reads, where nothing is padding
+LONGEST_ROW = 128  # tokens of a row that a model reads, where nothing is padding
 AWAKE = 0.1  # standard deviation of the weights that stand in for zeros
 
 
@@ -46,8 +46,9 @@ def as_it_was(model: BaseLanguageModel) -> Iterator[None]:
         for module in model.modules()
         for name, buffer in module._buffers.items()
     ]
-    local = (_local(p) for p in model.parameters() if p.is_floating_point())
-    asleep = [(weight, weight.clone()) for weight in local if not weight.any()]
+    # what divides weights among processes may have joined them again, apart from these
+    own = (p for p in model.parameters() if p.is_floating_point() and not isinstance(p, DTensor))
+    asleep = [(weight, weight.clone()) for weight in own if not weight.any()]
     generator = torch.Generator().manual_seed(0)
     with ExitStack() as stack:
         if any(module._compiled_call_impl is not None for module, _ in modes):
@@ -66,8 +67,3 @@ def as_it_was(model: BaseLanguageModel) -> Iterator[None]:
                     buffer.copy_(values)
             for module, training in modes:
                 module.training = training
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """Return what of a tensor this process has."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

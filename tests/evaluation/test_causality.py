@@ -1,19 +1,25 @@
 """Models that read what they are to predict, each in a way of its own, and models that do not."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import torch
+import yaml
 from torch import Tensor, nn
 
+from model_foundry import attempt
 from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.losses import language_model_loss
+from model_foundry.cli import main
 from model_foundry.config import ARCHITECTURES, OBJECTIVES
 from model_foundry.data.blocks import Rows
+from model_foundry.equivalence import differences
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.causality import find_leak, require_no_leak
+from model_foundry.experiment import train
 from model_foundry.labels import IGNORE_INDEX
 from model_foundry.model import create_model
 from model_foundry.preparation import Prepared, prepare
@@ -290,4 +296,50 @@ def test_half_precision_is_given_room(prepared: Prepared) -> None:
 
 
 def test_every_architecture_is_among_those_tried() -> None:
-    assert {model["architecture"] for model in MODELS.values()} == set(ARCHITECTURES)
+    own = {a.name for a in ARCHITECTURES.values() if a.target.startswith("model_foundry.")}
+    assert {model["architecture"] for model in MODELS.values()} == own
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "lstm", "bert"])
+def test_the_check_changes_no_bit_of_a_run(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, which draws from the global generators."""
+    runs = []
+    for name in ("with", "without"):
+        if name == "without":
+            monkeypatch.setattr(attempt, "require_no_leak", lambda *given, **known: None)
+        config = tiny_experiment(kind, tmp_path / name, "training.max_steps=3")
+        runs.append(train(config).output_dir)
+    assert differences(*runs) == []
+
+
+PLUGIN = """
+from model_foundry.architectures import register_architecture
+from tests.evaluation.test_causality import Ahead
+
+register_architecture("reads_ahead")(Ahead)
+"""
+
+
+def test_a_plugin_that_reads_ahead_is_refused_and_the_doctor_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    raw = tiny_experiment("gpt2", tmp_path).model_dump(mode="json", exclude_unset=True)
+    raw["model"] = {"architecture": "reads_ahead"}
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(raw))
+    printed = {}
+    for command, code in (("train", 2), ("doctor", 1)):
+        given = [command, str(tmp_path / "my.yaml"), "--plugin", str(tmp_path / "plugin.py")]
+        monkeypatch.setattr(sys, "argv", ["foundry", *given])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        printed[command] = capsys.readouterr()
+    said = "its logits at position 0 depend on the token at position 1"
+    (line,) = (line for line in printed["train"].err.splitlines() if line.startswith("error"))
+    assert said in line
+    (finding,) = (n for n in printed["doctor"].out.splitlines() if n.startswith("BAD  leaks"))
+    assert said in finding
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
