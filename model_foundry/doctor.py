@@ -121,6 +121,12 @@ def padding(trial: Trial) -> Verdict:
     return worst <= RELATIVE_TOLERANCE * scale, f"logits differ by at most {worst:.1e}"
 
 
+def leaks(trial: Trial) -> Verdict:
+    """Nothing that is to be predicted is read."""
+    leak, later = trial.leak(), "later tokens, " if trial.untrained.is_causal else ""
+    return leak is None, leak or f"no output depends on {later}labels or other rows"
+
+
 def accumulation(trial: Trial) -> Verdict:
     """One batch of several rows makes the update of as many batches of one row."""
     whole = trial.batch()
@@ -218,6 +224,7 @@ CHECKS: dict[str, Callable[[Trial], Verdict]] = {
     "attention": attention,
     "tokenizer": tokenizer,
     "initial loss": initial_loss,
+    "leaks": leaks,
     "padding": padding,
     "accumulation": accumulation,
     "resumption": resumption,

@@ -29,6 +29,7 @@ from model_foundry.data.token_stream import TokenStream
 from model_foundry.data.workers import processes_for
 from model_foundry.data_collators import Collator
 from model_foundry.errors import DataError
+from model_foundry.evaluation.comparability import not_comparable, require_targets
 from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.objectives import Objective
 from model_foundry.signals import poll
@@ -119,11 +120,13 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
         test=others.get("test"),
         lossless=others["validation"].stream.facts.lossless,
     )
-    if not prepared.lossless:
-        logger.warning(
-            "the tokenizer does not give every character back, so its bits per byte cannot be "
-            "compared with those of another tokenizer"
-        )
+    for name, text in {"train": train, **others}.items():
+        require_targets(name, text, collator, objective)
+        if reason := not_comparable(text):
+            logger.warning(
+                "%s: %s, so its bits per byte cannot be compared with those of another tokenizer",
+                *(name, reason),
+            )
     return prepared
 
 

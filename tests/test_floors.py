@@ -16,7 +16,7 @@ from model_foundry.config import ARCHITECTURES
 FLOORS: list[set[str]] = [
     {
         *("registry", "errors", "labels", "failpoints", "signals", "locks", "durable"),
-        *("cache_entry", "reproducibility", "foreign", "machine", "processes"),
+        *("cache_entry", "reproducibility", "foreign", "machine", "processes", "strict_json"),
     },
     {"config", "run_directory", "language"},
     {"interventions", "architectures", "data", "tokenizer", "data_collators", "objectives"},
@@ -46,6 +46,7 @@ ARROWS = {
     ("tokenizer", "interventions.ai"),
     ("objectives", "data_collators"),
     ("evaluation", "generation"),
+    ("preparation", "evaluation.comparability"),
     ("accounting", "continuation"),
     ("checkpointing", "continuation"),
     *(("attempt", room) for room in ("continuation", "checkpointing")),
