@@ -59,10 +59,10 @@ def measure(
     shared = not is_divided(model)
     share = {"process": processes.index, "processes": processes.number} if shared else {}
     batches = (
-        evaluation_streams(split, prepared.collator, **share)
+        evaluation_streams(split, prepared.evaluating, **share)
         if training.carry_state
         else evaluation_batches(
-            split, prepared.collator, batch_size=training.eval_batch_size, **share
+            split, prepared.evaluating, batch_size=training.eval_batch_size, **share
         )
     )
     return measure_loss(

@@ -31,6 +31,7 @@ from model_foundry.continuation import (
 from model_foundry.data.splits import Split
 from model_foundry.data.workers import processes_for
 from model_foundry.durable import commit_directory, damage, write_text
+from model_foundry.environment_variables import overruled
 from model_foundry.errors import Interrupted
 from model_foundry.interventions.ai import check_ai_steps
 from model_foundry.model import create_model
@@ -45,7 +46,7 @@ from model_foundry.preparation import (
 from model_foundry.processes import Processes
 from model_foundry.resolution import resolve
 from model_foundry.run_directory import Record, RunDirectory, running
-from model_foundry.signals import listening
+from model_foundry.signals import leaving, listening
 from model_foundry.tokenizer.loading import copy_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.distributed import (
@@ -101,6 +102,7 @@ def train(
     with (
         listening(),
         _telling_how_to_go_on(),
+        overruled(),
         joined(config.training) as processes,
         ExitStack() as held,
     ):
@@ -148,6 +150,7 @@ def train(
             return finish(attempt, model, measured, processes)
 
 
+@overruled()
 def check(config: ExperimentConfig) -> list[str]:
     """Check everything that can be checked without training; return what was found, a line each.
 
@@ -256,7 +259,9 @@ def _recorded(attempt: Attempt, processes: Processes) -> Iterator[Record]:
             record = stack.enter_context(
                 running(attempt.run, state, run_id=start.run_id, attempt=start.attempt)
             )
-        stack.enter_context(telling_of_a_lost_process(lambda: f"step {state.step + 1}", limit))
+        lost = telling_of_a_lost_process(lambda: f"step {state.step + 1}", limit, state.on_disk)
+        stack.enter_context(lost)
+        stack.enter_context(leaving(state.on_disk))
         yield record
 
 

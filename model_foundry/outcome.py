@@ -88,7 +88,8 @@ def finish(
     def conclude() -> RunResult:
         language = None
         if isinstance(config.data.train, LanguageSource):
-            language = measure_language(attempt.trained, prepared.tokenizer, seed=config.seeds.data)
+            seed = config.seeds.split  # all models are measured on the same sentences
+            language = measure_language(attempt.trained, prepared.tokenizer, seed=seed)
             run.write_measurement(f"language-step-{step:08d}", language.as_json())
         measurement = metrics | {"lossless": prepared.lossless}
         run.write_measurement(f"loss-step-{step:08d}", measurement)
