@@ -6,7 +6,7 @@ A run has as many attempts as it needs; where one goes on is decided in `continu
 import logging
 import math
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -34,6 +34,7 @@ from model_foundry.training.checkpoint_store import Checkpoint
 from model_foundry.training.distributed import share_of_step
 from model_foundry.training.identity import Identity
 from model_foundry.training.loop import Loop
+from model_foundry.training.memory import naming_the_batch
 from model_foundry.training.metrics import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.profile import Profile
@@ -65,15 +66,18 @@ def measure(
             split, prepared.evaluating, batch_size=training.eval_batch_size, **share
         )
     )
-    return measure_loss(
-        model,
-        batches,
-        prepared.objective,
-        carry_state=training.carry_state,
-        loss_without_logits=training.speed.loss_without_logits,
-        processes=processes,
-        shared=shared,
-    )
+    with naming_the_batch(
+        config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False
+    ):
+        return measure_loss(
+            model,
+            batches,
+            prepared.objective,
+            carry_state=training.carry_state,
+            loss_without_logits=training.speed.loss_without_logits,
+            processes=processes,
+            shared=shared,
+        )
 
 
 class Attempt:
@@ -159,9 +163,16 @@ class Attempt:
             )
             if checkpoint is not None:
                 checkpointing.restore(checkpoint, loop.model, loop.optimizer)
-            loop.run()
+            with self._naming_the_batch(model):
+                loop.run()
         self.trained = whole.gathered(model)
         return self.measured
+
+    def _naming_the_batch(self, model: BaseLanguageModel) -> AbstractContextManager[None]:
+        def when() -> str:
+            return f"step {self.state.step + 1} ({self.state.on_disk()})"
+
+        return naming_the_batch(self.config, model, rows=self.share.micro_batch, when=when)
 
     def _say_where_it_begins(self) -> None:
         number, checkpoint = self.start.attempt, self.start.checkpoint

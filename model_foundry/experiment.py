@@ -59,6 +59,7 @@ from model_foundry.training.distributed import (
     telling_of_a_lost_process,
 )
 from model_foundry.training.identity import Identity
+from model_foundry.training.memory import naming_the_model
 from model_foundry.training.milestones import number_of_milestones
 from model_foundry.training.profile import Profile
 
@@ -95,6 +96,7 @@ def train(
         NonFiniteError: training diverged.
         SaveError: something could not be written.
         WorkerError: a process that prepares batches, or another one of the run, has died or hangs.
+        MemoryExhaustedError: the memory does not suffice for the model and a batch.
         Interrupted: a signal came; the same call goes on from there.
     """
     config = validate(config.model_dump(exclude_unset=True), "config")  # as assigned by now
@@ -120,6 +122,7 @@ def train(
         if (result := processes.from_main(look)) is not None:
             return result
         _warn_of_no_milestone(config, prepared, identity)
+        _warn_of_a_large_batch(config, prepared, identity)
         model = _new_model(config, prepared, accelerator, processes)
         if config.tokenizer.path is not None:
             config.tokenizer.vocab_size = len(prepared.tokenizer)
@@ -223,7 +226,8 @@ def _read(
 def _new_model(
     config: ExperimentConfig, prepared: Prepared, accelerator: Accelerator, processes: Processes
 ) -> BaseLanguageModel:
-    model = processes.each(lambda: create_model(config, tokenizer=prepared.tokenizer))
+    with naming_the_model(len(prepared.tokenizer)):
+        model = processes.each(lambda: create_model(config, tokenizer=prepared.tokenizer))
     name_layers(accelerator, model)
     logger.info("model: %s", _describe(config, model))
     return model
@@ -299,6 +303,19 @@ def _warn_of_no_milestone(config: ExperimentConfig, prepared: Prepared, identity
             "training.milestones has no effect: the run ends after %s steps, about %s words and "
             "%s tokens",
             *(f"{count:,}" for count in (identity.horizon, words, tokens)),
+        )
+
+
+def _warn_of_a_large_batch(
+    config: ExperimentConfig, prepared: Prepared, identity: Identity
+) -> None:
+    step, text = identity.blocks_per_step, len(prepared.train)
+    if step > text:
+        logger.warning(
+            "training.per_device_train_batch_size x gradient_accumulation_steps (=%s rows) is more "
+            "than the %s rows of the training text: each step reads it %.3g times; make the batch "
+            "smaller",
+            *(f"{step:,}", f"{text:,}", step / text),
         )
 
 
