@@ -6,7 +6,7 @@ A run has as many attempts as it needs; where one goes on is decided in `continu
 import logging
 import math
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -36,6 +36,7 @@ from model_foundry.training.checkpoint_store import Checkpoint
 from model_foundry.training.distributed import share_of_step
 from model_foundry.training.identity import Identity
 from model_foundry.training.loop import Loop
+from model_foundry.training.memory import naming_the_batch
 from model_foundry.training.metrics import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.profile import Profile
@@ -65,21 +66,24 @@ def measure(
     shared = not is_divided(model)
     share = {"process": processes.index, "processes": processes.number} if shared else {}
     batches = (
-        evaluation_streams(split, prepared.collator, **share)
+        evaluation_streams(split, prepared.evaluating, **share)
         if training.carry_state
         else evaluation_batches(
-            split, prepared.collator, batch_size=_eval_batch(len(split), training), **share
+            split, prepared.evaluating, batch_size=_eval_batch(len(split), training), **share
         )
     )
-    figures = measure_loss(
-        model,
-        batches,
-        prepared.objective,
-        carry_state=training.carry_state,
-        loss_without_logits=training.speed.loss_without_logits,
-        processes=processes,
-        shared=shared,
-    )
+    with naming_the_batch(
+        config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False
+    ):
+        figures = measure_loss(
+            model,
+            batches,
+            prepared.objective,
+            carry_state=training.carry_state,
+            loss_without_logits=training.speed.loss_without_logits,
+            processes=processes,
+            shared=shared,
+        )
     return figures | {"unknown_share": unknown_share(split)}
 
 
@@ -171,10 +175,17 @@ class Attempt:
             )
             if checkpoint is not None:
                 checkpointing.restore(checkpoint, loop.model, loop.optimizer)
-            self.processes.each(lambda: self._require_no_leak(loop.model))
-            loop.run()
+            with self._naming_the_batch(model):
+                self.processes.each(lambda: self._require_no_leak(loop.model))
+                loop.run()
         self.trained = whole.gathered(model)
         return self.measured
+
+    def _naming_the_batch(self, model: BaseLanguageModel) -> AbstractContextManager[None]:
+        def when() -> str:
+            return f"step {self.state.step + 1} ({self.state.on_disk()})"
+
+        return naming_the_batch(self.config, model, rows=self.share.micro_batch, when=when)
 
     def _require_no_leak(self, model: BaseLanguageModel) -> None:
         training, prepared = self.config.training, self.prepared

@@ -22,6 +22,7 @@ from model_foundry.attempt import measure
 from model_foundry.config import ExperimentConfig, load_config
 from model_foundry.continuation import blocks_per_step, horizon
 from model_foundry.data.loaders import Batch
+from model_foundry.environment_variables import overruled
 from model_foundry.equivalence import differences
 from model_foundry.errors import Interrupted, LockedError, SaveError
 from model_foundry.locks import exclusive
@@ -248,7 +249,7 @@ def examine(
         SaveError: nothing can be written where it would write.
     """
     config = config or load_config(DEFAULT)
-    with _room_beside(config.output_dir) as directory:
+    with overruled(), _room_beside(config.output_dir) as directory:
         with _quiet():
             trial = Trial.of(config, directory)
         yield from machine(trial)

@@ -98,7 +98,7 @@ def finish(
             language = measure_language(
                 attempt.trained,
                 prepared.tokenizer,
-                seed=config.seeds.data,
+                seed=config.seeds.split,  # all models are measured on the same sentences
                 bounded=is_bounded(config, prepared),
             )
             _warn_below_floor(metrics, language)

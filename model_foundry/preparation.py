@@ -50,6 +50,9 @@ class Prepared:
     """Directory of the tokenizer, or its name on a hub."""
     objective: Objective
     collator: Collator
+    """For training."""
+    evaluating: Collator
+    """The same with the masks of evaluations, which a study over seeds has in common."""
     train: Rows
     validation: Rows
     test: Rows | None
@@ -115,6 +118,7 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
         tokenizer_source=source,
         objective=objective,
         collator=collator,
+        evaluating=objective.collator(_as_evaluated(config), tokenizer),
         train=train,
         validation=others["validation"],
         test=others.get("test"),
@@ -130,6 +134,12 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     return prepared
 
 
+def _as_evaluated(config: ExperimentConfig) -> ExperimentConfig:
+    """Return an experiment whose masks follow from the seed of the split."""
+    seeds = config.seeds.model_copy(update={"data": config.seeds.split})
+    return config.model_copy(update={"seed": seeds})
+
+
 def open_texts(config: ExperimentConfig) -> Splits:
     """Open the texts of an experiment; next to nothing is read.
 
@@ -139,7 +149,7 @@ def open_texts(config: ExperimentConfig) -> Splits:
     count = None
     if config.tokenizer.path is not None and config.data.counts_tokens:
         count = Encoder(load_named_tokenizer(config.tokenizer)).count
-    return open_splits(config.data, seed=config.seeds.data, count_tokens=count)
+    return open_splits(config.data, seed=config.seeds.split, count_tokens=count)
 
 
 def _require_a_block(blocks: Blocks) -> None:

@@ -89,6 +89,7 @@ class Trial:
             "logging_steps": 1,
             "eval_steps": None,
             "save_steps": STEPS // 2,
+            "save_minutes": None,
             "save_total_limit": None,
             "milestones": {},
         }

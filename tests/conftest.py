@@ -20,12 +20,11 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TOKENIZERS_PARALLELISM="false",
 )
-# Under `nohup` or in the background of a script, SIGHUP or SIGINT comes ignored, and so it would to
-# the programs that tests start. A handler that does nothing still ignores it here, but not there.
-for number in (signal.SIGINT, signal.SIGHUP):
-    if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, lambda *_: None)
-
+# Under nohup, and in the background of a script, signals come ignored, and so they would come to
+# every process of a test. One that is answered here with nothing is the default there.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
 HERE = {"localhost", "127.0.0.1", "::1"}
 
 _connect = socket.socket.connect

@@ -339,3 +339,14 @@ def test_tokenizer_that_was_trained_before_lies_in_the_way_of_nothing(tmp_path: 
 def test_check_refuses_what_no_text_could_meet(setting: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tokenizer"):
         check(tiny_experiment("gpt2", tmp_path, setting))
+
+
+@pytest.mark.parametrize(("rows", "told"), [(8, False), (3000, True)])
+def test_a_batch_larger_than_the_text_is_told(
+    rows: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = f"training.per_device_train_batch_size={rows}"
+    train(tiny_experiment("rnn", tmp_path, batch, "training.max_steps=2"))
+    said = [line for line in caplog.messages if "of the training text: each step reads" in line]
+    assert len(said) == told
+    assert all("(=3,000 rows) is more than the" in line and " times;" in line for line in said)

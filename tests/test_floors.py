@@ -17,6 +17,7 @@ FLOORS: list[set[str]] = [
     {
         *("registry", "errors", "labels", "failpoints", "signals", "locks", "durable"),
         *("cache_entry", "reproducibility", "foreign", "machine", "processes", "strict_json"),
+        "environment_variables",
     },
     {"config", "run_directory", "language"},
     {"interventions", "architectures", "data", "tokenizer", "data_collators", "objectives"},
@@ -33,6 +34,8 @@ FLOORS: list[set[str]] = [
 ARROWS = {
     *((room, "errors") for room in ("registry", "signals", "locks", "durable", "foreign")),
     ("processes", "errors"),
+    ("environment_variables", "errors"),
+    ("reproducibility", "errors"),
     ("locks", "signals"),
     ("durable", "locks"),
     ("durable", "failpoints"),
