@@ -6,8 +6,9 @@ A run has as many attempts as it needs; where one goes on is decided in `continu
 import logging
 import math
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 
+import torch
 from accelerate import Accelerator
 from rich.console import Console
 
@@ -189,16 +190,19 @@ class Attempt:
 
     def _require_no_leak(self, model: BaseLanguageModel) -> None:
         training, prepared = self.config.training, self.prepared
-        require_no_leak(
-            model,
-            prepared.train,
-            prepared.collator,
-            prepared.objective,
-            causal=OBJECTIVES[training.objective].requires_causal,
-            carry_state=training.carry_state,
-            half=training.mixed_precision in ("bf16", "fp16"),
-            loss_without_logits=training.speed.loss_without_logits,
-        )
+        # not compiled: the few rows of the check would make its graphs general, and so slower
+        compiled = training.compile is True
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            require_no_leak(
+                model,
+                prepared.train,
+                prepared.collator,
+                prepared.objective,
+                causal=OBJECTIVES[training.objective].requires_causal,
+                carry_state=training.carry_state,
+                half=training.mixed_precision in ("bf16", "fp16"),
+                loss_without_logits=training.speed.loss_without_logits,
+            )
 
     def _say_where_it_begins(self) -> None:
         number, checkpoint = self.start.attempt, self.start.checkpoint
