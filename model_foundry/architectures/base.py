@@ -1,4 +1,4 @@
-"""`BaseLanguageModel`, the one thing the rest of the package knows of a model, and its output.
+"""`BaseLanguageModel`, the one thing that the rest of the package knows of a model.
 
 An architecture derives from it, defines what is abstract, and has the rest for nothing. What is
 peculiar to HuggingFace models stands in `transformers_backed`.
@@ -6,35 +6,18 @@ peculiar to HuggingFace models stands in `transformers_backed`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, cast
 
 from torch import Tensor, nn
-from transformers.utils import ModelOutput as TransformersModelOutput
 
 from model_foundry.architectures import plain_directory
 from model_foundry.architectures.decoding import continue_rows, evaluation_mode
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.architectures.output import ModelOutput
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foreign import one_line
-
-
-@dataclass
-class ModelOutput(TransformersModelOutput):  # type: ignore[misc]  # transformers is untyped
-    """What a forward pass returns; what was not asked for is None."""
-
-    loss: Tensor | None = None
-    """Mean over the valid labels, in nats; a scalar."""
-    logits: Tensor | None = None
-    """(B, T, V); None also where the caller of a model that `computes_loss_alone` wants none."""
-    hidden_states: tuple[Tensor, ...] | None = None
-    """Embeddings and the output of each layer, (B, T, H) each."""
-    attentions: tuple[Tensor, ...] | None = None
-    """Attention weights of each layer, (B, heads, T, T) each."""
-    past_key_values: Any = None
-    """State to go on from: keys and values of a transformer, hidden state of a recurrent model."""
 
 
 class BaseLanguageModel(nn.Module, ABC):

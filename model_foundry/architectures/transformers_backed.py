@@ -3,6 +3,7 @@
 Their directories are plain HuggingFace directories; `config.json` also names the architecture.
 """
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +14,22 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
+from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.decoding import evaluation_mode
 from model_foundry.architectures.fusing import fuse_activations
 from model_foundry.architectures.losses import labelled, language_model_loss
+from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.plain_directory import (
     ARCHITECTURE_KEY,
     Record,
     read_config_json,
     read_weights,
     require_fit,
+)
+from model_foundry.architectures.transformers_arguments import (
+    STATE_NAMES,
+    arguments_of,
+    understood,
 )
 from model_foundry.architectures.transformers_directory import plain_fields, require_layers
 from model_foundry.architectures.vocabulary_loss import vocabulary_loss
@@ -45,12 +52,13 @@ def _without_progress_bars() -> Iterator[None]:
 
 def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
     """Return as ours what a model of transformers, or its body, returned."""
+    states = (outputs[name] for name in STATE_NAMES if name in outputs)
     return ModelOutput(
         loss=loss,
         logits=logits,
         hidden_states=outputs.get("hidden_states"),
         attentions=outputs.get("attentions"),
-        past_key_values=outputs.get("past_key_values"),
+        past_key_values=next(states, None),
     )
 
 
@@ -64,6 +72,8 @@ class TransformersBacked(BaseLanguageModel):
 
     hf_config_class: ClassVar[Any]
     """The transformers configuration class."""
+    knows_segments: ClassVar[bool] = False
+    """Whether `token_type_ids` mean something to the model."""
 
     def __init__(self, hf_model: Any, hf_config: Any) -> None:
         super().__init__()
@@ -86,17 +96,35 @@ class TransformersBacked(BaseLanguageModel):
         **kwargs: Any,
     ) -> ModelOutput:
         """Compute logits (B, T, V) and, given labels (B, T), the loss; see `BaseLanguageModel`."""
+        self._drop_empty_segments(kwargs)
         usual = self.call_arguments(input_ids, attention_mask, document_ids)
         arguments = {"input_ids": input_ids, "attention_mask": attention_mask} | usual | kwargs
         if labels is not None and not return_logits:
             return self._loss_alone(arguments, labels)
-        outputs = self.hf_model(**arguments)
+        outputs = self.hf_model(**understood(self.hf_model, arguments))
         loss = language_model_loss(outputs.logits, labels, causal=self.is_causal)
         return _output(outputs, loss=loss, logits=outputs.logits)
 
+    def _drop_empty_segments(self, arguments: Record) -> None:
+        """Take `token_type_ids` that are all 0 from what a model without segments is told.
+
+        Tokenizers give them unasked; GPT-2 would add the embedding of token 0 at each position.
+
+        Raises:
+            ValueError: there are segments, and the model knows none.
+        """
+        if self.knows_segments:
+            return
+        segments = arguments.pop("token_type_ids", None)
+        if segments is not None and segments.any():
+            raise ValueError(
+                f"token_type_ids: {self.model_type} knows no segments; leave them out."
+            )
+
     def _loss_alone(self, arguments: Record, labels: Tensor) -> ModelOutput:
         """Compute the loss, projecting onto the vocabulary only where there is a label."""
-        outputs = self.hf_model.base_model(**arguments)
+        body = self.hf_model.base_model
+        outputs = body(**understood(body, arguments))
         hidden, targets = labelled(outputs.last_hidden_state, labels, causal=self.is_causal)
         head = self.hf_model.get_output_embeddings()
         total = vocabulary_loss(self.output_features(hidden), head, targets)
@@ -136,7 +164,8 @@ class TransformersBacked(BaseLanguageModel):
                 f"{self.model_type} does not keep documents apart; leave document_ids out, or "
                 "override call_arguments."
             )
-        return {"use_cache": False}
+        keeps_state = "use_cache" in arguments_of(self.hf_model)
+        return {"use_cache": False} if keeps_state else {}
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the token embeddings."""
@@ -183,6 +212,24 @@ class TransformersBacked(BaseLanguageModel):
         setattr(self.hf_model.config, ARCHITECTURE_KEY, self.model_type)
         with _without_progress_bars():
             self.hf_model.save_pretrained(directory)
+        if self.supports_generation:
+            self._generation_config().save_pretrained(directory)
+
+    def _generation_config(self) -> Any:
+        """Return what others' generation is to heed: the special tokens, and as many positions.
+
+        transformers looks at the positions only where it is told nothing else, and else fails
+        within the model, at the first token that has none.
+        """
+        generation_config = copy.deepcopy(self.hf_model.generation_config)
+        for role in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(generation_config, role) is None:
+                setattr(generation_config, role, getattr(self.hf_model.config, role, None))
+        if generation_config.pad_token_id is None:
+            generation_config.pad_token_id = generation_config.eos_token_id
+        generation_config.max_length = self.num_positions
+        generation_config._from_model_config = False  # or transformers makes it anew
+        return generation_config
 
     @classmethod
     def load_directory(
