@@ -15,7 +15,7 @@ from model_foundry.cli.arguments import (
     load_with_warnings,
     options,
 )
-from model_foundry.cli.output import printing, start_logging
+from model_foundry.cli.output import reporting, start_logging
 from model_foundry.signals import listening
 
 if TYPE_CHECKING:
@@ -82,10 +82,10 @@ def train(
             lock=not no_lock,
             profile=looking,
         )
-    with printing():
-        print_summary(result, plugin)
-        if looking and not looking.report:
-            typer.echo(f"no step was profiled: that takes {looking.steps_needed} steps to make")
+    reporting()
+    print_summary(result, plugin)
+    if looking and not looking.report:
+        typer.echo(f"no step was profiled: that takes {looking.steps_needed} steps to make")
 
 
 app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")(

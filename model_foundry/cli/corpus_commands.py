@@ -19,7 +19,7 @@ from model_foundry.cli.arguments import (
     load,
     load_with_warnings,
 )
-from model_foundry.cli.output import printing
+from model_foundry.cli.output import reporting
 from model_foundry.signals import listening
 
 
@@ -32,6 +32,7 @@ def train_tokenizer(
         from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
 
         tokenizer = train_tokenizer_from_config(experiment)
+    reporting()
     typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
 
 
@@ -59,9 +60,9 @@ def prepare(
 
         before = look_into(experiment.data.cache)
         prepared = run(experiment)
-    with printing():
-        for line in preparation_lines(prepared, before=before):
-            typer.echo(line)
+    reporting()
+    for line in preparation_lines(prepared, before=before):
+        typer.echo(line)
 
 
 def data(
@@ -93,7 +94,7 @@ def data(
         run_directory = experiment.output_dir
         directory = output or run_directory.with_name(f"{run_directory.name}.data")
         lines = save_report(report, directory)
-    with printing():
-        print_report(report, examples=examples)
-        for line in lines:
-            typer.echo(line)
+    reporting()
+    print_report(report, examples=examples)
+    for line in lines:
+        typer.echo(line)

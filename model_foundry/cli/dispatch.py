@@ -14,6 +14,7 @@ import typer
 
 from model_foundry.cli import INTERRUPTED
 from model_foundry.cli.commands import app, options
+from model_foundry.cli.output import exit_code_of_output
 from model_foundry.errors import DataError, FoundryError, printable
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps its click
@@ -31,7 +32,7 @@ def run() -> int:
         code = _report(error, "interrupted", INTERRUPTED)
     except Exception as error:
         code = _other(error)
-    return int(code or 0)
+    return exit_code_of_output(int(code or 0))
 
 
 def _rank() -> str:
