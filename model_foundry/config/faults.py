@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from model_foundry.config.data import SOURCE_KINDS
+from model_foundry.config.foreign_names import ABSENT, OURS, VALUES
 from model_foundry.config.sections import (
     RNNModelConfig,
     TransformerModelConfig,
@@ -112,7 +113,9 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
         return f"must be {TYPES[kind]}, {got}{_type_hint(kind, fault)}"
     if kind == "literal_error":
         expected = context["expected"].replace(" or ", ", ")
-        close = nearest(str(fault["input"]), expected.replace("'", "").split(", "))
+        allowed = expected.replace("'", "").split(", ")
+        ours = VALUES.get(str(fault["input"]).lower().replace("-", "_"))
+        close = ours if ours in allowed else nearest(str(fault["input"]), allowed)
         hint = f"; did you mean {close!r}?" if close else ""
         return f"must be one of {expected}, {got}{hint}"
     if kind == "string_pattern_mismatch":
@@ -148,6 +151,8 @@ def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
     if "." in key:
         return "dots join keys on the command line only; in a file, sections are nested"
     siblings = _keys_at(parent, root)
+    if not INDEX.search(parent) and (known := _foreign(parent, key, root)):
+        return known
     close = nearest(key.lower(), siblings)
     if close:
         return f"did you mean {close!r}?"
@@ -160,6 +165,23 @@ def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
     if elsewhere and not INDEX.search(parent):  # a key of an entry of a list has no other place
         return f"did you mean {elsewhere[0]!r}?"
     return f"valid keys here: {', '.join(siblings)}"
+
+
+def _foreign(parent: str, key: str, root: type[BaseModel]) -> str | None:
+    """Return what a name of another program is called here, or why there is no such setting."""
+    plain = key.lower().replace("-", "_")
+    if plain in ABSENT:
+        return f"there is no such setting: {ABSENT[plain]}"
+    known, flat = set(_all_keys(root)), parent == "model" and key in FLAT_MODEL_KEYS
+    meant = [] if flat else list(OURS.get(plain, ()))
+    meant += [name.partition(".")[2] for name in meant]  # where a section is read alone
+    below = [name for name in meant if name.partition(":")[0] in known]
+    # of two places that have such a setting, the one where it was looked for
+    here = [name for name in below if name.partition(":")[0].rpartition(".")[0] == parent]
+    names = [name.removeprefix(f"{parent}.") for name in here] or below
+    if parent and names == ["seed"]:
+        return "did you mean 'seed', at the top of the file?"
+    return f"did you mean {' or '.join(map(repr, names))}?" if names else None
 
 
 def _keys_at(path: str, root: type[BaseModel]) -> list[str]:
