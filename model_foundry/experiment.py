@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -16,6 +17,7 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.attempt import Attempt
 from model_foundry.config import (
     ExperimentConfig,
+    experiment_of,
     save_config,
     settings_without_effect,
     validate,
@@ -67,7 +69,7 @@ GO_ON = "run the same command again"
 
 
 def train(
-    config: ExperimentConfig,
+    config: ExperimentConfig | str | Path,
     *,
     fresh: bool = False,
     extend: bool = False,
@@ -80,6 +82,7 @@ def train(
     Where a launcher has started several processes, they train one run, and main writes it.
 
     Args:
+        config: the experiment, or the path of its file.
         fresh: move a run that already lies in the output directory to `<dir>.old-N` first.
         extend: go on with a run whose length was raised since it began.
         lock: false where the file system has no locks; nothing else may then write there.
@@ -96,6 +99,7 @@ def train(
         WorkerError: a process that prepares batches, or another one of the run, has died or hangs.
         Interrupted: a signal came; the same call goes on from there.
     """
+    config = experiment_of(config)
     config = validate(config.model_dump(exclude_unset=True), "config")  # as assigned by now
     run = RunDirectory(config.output_dir)
     with (

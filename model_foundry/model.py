@@ -5,17 +5,17 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel, create_model_from_config
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import ExperimentConfig, experiment_of
 from model_foundry.errors import ConfigError
 from model_foundry.reproducibility import seeded
-from model_foundry.run_directory import RunDirectory
+from model_foundry.run_directory import RunDirectory, find_model
 from model_foundry.tokenizer.loading import load_tokenizer
 
 TOKEN_ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
 
 
 def create_model(
-    config: ExperimentConfig,
+    config: ExperimentConfig | str | Path,
     *,
     vocab_size: int | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -23,7 +23,7 @@ def create_model(
     """Make the model of an experiment. The same seed gives the same weights, whatever ran before.
 
     Args:
-        config: the experiment.
+        config: the experiment, or the path of its file.
         vocab_size: rows of the embedding matrix; None: the length of the tokenizer.
         tokenizer: its length and special tokens go into the model; None: the one that was trained
             in the run directory or that `tokenizer.path` names, else none, and then
@@ -33,6 +33,7 @@ def create_model(
         ConfigError: the architecture is not registered, or its section is missing.
         DataError: the tokenizer that the experiment names cannot be loaded.
     """
+    config = experiment_of(config)
     if tokenizer is None:
         tokenizer = find_tokenizer(config)
     if vocab_size is None:
@@ -68,5 +69,12 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, in
 
 
 def load_model(directory: str | Path) -> BaseLanguageModel:
-    """Load a model directory as the architecture that wrote it, ready to be evaluated."""
-    return BaseLanguageModel.from_pretrained(directory).eval()
+    """Load a model as the architecture that wrote it, ready to be evaluated.
+
+    Args:
+        directory: of a model or checkpoint, or of a run, whose newest model is meant.
+
+    Raises:
+        ConfigError: there is no model.
+    """
+    return BaseLanguageModel.from_pretrained(find_model(directory)).eval()

@@ -26,6 +26,7 @@ from model_foundry.config import (
     SpeedConfig,
     TransformerModelConfig,
 )
+from model_foundry.config.paths import written_path
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.registry import DuplicateNameError
 
@@ -180,16 +181,23 @@ def create_model_from_config(
     return model
 
 
-def load_plugin(path: Path) -> str:
+def load_plugin(path: str | Path) -> str:
     """Run a file of one's own that registers architectures, once a process; return its SHA-256.
 
     Raises:
         ConfigError: the file is missing, or raises something when it is run.
     """
-    path = Path(path)
-    if not path.is_file():
+    try:
+        path = Path(written_path(path))
+        is_file = path.is_file()
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"plugin {path}: {error}.") from error
+    if not is_file:
         raise ConfigError(f"plugin {path}: no such file.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"plugin {path}: cannot be read ({error.strerror}).") from error
     LOADED_PLUGINS[str(path)] = digest
     # The digest keeps two files of one name apart.
     module_name = f"foundry_plugin_{path.stem}_{digest[:16]}"

@@ -14,6 +14,7 @@ from model_foundry.cli.arguments import (
     load,
     load_with_warnings,
     options,
+    path_argument,
 )
 from model_foundry.cli.output import reporting, start_logging
 from model_foundry.signals import listening
@@ -114,46 +115,42 @@ app.command(epilog="Example: foundry data configs/tiny_gpt2.yaml data.train=corp
 )
 
 
-def _model_directory(path: Path) -> Path:
-    """Return the model of a run, or else its newest checkpoint, or the directory itself.
-
-    Raises:
-        ConfigError: there is no model.
-    """
-    from model_foundry.errors import ConfigError
-    from model_foundry.run_directory import RunDirectory
-
-    run = RunDirectory(path)
-    newest = run.newest_model()
-    if newest is not None:
-        if newest != run.model:
-            typer.echo(f"the run is not finished; this is {newest}", err=True)
-        return newest
-    if not path.is_dir():
-        raise ConfigError(f"{path}: no such directory; name a run or a model")
-    if not (path / "config.json").is_file():
-        raise ConfigError(f"{path}: holds no model; name a run with a checkpoint, or a model")
-    return path
-
-
 def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBase]":
     """Load the newest model of a run, which may delete a checkpoint while that is being read."""
     from model_foundry.errors import ConfigError, DataError
     from model_foundry.model import load_model
+    from model_foundry.run_directory import RunDirectory, find_model, find_tokenizer_of
     from model_foundry.tokenizer.loading import load_tokenizer
 
-    directory = _model_directory(path)
+    directory = find_model(path)
+    if directory.parent == RunDirectory(path).checkpoints:
+        typer.echo(f"the run is not finished; this is {directory}", err=True)
     try:
-        return load_model(directory), load_tokenizer(directory)
+        return load_model(directory), load_tokenizer(find_tokenizer_of(directory))
     except (ConfigError, DataError):
         if directory.exists():
             raise
     return _load_newest(path)
 
 
+def _countable(number: int) -> int:
+    """Refuse a seed that the generators cannot count to."""
+    if not 0 <= number < 2**63:
+        raise typer.BadParameter(f"must be >= 0 and < 2**63, got {number}")
+    return number
+
+
 @app.command(epilog="Example: foundry generate runs/quickstart --prompt 'The dogs' --number 3")
 def generate(
-    run: Annotated[Path, typer.Argument(help="Run or model directory.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory of a run, a checkpoint or a model.",
+            parser=path_argument,
+            metavar="RUN",
+            show_default=False,
+        ),
+    ],
     prompt: Annotated[str, typer.Option(help="Beginning of the text.")] = "",
     number: Annotated[int, typer.Option(min=1, help="How many continuations.")] = 1,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to add.")] = 50,
@@ -166,7 +163,7 @@ def generate(
     top_p: Annotated[
         float | None, typer.Option(min=0, max=1, help="Sample among those holding this share.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(callback=_countable, help="Seed of the sampling.")] = 0,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -194,7 +191,12 @@ def generate(
 def doctor(
     config: Annotated[
         Path | None,
-        typer.Argument(help="Experiment file; left out: a small one.", show_default=False),
+        typer.Argument(
+            help="Experiment file; left out: a small one.",
+            parser=path_argument,
+            metavar="CONFIG",
+            show_default=False,
+        ),
     ] = None,
     overrides: Overrides = None,
     plugin: Plugins = None,

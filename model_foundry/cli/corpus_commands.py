@@ -18,6 +18,7 @@ from model_foundry.cli.arguments import (
     Plugins,
     load,
     load_with_warnings,
+    path_argument,
 )
 from model_foundry.cli.output import reporting
 from model_foundry.signals import listening
@@ -72,6 +73,7 @@ def data(
         Path | None,
         typer.Option(
             metavar="DIR",
+            parser=path_argument,
             help="Where data.json and document_lengths.png go; left out: <output_dir>.data, "
             "beside the run.",
             show_default=False,

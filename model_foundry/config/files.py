@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from model_foundry.config.dialect import dump_yaml, parse_yaml
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.faults import describe, dotted, one_line, shown
+from model_foundry.config.paths import written_path
 from model_foundry.config.specs import ARCHITECTURES
 from model_foundry.errors import ConfigError
 from model_foundry.registry import UnknownNameError
@@ -92,6 +93,30 @@ def apply_override(raw: dict[str, Any], text: str) -> None:
     here[keys[-1]] = value
 
 
+def _experiment_file(path: str | Path) -> Path:
+    try:
+        return Path(written_path(path))
+    except RuntimeError as error:
+        raise ConfigError(one_line(f"{path}: {error}")) from error
+
+
+def experiment_of(given: ExperimentConfig | str | Path) -> ExperimentConfig:
+    """Return an experiment, loaded where its file is given.
+
+    Raises:
+        ConfigError: the file is no experiment.
+        TypeError: it is neither an experiment nor a file.
+    """
+    if isinstance(given, ExperimentConfig):
+        return given
+    if isinstance(given, str | Path):
+        return load_config(given)
+    raise TypeError(
+        f"an experiment is an ExperimentConfig or the path of its file, got a "
+        f"{type(given).__name__}; make one with load_config(path) or ExperimentConfig(**settings)"
+    )
+
+
 @overload
 def load_config(
     path: str | Path, *, overrides: Sequence[str] = ()
@@ -122,7 +147,7 @@ def load_config(
         raise TypeError("load_config: section and model go together; give both or neither")
     if isinstance(overrides, str):
         raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
-    path = Path(path)
+    path = _experiment_file(path)
     raw = read_yaml(path)
     for text in overrides:
         apply_override(raw, text)
