@@ -1,9 +1,10 @@
 """The commands. Each imports what it needs itself, so that `foundry --help` stays fast."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from model_foundry.cli import corpus_commands
 from model_foundry.cli.arguments import (
@@ -16,6 +17,7 @@ from model_foundry.cli.arguments import (
     options,
     path_argument,
 )
+from model_foundry.cli.foreign_commands import FOREIGN
 from model_foundry.cli.output import reporting, start_logging
 from model_foundry.signals import listening
 
@@ -28,8 +30,20 @@ __all__ = ["app", "options"]
 
 CHECK_SAID_NO = 1
 
+
+class _Commands(TyperGroup):
+    """The commands, and a sentence for each that people look for here in vain."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        said = FOREIGN.get(args[0].lower()) if args and args[0] not in self.commands else None
+        if said:
+            ctx.fail(f"No such command {args[0]!r}: it {said}.")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="foundry",
+    cls=_Commands,
     help="Train small language models of any architecture from one YAML file.",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would double the time to the help
@@ -39,8 +53,23 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from model_foundry import __version__
+
+        typer.echo(f"foundry {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _start() -> None:
+def _start(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Train small language models of any architecture from one YAML file."""
     start_logging()
 
@@ -64,7 +93,7 @@ def train(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Train a model from an experiment file, or go on where that was interrupted."""
+    """Train a model, or go on where that was interrupted."""
     with listening():  # from before torch is imported, which takes seconds
         experiment = load(config, overrides)
         from model_foundry.cli.process import allow_tf32, set_up_process
@@ -202,7 +231,7 @@ def doctor(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> int:
-    """Try out in about a minute whether an experiment works on this machine."""
+    """Try out in a minute if an experiment works here."""
     sick = False
     with listening():
         experiment = load(config, overrides) if config else None
@@ -219,16 +248,24 @@ def doctor(
 @app.command("list", epilog="Example: foundry list architectures")
 def list_names(
     what: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="architectures, tokenizers, objectives or interventions.", show_default=False
+            help="architectures, tokenizers, objectives or interventions; left out: the names of "
+            "each.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
     """List what an experiment file can name."""
-    from model_foundry.cli.summary import listing
+    from model_foundry.cli.summary import LISTS, listing
 
+    if what is None:
+        for kind in LISTS:
+            lines = (line for line in listing(kind) if not line.startswith(" "))
+            names = ", ".join(line.split()[0].rstrip(":") for line in lines)
+            typer.echo(f"foundry list {kind:14} {names}")
+        return
     for line in listing(what):
         typer.echo(line)

@@ -52,7 +52,7 @@ def _figures_come_later() -> Iterator[None]:
 def prepare(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
-    """Make the tokenizer and the token streams of an experiment ahead of its training."""
+    """Make tokenizer and token streams ahead of a training."""
     with listening(), _figures_come_later():
         experiment = load_with_warnings(config, overrides)
         from model_foundry.accounting.places import look_into
@@ -85,7 +85,7 @@ def data(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Show the figures of a corpus, and what becomes of each of its tokens."""
+    """Show a corpus in figures, and what becomes of its tokens."""
     with listening(), _figures_come_later():
         experiment = load_with_warnings(config, overrides)
         from model_foundry.accounting import examine

@@ -98,13 +98,13 @@ def test_all_that_take_a_path_from_python_do_so_alike(home: Path) -> None:
     assert load_plugin(Path("~/plugin.py")) != load_plugin("./~/plugin.py")
     assert RunDirectory("~/runs/x").path == home / "runs/x"
     for path in ("~/no", "~nobody-has-this-name/no"):
-        with pytest.raises(ConfigError, match="no such|no home"):
+        with pytest.raises(ConfigError, match=r"no such|no home"):
             load_config(f"{path}.yaml")
-        with pytest.raises(ConfigError, match="no such|no home"):
+        with pytest.raises(ConfigError, match=r"no such|no home"):
             find_model(path)
-        with pytest.raises(DataError, match="no such|no home"):
+        with pytest.raises(DataError, match=r"no such|no home"):
             load_tokenizer(path)
-        with pytest.raises(ConfigError, match="no such|no home"):
+        with pytest.raises(ConfigError, match=r"no such|no home"):
             load_plugin(f"{path}.py")
 
 
