@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from model_foundry.accounting import account
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, telling_of_plugins, try_out
 from model_foundry.attempt import Attempt
 from model_foundry.config import (
     ExperimentConfig,
@@ -112,6 +112,7 @@ def train(
         config, notes = _settled(config, processes)
         accelerator = processes.each(lambda: start_accelerator(config.training, processes))
         start = processes.from_main(lambda: Start.anew() if fresh else find_start(run, config))
+        processes.from_main(lambda: try_out(config, accelerator.device))
         share = divide_steps(config, start, processes=processes.number)
         prepared, identity = _read(config, start, processes, accelerator.device)
 
@@ -145,7 +146,11 @@ def train(
             processes=processes,
             profile=profile,
         )
-        with _telling_how_to_go_on(fresh=fresh), _recorded(attempt, processes) as record:
+        with (
+            _telling_how_to_go_on(fresh=fresh),
+            _recorded(attempt, processes) as record,
+            telling_of_plugins(),
+        ):
             resumed = start.checkpoint is not None
             processes.from_main(lambda: _keep_tokenizer(run, prepared, resumed=resumed))
             measured = attempt.train(model, record)
@@ -163,6 +168,7 @@ def check(config: ExperimentConfig) -> list[str]:
     if device_type() != "cuda":  # on GPUs, the launcher decides
         require_strategy(config.training)
     check_ai_steps(config.data.interventions)
+    try_out(config, torch.device(device_type()))
     splits = open_texts(config)
     tokenizer = None
     if config.tokenizer.path is None:

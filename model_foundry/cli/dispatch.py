@@ -41,6 +41,17 @@ def _rank() -> str:
 
 
 def _run_app() -> Any:
+    try:
+        return _run_as_rank()
+    except Exception as error:
+        # the plugins are not there to ask unless torch has been imported for them
+        if (architectures := sys.modules.get("model_foundry.architectures")) is None:
+            raise
+        with architectures.telling_of_plugins():
+            raise error
+
+
+def _run_as_rank() -> Any:
     if _rank() == "0":
         return app(standalone_mode=False)
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
