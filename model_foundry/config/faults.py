@@ -18,6 +18,8 @@ from model_foundry.registry import nearest
 
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
 INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
+SPACED = re.compile(r"[0-9]{1,3}([_, ][0-9]{3})+")  # digits in groups
+WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 EMPTY = {"string_too_short", "too_short"}
 BOUNDS = {
     "greater_than": ("gt", ">"),
@@ -134,6 +136,22 @@ def _type_hint(kind: str, fault: Mapping[str, Any]) -> str:
     value = fault["input"]
     if kind in {"int_type", "float_type"} and isinstance(value, str) and NUMBER.fullmatch(value):
         return " (text); write it without quotes"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        text = shown(value)
+        return f"; put it in quotes: '{text}' (on the command line: \"'{text}'\")"
+    if kind == "bool_type" and isinstance(value, str) and value.lower() in WORDS:
+        return f"; write {WORDS[value.lower()]}"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    if kind == "int_type" and isinstance(value, str) and SPACED.fullmatch(value):
+        return f"; write {re.sub('[_,. ]', '', value)}"
+    if kind in {"model_type", "model_attributes_type"}:
+        if value is None:
+            return "; indent its settings below it"
+        if isinstance(value, str) and ":" in value:
+            return "; a space is missing after the colon"
+    if value is None and kind in {"string_type", "path_type"}:
+        return "; a ~ alone is null, the home directory is ~/" if "path" in fault["loc"] else ""
     if isinstance(value, dict) and "paths" in fault["loc"][:-1]:
         return MIXED_REMEDY
     return ""

@@ -15,6 +15,7 @@ from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.faults import describe, dotted, one_line, shown
 from model_foundry.config.paths import written_path
 from model_foundry.config.specs import ARCHITECTURES
+from model_foundry.config.yaml_hints import name_of_encoding
 from model_foundry.errors import ConfigError
 from model_foundry.registry import UnknownNameError
 
@@ -44,12 +45,16 @@ def _read_text(path: Path) -> str:
             reason = "is not a file; name an experiment file"
         elif len(content := _first_bytes(path, LARGEST_FILE + 1)) > LARGEST_FILE:
             reason = f"larger than {LARGEST_FILE:,} bytes, so no experiment file"
+        elif name := name_of_encoding(content):
+            reason = f"is {name} text; save it as UTF-8"
         else:
             return content.decode("utf-8-sig")
     except FileNotFoundError as error:
         cause, reason = error, "no such file"
     except UnicodeDecodeError as error:
-        cause, reason = error, f"not UTF-8 text at byte {error.start}"
+        line = error.object.count(b"\n", 0, error.start) + 1
+        cause = error
+        reason = f"not UTF-8 text at byte {error.start}, in line {line}; save it as UTF-8"
     except OSError as error:
         cause, reason = error, f"cannot be read ({error.strerror})"
     except ValueError as error:  # a zero byte in the path
