@@ -92,7 +92,7 @@ def test_the_next_command_can_be_pasted(name: str, generates: bool) -> None:
     if generates:
         assert words[:2] == ["foundry", "generate"]
         assert Path(words[2]) == Path(name) and not words[2].startswith("-")
-        assert words[3:] == ["--prompt", "The", f"--plugin={name}"]
+        assert words[3:] == ["--prompt", "The", "--plugin", words[2]]
     else:
         assert words[:2] == ["python", "-c"]
         compile(words[2], "next", "exec")
