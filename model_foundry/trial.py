@@ -29,6 +29,7 @@ from model_foundry.training.step import take_step
 
 LONGEST_BLOCK = 128  # tokens: enough to see a fault, and short enough for a large model on a CPU
 ROWS, STEPS, EVALUATED_BLOCKS = 2, 4, 8
+EMBEDDING_STD, GAIN = 0.7, 2.0  # of a model that wanders
 UNBEARABLE = 4.0  # times slower than fp32, and bf16 is left out of the trial
 
 
@@ -110,6 +111,22 @@ class Trial:
     def new_model(self) -> BaseLanguageModel:
         """Return a model of its own; each begins with the same weights."""
         return create_model(self.config, tokenizer=self.prepared.tokenizer)
+
+    def wandering_model(self) -> BaseLanguageModel:
+        """Return a model whose every next token hangs on all that it has read.
+
+        A new model says the same again and again, whatever it has read. Larger weights still
+        amplify differences of rounding from one step to the next.
+        """
+        model = self.new_model().eval()
+        draw = torch.Generator().manual_seed(0)
+        embeddings = model.get_input_embeddings().weight
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.dim() > 1:
+                    std = EMBEDDING_STD if weight is embeddings else GAIN / weight.shape[-1] ** 0.5
+                    weight.normal_(std=std, generator=draw)
+        return model
 
     def batch(self) -> Batch:
         """Return the first rows of the training text."""

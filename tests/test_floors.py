@@ -17,6 +17,7 @@ FLOORS: list[set[str]] = [
     {
         *("registry", "errors", "labels", "failpoints", "signals", "locks", "durable"),
         *("cache_entry", "reproducibility", "foreign", "machine", "processes"),
+        "tested_versions",
     },
     {"config", "run_directory", "language"},
     {"interventions", "architectures", "data", "tokenizer", "data_collators", "objectives"},
