@@ -5,13 +5,13 @@ peculiar to HuggingFace models stands in `transformers_backed`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, cast
 
 from torch import Tensor, nn
-from transformers.utils import ModelOutput as TransformersModelOutput
+from torch.export import register_dataclass
 
 from model_foundry.architectures import plain_directory
 from model_foundry.architectures.decoding import continue_rows, evaluation_mode
@@ -21,9 +21,14 @@ from model_foundry.errors import ConfigError
 from model_foundry.foreign import one_line
 
 
-@dataclass
-class ModelOutput(TransformersModelOutput):  # type: ignore[misc]  # transformers is untyped
-    """What a forward pass returns; what was not asked for is None."""
+@dataclass(eq=False)
+class ModelOutput(Mapping[str, Any]):
+    """The result of a forward pass; fields that were not asked for are None.
+
+    It is also a mapping of the fields that are not None, by name, and they can be had by number:
+    `output.loss`, `output["loss"]` and `output[0]`. Nothing of transformers is inherited, whose
+    outputs rename their fields between versions.
+    """
 
     loss: Tensor | None = None
     """Mean over the valid labels, in nats; a scalar."""
@@ -35,6 +40,41 @@ class ModelOutput(TransformersModelOutput):  # type: ignore[misc]  # transformer
     """Attention weights of each layer, (B, heads, T, T) each."""
     past_key_values: Any = None
     """State to go on from: keys and values of a transformer, hidden state of a recurrent model."""
+
+    def __post_init__(self) -> None:
+        """Take the fields from a mapping of them: so accelerate makes mappings anew."""
+        if isinstance(self.loss, Mapping):
+            given, self.loss = self.loss, None
+            for name, value in given.items():
+                if name not in _FIELDS:
+                    raise TypeError(f"ModelOutput has no field {name!r}; it has {_FIELDS}.")
+                setattr(self, name, value)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a field by name, or, of those that are not None, by number or slice."""
+        if not isinstance(key, str):
+            return self.to_tuple()[key]
+        if key not in self:
+            raise KeyError(key)
+        return getattr(self, key)
+
+    def __contains__(self, key: object) -> bool:
+        return key in _FIELDS and getattr(self, str(key)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in _FIELDS if getattr(self, name) is not None)
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def to_tuple(self) -> tuple[Any, ...]:
+        """Return the fields that are not None."""
+        return tuple(self.values())
+
+
+_FIELDS = tuple(field.name for field in fields(ModelOutput))
+# By this, sharded training (FSDP2) and torch.export find the tensors of an output.
+register_dataclass(ModelOutput, serialized_type_name="model_foundry.ModelOutput")
 
 
 class BaseLanguageModel(nn.Module, ABC):

@@ -7,21 +7,37 @@ from collections.abc import Mapping
 from typing import Any, Self, cast
 
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
 from model_foundry.architectures.modeling.layers_recurrent import RecurrentCache
 from model_foundry.architectures.modeling.modeling_recurrent import (
     RecurrentForCausalLM,
     RecurrentForMaskedLM,
+    RecurrentForSequenceClassification,
+    RecurrentForTokenClassification,
+    RecurrentModel,
 )
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.transformers_backed import TransformersBacked
 from model_foundry.config import ExperimentConfig, RNNModelConfig
 
 AutoConfig.register(RecurrentConfig.model_type, RecurrentConfig, exist_ok=True)
-AutoModelForCausalLM.register(RecurrentConfig, RecurrentForCausalLM, exist_ok=True)
-AutoModelForMaskedLM.register(RecurrentConfig, RecurrentForMaskedLM, exist_ok=True)
+for auto_class, model_class in (
+    (AutoModel, RecurrentModel),
+    (AutoModelForCausalLM, RecurrentForCausalLM),
+    (AutoModelForMaskedLM, RecurrentForMaskedLM),
+    (AutoModelForSequenceClassification, RecurrentForSequenceClassification),
+    (AutoModelForTokenClassification, RecurrentForTokenClassification),
+):
+    auto_class.register(RecurrentConfig, model_class, exist_ok=True)
 
 
 class RecurrentLanguageModel(TransformersBacked):
@@ -49,7 +65,7 @@ class RecurrentLanguageModel(TransformersBacked):
         return {
             f"{index}.{kind}": tensor.detach()
             for index, layer in enumerate(past_key_values.layers)
-            for kind, tensor in (("hidden", layer.keys), ("cell", layer.values))
+            for kind, tensor in (("hidden", layer.hidden), ("cell", layer.cell))
             if tensor.shape[1]  # (B, 0) where there is no cell state
         }
 
@@ -58,14 +74,14 @@ class RecurrentLanguageModel(TransformersBacked):
         config = self.hf_config
         kinds = ("hidden", "cell") if config.rnn_type == "lstm" else ("hidden",)
         names = [f"{i}.{kind}" for i in range(config.num_hidden_layers) for kind in kinds]
-        width = config.hidden_size
+        width = config.hidden_size_per_direction
         if set(tensors) != set(names) or any(t.shape[1:] != (width,) for t in tensors.values()):
             expected = f"{', '.join(names)}, each of {width} columns"
             raise ValueError(f"the state of this {self.model_type} is {expected}")
         cache = RecurrentCache(config.num_hidden_layers)
         for index, layer in enumerate(cache.layers):
             hidden = tensors[f"{index}.hidden"]
-            layer.update(hidden, tensors.get(f"{index}.cell", hidden[:, :0]), num_tokens=0)
+            layer.update(hidden, tensors.get(f"{index}.cell", hidden[:, :0]))
         return cache
 
     def call_arguments(
@@ -99,11 +115,10 @@ class RecurrentLanguageModel(TransformersBacked):
             rnn_type=cls.model_type,
             vocab_size=vocab_size or config.tokenizer.vocab_size,
             embedding_size=section.embedding_size,
-            hidden_size=section.hidden_size,
+            hidden_size_per_direction=section.hidden_size,
             num_hidden_layers=section.num_layers,
             bidirectional=section.bidirectional,
             dropout=section.dropout,
-            max_position_embeddings=config.data.max_sequence_length,
             tie_word_embeddings=section.tie_word_embeddings,
             pad_token_id=pad_token_id,
             bos_token_id=bos_token_id,

@@ -3,9 +3,12 @@
 Their directories are plain HuggingFace directories; `config.json` also names the architecture.
 """
 
+import copy
+import inspect
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -43,15 +46,52 @@ def _without_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+# transformers 5.24 calls the state by the second name, all before by the first.
+STATE_NAMES = ("past_key_values", "cache")
+# What the models of transformers take without naming it, by a decorator.
+UNNAMED = frozenset({"output_hidden_states", "output_attentions"})
+OURS = frozenset({"labels", "return_dict"})  # named by them, and no business of theirs here
+
+
 def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
     """Return as ours what a model of transformers, or its body, returned."""
+    states = (outputs[name] for name in STATE_NAMES if name in outputs)
     return ModelOutput(
         loss=loss,
         logits=logits,
         hidden_states=outputs.get("hidden_states"),
         attentions=outputs.get("attentions"),
-        past_key_values=outputs.get("past_key_values"),
+        past_key_values=next(states, None),
     )
+
+
+@cache
+def _arguments_of(cls: type[nn.Module]) -> frozenset[str]:
+    """Return the names of what a model of transformers can be told, but for labels."""
+    parameters = inspect.signature(cls.forward).parameters.values()
+    named = {p.name for p in parameters if p.kind != inspect.Parameter.VAR_KEYWORD}
+    return (named | UNNAMED) - OURS - {"self", "args"}
+
+
+def _understood(module: nn.Module, arguments: Record) -> Record:
+    """Return arguments as a model of transformers wants them, with the name it has for a state.
+
+    Raises:
+        TypeError: the model does not know one. It would lose it in silence.
+    """
+    known = _arguments_of(type(module))
+    states = [arguments[name] for name in STATE_NAMES if arguments.get(name) is not None]
+    rest = {key: value for key, value in arguments.items() if key not in STATE_NAMES}
+    if len(states) > 1:
+        raise TypeError("past_key_values and cache are one argument; give one of them.")
+    for name in STATE_NAMES:
+        if states and name in known:
+            rest[name] = states.pop()
+    strays = [key for key in rest if key not in known] + ["past_key_values"] * len(states)
+    if strays:
+        taken = ", ".join(sorted(known))
+        raise TypeError(f"{type(module).__name__} does not know {strays[0]!r}; it takes {taken}.")
+    return rest
 
 
 class TransformersBacked(BaseLanguageModel):
@@ -90,13 +130,14 @@ class TransformersBacked(BaseLanguageModel):
         arguments = {"input_ids": input_ids, "attention_mask": attention_mask} | usual | kwargs
         if labels is not None and not return_logits:
             return self._loss_alone(arguments, labels)
-        outputs = self.hf_model(**arguments)
+        outputs = self.hf_model(**_understood(self.hf_model, arguments))
         loss = language_model_loss(outputs.logits, labels, causal=self.is_causal)
         return _output(outputs, loss=loss, logits=outputs.logits)
 
     def _loss_alone(self, arguments: Record, labels: Tensor) -> ModelOutput:
         """Compute the loss, projecting onto the vocabulary only where there is a label."""
-        outputs = self.hf_model.base_model(**arguments)
+        body = self.hf_model.base_model
+        outputs = body(**_understood(body, arguments))
         hidden, targets = labelled(outputs.last_hidden_state, labels, causal=self.is_causal)
         head = self.hf_model.get_output_embeddings()
         total = vocabulary_loss(self.output_features(hidden), head, targets)
@@ -136,7 +177,8 @@ class TransformersBacked(BaseLanguageModel):
                 f"{self.model_type} does not keep documents apart; leave document_ids out, or "
                 "override call_arguments."
             )
-        return {"use_cache": False}
+        keeps_state = "use_cache" in _arguments_of(type(self.hf_model))
+        return {"use_cache": False} if keeps_state else {}
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the token embeddings."""
@@ -183,6 +225,23 @@ class TransformersBacked(BaseLanguageModel):
         setattr(self.hf_model.config, ARCHITECTURE_KEY, self.model_type)
         with _without_progress_bars():
             self.hf_model.save_pretrained(directory)
+        if self.supports_generation:
+            self._generation_config().save_pretrained(directory)
+
+    def _generation_config(self) -> Any:
+        """Return what others' generation is to heed: the special tokens, and as many positions.
+
+        transformers looks at the positions only where it is told nothing else, and else fails
+        within the model, at the first token that has none.
+        """
+        generation_config = copy.deepcopy(self.hf_model.generation_config)
+        for role in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(generation_config, role) is None:
+                setattr(generation_config, role, getattr(self.hf_model.config, role, None))
+        if generation_config.pad_token_id is None:
+            generation_config.pad_token_id = generation_config.eos_token_id
+        generation_config.max_length = self.num_positions
+        return generation_config
 
     @classmethod
     def load_directory(

@@ -21,7 +21,7 @@ MakeConfig = Callable[..., ExperimentConfig]
 
 
 def recurrent_config(rnn_type: str, **fields: object) -> RecurrentConfig:
-    sizes = {"vocab_size": V, "embedding_size": E, "hidden_size": H, "num_hidden_layers": LAYERS}
+    sizes = {"vocab_size": V, "embedding_size": E, "hidden_size_per_direction": H, "num_hidden_layers": LAYERS}
     return RecurrentConfig(rnn_type=rnn_type, **(sizes | fields))
 
 
@@ -70,9 +70,9 @@ def test_the_final_state_is_torchs_and_ignores_padding(rnn_type: str) -> None:
         model(padded, attention_mask=mask, use_cache=True).past_key_values,
     ):
         for index, layer in enumerate(cache.layers):
-            torch.testing.assert_close(layer.keys, h[index])
+            torch.testing.assert_close(layer.hidden, h[index])
             if c is not None:
-                torch.testing.assert_close(layer.values, c[index])
+                torch.testing.assert_close(layer.cell, c[index])
 
 
 @pytest.mark.parametrize("rnn_type", KINDS)
@@ -94,7 +94,7 @@ def test_a_state_of_another_precision_serves_as_well(rnn_type: str) -> None:
     ids = torch.randint(0, V, (2, 9))
     cache = model(ids[:, :4], use_cache=True).past_key_values
     for layer in cache.layers:  # as autocast makes them on some machines
-        layer.keys, layer.values = layer.keys.bfloat16(), layer.values.bfloat16()
+        layer.hidden, layer.cell = layer.hidden.bfloat16(), layer.cell.bfloat16()
     rest = model(ids[:, 4:], past_key_values=cache).logits
     torch.testing.assert_close(rest, model(ids).logits[:, 4:], rtol=0, atol=0.05)
 
@@ -154,7 +154,7 @@ def test_an_lstm_starts_with_open_forget_gates(bidirectional: bool) -> None:
 
 @pytest.mark.parametrize("rnn_type", KINDS)
 def test_initial_weights_have_their_scale(rnn_type: str) -> None:
-    model = RecurrentForCausalLM(recurrent_config(rnn_type, hidden_size=64, embedding_size=100))
+    model = RecurrentForCausalLM(recurrent_config(rnn_type, hidden_size_per_direction=64, embedding_size=100))
     for layer in model.recurrent.layers:
         for name, parameter in layer.rnn.named_parameters():
             if name.startswith("weight"):

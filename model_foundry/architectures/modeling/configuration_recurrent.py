@@ -1,44 +1,101 @@
-"""Configuration of the recurrent language models, as transformers reads and writes it."""
+"""Configuration of the recurrent language models, as transformers 4 and 5 read and write it."""
 
-from huggingface_hub.dataclasses import strict
-from transformers import PreTrainedConfig
+from transformers import PretrainedConfig
+
+SIZES = ("vocab_size", "embedding_size", "hidden_size_per_direction", "num_hidden_layers")
+FLAGS = ("bidirectional", "tie_word_embeddings", "use_cache")
+KINDS = ("lstm", "gru", "rnn")
 
 
-@strict
-class RecurrentConfig(PreTrainedConfig):
-    """Sizes and kind of a recurrent language model.
+class RecurrentConfig(PretrainedConfig):
+    """Sizes and kind of a recurrent language model. It has no positions: texts may be any length.
 
-    `max_position_embeddings` is the block length in training. It limits nothing; evaluation tools
-    read it as the longest context.
+    Args:
+        hidden_size_per_direction: width of the state of one layer in one direction.
+        hidden_size: width of a layer's output, both directions together; it follows from the above
+            and is what heads for fine-tuning read. Given, it must agree.
     """
 
     model_type = "foundry_rnn"
 
-    vocab_size: int = 8000
-    embedding_size: int = 256
-    hidden_size: int = 256
-    num_hidden_layers: int = 1
-    rnn_type: str = "lstm"
-    bidirectional: bool = False
-    dropout: float = 0.0
-    max_position_embeddings: int = 128
-    tie_word_embeddings: bool = False
-    pad_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | None = None
+    def __init__(
+        self,
+        vocab_size=8000,
+        embedding_size=256,
+        hidden_size_per_direction=None,
+        num_hidden_layers=1,
+        rnn_type="lstm",
+        bidirectional=False,
+        dropout=0.0,
+        tie_word_embeddings=False,
+        hidden_size=None,
+        pad_token_id=None,
+        bos_token_id=None,
+        eos_token_id=None,
+        use_cache=True,
+        tokenizer_class="PreTrainedTokenizerFast",
+        auto_map=None,
+        **kwargs,
+    ):
+        if hidden_size_per_direction is None and hidden_size is not None:
+            raise ValueError(
+                f"`hidden_size` (={hidden_size!r}) comes without `hidden_size_per_direction`, as in "
+                "the config.json of an older version; save the model again."
+            )
+        self.vocab_size = vocab_size
+        self.embedding_size = embedding_size
+        self.hidden_size_per_direction = (
+            256 if hidden_size_per_direction is None else hidden_size_per_direction
+        )
+        self.num_hidden_layers = num_hidden_layers
+        self.rnn_type = rnn_type
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.tie_word_embeddings = tie_word_embeddings
+        self.use_cache = use_cache
+        self._check()
+        self.hidden_size = self.hidden_size_per_direction * (2 if bidirectional else 1)
+        if hidden_size not in (None, self.hidden_size):
+            raise ValueError(
+                f"`hidden_size` (={hidden_size!r}) is the width of the output, which is "
+                f"{self.hidden_size} with `hidden_size_per_direction` "
+                f"(={self.hidden_size_per_direction}); leave it out."
+            )
+        super().__init__(
+            pad_token_id=pad_token_id,
+            bos_token_id=bos_token_id,
+            eos_token_id=eos_token_id,
+            tie_word_embeddings=tie_word_embeddings,
+            tokenizer_class=tokenizer_class,
+            **kwargs,
+        )
+        # Every class that reads these weights, not only the one that saved them.
+        self.auto_map = auto_map or auto_classes(bidirectional=bidirectional)
 
-    def __post_init__(self, **kwargs):
-        """Check what holds between the fields."""
-        if self.rnn_type not in ("lstm", "gru", "rnn"):
+    def _check(self):
+        for name in SIZES:
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"`{name}` must be a whole number above 0, got {value!r}.")
+        for name in FLAGS:
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"`{name}` must be true or false, got {getattr(self, name)!r}.")
+        if type(self.dropout) not in (int, float) or not 0 <= self.dropout <= 1:
+            raise ValueError(f"`dropout` must be between 0 and 1, got {self.dropout!r}.")
+        if self.rnn_type not in KINDS:
             raise ValueError(f"`rnn_type` must be lstm, gru or rnn, got {self.rnn_type!r}.")
-        super().__post_init__(**kwargs)
-
-    @property
-    def output_size(self) -> int:
-        """Width of what one layer puts out, both directions together."""
-        return self.hidden_size * (2 if self.bidirectional else 1)
 
     @property
     def embedding_scale(self) -> float:
         """Factor on the embeddings: tied ones are small, as an output matrix must be."""
         return self.embedding_size**0.5 if self.tie_word_embeddings else 1.0
+
+
+def auto_classes(*, bidirectional):
+    """Return the `auto_map` of a model directory, by the direction in which the model reads."""
+    head = "MaskedLM" if bidirectional else "CausalLM"
+    classes = {"AutoModel": "RecurrentModel"}
+    for task in (head, "SequenceClassification", "TokenClassification"):
+        classes[f"AutoModelFor{task}"] = f"RecurrentFor{task}"
+    code = {name: f"modeling_recurrent.{cls}" for name, cls in classes.items()}
+    return {"AutoConfig": "configuration_recurrent.RecurrentConfig", **code}

@@ -1,4 +1,4 @@
-"""The parts of a recurrent model: one layer, the state it carries, and what keeps padding out.
+"""The parts of a recurrent model: one layer, and the state that it carries.
 
 Letters of shapes: B rows, T positions, N tokens without padding, E width of the input, H hidden
 size, D directions.
@@ -8,85 +8,101 @@ from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_sequence
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache
 
 from .configuration_recurrent import RecurrentConfig
 from .functions_recurrent import FusedGRU, FusedRNN
+from .padding_recurrent import Sequences, Steps
 
 CELLS = {"rnn": FusedRNN, "gru": FusedGRU, "lstm": nn.LSTM}
 
 
-class LayerState(CacheLayerMixin):
-    """State of one layer after the tokens read so far.
+class LayerState:
+    """State of one layer after the tokens read so far, (B, H) each; `cell` is (B, 0) but in LSTMs.
 
-    It lies in the fields of an attention cache, batch first, so that beam search can reorder it:
-    `keys` is the hidden state (B, H), `values` the cell state of an LSTM (B, H), else (B, 0).
+    Both are None before the first token.
     """
 
-    def __init__(self):
-        super().__init__()
-        self.cumulative_length = 0
+    hidden: Tensor | None = None
+    cell: Tensor | None = None
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
-        self.dtype, self.device = key_states.dtype, key_states.device
-        self.is_initialized = True
+    def update(self, hidden: Tensor, cell: Tensor) -> None:
+        """Replace the state by the one after further tokens."""
+        self.hidden, self.cell = hidden, cell
 
-    def update(self, key_states: Tensor, value_states: Tensor, num_tokens: int = 1, **kwargs):
-        """Replace the state by the one after `num_tokens` more positions."""
-        self.lazy_initialization(key_states, value_states)
-        self.keys, self.values = key_states, value_states
-        self.cumulative_length += num_tokens
-        return key_states, value_states
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.cumulative_length + query_length, 0
-
-    def get_seq_length(self) -> int:
-        return self.cumulative_length
-
-    def get_max_length(self) -> int:
-        return -1
+    def select(self, rows: Tensor) -> None:
+        """Keep the states of some rows, in the order given."""
+        if self.hidden is not None and self.cell is not None:
+            rows = rows.to(self.hidden.device)
+            self.hidden = self.hidden.index_select(0, rows)
+            self.cell = self.cell.index_select(0, rows)
 
 
 class RecurrentCache(Cache):
-    """States of all layers. `generate()` hands it on; give it back to go on where a text ended."""
+    """States of all layers. `generate()` hands it on; give it back to go on where a text ended.
 
-    def __init__(self, num_layers: int):
-        super().__init__(layers=[LayerState() for _ in range(num_layers)])
-
-
-class Sequences:
-    """The sequences that the tokens of a batch make up, packed, each read from a state of its own.
-
-    Padding, on whichever side or between, is left out, so that it advances no state.
-
-    Args:
-        real: which positions are no padding, (B, T) bool.
-        document_ids: (B, T), the same within a sequence; None: each row is a sequence.
+    Of transformers' `Cache` it is one in name only: what a cache consists of differs between the
+    versions, so that nothing is inherited but what says that there is no such thing.
     """
 
-    def __init__(self, real: Tensor, document_ids: Tensor | None = None):
-        self.shape = real.shape
-        # A row of padding alone is read as one token: packing knows no empty rows.
-        real = torch.cat((real[:, :1] | ~real.any(1, keepdim=True), real[:, 1:]), dim=1)
-        where = real.flatten().nonzero().squeeze(1)  # (N,) in the batch read as one row
-        rows = where // real.shape[1]
-        new = rows[1:] != rows[:-1]  # (N - 1,) whether a token begins another sequence
-        if document_ids is not None:
-            ids = document_ids[real]
-            new |= ids[1:] != ids[:-1]
-        begins = new.nonzero().squeeze(1).cpu() + 1
-        self.where = pack_sequence(list(where.tensor_split(begins)), enforce_sorted=False)
+    is_compileable = False
+    is_sliding = (False,)
+    max_batch_size = None
+    max_cache_len = None
 
-    def pack(self, x: Tensor) -> Tensor:
-        """Return the tokens of x (B, T, E) as they lie in a packed sequence, (N, E)."""
-        return x.flatten(0, 1).index_select(0, self.where.data)
+    def __init__(self, num_layers: int):
+        # Not the __init__ of Cache: each version of transformers wants other layers.
+        self.layers = [LayerState() for _ in range(num_layers)]
+        self.num_tokens = 0
 
-    def restore(self, x: Tensor) -> Tensor:
-        """Put packed tokens (N, H) where they belong in (B, T, H), with zeros at padding."""
-        everywhere = x.new_zeros(self.shape.numel(), x.shape[1])
-        return everywhere.index_copy(0, self.where.data, x).view(*self.shape, -1)
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __repr__(self) -> str:
+        return f"RecurrentCache(layers={len(self.layers)}, num_tokens={self.num_tokens})"
+
+    @property
+    def is_initialized(self) -> bool:
+        return self.layers[0].hidden is not None
+
+    def update(self, *_, **__):
+        raise TypeError("a recurrent state is replaced, layer by layer: see LayerState.update.")
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Return the number of positions read so far."""
+        return self.num_tokens
+
+    def get_max_length(self, layer_idx: int = 0) -> int:
+        """Return -1, which stands for any number of tokens."""
+        return -1
+
+    def get_max_cache_shape(self, layer_idx: int = 0) -> int:
+        """Return -1, by the name that older versions ask for."""
+        return -1
+
+    def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
+        return self.num_tokens + query_length, 0
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Give each row the state of the row that it goes on from."""
+        for layer in self.layers:
+            layer.select(beam_idx)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.reorder_cache(indices)
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        hidden = self.layers[0].hidden
+        if hidden is not None:
+            self.reorder_cache(torch.arange(len(hidden)).repeat_interleave(repeats))
+
+    def crop(self, *_, **__):
+        raise ValueError("A recurrent state cannot be taken back to an earlier token.")
+
+    def reset(self) -> None:
+        """Forget what was read."""
+        self.layers = [LayerState() for _ in self.layers]
+        self.num_tokens = 0
 
 
 def runnable_precision(device_type: str):
@@ -108,10 +124,13 @@ class RecurrentLayer(nn.Module):
         super().__init__()
         self.has_cell_state = config.rnn_type == "lstm"
         self.rnn = CELLS[config.rnn_type](
-            input_size, config.hidden_size, batch_first=True, bidirectional=config.bidirectional
+            input_size,
+            config.hidden_size_per_direction,
+            batch_first=True,
+            bidirectional=config.bidirectional,
         )
 
-    def forward(self, x: Tensor, sequences: Sequences | None = None, *state: Tensor):
+    def forward(self, x: Tensor, sequences: Sequences | Steps | None = None, *state: Tensor):
         """Read x (B, T, E), or what `sequences` has packed, (N, E).
 
         `state` is none at all, or h and c, both (B, H); c is (B, 0) but for an LSTM. The output
@@ -122,8 +141,7 @@ class RecurrentLayer(nn.Module):
             if sequences is None:
                 y, final = self.rnn(x, initial)
             else:
-                y, final = self.rnn(sequences.where._replace(data=x), initial)
-                y = y.data
+                y, final = sequences.read(self.rnn, x, initial)
         h, c = final if self.has_cell_state else (final, final[..., :0])
         return y, h[-1], c[-1]
 

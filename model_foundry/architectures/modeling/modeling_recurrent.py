@@ -3,21 +3,61 @@
 Elman (1990); Hochreiter and Schmidhuber (1997); Cho et al. (2014, arXiv:1406.1078). Tied embeddings
 after Press and Wolf (2017, arXiv:1608.05859).
 
-Letters of shapes: B rows, T positions, E embedding size, H hidden size, D directions, V vocabulary.
+No forward takes `**kwargs`: what it does not know is refused by its name, and not lost.
+
+Letters of shapes: B rows, T positions, E embedding size, H hidden size, D directions, V vocabulary,
+C labels.
 """
+
+from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
-from transformers import initialization as init
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
     MaskedLMOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
 )
 
 from .configuration_recurrent import RecurrentConfig
-from .layers_recurrent import RecurrentCache, RecurrentLayer, Sequences
+
+# Some versions copy only the files that this one names: the last two are for them.
+from .functions_recurrent import WholeSequences  # noqa: F401
+from .layers_recurrent import RecurrentCache, RecurrentLayer
+from .padding_recurrent import Sequences, Steps, is_exported
+
+try:
+    from transformers import initialization as init
+except ImportError:  # transformers 4
+    init = nn.init
+
+# transformers 5.24 calls it `cache`, all before `past_key_values`; both are understood.
+STATE = next(f.name for f in fields(CausalLMOutputWithPast) if f.name in ("cache", "past_key_values"))  # fmt: skip
+# What generate() of one version or another makes up itself, and a recurrent state does not need.
+UNNEEDED = ("cache_position", "is_first_iteration", "next_sequence_length", "position_ids")
+
+
+def one_state(past_key_values: RecurrentCache | None, cache: RecurrentCache | None):
+    """Return the state that was given under one of its two names."""
+    if past_key_values is not None and cache is not None and past_key_values is not cache:
+        raise ValueError("`cache` and `past_key_values` are one argument; give one of them.")
+    given = cache if past_key_values is None else past_key_values
+    if given is not None and not isinstance(given, RecurrentCache):
+        raise TypeError(
+            f"`past_key_values` must be the RecurrentCache of an earlier output, got a "
+            f"{type(given).__name__}."
+        )
+    return given
+
+
+def count_of(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | int:
+    """Return what a summed loss is divided by: one where no label counts."""
+    if num_items_in_batch is not None:
+        return num_items_in_batch
+    return labels.ne(-100).sum().clamp(min=1)
 
 
 class RecurrentPreTrainedModel(PreTrainedModel):
@@ -26,7 +66,9 @@ class RecurrentPreTrainedModel(PreTrainedModel):
     config_class = RecurrentConfig
     base_model_prefix = "recurrent"
     supports_gradient_checkpointing = True
+    accepts_loss_kwargs = True  # num_items_in_batch, without which Trainer divides by itself
     _is_stateful = True  # the state of a rejected token cannot be taken back: no assisted decoding
+    _supports_cache_class = True  # asked by transformers 4
 
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
@@ -42,11 +84,12 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         """
         if isinstance(module, nn.RNNBase):
             bound = module.hidden_size**-0.5
+            copy = getattr(init, "copy_", Tensor.copy_)
             for name, parameter in module.named_parameters():
                 if name.startswith("weight"):
                     init.uniform_(parameter, -bound, bound)
                 else:
-                    init.copy_(parameter, self._initial_bias(module, name))
+                    copy(parameter, self._initial_bias(module, name))
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=1 / self.config.embedding_scale)
         elif isinstance(module, nn.Linear):
@@ -65,6 +108,11 @@ class RecurrentPreTrainedModel(PreTrainedModel):
             bias[rnn.hidden_size : 2 * rnn.hidden_size] = 1.0
         return bias
 
+    def _answer(self, output, return_dict: bool | None):
+        """Return an output as it is, or as a tuple where one is wanted."""
+        wanted = getattr(self.config, "return_dict", True) if return_dict is None else return_dict
+        return output if wanted else output.to_tuple()
+
 
 class RecurrentModel(RecurrentPreTrainedModel):
     """Embedding and recurrent layers, with dropout on the embeddings and on each layer's output."""
@@ -72,7 +120,7 @@ class RecurrentModel(RecurrentPreTrainedModel):
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
         self.embed = nn.Embedding(config.vocab_size, config.embedding_size)
-        widths = [config.embedding_size] + [config.output_size] * (config.num_hidden_layers - 1)
+        widths = [config.embedding_size] + [config.hidden_size] * (config.num_hidden_layers - 1)
         self.layers = nn.ModuleList(RecurrentLayer(config, width) for width in widths)
         self.dropout = nn.Dropout(config.dropout)
         self.gradient_checkpointing = False
@@ -93,36 +141,49 @@ class RecurrentModel(RecurrentPreTrainedModel):
         use_cache: bool | None = None,
         output_hidden_states: bool | None = None,
         document_ids: Tensor | None = None,
-        **kwargs,
-    ) -> BaseModelOutputWithPast:
+        token_type_ids: Tensor | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        cache: RecurrentCache | None = None,
+    ) -> BaseModelOutputWithPast | tuple:
         """Read ids (B, T); padding, where the mask is 0, advances no state.
 
         Without a mask nothing is packed, which is faster: give none where there is no padding. Of
         a longer mask the last T columns are read. Outputs at padding are meaningless.
 
         `document_ids` (B, T) number the documents of a row, which must not come back once they
-        have ended, with -1 at padding: each document is read from a fresh state.
+        have ended, with -1 at padding: each document is read from a fresh state. There are no
+        segments and no attention: `token_type_ids` other than 0 and `output_attentions` are errors.
         """
-        cache = self._cache(past_key_values, use_cache)
+        refuse_what_is_not_there(token_type_ids, output_attentions)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give either `input_ids` or `inputs_embeds`.")
+        state = self._state(one_state(past_key_values, cache), use_cache)
         x = self.embed(input_ids) if inputs_embeds is None else inputs_embeds  # (B, T, E)
+        length = x.shape[1]
         x = self.dropout(x * self.config.embedding_scale)
-        sequences = self._sequences(x.shape[1], attention_mask, document_ids, cache)
+        sequences = self._sequences(x.shape[:2], attention_mask, document_ids, state)
         if sequences:
             x = sequences.pack(x)  # (N, E)
         seen = [x]
         for index, layer in enumerate(self.layers):
-            x = self._run(layer, x, sequences, cache, index)
+            x = self._run(layer, x, sequences, state, index)
             x = self.dropout(x)  # (B, T, DH) or (N, DH)
             seen.append(x)
+        if state is not None:
+            state.num_tokens += length
         if sequences:
             seen = [sequences.restore(y) for y in (seen if output_hidden_states else seen[-1:])]
-        return BaseModelOutputWithPast(
+        output = BaseModelOutputWithPast(
             last_hidden_state=seen[-1],
-            past_key_values=cache,
             hidden_states=tuple(seen) if output_hidden_states else None,
+            **{STATE: state},
         )
+        return self._answer(output, return_dict)
 
-    def _cache(self, given: RecurrentCache | None, use_cache: bool | None):
+    def _state(self, given: RecurrentCache | None, use_cache: bool | None):
         if given is None and not use_cache:
             return None
         if self.config.bidirectional:
@@ -130,39 +191,52 @@ class RecurrentModel(RecurrentPreTrainedModel):
         return RecurrentCache(len(self.layers)) if given is None else given
 
     @staticmethod
-    def _sequences(length: int, attention_mask, document_ids, cache) -> Sequences | None:
-        """Return what must be packed of T (`length`) positions; None where nothing must."""
-        real = None if attention_mask is None else attention_mask[:, -length:] != 0
+    def _sequences(shape: torch.Size, attention_mask, document_ids, state):
+        """Return how to read rows (B, T) in another way than whole; None where there is none."""
+        real = None if attention_mask is None else attention_mask[:, -shape[1] :] != 0
+        if is_exported():
+            if document_ids is not None:
+                raise ValueError("`document_ids` cannot be exported; leave them out.")
+            return Steps(real, shape)
         if document_ids is None:
-            return None if real is None or length == 1 else Sequences(real)
-        if cache is not None:
+            return None if real is None or shape[1] == 1 else Sequences(real)
+        if state is not None:
             raise ValueError("`document_ids` go with no state: each document has a fresh one.")
         inside = document_ids >= 0
         return Sequences(inside if real is None else inside & real, document_ids)
 
     def _run(self, layer: nn.Module, x: Tensor, sequences, cache, index: int):
         slot = cache.layers[index] if cache is not None else None
-        state = (slot.keys, slot.values) if slot is not None and slot.is_initialized else ()
+        state = () if slot is None or slot.hidden is None else (slot.hidden, slot.cell)
         call = layer.__call__
         if self.gradient_checkpointing and self.training:
             y, h, c = self._gradient_checkpointing_func(call, x, sequences, *state)
         else:
             y, h, c = call(x, sequences, *state)
         if slot is not None:
-            slot.update(h, c, num_tokens=sequences.shape[1] if sequences else x.shape[1])
+            slot.update(h, c)
         return y
+
+
+def refuse_what_is_not_there(token_type_ids: Tensor | None, output_attentions: bool | None) -> None:
+    """Raise a `ValueError` for segments and attention; segments that are all 0 say nothing."""
+    if output_attentions:
+        raise ValueError("`output_attentions` (=True): a recurrent model has no attention.")
+    if token_type_ids is not None and not is_exported() and token_type_ids.any():
+        raise ValueError("`token_type_ids`: a recurrent model knows no segments; leave them out.")
 
 
 class RecurrentLM(RecurrentPreTrainedModel):
     """A recurrent model with a matrix that maps its output onto the vocabulary."""
 
+    # A list of its keys serves transformers 4 as well.
     _tied_weights_keys = {"lm_head.weight": "recurrent.embed.weight"}  # noqa: RUF012
 
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
         self.recurrent = RecurrentModel(config)
         self.projection: nn.Module = nn.Identity()
-        width = config.output_size
+        width = config.hidden_size
         if config.tie_word_embeddings and width != config.embedding_size:
             # (B, T, DH) to the width of the embedding matrix, which is the output matrix too
             self.projection = nn.Linear(width, config.embedding_size, bias=False)
@@ -179,6 +253,16 @@ class RecurrentLM(RecurrentPreTrainedModel):
     def _logits(self, x: Tensor, keep: int | Tensor):
         kept = slice(-keep, None) if isinstance(keep, int) else keep
         return self.lm_head(self.projection(x[:, kept]))
+
+    def _loss(self, logits: Tensor, labels: Tensor | None, counted: slice, num_items_in_batch):
+        if labels is None:
+            return None
+        return self.loss_function(
+            logits,
+            labels,
+            vocab_size=self.config.vocab_size,
+            num_items_in_batch=count_of(labels[:, counted], num_items_in_batch),
+        )
 
 
 class RecurrentForCausalLM(RecurrentLM, GenerationMixin):
@@ -203,8 +287,12 @@ class RecurrentForCausalLM(RecurrentLM, GenerationMixin):
         output_hidden_states: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         document_ids: Tensor | None = None,
-        **kwargs,
-    ) -> CausalLMOutputWithPast:
+        token_type_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+        cache: RecurrentCache | None = None,
+    ) -> CausalLMOutputWithPast | tuple:
         """Predict at each position the next token; the caller does not shift `labels` (B, T).
 
         With `document_ids` (B, T) the first token of each document is to be labelled -100.
@@ -212,22 +300,54 @@ class RecurrentForCausalLM(RecurrentLM, GenerationMixin):
         outputs = self.recurrent(
             input_ids,
             attention_mask,
-            past_key_values,
+            one_state(past_key_values, cache),
             inputs_embeds,
             use_cache,
             output_hidden_states,
             document_ids,
+            token_type_ids,
+            output_attentions,
+            return_dict=True,
         )
         logits = self._logits(outputs.last_hidden_state, logits_to_keep)
-        loss = None
-        if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size)
-        return CausalLMOutputWithPast(
-            loss=loss,
+        output = CausalLMOutputWithPast(
+            loss=self._loss(logits, labels, slice(1, None), num_items_in_batch),
             logits=logits,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
+            **{STATE: outputs[STATE] if STATE in outputs else None},
         )
+        return self._answer(output, return_dict)
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        past_key_values: RecurrentCache | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        cache: RecurrentCache | None = None,
+        **kwargs,
+    ):
+        """Return the arguments of `forward` for the tokens that the state has not read yet.
+
+        What else generate() was given goes on to `forward`, which refuses what it does not know.
+        """
+        state = one_state(past_key_values, cache)
+        inputs = {key: value for key, value in kwargs.items() if key not in UNNEEDED}
+        read = 0 if state is None else state.get_seq_length()
+        if inputs_embeds is None:
+            if read >= input_ids.shape[1]:
+                raise ValueError(
+                    f"The state has read {read} tokens already, of {input_ids.shape[1]} that were "
+                    "given; give the whole text, with tokens to go on from."
+                )
+            inputs["input_ids"] = input_ids[:, read:]
+        elif not kwargs.get("use_cache"):
+            raise ValueError("Texts that begin with `inputs_embeds` need `use_cache` (=True).")
+        elif read:
+            inputs["input_ids"] = input_ids[:, -1:]
+        else:
+            inputs["inputs_embeds"] = inputs_embeds
+        return inputs | {"attention_mask": attention_mask, STATE: state}
 
 
 class RecurrentForMaskedLM(RecurrentLM):
@@ -241,8 +361,11 @@ class RecurrentForMaskedLM(RecurrentLM):
         labels: Tensor | None = None,
         output_hidden_states: bool | None = None,
         document_ids: Tensor | None = None,
-        **kwargs,
-    ) -> MaskedLMOutput:
+        token_type_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> MaskedLMOutput | tuple:
         """Predict the tokens at the positions where `labels` (B, T) is not -100."""
         outputs = self.recurrent(
             input_ids,
@@ -250,14 +373,134 @@ class RecurrentForMaskedLM(RecurrentLM):
             inputs_embeds=inputs_embeds,
             output_hidden_states=output_hidden_states,
             document_ids=document_ids,
+            token_type_ids=token_type_ids,
+            output_attentions=output_attentions,
+            return_dict=True,
         )
         logits = self._logits(outputs.last_hidden_state, 0)
+        output = MaskedLMOutput(
+            loss=self._loss(logits, labels, slice(None), num_items_in_batch),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+        )
+        return self._answer(output, return_dict)
+
+
+class RecurrentClassifier(RecurrentPreTrainedModel):
+    """A recurrent model with a matrix that maps its output onto labels."""
+
+    def __init__(self, config: RecurrentConfig):
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.recurrent = RecurrentModel(config)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+
+class RecurrentForSequenceClassification(RecurrentClassifier):
+    """A recurrent model that labels texts by the states in which it has read them."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        token_type_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple:
+        """Label each row, (B, C), given `labels` (B,), or (B, C) for several labels or numbers."""
+        outputs = self.recurrent(
+            input_ids,
+            attention_mask,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            token_type_ids=token_type_ids,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        logits = self.classifier(self._final(outputs.last_hidden_state, attention_mask))
+        output = SequenceClassifierOutput(
+            loss=None if labels is None else self._loss(logits, labels, num_items_in_batch),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+        )
+        return self._answer(output, return_dict)
+
+    def _final(self, y: Tensor, attention_mask: Tensor | None) -> Tensor:
+        """Return the outputs (B, DH) at the last token, or at the first of what reads backwards.
+
+        Args:
+            y: (B, T, DH).
+            attention_mask: (B, T), 0 for padding on either side; None: no padding.
+        """
+        size = self.config.hidden_size_per_direction
+        if attention_mask is None:
+            last, first = y[:, -1], y[:, 0]
+        else:
+            rows = torch.arange(y.shape[0], device=y.device)
+            positions = torch.arange(y.shape[1], device=y.device)
+            real = attention_mask != 0
+            last = y[rows, (positions * real).amax(1)]
+            first = y[rows, positions[-1] - (positions.flip(0) * real).amax(1)]
+        if not self.config.bidirectional:
+            return last
+        return torch.cat((last[:, :size], first[:, size:]), dim=1)
+
+    def _loss(self, logits: Tensor, labels: Tensor, num_items_in_batch) -> Tensor:
+        here = count_of(labels, None)
+        wanted = here if num_items_in_batch is None else num_items_in_batch
+        loss = self.loss_function(
+            labels=labels, pooled_logits=logits, config=self.config, num_items_in_batch=wanted
+        )
+        # Only this of transformers' losses knows by what to divide; the others are means.
+        if self.config.problem_type == "single_label_classification":
+            return loss
+        return loss * here / wanted
+
+
+class RecurrentForTokenClassification(RecurrentClassifier):
+    """A recurrent model that labels tokens."""
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        token_type_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> TokenClassifierOutput | tuple:
+        """Label each token, (B, T, C); where `labels` (B, T) is -100 there is no loss."""
+        outputs = self.recurrent(
+            input_ids,
+            attention_mask,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            token_type_ids=token_type_ids,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
+        logits = self.classifier(outputs.last_hidden_state)
         loss = None
         if labels is not None:
-            loss = self.loss_function(logits, labels, vocab_size=self.config.vocab_size)
-        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=outputs.hidden_states)
+            count = count_of(labels, num_items_in_batch)
+            loss = self.loss_function(logits, labels, self.config, num_items_in_batch=count)
+        output = TokenClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states
+        )
+        return self._answer(output, return_dict)
 
 
 RecurrentConfig.register_for_auto_class()
+RecurrentModel.register_for_auto_class("AutoModel")
 RecurrentForCausalLM.register_for_auto_class("AutoModelForCausalLM")
 RecurrentForMaskedLM.register_for_auto_class("AutoModelForMaskedLM")
+RecurrentForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+RecurrentForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")

@@ -1,0 +1,139 @@
+"""Batches with padding: what is read of them, packed, or step by step where a model is exported.
+
+Padding, on whichever side or between, is left out, so that it advances no state.
+
+Letters of shapes: B rows, T positions, N tokens without padding, E width of the input, H hidden
+size, D directions, G rows of a weight (H, 3H or 4H).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
+
+
+def is_exported() -> bool:
+    """Tell whether `torch.export` (and so the ONNX exporter) is looking on."""
+    exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
+    return exporting is not None and exporting()
+
+
+class Sequences:
+    """The sequences that the tokens of a batch make up, packed, each read from a state of its own.
+
+    Args:
+        real: which positions are no padding, (B, T) bool.
+        document_ids: (B, T), the same within a sequence; None: each row is a sequence.
+    """
+
+    def __init__(self, real: Tensor, document_ids: Tensor | None = None):
+        self.shape = real.shape
+        # A row of padding alone is read as one token: packing knows no empty rows.
+        real = torch.cat((real[:, :1] | ~real.any(1, keepdim=True), real[:, 1:]), dim=1)
+        where = real.flatten().nonzero().squeeze(1)  # (N,) in the batch read as one row
+        rows = where // real.shape[1]
+        new = rows[1:] != rows[:-1]  # (N - 1,) whether a token begins another sequence
+        if document_ids is not None:
+            ids = document_ids[real]
+            new |= ids[1:] != ids[:-1]
+        begins = new.nonzero().squeeze(1).cpu() + 1
+        self.where = pack_sequence(list(where.tensor_split(begins)), enforce_sorted=False)
+
+    def pack(self, x: Tensor) -> Tensor:
+        """Return the tokens of x (B, T, E) as they lie in a packed sequence, (N, E)."""
+        return x.flatten(0, 1).index_select(0, self.where.data)
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Put packed tokens (N, H) where they belong in (B, T, H), with zeros at padding."""
+        everywhere = x.new_zeros(self.shape.numel(), x.shape[1])
+        return everywhere.index_copy(0, self.where.data, x).view(*self.shape, -1)
+
+    def read(self, rnn: nn.RNNBase, x: Tensor, initial):
+        """Return the output (N, DH) of one layer of torch and its final states."""
+        y, final = rnn(self.where._replace(data=x), initial)
+        return y.data, final
+
+
+class Steps:
+    """A batch that is read step by step by operations that `torch.export` keeps for any length.
+
+    A layer of torch would be exported for the length that the exporter saw, and what is packed
+    depends on the mask.
+
+    Args:
+        real: which positions are no padding, (B, T) bool; None: all.
+    """
+
+    def __init__(self, real: Tensor | None, shape: torch.Size):
+        self.real, self.shape = real, shape
+
+    def pack(self, x: Tensor) -> Tensor:
+        """Return x as it is: padding is passed over in each step."""
+        return x
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Return x as it is."""
+        return x
+
+    def read(self, rnn: nn.RNNBase, x: Tensor, initial):
+        """Return the output (B, T, DH) of one layer of torch and its final states, (D, B, H)."""
+        gated = isinstance(rnn, nn.LSTM)
+        h, c = (initial if gated else (initial, None)) if initial is not None else (None, None)
+        outputs, finals = [], []
+        for direction, suffix in enumerate(("_l0", "_l0_reverse")[: 1 + rnn.bidirectional]):
+            start = None if h is None else ((h[direction], c[direction]) if gated else h[direction])
+            y, final = self._read_one_way(rnn, x, suffix, start)
+            outputs.append(y)
+            finals.append(final)
+        if gated:
+            final = tuple(torch.stack(states) for states in zip(*finals, strict=True))
+        else:
+            final = torch.stack(finals)
+        return torch.cat(outputs, dim=-1), final
+
+    def _read_one_way(self, rnn: nn.RNNBase, x: Tensor, suffix: str, start):
+        from torch._higher_order_ops.scan import scan  # only exporters need it
+
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        input_weight, weight, input_bias, bias = (getattr(rnn, n + suffix) for n in names)
+        inputs = F.linear(x.transpose(0, 1), input_weight, input_bias)  # (T, B, G)
+        real = inputs[..., :1] == inputs[..., :1] if self.real is None else self.real.t()[..., None]
+        zeros = x.new_zeros(x.shape[0], rnn.hidden_size)
+        if start is None:
+            start = (zeros, zeros.clone()) if isinstance(rnn, nn.LSTM) else zeros
+        step = STEPS[rnn.mode]
+
+        def masked_step(state, now):
+            given, counts = now
+            after = step(given, state, weight, bias)
+            if isinstance(after, tuple):
+                kept = tuple(
+                    torch.where(counts, new, old) for new, old in zip(after, state, strict=True)
+                )
+                return kept, kept[0].clone()
+            kept = torch.where(counts, after, state)
+            return kept, kept.clone()
+
+        final, y = scan(masked_step, start, (inputs, real), reverse=suffix.endswith("reverse"))
+        return y.transpose(0, 1), final
+
+
+def _elman_step(given: Tensor, h: Tensor, weight: Tensor, bias: Tensor):
+    return torch.tanh(given + F.linear(h, weight, bias))
+
+
+def _gru_step(given: Tensor, h: Tensor, weight: Tensor, bias: Tensor):
+    r, z, n = given.chunk(3, -1)
+    for_r, for_z, for_n = F.linear(h, weight, bias).chunk(3, -1)
+    candidate = torch.tanh(n + torch.sigmoid(r + for_r) * for_n)
+    return candidate + torch.sigmoid(z + for_z) * (h - candidate)
+
+
+def _lstm_step(given: Tensor, state: tuple[Tensor, Tensor], weight: Tensor, bias: Tensor):
+    h, c = state
+    i, f, g, o = (given + F.linear(h, weight, bias)).chunk(4, -1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+STEPS = {"RNN_TANH": _elman_step, "GRU": _gru_step, "LSTM": _lstm_step}
