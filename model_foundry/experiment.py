@@ -46,7 +46,7 @@ from model_foundry.processes import Processes
 from model_foundry.resolution import resolve
 from model_foundry.run_directory import Record, RunDirectory, running
 from model_foundry.signals import listening
-from model_foundry.tokenizer.loading import copy_tokenizer
+from model_foundry.tokenizer.saving import save_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.distributed import (
     Share,
@@ -143,7 +143,10 @@ def train(
         )
         with _telling_how_to_go_on(fresh=fresh), _recorded(attempt, processes) as record:
             resumed = start.checkpoint is not None
-            processes.from_main(lambda: _keep_tokenizer(run, prepared, resumed=resumed))
+            positions = model.num_positions
+            processes.from_main(
+                lambda: _keep_tokenizer(run, prepared, positions=positions, resumed=resumed)
+            )
             measured = attempt.train(model, record)
             return finish(attempt, model, measured, processes)
 
@@ -297,10 +300,11 @@ def _warn_of_no_milestone(config: ExperimentConfig, prepared: Prepared, identity
         )
 
 
-def _keep_tokenizer(run: RunDirectory, prepared: Prepared, *, resumed: bool) -> None:
+def _keep_tokenizer(
+    run: RunDirectory, prepared: Prepared, *, positions: int | None, resumed: bool
+) -> None:
     """Put the tokenizer into the run directory, unless it lies there whole since the beginning."""
-    if not resumed:
-        copy_tokenizer(prepared.tokenizer_source, run.tokenizer)
-    elif damage(run.tokenizer) is not None:
+    if not resumed or damage(run.tokenizer) is not None:
+        source = prepared.tokenizer_source
         with commit_directory(run.tokenizer) as aside:
-            prepared.tokenizer.save_pretrained(aside)
+            save_tokenizer(prepared.tokenizer, aside, positions=positions, source=source)

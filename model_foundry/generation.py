@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
+from model_foundry.data.encoding import document_frame, text_prefix
 from model_foundry.errors import ConfigError
 from model_foundry.reproducibility import seeded
 
@@ -30,7 +31,7 @@ def generate_texts(
     """Continue each prompt until the document ends or `max_new_tokens` are reached.
 
     Args:
-        prompts: beginnings of documents; "" begins a new one.
+        prompts: beginnings of documents; "" begins a new one. Strings of special tokens are text.
         temperature: divides the logits before sampling; 0 takes the likeliest token each time.
         top_k: samples among the k likeliest tokens only; None: among all.
         top_p: samples among the likeliest tokens that hold this share; None: among all.
@@ -42,23 +43,26 @@ def generate_texts(
     Raises:
         ConfigError: the model fills masks, a prompt leaves no room for a token or is not UTF-8, or
             the temperature is out of range.
+        DataError: the tokenizer has nothing to end a document with.
     """
     model.require_generation()
     _check_prompts(prompts)
-    rows = [tokenizer(text)["input_ids"] or [_first_id(tokenizer)] for text in prompts]
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    before, (_, (end,)) = text_prefix(tokenizer), document_frame(tokenizer)
+    plain = {"add_special_tokens": False, "split_special_tokens": True}  # text, as in a corpus
+    rows = [before + tokenizer(text, **plain)["input_ids"] for text in prompts]
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     sampling = _sampling(temperature, top_k, top_p)
     device = next(model.parameters()).device
     texts: list[str] = []
     with seeded(seed):
         for group in _groups(model, rows, max_new_tokens):
-            ids, mask = _left_padded(group, pad or 0)
+            ids, mask = _left_padded(group, pad)
             out = model.generate(
                 ids.to(device),
                 attention_mask=mask.to(device),
                 max_new_tokens=_room(model, ids.shape[1], max_new_tokens),
                 pad_token_id=pad,
-                eos_token_id=tokenizer.eos_token_id,
+                eos_token_id=end,
                 **sampling,
             )
             texts += tokenizer.batch_decode(out, skip_special_tokens=True)
@@ -115,11 +119,3 @@ def _sampling(temperature: float, top_k: int | None, top_p: float | None) -> dic
         "top_k": top_k or 0,
         "top_p": 1.0 if top_p is None else top_p,
     }
-
-
-def _first_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return the id before the first token of a document: BOS, or the end of the one before."""
-    first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    if first is None:
-        raise ConfigError("prompt: is empty, and the tokenizer has no token that begins a text")
-    return int(first)

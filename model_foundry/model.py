@@ -5,10 +5,11 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel, create_model_from_config
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.reproducibility import seeded
 from model_foundry.run_directory import RunDirectory
+from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 
 TOKEN_ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
@@ -31,7 +32,8 @@ def create_model(
 
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
-        DataError: the tokenizer that the experiment names cannot be loaded.
+        DataError: the tokenizer that the experiment names cannot be loaded, or lacks what frames
+            the texts of its objective.
     """
     if tokenizer is None:
         tokenizer = find_tokenizer(config)
@@ -46,11 +48,17 @@ def create_model(
 
 
 def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
-    """Load the tokenizer that an experiment names or has trained; None where there is none yet."""
-    trained = RunDirectory(config.output_dir).tokenizer
-    if config.tokenizer.path is not None:
-        return load_tokenizer(config.tokenizer.path)
-    return load_tokenizer(trained) if trained.is_dir() else None
+    """Load the tokenizer that an experiment names or has trained; None where there is none yet.
+
+    It frames a text as the objective of the experiment does.
+    """
+    place: str | Path | None = config.tokenizer.path
+    if place is None:
+        place = RunDirectory(config.output_dir).tokenizer
+        if not place.is_dir():
+            return None
+    tokenizer, objective = load_tokenizer(place), OBJECTIVES.load(config.training.objective)()
+    return framed(tokenizer, objective.frame(tokenizer))
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, int | None]:

@@ -32,6 +32,7 @@ from model_foundry.errors import DataError
 from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.objectives import Objective
 from model_foundry.signals import poll
+from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import train_in_cache
 
@@ -43,6 +44,7 @@ class Prepared:
     """Everything that training reads."""
 
     tokenizer: PreTrainedTokenizerBase
+    """It frames a text as the objective does."""
     tokenizer_source: str | Path
     """Directory of the tokenizer, or its name on a hub."""
     objective: Objective
@@ -82,6 +84,7 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     splits = open_texts(config)
     tokenizer, source = obtain_tokenizer(config, splits.train, kept, hashes=hashes)
     objective, collator = objective_for(config, tokenizer)
+    tokenizer = framed(tokenizer, objective.frame(tokenizer))
 
     def rows(split: Split, without: TokenStream | None = None) -> Rows:
         stream = stream_of(

@@ -42,7 +42,7 @@ ARROWS = {
     ("data", "interventions.chain"),
     *(
         ("tokenizer", f"data.{file}")
-        for file in ("file_hashes", "splits", "text_sample", "workers")
+        for file in ("encoding", "file_hashes", "splits", "text_sample", "workers")
     ),
     ("tokenizer", "interventions.ai"),
     ("objectives", "data_collators"),

@@ -4,12 +4,14 @@ Never adds a special token and never finds one in a text. The bytes make figures
 tokenizers comparable (bits per byte), so they always sum to the length of the text.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from model_foundry.data.documents import Fragment, Piece, pieces
 from model_foundry.data.text_bytes import bytes_of_ids, count_bytes, text_digest, word_starts
 from model_foundry.errors import DataError
 
+DOCUMENT_FRAME = "document_frame"
+"""Name under which a tokenizer adapted to an objective remembers the frame of its documents."""
 TRIED = 64  # texts of a batch, the longest of which is tokenised as a whole too, to compare
 PROBE = (
     'One of the first of these, and it is not to be the last: 3 000 of 12,5 (in the "old" one)!\n'
@@ -53,23 +57,77 @@ class Encoded:
     """Whether every piece comes back from its ids; where only decoding tells, some were tried."""
     rest: tuple[int, int] = 0, 0
     """Bytes and words that belong to the token behind all of these: text without tokens."""
+    unknown: tuple[int, int] = 0, 0
+    """Tokens that stand for text the vocabulary cannot spell, and the bytes of that text."""
+
+
+def unknown_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids that stand for text the vocabulary cannot spell; most tokenizers have one."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    named = model.get("unk_token")
+    ids = {
+        tokenizer.unk_token_id,
+        model.get("unk_id"),
+        None if named is None else tokenizer.backend_tokenizer.token_to_id(named),
+    }
+    return sorted(index for index in ids if index is not None)
 
 
 def document_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return the ids before and after each document of a stream.
 
+    A document ends with EOS, or SEP where there is no such role. It begins with BOS, or CLS, where
+    the tokenizer's own template puts that before a text. A token that is both stands between two
+    documents once.
+
     Raises:
         DataError: the tokenizer has nothing to end a document with.
     """
+    if DOCUMENT_FRAME in tokenizer.init_kwargs:
+        return _remembered_frame(tokenizer)
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
     if end is None:
         raise DataError(
             "the tokenizer has neither an eos nor a sep token to end a document with; "
             "give it one, or train another"
         )
-    bos = tokenizer.bos_token_id
-    starts = bos is not None and tokenizer("")["input_ids"][:1] == [bos]
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    starts = bos not in (None, end) and tokenizer("")["input_ids"][:1] == [bos]
     return [bos] if starts else [], [end]
+
+
+def _remembered_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the frame of documents that a tokenizer adapted to an objective remembers."""
+    vocabulary = tokenizer.get_vocab()
+    try:
+        before, after = (
+            [vocabulary[token] for token in tokens]
+            for tokens in tokenizer.init_kwargs[DOCUMENT_FRAME]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the tokenizer's {DOCUMENT_FRAME} is no pair of lists of its tokens; save it again"
+        ) from error
+    return before, after
+
+
+def text_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids before a text that begins a document: BOS, or the end of another document.
+
+    Raises:
+        DataError: the tokenizer has nothing to end a document with.
+    """
+    before, after = document_frame(tokenizer)
+    return before or after
+
+
+def trims_offsets(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps behind the model of a tokenizer that change offsets, given it as JSON."""
+    last = state["post_processor"] or {}
+    steps = last["processors"] if last.get("type") == "Sequence" else [last]
+    return [
+        {"add_prefix_space": step["add_prefix_space"]} for step in steps if step.get("trim_offsets")
+    ]
 
 
 @contextmanager
@@ -96,6 +154,7 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.backend: Tokenizer = tokenizer.backend_tokenizer
         self.before, self.after = document_frame(tokenizer)
+        self._unknown = unknown_ids(tokenizer)
         self._table = bytes_of_ids(tokenizer)
         self._lengths = np.array([len(text) for text in self._table or ()], dtype=np.int64)
         self._chunks = Chunks(self._whole)
@@ -125,6 +184,8 @@ class Encoder:
         with _reading_plain_text(self.backend):
             plain = self._encode([piece.text for piece in batch])
         framed = self._framed(batch, plain)
+        # counted without the frames: GPT-2 ends documents with the token that it calls unknown
+        is_unknown = np.isin(plain.ids, self._unknown)
         places, ends = word_starts(batch), np.cumsum(framed.num_bytes)
         begun = np.searchsorted(places, ends, side="left")
         return Encoded(
@@ -135,6 +196,7 @@ class Encoder:
             digests=digests,
             lossless=bool(plain.exact.all()) or self._come_back(batch, plain),
             rest=(framed.rest, len(places) - int(begun[-1] if len(begun) else 0)),
+            unknown=(int(is_unknown.sum()), int(plain.num_bytes[is_unknown].sum())),
         )
 
     def _come_back(self, batch: Sequence[Piece], plain: Plain) -> bool:

@@ -27,6 +27,7 @@ from model_foundry.data.encoding import (
     Encoded,
     Encoder,
     document_frame,
+    trims_offsets,
 )
 from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.progress import Progress
@@ -47,16 +48,21 @@ from model_foundry.signals import during
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 3  # raised whenever the arrays change their meaning
+CACHE_FORMAT = 4  # raised whenever the arrays or facts change their meaning
 EMPTIED = "emptied by interventions"
 SHARD = 2**28  # tokens; about a gigabyte of English
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the SHA-256 over what the tokenizer does to a text."""
+    """Return the SHA-256 over what the tokenizer does to the text of a corpus.
+
+    It is the same for one tokenizer adapted to different objectives: they frame a text alone.
+    """
     before, after = document_frame(tokenizer)
+    pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
+    unused = {"post_processor": trims_offsets(pipeline), "truncation": None, "padding": None}
     state = {
-        "tokenizer": json.loads(tokenizer.backend_tokenizer.to_str()),
+        "tokenizer": pipeline | unused,
         "before": before,
         "after": after,
     }
@@ -227,6 +233,7 @@ class _Writer:
         self._digests = ArrayFile(directory / "document_digests.npy", np.dtype(np.uint64))
         self._tokens = self._bytes = self._words = 0
         self._lossless = True
+        self._unknown = [0, 0]  # tokens, and the bytes behind them
         self._text, self._all_tokens = sha256(), sha256()
         self._parts: list[bytes] = []
         self._rest = [0, 0]  # bytes and words of text without tokens, which the next one takes
@@ -259,6 +266,8 @@ class _Writer:
         self._bytes += int(encoded.num_bytes.sum())
         self._words += int(encoded.num_words.sum())
         self._lossless = self._lossless and encoded.lossless
+        for number, count in enumerate(encoded.unknown):
+            self._unknown[number] += count
 
     def facts(self, split: Split, report: Report, emptied: int) -> StreamFacts:
         """Return what is known when all is written."""
@@ -268,6 +277,8 @@ class _Writer:
             bytes=self._bytes,
             words=self._words,
             lossless=self._lossless,
+            unknown=self._unknown[0],
+            unknown_bytes=self._unknown[1],
             sources=split.sources(),
             left_out=split.left_out() | ({EMPTIED: emptied} if emptied else {}),
             replaced=split.replaced,

@@ -69,6 +69,10 @@ class StreamFacts:
     """Words of the whole text."""
     lossless: bool
     """Whether the tokenizer gave back every character."""
+    unknown: int = 0
+    """Tokens of the text that stand for what the vocabulary cannot spell."""
+    unknown_bytes: int = 0
+    """UTF-8 bytes of the text behind them: one may be a whole line of a script without spaces."""
     sources: list[dict[str, Any]] = field(default_factory=list)
     """Of a mixture, the `name` of each source and its number of `documents`, repeats included and
     before interventions."""
@@ -83,7 +87,8 @@ class StreamFacts:
     def from_json(cls, record: dict[str, Any]) -> "StreamFacts":
         """Read what `as_json` wrote; `TypeError` or `ValueError` where it is none."""
         facts = cls(**record)
-        counts = (facts.bytes, facts.words, facts.replaced, *facts.left_out.values())
+        unknown = facts.unknown, facts.unknown_bytes
+        counts = (facts.bytes, facts.words, *unknown, facts.replaced, *facts.left_out.values())
         if not all(isinstance(count, int) for count in counts):
             raise ValueError("a count is no number")
         if not isinstance(facts.text_sha256, str) or not isinstance(facts.tokens_sha256, str):

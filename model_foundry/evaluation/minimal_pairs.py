@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.encoding import document_frame
+from model_foundry.data.encoding import text_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,7 @@ def _rows(
     tokenizer: PreTrainedTokenizerBase, sentences: Sequence[str]
 ) -> tuple[int, list[list[int]]]:
     """Return how many ids stand before each sentence, and the ids of each with these."""
-    begin, end = document_frame(tokenizer)
-    before = begin or end
+    before = text_prefix(tokenizer)
     encoded = tokenizer(list(sentences), add_special_tokens=False, split_special_tokens=True)
     return len(before), [before + ids for ids in encoded["input_ids"]]
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
 from model_foundry.tokenizer.corpus import TrainedTokenizer, require_vocab_size
 from model_foundry.tokenizer.special_tokens import GPT_STYLE, resolve_special_tokens, wrap
@@ -41,6 +41,7 @@ def train(
     pieces = [*specials.values(), *most_frequent(counts, limit)]
     vocab = {piece: index for index, piece in enumerate(pieces)}
     backend = Tokenizer(models.WordLevel(vocab, unk_token=specials["unk"]))
-    backend.pre_tokenizer = pre_tokenizers.FixedLength(length=1)
+    # not FixedLength, which tokenizers before 0.22 cannot read; a dot would leave out line breaks
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     backend.decoder = decoders.Fuse()
     return TrainedTokenizer(wrap(backend, GPT_STYLE, specials))

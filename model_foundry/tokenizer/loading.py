@@ -51,7 +51,7 @@ def _read(directory: Path, name: str) -> dict[str, Any]:
     return read_json(directory, name, error=DataError, remedy=REMEDY)
 
 
-def _directory_of(path: str | Path) -> Path:
+def directory_of(path: str | Path) -> Path:
     """Return the directory of a tokenizer, fetched where it is named as the hub does."""
     directory = Path(path).expanduser()
     if directory.is_dir():
@@ -144,7 +144,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     Raises:
         DataError: there is none, it is broken, it is not a fast tokenizer, or it brings code.
     """
-    directory = _directory_of(path)
+    directory = directory_of(path)
     settings = _require_tokenizer(directory)
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(
@@ -172,7 +172,7 @@ def copy_tokenizer(source: str | Path, target: Path) -> None:
         DataError: there is no tokenizer.
         SaveError: `target` cannot be written.
     """
-    directory = _directory_of(source)
+    directory = directory_of(source)
     _require_tokenizer(directory)
     with commit_directory(target) as aside:
         for path in [directory / name for name in FILES] + sorted(directory.glob(CHAT_TEMPLATES)):

@@ -1,7 +1,7 @@
 """Special tokens: strings by role, the law they obey, and the tokenizer object that knows them.
 
-Two styles: BERT's frame ([CLS] ... [SEP]) for WordPiece and GPT's (<s> in front) for the rest. No
-template adds an end of text: a prompt that ends with it is a bad prompt. The token packer adds it.
+Two styles: BERT's frame ([CLS] ... [SEP]) for WordPiece and GPT's (<s> in front) for the rest. This
+is a tokenizer before it serves a model; `framing` puts around a text what its training shows.
 """
 
 import re
@@ -14,6 +14,8 @@ from transformers import PreTrainedTokenizerFast
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES
 from model_foundry.errors import ConfigError
 
+# Without `token_type_ids`: recurrent models have none, and GPT-2 adds an embedding for each.
+MODEL_INPUT_NAMES = ("input_ids", "attention_mask")
 # Brackets around an ASCII letter. Every tokenizer kind but `word`, which sees to it in another way,
 # separates the two in ordinary text, so no word of a corpus can grow into a vocabulary entry that
 # equals a special token.
@@ -28,14 +30,12 @@ class SpecialTokenStyle:
     Attributes:
         defaults: role -> string, in the order of the ids.
         single: what frames one text, as roles and `$A`.
-        pair: what frames two texts, as roles with the segment number, `$A:0` and `$B:1`.
-        model_input_names: what calling the tokenizer returns.
+        pair: what frames two texts. All is segment 0: no training shows a model another one.
     """
 
     defaults: Mapping[str, str]
     single: tuple[str, ...]
     pair: tuple[str, ...]
-    model_input_names: tuple[str, ...]
 
 
 BERT_STYLE = SpecialTokenStyle(
@@ -46,15 +46,13 @@ BERT_STYLE = SpecialTokenStyle(
         "sep": "[SEP]",
         "mask": "[MASK]",
     },
-    single=("cls:0", "$A:0", "sep:0"),
-    pair=("cls:0", "$A:0", "sep:0", "$B:1", "sep:1"),
-    model_input_names=("input_ids", "token_type_ids", "attention_mask"),
+    single=("cls", "$A", "sep"),
+    pair=("cls", "$A", "sep", "cls", "$B", "sep"),
 )
 GPT_STYLE = SpecialTokenStyle(
     defaults={"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>", "mask": "<mask>"},
-    single=("bos:0", "$A:0"),
-    pair=("bos:0", "$A:0", "bos:1", "$B:1"),
-    model_input_names=("input_ids", "attention_mask"),
+    single=("bos", "$A"),
+    pair=("bos", "$A", "eos", "bos", "$B"),
 )
 
 
@@ -117,8 +115,7 @@ def wrap(
     """
 
     def fill(template: tuple[str, ...]) -> list[str]:
-        parts = (part.rpartition(":") for part in template)
-        return [f"{special_tokens.get(name, name)}:{segment}" for name, _, segment in parts]
+        return [f"{special_tokens.get(part, part)}:0" for part in template]
 
     ids = [(token, backend.token_to_id(token)) for token in special_tokens.values()]
     backend.add_special_tokens(
@@ -130,7 +127,7 @@ def wrap(
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         padding_side="right",
-        model_input_names=list(style.model_input_names),
+        model_input_names=list(MODEL_INPUT_NAMES),
         clean_up_tokenization_spaces=False,
         **{f"{role}_token": token for role, token in special_tokens.items()},
     )

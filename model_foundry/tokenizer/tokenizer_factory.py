@@ -33,10 +33,13 @@ from model_foundry.tokenizer.corpus import (
     report_vocab_size,
 )
 from model_foundry.tokenizer.loading import copy_tokenizer, load_tokenizer
+from model_foundry.tokenizer.saving import save_tokenizer
 from model_foundry.tokenizer.sentencepiece import Normalization
 from model_foundry.tokenizer.sentencepiece_conversion import ModelType
 
 logger = logging.getLogger(__name__)
+
+RECIPE = 2  # raised whenever the same text and settings give another tokenizer
 
 InputFiles = str | Path | Iterable[str | Path]
 
@@ -51,7 +54,7 @@ TRAINERS: dict[str, Callable[..., TrainedTokenizer]] = {
 
 def _save(trained: TrainedTokenizer, output_dir: str | Path) -> None:
     with commit_directory(Path(output_dir)) as directory:
-        trained.tokenizer.save_pretrained(directory)
+        save_tokenizer(trained.tokenizer, directory)
         for name, content in trained.extra_files.items():
             (directory / name).write_bytes(content)
 
@@ -247,7 +250,7 @@ def train_in_cache(
     """
     kind, settings, limit = config.tokenizer_type, _settings_of(config), config.training_bytes
     made_of = split.made_of(hashes.of_source)
-    key = [kind, settings, limit, made_of, tokenizers.__version__]
+    key = [RECIPE, kind, settings, limit, made_of, tokenizers.__version__]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     directory = cache / "tokenizers" / digest[:32]
     with building(directory) as missing:

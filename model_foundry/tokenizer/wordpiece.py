@@ -2,17 +2,22 @@
 
 Schuster and Nakajima 2012; Devlin et al. 2019 (arXiv:1810.04805). Lossy by design: white space and
 unknown characters are not kept. The pieces are learned by BPE merges, as in the tokenizers library.
+
+The library takes a word of more than 100 characters for unknown as a whole, and scripts such as
+Thai put no space between words, so that longer stretches are cut. A higher limit would not do: the
+time that a word takes grows with the cube of its length.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from model_foundry.tokenizer.corpus import TrainedTokenizer, require_vocab_size
 from model_foundry.tokenizer.special_tokens import BERT_STYLE, resolve_special_tokens, wrap
 
 PREFIX = "##"
+LONGEST_WORD = 100
 _REPEATS = 10_000  # words in one string given to the trainer, so that no string grows large
 
 
@@ -78,7 +83,12 @@ def train(
     specials = resolve_special_tokens(BERT_STYLE, special_tokens)
     backend = Tokenizer(models.WordPiece(unk_token=specials["unk"]))
     backend.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.BertPreTokenizer(),
+            pre_tokenizers.Split(Regex(rf"[\s\S]{{{LONGEST_WORD}}}"), "isolated"),
+        ]
+    )
     backend.decoder = decoders.WordPiece(prefix=PREFIX)
     counts = _count_words(documents, backend)
     first = [*specials.values(), *_alphabet(counts)]
@@ -86,6 +96,9 @@ def train(
     require_vocab_size(vocab_size, len(first), reason)
     vocab = _learn_vocab(counts, first=first, vocab_size=vocab_size)
     backend.model = models.WordPiece(
-        vocab, unk_token=specials["unk"], continuing_subword_prefix=PREFIX
+        vocab,
+        unk_token=specials["unk"],
+        continuing_subword_prefix=PREFIX,
+        max_input_chars_per_word=LONGEST_WORD,
     )
     return TrainedTokenizer(wrap(backend, BERT_STYLE, specials))

@@ -26,6 +26,7 @@ from model_foundry.reproducibility import (
     random_states,
     restore_random_states,
 )
+from model_foundry.tokenizer.saving import save_tokenizer
 from model_foundry.training.carried import CarriedState
 from model_foundry.training.checkpoint_state import (
     STATE_FILE,
@@ -260,4 +261,4 @@ def _write_model(
     directory: Path, model: BaseLanguageModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
     model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
+    save_tokenizer(tokenizer, directory, positions=model.num_positions)

@@ -101,9 +101,9 @@ def test_wordpiece_counts_the_space_with_the_word_behind_it() -> None:
     tokenizer = TokenizerFactory.train_wordpiece(documents=DOCUMENTS, vocab_size=80)
     encoded = Encoder(tokenizer).encode([Piece("the  quick brown ")])
     tokens = tokenizer.convert_ids_to_tokens(encoded.ids.tolist())
-    assert tokens == ["the", "quick", "brown", "[SEP]"]
-    assert encoded.num_bytes.tolist() == [3, 7, 7, 0]
-    assert encoded.num_words.tolist() == [1, 1, 1, 0]
+    assert tokens == ["[CLS]", "the", "quick", "brown", "[SEP]"]
+    assert encoded.num_bytes.tolist() == [0, 3, 7, 7, 0]
+    assert encoded.num_words.tolist() == [0, 1, 1, 1, 0]
 
 
 def test_bytes_agree_with_the_decoded_tokens_of_a_byte_tokenizer() -> None:

@@ -67,17 +67,39 @@ def same(one: TokenStream, other: TokenStream) -> bool:
 # --- what is in a stream --------------------------------------------------------------------------
 
 
+UNKNOWN = "zzz 龍龍 the cat"
+UNKNOWN_OF = {"bpe": (0, 0), "character": (5, 9), "wordpiece": (3, 10), "word": (2, 10)}
+
+
+@pytest.mark.parametrize("kind", sorted(TRAINERS))
+def test_text_that_the_vocabulary_cannot_spell_is_counted(kind: str, tmp_path: Path) -> None:
+    tokenizer = tokenizer_of(kind, ["the cat"] * 60)
+    facts = stream_from([UNKNOWN, "the cat"], tokenizer, tmp_path).facts
+    assert (facts.unknown, facts.unknown_bytes) == UNKNOWN_OF.get(kind, (0, 0))
+
+
+def test_ends_of_documents_are_not_unknown_where_one_token_is_both(tmp_path: Path) -> None:
+    """As for GPT-2, whose unknown and end-of-text tokens are one."""
+    tokenizer = tokenizer_of("bpe")
+    tokenizer.unk_token = tokenizer.eos_token
+    assert stream_from(["the cat"] * 3, tokenizer, tmp_path).facts.unknown == 0
+
+
+def test_each_unspellable_byte_is_counted_once_per_document(tmp_path: Path) -> None:
+    tokenizer = tokenizer_of("character", ["the cat"])
+    one, three = (stream_from([UNKNOWN] * n, tokenizer, tmp_path / str(n)).facts for n in (1, 3))
+    assert (three.unknown, three.unknown_bytes) == (3 * one.unknown, 3 * one.unknown_bytes)
+
+
 def test_documents_stand_in_the_stream_as_the_tokenizer_frames_a_text(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     stream = stream_from(TEXTS[:1], tokenizer, tmp_path)
     alone = tokenizer(TEXTS[0])["input_ids"]
-    if tokenizer.bos_token_id is not None:  # BOS comes from the template, EOS from the packer
-        if alone[-1] != tokenizer.eos_token_id:
-            alone = [*alone, tokenizer.eos_token_id]
-        assert ids_of(stream) == alone
-    else:  # [CLS] and [SEP] frame blocks; in the stream [SEP] only ends a document
-        assert ids_of(stream) == alone[1:]
+    end = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id
+    if alone[-1] != end:  # BOS comes from the template, EOS from the packer
+        alone = [*alone, end]
+    assert ids_of(stream) == alone
 
 
 def test_every_byte_and_every_word_is_accounted_for(
@@ -221,9 +243,9 @@ def test_a_stream_in_shards_is_the_stream_in_one(
 def test_a_token_of_many_bytes_widens_what_is_narrow(
     bpe: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    wordpiece = tokenizer_of("wordpiece")
+    words = tokenizer_of("word")
     texts = ["the dog", "x" * 70_000 + " " * 300 + "cat"]
-    stream = stream_from(texts, wordpiece, tmp_path)
+    stream = stream_from(texts, words, tmp_path)
     assert stream.tokens.shards[0].dtype == np.uint16
     assert stream.num_bytes.shards[0].dtype == np.uint16  # a stretch of PIECE is one unknown word
     assert stream.num_words.shards[0].dtype == np.uint8

@@ -2,6 +2,7 @@
 
 from transformers import BertTokenizer
 
+from model_foundry.tokenizer import wordpiece
 from tests.tokenizer.plainly import encode_plainly
 
 
@@ -15,7 +16,25 @@ def test_ids_equal_the_bert_tokenizer_with_the_same_vocabulary(train, odd_texts)
         vocab = tokenizer.get_vocab()
         oracle = BertTokenizer(vocab=vocab, do_lower_case=lowercase)
         for text in odd_texts:
-            assert tokenizer(text)["input_ids"] == oracle(text)["input_ids"]
+            if max(map(len, text.split()), default=0) <= wordpiece.LONGEST_WORD:
+                assert tokenizer(text)["input_ids"] == oracle(text)["input_ids"]
+
+
+def test_a_long_stretch_without_spaces_is_no_unknown_word(train):
+    thai = "ภาษาไทยไม่มีช่องว่าง" * 20
+        "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22\u0e44\u0e21\u0e48\u0e21\u0e35\u0e0a\u0e48\u0e2d\u0e07\u0e27\u0e48\u0e32\u0e07"
+        * 20
+    )
+    tokenizer = train("wordpiece", documents=[thai, thai[5:]] * 20, vocab_size=120)
+    found = pieces(tokenizer, thai)
+    assert tokenizer.unk_token not in found
+    assert "".join(piece.removeprefix("##") for piece in found) == thai
+
+
+def test_time_grows_with_the_length_of_a_word_and_not_with_its_cube(train):
+    """The library's own search looks up every part of a word, and would not end on this one."""
+    tokenizer = train("wordpiece", documents=["ab" * 50] * 20, vocab_size=40)
+    assert len(pieces(tokenizer, "ab" * 50_000)) >= 1000
 
 
 def test_words_are_split_into_marked_pieces(train):
