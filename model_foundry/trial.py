@@ -113,19 +113,9 @@ class Trial:
         return create_model(self.config, tokenizer=self.prepared.tokenizer)
 
     def wandering_model(self) -> BaseLanguageModel:
-        """Return a model whose every next token hangs on all that it has read.
-
-        A new model says the same again and again, whatever it has read. Larger weights still
-        amplify differences of rounding from one step to the next.
-        """
+        """Return a model of its own whose every next token depends on all that it has read."""
         model = self.new_model().eval()
-        draw = torch.Generator().manual_seed(0)
-        embeddings = model.get_input_embeddings().weight
-        with torch.no_grad():
-            for weight in model.parameters():
-                if weight.dim() > 1:
-                    std = EMBEDDING_STD if weight is embeddings else GAIN / weight.shape[-1] ** 0.5
-                    weight.normal_(std=std, generator=draw)
+        let_wander(model)
         return model
 
     def batch(self) -> Batch:
@@ -183,6 +173,21 @@ class Trial:
         with running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record:
             attempt.train(model, record)
             save_model(run.model, model, self.prepared.tokenizer)
+
+
+@torch.no_grad()
+def let_wander(model: BaseLanguageModel) -> None:
+    """Draw weights with which every next token depends on all that a model has read.
+
+    With those of a new model it says the same again and again, whatever it has read. Larger ones
+    than these amplify differences of rounding from one step to the next.
+    """
+    draw = torch.Generator().manual_seed(0)
+    embeddings = model.get_input_embeddings().weight
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            std = EMBEDDING_STD if weight is embeddings else GAIN / weight.shape[-1] ** 0.5
+            weight.normal_(std=std, generator=draw)
 
 
 def _without_dropout(section: dict[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,12 @@ MakeConfig = Callable[..., ExperimentConfig]
 
 
 def recurrent_config(rnn_type: str, **fields: object) -> RecurrentConfig:
-    sizes = {"vocab_size": V, "embedding_size": E, "hidden_size_per_direction": H, "num_hidden_layers": LAYERS}
+    sizes = {
+        "vocab_size": V,
+        "embedding_size": E,
+        "hidden_size_per_direction": H,
+        "num_hidden_layers": LAYERS,
+    }
     return RecurrentConfig(rnn_type=rnn_type, **(sizes | fields))
 
 
@@ -154,7 +159,9 @@ def test_an_lstm_starts_with_open_forget_gates(bidirectional: bool) -> None:
 
 @pytest.mark.parametrize("rnn_type", KINDS)
 def test_initial_weights_have_their_scale(rnn_type: str) -> None:
-    model = RecurrentForCausalLM(recurrent_config(rnn_type, hidden_size_per_direction=64, embedding_size=100))
+    model = RecurrentForCausalLM(
+        recurrent_config(rnn_type, hidden_size_per_direction=64, embedding_size=100)
+    )
     for layer in model.recurrent.layers:
         for name, parameter in layer.rnn.named_parameters():
             if name.startswith("weight"):
