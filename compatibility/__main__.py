@@ -22,13 +22,13 @@ from compatibility.page import faults, fill
 from model_foundry.tested_versions import open_with
 
 HERE: Final = Path(__file__).parent
-TOOLS: Final = {
-    name: ""
-    for name in (
+TOOLS: Final = dict.fromkeys(
+    (
         *("peft", "onnx", "onnxscript", "onnxruntime"),
         *("onnx_ir", "ml_dtypes", "protobuf", "flatbuffers"),  # which these require
-    )
-}
+    ),
+    "",
+)
 """What the other tools are; the newest of each."""
 TOOLS_WITH: Final = ("pinned", "newest")
 """Sets of libraries with which the other tools are tried."""

@@ -6,14 +6,15 @@ A run has as many attempts as it needs; where one goes on is decided in `continu
 import logging
 import math
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 
+import torch
 from accelerate import Accelerator
 from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.checkpointing import Checkpointing
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import OBJECTIVES, ExperimentConfig, TrainingConfig
 from model_foundry.continuation import Start
 from model_foundry.data.blocks import Rows
 from model_foundry.data.loaders import (
@@ -23,6 +24,8 @@ from model_foundry.data.loaders import (
     training_batches,
 )
 from model_foundry.errors import NonFiniteError
+from model_foundry.evaluation.causality import require_no_leak
+from model_foundry.evaluation.comparability import unknown_share
 from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.preparation import Prepared
 from model_foundry.processes import ALONE, Processes
@@ -34,6 +37,7 @@ from model_foundry.training.checkpoint_store import Checkpoint
 from model_foundry.training.distributed import share_of_step
 from model_foundry.training.identity import Identity
 from model_foundry.training.loop import Loop
+from model_foundry.training.memory import naming_the_batch
 from model_foundry.training.metrics import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.profile import Profile
@@ -41,6 +45,8 @@ from model_foundry.training.progress import Display
 from model_foundry.training.sharded import Divided, Whole, is_divided
 
 logger = logging.getLogger(__name__)
+
+BATCHES_OF_AN_INTERVAL = 8  # at least, where the text has so many rows
 
 
 def measure(
@@ -52,6 +58,8 @@ def measure(
 ) -> dict[str, float]:
     """Return the loss of a model on a split of the corpus; see `measure_loss`.
 
+    `unknown_share` is the share of the text, in bytes, that the tokenizer does not know.
+
     Args:
         processes: all that have the model, at the same time.
     """
@@ -59,21 +67,30 @@ def measure(
     shared = not is_divided(model)
     share = {"process": processes.index, "processes": processes.number} if shared else {}
     batches = (
-        evaluation_streams(split, prepared.collator, **share)
+        evaluation_streams(split, prepared.evaluating, **share)
         if training.carry_state
         else evaluation_batches(
-            split, prepared.collator, batch_size=training.eval_batch_size, **share
+            split, prepared.evaluating, batch_size=_eval_batch(len(split), training), **share
         )
     )
-    return measure_loss(
-        model,
-        batches,
-        prepared.objective,
-        carry_state=training.carry_state,
-        loss_without_logits=training.speed.loss_without_logits,
-        processes=processes,
-        shared=shared,
-    )
+    with naming_the_batch(
+        config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False
+    ):
+        figures = measure_loss(
+            model,
+            batches,
+            prepared.objective,
+            carry_state=training.carry_state,
+            loss_without_logits=training.speed.loss_without_logits,
+            processes=processes,
+            shared=shared,
+        )
+    return figures | {"unknown_share": unknown_share(split)}
+
+
+def _eval_batch(rows: int, training: TrainingConfig) -> int:
+    """Return the rows of a batch, fewer of a short text: an interval takes several batches."""
+    return max(1, min(training.eval_batch_size, rows // BATCHES_OF_AN_INTERVAL))
 
 
 class Attempt:
@@ -159,9 +176,33 @@ class Attempt:
             )
             if checkpoint is not None:
                 checkpointing.restore(checkpoint, loop.model, loop.optimizer)
-            loop.run()
+            with self._naming_the_batch(model):
+                self.processes.each(lambda: self._require_no_leak(loop.model))
+                loop.run()
         self.trained = whole.gathered(model)
         return self.measured
+
+    def _naming_the_batch(self, model: BaseLanguageModel) -> AbstractContextManager[None]:
+        def when() -> str:
+            return f"step {self.state.step + 1} ({self.state.on_disk()})"
+
+        return naming_the_batch(self.config, model, rows=self.share.micro_batch, when=when)
+
+    def _require_no_leak(self, model: BaseLanguageModel) -> None:
+        training, prepared = self.config.training, self.prepared
+        # not compiled: the few rows of the check would make its graphs general, and so slower
+        compiled = training.compile is True
+        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+            require_no_leak(
+                model,
+                prepared.train,
+                prepared.collator,
+                prepared.objective,
+                causal=OBJECTIVES[training.objective].requires_causal,
+                carry_state=training.carry_state,
+                half=training.mixed_precision in ("bf16", "fp16"),
+                loss_without_logits=training.speed.loss_without_logits,
+            )
 
     def _say_where_it_begins(self) -> None:
         number, checkpoint = self.start.attempt, self.start.checkpoint
@@ -267,4 +308,5 @@ def validation_losses(run: RunDirectory) -> dict[int, float]:
     if not run.metrics_file.exists():
         return {}
     lines = (line for line in read_metrics(run.metrics_file) if "eval/loss" in line)
-    return {line["step"]: line["eval/loss"] for line in lines if math.isfinite(line["eval/loss"])}
+    losses = ((line["step"], line["eval/loss"]) for line in lines)
+    return {step: loss for step, loss in losses if loss is not None and math.isfinite(loss)}

@@ -58,7 +58,12 @@ class Checkpointing:
     processes: Processes
 
     def save(
-        self, model: BaseLanguageModel, optimizer: torch.optim.Optimizer | None, *, milestone: bool
+        self,
+        model: BaseLanguageModel,
+        optimizer: torch.optim.Optimizer | None,
+        *,
+        milestone: bool,
+        timed: bool = False,
     ) -> None:
         """Gather what the processes have, and have main write it; see `training.rhythm.Save`."""
         whole = self.whole.gathered(model)
@@ -78,6 +83,7 @@ class Checkpointing:
                 run_id=self.start.run_id,
                 attempt=self.start.attempt,
                 milestone=milestone,
+                timed=timed,
                 scaler=self.scaler.state_dict() if self.scaler else None,
                 log_lines=self.log.lines_before(self.state.step),
                 carried=carried,

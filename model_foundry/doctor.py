@@ -22,6 +22,7 @@ from model_foundry.attempt import measure
 from model_foundry.config import ExperimentConfig, load_config
 from model_foundry.continuation import blocks_per_step, horizon
 from model_foundry.data.loaders import Batch
+from model_foundry.environment_variables import overruled
 from model_foundry.equivalence import differences
 from model_foundry.errors import Interrupted, LockedError, SaveError
 from model_foundry.locks import exclusive
@@ -169,6 +170,12 @@ def _continued(model: BaseLanguageModel, row: torch.Tensor, number: int) -> torc
     return row[-number:]
 
 
+def leaks(trial: Trial) -> Verdict:
+    """Nothing that is to be predicted is read."""
+    leak, later = trial.leak(), "later tokens, " if trial.untrained.is_causal else ""
+    return leak is None, leak or f"no output depends on {later}labels or other rows"
+
+
 def accumulation(trial: Trial) -> Verdict:
     """One batch of several rows makes the update of as many batches of one row."""
     whole = trial.batch()
@@ -266,6 +273,7 @@ CHECKS: dict[str, Callable[[Trial], Verdict]] = {
     "attention": attention,
     "tokenizer": tokenizer,
     "initial loss": initial_loss,
+    "leaks": leaks,
     "padding": padding,
     "generation": generation,
     "accumulation": accumulation,
@@ -290,7 +298,7 @@ def examine(
         SaveError: nothing can be written where it would write.
     """
     config = config or load_config(DEFAULT)
-    with _room_beside(config.output_dir) as directory:
+    with overruled(), _room_beside(config.output_dir) as directory:
         with _quiet():
             trial = Trial.of(config, directory)
         yield from machine(trial)

@@ -80,6 +80,12 @@ class WorkerError(FoundryError):
     exit_code = 9
 
 
+class MemoryExhaustedError(FoundryError, MemoryError):
+    """The memory does not suffice for the model and a batch; smaller settings do."""
+
+    exit_code = 10
+
+
 class Interrupted(FoundryError):
     """A signal asked the run to stop; the same command goes on where it stopped."""
 

@@ -31,6 +31,7 @@ from model_foundry.continuation import (
 from model_foundry.data.splits import Split
 from model_foundry.data.workers import processes_for
 from model_foundry.durable import commit_directory, damage, write_text
+from model_foundry.environment_variables import overruled
 from model_foundry.errors import Interrupted
 from model_foundry.interventions.ai import check_ai_steps
 from model_foundry.model import create_model
@@ -45,7 +46,7 @@ from model_foundry.preparation import (
 from model_foundry.processes import Processes
 from model_foundry.resolution import resolve
 from model_foundry.run_directory import Record, RunDirectory, running
-from model_foundry.signals import listening
+from model_foundry.signals import leaving, listening
 from model_foundry.tokenizer.saving import save_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.distributed import (
@@ -58,6 +59,7 @@ from model_foundry.training.distributed import (
     telling_of_a_lost_process,
 )
 from model_foundry.training.identity import Identity
+from model_foundry.training.memory import naming_the_model
 from model_foundry.training.milestones import number_of_milestones
 from model_foundry.training.profile import Profile
 
@@ -94,6 +96,7 @@ def train(
         NonFiniteError: training diverged.
         SaveError: something could not be written.
         WorkerError: a process that prepares batches, or another one of the run, has died or hangs.
+        MemoryExhaustedError: the memory does not suffice for the model and a batch.
         Interrupted: a signal came; the same call goes on from there.
     """
     config = validate(config.model_dump(exclude_unset=True), "config")  # as assigned by now
@@ -101,6 +104,7 @@ def train(
     with (
         listening(),
         _telling_how_to_go_on(),
+        overruled(),
         joined(config.training) as processes,
         ExitStack() as held,
     ):
@@ -118,6 +122,7 @@ def train(
         if (result := processes.from_main(look)) is not None:
             return result
         _warn_of_no_milestone(config, prepared, identity)
+        _warn_of_a_large_batch(config, prepared, identity)
         model = _new_model(config, prepared, accelerator, processes)
         if config.tokenizer.path is not None:
             config.tokenizer.vocab_size = len(prepared.tokenizer)
@@ -151,6 +156,7 @@ def train(
             return finish(attempt, model, measured, processes)
 
 
+@overruled()
 def check(config: ExperimentConfig) -> list[str]:
     """Check everything that can be checked without training; return what was found, a line each.
 
@@ -223,7 +229,8 @@ def _read(
 def _new_model(
     config: ExperimentConfig, prepared: Prepared, accelerator: Accelerator, processes: Processes
 ) -> BaseLanguageModel:
-    model = processes.each(lambda: create_model(config, tokenizer=prepared.tokenizer))
+    with naming_the_model(len(prepared.tokenizer)):
+        model = processes.each(lambda: create_model(config, tokenizer=prepared.tokenizer))
     name_layers(accelerator, model)
     logger.info("model: %s", _describe(config, model))
     return model
@@ -259,7 +266,9 @@ def _recorded(attempt: Attempt, processes: Processes) -> Iterator[Record]:
             record = stack.enter_context(
                 running(attempt.run, state, run_id=start.run_id, attempt=start.attempt)
             )
-        stack.enter_context(telling_of_a_lost_process(lambda: f"step {state.step + 1}", limit))
+        lost = telling_of_a_lost_process(lambda: f"step {state.step + 1}", limit, state.on_disk)
+        stack.enter_context(lost)
+        stack.enter_context(leaving(state.on_disk))
         yield record
 
 
@@ -297,6 +306,19 @@ def _warn_of_no_milestone(config: ExperimentConfig, prepared: Prepared, identity
             "training.milestones has no effect: the run ends after %s steps, about %s words and "
             "%s tokens",
             *(f"{count:,}" for count in (identity.horizon, words, tokens)),
+        )
+
+
+def _warn_of_a_large_batch(
+    config: ExperimentConfig, prepared: Prepared, identity: Identity
+) -> None:
+    step, text = identity.blocks_per_step, len(prepared.train)
+    if step > text:
+        logger.warning(
+            "training.per_device_train_batch_size x gradient_accumulation_steps (=%s rows) is more "
+            "than the %s rows of the training text: each step reads it %.3g times; make the batch "
+            "smaller",
+            *(f"{step:,}", f"{text:,}", step / text),
         )
 
 

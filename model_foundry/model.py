@@ -65,6 +65,7 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, in
     """Return the special ids that a model keeps in its config.
 
     A text is begun and ended by bos and eos, or by cls and sep where a tokenizer has no such roles.
+    A pad id that means something else as well is left out: BERT would never train its embedding.
     """
     if tokenizer is None:
         return {}
@@ -72,6 +73,9 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, in
     for role, instead in (("bos", "cls"), ("eos", "sep")):
         if ids[f"{role}_token_id"] is None:
             ids[f"{role}_token_id"] = ids[f"{instead}_token_id"]
+    meant = {index for role, index in ids.items() if role != "pad_token_id"}
+    if ids["pad_token_id"] in meant:
+        ids["pad_token_id"] = None
     return ids
 
 

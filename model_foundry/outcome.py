@@ -1,8 +1,9 @@
 """What a run has come to: its final model, its last measurements, and both in one object."""
 
 import logging
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_foundry.architectures import BaseLanguageModel
@@ -10,8 +11,10 @@ from model_foundry.attempt import Attempt, measure
 from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.continuation import Start
 from model_foundry.durable import damage
+from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.evaluation.language import LanguageReport, measure_language
 from model_foundry.model import load_model
+from model_foundry.objectives import CausalLM
 from model_foundry.preparation import Prepared
 from model_foundry.processes import Processes
 from model_foundry.run_directory import RunDirectory
@@ -43,7 +46,10 @@ class RunResult:
     metrics: dict[str, float]
     """`eval/...` on the validation text, and `test/...` where a test text was given."""
     lossless: bool
-    """Whether the tokenizer gives every character back; if not, bits per byte compare nothing."""
+    """Whether the tokenizer gives every character of the validation text back."""
+    not_comparable: Mapping[str, str] = field(default_factory=dict)
+    """Why the bits per byte of a text, `eval` or `test`, compare nothing across tokenizers; those
+    of texts that are not named can be compared."""
     language: LanguageReport | None = None
     """How the model fares on the built-in language; None for another corpus."""
 
@@ -66,7 +72,8 @@ def completed_result(
     if step < identity.horizon or missing or damage(run.model) is not None:
         return None
     logger.info("the run is complete, at step %d; nothing is left to do", step)
-    metrics = {name: value for name, value in (measured or {}).items() if name != "lossless"}
+    figures = ((name, value) for name, value in (measured or {}).items() if "/" in name)
+    metrics = {name: math.nan if value is None else value for name, value in figures}
     language = LanguageReport.from_json(report) if report else None
     return _result(run, prepared, load_model(run.model), step, metrics, language)
 
@@ -88,9 +95,18 @@ def finish(
     def conclude() -> RunResult:
         language = None
         if isinstance(config.data.train, LanguageSource):
-            language = measure_language(attempt.trained, prepared.tokenizer, seed=config.seeds.data)
+            language = measure_language(
+                attempt.trained,
+                prepared.tokenizer,
+                seed=config.seeds.split,  # all models are measured on the same sentences
+                bounded=is_bounded(config, prepared),
+            )
+            _warn_below_floor(metrics, language)
             run.write_measurement(f"language-step-{step:08d}", language.as_json())
-        measurement = metrics | {"lossless": prepared.lossless}
+        measurement = metrics | {
+            "lossless": prepared.lossless,
+            "not_comparable": reasons_against_comparison(prepared),
+        }
         run.write_measurement(f"loss-step-{step:08d}", measurement)
         return _result(run, prepared, attempt.trained, step, metrics, language)
 
@@ -101,6 +117,39 @@ def finish(
             tested = measure(config, prepared, prepared.test, model, processes)
             metrics |= {f"test/{name}": value for name, value in tested.items()}
         return processes.from_main(conclude)
+
+
+def is_bounded(config: ExperimentConfig, prepared: Prepared) -> bool:
+    """Tell whether the entropy of the built-in language bounds the bits per byte on validation.
+
+    It does where each token of sentences of the language, as they are, is predicted from those
+    before it. A masked token is given those behind it too, an intervention makes another language,
+    and unknown tokens cost next to nothing.
+    """
+    data = config.data
+    from_the_language = isinstance(data.validation or data.train, LanguageSource)
+    changed = any("validation" in step.splits for step in data.interventions)
+    known = not_comparable(prepared.validation) is None
+    return type(prepared.objective) is CausalLM and from_the_language and not changed and known
+
+
+def _warn_below_floor(metrics: Mapping[str, float], report: LanguageReport) -> None:
+    floor, interval = report.floor_bits_per_byte, metrics.get("eval/bits_per_byte_interval")
+    if floor is None or interval is None or metrics["eval/bits_per_byte"] + interval >= floor:
+        return
+    logger.warning(
+        "the validation loss of %.4f bits per byte (95%% interval: +-%.4f) is below %.4f, the "
+        "entropy of the language, which no model that predicts each token from those before it "
+        "can beat: the model reads what it is to predict, or its validation text was trained on",
+        *(metrics["eval/bits_per_byte"], interval, floor),
+    )
+
+
+def reasons_against_comparison(prepared: Prepared) -> dict[str, str]:
+    """Return why the bits per byte of a text compare nothing across tokenizers, where they do."""
+    texts = {"eval": prepared.validation, "test": prepared.test}
+    reasons = {name: not_comparable(text) for name, text in texts.items() if text is not None}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def _result(
@@ -121,5 +170,6 @@ def _result(
         mask_token=prepared.tokenizer.mask_token,
         metrics=metrics,
         lossless=prepared.lossless,
+        not_comparable=reasons_against_comparison(prepared),
         language=language,
     )

@@ -29,6 +29,7 @@ from model_foundry.data.token_stream import TokenStream
 from model_foundry.data.workers import processes_for
 from model_foundry.data_collators import Collator
 from model_foundry.errors import DataError
+from model_foundry.evaluation.comparability import not_comparable, require_targets
 from model_foundry.interventions.ai import prepare_ai_steps
 from model_foundry.objectives import Objective
 from model_foundry.signals import poll
@@ -49,6 +50,9 @@ class Prepared:
     """Directory of the tokenizer, or its name on a hub."""
     objective: Objective
     collator: Collator
+    """For training."""
+    evaluating: Collator
+    """The same with the masks of evaluations, which a study over seeds has in common."""
     train: Rows
     validation: Rows
     test: Rows | None
@@ -114,17 +118,26 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
         tokenizer_source=source,
         objective=objective,
         collator=collator,
+        evaluating=objective.collator(_as_evaluated(config), tokenizer),
         train=train,
         validation=others["validation"],
         test=others.get("test"),
         lossless=others["validation"].stream.facts.lossless,
     )
-    if not prepared.lossless:
-        logger.warning(
-            "the tokenizer does not give every character back, so its bits per byte cannot be "
-            "compared with those of another tokenizer"
-        )
+    for name, text in {"train": train, **others}.items():
+        require_targets(name, text, collator, objective)
+        if reason := not_comparable(text):
+            logger.warning(
+                "%s: %s, so its bits per byte cannot be compared with those of another tokenizer",
+                *(name, reason),
+            )
     return prepared
+
+
+def _as_evaluated(config: ExperimentConfig) -> ExperimentConfig:
+    """Return an experiment whose masks follow from the seed of the split."""
+    seeds = config.seeds.model_copy(update={"data": config.seeds.split})
+    return config.model_copy(update={"seed": seeds})
 
 
 def open_texts(config: ExperimentConfig) -> Splits:
@@ -136,7 +149,7 @@ def open_texts(config: ExperimentConfig) -> Splits:
     count = None
     if config.tokenizer.path is not None and config.data.counts_tokens:
         count = Encoder(load_named_tokenizer(config.tokenizer)).count
-    return open_splits(config.data, seed=config.seeds.data, count_tokens=count)
+    return open_splits(config.data, seed=config.seeds.split, count_tokens=count)
 
 
 def _require_a_block(blocks: Blocks) -> None:
@@ -169,6 +182,13 @@ def rows_of(
     framing = OBJECTIVES[config.training.objective].framing_tokens
     content = data.content_tokens or data.max_sequence_length - framing
     if data.packing == "documents":
+        if not any(frame) and not document_frame(tokenizer)[0]:
+            logger.warning(
+                "the tokenizer puts no token of its own before a document, so that in rows of "
+                "documents the first token of each is never predicted, and scores and generation "
+                "begin behind a token that the model has never read; use data.packing=blocks, or "
+                "a tokenizer with a bos token in its template"
+            )
         return DocumentRows(
             stream,
             length=content + framing,

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from model_foundry.errors import ConfigError
+
 RandomStates = tuple[dict[str, torch.Tensor], dict[str, Any]]
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "model-foundry")
 # What the three libraries raise, among them, for a state that is none.
@@ -61,7 +63,13 @@ def restore_random_states(
 
 
 def seed_generators(seed: int) -> None:
-    """Begin every global generator anew."""
+    """Begin every global generator anew.
+
+    Raises:
+        ConfigError: the seed has more than 64 bits.
+    """
+    if not 0 <= seed < 2**64:
+        raise ConfigError(f"seed: must be >= 0 and < 2**64, got {seed}; take a smaller one")
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)

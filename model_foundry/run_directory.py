@@ -17,6 +17,7 @@ from model_foundry.config import ExperimentConfig, load_config
 from model_foundry.durable import PREFIXES, is_committed, remove_debris, write_text
 from model_foundry.errors import ConfigError, Interrupted, LockedError, SaveError, exit_code_of
 from model_foundry.locks import exclusive
+from model_foundry.strict_json import strict_json
 
 LOCK = ".lock"
 State = Literal["running", "completed", "interrupted", "failed"]
@@ -173,15 +174,17 @@ class RunDirectory:
         """Replace `status.json`, stamping the time and the process."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         stamped = asdict(status) | {"time": now, "pid": os.getpid()}
-        write_text(self.status_file, json.dumps(stamped, indent=1) + "\n")
+        write_text(self.status_file, strict_json(stamped, indent=1) + "\n")
 
     def write_measurement(self, name: str, values: dict[str, Any]) -> Path:
         """Write one measurement as `evaluation/<name>.json` and return its path."""
-        return _write_json(self.evaluation / f"{name}.json", values)
+        text = strict_json(values, indent=1, ensure_ascii=False)
+        return _write_json(self.evaluation / f"{name}.json", text)
 
     def write_diagnosis(self, name: str, facts: dict[str, Any]) -> Path:
         """Write what is known of a failure as `diagnostics/<name>.json` and return its path."""
-        return _write_json(self.diagnostics / f"{name}.json", facts)
+        text = strict_json(facts, indent=1, ensure_ascii=False, named=True)
+        return _write_json(self.diagnostics / f"{name}.json", text)
 
     def measurement(self, name: str) -> dict[str, Any] | None:
         """Read `evaluation/<name>.json`; None where it is missing or damaged."""
@@ -199,12 +202,12 @@ class RunDirectory:
         return max(whole, key=lambda path: int(path.name.removeprefix("step-")), default=None)
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> Path:
+def _write_json(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(exist_ok=True)
     except OSError as error:
         raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
-    write_text(path, json.dumps(values, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, text + "\n")
     return path
 
 

@@ -13,7 +13,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from model_foundry.errors import Interrupted
@@ -30,6 +30,7 @@ class _Listener:
     def __init__(self) -> None:
         self.first: str | None = None
         self.during = "the start"
+        self.on_disk: Callable[[], str] | None = None
         self._count = 0
         self._reader, self._writer = socket.socketpair()
         self._writer.setblocking(False)
@@ -60,22 +61,24 @@ class _Listener:
     def _answer(self, number: signal.Signals) -> None:
         self._count += 1
         if self._count > LAST_WARNING:
-            said = f"{number.name}: ended at once, during {self.during}; the same command goes on"
-            os.write(2, f"{said} from the last checkpoint\n".encode())
+            said = f"{number.name}: ended at once, during {self.during}{self._left()}"
+            os.write(2, f"{said}\n".encode())
             os._exit(128 + number)
         if self.first is None:
             self.first = number.name
             logger.warning(
-                "%s: asked to stop during %s; nothing that was done is lost",
+                "%s: asked to stop during %s; stops as soon as nothing is lost by it",
                 self.first,
                 self.during,
             )
         else:
             logger.warning(
-                "%s: still waiting for %s; one more ends the process at once, at its last "
-                "checkpoint",
-                *(number.name, self.during),
+                "%s: still waiting for %s; one more ends the process at once%s",
+                *(number.name, self.during, self._left()),
             )
+
+    def _left(self) -> str:
+        return f"; {self.on_disk()}" if self.on_disk else ""
 
 
 _listener: _Listener | None = None
@@ -126,6 +129,19 @@ def during(what: str) -> Iterator[None]:
         yield
     finally:
         _listener.during = before
+
+
+@contextmanager
+def leaving(on_disk: Callable[[], str]) -> Iterator[None]:
+    """Have whoever ends the process within the block told what is on the disk by then."""
+    if _listener is None:
+        yield
+        return
+    before, _listener.on_disk = _listener.on_disk, on_disk
+    try:
+        yield
+    finally:
+        _listener.on_disk = before
 
 
 def _hold_back() -> None:

@@ -15,10 +15,11 @@ from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.attempt import Attempt
-from model_foundry.config import ExperimentConfig, save_config, validate
+from model_foundry.config import OBJECTIVES, ExperimentConfig, save_config, validate
 from model_foundry.continuation import find_start, horizon, identify
 from model_foundry.data.loaders import Batch, evaluation_batches
 from model_foundry.durable import write_text
+from model_foundry.evaluation.causality import find_leak
 from model_foundry.model import create_model
 from model_foundry.preparation import Prepared, prepare
 from model_foundry.resolution import resolve
@@ -89,6 +90,7 @@ class Trial:
             "logging_steps": 1,
             "eval_steps": None,
             "save_steps": STEPS // 2,
+            "save_minutes": None,
             "save_total_limit": None,
             "milestones": {},
         }
@@ -122,6 +124,19 @@ class Trial:
         """Return the first rows of the training text."""
         blocks = self.prepared.train.first(ROWS)
         return next(evaluation_batches(blocks, self.prepared.collator, batch_size=ROWS))
+
+    def leak(self) -> str | None:
+        """Return what the model or its batches show of what is to be predicted."""
+        training, prepared = self.config.training, self.prepared
+        return find_leak(
+            self.untrained,
+            prepared.train,
+            prepared.collator,
+            prepared.objective,
+            causal=OBJECTIVES[training.objective].requires_causal,
+            carry_state=training.carry_state,
+            loss_without_logits=training.speed.loss_without_logits,
+        )
 
     def gradients(self, batches: list[Batch]) -> list[torch.Tensor]:
         """Return the gradients that a step over these batches follows, without dropout."""

@@ -6,6 +6,7 @@ tests of the floors that know no torch stay fast.
 
 import logging
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -19,6 +20,11 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TOKENIZERS_PARALLELISM="false",
 )
+# Under nohup, and in the background of a script, signals come ignored, and so they would come to
+# every process of a test. One that is answered here with nothing is the default there.
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
 HERE = {"localhost", "127.0.0.1", "::1"}
 
 _connect = socket.socket.connect

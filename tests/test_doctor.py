@@ -234,7 +234,7 @@ def test_command_prints_a_line_a_check_and_says_no(
         main()
     lines = capsys.readouterr().out.splitlines()
     assert ended.value.code == 0
-    assert [line.split()[0] for line in lines if line.startswith("good")] == ["good"] * 11
+    assert [line.split()[0] for line in lines if line.startswith("good")] == ["good"] * 12
     monkeypatch.setattr(Checkpointing, "restore", lambda self, *given: None)
     with pytest.raises(SystemExit) as ended:
         main()

@@ -16,8 +16,8 @@ from model_foundry.config import ARCHITECTURES
 FLOORS: list[set[str]] = [
     {
         *("registry", "errors", "labels", "failpoints", "signals", "locks", "durable"),
-        *("cache_entry", "reproducibility", "foreign", "machine", "processes"),
-        "tested_versions",
+        *("cache_entry", "reproducibility", "foreign", "machine", "processes", "strict_json"),
+        *("environment_variables", "tested_versions"),
     },
     {"config", "run_directory", "language"},
     {"interventions", "architectures", "data", "tokenizer", "data_collators", "objectives"},
@@ -34,6 +34,8 @@ FLOORS: list[set[str]] = [
 ARROWS = {
     *((room, "errors") for room in ("registry", "signals", "locks", "durable", "foreign")),
     ("processes", "errors"),
+    ("environment_variables", "errors"),
+    ("reproducibility", "errors"),
     ("locks", "signals"),
     ("durable", "locks"),
     ("durable", "failpoints"),
@@ -47,6 +49,7 @@ ARROWS = {
     ("tokenizer", "interventions.ai"),
     ("objectives", "data_collators"),
     ("evaluation", "generation"),
+    ("preparation", "evaluation.comparability"),
     ("accounting", "continuation"),
     ("checkpointing", "continuation"),
     *(("attempt", room) for room in ("continuation", "checkpointing")),

@@ -19,13 +19,13 @@ from tests.waiting import wait_until
 
 START = """
 import hashlib, logging, os, signal, sys, time
-from model_foundry.signals import during, listening, poll, stop_requested
+from model_foundry.signals import during, leaving, listening, poll, stop_requested
 logging.basicConfig(format="%(message)s", stream=sys.stderr)
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 """
 BUSY = """
-with listening(), during("the save of step 10"):
+with listening(), during("the save of step 10"), leaving(lambda: "the last checkpoint is step 8"):
     print("ready", flush=True)
     while True:
         time.sleep(0.01)
@@ -160,10 +160,10 @@ def test_the_third_signal_ends_the_process_at_once(
             said.append(process.stderr.readline())
         assert process.wait(timeout=60) == 128 + number
     what = "the save of step 10" if program == BUSY else "a long call"
+    left = "; the last checkpoint is step 8" if program == BUSY else ""
     assert f"asked to stop during {what}" in said[0]
-    assert f"still waiting for {what}" in said[1]
-    obeyed = f"{number.name}: ended at once, during {what}; the same command goes on"
-    assert said[2] == f"{obeyed} from the last checkpoint\n"
+    assert f"still waiting for {what}; one more ends the process at once{left}\n" in said[1]
+    assert said[2] == f"{number.name}: ended at once, during {what}{left}\n"
 
 
 def test_handlers_are_those_of_before_once_the_block_has_ended(

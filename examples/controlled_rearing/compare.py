@@ -79,7 +79,7 @@ def measure(path: Path, kinds: dict[str, list[Pair]]) -> Run:
     report, loss = run.measurement(newest), run.measurement(newest.replace("language", "loss"))
     assert report is not None and loss is not None, f"{path}: holds no finished run"
     found = {
-        name: Accuracy(value, report["pairs"])
+        name: Accuracy(value, report["pairs"][name])
         for name, value in report["minimal_pairs"].items()
         if name != PHENOMENON
     }

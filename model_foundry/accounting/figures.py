@@ -34,6 +34,8 @@ class SplitFigures:
     """Tokens that stand for text: all but those that frame documents."""
     unknown_tokens: int
     """Of the tokens that stand for text, those that are the unknown token."""
+    unknown_bytes: int
+    """UTF-8 bytes of the text that these stand for."""
     unknown_words: int
     """Words that begin in an unknown token."""
     lengths: LengthFigures
@@ -45,6 +47,8 @@ class SplitFigures:
     """Stretches of bytes that were not UTF-8 and became U+FFFD."""
     lossless: bool
     """Whether the tokenizer gives every character back."""
+    not_comparable: str | None
+    """Why bits per byte of this text compare nothing across tokenizers; None: they do."""
     interventions: list[dict[str, Any]]
     """What each step did; see `interventions.report.StepReport`."""
     step_numbers: list[int]
@@ -65,6 +69,7 @@ class SplitFigures:
             "tokens_per_word": _ratio(self.text_tokens, self.words),
             "bytes_per_token": _ratio(self.bytes, self.text_tokens),
             "unknown_share_of_tokens": _ratio(self.unknown_tokens, self.text_tokens),
+            "unknown_share_of_bytes": _ratio(self.unknown_bytes, self.bytes),
             "unknown_share_of_words": _ratio(self.unknown_words, self.words),
         }
 

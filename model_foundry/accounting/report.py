@@ -30,6 +30,7 @@ from model_foundry.continuation import rows_of_a_pass
 from model_foundry.data.blocks import Rows
 from model_foundry.data.encoding import document_frame
 from model_foundry.data.shared_documents import kept_count
+from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.objectives import CausalLM, MaskedLM
 from model_foundry.preparation import Prepared
 
@@ -140,12 +141,14 @@ def _figures(
         predicted=_predicted(text, config, prepared),
         text_tokens=int(counts.sum()),
         unknown_tokens=unknown_tokens,
+        unknown_bytes=facts.unknown_bytes,
         unknown_words=words_in(stream, unknown) if unknown_tokens else 0,
         lengths=LengthFigures.of(text.lengths, edges),
         shared=0 if trains else kept_count(stream, prepared.train.stream, cache=config.data.cache),
         left_out=facts.left_out,
         replaced=facts.replaced,
         lossless=facts.lossless,
+        not_comparable=not_comparable(text.rows),
         interventions=facts.interventions,
         step_numbers=_step_numbers(config, text.name),
         text_sha256=facts.text_sha256,

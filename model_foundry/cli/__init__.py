@@ -2,8 +2,8 @@
 
 Exit codes: 0 done; 1 a check said no; 2 command line or configuration; 3 corpus or tokenizer; 4 no
 usable checkpoint; 5 the run is another one; 6 the run directory is in use; 7 loss or gradient not
-finite; 8 cannot save; 9 a worker died, or internal failure; 75 interrupted, run the same command
-again to continue; 130 and 143 stopped at once by a repeated signal.
+finite; 8 cannot save; 9 a worker died, or internal failure; 10 out of memory; 75 interrupted, run
+the same command again to continue; 130 and 143 stopped at once by a repeated signal.
 """
 
 import sys

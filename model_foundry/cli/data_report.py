@@ -16,6 +16,7 @@ from model_foundry.cli.histogram import median_text, save_histogram
 from model_foundry.durable import write_text
 from model_foundry.errors import SaveError, printable
 from model_foundry.interventions.report import Report, StepReport
+from model_foundry.strict_json import strict_json
 
 LONGEST_ROW, LONGEST_TOKEN = 400, 30  # characters
 NO_PICTURE = "none, since matplotlib is not installed: pip install 'model-foundry[plots]'"
@@ -43,6 +44,9 @@ def print_report(report: CorpusReport, *, examples: bool = False) -> None:
         BEFORE_THE_SPLIT & split.left_out.keys() for split in report.splits
     ):
         _say(console, "what is left out before train and validation are parted counts for both")
+    for split in report.splits:
+        if split.not_comparable:
+            _say(console, f"{split.name}: bits per byte not comparable: {split.not_comparable}")
     _print_table(console, "one pass", names, _pass_rows(report))
     _say(console, f"rows: {_shapes(report.splits)}")
     _say(console, f"predicted: {report.predicted}")
@@ -65,7 +69,7 @@ def save_report(report: CorpusReport, directory: Path) -> list[str]:
     except OSError as error:
         raise SaveError(f"{directory}: cannot be made ({error.strerror}).") from error
     figures, picture = directory / "data.json", directory / "document_lengths.png"
-    write_text(figures, json.dumps(report.as_json(), indent=1) + "\n")
+    write_text(figures, strict_json(report.as_json(), indent=1) + "\n")
     drawn = save_histogram(report, picture)
     return ["", f"figures   {figures}", f"picture   {picture if drawn else NO_PICTURE}"]
 
@@ -148,6 +152,7 @@ def _corpus_rows(report: CorpusReport) -> Iterator[Row]:
     yield _each(splits, "  bytes per token", lambda s: s.ratios["bytes_per_token"])
     yield "  unknown tokens", [_share(s.ratios["unknown_share_of_tokens"]) for s in splits]
     if any(split.unknown_tokens for split in splits):
+        yield "  unknown bytes", [_share(s.ratios["unknown_share_of_bytes"]) for s in splits]
         yield "  unknown words", [_share(s.ratios["unknown_share_of_words"]) for s in splits]
     yield _each(splits, "lossless", lambda s: s.lossless)
 

@@ -14,6 +14,7 @@ import typer
 
 from model_foundry.cli import INTERRUPTED
 from model_foundry.cli.commands import app, options
+from model_foundry.environment_variables import take_out
 from model_foundry.errors import DataError, FoundryError, printable
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps its click
@@ -21,6 +22,7 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typ
 
 def run() -> int:
     """Run the command line and return its exit code."""
+    take_out()  # before anything imports torch
     try:
         code = _run_app()
         if code == INTERRUPTED:

@@ -75,25 +75,44 @@ def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) ->
 def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
     yield "size", f"{result.parameters:,} parameters, vocabulary {result.vocab_size:,}"
     for split, name in (("eval", "validation"), ("test", "test")):
-        if f"{split}/loss" in result.metrics:
-            loss, perplexity = (result.metrics[f"{split}/{key}"] for key in ("loss", "perplexity"))
+        if f"{split}/loss" not in result.metrics:
+            continue
+        loss, perplexity = (result.metrics[f"{split}/{key}"] for key in ("loss", "perplexity"))
+        if result.generates:
             yield f"{name} loss", f"{loss:.4f} nats per token (perplexity {perplexity:.2f})"
-            yield "  bits per byte", _bits_per_byte(result, split)
+        else:
+            yield f"{name} loss", f"{loss:.4f} nats per masked token"
+        yield "  bits per byte", _bits_per_byte(result, split)
+        if split in result.not_comparable:
+            yield "", f"not comparable: {result.not_comparable[split]}"
+        elif not result.generates:
+            yield "", "compare only with models that are masked in the same way"
+        elif floor := _floor(result, split):
+            yield "  floor", f"{floor:.4f}, the entropy of the language"
 
 
 def _bits_per_byte(result: "RunResult", split: str) -> str:
-    text = f"{result.metrics[f'{split}/bits_per_byte']:.4f}"
-    if result.language is not None and split == "eval":
-        text += f" (entropy of the language, the floor: {result.language.floor_bits_per_byte:.4f})"
-    if not result.lossless:
-        text += " (not comparable: the tokenizer loses characters)"
-    return text
+    value = result.metrics.get(f"{split}/bits_per_byte")
+    interval = result.metrics.get(f"{split}/bits_per_byte_interval")
+    if value is None:
+        return "none: the predicted tokens stand for no text"
+    return f"{value:.4f}" if interval is None else f"{value:.4f} ± {interval:.4f}"
+
+
+def _floor(result: "RunResult", split: str) -> float | None:
+    """Return the entropy that bounds the bits per byte of a text; None: nothing does."""
+    if result.language is None or split != "eval":
+        return None
+    return result.language.floor_bits_per_byte
 
 
 def _language_lines(report: "LanguageReport") -> Iterator[str]:
-    yield f"minimal pairs, {report.pairs} each: the good sentence is likelier (chance 50%)"
+    most = max(report.pairs.values())
+    yield f"minimal pairs, {most} each: the good sentence is likelier (chance 50%)"
     for name, accuracy in report.minimal_pairs.items():
-        yield f"  {accuracy:6.1%}  {name}"
+        number = report.pairs[name]
+        fewer = "" if number == most else f"  ({number} pairs: the others are too long)"
+        yield f"  {accuracy:6.1%}  {name}{fewer}"
     yield ""
     yield "sentences of the model"
     for text, accepted in report.sentences:

@@ -258,6 +258,9 @@ class TrainingConfig(Section):
     """Optimizer steps between two evaluations; None: one at the end."""
     save_steps: PositiveInt | None = None
     """Optimizer steps between two checkpoints; None: one at the end."""
+    save_minutes: Annotated[float, Field(gt=0)] | None = 15.0
+    """Minutes after which a checkpoint is written, if none was; it is given up once there are two
+    newer ones. None: time writes none."""
     save_total_limit: Annotated[int, Field(lt=2**31), AfterValidator(_at_least_two)] | None = None
     """Checkpoints to resume from that are kept, the newest and the best among them; milestones do
     not count. None: all."""
@@ -280,10 +283,13 @@ class TrainingConfig(Section):
 class Seeds(Section):
     """One seed for each source of randomness, so that a study can vary one and hold the others."""
 
+    split: Seed = 42
+    """Texts and measurements, which one seed for all leaves alone: train/validation split, draw of
+    a budget or mixture, and with them the tokenizer; masks and sentences of evaluations."""
     init: Seed = 42
     """Initial weights."""
     data: Seed = 42
-    """Train/validation split, order of the blocks, masks."""
+    """Order of the blocks, masks of the training."""
     dropout: Seed = 42
     """Dropout."""
 
@@ -300,7 +306,7 @@ class ExperimentConfig(Section):
     seed: Annotated[
         Annotated[Seed, Tag("all")] | Annotated[Seeds, Tag("each")], Discriminator(_seed_kind)
     ] = 42
-    """One seed for all, or {init: ..., data: ..., dropout: ...}."""
+    """One seed for init, data and dropout, or {split: ..., init: ..., data: ..., dropout: ...}."""
     output_dir: AnyPath = Field(default_factory=lambda data: Path("runs") / data["experiment_name"])
     """Run directory; left out: runs/<experiment_name>."""
     data: DataConfig

@@ -3,6 +3,7 @@
 Every fault of a file is reported, a line each. What YAML is here, `dialect` says.
 """
 
+import logging
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from model_foundry.config.faults import describe, dotted, one_line, shown
 from model_foundry.config.specs import ARCHITECTURES
 from model_foundry.errors import ConfigError
 from model_foundry.registry import UnknownNameError
+
+logger = logging.getLogger(__name__)
 
 LARGEST_FILE = 1_000_000  # bytes; a bigger file is no experiment
 MOST_FAULTS = 20  # lines of a message; the rest is counted
@@ -124,8 +127,11 @@ def load_config(
         raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
     path = Path(path)
     raw = read_yaml(path)
+    own = raw.get("training")
+    own = dict(own) if isinstance(own, dict) else {}
     for text in overrides:
         apply_override(raw, text)
+    _fit_warmup(raw, own, overrides)
     if section is None or model is None:
         return validate(raw, str(path))
     if section not in raw:
@@ -136,6 +142,28 @@ def load_config(
         faults = describe(error, model)
         lines = [(f"{section}.{field}".rstrip("."), message) for field, message in faults]
         raise _refusal(lines, str(path)) from error
+
+
+def _fit_warmup(raw: dict[str, Any], own: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    """Cut a warm-up that a shorter run, asked for by an override, no longer has room for.
+
+    Args:
+        own: section `training` as the file has it. A file that contradicts itself stays wrong.
+    """
+    named = {".".join(parse_override(text)[0]) for text in overrides}
+    training = raw.get("training")
+    if not isinstance(training, dict) or "training.warmup_steps" in named:
+        return
+    steps, warmup, before = training.get("max_steps"), own.get("warmup_steps"), own.get("max_steps")
+    if type(steps) is not int or type(warmup) is not int or not 0 < steps < warmup:
+        return
+    if before is None or (type(before) is int and before >= warmup):
+        training["warmup_steps"] = steps
+        logger.warning(
+            "training.warmup_steps: %d -> %d, all steps of training.max_steps (=%d) as the command "
+            "line has it",
+            *(warmup, steps, steps),
+        )
 
 
 def validate(raw: Mapping[str, Any], source: str) -> ExperimentConfig:

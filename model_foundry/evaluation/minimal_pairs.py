@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.data.encoding import text_prefix
+from model_foundry.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,15 @@ def minimal_pair_accuracy(
 
     Args:
         pairs: with `sentence_good` and `sentence_bad`, as in BLiMP's files. Chance is 0.5.
+
+    Raises:
+        ConfigError: the model fills masks, and so gives no sentence a probability.
     """
+    if not model.is_causal:
+        raise ConfigError(
+            f"minimal pairs: {model.model_type!r} reads both ways and gives no sentence a "
+            "probability; use a causal model"
+        )
     sentences = [pair[key] for pair in pairs for key in ("sentence_good", "sentence_bad")]
     scores = sentence_log_probabilities(model, tokenizer, sentences)
     scored = [

@@ -1,7 +1,8 @@
-"""The loss on held-out text, per token and per byte."""
+"""The loss on held-out text, per token and per byte, and how far chance reaches in it."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -9,9 +10,13 @@ from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.data.loaders import Batch
+from model_foundry.errors import DataError
 from model_foundry.objectives import Objective
 from model_foundry.processes import ALONE, Processes
 from model_foundry.signals import poll
+
+FEWEST_BATCHES = 4  # that an interval is estimated from
+QUANTILE = 1.96  # of the normal distribution, for 95% on both sides
 
 
 def measure_loss(
@@ -35,17 +40,20 @@ def measure_loss(
 
     Returns:
         `loss` in nats per scored token, its exponential `perplexity`, `bits_per_byte` over the
-        UTF-8 bytes of exactly the scored tokens (NaN where these have none), and `tokens` scored;
-        the same in every process.
+        UTF-8 bytes of exactly the scored tokens, half the width of its 95% confidence interval as
+        `bits_per_byte_interval`, and `tokens` scored; the same in every process. What is not
+        defined is left out: bits per byte where the scored tokens have no bytes, the interval
+        where there are fewer than four batches.
 
     Raises:
+        DataError: no token is scored, so that there is no loss.
         Interrupted: a signal came, and there is one process; several obey it at the next step.
     """
     device = next(model.parameters()).device
     alone = {"return_logits": False} if loss_without_logits and model.computes_loss_alone else {}
     was_training = model.training
     model.eval()
-    losses, counts, size = [], [], 0
+    losses, counts, sizes = [], [], []
     state: dict[str, Tensor] = {}
     with torch.no_grad():
         for batch in batches:
@@ -66,21 +74,80 @@ def measure_loss(
             if count:
                 losses.append(output.loss)
                 counts.append(count)
-                size += int((batch.num_bytes * scored).sum())
+                sizes.append(int((batch.num_bytes * scored).sum()))
     model.train(was_training)
     # read at the end, because reading waits for the device
     means = torch.stack(losses).tolist() if losses else []
-    nats = sum(mean * count for mean, count in zip(means, counts, strict=True))
-    counted = shared or processes.is_main
-    sums = processes.sum([nats, sum(counts), size] if counted else [0.0, 0.0, 0.0])
-    nats, tokens, size = sums[0], int(sums[1]), int(sums[2])
-    loss = nats / tokens if tokens else math.nan
-    return {
-        "loss": loss,
-        "perplexity": math.exp(loss) if loss < 700 else math.inf,
-        "bits_per_byte": nats / (math.log(2) * size) if size else math.nan,
-        "tokens": tokens,
-    }
+    nats = [mean * count for mean, count in zip(means, counts, strict=True)]
+    own = _Sums.of(nats, counts, sizes) if shared or processes.is_main else _Sums()
+    sums = _Sums(*processes.sum(astuple(own)))
+    if not sums.tokens:
+        raise DataError("no token of the text is scored, so that there is no loss")
+    return sums.figures()
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Sums over batches, from which every figure follows."""
+
+    batches: float = 0
+    nats: float = 0
+    tokens: float = 0
+    bytes: float = 0
+    nats_squared: float = 0
+    nats_by_bytes: float = 0
+    bytes_squared: float = 0
+
+    @classmethod
+    def of(cls, nats: Sequence[float], tokens: Sequence[int], sizes: Sequence[int]) -> "_Sums":
+        """Add up batches, each with its nats, its scored tokens and their bytes."""
+        return cls(
+            len(nats),
+            sum(nats),
+            sum(tokens),
+            sum(sizes),
+            sum(n * n for n in nats),
+            sum(n * b for n, b in zip(nats, sizes, strict=True)),
+            sum(b * b for b in sizes),
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return what follows from the sums, as far as it is defined."""
+        loss = self.nats / self.tokens
+        figures = {
+            "loss": loss,
+            "perplexity": math.exp(loss) if loss < 700 else math.inf,
+            "tokens": int(self.tokens),
+        }
+        if self.bytes:
+            figures["bits_per_byte"] = self.nats / (math.log(2) * self.bytes)
+            if self.batches >= FEWEST_BATCHES:
+                figures["bits_per_byte_interval"] = self._interval()
+        return figures
+
+    def _interval(self) -> float:
+        """Return half the width of the 95% interval of the bits per byte.
+
+        The batches are taken for a sample of the text, and the figure for a ratio of two sums over
+        them (Cochran 1977, Sampling Techniques, section 6.4).
+        """
+        ratio = self.nats / self.bytes
+        squares = self.nats_squared - 2 * ratio * self.nats_by_bytes
+        squares += ratio**2 * self.bytes_squared
+        variance = max(0.0, squares) * self.batches / (self.batches - 1) / self.bytes**2
+        return students_quantile(int(self.batches) - 1) * math.sqrt(variance) / math.log(2)
+
+
+def students_quantile(freedom: int) -> float:
+    """Return the quantile of Student's t distribution for 95% on both sides, to 1% from 3 degrees
+    of freedom on (Cornish-Fisher expansion)."""
+    z = QUANTILE
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
 
 
 def _go_on(model: BaseLanguageModel, batch: Batch, state: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -47,6 +47,8 @@ def framed(tokenizer: PreTrainedTokenizerFast, blocks: Frame) -> PreTrainedToken
     first, last = ("cls_token", "sep_token") if after else ("bos_token", "eos_token")
     setattr(adapted, first, names(before[0]))
     setattr(adapted, last, names((after or end)[-1]))
+    if adapted.pad_token is None:
+        adapted.pad_token = names(end[-1])  # as the collators pad
     return adapted
 
 

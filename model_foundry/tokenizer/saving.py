@@ -12,18 +12,16 @@ from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from model_foundry.data.encoding import DOCUMENT_FRAME
-from model_foundry.tokenizer.loading import SETTINGS, TOKENS_MAP, directory_of
+from model_foundry.tokenizer.loading import ROLES, SETTINGS, TOKENS_MAP, directory_of
 
 # The name under which 4.x and 5.x know the generic class; any other would rebuild the tokenizer.
 CLASS = "PreTrainedTokenizerFast"
 PROVENANCE = ("tokenizer.model", "spiece.model")
 OLD_LIST, NEW_LIST = "additional_special_tokens", "extra_special_tokens"
 # Not among them: add_bos_token and its like, for which some versions rebuild the frame of a text.
-READ_ALIKE = (
-    *(f"{role}_token" for role in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")),
-    *("padding_side", "truncation_side", "model_input_names", "clean_up_tokenization_spaces"),
-    *("chat_template", DOCUMENT_FRAME),
-)
+READ_ALIKE = (*(f"{role}_token" for role in ROLES), "chat_template", DOCUMENT_FRAME)
+# Said though they may be the defaults of this version, since those of others differ.
+SAID = ("padding_side", "truncation_side", "model_input_names", "clean_up_tokenization_spaces")
 
 
 def save_tokenizer(
@@ -50,6 +48,7 @@ def save_tokenizer(
     # a file of 4.x, which would be read beside the settings
     (directory / TOKENS_MAP).unlink(missing_ok=True)
     kept = {name: written[name] for name in READ_ALIKE if written.get(name) is not None}
+    kept |= {name: getattr(tokenizer, name) for name in SAID}
     others = written.get(OLD_LIST) or written.get(NEW_LIST) or []
     if isinstance(others, list) and others:
         kept[OLD_LIST] = others  # 5.x reads the old name too

@@ -275,7 +275,7 @@ def train_tokenizer_from_config(
     prepare_ai_steps(config.data.interventions)
     directory = train_in_cache(
         config.tokenizer,
-        open_splits(config.data, seed=config.seeds.data).train,
+        open_splits(config.data, seed=config.seeds.split).train,
         cache=config.data.cache,
         hashes=FileHashes(config.data.cache),
         processes=processes_for(config.data.preprocessing_num_workers),

@@ -44,6 +44,8 @@ class CheckpointState(BaseModel):
     """Which start of the run wrote it."""
     milestone: bool
     """Whether it is kept for ever."""
+    timed: bool = False
+    """Whether it was written because of the time only, and is given up for newer ones."""
     counters: Counters
     identity: Identity
     """What the run is, and where it ran."""

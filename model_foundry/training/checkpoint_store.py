@@ -111,24 +111,24 @@ def apply_retention(
     A milestone is never deleted; what cannot be deleted stays, with a warning.
 
     Args:
-        limit: checkpoints to keep, the newest and the best among them; None: all.
+        limit: checkpoints to keep, the newest and the best among them; None: all. One written
+            because of the time only does not count, see `superseded`.
         losses: validation loss by step; the best is the lowest among the checkpoints there are.
         lean_milestones: milestones count too, and one that is no longer needed to resume from keeps
             its model; if not, they do not count and keep everything.
     """
-    if limit is None:
-        return
     own = _resumable(place, run_id)
     measured = [step for step in own if step in losses]
     for step in superseded(
         own,
-        milestones=() if lean_milestones else [step for step in own if own[step]],
+        milestones=() if lean_milestones else [step for step in own if own[step].milestone],
+        timed=[step for step in own if own[step].timed],
         limit=limit,
         best=min(measured, key=lambda step: losses[step], default=None),
     ):
         path = place / f"step-{step:08d}"
         try:
-            if own[step]:
+            if own[step].milestone:
                 keep_only_the_model(path)
             else:
                 delete_directory(path)
@@ -136,8 +136,8 @@ def apply_retention(
             logger.warning("%s cannot be given up (%s) and is kept", path, error.strerror or error)
 
 
-def _resumable(place: Path, run_id: str) -> dict[int, bool]:
-    """Return the steps that a run can be resumed from, and whether each is a milestone."""
+def _resumable(place: Path, run_id: str) -> dict[int, CheckpointState]:
+    """Return the steps that a run can be resumed from, and what each checkpoint says."""
     found = {}
     for path in step_directories(place):
         try:
@@ -145,5 +145,5 @@ def _resumable(place: Path, run_id: str) -> dict[int, bool]:
         except CheckpointError:
             continue  # its reason is told when it is needed
         if state.run_id == run_id and state.random is not None:
-            found[state.counters.step] = state.milestone
+            found[state.counters.step] = state
     return found

@@ -17,16 +17,11 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedD
 from accelerate.state import AcceleratorState, PartialState
 
 from model_foundry.config import TrainingConfig
+from model_foundry.environment_variables import launched, require_launch
 from model_foundry.errors import ConfigError, WorkerError
 from model_foundry.processes import ALONE, Processes
 
 PATIENCE = timedelta(days=7)  # main may tokenise for hours while the others wait
-TOLD_BY_TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-
-
-def launched() -> bool:
-    """Tell whether a launcher has started this process, maybe as one of several."""
-    return all(name in os.environ for name in TOLD_BY_TORCHRUN)
 
 
 def device_type() -> str:
@@ -49,6 +44,7 @@ def joined(config: TrainingConfig) -> Iterator[Processes]:
         ConfigError: they and this machine do not fit together.
         WorkerError: another process is gone or hangs, before the block or in it.
     """
+    require_launch()
     require_strategy(config)
     if not launched():
         yield ALONE
@@ -124,12 +120,15 @@ def _quiet(quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def telling_of_a_lost_process(when: Callable[[], str], limit: timedelta) -> Iterator[None]:
+def telling_of_a_lost_process(
+    when: Callable[[], str], limit: timedelta, on_disk: Callable[[], str] | None = None
+) -> Iterator[None]:
     """Name what torch says in many words when another process dies or no longer answers.
 
     Args:
         when: says what was going on, such as 'step 7'.
         limit: how long a process waits for the others.
+        on_disk: says what is saved by then; None: nothing is trained in the block.
 
     Raises:
         WorkerError: torch said so.
@@ -147,8 +146,8 @@ def telling_of_a_lost_process(when: Callable[[], str], limit: timedelta) -> Iter
             else "is gone"
         )
         raise WorkerError(
-            f"another process of the run {law}, as {when()} showed; run the same command again to "
-            "continue from the last checkpoint"
+            f"another process of the run {law}, as {when()} showed; run the same command again"
+            + (f" ({on_disk()})" if on_disk else "")
         ) from error
 
 

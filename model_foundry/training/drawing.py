@@ -4,7 +4,7 @@ They are drawn while a GPU still computes the step before. What one process meet
 signal or a dead worker, it tells the others first, so that all stop at the same step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -32,6 +32,8 @@ class Drawn:
     """Tokens of text in these rows."""
     words: int
     """Words of text in these."""
+    saves: bool = False
+    """Whether the time has come for a checkpoint after the step."""
 
 
 class Drawing:
@@ -42,6 +44,7 @@ class Drawing:
         micro_batches: how many a step has.
         pinned: whether to put them where a GPU can fetch them by itself.
         workers: processes that prepare them, for messages.
+        time_to_save: tells main whether it is time for a checkpoint; the others follow it.
     """
 
     def __init__(
@@ -52,10 +55,12 @@ class Drawing:
         micro_batches: int,
         workers: int = 0,
         pinned: bool = False,
+        time_to_save: Callable[[], bool] = bool,
         processes: Processes = ALONE,
     ) -> None:
         self.batches, self.objective, self.micro_batches = batches, objective, micro_batches
         self.workers, self.pinned, self.processes = workers, pinned, processes
+        self.time_to_save = time_to_save
         self._ahead: list[Batch] | None = None
         self._failure: Exception | None = None
 
@@ -88,8 +93,9 @@ class Drawing:
             sum(len(batch.keys) for batch in micro_batches),
             sum(batch.tokens for batch in micro_batches),
             sum(batch.words for batch in micro_batches),
+            self.processes.is_main and self.time_to_save(),
         )
-        stop, died, labels, blocks, tokens, words = map(int, self.processes.sum(numbers))
+        stop, died, labels, blocks, tokens, words, save = map(int, self.processes.sum(numbers))
         if stop:
             raise Interrupted(f"{stop_requested() or 'a signal'}: stopped")
         if died:
@@ -97,7 +103,8 @@ class Drawing:
                 f"training.dataloader_num_workers (={self.workers}): a process that prepares "
                 "batches has died beside another process of the run; its message says why"
             )
-        return Drawn(micro_batches, replace(own, total=labels), blocks, tokens, words)
+        counted = replace(own, total=labels)
+        return Drawn(micro_batches, counted, blocks, tokens, words, saves=save > 0)
 
     def _draw(self) -> list[Batch]:
         """Take the micro-batches of one step.

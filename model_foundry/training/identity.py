@@ -22,6 +22,7 @@ FREE = (
     "training.logging_steps",
     "training.eval_steps",
     "training.save_steps",
+    "training.save_minutes",
     "training.save_total_limit",
     "training.milestones",
     "training.distributed",  # how the processes share the work; the global batch is compared

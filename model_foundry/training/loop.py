@@ -91,14 +91,6 @@ class Loop:
             scaled=accelerator.scaler is not None,
             processes=processes,
         )
-        self._drawing = Drawing(
-            batches,
-            objective,
-            micro_batches=micro_batches or config.gradient_accumulation_steps,
-            workers=config.dataloader_num_workers,
-            pinned=can_pin(accelerator.device),
-            processes=processes,
-        )
         self._rhythm = Rhythm(
             self.model,
             self.optimizer,
@@ -110,6 +102,15 @@ class Loop:
             save=save,
             log=log,
             display=display,
+            processes=processes,
+        )
+        self._drawing = Drawing(
+            batches,
+            objective,
+            micro_batches=micro_batches or config.gradient_accumulation_steps,
+            workers=config.dataloader_num_workers,
+            pinned=can_pin(accelerator.device),
+            time_to_save=self._rhythm.time_to_save,
             processes=processes,
         )
 

@@ -1,5 +1,7 @@
 """The log of a run: one JSON object a line, for machines; `progress` is for eyes.
 
+Every line is strict JSON: a figure that is infinite or not a number is null in it.
+
 Each step stands in it once, however often the run was resumed: what a killed process logged after
 its last checkpoint is taken out before the steps are made again.
 """
@@ -14,6 +16,7 @@ from typing import Any
 
 from model_foundry.durable import write_text
 from model_foundry.errors import SaveError
+from model_foundry.strict_json import strict_json
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class MetricsLog:
         line = {"step": step, "attempt": self.attempt, "time": round(time.time(), 3), **values}
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(strict_json(line) + "\n")
         except OSError as error:
             raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
         self._lines += 1
@@ -82,7 +85,7 @@ class MetricsLog:
         if not self.path.is_file():
             raise SaveError(f"{self.path}: is no regular file; move it away")
         kept = [line for line in read_metrics(self.path) if _precedes(line, step)]
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_text(self.path, "".join(strict_json(line) + "\n" for line in kept))
         self._lines = len(kept)
 
 

@@ -10,6 +10,8 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from model_foundry.evaluation.comparability import MOST_UNKNOWN
+
 
 class _Unfailing:
     """A stream whose reader may go away, or whose disk fill up: what it is sent is then lost."""
@@ -86,10 +88,13 @@ class Display:
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Show the result of an evaluation."""
+        bits = values.get("eval/bits_per_byte")
+        unknown = values.get("eval/unknown_share", 0.0)
         self._line(
             f"step {step}/{self.horizon}  eval loss {values['eval/loss']:.4f}  "
-            f"perplexity {values['eval/perplexity']:.2f}  "
-            f"{values['eval/bits_per_byte']:.4f} bits per byte"
+            f"perplexity {values['eval/perplexity']:.2f}"
+            + ("" if bits is None else f"  {bits:.4f} bits per byte")
+            + (f"  ({unknown:.1%} of the text unknown)" if unknown > MOST_UNKNOWN else "")
         )
 
     def _line(self, text: str) -> None:

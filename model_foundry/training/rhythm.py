@@ -25,6 +25,7 @@ from model_foundry.training.state import TrainState
 
 Evaluate = Callable[[BaseLanguageModel], Mapping[str, float]]
 MIB = 2**20
+now = time.monotonic  # seconds, which no one sets back
 
 
 class Save(Protocol):
@@ -36,12 +37,14 @@ class Save(Protocol):
         optimizer: torch.optim.Optimizer | None,
         *,
         milestone: bool,
+        timed: bool = False,
     ) -> None:
         """Write it.
 
         Args:
             optimizer: None: the checkpoint is for analysis only.
             milestone: whether it is kept for ever.
+            timed: whether it is written because of the time only.
         """
 
 
@@ -73,12 +76,20 @@ class Rhythm:
         self.finiteness, self.processes = finiteness, processes
         self.log, self.display = log, display
         self.milestone = False  # whether the present step is one
+        self._timed = False  # whether time asks for a checkpoint of it
+        self._saved_at = now()
         self.watch = Stopwatch()
+
+    def time_to_save(self) -> bool:
+        """Tell whether the last checkpoint to resume from is too long ago."""
+        minutes = self.config.save_minutes
+        return minutes is not None and now() - self._saved_at >= minutes * 60
 
     def advance(self, drawn: Drawn) -> None:
         """Count a step, of which each row was read, however few of its tokens have a label."""
         state, before = self.state, replace(self.state)
         state.step += 1
+        self._timed = drawn.saves
         state.blocks_seen += drawn.blocks
         state.tokens_seen += drawn.tokens
         state.words_seen += drawn.words
@@ -104,10 +115,11 @@ class Rhythm:
         self.display.training(self.state.step, values)
 
     def save_if_due(self) -> None:
-        """Write a checkpoint at every so many steps, and at each milestone."""
+        """Write a checkpoint at every so many steps, at each milestone, and when it is time to."""
         due = is_due(self.state.step, self.config.save_steps, self.horizon)
-        if due or self.milestone:
-            self._save(resumable=due or not self.config.milestones.save_only_model)
+        whole = due or self._timed or not self.config.milestones.save_only_model
+        if due or self._timed or self.milestone:
+            self._save(resumable=whole, timed=self._timed and not due)
 
     def save_unless_saved(self) -> None:
         """Write a checkpoint to resume from, unless the present step has one."""
@@ -127,11 +139,14 @@ class Rhythm:
         self.display.evaluation(state.step, figures)
         reached(f"step {state.step} evaluated")
 
-    def _save(self, *, resumable: bool) -> None:
+    def _save(self, *, resumable: bool, timed: bool = False) -> None:
         self.finiteness.require()
         self.processes.from_main(self.log.flush)
         with self.watch.paused(), during(f"the save of step {self.state.step}"):
-            self.save(self.model, self.optimizer if resumable else None, milestone=self.milestone)
+            optimizer = self.optimizer if resumable else None
+            self.save(self.model, optimizer, milestone=self.milestone, timed=timed)
+        if resumable:
+            self._saved_at = now()
 
     def _write(self, values: Mapping[str, float | str]) -> None:
         try:

@@ -28,6 +28,12 @@ class TrainState(RunProgress):
     evaluated_step: int | None = None
     """Step of the last evaluation; None before the first."""
 
+    def on_disk(self) -> str:
+        """Say from where a process that ended now would be continued."""
+        if self.last_good_step is None:
+            return "there is no checkpoint yet"
+        return f"the last checkpoint is step {self.last_good_step}"
+
     def note_evaluation(self, loss: float) -> None:
         """Take the validation loss of the present step into account; NaN improves on nothing.
 

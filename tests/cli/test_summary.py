@@ -11,7 +11,10 @@ from model_foundry.experiment import RunResult
 
 METRICS = {"loss": 1.5, "perplexity": 4.4817, "bits_per_byte": 0.75}
 REPORT = LanguageReport(
-    0.6543, {"agreement": 0.925}, 200, [("The dog runs.", True), ("[b]", False)]
+    0.6543,
+    {"agreement": 0.925, "attraction": 0.5},
+    {"agreement": 200, "attraction": 4},
+    [("The dog runs.", True), ("[b]", False)],
 )
 
 
@@ -44,18 +47,53 @@ def test_a_test_text_has_its_own_figures(capsys: pytest.CaptureFixture[str]) -> 
     assert "test loss" in printed(capsys, metrics=metrics)
 
 
-def test_bits_per_byte_of_a_lossy_tokenizer_are_marked(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "0.7500 (not comparable: the tokenizer loses characters)" in printed(
-        capsys, lossless=False
-    )
+def test_an_interval_stands_behind_its_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {f"eval/{name}": v for name, v in METRICS.items()}
+    metrics["eval/bits_per_byte_interval"] = 0.01234
+    assert "bits per byte  0.7500 ± 0.0123" in printed(capsys, metrics=metrics)
+
+
+def test_bits_per_byte_that_compare_nothing_are_marked_for_their_text(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    metrics = {f"{split}/{name}": v for split in ("eval", "test") for name, v in METRICS.items()}
+    lines = printed(
+        capsys,
+        metrics=metrics,
+        not_comparable={"test": "the tokenizer loses characters"},
+        language=REPORT,
+    ).splitlines()
+    place = lines.index("                 not comparable: the tokenizer loses characters")
+    assert lines[place - 2].startswith("test loss")
+    assert sum("not comparable" in line for line in lines) == 1
+    reasons = dict.fromkeys(("eval", "test"), "30.0% of the text is unknown to the tokenizer")
+    text = printed(capsys, metrics=metrics, not_comparable=reasons, language=REPORT)
+    assert text.count("not comparable: 30.0%") == 2 and "floor" not in text
+
+
+def test_a_masked_figure_is_compared_with_masked_ones_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = printed(capsys, generates=False, language=LanguageReport(None, {}, {}, []))
+    assert "1.5000 nats per masked token\n" in text
+    assert "compare only with models that are masked in the same way" in text
+    assert not any(word in text for word in ("floor", "entropy", "perplexity", "minimal pairs"))
+
+
+def test_a_figure_that_is_not_defined_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = {"eval/loss": 1.5, "eval/perplexity": 4.48}
+    text = printed(capsys, metrics=metrics)
+    assert "bits per byte  none: the predicted tokens stand for no text" in text
 
 
 def test_the_language_gives_its_floor_its_pairs_and_its_verdicts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = printed(capsys, language=REPORT)
-    assert "(entropy of the language, the floor: 0.6543)" in text
+    assert "floor          0.6543, the entropy of the language" in text
+    assert "minimal pairs, 200 each" in text
     assert "agreement" in text and "92.5%" in text
+    assert "50.0%  attraction  (4 pairs: the others are too long)" in text
     assert "  grammatical    The dog runs." in text
     assert "  ungrammatical  [b]" in text
 

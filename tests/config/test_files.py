@@ -23,6 +23,7 @@ from model_foundry.config import (
 from model_foundry.config.dialect import dump_yaml, parse_yaml
 from model_foundry.config.files import LARGEST_FILE, apply_override, parse_override
 from model_foundry.errors import ConfigError, FoundryError
+from tests.experiments import tiny_experiment
 from tests.waiting import computing_less_than
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
@@ -363,3 +364,46 @@ def test_a_mutated_experiment_loads_or_is_refused_and_nothing_else(tmp_path: Pat
 def test_a_config_error_is_a_value_error_that_exits_with_two() -> None:
     assert issubclass(ConfigError, ValueError) and issubclass(ConfigError, FoundryError)
     assert ConfigError.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("own", "overrides", "warmup"),
+    [
+        ({"max_steps": 1000, "warmup_steps": 100}, ["training.max_steps=20"], 20),
+        ({"max_steps": 1000, "warmup_steps": 100}, ["training.max_steps=100"], 100),
+        (
+            {"epochs": 3, "warmup_steps": 100},
+            ["training.epochs=null", "training.max_steps=20"],
+            20,
+        ),
+        # a file that contradicts itself, and a warm-up that was asked for
+        ({"max_steps": 50, "warmup_steps": 100}, ["training.max_steps=20"], None),
+        ({"max_steps": 50, "warmup_steps": 100}, [], None),
+        (
+            {"max_steps": 1000, "warmup_steps": 100},
+            ["training.max_steps=20", "training.warmup_steps=100"],
+            None,
+        ),
+        ({"max_steps": 1000, "warmup_steps": 10}, ["training.warmup_steps=2000"], None),
+    ],
+)
+def test_a_warmup_is_cut_for_a_run_that_the_command_line_made_short(
+    own: dict[str, int],
+    overrides: list[str],
+    warmup: int | None,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    raw = tiny_experiment("lstm", tmp_path).model_dump(mode="json", exclude_unset=True)
+    raw["training"] = own
+    path = tmp_path / "one.yaml"
+    path.write_text(yaml.safe_dump(raw))
+    if warmup is None:
+        with pytest.raises(ConfigError, match=r"training\.warmup_steps: must be <= training\.max"):
+            load_config(path, overrides=overrides)
+        assert caplog.messages == []
+        return
+    assert load_config(path, overrides=overrides).training.warmup_steps == warmup
+    assert [line.split(",")[0] for line in caplog.messages] == (
+        ["training.warmup_steps: 100 -> 20"] if warmup < 100 else []
+    )

@@ -100,12 +100,12 @@ def test_the_run_directory_follows_the_name() -> None:
     assert experiment().output_dir == Path("runs/one")
 
 
-def test_one_seed_is_the_seed_of_everything() -> None:
+def test_one_seed_is_that_of_everything_but_the_texts() -> None:
     config = experiment()
     config.seed = 7
-    assert config.seeds.model_dump() == {"init": 7, "data": 7, "dropout": 7}
+    assert config.seeds.model_dump() == {"split": 42, "init": 7, "data": 7, "dropout": 7}
     config = ExperimentConfig.model_validate(EXPERIMENT | {"seed": {"init": 1}})
-    assert config.seeds.model_dump() == {"init": 1, "data": 42, "dropout": 42}
+    assert config.seeds.model_dump() == {"split": 42, "init": 1, "data": 42, "dropout": 42}
 
 
 @pytest.mark.parametrize(

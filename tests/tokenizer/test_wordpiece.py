@@ -22,9 +22,6 @@ def test_ids_equal_the_bert_tokenizer_with_the_same_vocabulary(train, odd_texts)
 
 def test_a_long_stretch_without_spaces_is_no_unknown_word(train):
     thai = "ภาษาไทยไม่มีช่องว่าง" * 20
-        "\u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22\u0e44\u0e21\u0e48\u0e21\u0e35\u0e0a\u0e48\u0e2d\u0e07\u0e27\u0e48\u0e32\u0e07"
-        * 20
-    )
     tokenizer = train("wordpiece", documents=[thai, thai[5:]] * 20, vocab_size=120)
     found = pieces(tokenizer, thai)
     assert tokenizer.unk_token not in found

@@ -1,0 +1,48 @@
+"""Whether a text has a loss, and whether its bits per byte compare anything across tokenizers."""
+
+from model_foundry.data.blocks import Rows
+from model_foundry.data.loaders import Collator, evaluation_batches
+from model_foundry.errors import DataError
+from model_foundry.objectives import Objective
+
+MOST_UNKNOWN = 0.01  # share of a text, in bytes, that may be unknown
+TRIED_ROWS = 32  # at a time; a training text of fewer may have targets in another pass
+
+
+def unknown_share(rows: Rows) -> float:
+    """Return the share of a text, in UTF-8 bytes, that the tokenizer makes unknown tokens of."""
+    facts = rows.stream.facts
+    return facts.unknown_bytes / facts.bytes if facts.bytes else 0.0
+
+
+def not_comparable(rows: Rows) -> str | None:
+    """Return the reason why bits per byte of a text compare nothing across tokenizers; None: they
+    can be compared."""
+    share = unknown_share(rows)
+    if share > MOST_UNKNOWN:
+        return f"{share:.1%} of the text is unknown to the tokenizer"
+    return None if rows.stream.facts.lossless else "the tokenizer loses characters"
+
+
+def require_targets(name: str, rows: Rows, collator: Collator, objective: Objective) -> None:
+    """Refuse a text in which nothing is predicted: its loss would be nothing divided by nothing.
+
+    Args:
+        name: of the text, below `data`.
+
+    Raises:
+        DataError: in a whole pass over it no token is.
+    """
+    if name == "train" and len(rows) < TRIED_ROWS:
+        return
+    batches = evaluation_batches(rows, collator, batch_size=TRIED_ROWS)
+    if any(bool(objective.scored(batch.inputs["labels"]).any()) for batch in batches):
+        return
+    unknown, tokens = rows.stream.facts.unknown, len(rows.stream)
+    remedies = {"validation": "data.validation or data.validation_fraction"}
+    remedy = remedies.get(name, f"data.{name}")
+    raise DataError(
+        f"data.{name}: none of the {tokens:,} tokens of the {name} text ({unknown:,} of them "
+        f"unknown to the tokenizer) is one that {type(objective).__name__} predicts, so there is "
+        f"no loss; give more text ({remedy}), or a tokenizer that knows it"
+    )

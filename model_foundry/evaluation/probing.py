@@ -1,0 +1,69 @@
+"""Trying a model out without a trace: other inputs to give it, and itself back afterwards."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+
+from model_foundry.architectures import BaseLanguageModel
+
+LONGEST_ROW = 128  # tokens of a row that a model reads, where nothing is padding
+AWAKE = 0.1  # standard deviation of the weights that stand in for zeros
+
+
+def two_rows(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return two rows of a batch, cut where nothing is padding; one row is taken twice."""
+    cut = LONGEST_ROW if "attention_mask" not in inputs else None
+    rows = {name: tensor[:2, :cut] for name, tensor in inputs.items()}
+    if len(inputs["input_ids"]) == 1:
+        rows = {name: torch.cat((tensor, tensor)) for name, tensor in rows.items()}
+    return rows
+
+
+def other_tokens(ids: Tensor, real: Tensor, model: BaseLanguageModel) -> Tensor:
+    """Return another token for each, (B, T), out of those that occur."""
+    known = torch.tensor(sorted(set(ids[real].tolist())), device=ids.device)
+    if len(known) == 1:
+        weight = model.get_input_embeddings().weight
+        assert isinstance(weight, Tensor)
+        known = torch.cat((known, (known + 1) % weight.shape[0])).sort().values
+    places = torch.searchsorted(known, ids.contiguous()).clamp(max=len(known) - 1)
+    return known.roll(-1)[places]
+
+
+@contextmanager
+def as_it_was(model: BaseLanguageModel) -> Iterator[None]:
+    """Let a model be tried out, and give it back bit for bit.
+
+    Weights that are all zero stand behind gates that have not opened: what these hide would be
+    read later. They get other values for the length of the block.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module, name, buffer, None if buffer is None else buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+    ]
+    # what divides weights among processes may have joined them again, apart from these
+    own = (p for p in model.parameters() if p.is_floating_point() and not isinstance(p, DTensor))
+    asleep = [(weight, weight.clone()) for weight in own if not weight.any()]
+    generator = torch.Generator().manual_seed(0)
+    with ExitStack() as stack:
+        if any(module._compiled_call_impl is not None for module, _ in modes):
+            # other shapes would be compiled for, at the cost of those that are trained with
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            for weight, _ in asleep:
+                weight.copy_(AWAKE * torch.randn(weight.shape, generator=generator))
+            yield
+        finally:
+            for weight, zeros in asleep:
+                weight.copy_(zeros)
+            for module, name, buffer, values in buffers:
+                module._buffers[name] = buffer
+                if buffer is not None and values is not None:
+                    buffer.copy_(values)
+            for module, training in modes:
+                module.training = training

@@ -1,0 +1,345 @@
+"""Models that read what they are to predict, each in a way of its own, and models that do not."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from model_foundry import attempt
+from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.architectures.losses import language_model_loss
+from model_foundry.cli import main
+from model_foundry.config import ARCHITECTURES, OBJECTIVES
+from model_foundry.data.blocks import Rows
+from model_foundry.equivalence import differences
+from model_foundry.errors import ConfigError
+from model_foundry.evaluation.causality import find_leak, require_no_leak
+from model_foundry.experiment import train
+from model_foundry.labels import IGNORE_INDEX
+from model_foundry.model import create_model
+from model_foundry.preparation import Prepared, prepare
+from tests.experiments import MASKED, MODELS, tiny_experiment
+
+
+class Honest(BaseLanguageModel):
+    """Looks one token back."""
+
+    model_type = "small"
+    supports_generation = True
+    causal = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(300, 8)
+        self.dropout = nn.Dropout(0.3)
+        self.gate = nn.Parameter(torch.zeros(()))
+        self.norm = nn.BatchNorm1d(8, affine=False)
+        self.output = nn.Linear(8, 300)
+
+    @classmethod
+    def from_config(cls, *given: Any, **known: Any) -> Self:
+        return cls()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> ModelOutput:
+        x = self.embed(input_ids)  # (B, T, E)
+        x = x + nn.functional.pad(x, (0, 0, 1, 0))[:, :-1]
+        logits = self.output(self.mixed(self.dropout(x), labels))
+        return ModelOutput(loss=self.loss(logits, labels), logits=logits)
+
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return x
+
+    def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
+        return language_model_loss(logits, labels, causal=self.causal)
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed
+
+    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Module:
+        raise NotImplementedError
+
+
+class Ahead(Honest):
+    """Sees the next token, as a convolution that is padded on both sides."""
+
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return x + nn.functional.pad(x, (0, 0, 0, 1))[:, 1:]
+
+
+class FarAhead(Honest):
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return x + nn.functional.pad(x, (0, 0, 0, 6))[:, 6:]
+
+
+class Pooled(Honest):
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return x + x.mean(1, keepdim=True)
+
+
+class InPieces(Honest):
+    """Sees both ways within pieces of four tokens."""
+
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        pieces = x.unflatten(1, (-1, 4))
+        return (pieces + pieces.mean(2, keepdim=True)).flatten(1, 2)
+
+
+class Gated(Honest):
+    """Sees the next token once its gate, which begins at zero, has opened."""
+
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return x + self.gate * nn.functional.pad(x, (0, 0, 0, 1))[:, 1:]
+
+
+class Normalised(Honest):
+    """Normalises over all positions of all rows; in evaluation by what it has seen before."""
+
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        normalised: Tensor = self.norm(x.mT).mT
+        return normalised
+
+
+class Unshifted(Honest):
+    """Scores the logits of a token with that token."""
+
+    def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
+        return language_model_loss(logits, labels, causal=False)
+
+
+class ByLabels(Honest):
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return x if labels is None else x + self.embed(labels.clamp(min=0))
+
+
+class AcrossRows(Honest):
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        return x + x.mean(0, keepdim=True).cumsum(1)
+
+
+class Rounding(Honest):
+    """Differs by what the last bits of a transform over all positions come to."""
+
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        transformed: Tensor = torch.fft.irfft(torch.fft.rfft(x, dim=1), n=x.shape[1], dim=1)
+        return transformed
+
+
+class Unsteady(Honest):
+    """Computes the same only nearly twice."""
+
+    calls = 0
+
+    def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        self.calls += 1
+        return x * (1 + 1e-3 * (self.calls % 3))
+
+
+class BothWays(Ahead):
+    """Fills masks, and may see what follows."""
+
+    supports_generation = False
+    causal = False
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepare(tiny_experiment("gpt2", tmp_path_factory.mktemp("causal")))
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepare(tiny_experiment("bert", tmp_path_factory.mktemp("masked")))
+
+
+def leak_of(model: BaseLanguageModel, prepared: Prepared, rows: Rows | None = None) -> str | None:
+    return find_leak(
+        model,
+        rows or prepared.train,
+        prepared.collator,
+        prepared.objective,
+        causal=model.supports_generation,
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (Ahead, "its logits at position 0 depend on the token at position 1:"),
+        (FarAhead, "its logits at position 0 depend on the token at position 5:"),
+        (Pooled, "its logits at position 0 depend on the token at position 1:"),
+        (InPieces, "its logits at position 0 depend on the token at position 1:"),
+        (Gated, "its logits at position 0 depend on the token at position 1:"),
+        (Normalised, "depend on the token at position 1 in training, though not in evaluation"),
+        (Unshifted, "its loss of the token at position 1 depends on that token in the input"),
+        (ByLabels, "its output depends on the labels"),
+        (AcrossRows, "what it computes of row 1 depends on the tokens of row 0"),
+    ],
+)
+def test_each_way_to_read_a_target_is_found(
+    kind: type[Honest], said: str, prepared: Prepared
+) -> None:
+    leak = leak_of(kind(), prepared)
+    assert leak is not None and said in leak
+    assert leak.startswith("model.architecture (=small): ") and "\n" not in leak
+
+
+@pytest.mark.parametrize("kind", [Honest, Rounding, Unsteady])
+def test_what_reads_no_target_is_let_through(kind: type[Honest], prepared: Prepared) -> None:
+    assert leak_of(kind(), prepared) is None
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_text_of_one_row_is_enough(number: int, prepared: Prepared) -> None:
+    rows = prepared.train.first(number)
+    assert leak_of(Honest(), prepared, rows) is None
+    assert "position 1" in str(leak_of(Ahead(), prepared, rows))
+    assert "row 0" in str(leak_of(AcrossRows(), prepared, rows))
+
+
+def test_a_model_that_fills_masks_may_see_what_follows(masked: Prepared) -> None:
+    assert leak_of(BothWays(), masked) is None
+
+    class Copying(BothWays, ByLabels):
+        mixed = ByLabels.mixed
+
+    assert "depends on the labels" in str(leak_of(Copying(), masked))
+
+
+def test_a_collator_that_hides_nothing_is_found(masked: Prepared) -> None:
+    def showing(features: Any) -> dict[str, Tensor]:
+        batch = masked.collator(features)
+        scored = batch["labels"] != IGNORE_INDEX
+        batch["input_ids"] = torch.where(scored, batch["labels"], batch["input_ids"])
+        return batch
+
+    leak = find_leak(BothWays(), masked.train, showing, masked.objective, causal=False)
+    assert leak is not None
+    assert leak.startswith("training.objective: 100% of the tokens that are to be predicted stand")
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_built_in_models_leak_nothing(
+    kind: str, prepared: Prepared, masked: Prepared, tmp_path: Path
+) -> None:
+    """Packed documents, and so padding and masks, included."""
+    config = tiny_experiment(kind, tmp_path, "data.packing=documents")
+    data = prepare(config)
+    model = create_model(config, tokenizer=data.tokenizer)
+    causal = OBJECTIVES[config.training.objective].requires_causal
+    assert causal is (kind not in MASKED)
+    joined = masked if kind in MASKED else prepared
+    for texts in (data, joined):
+        found = find_leak(model, texts.train, texts.collator, texts.objective, causal=causal)
+        assert found is None
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_carried_states_leak_nothing(kind: str, tmp_path: Path) -> None:
+    config = tiny_experiment(kind, tmp_path, "data.packing=streams", "training.carry_state=true")
+    data = prepare(config)
+    model = create_model(config, tokenizer=data.tokenizer)
+    known = {"causal": True, "carry_state": True}
+    assert find_leak(model, data.train, data.collator, data.objective, **known) is None
+
+
+def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+@pytest.mark.parametrize("kind", [Honest, Normalised, Gated])
+@pytest.mark.parametrize("training", [True, False])
+def test_nothing_is_changed_by_looking(
+    kind: type[Honest], training: bool, prepared: Prepared
+) -> None:
+    model = kind().train(training)
+    model.norm.eval()
+    before = {name: tensor.clone() for name, tensor in tensors(model)}
+    state = torch.get_rng_state()
+    leak_of(model, prepared)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {name for name, _ in tensors(model)} == before.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors(model))
+    assert (model.training, model.dropout.training) == (training, training)
+    assert model.norm.training is False
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_leak_is_an_error_of_the_configuration(prepared: Prepared) -> None:
+    known = prepared.train, prepared.collator, prepared.objective
+    require_no_leak(Honest(), *known, causal=True)
+    with pytest.raises(ConfigError, match="logits at position 0 depend on the token") as caught:
+        require_no_leak(Ahead(), *known, causal=True)
+    assert caught.value.exit_code == 2
+
+
+def test_half_precision_is_given_room(prepared: Prepared) -> None:
+    class Halved(Rounding):
+        def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
+            return x + 1e-3 * x.mean(1, keepdim=True)
+
+    known = prepared.train, prepared.collator, prepared.objective
+    assert find_leak(Halved(), *known, causal=True) is not None
+    assert find_leak(Halved(), *known, causal=True, half=True) is None
+    assert find_leak(Ahead(), *known, causal=True, half=True) is not None
+
+
+def test_every_architecture_is_among_those_tried() -> None:
+    own = {a.name for a in ARCHITECTURES.values() if a.target.startswith("model_foundry.")}
+    assert {model["architecture"] for model in MODELS.values()} == own
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "lstm", "bert"])
+def test_the_check_changes_no_bit_of_a_run(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropout, which draws from the global generators."""
+    runs = []
+    for name in ("with", "without"):
+        if name == "without":
+            monkeypatch.setattr(attempt, "require_no_leak", lambda *given, **known: None)
+        config = tiny_experiment(kind, tmp_path / name, "training.max_steps=3")
+        runs.append(train(config).output_dir)
+    assert differences(*runs) == []
+
+
+PLUGIN = """
+from model_foundry.architectures import register_architecture
+from tests.evaluation.test_causality import Ahead
+
+register_architecture("reads_ahead")(Ahead)
+"""
+
+
+def test_a_plugin_that_reads_ahead_is_refused_and_the_doctor_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "plugin.py").write_text(PLUGIN)
+    raw = tiny_experiment("gpt2", tmp_path).model_dump(mode="json", exclude_unset=True)
+    raw["model"] = {"architecture": "reads_ahead"}
+    (tmp_path / "my.yaml").write_text(yaml.safe_dump(raw))
+    printed = {}
+    for command, code in (("train", 2), ("doctor", 1)):
+        given = [command, str(tmp_path / "my.yaml"), "--plugin", str(tmp_path / "plugin.py")]
+        monkeypatch.setattr(sys, "argv", ["foundry", *given])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        printed[command] = capsys.readouterr()
+    said = "its logits at position 0 depend on the token at position 1"
+    (line,) = (line for line in printed["train"].err.splitlines() if line.startswith("error"))
+    assert said in line
+    (finding,) = (n for n in printed["doctor"].out.splitlines() if n.startswith("BAD  leaks"))
+    assert said in finding
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
