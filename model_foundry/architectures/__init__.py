@@ -5,8 +5,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
+from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.registration import (
     LOADED_PLUGINS,
     create_model_from_config,

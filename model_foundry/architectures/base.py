@@ -1,80 +1,23 @@
-"""`BaseLanguageModel`, the one thing the rest of the package knows of a model, and its output.
+"""`BaseLanguageModel`, the one thing that the rest of the package knows of a model.
 
 An architecture derives from it, defines what is abstract, and has the rest for nothing. What is
 peculiar to HuggingFace models stands in `transformers_backed`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
 
 from torch import Tensor, nn
-from torch.export import register_dataclass
 
 from model_foundry.architectures import plain_directory
 from model_foundry.architectures.decoding import continue_rows, evaluation_mode
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.architectures.output import ModelOutput
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foreign import one_line
-
-
-@dataclass(eq=False)
-class ModelOutput(Mapping[str, Any]):
-    """The result of a forward pass; fields that were not asked for are None.
-
-    It is also a mapping of the fields that are not None, by name, and they can be had by number:
-    `output.loss`, `output["loss"]` and `output[0]`. Nothing of transformers is inherited, whose
-    outputs rename their fields between versions.
-    """
-
-    loss: Tensor | None = None
-    """Mean over the valid labels, in nats; a scalar."""
-    logits: Tensor | None = None
-    """(B, T, V); None also where the caller of a model that `computes_loss_alone` wants none."""
-    hidden_states: tuple[Tensor, ...] | None = None
-    """Embeddings and the output of each layer, (B, T, H) each."""
-    attentions: tuple[Tensor, ...] | None = None
-    """Attention weights of each layer, (B, heads, T, T) each."""
-    past_key_values: Any = None
-    """State to go on from: keys and values of a transformer, hidden state of a recurrent model."""
-
-    def __post_init__(self) -> None:
-        """Take the fields from a mapping of them: so accelerate makes mappings anew."""
-        if isinstance(self.loss, Mapping):
-            given, self.loss = self.loss, None
-            for name, value in given.items():
-                if name not in _FIELDS:
-                    raise TypeError(f"ModelOutput has no field {name!r}; it has {_FIELDS}.")
-                setattr(self, name, value)
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return a field by name, or, of those that are not None, by number or slice."""
-        if not isinstance(key, str):
-            return self.to_tuple()[key]
-        if key not in self:
-            raise KeyError(key)
-        return getattr(self, key)
-
-    def __contains__(self, key: object) -> bool:
-        return key in _FIELDS and getattr(self, str(key)) is not None
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in _FIELDS if getattr(self, name) is not None)
-
-    def __len__(self) -> int:
-        return len(list(iter(self)))
-
-    def to_tuple(self) -> tuple[Any, ...]:
-        """Return the fields that are not None."""
-        return tuple(self.values())
-
-
-_FIELDS = tuple(field.name for field in fields(ModelOutput))
-# By this, sharded training (FSDP2) and torch.export find the tensors of an output.
-register_dataclass(ModelOutput, serialized_type_name="model_foundry.ModelOutput")
 
 
 class BaseLanguageModel(nn.Module, ABC):

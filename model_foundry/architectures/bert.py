@@ -15,6 +15,7 @@ class BERTModel(Transformer):
     """A transformer that sees both sides, with learned positions and tied embeddings."""
 
     hf_config_class = BertConfig
+    knows_segments = True
     model_type = "bert"
     supports_generation = False
 

@@ -25,6 +25,9 @@ INDEX = "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ARCHITECTURE_KEY = "foundry_architecture"
+MODEL_TYPE = "model_foundry"
+"""Of no class of transformers, which before version 5 goes by the name of the directory else."""
+NOTES = ("model_type", "plugin", "load_with")  # for readers; loading does not ask for them
 IDS = re.compile(
     r"vocab_size|[a-z]+_token_id"
 )  # what `build_record` is given beside the experiment
@@ -58,23 +61,47 @@ def architecture_of(directory: Path) -> str:
         own_code = (
             "code of a model directory (auto_map) is never run; " if "auto_map" in record else ""
         )
+        plugin = record.get("plugin")
+        file = plugin.get("file") if isinstance(plugin, dict) else None
         raise ConfigError(
             f"{directory / CONFIG}: names the architecture {shown(name)}, which is not "
-            f"registered; {own_code}available: {known}. Give the file that registers it with "
-            "--plugin."
+            f"registered; {own_code}available: {known}. Give the file that registers it"
+            f"{f' ({shown(file)})' if isinstance(file, str) else ''} with --plugin."
         )
     return name
 
 
-def build_record(config: ExperimentConfig, **ids: int | None) -> Record:
-    """Return what `from_config` needs of an experiment, as plain JSON; no paths, no data."""
+def build_record(
+    config: ExperimentConfig, plugin: tuple[str, str] | None = None, **ids: int | None
+) -> Record:
+    """Return what `from_config` needs of an experiment, as plain JSON; no paths, no data.
+
+    Args:
+        plugin: name and SHA-256 of the file that the architecture's class is from; None: no plugin.
+    """
     return {
+        **_notes(plugin),
         ARCHITECTURE_KEY: config.model.architecture,
         **ids,
         "max_sequence_length": config.data.max_sequence_length,
         "objective": config.training.objective,
         "model": config.model.model_dump(mode="json", exclude_none=True),
     }
+
+
+def _notes(plugin: tuple[str, str] | None) -> Record:
+    """Return how a directory is to be loaded, for people and tools that do not know it."""
+    first = "import what registers the architecture"
+    notes: Record = {"model_type": MODEL_TYPE}
+    if plugin is not None:
+        name, digest = plugin
+        notes["plugin"] = {"file": name, "sha256": digest}
+        first = f"model_foundry.architectures.load_plugin('{name}')"
+    notes["load_with"] = (
+        f"{first}, then model_foundry.model.load_model(DIRECTORY); "
+        "the Auto classes of transformers do not know this model"
+    )
+    return notes
 
 
 def experiment_of(record: Record, source: str) -> tuple[ExperimentConfig, dict[str, int | None]]:
@@ -88,7 +115,7 @@ def experiment_of(record: Record, source: str) -> tuple[ExperimentConfig, dict[s
     """
     own = (ARCHITECTURE_KEY, "max_sequence_length", "objective", "model")
     missing = [key for key in own if key not in record]
-    ids = {key: value for key, value in record.items() if key not in own}
+    ids = {key: value for key, value in record.items() if key not in own + NOTES}
     strays = [k for k, v in ids.items() if not (IDS.fullmatch(k) and (v is None or type(v) is int))]
     if missing or strays:
         fault = f"lacks {missing[0]}" if missing else f"has a {shown(strays[0])} it should not"

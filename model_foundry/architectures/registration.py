@@ -176,8 +176,23 @@ def create_model_from_config(
             )
     model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)
     speed_up(model, config.training.speed)
-    model.build_record = plain_directory.build_record(config, vocab_size=vocab_size, **ids)
+    model.build_record = plain_directory.build_record(
+        config, plugin_of(type(model)), vocab_size=vocab_size, **ids
+    )
     return model
+
+
+def plugin_of(cls: type) -> tuple[str, str] | None:
+    """Return name and SHA-256 of the plugin file that defines a class; None: no plugin does."""
+    for path, digest in LOADED_PLUGINS.items():
+        if cls.__module__ == _module_name(Path(path), digest):
+            return Path(path).name, digest
+    return None
+
+
+def _module_name(path: Path, digest: str) -> str:
+    # The digest keeps two files of one name apart.
+    return f"foundry_plugin_{path.stem}_{digest[:16]}"
 
 
 def load_plugin(path: Path) -> str:
@@ -191,8 +206,7 @@ def load_plugin(path: Path) -> str:
         raise ConfigError(f"plugin {path}: no such file.")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     LOADED_PLUGINS[str(path)] = digest
-    # The digest keeps two files of one name apart.
-    module_name = f"foundry_plugin_{path.stem}_{digest[:16]}"
+    module_name = _module_name(path, digest)
     if module_name not in sys.modules:
         _import_file(path, module_name)
     return digest

@@ -111,7 +111,7 @@ class RecurrentLanguageModel(TransformersBacked):
         `**kwargs` are further fields of `RecurrentConfig`.
         """
         section: RNNModelConfig = config.model.section
-        hf_config = RecurrentConfig(
+        hf_config = RecurrentConfig(  # type: ignore[no-untyped-call]  # is saved with models
             rnn_type=cls.model_type,
             vocab_size=vocab_size or config.tokenizer.vocab_size,
             embedding_size=section.embedding_size,

@@ -4,11 +4,9 @@ Their directories are plain HuggingFace directories; `config.json` also names th
 """
 
 import copy
-import inspect
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -16,16 +14,22 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import logging
 
-from model_foundry.architectures.base import BaseLanguageModel, ModelOutput
+from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.decoding import evaluation_mode
 from model_foundry.architectures.fusing import fuse_activations
 from model_foundry.architectures.losses import labelled, language_model_loss
+from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.plain_directory import (
     ARCHITECTURE_KEY,
     Record,
     read_config_json,
     read_weights,
     require_fit,
+)
+from model_foundry.architectures.transformers_arguments import (
+    STATE_NAMES,
+    arguments_of,
+    understood,
 )
 from model_foundry.architectures.transformers_directory import plain_fields, require_layers
 from model_foundry.architectures.vocabulary_loss import vocabulary_loss
@@ -46,13 +50,6 @@ def _without_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-# transformers 5.24 calls the state by the second name, all before by the first.
-STATE_NAMES = ("past_key_values", "cache")
-# What the models of transformers take without naming it, by a decorator.
-UNNAMED = frozenset({"output_hidden_states", "output_attentions"})
-OURS = frozenset({"labels", "return_dict"})  # named by them, and no business of theirs here
-
-
 def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
     """Return as ours what a model of transformers, or its body, returned."""
     states = (outputs[name] for name in STATE_NAMES if name in outputs)
@@ -65,35 +62,6 @@ def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> Mode
     )
 
 
-@cache
-def _arguments_of(cls: type[nn.Module]) -> frozenset[str]:
-    """Return the names of what a model of transformers can be told, but for labels."""
-    parameters = inspect.signature(cls.forward).parameters.values()
-    named = {p.name for p in parameters if p.kind != inspect.Parameter.VAR_KEYWORD}
-    return (named | UNNAMED) - OURS - {"self", "args"}
-
-
-def _understood(module: nn.Module, arguments: Record) -> Record:
-    """Return arguments as a model of transformers wants them, with the name it has for a state.
-
-    Raises:
-        TypeError: the model does not know one. It would lose it in silence.
-    """
-    known = _arguments_of(type(module))
-    states = [arguments[name] for name in STATE_NAMES if arguments.get(name) is not None]
-    rest = {key: value for key, value in arguments.items() if key not in STATE_NAMES}
-    if len(states) > 1:
-        raise TypeError("past_key_values and cache are one argument; give one of them.")
-    for name in STATE_NAMES:
-        if states and name in known:
-            rest[name] = states.pop()
-    strays = [key for key in rest if key not in known] + ["past_key_values"] * len(states)
-    if strays:
-        taken = ", ".join(sorted(known))
-        raise TypeError(f"{type(module).__name__} does not know {strays[0]!r}; it takes {taken}.")
-    return rest
-
-
 class TransformersBacked(BaseLanguageModel):
     """A HuggingFace model behind the interface of this package.
 
@@ -104,6 +72,8 @@ class TransformersBacked(BaseLanguageModel):
 
     hf_config_class: ClassVar[Any]
     """The transformers configuration class."""
+    knows_segments: ClassVar[bool] = False
+    """Whether `token_type_ids` mean something to the model."""
 
     def __init__(self, hf_model: Any, hf_config: Any) -> None:
         super().__init__()
@@ -126,18 +96,35 @@ class TransformersBacked(BaseLanguageModel):
         **kwargs: Any,
     ) -> ModelOutput:
         """Compute logits (B, T, V) and, given labels (B, T), the loss; see `BaseLanguageModel`."""
+        self._drop_empty_segments(kwargs)
         usual = self.call_arguments(input_ids, attention_mask, document_ids)
         arguments = {"input_ids": input_ids, "attention_mask": attention_mask} | usual | kwargs
         if labels is not None and not return_logits:
             return self._loss_alone(arguments, labels)
-        outputs = self.hf_model(**_understood(self.hf_model, arguments))
+        outputs = self.hf_model(**understood(self.hf_model, arguments))
         loss = language_model_loss(outputs.logits, labels, causal=self.is_causal)
         return _output(outputs, loss=loss, logits=outputs.logits)
+
+    def _drop_empty_segments(self, arguments: Record) -> None:
+        """Take `token_type_ids` that are all 0 from what a model without segments is told.
+
+        Tokenizers give them unasked; GPT-2 would add the embedding of token 0 at each position.
+
+        Raises:
+            ValueError: there are segments, and the model knows none.
+        """
+        if self.knows_segments:
+            return
+        segments = arguments.pop("token_type_ids", None)
+        if segments is not None and segments.any():
+            raise ValueError(
+                f"token_type_ids: {self.model_type} knows no segments; leave them out."
+            )
 
     def _loss_alone(self, arguments: Record, labels: Tensor) -> ModelOutput:
         """Compute the loss, projecting onto the vocabulary only where there is a label."""
         body = self.hf_model.base_model
-        outputs = body(**_understood(body, arguments))
+        outputs = body(**understood(body, arguments))
         hidden, targets = labelled(outputs.last_hidden_state, labels, causal=self.is_causal)
         head = self.hf_model.get_output_embeddings()
         total = vocabulary_loss(self.output_features(hidden), head, targets)
@@ -177,7 +164,7 @@ class TransformersBacked(BaseLanguageModel):
                 f"{self.model_type} does not keep documents apart; leave document_ids out, or "
                 "override call_arguments."
             )
-        keeps_state = "use_cache" in _arguments_of(type(self.hf_model))
+        keeps_state = "use_cache" in arguments_of(self.hf_model)
         return {"use_cache": False} if keeps_state else {}
 
     def get_input_embeddings(self) -> nn.Module:
@@ -241,6 +228,7 @@ class TransformersBacked(BaseLanguageModel):
         if generation_config.pad_token_id is None:
             generation_config.pad_token_id = generation_config.eos_token_id
         generation_config.max_length = self.num_positions
+        generation_config._from_model_config = False  # or transformers makes it anew
         return generation_config
 
     @classmethod

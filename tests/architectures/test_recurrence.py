@@ -108,8 +108,9 @@ def losses(kind: str, *, bidirectional: bool, fused: bool, monkeypatch) -> list[
     monkeypatch.setattr(WholeSequences, "fused", fused)
     torch.manual_seed(0)
     cls = RecurrentForMaskedLM if bidirectional else RecurrentForCausalLM
-    model = cls(RecurrentConfig(rnn_type=kind, vocab_size=17, embedding_size=E, hidden_size_per_direction=16,
-                                num_hidden_layers=2, bidirectional=bidirectional))  # fmt: skip
+    config = RecurrentConfig(rnn_type=kind, vocab_size=17, embedding_size=E, num_hidden_layers=2,
+                             hidden_size_per_direction=16, bidirectional=bidirectional)  # fmt: skip
+    model = cls(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     ids = torch.randint(0, 17, (4, 8))
     found = []
@@ -153,8 +154,8 @@ def test_training_without_padding_takes_this_way_and_nothing_else_does(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lengths = count_reads(monkeypatch)
-    config = RecurrentConfig(rnn_type=kind, vocab_size=9, embedding_size=E, hidden_size_per_direction=H,
-                             num_hidden_layers=2)  # fmt: skip
+    config = RecurrentConfig(rnn_type=kind, vocab_size=9, embedding_size=E,
+                             hidden_size_per_direction=H, num_hidden_layers=2)  # fmt: skip
     model, ids = RecurrentForCausalLM(config), torch.randint(0, 9, (B, T))
     model(ids)
     assert lengths == [T, T]
@@ -190,8 +191,8 @@ def test_large_states_of_few_rows_are_torchs(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_checkpointed_activations_change_no_gradient(kind: str) -> None:
-    config = RecurrentConfig(rnn_type=kind, vocab_size=9, embedding_size=E, hidden_size_per_direction=H,
-                             num_hidden_layers=2)  # fmt: skip
+    config = RecurrentConfig(rnn_type=kind, vocab_size=9, embedding_size=E,
+                             hidden_size_per_direction=H, num_hidden_layers=2)  # fmt: skip
     model, ids = RecurrentForCausalLM(config), torch.randint(0, 9, (B, T))
     plain = torch.autograd.grad(model(ids, labels=ids).loss, model.parameters())
     model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})

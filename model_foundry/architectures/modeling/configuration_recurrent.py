@@ -39,8 +39,8 @@ class RecurrentConfig(PretrainedConfig):
     ):
         if hidden_size_per_direction is None and hidden_size is not None:
             raise ValueError(
-                f"`hidden_size` (={hidden_size!r}) comes without `hidden_size_per_direction`, as in "
-                "the config.json of an older version; save the model again."
+                f"`hidden_size` (={hidden_size!r}) comes without `hidden_size_per_direction`, as "
+                "in a config.json of an older version; save the model again."
             )
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size

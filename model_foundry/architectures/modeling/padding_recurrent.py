@@ -78,10 +78,11 @@ class Steps:
     def read(self, rnn: nn.RNNBase, x: Tensor, initial):
         """Return the output (B, T, DH) of one layer of torch and its final states, (D, B, H)."""
         gated = isinstance(rnn, nn.LSTM)
-        h, c = (initial if gated else (initial, None)) if initial is not None else (None, None)
         outputs, finals = [], []
         for direction, suffix in enumerate(("_l0", "_l0_reverse")[: 1 + rnn.bidirectional]):
-            start = None if h is None else ((h[direction], c[direction]) if gated else h[direction])
+            start = initial
+            if initial is not None:
+                start = tuple(s[direction] for s in initial) if gated else initial[direction]
             y, final = self._read_one_way(rnn, x, suffix, start)
             outputs.append(y)
             finals.append(final)
@@ -105,17 +106,19 @@ class Steps:
 
         def masked_step(state, now):
             given, counts = now
-            after = step(given, state, weight, bias)
-            if isinstance(after, tuple):
-                kept = tuple(
-                    torch.where(counts, new, old) for new, old in zip(after, state, strict=True)
-                )
-                return kept, kept[0].clone()
-            kept = torch.where(counts, after, state)
-            return kept, kept.clone()
+            after = step(given, state, weight, bias)  # type: ignore[operator]
+            kept = _where(counts, after, state)
+            return kept, (kept[0] if isinstance(kept, tuple) else kept).clone()
 
         final, y = scan(masked_step, start, (inputs, real), reverse=suffix.endswith("reverse"))
         return y.transpose(0, 1), final
+
+
+def _where(counts: Tensor, after, before):
+    """Return the state after a step where it counts, (B, 1), and elsewhere the one before."""
+    if isinstance(after, tuple):
+        return tuple(_where(counts, *pair) for pair in zip(after, before, strict=True))
+    return torch.where(counts, after, before)
 
 
 def _elman_step(given: Tensor, h: Tensor, weight: Tensor, bias: Tensor):
