@@ -3,7 +3,8 @@
     python -I opening.py EXPORTS RESULT [LIBRARIES ...]
 
 Writes a JSON object to RESULT: for each directory below EXPORTS and each thing that was tried
-"yes", "-" where it does not apply, or what went wrong. LIBRARIES are directories that go before others.
+"yes", "-" where it does not apply, or what went wrong. LIBRARIES are directories that go before
+others.
 Written in the terms of the oldest transformers that it runs with.
 """
 
