@@ -7,15 +7,17 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 
 from model_foundry.accounting import account
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, telling_of_plugins, try_out
 from model_foundry.attempt import Attempt
 from model_foundry.config import (
     ExperimentConfig,
+    experiment_of,
     save_config,
     settings_without_effect,
     validate,
@@ -69,7 +71,7 @@ GO_ON = "run the same command again"
 
 
 def train(
-    config: ExperimentConfig,
+    config: ExperimentConfig | str | Path,
     *,
     fresh: bool = False,
     extend: bool = False,
@@ -82,6 +84,7 @@ def train(
     Where a launcher has started several processes, they train one run, and main writes it.
 
     Args:
+        config: the experiment, or the path of its file.
         fresh: move a run that already lies in the output directory to `<dir>.old-N` first.
         extend: go on with a run whose length was raised since it began.
         lock: false where the file system has no locks; nothing else may then write there.
@@ -99,6 +102,7 @@ def train(
         MemoryExhaustedError: the memory does not suffice for the model and a batch.
         Interrupted: a signal came; the same call goes on from there.
     """
+    config = experiment_of(config)
     config = validate(config.model_dump(exclude_unset=True), "config")  # as assigned by now
     run = RunDirectory(config.output_dir)
     with (
@@ -112,6 +116,7 @@ def train(
         config, notes = _settled(config, processes)
         accelerator = processes.each(lambda: start_accelerator(config.training, processes))
         start = processes.from_main(lambda: Start.anew() if fresh else find_start(run, config))
+        processes.from_main(lambda: try_out(config, accelerator.device))
         share = divide_steps(config, start, processes=processes.number)
         prepared, identity = _read(config, start, processes, accelerator.device)
 
@@ -146,7 +151,11 @@ def train(
             processes=processes,
             profile=profile,
         )
-        with _telling_how_to_go_on(fresh=fresh), _recorded(attempt, processes) as record:
+        with (
+            _telling_how_to_go_on(fresh=fresh),
+            _recorded(attempt, processes) as record,
+            telling_of_plugins(),
+        ):
             resumed = start.checkpoint is not None
             positions = model.num_positions
             processes.from_main(
@@ -168,6 +177,7 @@ def check(config: ExperimentConfig) -> list[str]:
     if device_type() != "cuda":  # on GPUs, the launcher decides
         require_strategy(config.training)
     check_ai_steps(config.data.interventions)
+    try_out(config, torch.device(device_type()))
     splits = open_texts(config)
     tokenizer = None
     if config.tokenizer.path is None:

@@ -5,10 +5,10 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel, create_model_from_config
-from model_foundry.config import OBJECTIVES, ExperimentConfig
+from model_foundry.config import OBJECTIVES, ExperimentConfig, experiment_of
 from model_foundry.errors import ConfigError
 from model_foundry.reproducibility import seeded
-from model_foundry.run_directory import RunDirectory
+from model_foundry.run_directory import RunDirectory, find_model
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 
@@ -16,7 +16,7 @@ TOKEN_ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
 
 
 def create_model(
-    config: ExperimentConfig,
+    config: ExperimentConfig | str | Path,
     *,
     vocab_size: int | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
@@ -24,7 +24,7 @@ def create_model(
     """Make the model of an experiment. The same seed gives the same weights, whatever ran before.
 
     Args:
-        config: the experiment.
+        config: the experiment, or the path of its file.
         vocab_size: rows of the embedding matrix; None: the length of the tokenizer.
         tokenizer: its length and special tokens go into the model; None: the one that was trained
             in the run directory or that `tokenizer.path` names, else none, and then
@@ -35,6 +35,7 @@ def create_model(
         DataError: the tokenizer that the experiment names cannot be loaded, or lacks what frames
             the texts of its objective.
     """
+    config = experiment_of(config)
     if tokenizer is None:
         tokenizer = find_tokenizer(config)
     if vocab_size is None:
@@ -80,5 +81,12 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, in
 
 
 def load_model(directory: str | Path) -> BaseLanguageModel:
-    """Load a model directory as the architecture that wrote it, ready to be evaluated."""
-    return BaseLanguageModel.from_pretrained(directory).eval()
+    """Load a model as the architecture that wrote it, ready to be evaluated.
+
+    Args:
+        directory: of a model or checkpoint, or of a run, whose newest model is meant.
+
+    Raises:
+        ConfigError: there is no model.
+    """
+    return BaseLanguageModel.from_pretrained(find_model(directory)).eval()

@@ -72,8 +72,12 @@ def completed_result(
     if step < identity.horizon or missing or damage(run.model) is not None:
         return None
     logger.info("the run is complete, at step %d; nothing is left to do", step)
-    figures = ((name, value) for name, value in (measured or {}).items() if "/" in name)
-    metrics = {name: math.nan if value is None else value for name, value in figures}
+    # what is null was not finite; what is no figure follows from the texts
+    metrics = {
+        name: math.nan if value is None else value
+        for name, value in (measured or {}).items()
+        if not isinstance(value, bool | str)
+    }
     language = LanguageReport.from_json(report) if report else None
     return _result(run, prepared, load_model(run.model), step, metrics, language)
 
@@ -103,10 +107,9 @@ def finish(
             )
             _warn_below_floor(metrics, language)
             run.write_measurement(f"language-step-{step:08d}", language.as_json())
-        measurement = metrics | {
-            "lossless": prepared.lossless,
-            "not_comparable": reasons_against_comparison(prepared),
-        }
+        reasons = reasons_against_comparison(prepared)
+        marks = {f"{split}/not_comparable": reason for split, reason in reasons.items()}
+        measurement = metrics | marks | {"lossless": prepared.lossless}
         run.write_measurement(f"loss-step-{step:08d}", measurement)
         return _result(run, prepared, attempt.trained, step, metrics, language)
 

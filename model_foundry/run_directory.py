@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from model_foundry.config import ExperimentConfig, load_config
+from model_foundry.config.paths import written_path
 from model_foundry.durable import PREFIXES, is_committed, remove_debris, write_text
 from model_foundry.errors import ConfigError, Interrupted, LockedError, SaveError, exit_code_of
 from model_foundry.locks import exclusive
@@ -50,7 +51,7 @@ class RunDirectory:
     """The directory of one run."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = Path(written_path(path))
         self.config_file = self.path / "config.yaml"
         self.status_file = self.path / "status.json"
         self.metrics_file = self.path / "metrics.jsonl"
@@ -200,6 +201,37 @@ class RunDirectory:
             return self.model
         whole = [path for path in self.checkpoints.glob("step-*") if is_committed(path)]
         return max(whole, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the directory of a model: of a run the final one, or else its newest checkpoint.
+
+    Args:
+        path: a run, a model or a checkpoint.
+
+    Raises:
+        ConfigError: there is no model.
+    """
+    try:
+        run = RunDirectory(path)
+        newest, is_directory = run.newest_model(), run.path.is_dir()
+    except (RuntimeError, ValueError, OSError) as error:  # no such home; no name of a file
+        said = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read ({said})") from error
+    if newest is not None:
+        return newest
+    if not is_directory:
+        kind = "is a file" if run.path.exists() else "no such directory"
+        raise ConfigError(f"{path}: {kind}; name a run or a model")
+    if not (run.path / "config.json").is_file():
+        raise ConfigError(f"{path}: holds no model; name a run with a checkpoint, or a model")
+    return run.path
+
+
+def find_tokenizer_of(model: Path) -> Path:
+    """Return the directory of the tokenizer of a model: that of the model, or of its run."""
+    places = (model, *(parent / "tokenizer" for parent in (model.parent, model.parent.parent)))
+    return next((p for p in places if (p / "tokenizer.json").is_file()), model)
 
 
 def _write_json(path: Path, text: str) -> Path:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.output import ModelOutput
-from model_foundry.architectures.registration import (
+from model_foundry.architectures.plugin_faults import (
     LOADED_PLUGINS,
+    telling_of_plugins,
+    try_out,
+)
+from model_foundry.architectures.registration import (
     create_model_from_config,
     load_plugin,
     register_architecture,
@@ -33,6 +37,8 @@ __all__ = [
     "create_model_from_config",
     "load_plugin",
     "register_architecture",
+    "telling_of_plugins",
+    "try_out",
 ]
 
 _BUILT_IN = {

@@ -16,6 +16,13 @@ from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.fusing import fuse_activations
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.modeling.functions_recurrent import WholeSequences
+from model_foundry.architectures.plugin_faults import (
+    LOADED_PLUGINS,
+    place_of,
+    require_complete,
+    said_of,
+    telling_of_plugins,
+)
 from model_foundry.architectures.products import multiply_by_onednn
 from model_foundry.config import (
     ARCHITECTURES,
@@ -26,7 +33,9 @@ from model_foundry.config import (
     SpeedConfig,
     TransformerModelConfig,
 )
+from model_foundry.config.paths import written_path
 from model_foundry.errors import ConfigError, DataError
+from model_foundry.foreign import one_line
 from model_foundry.registry import DuplicateNameError
 
 BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
@@ -34,7 +43,6 @@ BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
     "bert": BERTSpecificConfig,
     "rnn": RNNModelConfig,
 }
-LOADED_PLUGINS: dict[str, str] = {}  # path -> SHA-256, in the order of loading
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 C = TypeVar("C", bound=type)
 
@@ -85,6 +93,7 @@ def register_architecture(
                 f"{getattr(cls, '__name__', cls)!r} cannot be registered as architecture {name!r}: "
                 "it must be a subclass of BaseLanguageModel."
             )
+        require_complete(name, cls)
         spec = ArchitectureSpec(
             name=name,
             target=f"{cls.__module__}:{cls.__qualname__}",
@@ -174,7 +183,8 @@ def create_model_from_config(
             raise DataError(
                 f"tokenizer: {role} (={token}) lies outside the vocabulary of {vocab_size} entries."
             )
-    model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)
+    with telling_of_plugins():
+        model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)
     speed_up(model, config.training.speed)
     model.build_record = plain_directory.build_record(
         config, plugin_of(type(model)), vocab_size=vocab_size, **ids
@@ -195,16 +205,23 @@ def _module_name(path: Path, digest: str) -> str:
     return f"foundry_plugin_{path.stem}_{digest[:16]}"
 
 
-def load_plugin(path: Path) -> str:
+def load_plugin(path: str | Path) -> str:
     """Run a file of one's own that registers architectures, once a process; return its SHA-256.
 
     Raises:
         ConfigError: the file is missing, or raises something when it is run.
     """
-    path = Path(path)
-    if not path.is_file():
+    try:
+        path = Path(written_path(path))
+        is_file = path.is_file()
+    except (RuntimeError, ValueError, OSError) as error:  # no such home; no name of a file
+        raise ConfigError(f"plugin {one_line(path)}: {said_of(error)}.") from error
+    if not is_file:
         raise ConfigError(f"plugin {path}: no such file.")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"plugin {path}: cannot be read ({error.strerror}).") from error
     LOADED_PLUGINS[str(path)] = digest
     module_name = _module_name(path, digest)
     if module_name not in sys.modules:
@@ -222,4 +239,6 @@ def _import_file(path: Path, module_name: str) -> None:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
-        raise ConfigError(f"plugin {path}: {type(error).__name__}: {error}") from error
+        del LOADED_PLUGINS[str(path)]
+        place = place_of(error, str(path)) or path
+        raise ConfigError(f"plugin {place}: {said_of(error)}") from error

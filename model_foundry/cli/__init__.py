@@ -8,11 +8,14 @@ the same command again to continue; 130 and 143 stopped at once by a repeated si
 
 import sys
 
+from model_foundry.cli.streams import make_streams_lenient
+
 INTERRUPTED = 130
 
 
 def main() -> None:
     """Run the command line and exit."""
+    make_streams_lenient()
     try:
         from model_foundry.cli.dispatch import run  # a tenth of a second, in which a key may come
 

@@ -26,6 +26,18 @@ def _set_debug(value: bool) -> bool:
     return value
 
 
+def path_argument(text: str) -> Path:
+    """Return a path of the command line; a shell leaves the `~` of `--option=~/a` as it is."""
+    from model_foundry.config.paths import written_path
+
+    if not text or "\0" in text:
+        raise typer.BadParameter("must not be empty, or hold a zero byte")
+    try:
+        return Path(written_path(text))
+    except RuntimeError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def _load_plugins(files: list[Path] | None) -> list[Path]:
     if files:
         from model_foundry.architectures import load_plugin
@@ -35,7 +47,12 @@ def _load_plugins(files: list[Path] | None) -> list[Path]:
     return files or []
 
 
-Config = Annotated[Path, typer.Argument(help="Experiment file.", show_default=False)]
+Config = Annotated[
+    Path,
+    typer.Argument(
+        help="Experiment file.", parser=path_argument, metavar="CONFIG", show_default=False
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(help="Settings to change, such as training.max_steps=100.", show_default=False),
@@ -45,6 +62,7 @@ Plugins = Annotated[
     typer.Option(
         "--plugin",
         metavar="FILE.py",
+        parser=path_argument,
         help="Python file that registers architectures or objectives.",
         callback=_load_plugins,
         show_default=False,

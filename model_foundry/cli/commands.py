@@ -1,9 +1,10 @@
 """The commands. Each imports what it needs itself, so that `foundry --help` stays fast."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from model_foundry.cli import corpus_commands
 from model_foundry.cli.arguments import (
@@ -14,8 +15,10 @@ from model_foundry.cli.arguments import (
     load,
     load_with_warnings,
     options,
+    path_argument,
 )
-from model_foundry.cli.output import printing, start_logging
+from model_foundry.cli.foreign_commands import FOREIGN
+from model_foundry.cli.output import reporting, start_logging
 from model_foundry.signals import listening
 
 if TYPE_CHECKING:
@@ -27,8 +30,20 @@ __all__ = ["app", "options"]
 
 CHECK_SAID_NO = 1
 
+
+class _Commands(TyperGroup):
+    """The commands, and a sentence for each that people look for here in vain."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        said = FOREIGN.get(args[0].lower()) if args and args[0] not in self.commands else None
+        if said:
+            ctx.fail(f"No such command {args[0]!r}: it {said}.")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="foundry",
+    cls=_Commands,
     help="Train small language models of any architecture from one YAML file.",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would double the time to the help
@@ -38,8 +53,23 @@ app = typer.Typer(
 )
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        from model_foundry import __version__
+
+        typer.echo(f"foundry {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _start() -> None:
+def _start(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Train small language models of any architecture from one YAML file."""
     start_logging()
 
@@ -63,7 +93,7 @@ def train(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Train a model from an experiment file, or go on where that was interrupted."""
+    """Train a model, or go on where that was interrupted."""
     with listening():  # from before torch is imported, which takes seconds
         experiment = load(config, overrides)
         from model_foundry.cli.process import allow_tf32, set_up_process
@@ -82,10 +112,10 @@ def train(
             lock=not no_lock,
             profile=looking,
         )
-    with printing():
-        print_summary(result, plugin)
-        if looking and not looking.report:
-            typer.echo(f"no step was profiled: that takes {looking.steps_needed} steps to make")
+    reporting()
+    print_summary(result, plugin)
+    if looking and not looking.report:
+        typer.echo(f"no step was profiled: that takes {looking.steps_needed} steps to make")
 
 
 app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")(
@@ -114,46 +144,42 @@ app.command(epilog="Example: foundry data configs/tiny_gpt2.yaml data.train=corp
 )
 
 
-def _model_directory(path: Path) -> Path:
-    """Return the model of a run, or else its newest checkpoint, or the directory itself.
-
-    Raises:
-        ConfigError: there is no model.
-    """
-    from model_foundry.errors import ConfigError
-    from model_foundry.run_directory import RunDirectory
-
-    run = RunDirectory(path)
-    newest = run.newest_model()
-    if newest is not None:
-        if newest != run.model:
-            typer.echo(f"the run is not finished; this is {newest}", err=True)
-        return newest
-    if not path.is_dir():
-        raise ConfigError(f"{path}: no such directory; name a run or a model")
-    if not (path / "config.json").is_file():
-        raise ConfigError(f"{path}: holds no model; name a run with a checkpoint, or a model")
-    return path
-
-
 def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBase]":
     """Load the newest model of a run, which may delete a checkpoint while that is being read."""
     from model_foundry.errors import ConfigError, DataError
     from model_foundry.model import load_model
+    from model_foundry.run_directory import RunDirectory, find_model, find_tokenizer_of
     from model_foundry.tokenizer.loading import load_tokenizer
 
-    directory = _model_directory(path)
+    directory = find_model(path)
+    if directory.parent == RunDirectory(path).checkpoints:
+        typer.echo(f"the run is not finished; this is {directory}", err=True)
     try:
-        return load_model(directory), load_tokenizer(directory)
+        return load_model(directory), load_tokenizer(find_tokenizer_of(directory))
     except (ConfigError, DataError):
         if directory.exists():
             raise
     return _load_newest(path)
 
 
+def _countable(number: int) -> int:
+    """Refuse a seed that the generators cannot count to."""
+    if not 0 <= number < 2**63:
+        raise typer.BadParameter(f"must be >= 0 and < 2**63, got {number}")
+    return number
+
+
 @app.command(epilog="Example: foundry generate runs/quickstart --prompt 'The dogs' --number 3")
 def generate(
-    run: Annotated[Path, typer.Argument(help="Run or model directory.", show_default=False)],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory of a run, a checkpoint or a model.",
+            parser=path_argument,
+            metavar="RUN",
+            show_default=False,
+        ),
+    ],
     prompt: Annotated[str, typer.Option(help="Beginning of the text.")] = "",
     number: Annotated[int, typer.Option(min=1, help="How many continuations.")] = 1,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to add.")] = 50,
@@ -166,7 +192,7 @@ def generate(
     top_p: Annotated[
         float | None, typer.Option(min=0, max=1, help="Sample among those holding this share.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(callback=_countable, help="Seed of the sampling.")] = 0,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -194,13 +220,18 @@ def generate(
 def doctor(
     config: Annotated[
         Path | None,
-        typer.Argument(help="Experiment file; left out: a small one.", show_default=False),
+        typer.Argument(
+            help="Experiment file; left out: a small one.",
+            parser=path_argument,
+            metavar="CONFIG",
+            show_default=False,
+        ),
     ] = None,
     overrides: Overrides = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> int:
-    """Try out in about a minute whether an experiment works on this machine."""
+    """Try out in a minute if an experiment works here."""
     sick = False
     with listening():
         experiment = load(config, overrides) if config else None
@@ -217,16 +248,24 @@ def doctor(
 @app.command("list", epilog="Example: foundry list architectures")
 def list_names(
     what: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="architectures, tokenizers, objectives or interventions.", show_default=False
+            help="architectures, tokenizers, objectives or interventions; left out: the names of "
+            "each.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
     """List what an experiment file can name."""
-    from model_foundry.cli.summary import listing
+    from model_foundry.cli.summary import LISTS, listing
 
+    if what is None:
+        for kind in LISTS:
+            lines = (line for line in listing(kind) if not line.startswith(" "))
+            names = ", ".join(line.split()[0].rstrip(":") for line in lines)
+            typer.echo(f"foundry list {kind:14} {names}")
+        return
     for line in listing(what):
         typer.echo(line)

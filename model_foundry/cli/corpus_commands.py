@@ -18,8 +18,9 @@ from model_foundry.cli.arguments import (
     Plugins,
     load,
     load_with_warnings,
+    path_argument,
 )
-from model_foundry.cli.output import printing
+from model_foundry.cli.output import reporting
 from model_foundry.signals import listening
 
 
@@ -32,6 +33,7 @@ def train_tokenizer(
         from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
 
         tokenizer = train_tokenizer_from_config(experiment)
+    reporting()
     typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
 
 
@@ -50,7 +52,7 @@ def _figures_come_later() -> Iterator[None]:
 def prepare(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
-    """Make the tokenizer and the token streams of an experiment ahead of its training."""
+    """Make tokenizer and token streams ahead of a training."""
     with listening(), _figures_come_later():
         experiment = load_with_warnings(config, overrides)
         from model_foundry.accounting.places import look_into
@@ -59,9 +61,9 @@ def prepare(
 
         before = look_into(experiment.data.cache)
         prepared = run(experiment)
-    with printing():
-        for line in preparation_lines(prepared, before=before):
-            typer.echo(line)
+    reporting()
+    for line in preparation_lines(prepared, before=before):
+        typer.echo(line)
 
 
 def data(
@@ -71,6 +73,7 @@ def data(
         Path | None,
         typer.Option(
             metavar="DIR",
+            parser=path_argument,
             help="Where data.json and document_lengths.png go; left out: <output_dir>.data, "
             "beside the run.",
             show_default=False,
@@ -82,7 +85,7 @@ def data(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Show the figures of a corpus, and what becomes of each of its tokens."""
+    """Show a corpus in figures, and what becomes of its tokens."""
     with listening(), _figures_come_later():
         experiment = load_with_warnings(config, overrides)
         from model_foundry.accounting import examine
@@ -93,7 +96,7 @@ def data(
         run_directory = experiment.output_dir
         directory = output or run_directory.with_name(f"{run_directory.name}.data")
         lines = save_report(report, directory)
-    with printing():
-        print_report(report, examples=examples)
-        for line in lines:
-            typer.echo(line)
+    reporting()
+    print_report(report, examples=examples)
+    for line in lines:
+        typer.echo(line)

@@ -14,6 +14,7 @@ import typer
 
 from model_foundry.cli import INTERRUPTED
 from model_foundry.cli.commands import app, options
+from model_foundry.cli.output import exit_code_of_output
 from model_foundry.environment_variables import take_out
 from model_foundry.errors import DataError, FoundryError, printable
 
@@ -33,7 +34,7 @@ def run() -> int:
         code = _report(error, "interrupted", INTERRUPTED)
     except Exception as error:
         code = _other(error)
-    return int(code or 0)
+    return exit_code_of_output(int(code or 0))
 
 
 def _rank() -> str:
@@ -42,6 +43,17 @@ def _rank() -> str:
 
 
 def _run_app() -> Any:
+    try:
+        return _run_as_rank()
+    except Exception as error:
+        # the plugins are not there to ask unless torch has been imported for them
+        if (architectures := sys.modules.get("model_foundry.architectures")) is None:
+            raise
+        with architectures.telling_of_plugins():
+            raise error
+
+
+def _run_as_rank() -> Any:
     if _rank() == "0":
         return app(standalone_mode=False)
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):

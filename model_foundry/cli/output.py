@@ -3,10 +3,11 @@
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import TextIOWrapper
+from dataclasses import dataclass
 from typing import TextIO
+
+from model_foundry.cli.streams import lost
+from model_foundry.errors import SaveError
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
@@ -40,13 +41,30 @@ def start_logging() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 
-@contextmanager
-def printing() -> Iterator[None]:
-    """Print what a command has come to, though the reader be gone or its disk full: it is done."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # not every terminal has every character
-    try:
-        yield
-        sys.stdout.flush()
-    except (OSError, SystemExit):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@dataclass
+class _Output:
+    is_report: bool = False
+    """Whether what is printed only reports on something that is done, and stays so."""
+
+
+_output = _Output()
+
+
+def reporting() -> None:
+    """Say that what is printed from here on reports on something that is done."""
+    _output.is_report = True
+
+
+def exit_code_of_output(code: int) -> int:
+    """Return the exit code of a command that has printed all it had to say, and ended with `code`.
+
+    Output that could not be written is told, and is a fault unless it is a mere report. That a
+    reader has left, as `head` does, is none.
+    """
+    failure, only_report = lost(sys.stdout), _output.is_report
+    _output.is_report = False
+    if failure is None:
+        return code
+    level = "warning" if code or only_report else "error"
+    print(f"{level}: standard output: cannot be written ({failure.strerror})", file=sys.stderr)
+    return SaveError.exit_code if level == "error" else code

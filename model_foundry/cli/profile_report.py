@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import typer
 
-from model_foundry.cli.output import printing
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import printable
 from model_foundry.run_directory import RunDirectory
@@ -30,9 +29,8 @@ def begin_profile(config: ExperimentConfig) -> Profile:
 
 def print_profile(report: ProfileReport) -> None:
     """Print a profile, while the training goes on."""
-    with printing():
-        for line in profile_lines(report):
-            typer.echo(line)
+    for line in profile_lines(report):
+        typer.echo(line)
 
 
 def profile_lines(report: ProfileReport) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """What the commands print on the standard output when they are done."""
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,8 +122,21 @@ def _language_lines(report: "LanguageReport") -> Iterator[str]:
 
 def _next_command(result: "RunResult", plugins: Sequence[Path]) -> str:
     if result.generates:
-        given = "".join(f" --plugin {plugin}" for plugin in plugins)
-        return f"foundry generate {result.output_dir} --prompt 'The'{given}"
-    filler = f"pipeline('fill-mask', '{result.model_dir}', trust_remote_code=True)"
+        given = "".join(f" --plugin {_pasted(plugin)}" for plugin in plugins)
+        return f"foundry generate {_pasted(result.output_dir)} --prompt 'The'{given}"
+    filler = f"pipeline('fill-mask', {str(result.model_dir)!r}, trust_remote_code=True)"
     text = f"The {result.mask_token} is"
-    return f"python -c \"from transformers import pipeline; print({filler}('{text}'))\""
+    code = f"from transformers import pipeline; print({filler}({text!r}))"
+    return f"python -c {_quoted(code)}"
+
+
+def _pasted(path: Path) -> str:
+    """Return a path as an argument that a shell reads as this path, and a command as no option."""
+    text = str(path)
+    return _quoted(f"./{text}" if text.startswith(("-", "~")) else text)
+
+
+def _quoted(text: str) -> str:
+    """Quote for a shell, in the marks that need the fewest escapes."""
+    plain = not any(mark in text for mark in '"$`\\!\n')
+    return f'"{text}"' if plain and shlex.quote(text) != text else shlex.quote(text)

@@ -28,7 +28,7 @@ from model_foundry.config.experiment import (
     SpeedConfig,
     TrainingConfig,
 )
-from model_foundry.config.files import load_config, save_config, validate
+from model_foundry.config.files import experiment_of, load_config, save_config, validate
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     PositiveInt,
@@ -77,6 +77,7 @@ __all__ = [
     "TokenizerConfig",
     "TrainingConfig",
     "TransformerModelConfig",
+    "experiment_of",
     "load_config",
     "save_config",
     "settings_without_effect",

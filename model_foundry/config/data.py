@@ -15,12 +15,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from model_foundry.config.paths import written_path
 from model_foundry.config.sections import (
     AnyPath,
     PathText,
     PositiveInt,
     Section,
     Seed,
+    at_home,
     law_broken,
 )
 from model_foundry.errors import ConfigError
@@ -36,7 +38,7 @@ Count = Annotated[int, Field(gt=0, lt=2**63)]
 class HubSource(Section):
     """A data set of the HuggingFace hub, or a local directory laid out like one."""
 
-    hub: str
+    hub: Annotated[str, BeforeValidator(at_home)]
     """Repository name (`owner/name`) or directory."""
     name: str | None = None
     """Configuration of the data set; None: its default one."""
@@ -257,10 +259,9 @@ class DataConfig(Section):
     @property
     def cache(self) -> Path:
         """The cache directory in force."""
-        default = os.environ.get("FOUNDRY_CACHE", "~/.cache/model_foundry")
-        path = self.cache_dir or Path(default)
+        path = self.cache_dir or os.environ.get("FOUNDRY_CACHE", "~/.cache/model_foundry")
         try:
-            return path.expanduser()
+            return Path(written_path(path))
         except RuntimeError as error:
             remedy = "set data.cache_dir or FOUNDRY_CACHE"
             raise ConfigError(f"data.cache_dir: {path} has no home directory; {remedy}") from error

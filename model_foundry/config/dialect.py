@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from model_foundry.config.faults import one_line, shown
+from model_foundry.config.yaml_hints import explain
 from model_foundry.errors import ConfigError
 
 MOST_VALUES = 10_000  # a mapping, a list, a key and a scalar are one each; PyYAML is slow
@@ -116,7 +117,10 @@ def parse_yaml(text: str, source: str) -> Any:
         cause, problem, mark = error, str(error.problem), error.problem_mark
         if problem.startswith("but ") and error.context:
             problem = f"{error.context}, {problem}"
-        place = f"{source}:{mark.line + 1}:{mark.column + 1}" if mark else source
+        if mark:
+            line, column, hint = explain(text, error)
+            place = f"{source}:{line + 1}:{column + 1}"
+            problem += f"; {hint}" if hint else ""
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         place = f"{source}:{line}:{error.position - text.rfind(chr(10), 0, error.position)}"

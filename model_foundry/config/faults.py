@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from model_foundry.config.data import SOURCE_KINDS
+from model_foundry.config.foreign_names import ABSENT, OURS, VALUES
 from model_foundry.config.sections import (
     RNNModelConfig,
     TransformerModelConfig,
@@ -17,6 +18,8 @@ from model_foundry.registry import nearest
 
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
 INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
+SPACED = re.compile(r"[0-9]{1,3}([_, ][0-9]{3})+")  # digits in groups
+WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 EMPTY = {"string_too_short", "too_short"}
 BOUNDS = {
     "greater_than": ("gt", ">"),
@@ -112,7 +115,9 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
         return f"must be {TYPES[kind]}, {got}{_type_hint(kind, fault)}"
     if kind == "literal_error":
         expected = context["expected"].replace(" or ", ", ")
-        close = nearest(str(fault["input"]), expected.replace("'", "").split(", "))
+        allowed = expected.replace("'", "").split(", ")
+        ours = VALUES.get(str(fault["input"]).lower().replace("-", "_"))
+        close = ours if ours in allowed else nearest(str(fault["input"]), allowed)
         hint = f"; did you mean {close!r}?" if close else ""
         return f"must be one of {expected}, {got}{hint}"
     if kind == "string_pattern_mismatch":
@@ -131,6 +136,22 @@ def _type_hint(kind: str, fault: Mapping[str, Any]) -> str:
     value = fault["input"]
     if kind in {"int_type", "float_type"} and isinstance(value, str) and NUMBER.fullmatch(value):
         return " (text); write it without quotes"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        text = shown(value)
+        return f"; put it in quotes: '{text}' (on the command line: \"'{text}'\")"
+    if kind == "bool_type" and isinstance(value, str) and value.lower() in WORDS:
+        return f"; write {WORDS[value.lower()]}"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}"
+    if kind == "int_type" and isinstance(value, str) and SPACED.fullmatch(value):
+        return f"; write {re.sub('[_,. ]', '', value)}"
+    if kind in {"model_type", "model_attributes_type"}:
+        if value is None:
+            return "; indent its settings below it"
+        if isinstance(value, str) and ":" in value:
+            return "; a space is missing after the colon"
+    if value is None and kind in {"string_type", "path_type"}:
+        return "; a ~ alone is null, the home directory is ~/" if "path" in fault["loc"] else ""
     if isinstance(value, dict) and "paths" in fault["loc"][:-1]:
         return MIXED_REMEDY
     return ""
@@ -148,6 +169,8 @@ def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
     if "." in key:
         return "dots join keys on the command line only; in a file, sections are nested"
     siblings = _keys_at(parent, root)
+    if not INDEX.search(parent) and (known := _foreign(parent, key, root)):
+        return known
     close = nearest(key.lower(), siblings)
     if close:
         return f"did you mean {close!r}?"
@@ -160,6 +183,23 @@ def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
     if elsewhere and not INDEX.search(parent):  # a key of an entry of a list has no other place
         return f"did you mean {elsewhere[0]!r}?"
     return f"valid keys here: {', '.join(siblings)}"
+
+
+def _foreign(parent: str, key: str, root: type[BaseModel]) -> str | None:
+    """Return what a name of another program is called here, or why there is no such setting."""
+    plain = key.lower().replace("-", "_")
+    if plain in ABSENT:
+        return f"there is no such setting: {ABSENT[plain]}"
+    known, flat = set(_all_keys(root)), parent == "model" and key in FLAT_MODEL_KEYS
+    meant = [] if flat else list(OURS.get(plain, ()))
+    meant += [name.partition(".")[2] for name in meant]  # where a section is read alone
+    below = [name for name in meant if name.partition(":")[0] in known]
+    # of two places that have such a setting, the one where it was looked for
+    here = [name for name in below if name.partition(":")[0].rpartition(".")[0] == parent]
+    names = [name.removeprefix(f"{parent}.") for name in here] or below
+    if parent and names == ["seed"]:
+        return "did you mean 'seed', at the top of the file?"
+    return f"did you mean {' or '.join(map(repr, names))}?" if names else None
 
 
 def _keys_at(path: str, root: type[BaseModel]) -> list[str]:

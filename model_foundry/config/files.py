@@ -14,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from model_foundry.config.dialect import dump_yaml, parse_yaml
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.faults import describe, dotted, one_line, shown
+from model_foundry.config.paths import written_path
 from model_foundry.config.specs import ARCHITECTURES
+from model_foundry.config.yaml_hints import name_of_encoding
 from model_foundry.errors import ConfigError
 from model_foundry.registry import UnknownNameError
 
@@ -46,12 +48,16 @@ def _read_text(path: Path) -> str:
             reason = "is not a file; name an experiment file"
         elif len(content := _first_bytes(path, LARGEST_FILE + 1)) > LARGEST_FILE:
             reason = f"larger than {LARGEST_FILE:,} bytes, so no experiment file"
+        elif name := name_of_encoding(content):
+            reason = f"is {name} text; save it as UTF-8"
         else:
             return content.decode("utf-8-sig")
     except FileNotFoundError as error:
         cause, reason = error, "no such file"
     except UnicodeDecodeError as error:
-        cause, reason = error, f"not UTF-8 text at byte {error.start}"
+        line = error.object.count(b"\n", 0, error.start) + 1
+        cause = error
+        reason = f"not UTF-8 text at byte {error.start}, in line {line}; save it as UTF-8"
     except OSError as error:
         cause, reason = error, f"cannot be read ({error.strerror})"
     except ValueError as error:  # a zero byte in the path
@@ -95,6 +101,30 @@ def apply_override(raw: dict[str, Any], text: str) -> None:
     here[keys[-1]] = value
 
 
+def _experiment_file(path: str | Path) -> Path:
+    try:
+        return Path(written_path(path))
+    except RuntimeError as error:
+        raise ConfigError(one_line(f"{path}: {error}")) from error
+
+
+def experiment_of(given: ExperimentConfig | str | Path) -> ExperimentConfig:
+    """Return an experiment, loaded where its file is given.
+
+    Raises:
+        ConfigError: the file is no experiment.
+        TypeError: it is neither an experiment nor a file.
+    """
+    if isinstance(given, ExperimentConfig):
+        return given
+    if isinstance(given, str | Path):
+        return load_config(given)
+    raise TypeError(
+        f"an experiment is an ExperimentConfig or the path of its file, got a "
+        f"{type(given).__name__}; make one with load_config(path) or ExperimentConfig(**settings)"
+    )
+
+
 @overload
 def load_config(
     path: str | Path, *, overrides: Sequence[str] = ()
@@ -125,7 +155,7 @@ def load_config(
         raise TypeError("load_config: section and model go together; give both or neither")
     if isinstance(overrides, str):
         raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
-    path = Path(path)
+    path = _experiment_file(path)
     raw = read_yaml(path)
     own = raw.get("training")
     own = dict(own) if isinstance(own, dict) else {}

@@ -17,6 +17,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from model_foundry.config.paths import written_path
+
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
 Width = Annotated[int, Field(gt=0, le=2**20)]  # of a layer; torch cannot count the bytes of 2**31
 Depth = Annotated[int, Field(gt=0, le=1000)]  # in layers; two billion would be built for ever
@@ -35,21 +37,27 @@ def _nameable(path: Path) -> Path:
     """Refuse a path that no file system has, which would be found out late."""
     if "\0" in str(path):
         raise PydanticCustomError("path", "must not hold a zero byte")
-    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+    try:
+        too_long = any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts)
+    except UnicodeEncodeError as error:
+        law = f"must be made of what the locale has ({error.encoding}); set PYTHONUTF8=1"
+        raise PydanticCustomError("path", law) from error
+    if too_long:
         raise PydanticCustomError("path", f"must not hold a name of more than {LONGEST_NAME} bytes")
-    _of_a_known_home(str(path))
     return path
 
 
-def _of_a_known_home(path: str) -> str:
+def at_home(path: Any) -> Any:
+    """Return a path with its home directory in place of a `~` that it begins with."""
+    if not isinstance(path, str | Path):
+        return path
     try:
-        Path(path).expanduser()
+        return written_path(path)
     except RuntimeError as error:
         raise PydanticCustomError("path", "must not begin with an unknown home") from error
-    return path
 
 
-AnyPath = Annotated[Path, Field(strict=False), AfterValidator(_nameable)]
+AnyPath = Annotated[Path, Field(strict=False), BeforeValidator(at_home), AfterValidator(_nameable)]
 
 
 class Section(BaseModel):
@@ -78,11 +86,7 @@ class Section(BaseModel):
             raise
 
 
-def _as_text(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
-
-
-PathText = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
+PathText = Annotated[str, Field(min_length=1), BeforeValidator(at_home)]
 
 
 # --- tokenizer ------------------------------------------------------------------------------------
@@ -103,7 +107,7 @@ class TokenizerConfig(Section):
     special_tokens: dict[str, str | None] = Field(default_factory=dict)
     """Other strings for the special tokens, by role (pad, unk, bos, eos, cls, sep, mask); `mask`
     may be null, for a tokenizer without one."""
-    path: Annotated[PathText, AfterValidator(_of_a_known_home)] | None = None
+    path: PathText | None = None
     """Directory (or hub name) of a tokenizer to load; None: one is trained."""
     model_type: Literal["unigram", "bpe"] = "unigram"
     """Algorithm of a sentencepiece tokenizer."""

@@ -43,7 +43,8 @@ def measure_loss(
         UTF-8 bytes of exactly the scored tokens, half the width of its 95% confidence interval as
         `bits_per_byte_interval`, and `tokens` scored; the same in every process. What is not
         defined is left out: bits per byte where the scored tokens have no bytes, the interval
-        where there are fewer than four batches.
+        where there are fewer than four batches, or where states are carried: batches then depend
+        on each other, and on the number of processes.
 
     Raises:
         DataError: no token is scored, so that there is no loss.
@@ -83,7 +84,7 @@ def measure_loss(
     sums = _Sums(*processes.sum(astuple(own)))
     if not sums.tokens:
         raise DataError("no token of the text is scored, so that there is no loss")
-    return sums.figures()
+    return sums.figures(with_interval=not carry_state)
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class _Sums:
             sum(b * b for b in sizes),
         )
 
-    def figures(self) -> dict[str, float]:
+    def figures(self, *, with_interval: bool) -> dict[str, float]:
         """Return what follows from the sums, as far as it is defined."""
         loss = self.nats / self.tokens
         figures = {
@@ -121,7 +122,7 @@ class _Sums:
         }
         if self.bytes:
             figures["bits_per_byte"] = self.nats / (math.log(2) * self.bytes)
-            if self.batches >= FEWEST_BATCHES:
+            if with_interval and self.batches >= FEWEST_BATCHES:
                 figures["bits_per_byte_interval"] = self._interval()
         return figures
 

@@ -143,7 +143,7 @@ def ai_step(
         code: file that the code is written to, and run from.
         approved: SHA-256 of that file as you read it; None: it is not run.
     """
-    return _transform(prompt, code.expanduser(), approved)(text, seed, index)
+    return _transform(prompt, code, approved)(text, seed, index)
 
 
 def _files(steps: Sequence[InterventionStep]) -> Iterator[tuple[str, Any, Path]]:
@@ -152,7 +152,7 @@ def _files(steps: Sequence[InterventionStep]) -> Iterator[tuple[str, Any, Path]]
         if step.step == NAME:
             field = f"data.interventions.{position}"
             settings: Any = parse_settings(NAME, step.settings, field)
-            yield field, settings, settings.code.expanduser()
+            yield field, settings, settings.code
 
 
 def check_ai_steps(steps: Sequence[InterventionStep]) -> None:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from model_foundry.config.faults import shown
+from model_foundry.config.paths import written_path
 from model_foundry.errors import printable
 
 # A word with its inner apostrophes and hyphens, so that `well` is not found in `well-known`.
@@ -43,7 +44,7 @@ def compiled(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
 def _lines(path: str) -> Iterator[str]:
     """Yield the lines of a file that are not blank."""
     try:
-        place = Path(path).expanduser()
+        place = Path(written_path(path))
         if not place.is_file():  # a pipe would block, a device never end
             raise _fault(f"there is no file {path!r}; name one, or write the words here")
         if place.stat().st_size > LARGEST_FILE:

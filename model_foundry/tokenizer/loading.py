@@ -16,6 +16,7 @@ from transformers.models.auto.tokenization_auto import (
     tokenizer_class_from_name,
 )
 
+from model_foundry.config.paths import written_path
 from model_foundry.durable import commit_directory
 from model_foundry.errors import DataError
 from model_foundry.foreign import one_line, read_json, require_harmless, shown
@@ -53,7 +54,10 @@ def _read(directory: Path, name: str) -> dict[str, Any]:
 
 def directory_of(path: str | Path) -> Path:
     """Return the directory of a tokenizer, fetched where it is named as the hub does."""
-    directory = Path(path).expanduser()
+    try:
+        directory = Path(written_path(path))
+    except RuntimeError as error:
+        raise DataError(f"{path}: {error}; check the path of the tokenizer.") from error
     if directory.is_dir():
         templates = [str(each.relative_to(directory)) for each in directory.glob(CHAT_TEMPLATES)]
         require_harmless(directory, *FILES, MODEL_CONFIG, *templates, error=DataError)

@@ -8,6 +8,8 @@ from model_foundry.config.faults import dotted
 from model_foundry.config.files import apply_override, validate
 from model_foundry.errors import ConfigError
 
+QUOTES = "; put it in quotes: '{0}' (on the command line: \"'{0}'\")"
+
 
 def line_of(*overrides: str) -> str:
     """Return what is said of a good experiment after these changes, without the file name."""
@@ -50,11 +52,14 @@ def line_of(*overrides: str) -> str:
         ("training.compile=on", "training.compile: must be true, false or 'auto', got 'on'"),
         ("training=5", "training: must be a mapping, got 5"),
         ("model=gpt2", "model: must be a mapping, got 'gpt2'"),
-        ("data.train=null", "data.train: must be text, got null"),
+        (
+            "data.train=null",
+            "data.train: must be text, got null; a ~ alone is null, the home directory is ~/",
+        ),
         ("data.train=[]", "data.train: must not be empty, got []"),
         ("data.train=''", "data.train: must not be empty, got ''"),
-        ("data.train=[a, 1]", "data.train.1: must be text, got 1"),
-        ("data.validation={hub: 5}", "data.validation.hub: must be text, got 5"),
+        ("data.train=[a, 1]", f"data.train.1: must be text, got 1{QUOTES.format(1)}"),
+        ("data.validation={hub: 5}", f"data.validation.hub: must be text, got 5{QUOTES.format(5)}"),
         (
             "data.test={language: {sentences: 0}}",
             "data.test.language.sentences: must be > 0, got 0",
@@ -89,7 +94,7 @@ def line_of(*overrides: str) -> str:
             "tokenizer.tokenizer_type: must be one of 'sentencepiece', 'wordpiece', 'bpe', "
             "'character', 'word', got 'bpee'; did you mean 'bpe'?",
         ),
-        ("model.architecture=5", "model.architecture: must be text, got 5"),
+        ("model.architecture=5", f"model.architecture: must be text, got 5{QUOTES.format(5)}"),
         (
             "model.architecture=gtp2",
             "model.architecture: Unknown architecture: 'gtp2'; did you mean 'gpt2'? Architecture "

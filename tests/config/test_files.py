@@ -33,6 +33,7 @@ data: {train: a.txt}
 model: {architecture: gpt2, transformer: {layers: 2, hidden_size: 32, attention_heads: 2}}
 training: {max_steps: 5}
 """
+QUOTES = "; put it in quotes: '5' (on the command line: \"'5'\")"
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ NOT_READ: dict[str, tuple[bytes, str]] = {
     "tab": (b"a:\n\tb: 1\n", ":2:1: not valid YAML: "),
     "open quote": (b'a: "x\n', "not valid YAML: "),
     "not utf-8": (b"a: \xff\n", "not UTF-8 text at byte 3"),
-    "utf-16": (GOOD.encode("utf-16"), "not UTF-8 text at byte 0"),
+    "utf-16": (GOOD.encode("utf-16"), "is UTF-16 text"),
     "zero byte": (b"a: \x00\n", "not valid YAML: unacceptable character #x0000"),
     "duplicate key": (b"a: 1\na: 2\n", ":2:1: not valid YAML: duplicate key 'a'"),
     "duplicate key within": (b"a: {b: 1, b: 2}\n", "duplicate key 'b'"),
@@ -258,7 +259,7 @@ def test_a_section_alone_needs_no_other(tmp_path: Path) -> None:
     [
         ("tokenizer", TokenizerConfig, "seed=1", "tokenizer: is required"),
         ("training", TrainingConfig, "training.epochs=0", "training.epochs: must be > 0, got 0"),
-        ("data", DataConfig, "data.train=5", "data.train: must be text, got 5"),
+        ("data", DataConfig, "data.train=5", "data.train: must be text, got 5" + QUOTES),
         ("data", DataConfig, "data.trian=a", "data.trian: unknown key; did you mean 'train'?"),
         ("data", DataConfig, "data=[1]", "data: must be a mapping, got [1]"),
     ],
@@ -295,7 +296,7 @@ def test_saved_text_is_plain_yaml_that_others_read_too(good: Path) -> None:
 
 @pytest.mark.parametrize(
     "override",
-    ["experiment_name='1e3'", "experiment_name='007'", "output_dir=' a: b #c'", "data.train=~x"],
+    ["experiment_name='1e3'", "experiment_name='007'", "output_dir=' a: b #c'", "data.train=x~"],
 )
 def test_text_that_looks_like_something_else_stays_text(
     good: Path, tmp_path: Path, override: str

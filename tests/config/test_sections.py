@@ -184,7 +184,10 @@ ALONE = "a single checkpoint would be at risk while the next one is written and 
         ("milestones.words='9'", f"{WORDS}'9' (text)"),
         ("milestones.words=0", "training.milestones.words: must be > 0, got 0"),
         ("milestones.words=true", "training.milestones.words: must be an integer, got true"),
-        ("milestones.words=1e6", "training.milestones.words: must be an integer, got 1000000.0"),
+        (
+            "milestones.words=1e6",
+            "training.milestones.words: must be an integer, got 1000000.0; write 1000000",
+        ),
         ("milestones.words=[5, -1]", "training.milestones.words.1: must be > 0, got -1"),
         (
             "milestones.words=['5']",
@@ -209,7 +212,7 @@ ALONE = "a single checkpoint would be at risk while the next one is written and 
             )
             for limit in (1, 0, -1)
         ),
-        ("save_total_limit=2.0", "training.save_total_limit: must be an integer, got 2.0"),
+        ("save_total_limit=2.0", "training.save_total_limit: must be an integer, got 2.0; write 2"),
     ],
 )
 def test_a_fault_of_the_checkpoint_schedule_is_one_line(override: str, line: str) -> None:

@@ -45,7 +45,7 @@ class Counted:
 class Beside(Processes):
     """One of two processes; what the other one says of each step is given."""
 
-    said: Sequence[float] = (0, 0, 10, 4, 10, 4)
+    said: Sequence[float] = (0, 0, 10, 4, 10, 4, 0)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         return [a + b for a, b in zip(values, self.said, strict=True)]
@@ -66,7 +66,7 @@ def test_a_step_has_its_micro_batches_and_counts_them_with_a_label_or_without() 
 
 def test_the_other_processes_are_counted_too() -> None:
     drawn = Drawing(
-        Counted(), OBJECTIVE, micro_batches=1, processes=beside(0, 0, 1, 2, 3, 4)
+        Counted(), OBJECTIVE, micro_batches=1, processes=beside(0, 0, 1, 2, 3, 4, 0)
     ).next()
     assert drawn.labels.own == [6] and drawn.labels.total == 7
     assert (drawn.blocks, drawn.tokens, drawn.words) == (4, 8, 6)
@@ -103,13 +103,13 @@ def test_a_signal_stops_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch
 
 def test_a_signal_to_another_process_stops_this_one() -> None:
     with pytest.raises(Interrupted, match="a signal"):
-        Drawing(Counted(), OBJECTIVE, micro_batches=1, processes=beside(1, 0, 0, 0, 0, 0)).next()
+        Drawing(Counted(), OBJECTIVE, micro_batches=1, processes=beside(1, 0, 0, 0, 0, 0, 0)).next()
 
 
 def test_a_worker_that_died_beside_another_process_stops_this_one() -> None:
     with pytest.raises(WorkerError, match=r"dataloader_num_workers \(=3\).*beside another process"):
         Drawing(
-            Counted(), OBJECTIVE, micro_batches=1, workers=3, processes=beside(0, 1, 0, 0, 0, 0)
+            Counted(), OBJECTIVE, micro_batches=1, workers=3, processes=beside(0, 1, 0, 0, 0, 0, 0)
         ).next()
 
 
@@ -125,4 +125,18 @@ def test_a_process_whose_worker_died_says_so_to_the_others() -> None:
     source = Counted(fails={1: RuntimeError("DataLoader worker (pid 7) is killed")})
     with pytest.raises(WorkerError, match="pid 7"):
         Drawing(source, OBJECTIVE, micro_batches=1, processes=Listening(number=2)).next()
-    assert asked == [[False, True, 0, 0, 0, 0]]
+    assert asked == [[False, True, 0, 0, 0, 0, False]]
+
+
+@pytest.mark.parametrize("of_main", [True, False])
+def test_the_clock_of_main_decides_for_all_whether_to_save(of_main: bool) -> None:
+    def drawn(index: int, said: float) -> bool:
+        processes = beside(0, 0, 0, 0, 0, 0, said)
+        object.__setattr__(processes, "index", index)
+        mine = of_main if index == 0 else not of_main  # the other's clock says the opposite
+        drawing = Drawing(
+            Counted(), OBJECTIVE, micro_batches=1, time_to_save=lambda: mine, processes=processes
+        )
+        return drawing.next().saves
+
+    assert drawn(0, 0) == drawn(1, float(of_main)) == of_main

@@ -75,7 +75,7 @@ class HubRows(RowSource):
 
     @property
     def _directory(self) -> Path | None:
-        directory = Path(self.source.hub).expanduser()
+        directory = Path(self.source.hub)
         return directory if directory.is_dir() else None
 
     def rows(self) -> Any:
@@ -122,7 +122,7 @@ class SavedRows(RowSource):
 
     def __init__(self, source: DiskSource, reading: Reading) -> None:
         super().__init__(source.disk, reading.text_column)
-        self.source, self.directory = source, Path(source.disk).expanduser()
+        self.source, self.directory = source, Path(source.disk)
 
     def rows(self) -> Any:
         """Open the split."""
@@ -132,6 +132,9 @@ class SavedRows(RowSource):
             found = datasets.load_from_disk(str(self.directory))
         except Exception as error:  # neither of the two, or damaged
             raise self._cannot_be_read(error) from error
+        # whatever format it was saved with: rows of NumPy, torch or pandas hold no plain text, and
+        # a format may leave the column out
+        found = found.with_format(None)
         if not isinstance(found, datasets.DatasetDict):
             return found
         if self.source.split not in found:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from model_foundry.config.paths import written_path
 from model_foundry.errors import DataError, printable
 
 KINDS = {
@@ -131,7 +132,7 @@ def _files_below(folder: Path) -> list[Path]:
 
 def _files_of(pattern: str) -> list[Path]:
     try:
-        path = Path(pattern).expanduser()
+        path = Path(written_path(pattern))
         is_folder, exists = path.is_dir(), os.path.lexists(path)
         # a file may have a glob in its name
         matches = {path} if exists else set(_matches(path))

@@ -219,3 +219,17 @@ def test_a_commit_that_cannot_be_asked_for_is_to_be_pinned() -> None:
     with pytest.raises(DataError, match=r"owner/name: its newest commit .*pin `revision`") as said:
         opened(HubSource(hub="owner/name")).made_of(file_sha256)
     assert "\n" not in str(said.value)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "torch", "pandas", "arrow", "python"])
+@pytest.mark.parametrize("columns", [None, ["body"]])
+def test_a_saved_data_set_is_read_whatever_format_it_has(
+    kind: str, columns: list[str] | None, tmp_path: Path
+) -> None:
+    rows = [{"text": f"text {number}", "body": number} for number in range(3)]
+    found = datasets.Dataset.from_list(rows)
+    found.set_format(kind, columns=columns)
+    found.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": found}).save_to_disk(tmp_path / "several")
+    for name in ("one", "several"):
+        assert read(DiskSource(disk=str(tmp_path / name))) == ["text 0", "text 1", "text 2"]

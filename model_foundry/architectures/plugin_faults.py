@@ -1,0 +1,152 @@
+"""Mistakes in files of one's own, told as such: with the file, the line, and before a text is read.
+
+An exception that passes through a plugin is its author's to mend, unless it is one of ours or the
+memory has run out.
+"""
+
+import inspect
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.config import ExperimentConfig
+from model_foundry.errors import ConfigError, FoundryError
+from model_foundry.foreign import one_line
+from model_foundry.reproducibility import seeded
+
+LOADED_PLUGINS: dict[str, str] = {}  # path -> SHA-256, in the order of loading
+OURS = __name__.partition(".")[0]
+ROWS, VOCABULARY = 2, 32  # of the trial; special tokens have the first ids
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "alloc")
+
+
+def said_of(error: BaseException) -> str:
+    """Return the kind of an exception and its message, on one line."""
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def place_of(error: BaseException, *files: str) -> str | None:
+    """Return `file:line` of the innermost of these files that an exception passed through."""
+    named = {os.path.abspath(file): file for file in files}  # as Python knows them
+    if isinstance(error, SyntaxError) and error.filename in named:
+        return f"{named[error.filename]}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in named]
+    return f"{named[frames[-1].filename]}:{frames[-1].lineno}" if frames else None
+
+
+def class_place(cls: type, method: str | None = None) -> str:
+    """Return `file:line` of a class, or of one of its methods where it defines it."""
+    try:
+        found = getattr(cls, method, cls) if method else cls
+        file = inspect.getfile(cls)
+        known = {os.path.abspath(path): path for path in LOADED_PLUGINS}
+        return f"{known.get(file, file)}:{inspect.getsourcelines(found)[1]}"
+    except (OSError, TypeError):
+        return cls.__module__
+
+
+def _is_about_memory(error: BaseException) -> bool:
+    said = f"{error}".lower()
+    kinds = MemoryError | torch.OutOfMemoryError
+    return isinstance(error, kinds) or (
+        isinstance(error, RuntimeError) and any(sign in said for sign in OUT_OF_MEMORY)
+    )
+
+
+@contextmanager
+def telling_of_plugins() -> Iterator[None]:
+    """Turn what a plugin raises in the block into one line that names the place in its file.
+
+    Raises:
+        ConfigError: a plugin has raised something.
+    """
+    try:
+        yield
+    except FoundryError:
+        raise
+    except Exception as error:
+        place = place_of(error, *LOADED_PLUGINS)
+        if place is None or _is_about_memory(error):
+            raise
+        raise ConfigError(f"plugin {place}: {said_of(error)}") from error
+
+
+def require_complete(name: str, cls: type) -> None:
+    """Refuse a class that leaves out what every model must have.
+
+    Raises:
+        TypeError: a method or property is abstract still.
+    """
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise TypeError(
+            f"{cls.__name__} cannot be architecture {name!r}: it does not "
+            f"define {', '.join(missing)}."
+        )
+
+
+def try_out(config: ExperimentConfig, device: torch.device) -> None:
+    """Make the model of a plugin and take one step of it on made-up rows; others are left alone.
+
+    The model has the sizes of the experiment, but for a tiny vocabulary. No generator is moved.
+
+    Raises:
+        ConfigError: it cannot be made, raises something, or returns what is no output of a model.
+    """
+    cls = MODEL_REGISTRY[config.model.architecture]
+    if cls.__module__.partition(".")[0] == OURS:
+        return
+    with seeded(0):
+        _step(cls, config, device)
+
+
+def _step(cls: Any, config: ExperimentConfig, device: torch.device) -> None:
+    ids = torch.arange(ROWS * config.data.max_sequence_length, device=device)
+    rows = (ids % VOCABULARY).view(ROWS, -1)
+    roles = ("pad", "bos", "eos", "mask", "cls", "sep")
+    special = {f"{role}_token_id": number for number, role in enumerate(roles)}
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.mixed_precision)
+    precision = torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
+    with _blamed_on(cls, "from_config"):
+        model = cls.from_config(config, vocab_size=VOCABULARY, **special).to(device)
+    with _blamed_on(cls, "forward"), precision:
+        output = model(input_ids=rows, attention_mask=torch.ones_like(rows), labels=rows)
+        _require_output(output, cls)
+    with _blamed_on(cls, "forward"):
+        output.loss.backward()
+
+
+def _require_output(output: Any, cls: type) -> None:
+    loss, logits = (getattr(output, name, None) for name in ("loss", "logits"))
+    expected = (ROWS, None, VOCABULARY)
+    if not isinstance(loss, torch.Tensor) or loss.dim() != 0 or not loss.requires_grad:
+        problem = "given labels, it returns no loss that is a scalar with a gradient"
+    elif not isinstance(logits, torch.Tensor) or logits.dim() != 3:
+        problem = "it returns no logits (batch, length, vocabulary)"
+    elif (logits.shape[0], logits.shape[2]) != (expected[0], expected[2]):
+        problem = f"its logits are of {tuple(logits.shape)}, for {ROWS} rows and a vocabulary of "
+        problem += f"{VOCABULARY}"
+    else:
+        return
+    raise ConfigError(f"plugin {class_place(cls, 'forward')}: {cls.__name__}.forward: {problem}")
+
+
+@contextmanager
+def _blamed_on(cls: type, method: str) -> Iterator[None]:
+    """Tell what a method of a class raises; it stands in a plugin or in a package of others."""
+    try:
+        yield
+    except FoundryError:
+        raise
+    except Exception as error:
+        if _is_about_memory(error):
+            raise
+        files = [str(Path(inspect.getfile(cls)))] if cls.__module__ != "__main__" else []
+        place = place_of(error, *LOADED_PLUGINS, *files) or class_place(cls, method)
+        message = f"plugin {place}: {cls.__name__}.{method}: {said_of(error)}"
+        raise ConfigError(message) from error

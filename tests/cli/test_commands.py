@@ -1,0 +1,140 @@
+"""Commands as they are asked for: by the names of elsewhere, with any path, from any shell."""
+
+import shlex
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from model_foundry import __version__
+from model_foundry.cli import commands
+from model_foundry.cli.foreign_commands import FOREIGN
+from model_foundry.cli.summary import _next_command
+from tests.cli.conftest import Cli
+from tests.cli.test_errors import COMMANDS, CORPUS, GOOD
+
+
+@pytest.fixture
+def here(here: Path) -> Path:
+    (here / "good.yaml").write_text(GOOD)
+    (here / "corpus.txt").write_text(CORPUS)
+    return here
+
+
+@pytest.mark.parametrize("name", sorted(FOREIGN))
+def test_a_command_of_elsewhere_gets_its_sentence(cli: Cli, name: str) -> None:
+    code, _, err = cli(name, "runs/one")
+    assert code == 2
+    assert f"No such command {name!r}: it {FOREIGN[name]}." in " ".join(err.split())
+    assert "Did you mean" not in err
+
+
+def test_the_table_names_no_command_of_ours_and_sends_to_those_only() -> None:
+    ours = set(get_command(commands.app).commands)  # type: ignore[attr-defined]
+    assert ours.isdisjoint(FOREIGN)
+    named = {said.split("`foundry ")[1].split("`")[0] for said in FOREIGN.values() if "`f" in said}
+    assert {name.split()[0] for name in named} <= ours | {"--version"}
+
+
+def test_a_misspelt_command_is_still_told_its_name(cli: Cli) -> None:
+    assert "Did you mean 'validate'?" in cli("valdate", "good.yaml")[2]
+
+
+def test_the_version_is_told(cli: Cli) -> None:
+    assert cli("--version") == (0, f"foundry {__version__}\n", "")
+
+
+def test_a_list_of_nothing_shows_the_choices(cli: Cli) -> None:
+    code, out, _ = cli("list")
+    assert code == 0
+    for line in out.splitlines():
+        *asked, names = line.split(maxsplit=3)
+        listed = cli(*asked[1:])[1]
+        assert all(name in listed for name in names.split(", "))
+    assert len(out.splitlines()) == 4
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_every_line_of_the_help_is_whole_at_80_columns(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = CliRunner().invoke(commands.app, [*command.split(), "--help"]).output
+    assert "..." not in text.replace("[ARGS]...", "").replace("[overrides]...", "").replace(
+        "overrides...", ""
+    )
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("seed", [2**63, 10**30, -1])
+def test_a_seed_that_no_generator_counts_to_is_refused(cli: Cli, seed: int) -> None:
+    code, _, err = cli("generate", "runs/one", "--seed", str(seed))
+    assert code == 2
+    assert f"must be >= 0 and < 2**63, got {seed}" in " ".join(err.split())
+
+
+AWKWARD = ["a b", "it's", 'a"b', "$HOME", "-dash", "--fresh", "\u00f6", "a;b", "*", "a\\b", "!x"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+@pytest.mark.parametrize("generates", [True, False])
+def test_the_next_command_can_be_pasted(name: str, generates: bool) -> None:
+    result = SimpleNamespace(
+        generates=generates,
+        output_dir=Path(name),
+        model_dir=Path(name) / "model",
+        mask_token="[MASK]",
+    )
+    words = shlex.split(_next_command(result, [Path(name)]))  # type: ignore[arg-type]
+    if generates:
+        assert words[:2] == ["foundry", "generate"]
+        assert Path(words[2]) == Path(name) and not words[2].startswith("-")
+        assert words[3:] == ["--prompt", "The", "--plugin", words[2]]
+    else:
+        assert words[:2] == ["python", "-c"]
+        compile(words[2], "next", "exec")
+        assert repr(str(Path(name) / "model")) in words[2]
+
+
+@pytest.mark.parametrize("name", ["a b", "-dash", "\u00f6", "it's"])
+def test_what_is_pasted_runs(cli: Cli, here: Path, name: str) -> None:
+    code, out, _ = cli("train", "good.yaml", f"output_dir={name}")
+    assert code == 0
+    _, *words = shlex.split(out.splitlines()[-1].removeprefix("next"))
+    assert cli(*words, "--max-new-tokens", "2")[0] == 0
+
+
+def test_a_run_a_checkpoint_and_a_model_are_continued_alike(cli: Cli, here: Path) -> None:
+    assert cli("train", "good.yaml")[0] == 0
+    run = here / "runs/one"
+    (run / "model/tokenizer.json").unlink()
+    places = (run, run / "model", run / "checkpoints/step-00000002")
+    said = {cli("generate", str(place), "--prompt", "a")[:2] for place in places}
+    assert len(said) == 1
+    assert next(iter(said))[0] == 0
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "list"])
+@pytest.mark.parametrize(
+    "awkward",
+    ["", "\0", "a folder", "empty", "binary", "utf16", "loop", "x" * 300, "~nobody-has-this/x"],
+)
+def test_what_is_no_file_ends_in_a_line(
+    cli: Cli, here: Path, command: str, awkward: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "a folder").mkdir()
+    (here / "empty").touch()
+    (here / "binary").write_bytes(b"\x89PNG\0\xff" * 9)
+    (here / "utf16").write_text(GOOD, encoding="utf-16")
+    (here / "loop").symlink_to(here / "loop")
+    for arguments in ([awkward], ["good.yaml", "--plugin", awkward]):
+        if command == "generate" and arguments[0] != awkward:
+            arguments[0] = "runs/none"
+        code, _, err = cli(command, *arguments)
+        assert code == 2
+        assert "internal failure" not in err and "Traceback" not in err
+        assert "rror: " in err
+        sys.modules.pop("nothing", None)
