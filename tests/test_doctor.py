@@ -1,5 +1,6 @@
 """The doctor finds nothing where all is well, and each of its checks can fail."""
 
+import functools
 import os
 import signal
 import sys
@@ -113,6 +114,7 @@ def forget(patch: pytest.MonkeyPatch, model: type) -> None:
     """Let a model lose its state in silence, as if its argument had another name."""
     forward = model.forward  # type: ignore[attr-defined]
 
+    @functools.wraps(forward)  # what reads its signature sees no difference
     def forgetful(self: Any, *args: Any, past_key_values: Any = None, **kwargs: Any) -> Any:
         kwargs.pop("cache", None)
         return forward(self, *args, **kwargs)
