@@ -33,6 +33,7 @@ SENTENCES = [
 ADAPTED = {"gpt2": ["c_attn"], "bert": ["query", "value"], "foundry_rnn": ["embed", "lm_head"]}
 ADAPTED_TIED = ["embed"]
 CLOSE = 1e-5
+TOLD = "told"
 
 
 class Used:
@@ -61,7 +62,7 @@ class Used:
                 module.p = 0.0
         return model
 
-    def after_one_step(self, rows, accumulation, batches, make):
+    def after_one_step(self, rows, accumulation, batches, make, told):
         """Return the weights and the loss after one step of HF Trainer."""
         with tempfile.TemporaryDirectory() as directory:
             arguments = transformers.TrainingArguments(
@@ -82,6 +83,8 @@ class Used:
             trainer = transformers.Trainer(
                 model, arguments, train_dataset=batches, data_collator=self.collate
             )
+            if told:
+                trainer.model_accepts_loss_kwargs = False
             trainer.train()
         loss = next(each["loss"] for each in trainer.state.log_history if "loss" in each)
         return dict(model.named_parameters()), loss
@@ -97,9 +100,23 @@ class Used:
         return {**batch, "labels": torch.tensor(labels)}
 
     def accumulate(self, examples, make):
-        """Compare a step over 16 rows at once with one over 4 times 4."""
-        whole, loss = self.after_one_step(16, 1, examples, make)
-        parts, other_loss = self.after_one_step(4, 4, examples, make)
+        """Compare a step over 16 rows at once with one over 4 times 4.
+
+        Some of transformers' own classes take the number of all targets and do not divide by it,
+        and Trainer does not divide either, unless it is told that they do not.
+        """
+        try:
+            self.compare_steps(examples, make, told=False)
+        except AssertionError:
+            if self.expected["own_code"]:
+                raise
+            self.compare_steps(examples, make, told=True)
+            return TOLD
+        return None
+
+    def compare_steps(self, examples, make, *, told):
+        whole, loss = self.after_one_step(16, 1, examples, make, told)
+        parts, other_loss = self.after_one_step(4, 4, examples, make, told)
         off = max((whole[name] - parts[name]).abs().max().item() for name in whole)
         said = f"loss {loss:.4f} and {other_loss:.4f}"
         assert off <= CLOSE, f"weights after 16 x 1 and 4 x 4 rows differ by {off:.1e}, {said}"
@@ -109,13 +126,13 @@ class Used:
         """Fine-tune a classifier of texts by HF Trainer."""
         examples = [{**self.tokenizer(t), "labels": i % 2} for i, t in enumerate(SENTENCES)]
         auto = "AutoModelForSequenceClassification"
-        self.accumulate(examples, lambda: self.without_dropout(auto, num_labels=2))
+        return self.accumulate(examples, lambda: self.without_dropout(auto, num_labels=2))
 
     def language_modelling(self):
         """Train on by HF Trainer, as a language model."""
         encoded = [dict(self.tokenizer(text)) for text in SENTENCES]
         examples = [{**each, "labels": list(each["input_ids"])} for each in encoded]
-        self.accumulate(examples, self.without_dropout)
+        return self.accumulate(examples, self.without_dropout)
 
     def lora(self):
         """Train, save and load an adapter."""
@@ -157,7 +174,7 @@ class Used:
         batch = self.tokenizer(texts, padding=True, return_tensors="pt")
         inputs = (batch["input_ids"], batch["attention_mask"])
         with torch.no_grad():
-            return inputs, self.load()(*inputs).logits
+            return inputs, OnlyLogits(self.load())(*inputs)
 
     def compare(self, logits, wanted, mask):
         off = ((logits - wanted) * mask[..., None]).abs().max().item()
