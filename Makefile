@@ -4,10 +4,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test torture bench gpu format lint typecheck check clean
+.PHONY: help quickstart test torture bench gpu versions wheel newest compatibility format lint
+.PHONY: typecheck check clean
 
 help:  ## list these targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 quickstart: $(INSTALLED)  ## train a small GPT-2 on the built-in language and show what it learned
 	$(BIN)/foundry train configs/quickstart.yaml
@@ -23,6 +24,19 @@ bench: $(INSTALLED)  ## measure speed and write benchmarks/RESULTS.md; takes an 
 
 gpu:  ## test and measure on one NVIDIA GPU in eight minutes, with PYTHON=..., that has this package
 	$(PYTHON) -m benchmarks.gpu_check $(ARGS)
+
+versions: $(INSTALLED)  ## the laws of models with the oldest and the newest libraries that are supported
+	$(BIN)/python -m compatibility.versions $(ARGS)
+	$(BIN)/python -m compatibility --diagonal --sets 4.51 5.0
+
+wheel: $(INSTALLED)  ## install the wheel into an empty environment, and use it there
+	$(BIN)/python -m compatibility.wheel $(ARGS)
+
+newest: $(INSTALLED)  ## the same with whatever is newest today, with the laws of models
+	$(BIN)/python -m compatibility.wheel --whole --tests $(ARGS)
+
+compatibility: $(INSTALLED)  ## try what opens saved models, and write docs/compatibility.md
+	$(BIN)/python -m compatibility --tools --page docs/compatibility.md $(ARGS)
 
 format: $(INSTALLED)  ## format the code and mend what the linter can
 	$(BIN)/ruff format .

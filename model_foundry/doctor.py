@@ -30,6 +30,7 @@ from model_foundry.model import load_model, special_token_ids
 from model_foundry.reproducibility import environment
 from model_foundry.run_directory import RunDirectory
 from model_foundry.signals import during, poll
+from model_foundry.tested_versions import installed_versions, newer_than_tested, older_than_tested
 from model_foundry.training.milestones import number_of_milestones
 from model_foundry.trial import STEPS, UNBEARABLE, Trial, slowdown_of_bf16
 
@@ -38,6 +39,7 @@ logger = logging.getLogger(__name__)
 PREFIX, LOCK = ".doctor-", ".lock"
 DEFAULT = Path(__file__).with_suffix(".yaml")
 LOSS_TOLERANCE = 0.5  # nats that random logits may add to ln V; more means wrong initial weights
+NEW_TOKENS = 12  # that generation adds to a row, and that its longest prompt has
 RELATIVE_TOLERANCE = 1e-4  # of fp32 sums in another order
 
 
@@ -63,7 +65,19 @@ def machine(trial: Trial) -> Iterator[Finding]:
     yield Finding("device", facts["device"])
     remedy = "" if threads <= cores else "; set OMP_NUM_THREADS, they wait for each other"
     yield Finding("threads", f"{threads} on {cores} cores{remedy}", threads <= cores)
-    yield Finding("libraries", f"torch {facts['torch']}, transformers {facts['transformers']}")
+    yield libraries()
+
+
+def libraries() -> Finding:
+    """Return the versions of the libraries, and those among them that were never tested.
+
+    A newer one is no fault: the checks say whether it works.
+    """
+    installed = installed_versions()
+    newer, older = list(newer_than_tested(installed)), list(older_than_tested(installed))
+    named = ", ".join(f"{library} {found}" for library, found in installed.items())
+    good = False if older else None if newer else True
+    return Finding("libraries", "; ".join([named, *older, *newer]), good)
 
 
 def precision(trial: Trial) -> Verdict:
@@ -120,6 +134,40 @@ def padding(trial: Trial) -> Verdict:
     worst = max(float(error.abs().max()) for error in errors)
     scale = float(alone.abs().max())
     return worst <= RELATIVE_TOLERANCE * scale, f"logits differ by at most {worst:.1e}"
+
+
+def generation(trial: Trial) -> Verdict:
+    """Rows padded on the left are continued as if each were read whole again for each token."""
+    if not trial.untrained.supports_generation:
+        return None, f"{trial.config.model.architecture} fills masks"
+    model, pad = trial.wandering_model(), trial.prepared.tokenizer.pad_token_id or 0
+    length = trial.batch().inputs["input_ids"].shape[1]
+    new = max(1, min(NEW_TOKENS, length // 2))
+    long = max(1, min(NEW_TOKENS, length - new))
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.randint(_rows(model), (n,), generator=draw) for n in (max(1, long // 2), long)]
+    ids, mask = (torch.zeros(len(rows), long, dtype=torch.long) for _ in range(2))
+    for index, row in enumerate(rows):
+        filler = long - len(row)
+        ids[index] = torch.cat((torch.full((filler,), pad), row))
+        mask[index, filler:] = 1
+    made = model.generate(
+        ids, attention_mask=mask, max_new_tokens=new, eos_token_id=None, pad_token_id=pad
+    )
+    wrong = sum(
+        int((together[long:] != _continued(model, row, new)).sum())
+        for row, together in zip(rows, made, strict=True)
+    )
+    figure = f"{wrong} of {new * len(rows)} tokens differ between cached and uncached generation"
+    return wrong == 0, figure
+
+
+@torch.no_grad()
+def _continued(model: BaseLanguageModel, row: torch.Tensor, number: int) -> torch.Tensor:
+    """Return the next ids of a row (T,), which is read as a whole for each of them."""
+    for _ in range(number):
+        row = torch.cat((row, model(row[None]).logits[0, -1:].argmax(-1)))
+    return row[-number:]
 
 
 def leaks(trial: Trial) -> Verdict:
@@ -227,6 +275,7 @@ CHECKS: dict[str, Callable[[Trial], Verdict]] = {
     "initial loss": initial_loss,
     "leaks": leaks,
     "padding": padding,
+    "generation": generation,
     "accumulation": accumulation,
     "resumption": resumption,
     "tied weights": tied_weights,

@@ -30,6 +30,7 @@ from model_foundry.training.step import take_step
 
 LONGEST_BLOCK = 128  # tokens: enough to see a fault, and short enough for a large model on a CPU
 ROWS, STEPS, EVALUATED_BLOCKS = 2, 4, 8
+EMBEDDING_STD, GAIN = 0.7, 2.0  # of a model that wanders
 UNBEARABLE = 4.0  # times slower than fp32, and bf16 is left out of the trial
 
 
@@ -113,6 +114,12 @@ class Trial:
         """Return a model of its own; each begins with the same weights."""
         return create_model(self.config, tokenizer=self.prepared.tokenizer)
 
+    def wandering_model(self) -> BaseLanguageModel:
+        """Return a model of its own whose every next token depends on all that it has read."""
+        model = self.new_model().eval()
+        let_wander(model)
+        return model
+
     def batch(self) -> Batch:
         """Return the first rows of the training text."""
         blocks = self.prepared.train.first(ROWS)
@@ -181,6 +188,21 @@ class Trial:
         with running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record:
             attempt.train(model, record)
             save_model(run.model, model, self.prepared.tokenizer)
+
+
+@torch.no_grad()
+def let_wander(model: BaseLanguageModel) -> None:
+    """Draw weights with which every next token depends on all that a model has read.
+
+    With those of a new model it says the same again and again, whatever it has read. Larger ones
+    than these amplify differences of rounding from one step to the next.
+    """
+    draw = torch.Generator().manual_seed(0)
+    embeddings = model.get_input_embeddings().weight
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            std = EMBEDDING_STD if weight is embeddings else GAIN / weight.shape[-1] ** 0.5
+            weight.normal_(std=std, generator=draw)
 
 
 def _without_dropout(section: dict[str, Any]) -> dict[str, Any]:

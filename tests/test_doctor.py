@@ -1,5 +1,6 @@
 """The doctor finds nothing where all is well, and each of its checks can fail."""
 
+import functools
 import os
 import signal
 import sys
@@ -8,9 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPT2LMHeadModel
 
 from model_foundry import doctor, trial
 from model_foundry.architectures.gpt import GPT2Model
+from model_foundry.architectures.modeling.modeling_recurrent import RecurrentForCausalLM
 from model_foundry.checkpointing import Checkpointing
 from model_foundry.cli import main
 from model_foundry.config import ExperimentConfig, save_config
@@ -19,6 +22,7 @@ from model_foundry.errors import ConfigError, Interrupted
 from model_foundry.locks import exclusive
 from model_foundry.model import create_model
 from model_foundry.signals import listening
+from model_foundry.tested_versions import LIBRARIES, PINNED, run_with
 from model_foundry.trial import Trial
 from tests.experiments import MODELS, tiny_experiment
 
@@ -27,6 +31,7 @@ DISEASES = (
     "tokenizer",
     "initial loss",
     "padding",
+    "generation",
     "accumulation",
     "resumption",
     "tied weights",
@@ -82,6 +87,8 @@ def ill(name: str, patch: pytest.MonkeyPatch) -> None:
             return forward(self, input_ids, **kwargs)
 
         patch.setattr(GPT2Model, "forward", blind)
+    elif name == "generation":
+        forget(patch, GPT2LMHeadModel)
     elif name == "accumulation":
         # the mean over micro-batches, however many labels each has
         step = trial.take_step
@@ -101,6 +108,54 @@ def ill(name: str, patch: pytest.MonkeyPatch) -> None:
     else:
         usage = doctor.shutil.disk_usage(".")._replace(free=100)
         patch.setattr(doctor.shutil, "disk_usage", lambda path: usage)
+
+
+def forget(patch: pytest.MonkeyPatch, model: type) -> None:
+    """Let a model lose its state in silence, as if its argument had another name."""
+    forward = model.forward  # type: ignore[attr-defined]
+
+    @functools.wraps(forward)  # what reads its signature sees no difference
+    def forgetful(self: Any, *args: Any, past_key_values: Any = None, **kwargs: Any) -> Any:
+        kwargs.pop("cache", None)
+        return forward(self, *args, **kwargs)
+
+    patch.setattr(model, "forward", forgetful)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
+def test_recurrent_state_that_is_lost_in_silence_is_found(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(monkeypatch, RecurrentForCausalLM)
+    trial = Trial.of(healthy(tmp_path, kind), tmp_path)
+    good, figure = doctor.generation(trial)
+    assert good is False
+    assert "tokens differ between cached and uncached generation" in figure
+
+
+def test_models_that_fill_masks_have_no_generation_to_compare(tmp_path: Path) -> None:
+    assert doctor.generation(Trial.of(healthy(tmp_path, "bert"), tmp_path)) == (
+        None,
+        "bert fills masks",
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "good", "said"),
+    [
+        ("99.1", None, "transformers 99.1 is newer than any that was tested (up to "),
+        ("4.57.6", False, "transformers 4.57.6 is older than any that was tested; install >= "),
+    ],
+)
+def test_library_of_a_version_that_was_not_tested_is_named(
+    version: str, good: bool | None, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned = run_with()[PINNED]
+    installed = {library: pinned[library] for library in LIBRARIES} | {"transformers": version}
+    monkeypatch.setattr(doctor, "installed_versions", lambda: installed)
+    finding = doctor.libraries()
+    assert finding.good is good
+    assert said in finding.figure
 
 
 @pytest.mark.parametrize("name", DISEASES)
@@ -181,7 +236,7 @@ def test_command_prints_a_line_a_check_and_says_no(
         main()
     lines = capsys.readouterr().out.splitlines()
     assert ended.value.code == 0
-    assert [line.split()[0] for line in lines if line.startswith("good")] == ["good"] * 10
+    assert [line.split()[0] for line in lines if line.startswith("good")] == ["good"] * 12
     monkeypatch.setattr(Checkpointing, "restore", lambda self, *given: None)
     with pytest.raises(SystemExit) as ended:
         main()

@@ -17,7 +17,7 @@ FLOORS: list[set[str]] = [
     {
         *("registry", "errors", "labels", "failpoints", "signals", "locks", "durable"),
         *("cache_entry", "reproducibility", "foreign", "machine", "processes", "strict_json"),
-        "environment_variables",
+        *("environment_variables", "tested_versions"),
     },
     {"config", "run_directory", "language"},
     {"interventions", "architectures", "data", "tokenizer", "data_collators", "objectives"},

@@ -1,0 +1,1 @@
+"""What opens the models that the foundry saves, tried out: other versions, other tools."""

@@ -1,0 +1,116 @@
+"""The tables of docs/compatibility.md, from what was found."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from compatibility.exports import ARCHITECTURES, TOKENIZERS
+
+BASIC: Final = ("loads", "ids", "logits", "generation")
+FURTHER: Final = (
+    "limits",
+    "AutoTokenizer asks nothing",
+    "AutoProcessor",
+    "text-generation",
+    "fill-mask",
+    "feature-extraction",
+)
+TOOLS: Final = ("Trainer, classification", "Trainer, language", "LoRA", "torch.export", "ONNX")
+KNOWN: Final = {"AutoTokenizer asks nothing"}
+"""What transformers 5 does whatever a directory holds, and the page explains: no fault of ours."""
+TABLES: Final = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Found = Mapping[str, Mapping[str, Any]]
+"""What was found, by the name of the set of libraries."""
+
+
+def key(architecture: str, tokenizer: str) -> str:
+    """Return the name of the directory of an export."""
+    return f"{architecture}, {tokenizer}".replace(" ", "_")
+
+
+def is_good(said: str) -> bool:
+    """Return whether a cell is as it should be, or does not apply."""
+    return said in ("yes", "-")
+
+
+def cell(said: Mapping[str, str], names: Iterable[str]) -> str:
+    """Return "yes", or "no" with the names of what went wrong; what was not tried did."""
+    bad = [name for name in names if not is_good(said.get(name, "not tried"))]
+    if not bad:
+        return "yes"
+    return "no: it does not load" if "loads" in bad else f"no: {', '.join(bad)}"
+
+
+def basic_table(found: Found) -> str:
+    """Return a row for each architecture and tokenizer, with a cell for each version."""
+    rows = [["", "", *(each["transformers"] for each in found.values())]]
+    for architecture in ARCHITECTURES:
+        for tokenizer in TOKENIZERS:
+            place = key(architecture, tokenizer)
+            cells = [cell(each["exports"].get(place, {}), BASIC) for each in found.values()]
+            rows.append([architecture, tokenizer, *cells])
+    return table(rows)
+
+
+def further_table(found: Found) -> str:
+    """Return a row for each architecture: the versions in which all tokenizers do each thing."""
+    rows = [["", *FURTHER]]
+    for architecture in ARCHITECTURES:
+        cells = [_versions(found, architecture, name) for name in FURTHER]
+        rows.append([architecture, *cells])
+    return table(rows)
+
+
+def _versions(found: Found, architecture: str, name: str) -> str:
+    said = {
+        each["transformers"]: {
+            each["exports"].get(key(architecture, tokenizer), {}).get(name, "not tried")
+            for tokenizer in TOKENIZERS
+        }
+        for each in found.values()
+    }
+    if all(answers == {"-"} for answers in said.values()):
+        return "-"
+    bad = [version for version, answers in said.items() if not all(map(is_good, answers))]
+    return f"not in {', '.join(bad)}" if bad else "yes"
+
+
+def tools_table(used: Found) -> str:
+    """Return a row for each architecture and version: what other tools do with it."""
+    rows = [["", "transformers", *TOOLS]]
+    for each in used.values():
+        for place, said in each["exports"].items():
+            name = place.partition(",")[0].replace("_", " ")
+            cells = [said[tool].split(":")[0] for tool in TOOLS]
+            rows.append([name, each["transformers"], *cells])
+    return table(rows)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows, of which the first is the head, as Markdown."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
+
+
+def fill(page: str, found: Found, used: Found) -> str:
+    """Return a page in which the tables between the marks are new; without findings they stay."""
+    made = {}
+    if found:
+        made |= {"basic": basic_table(found), "further": further_table(found)}
+    if used:
+        made["tools"] = tools_table(used)
+    return TABLES.sub(lambda m: m[1] + made[m[2]] + m[3] if m[2] in made else m[0], page)
+
+
+def faults(found: Found) -> list[str]:
+    """Return a line for everything that went wrong in opening; what is `KNOWN` is left out."""
+    return [line for name, line in _answers(found) if name not in KNOWN]
+
+
+def _answers(found: Found) -> Iterator[tuple[str, str]]:
+    for each in found.values():
+        for place, answers in each["exports"].items():
+            for name, said in answers.items():
+                if not is_good(said) and (name not in TOOLS or said.startswith("no")):
+                    yield name, f"{each['transformers']}: {place}: {name}: {said}"
