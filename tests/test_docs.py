@@ -16,7 +16,10 @@ from model_foundry.architectures import (
     create_model_from_config,
     load_plugin,
 )
-from model_foundry.config import load_config
+from model_foundry.cli import main
+from model_foundry.config import load_config, save_config
+from model_foundry.language import load_language
+from tests.experiments import tiny_experiment
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -93,3 +96,34 @@ def test_the_example_command_trains_with_the_plugin_and_records_it(
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """Return the arguments of each call of `foundry` on a page, its loops run by a shell."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", (DOCS / page).read_text(), re.M | re.S)
+    script = 'foundry() { printf "%s\\n" "$*"; }\n' + "".join(blocks)
+    lines = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    return [line.split() for line in lines.stdout.splitlines()]
+
+
+def test_a_study_over_one_tokenizer_runs_as_it_is_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study = tiny_experiment("gpt2", tmp_path, "training.max_steps=2", "data.train=all.txt")
+    Path("study.yaml").write_text(save_config(study, []))
+    sentences = list(load_language().sample(400, seed=0))
+    Path("all.txt").write_text("\n\n".join(sentences))
+    Path("half.txt").write_text("\n\n".join(sentences[:200]))
+    for arguments in commands_of("one_tokenizer_many_models.md"):
+        monkeypatch.setattr(sys, "argv", ["foundry", *arguments, "data.document=paragraph"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0, arguments
+    runs = {path.name: path for path in Path("runs").iterdir()}
+    tokenizers = {
+        (path / "tokenizer" / "tokenizer.json").read_bytes()
+        for name, path in runs.items()
+        if name not in ("other-split", "tokenizer")
+    }
+    assert len(tokenizers) == 1 and len(runs) == 8

@@ -294,6 +294,9 @@ class Seeds(Section):
     """Dropout."""
 
 
+SET_BY_ONE_SEED = ("init", "data", "dropout")
+
+
 def _seed_kind(value: Any) -> str:
     return "each" if isinstance(value, dict | Seeds) else "all"
 
@@ -323,7 +326,7 @@ class ExperimentConfig(Section):
         """The seeds, one for each source of randomness."""
         if isinstance(self.seed, Seeds):
             return self.seed
-        return Seeds(init=self.seed, data=self.seed, dropout=self.seed)
+        return Seeds(**dict.fromkeys(SET_BY_ONE_SEED, self.seed))
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "ExperimentConfig":

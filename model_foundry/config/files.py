@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 from pydantic import BaseModel, ValidationError
 
 from model_foundry.config.dialect import dump_yaml, parse_yaml
-from model_foundry.config.experiment import ExperimentConfig
+from model_foundry.config.experiment import SET_BY_ONE_SEED, ExperimentConfig
 from model_foundry.config.faults import describe, dotted, one_line, shown
 from model_foundry.config.paths import written_path
 from model_foundry.config.specs import ARCHITECTURES
@@ -93,6 +93,9 @@ def apply_override(raw: dict[str, Any], text: str) -> None:
         below = here.get(key)
         if below is None:
             below = here[key] = {}
+        if depth == 1 and key == "seed" and type(below) is int:
+            # one for all: what is given apart is set apart, and the others stay
+            below = here[key] = dict.fromkeys(SET_BY_ONE_SEED, below)
         if not isinstance(below, dict):
             taken = ".".join(keys[:depth])
             law = f"{taken} is the single value {shown(below)}"

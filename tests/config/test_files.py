@@ -208,6 +208,12 @@ def test_the_last_override_wins(good: Path) -> None:
     assert config.training.max_steps == 8
 
 
+def test_one_seed_of_a_file_is_set_apart_from_the_others(good: Path) -> None:
+    good.write_text(good.read_text() + "seed: 7\n")
+    seeds = load_config(good, overrides=["seed.init=2"]).seeds
+    assert (seeds.init, seeds.data, seeds.dropout, seeds.split) == (2, 7, 7, 42)
+
+
 def test_an_override_may_be_a_mapping() -> None:
     keys, value = parse_override("data.train={language: {sentences: 3}}")
     assert (keys, value) == (["data", "train"], {"language": {"sentences": 3}})
