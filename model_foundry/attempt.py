@@ -6,13 +6,13 @@ A run has as many attempts as it needs; where one goes on is decided in `continu
 import logging
 import math
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager
 
-import torch
 from accelerate import Accelerator
 from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures.compilation import uncompiled
 from model_foundry.checkpointing import Checkpointing
 from model_foundry.config import OBJECTIVES, ExperimentConfig, TrainingConfig
 from model_foundry.continuation import Start
@@ -73,9 +73,10 @@ def measure(
             split, prepared.evaluating, batch_size=_eval_batch(len(split), training), **share
         )
     )
-    with naming_the_batch(
+    evaluating = naming_the_batch(
         config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False
-    ):
+    )
+    with evaluating, uncompiled(model):
         figures = measure_loss(
             model,
             batches,
@@ -190,9 +191,7 @@ class Attempt:
 
     def _require_no_leak(self, model: BaseLanguageModel) -> None:
         training, prepared = self.config.training, self.prepared
-        # not compiled: the few rows of the check would make its graphs general, and so slower
-        compiled = training.compile is True
-        with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
+        with uncompiled(model):
             require_no_leak(
                 model,
                 prepared.train,

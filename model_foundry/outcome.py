@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures.compilation import uncompiled
 from model_foundry.attempt import Attempt, measure
 from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.continuation import Start
@@ -113,7 +114,7 @@ def finish(
         run.write_measurement(f"loss-step-{step:08d}", measurement)
         return _result(run, prepared, attempt.trained, step, metrics, language)
 
-    with during("the last measurements"):
+    with during("the last measurements"), uncompiled(model):
         processes.from_main(save)
         metrics = {f"eval/{name}": value for name, value in measured.items()}
         if prepared.test is not None:

@@ -223,7 +223,7 @@ def find_model(path: str | Path) -> Path:
     if not is_directory:
         kind = "is a file" if run.path.exists() else "no such directory"
         raise ConfigError(f"{path}: {kind}; name a run or a model")
-    if not (run.path / "config.json").is_file():
+    if not os.path.lexists(run.path / "config.json"):  # what it is, is looked at by whoever reads
         raise ConfigError(f"{path}: holds no model; name a run with a checkpoint, or a model")
     return run.path
 

@@ -27,6 +27,8 @@ from tests.experiments import MODELS, tiny_experiment
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+    # said by the compiler to programs that leave TF32 off, as these tests do
+    pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning"),
 ]
 ROOT = Path(__file__).parents[1]
 GPU = torch.device("cuda")
@@ -144,9 +146,11 @@ def test_dropout_goes_on_where_its_generator_was() -> None:
 
 
 def test_cadence_never_changes_what_is_trained(tmp_path: Path) -> None:
-    quiet = tiny_experiment("gpt2", tmp_path / "quiet", "training.logging_steps=6")
+    # a compiled model adds up the gradients of its embeddings in whatever order threads come
+    plain = "training.compile=false"
+    quiet = tiny_experiment("gpt2", tmp_path / "quiet", "training.logging_steps=6", plain)
     busy = tiny_experiment(
-        "gpt2", tmp_path / "busy", "training.eval_steps=1", "training.save_steps=2"
+        "gpt2", tmp_path / "busy", "training.eval_steps=1", "training.save_steps=2", plain
     )
     weights = [load_model(train(config).model_dir).state_dict() for config in (quiet, busy)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -18,6 +18,7 @@ NUMBERS = [math.nan, math.inf, -math.inf]
 WITHOUT_FIGURES = {
     *("architectures/plain_directory", "data/file_hashes", "data/layout_cache", "data/packing"),
     *("data/token_stream", "durable", "locks", "strict_json", "tokenizer/tokenizer_factory"),
+    "tokenizer/saving",
     *("interventions/registration", "interventions/tagged", "training/checkpoint_state"),
     "cli/data_report",  # settings in one printed line
 }

@@ -119,6 +119,8 @@ def _step(cls: Any, config: ExperimentConfig, device: torch.device) -> None:
         _require_output(output, cls)
     with _blamed_on(cls, "forward"):
         output.loss.backward()
+    with _blamed_on(cls, "forward", "without labels: "), precision, torch.no_grad():
+        model(input_ids=rows)
 
 
 def _require_output(output: Any, cls: type) -> None:
@@ -137,7 +139,7 @@ def _require_output(output: Any, cls: type) -> None:
 
 
 @contextmanager
-def _blamed_on(cls: type, method: str) -> Iterator[None]:
+def _blamed_on(cls: type, method: str, when: str = "") -> Iterator[None]:
     """Tell what a method of a class raises; it stands in a plugin or in a package of others."""
     try:
         yield
@@ -148,5 +150,5 @@ def _blamed_on(cls: type, method: str) -> Iterator[None]:
             raise
         files = [str(Path(inspect.getfile(cls)))] if cls.__module__ != "__main__" else []
         place = place_of(error, *LOADED_PLUGINS, *files) or class_place(cls, method)
-        message = f"plugin {place}: {cls.__name__}.{method}: {said_of(error)}"
+        message = f"plugin {place}: {cls.__name__}.{method}: {when}{said_of(error)}"
         raise ConfigError(message) from error

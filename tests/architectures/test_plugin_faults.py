@@ -34,7 +34,10 @@ class Mistaken(BaseLanguageModel):
 
     def forward(self, input_ids, attention_mask=None, labels=None, **kwargs):
         logits = self.table(input_ids)
-        loss = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+        loss = None
+        if labels is not None:
+            shifted = logits[:, :-1].flatten(0, 1)
+            loss = nn.functional.cross_entropy(shifted, labels[:, 1:].flatten())
         return ModelOutput(loss=loss, logits=logits)
 
     def get_input_embeddings(self):
@@ -56,6 +59,7 @@ MISTAKES = [
     ("attention_mask=None, labels", "mask, labels", "required positional argument: 'mask'"),
     ("labels=None, **kwargs", "**kwargs", "Mistaken.forward: NameError: "),
     (", labels=None, **kwargs", "", "unexpected keyword argument 'labels'"),
+    ("if labels is not None:", "if True:", "without labels: TypeError: "),
     ("loss=loss, ", "", "returns no loss that is a scalar"),
     ("loss=loss, logits", "loss=loss.detach(), logits", "returns no loss that is a scalar"),
     (", logits=logits)", ")", "returns no logits"),
@@ -130,7 +134,8 @@ def test_a_good_plugin_and_ours_pass_and_no_generator_moves(here: Path) -> None:
 
 
 def test_what_fails_in_the_midst_of_training_is_told_too(here: Path) -> None:
-    late = "        self.calls = getattr(self, 'calls', 0) + 1\n        1 / (2 - self.calls)\n"
+    late = "        self.calls = getattr(self, 'calls', 0) + torch.is_grad_enabled()\n"
+    late += "        1 / (2 - self.calls)\n"
     load_plugin(plugin(here, "        logits = ", f"{late}        logits = "))
     (here / "no_such_corpus.txt").write_text("a line of words\n" * 300)
     small = ["data.document=line", "data.max_sequence_length=8", "tokenizer.tokenizer_type=word"]

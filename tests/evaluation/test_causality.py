@@ -33,17 +33,17 @@ class Honest(BaseLanguageModel):
     supports_generation = True
     causal = True
 
-    def __init__(self) -> None:
+    def __init__(self, vocab_size: int = 300) -> None:
         super().__init__()
-        self.embed = nn.Embedding(300, 8)
+        self.embed = nn.Embedding(vocab_size, 8)
         self.dropout = nn.Dropout(0.3)
         self.gate = nn.Parameter(torch.zeros(()))
         self.norm = nn.BatchNorm1d(8, affine=False)
-        self.output = nn.Linear(8, 300)
+        self.output = nn.Linear(8, vocab_size)
 
     @classmethod
-    def from_config(cls, *given: Any, **known: Any) -> Self:
-        return cls()
+    def from_config(cls, *given: Any, vocab_size: int | None = None, **known: Any) -> Self:
+        return cls(vocab_size or 300)
 
     def forward(
         self,

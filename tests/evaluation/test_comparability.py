@@ -15,6 +15,7 @@ from model_foundry.errors import DataError
 from model_foundry.evaluation.comparability import not_comparable, unknown_share
 from model_foundry.experiment import train
 from model_foundry.preparation import prepare
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.metrics import read_metrics
 from tests.experiments import tiny_experiment
 
@@ -43,11 +44,13 @@ def test_a_text_without_a_target_is_refused_before_anything_is_trained(
 
 
 def test_a_training_text_of_unknown_words_is_refused(tmp_path: Path) -> None:
-    lines = "\n".join("ก" * 200 for _ in range(400))
-    config = with_texts(
-        "bert", tmp_path, "tokenizer.tokenizer_type=wordpiece", train=lines, validation="the cat"
+    TokenizerFactory.train_wordpiece(
+        documents=["the cat sees a dog"], output_dir=tmp_path / "tokenizer", vocab_size=60
     )
-    with pytest.raises(DataError, match=r"data\.train: none of the 800 tokens .*\(400 of them"):
+    lines = "\n".join("ก" * 200 for _ in range(400))
+    config = with_texts("bert", tmp_path, train=lines, validation="the cat sees a dog")
+    config.tokenizer.path = str(tmp_path / "tokenizer")
+    with pytest.raises(DataError, match=r"data\.train: none of the 1,600 tokens .*\(800 of them"):
         prepare(config)
 
 

@@ -160,7 +160,9 @@ def test_surveys_of_different_lengths_are_refused(failing: None) -> None:
 
 
 def test_settings_of_a_chain_are_checked() -> None:
-    with pytest.raises(ConfigError, match=r"^data\.interventions\.1\.by: must be text, got 3$"):
+    with pytest.raises(
+        ConfigError, match=r"^data\.interventions\.1\.by: must be text, got 3; put it in quotes"
+    ):
         chain_of({"step": "lowercase"}, {"step": "replace", "pattern": "a", "by": 3})
 
 
