@@ -110,9 +110,19 @@ class Used:
         except AssertionError:
             if self.expected["own_code"]:
                 raise
+        else:
+            return None
+        try:
             self.compare_steps(examples, make, told=True)
-            return TOLD
-        return None
+        except AssertionError:  # a mean of means weighs batches alike, whatever they hold
+            length = min(len(each["input_ids"]) for each in examples)
+            even = [
+                {k: v[:length] if isinstance(v, list) else v for k, v in each.items()}
+                for each in examples
+            ]
+            self.compare_steps(even, make, told=True)
+            return f"{TOLD}, batches of as many targets"
+        return TOLD
 
     def compare_steps(self, examples, make, *, told):
         whole, loss = self.after_one_step(16, 1, examples, make, told)
