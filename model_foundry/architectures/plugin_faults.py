@@ -116,23 +116,22 @@ def _step(cls: Any, config: ExperimentConfig, device: torch.device) -> None:
         model = cls.from_config(config, vocab_size=VOCABULARY, **special).to(device)
     with _blamed_on(cls, "forward"), precision:
         output = model(input_ids=rows, attention_mask=torch.ones_like(rows), labels=rows)
-        _require_output(output, cls)
+        _require_output(output, cls, (*rows.shape, VOCABULARY))
     with _blamed_on(cls, "forward"):
         output.loss.backward()
     with _blamed_on(cls, "forward", "without labels: "), precision, torch.no_grad():
         model(input_ids=rows)
 
 
-def _require_output(output: Any, cls: type) -> None:
+def _require_output(output: Any, cls: type, expected: tuple[int, ...]) -> None:
     loss, logits = (getattr(output, name, None) for name in ("loss", "logits"))
-    expected = (ROWS, None, VOCABULARY)
     if not isinstance(loss, torch.Tensor) or loss.dim() != 0 or not loss.requires_grad:
         problem = "given labels, it returns no loss that is a scalar with a gradient"
     elif not isinstance(logits, torch.Tensor) or logits.dim() != 3:
         problem = "it returns no logits (batch, length, vocabulary)"
-    elif (logits.shape[0], logits.shape[2]) != (expected[0], expected[2]):
-        problem = f"its logits are of {tuple(logits.shape)}, for {ROWS} rows and a vocabulary of "
-        problem += f"{VOCABULARY}"
+    elif logits.shape != expected:
+        problem = f"its logits are of shape {tuple(logits.shape)}, must be {expected}: "
+        problem += "(rows, tokens, vocabulary)"
     else:
         return
     raise ConfigError(f"plugin {class_place(cls, 'forward')}: {cls.__name__}.forward: {problem}")

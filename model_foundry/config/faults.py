@@ -142,7 +142,7 @@ def _type_hint(kind: str, fault: Mapping[str, Any]) -> str:
     if kind == "bool_type" and isinstance(value, str) and value.lower() in WORDS:
         return f"; write {WORDS[value.lower()]}"
     if kind == "int_type" and isinstance(value, float) and value.is_integer():
-        return f"; write {int(value)}"
+        return f"; write {int(value)}" if abs(value) < 2**63 else ""
     if kind == "int_type" and isinstance(value, str) and SPACED.fullmatch(value):
         return f"; write {re.sub('[_,. ]', '', value)}"
     if kind in {"model_type", "model_attributes_type"}:
