@@ -96,7 +96,7 @@ ALLOWED = {
     (
         "tested_versions.py",
         "yaml.load",
-    ): "a file of the package, with the loader that makes text only",
+    ): "the package's own file, as text only",
     ("interventions/ai.py", "builtins.compile"): "code of `ai_step`; compiling it runs nothing",
     ("interventions/ai.py", "builtins.exec"): (
         "code of `ai_step`, run when the SHA-256 of its bytes stands in the experiment as approved"
