@@ -7,7 +7,7 @@ It maps a name to a spec. A spec is cheap to make and cheap to read: it names th
 import difflib
 from collections.abc import Iterator, Mapping
 from importlib import import_module, metadata
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from model_foundry.errors import ConfigError
 
@@ -60,6 +60,9 @@ class Registry(Mapping[str, S]):
             loaded only when a name is asked for that is not there yet.
     """
 
+    num_added: ClassVar[int] = 0
+    """Entries added to all registries so far; tells whether a file has added any."""
+
     def __init__(self, kind: str, specs: tuple[S, ...] = (), *, entry_points: str) -> None:
         self.kind = kind
         self.entry_points = entry_points
@@ -87,6 +90,7 @@ class Registry(Mapping[str, S]):
                 f"{present.target}; {spec.target} needs another name."
             )
         self._specs[spec.name] = spec
+        Registry.num_added += 1
         if implementation is not None:
             self._implementations[spec.name] = implementation
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -36,13 +37,14 @@ from model_foundry.config import (
 from model_foundry.config.paths import written_path
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.foreign import one_line
-from model_foundry.registry import DuplicateNameError
+from model_foundry.registry import DuplicateNameError, Registry
 
 BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
     "transformer": TransformerModelConfig,
     "bert": BERTSpecificConfig,
     "rnn": RNNModelConfig,
 }
+logger = logging.getLogger(__name__)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 C = TypeVar("C", bound=type)
 
@@ -225,7 +227,10 @@ def load_plugin(path: str | Path) -> str:
     LOADED_PLUGINS[str(path)] = digest
     module_name = _module_name(path, digest)
     if module_name not in sys.modules:
+        before = Registry.num_added
         _import_file(path, module_name)
+        if Registry.num_added == before:
+            logger.warning("plugin %s: registers nothing; a decorator may be missing", path)
     return digest
 
 

@@ -156,7 +156,7 @@ def load_config(
     """
     if (section is None) is not (model is None):
         raise TypeError("load_config: section and model go together; give both or neither")
-    if isinstance(overrides, str):
+    if isinstance(overrides, str | Mapping):
         raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
     path = _experiment_file(path)
     raw = read_yaml(path)

@@ -124,6 +124,18 @@ def test_a_plugin_that_cannot_be_loaded_is_told_with_its_line(
     assert str(caught.value).startswith("plugin mine.py:")
 
 
+def test_a_plugin_that_registers_nothing_is_told(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_plugin(plugin(here, '@register_architecture("mistaken")', ""))
+    said = "registers nothing; a decorator may be missing"
+    assert caplog.messages == [f"plugin {here / 'mine.py'}: {said}"]
+    caplog.clear()
+    (here / "registers.py").write_text(GOOD)
+    load_plugin(here / "registers.py")
+    assert caplog.messages == []
+
+
 def test_a_good_plugin_and_ours_pass_and_no_generator_moves(here: Path) -> None:
     load_plugin(plugin(here))
     before = torch.get_rng_state()
