@@ -74,7 +74,10 @@ def _check_prompts(prompts: Sequence[str]) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ConfigError(f"prompt: is not UTF-8 at character {error.start}") from error
+            raise ConfigError(
+                f"prompt: is not UTF-8 at character {error.start}; give UTF-8, and where the "
+                "locale is another one, set PYTHONUTF8=1"
+            ) from error
 
 
 def _groups(
