@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 
 from model_foundry import create_model, load_config
-from model_foundry.continuation import identify
-from model_foundry.data.loaders import training_batches
-from model_foundry.preparation import prepare
-from model_foundry.resolution import resolve
-from model_foundry.training.checkpoint import save_checkpoint
-from model_foundry.training.checkpoint_store import newest_usable
+from model_foundry.data.batches.loaders import training_batches
+from model_foundry.experiment.auto_settings import resolve_auto_settings
+from model_foundry.experiment.prepare_data import prepare
+from model_foundry.experiment.resume import make_fingerprint
+from model_foundry.training.checkpoint.save_load import save_checkpoint
+from model_foundry.training.checkpoint.store import newest_usable
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.state import TrainState
@@ -40,9 +40,9 @@ def main() -> None:
     path = sys.argv[1] if len(sys.argv) > 1 else "configs/quickstart.yaml"
     config = load_config(path)
     accelerator = start_accelerator(config.training)
-    config, _ = resolve(config, device_type=accelerator.device.type)
+    config, _ = resolve_auto_settings(config, device_type=accelerator.device.type)
     prepared = prepare(config)
-    identity = identify(config, prepared, accelerator.device)
+    identity = make_fingerprint(config, prepared, accelerator.device)
     model = create_model(config, tokenizer=prepared.tokenizer)
     optimizer = build_optimizer(model, config.training)
     model.get_input_embeddings()(torch.tensor([1])).sum().backward()

@@ -25,7 +25,7 @@ from benchmarks.ratios import Ratio
 from benchmarks.results import Found, Table, ratio_table, say
 from benchmarks.rounds import PROJECT
 from benchmarks.texts import lines_of, write_lines
-from model_foundry.machine import usable_cores
+from model_foundry.foundation.hardware import usable_cores
 
 VOCABULARY, BLOCK = 8000, 128
 ROUNDS, MEGABYTES = 5, 10
@@ -61,7 +61,7 @@ def experiment(directory: Path, processes: int) -> Any:
 
 def ours(directory: Path, processes: int) -> Figures:
     """Prepare the corpus from nothing."""
-    from model_foundry.preparation import prepare
+    from model_foundry.experiment.prepare_data import prepare
 
     config = experiment(directory, processes)
     begun = time.perf_counter()
@@ -72,7 +72,7 @@ def ours(directory: Path, processes: int) -> Figures:
 
 def warm(directory: Path, processes: int) -> Figures:
     """Prepare the corpus again, and read blocks of it at random."""
-    from model_foundry.preparation import prepare
+    from model_foundry.experiment.prepare_data import prepare
 
     config = experiment(directory, processes)
     begun = time.perf_counter()

@@ -18,7 +18,7 @@ from benchmarks.results import Found, Table, say
 from benchmarks.rounds import PROJECT
 from benchmarks.starting import FOUNDRY, LEVERS_OFF, run_quietly
 from benchmarks.texts import lines_of, write_lines
-from model_foundry.training.metrics import read_metrics
+from model_foundry.training.metrics_log import read_metrics
 
 RECIPE: Final = PROJECT / "configs" / "shakespeare_char.yaml"
 STEPS: Final = 500

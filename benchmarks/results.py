@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.ratios import Ratio
-from model_foundry.machine import instructions, processor, usable_cores
+from model_foundry.foundation.hardware import instructions, processor, usable_cores
 
 TOLD: Final = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # instructions that decide the speed
 LIBRARIES: Final = ("torch", "transformers", "accelerate", "tokenizers", "datasets")

@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
-from model_foundry.language import load_language
+from model_foundry.synthetic_language import load_language
 
 LINE: Final = 20  # words
 SENTENCES: Final = 20_000  # about a megabyte

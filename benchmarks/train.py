@@ -20,7 +20,7 @@ from benchmarks.results import Found, Table, ratio_table, say
 from benchmarks.rounds import Contender, Measured, run_rounds
 from benchmarks.shapes import SHAPES, Shape, toy
 from benchmarks.starting import LEVERS_OFF, foundry_train, loop, make_workload
-from model_foundry.machine import computes_in_bf16
+from model_foundry.foundation.hardware import computes_in_bf16
 
 ROUNDS, NEAR_ROUNDS = 5, 10  # starts; each gives `PER_START` comparisons
 BARE: Final = "bare step"

@@ -3,7 +3,7 @@
     python -m compatibility [--sets "4.51" oldest ...] [--diagonal] [--tools] [--page FILE]
 
 Tiny models of each architecture are saved with a tokenizer of each kind, and opened again in
-processes without this package, with each set of libraries that model_foundry/tested_versions.yaml
+processes without this package, with each set of libraries that foundation/tested_versions.yaml
 names. With `--tools` also by HF Trainer, peft, torch.export and ONNX, which are installed beside.
 """
 
@@ -19,7 +19,7 @@ from typing import Any, Final
 from compatibility.environments import add_libraries_option, overlay
 from compatibility.exports import ARCHITECTURES, TOKENIZERS, export
 from compatibility.page import faults, fill
-from model_foundry.tested_versions import open_with
+from model_foundry.foundation.tested_versions import open_with
 
 HERE: Final = Path(__file__).parent
 TOOLS: Final = dict.fromkeys(

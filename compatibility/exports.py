@@ -11,10 +11,10 @@ from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig, validate
+from model_foundry.doctor.small_experiment import let_wander
+from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model
-from model_foundry.preparation import prepare
-from model_foundry.training.checkpoint import save_model
-from model_foundry.trial import let_wander
+from model_foundry.training.checkpoint.save_load import save_model
 
 TOKENIZERS: Final = ("bpe", "sentencepiece", "wordpiece", "character", "word")
 TRANSFORMER: Final = {"layers": 2, "hidden_size": 32, "attention_heads": 2}

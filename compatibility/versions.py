@@ -2,7 +2,7 @@
 
     python -m compatibility.versions [--sets oldest newest] [--libraries DIRECTORY]
 
-The sets are those of model_foundry/tested_versions.yaml, laid over the environment that runs this.
+The sets are those of foundation/tested_versions.yaml, laid over the environment that runs this.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from compatibility.environments import add_libraries_option, overlay
-from model_foundry.tested_versions import run_with
+from model_foundry.foundation.tested_versions import run_with
 
 PROJECT: Final = Path(__file__).parents[1]
 TESTS: Final = ("tests/architectures/test_contract.py", "tests/test_generation.py")

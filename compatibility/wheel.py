@@ -3,7 +3,7 @@
     python -m compatibility.wheel [--set oldest] [--whole] [--tests] [--keep DIRECTORY]
 
 torch is the pinned one. Everything else is what pip picks, or with `--set` what a set of
-model_foundry/tested_versions.yaml names. Quickstart, doctor, and a short training of each
+foundation/tested_versions.yaml names. Quickstart, doctor, and a short training of each
 architecture, whose model the doctor then examines; the quickstart is cut short without `--whole`.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from compatibility.versions import tests
-from model_foundry.tested_versions import PINNED, run_with
+from model_foundry.foundation.tested_versions import PINNED, run_with
 
 PROJECT: Final = Path(__file__).parents[1]
 PIP: Final = ("-m", "pip", "--disable-pip-version-check", "--quiet")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from model_foundry.config import ExperimentConfig, load_config
     from model_foundry.experiment import train
+    from model_foundry.experiment.result import RunResult
     from model_foundry.model import create_model, load_model
-    from model_foundry.outcome import RunResult
 
 __version__ = "0.1.0"
 __all__ = ["ExperimentConfig", "RunResult", "create_model", "load_config", "load_model", "train"]
 
 _HOMES = {
     "ExperimentConfig": "config",
-    "RunResult": "outcome",
+    "RunResult": "experiment.result",
     "create_model": "model",
     "load_config": "config",
     "load_model": "model",

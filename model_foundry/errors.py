@@ -7,10 +7,7 @@ Anything else that escapes is a defect of ours and leaves with exit code 9.
 from collections.abc import Mapping
 from typing import Any
 
-
-def printable(text: str) -> str:
-    """Escape what a terminal would obey or a line would end at, such as a file name may hold."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+KEYBOARD_EXIT_CODE = 130  # Ctrl-C where there is nothing to save; the shell's own 128 + SIGINT
 
 
 class FoundryError(Exception):
@@ -84,6 +81,22 @@ class MemoryExhaustedError(FoundryError, MemoryError):
     """The memory does not suffice for the model and a batch; smaller settings do."""
 
     exit_code = 10
+
+
+# What torch and the libraries below it say when the system gives them no memory.
+OUT_OF_MEMORY = (
+    *("can't allocate memory", "not enough memory", "out of memory", "bad_alloc"),
+    *("could not create a memory", "ALLOC_FAILED"),
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out, as Python, torch or a library below it reports it."""
+    if isinstance(error, FoundryError):  # has its message already
+        return False
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(said in str(error) for said in OUT_OF_MEMORY)
+    )
 
 
 class Interrupted(FoundryError):

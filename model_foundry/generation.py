@@ -8,9 +8,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.encoding import document_frame, text_prefix
+from model_foundry.data.tokens.encoding import document_frame, text_prefix
 from model_foundry.errors import ConfigError
-from model_foundry.reproducibility import seeded
+from model_foundry.foundation.random_state import seeded
 
 TOKENS_AT_ONCE: Final = 2**14
 """Most tokens of the rows that are continued together, prompts and room included. A model of 12

@@ -1,5 +1,6 @@
 """From an experiment to its model, with random weights drawn from the experiment's own seed."""
 
+import os
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -7,8 +8,9 @@ from transformers import PreTrainedTokenizerBase
 from model_foundry.architectures import BaseLanguageModel, create_model_from_config
 from model_foundry.config import OBJECTIVES, ExperimentConfig, experiment_of
 from model_foundry.errors import ConfigError
-from model_foundry.reproducibility import seeded
-from model_foundry.run_directory import RunDirectory, find_model
+from model_foundry.foundation.atomic_files import is_committed
+from model_foundry.foundation.paths import written_path
+from model_foundry.foundation.random_state import seeded
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 
@@ -55,7 +57,7 @@ def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
     """
     place: str | Path | None = config.tokenizer.path
     if place is None:
-        place = RunDirectory(config.output_dir).tokenizer
+        place = config.output_dir / "tokenizer"
         if not place.is_dir():
             return None
     tokenizer, objective = load_tokenizer(place), OBJECTIVES.load(config.training.objective)()
@@ -78,6 +80,45 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, in
     if ids["pad_token_id"] in meant:
         ids["pad_token_id"] = None
     return ids
+
+
+def newest_model(run: Path) -> Path | None:
+    """Return the final model of a run directory, or else its newest checkpoint; None: neither."""
+    if is_committed(run / "model"):
+        return run / "model"
+    whole = [path for path in run.glob("checkpoints/step-*") if is_committed(path)]
+    return max(whole, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+
+
+def find_model(path: str | Path) -> Path:
+    """Return the directory of a model: of a run the final one, or else its newest checkpoint.
+
+    Args:
+        path: a run, a model or a checkpoint.
+
+    Raises:
+        ConfigError: there is no model.
+    """
+    try:
+        place = Path(written_path(path))
+        newest, is_directory = newest_model(place), place.is_dir()
+    except (RuntimeError, ValueError, OSError) as error:  # no such home; no name of a file
+        said = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read ({said})") from error
+    if newest is not None:
+        return newest
+    if not is_directory:
+        kind = "is a file" if place.exists() else "no such directory"
+        raise ConfigError(f"{path}: {kind}; name a run or a model")
+    if not os.path.lexists(place / "config.json"):  # what it is, is looked at by whoever reads
+        raise ConfigError(f"{path}: holds no model; name a run with a checkpoint, or a model")
+    return place
+
+
+def find_tokenizer_of(model: Path) -> Path:
+    """Return the directory of the tokenizer of a model: that of the model, or of its run."""
+    places = (model, *(parent / "tokenizer" for parent in (model.parent, model.parent.parent)))
+    return next((p for p in places if (p / "tokenizer.json").is_file()), model)
 
 
 def load_model(directory: str | Path) -> BaseLanguageModel:

@@ -20,12 +20,12 @@ from typing import IO, Any
 
 import torch
 
-import model_foundry.cli.dispatch  # so that the server has imported it
-import model_foundry.experiment
-from model_foundry import signals
+import model_foundry.cli.dispatch  # noqa: F401 - so that the server has imported it
 from model_foundry.architectures import MODEL_REGISTRY
 from model_foundry.errors import FoundryError
-from model_foundry.failpoints import watching
+from model_foundry.experiment.train import train
+from model_foundry.foundation import interrupts
+from model_foundry.foundation.failpoints import watching
 from tests.experiments import MODELS, tiny_experiment
 
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -144,7 +144,7 @@ def train_with(
 ) -> None:
     """Train in this process; a fault strikes at its point."""
     with watching(striking(fault)):
-        model_foundry.experiment.train(tiny_experiment(kind, directory, *overrides), **options)
+        train(tiny_experiment(kind, directory, *overrides), **options)
 
 
 def striking(fault: Fault | None) -> Callable[[str], None]:
@@ -164,7 +164,7 @@ def striking(fault: Fault | None) -> Callable[[str], None]:
 
 def send(number: int) -> None:
     """Send a signal to this process, and wait until it is noted: a thread does that."""
-    listener = signals._listener
+    listener = interrupts._listener
     before = listener._count if listener else 0
     os.kill(os.getpid(), number)
     until = time.monotonic() + 10

@@ -8,11 +8,12 @@ import logging
 import os
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from model_foundry.foundation.plugins import LOADED_PLUGINS
 
 os.environ.update(
     OMP_NUM_THREADS="1",
@@ -66,15 +67,10 @@ def _the_log_is_as_it_was() -> Any:
 def _plugins_are_forgotten() -> Any:
     """Take back what a command has loaded, which the process would name in every later run."""
 
-    def loaded() -> dict[str, str]:
-        registration = sys.modules.get("model_foundry.architectures.registration")
-        return registration.LOADED_PLUGINS if registration else {}
-
-    before = dict(loaded())
+    before = dict(LOADED_PLUGINS)
     yield
-    now = loaded()
-    for path in now.keys() - before.keys():
-        del now[path]
+    for path in LOADED_PLUGINS.keys() - before.keys():
+        del LOADED_PLUGINS[path]
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model_foundry.language import load_language
+from model_foundry.synthetic_language import load_language
 
 PAGE = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
 DOCUMENTS = list(load_language().sample(60, seed=5))

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-import model_foundry.continuation
+import model_foundry.experiment.resume
 from model_foundry import train
 from model_foundry.architectures import load_plugin
-from model_foundry.durable import MANIFEST_FORMAT, commit_directory
-from model_foundry.equivalence import differences
+from model_foundry.doctor.same_run import differences
 from model_foundry.errors import CheckpointError, LockedError, ResumeError
-from model_foundry.failpoints import watching
-from model_foundry.run_directory import RunDirectory
-from model_foundry.training.identity import as_settings, changed_settings
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.atomic_files import MANIFEST_FORMAT, commit_directory
+from model_foundry.foundation.failpoints import watching
+from model_foundry.training.run_fingerprint import as_settings, changed_settings
 from tests.children import Ended, Fault, in_child, train_in_child, train_with
 from tests.experiments import three_passes, tiny_experiment
 
@@ -355,9 +355,9 @@ def test_other_versions_and_another_device_warn(place: Place, stopped: Path) -> 
 
 
 def train_elsewhere(directory: Path, settings: tuple[str, ...]) -> None:
-    facts = model_foundry.continuation.environment
+    facts = model_foundry.experiment.resume.environment
     other = {"torch": "99.0", "device": "cuda (another)"}
-    model_foundry.continuation.environment = lambda device: facts(device) | other
+    model_foundry.experiment.resume.environment = lambda device: facts(device) | other
     train_with(KIND, directory, settings, None, {})
 
 
@@ -451,7 +451,7 @@ def test_a_state_edited_by_hand_is_not_used(
         replace_file(directory, "state.json", json.dumps(state))
     else:
         (directory / "state.json").write_text(json.dumps(state))
-    found = model_foundry.continuation.newest_usable(directory.parent, run_id=None)
+    found = model_foundry.experiment.resume.newest_usable(directory.parent, run_id=None)
     assert found is not None and found.step == 8
     assert (directory.parent / f"damaged-{directory.name}").is_dir()
 

@@ -8,7 +8,7 @@ from compatibility import page, wheel
 from compatibility.__main__ import ask, diagonal
 from compatibility.environments import overlay
 from compatibility.exports import ARCHITECTURES, TOKENIZERS, export
-from model_foundry.tested_versions import open_with
+from model_foundry.foundation.tested_versions import open_with
 
 GOOD = dict.fromkeys([*page.BASIC, *page.FURTHER], "yes")
 

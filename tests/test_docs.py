@@ -18,7 +18,7 @@ from model_foundry.architectures import (
 )
 from model_foundry.cli import main
 from model_foundry.config import load_config, save_config
-from model_foundry.language import load_language
+from model_foundry.synthetic_language import load_language
 from tests.experiments import tiny_experiment
 
 ROOT = Path(__file__).parents[1]

@@ -11,10 +11,10 @@ import pytest
 
 from model_foundry import load_config, train
 from model_foundry.config import settings_without_effect
-from model_foundry.data.splits import Splits
-from model_foundry.evaluation import language
-from model_foundry.language import load_language
-from model_foundry.preparation import open_texts
+from model_foundry.data.corpus.splits import Splits
+from model_foundry.evaluation import synthetic_language
+from model_foundry.experiment.prepare_data import open_texts
+from model_foundry.synthetic_language import load_language
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "controlled_rearing"
 RUNS = ("removed", "control")
@@ -95,7 +95,7 @@ def test_the_example_runs_from_training_to_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(language, "PAIRS", 10)
+    monkeypatch.setattr(synthetic_language, "PAIRS", 10)
     (tmp_path / "examples").symlink_to(EXAMPLE.parent)
     for program, *arguments in COMMANDS:
         if program == "foundry":

@@ -1,11 +1,13 @@
-"""The house has floors: who may import whom, read from the import statements, nested ones included.
+"""The rooms of the package stand in one order: each imports only those before it, and itself.
 
-A room is a file or a folder right below the package. A file imports lower floors and its own room.
+A room is a file or a folder right below the package. Imports inside functions count, and so do
+those that only a type checker sees.
 """
 
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,64 +15,29 @@ import pytest
 import model_foundry
 from model_foundry.config import ARCHITECTURES
 
-FLOORS: list[set[str]] = [
-    {
-        *("registry", "errors", "labels", "failpoints", "signals", "locks", "durable"),
-        *("cache_entry", "reproducibility", "foreign", "machine", "processes", "strict_json"),
-        *("environment_variables", "tested_versions"),
-    },
-    {"config", "run_directory", "language"},
-    {"interventions", "architectures", "data", "tokenizer", "data_collators", "objectives"},
-    {"model", "generation", "evaluation", "preparation"},
-    {"training"},
-    {
-        *("resolution", "continuation", "accounting", "checkpointing", "attempt"),
-        *("outcome", "experiment", "equivalence", "trial", "doctor"),
-    },
-    {"cli"},
-    {"__main__", "__init__"},
-]
-# The only ways from one room to another of its floor.
-ARROWS = {
-    *((room, "errors") for room in ("registry", "signals", "locks", "durable", "foreign")),
-    ("processes", "errors"),
-    ("environment_variables", "errors"),
-    ("reproducibility", "errors"),
-    ("locks", "signals"),
-    ("durable", "locks"),
-    ("durable", "failpoints"),
-    *(("cache_entry", room) for room in ("errors", "durable", "locks")),
-    ("run_directory", "config"),
-    ("data", "interventions.chain"),
-    *(
-        ("tokenizer", f"data.{file}")
-        for file in ("encoding", "file_hashes", "splits", "text_sample", "workers")
-    ),
-    ("tokenizer", "interventions.ai"),
-    ("objectives", "data_collators"),
-    ("evaluation", "generation"),
-    ("preparation", "evaluation.comparability"),
-    ("accounting", "continuation"),
-    ("checkpointing", "continuation"),
-    *(("attempt", room) for room in ("continuation", "checkpointing")),
-    *(("experiment", room) for room in ("resolution", "accounting", "continuation", "attempt")),
-    *(("outcome", room) for room in ("continuation", "attempt")),
-    ("experiment", "outcome"),
-    *(("trial", room) for room in ("resolution", "continuation", "attempt")),
-    *(("doctor", room) for room in ("continuation", "attempt", "equivalence", "trial")),
-}
+ROOMS = (
+    *("errors", "registry", "foundation", "synthetic_language", "config"),
+    *("architectures", "data_collators", "objectives", "interventions", "data", "generation"),
+    *("tokenizer", "evaluation", "training", "model", "experiment", "corpus_report"),
+    *("doctor", "cli", "__init__", "__main__"),
+)
+LIGHT = ("errors", "registry", "synthetic_language", "config")
 HEAVY = {"torch", "transformers", "datasets", "accelerate"}
 # transformers cannot be installed without huggingface_hub.
 EXPORTABLE = {"torch", "transformers", "huggingface_hub"} | sys.stdlib_module_names
 
 
-def imports_of(tree: ast.AST, package: str) -> Iterator[str]:
-    """Yield in absolute dotted names what a file of `package` imports from outside its folder."""
+def imports_of(tree: ast.AST, package: str, *, within: bool = False) -> Iterator[str]:
+    """Yield in absolute dotted names what a file of `package` imports.
+
+    Args:
+        within: whether relative imports from its own folder count too.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            if node.level == 1 and "." in package:
+            if node.level == 1 and "." in package and not within:
                 continue
             outside = package.split(".")[: 1 - node.level or None] if node.level else []
             base = ".".join([*outside, *([node.module] if node.module else [])])
@@ -85,26 +52,16 @@ def constants_of(tree: ast.AST) -> Iterator[object]:
             yield node.value
 
 
-def floor_of(room: str) -> int:
-    return next((number for number, rooms in enumerate(FLOORS) if room in rooms), -1)
-
-
 def faults_of_import(room: str, place: str, target: str) -> Iterator[str]:
     """Yield what is wrong with a file in `room`, at the dotted `place`, importing `target`."""
     top, _, below = target.partition(".")
-    other, own_floor = below.partition(".")[0], floor_of(room)
+    other = below.partition(".")[0]
     if place.startswith("architectures.modeling") and top not in EXPORTABLE:
         yield "is saved with the model, which is read without this package"
-    if top in HEAVY and own_floor == 1:
-        yield "is heavy, on a floor that knows no torch"
-    if top != "model_foundry" or other == room:
-        return
-    if floor_of(other) > own_floor:
-        yield "is on a higher floor"
-    elif floor_of(other) == own_floor and not any(
-        room == start and f"{below}.".startswith(f"{end}.") for start, end in ARROWS
-    ):
-        yield "is another room of the same floor"
+    if top in HEAVY and room in LIGHT:
+        yield "is heavy, in a room that needs no torch"
+    if top == "model_foundry" and other in ROOMS and ROOMS.index(other) > ROOMS.index(room):
+        yield "is a later room"
 
 
 def faults(root: Path) -> list[str]:
@@ -113,8 +70,8 @@ def faults(root: Path) -> list[str]:
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         room, place, tree = parts[0], ".".join(parts), ast.parse(path.read_text(encoding="utf-8"))
-        if floor_of(room) < 0:
-            found.append(f"{place}: has no floor")
+        if room not in ROOMS:
+            found.append(f"{place}: has no place in the order of rooms")
             continue
         for target in imports_of(tree, ".".join(("model_foundry", *parts[:-1]))):
             found += [f"{place}: {target} {law}" for law in faults_of_import(room, place, target)]
@@ -126,26 +83,64 @@ def faults(root: Path) -> list[str]:
     return found
 
 
-def test_every_file_keeps_to_its_floor() -> None:
+def test_every_file_keeps_to_the_order() -> None:
     assert faults(Path(model_foundry.__file__).parent) == []
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Return the modules of the package at `root` by their dotted names."""
+    files = {
+        ".".join(p.relative_to(root.parent).with_suffix("").parts): p for p in root.rglob("*.py")
+    }
+    return {name.removesuffix(".__init__"): path for name, path in files.items()}
+
+
+def circle(root: Path) -> list[str] | None:
+    """Return a circle of modules that import each other; None: there is none."""
+    known, graph = modules(root), {}
+    for name, path in known.items():
+        package = name if path.stem == "__init__" else name.rpartition(".")[0]
+        targets = set()
+        for target in imports_of(ast.parse(path.read_text(encoding="utf-8")), package, within=True):
+            targets.add(target if target in known else target.rpartition(".")[0])
+        graph[name] = (targets & known.keys()) - {name, root.name}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return None
+
+
+def test_no_modules_import_each_other_in_a_circle(tmp_path: Path) -> None:
+    assert circle(Path(model_foundry.__file__).parent) is None
+    place = tmp_path / "package"
+    place.mkdir()
+    (place / "a.py").write_text("def f():\n    from package import b")
+    (place / "b.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import package.a"
+    )
+    assert set(circle(place) or ()) == {"package.a", "package.b"}
+
+
+def test_the_root_holds_rooms_and_six_modules() -> None:
+    root = Path(model_foundry.__file__).parent
+    rooms = {p.name for p in root.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    files = {p.stem for p in root.iterdir() if p.is_file()}
+    assert rooms | files == set(ROOMS)
+    assert len(files) <= 6
 
 
 @pytest.mark.parametrize(
     ("file", "source", "fault"),
     [
-        ("durable", "import model_foundry.config", "config is on a higher floor"),
-        ("config/files", "def f():\n  from model_foundry import data", "data is on a higher floor"),
-        ("config/files", "from ..training.loop import Loop", "Loop is on a higher floor"),
-        ("language/grammar", "from model_foundry import config", "another room of the same floor"),
-        ("data/packing", "from model_foundry.tokenizer.bpe import x", "another room of the same"),
-        ("tokenizer/bpe", "from model_foundry.data import packing", "another room of the same"),
-        ("language/grammar", "import torch.nn", "torch.nn is heavy"),
-        ("config/laws", "def f():\n  from transformers import x", "transformers.x is heavy"),
-        (
-            "architectures/modeling/a",
-            "from model_foundry.errors import E",
-            "is saved with the model",
-        ),
+        ("foundation/locks", "import model_foundry.config", "config is a later room"),
+        ("config/files", "def f():\n  from model_foundry import data", "data is a later room"),
+        ("config/files", "from ..training.loop import Loop", "Loop is a later room"),
+        ("data/tokens/a", "from model_foundry.tokenizer.bpe import x", "is a later room"),
+        ("registry", "if TYPE_CHECKING:\n  from model_foundry.config import x", "is a later room"),
+        ("synthetic_language/grammar", "import torch.nn", "torch.nn is heavy"),
+        ("config/files", "def f():\n  from transformers import x", "transformers.x is heavy"),
+        ("architectures/modeling/a", "from model_foundry.errors import E", "saved with the model"),
         ("architectures/modeling/a", "import numpy", "is saved with the model"),
         ("architectures/modeling/a", "from ..base import x", "is saved with the model"),
         (
@@ -153,10 +148,8 @@ def test_every_file_keeps_to_its_floor() -> None:
             "from model_foundry.architectures.modeling.b import x",
             "is saved with the model",
         ),
-        ("signals", "from model_foundry.locks import exclusive", "another room of the same"),
-        ("attempt", "import model_foundry.experiment", "another room of the same"),
         ("training/loop", "if name == 'lstm': pass", "names the architecture 'lstm'"),
-        ("attic", "", "attic: has no floor"),
+        ("attic", "", "attic: has no place in the order"),
     ],
 )
 def test_a_breach_is_seen(tmp_path: Path, file: str, source: str, fault: str) -> None:
@@ -171,9 +164,9 @@ def test_a_breach_is_seen(tmp_path: Path, file: str, source: str, fault: str) ->
 @pytest.mark.parametrize(
     ("file", "source"),
     [
-        ("training/loop", "from model_foundry.model import x\nimport torch\nfrom .state import y"),
-        ("tokenizer/bpe", "from model_foundry.data.splits import Split"),
-        ("objectives", "from model_foundry.data_collators import x"),
+        ("training/loop", "from model_foundry.data import x\nimport torch\nfrom .state import y"),
+        ("tokenizer/bpe", "from model_foundry.data.corpus.splits import Split"),
+        ("objectives/base", "from model_foundry.data_collators import x"),
         ("architectures/modeling/a", "import math, torch\nfrom .b import x\nfrom . import b"),
         ("config/sections", 'x: str\n"""For gpt2."""\n"lstm"'),
         ("architectures/rnn", "name = 'lstm'"),

@@ -14,14 +14,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from model_foundry import train
 from model_foundry.config import save_config
-from model_foundry.equivalence import differences
+from model_foundry.doctor.same_run import differences
 from model_foundry.errors import Interrupted, NonFiniteError
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.random_state import random_states, restore_random_states
 from model_foundry.model import create_model, load_model
-from model_foundry.reproducibility import random_states, restore_random_states
-from model_foundry.run_directory import RunDirectory
-from model_foundry.training import drawing, loop
-from model_foundry.training.finiteness import Finiteness, StepResult
-from model_foundry.training.metrics import read_metrics
+from model_foundry.training import loop, step_batches
+from model_foundry.training.metrics_log import read_metrics
+from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
 from tests.experiments import MODELS, tiny_experiment
 
 pytestmark = [
@@ -128,7 +128,7 @@ def test_an_interrupted_run_is_the_uninterrupted_one(
     points = []
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(loop, "reached", points.append)
-        patch.setattr(drawing, "stop_requested", lambda: "SIGTERM" if points[2:] else None)
+        patch.setattr(step_batches, "stop_requested", lambda: "SIGTERM" if points[2:] else None)
         train(cut)
     assert RunDirectory(cut.output_dir).checkpoint(3).is_dir()
     train(cut)
@@ -178,7 +178,7 @@ def test_generation_with_a_cache_is_generation_without(kind: str, tmp_path: Path
 def test_the_device_leaves_out_updates_from_the_first_bad_step_on() -> None:
     model = nn.Linear(3, 2, device=GPU)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    finiteness = Finiteness.of(optimizer, device=GPU, scaled=False)
+    finiteness = NonFiniteGuard.of(optimizer, device=GPU, scaled=False)
     assert not finiteness.at_once
 
     def step(number: int, loss: float) -> torch.Tensor:

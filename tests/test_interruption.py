@@ -23,12 +23,12 @@ import yaml
 from safetensors.torch import load_file
 
 from model_foundry.config import save_config
-from model_foundry.durable import damage
-from model_foundry.equivalence import differences
-from model_foundry.locks import exclusive
-from model_foundry.run_directory import RunDirectory
-from model_foundry.signals import listening
-from model_foundry.training.checkpoint_store import step_directories
+from model_foundry.doctor.same_run import differences
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.atomic_files import find_damage
+from model_foundry.foundation.interrupts import handle_signals
+from model_foundry.foundation.locks import exclusive
+from model_foundry.training.checkpoint.store import step_directories
 from tests.children import KILLED, Ended, Fault, in_child, send, train_in_child, train_with
 from tests.experiments import three_passes, tiny_experiment
 from tests.waiting import terminated_at
@@ -88,7 +88,7 @@ def train_struck(
 def steps_saved(run: Path) -> list[int]:
     """Return the steps of the checkpoints, which must be whole."""
     paths = step_directories(run / "checkpoints")
-    assert [damage(path) for path in paths] == [None] * len(paths)
+    assert [find_damage(path) for path in paths] == [None] * len(paths)
     return [int(path.name.removeprefix("step-")) for path in paths]
 
 
@@ -108,15 +108,15 @@ MOMENTS = {  # function before which the signal comes, its call, last step saved
         1,
         None,
     ),
-    "tokenising": ("model_foundry.data.packing:_encode", 1, None),
-    "before the first step": ("model_foundry.experiment:create_model", 1, 0),
+    "tokenising": ("model_foundry.data.tokens.tokenize:_encode", 1, None),
+    "before the first step": ("model_foundry.experiment.train:create_model", 1, 0),
     "in the first step": (TAKE_STEP, 1, 1),
     "in a step": (TAKE_STEP, 7, 7),
-    "in an evaluation": ("model_foundry.attempt:measure_loss", 2, 6),
-    "in a save": ("model_foundry.training.checkpoint:save_file", 3, 8),
-    "in the last save": ("model_foundry.training.checkpoint:save_file", 9, 18),
-    "in the last evaluation": ("model_foundry.attempt:measure_loss", 6, 18),
-    "in the last measurements": ("model_foundry.outcome:save_model", 1, 18),
+    "in an evaluation": ("model_foundry.experiment.attempt:measure_loss", 2, 6),
+    "in a save": ("model_foundry.training.checkpoint.save_load:save_file", 3, 8),
+    "in the last save": ("model_foundry.training.checkpoint.save_load:save_file", 9, 18),
+    "in the last evaluation": ("model_foundry.experiment.attempt:measure_loss", 6, 18),
+    "in the last measurements": ("model_foundry.experiment.result:save_model", 1, 18),
 }
 SIGNALLED = [
     *((moment, TERM) for moment in MOMENTS),
@@ -156,7 +156,7 @@ def test_a_signal_is_obeyed_while_a_lock_is_waited_for(tmp_path: Path) -> None:
 
 
 def wait_for_a_lock(path: Path) -> None:
-    with listening():
+    with handle_signals():
         threading.Timer(0.3, os.kill, (os.getpid(), TERM)).start()
         with exclusive(path, wait=True):
             pass

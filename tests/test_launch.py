@@ -21,14 +21,14 @@ from typing import Any
 import pytest
 import torch
 
-import model_foundry.experiment
 from model_foundry.config import save_config
-from model_foundry.equivalence import differences
+from model_foundry.doctor.same_run import differences
 from model_foundry.errors import ConfigError
-from model_foundry.locks import exclusive
-from model_foundry.run_directory import RunDirectory
-from model_foundry.training.checkpoint_store import step_directories
-from model_foundry.training.distributed import Share, share_of_step
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.experiment.train import train
+from model_foundry.foundation.locks import exclusive
+from model_foundry.training.checkpoint.store import step_directories
+from model_foundry.training.distributed import BatchSplit, split_global_batch
 from tests.children import KILLED, Ended, Fault, child_running, send, train_with
 from tests.experiments import MODELS, three_passes, tiny_experiment
 from tests.waiting import terminated_at
@@ -158,24 +158,24 @@ def before(target: str, strike: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     ("rows", "most", "processes", "expected"),
     [
-        (12, 4, 1, Share(4, 3)),  # alone: as it was asked for
-        (12, 4, 2, Share(3, 2)),  # 6 rows do not fit at once, and 4 + 2 would be uneven
-        (12, 4, 3, Share(4, 1)),
-        (12, 4, 12, Share(1, 1)),
-        (14, 3, 2, Share(1, 7)),
+        (12, 4, 1, BatchSplit(4, 3)),  # alone: as it was asked for
+        (12, 4, 2, BatchSplit(3, 2)),  # 6 rows do not fit at once, and 4 + 2 would be uneven
+        (12, 4, 3, BatchSplit(4, 1)),
+        (12, 4, 12, BatchSplit(1, 1)),
+        (14, 3, 2, BatchSplit(1, 7)),
     ],
 )
 def test_a_step_keeps_its_rows_on_any_number_of_processes(
-    rows: int, most: int, processes: int, expected: Share
+    rows: int, most: int, processes: int, expected: BatchSplit
 ) -> None:
-    share = share_of_step(rows, most=most, processes=processes)
+    share = split_global_batch(rows, most=most, processes=processes)
     assert share == expected
     assert share.rows * processes == rows and share.micro_batch <= most
 
 
 def test_a_step_that_cannot_be_divided_is_refused_with_what_could() -> None:
     with pytest.raises(ConfigError) as caught:
-        share_of_step(12, most=4, processes=5)
+        split_global_batch(12, most=4, processes=5)
     assert str(caught.value) == (
         "training.per_device_train_batch_size (=4) x training.gradient_accumulation_steps (=3) are "
         "12 rows a step, whatever the number of processes, and 5 cannot divide them evenly; "
@@ -259,7 +259,7 @@ def test_a_finished_run_answers_all_processes_and_changes_nothing(
 
 MADE_BY_MAIN = (
     "model_foundry.tokenizer.tokenizer_factory:_save",
-    "model_foundry.data.packing:_tokenise",
+    "model_foundry.data.tokens.tokenize:_tokenise",
 )
 
 
@@ -269,7 +269,7 @@ def train_noting(directory: Path, overrides: tuple[str, ...]) -> None:
         mark = directory / f"{target.partition(':')[2]}-{os.environ['RANK']}"
         before(target, mark.touch)
     if os.environ["RANK"] == "0":  # so that the others would come first, if they did not wait
-        before("model_foundry.experiment:prepare", partial(time.sleep, 0.3))
+        before("model_foundry.experiment.train:prepare", partial(time.sleep, 0.3))
     train_with("lstm", directory, overrides, None, {})
 
 
@@ -350,7 +350,7 @@ def test_weights_are_divided_among_gpus_only(tmp_path: Path) -> None:
     divided = "training.distributed.strategy=fsdp2"
     message = r"training\.distributed\.strategy \(=fsdp2\) divides a model among GPUs, and there is"
     with pytest.raises(ConfigError, match=message):
-        model_foundry.experiment.train(tiny_experiment("gpt2", tmp_path, divided))
+        train(tiny_experiment("gpt2", tmp_path, divided))
     ended = train_in(2, "gpt2", tmp_path, divided)
     assert [each.code for each in ended] == [2, 2]
 
@@ -368,7 +368,8 @@ def train_signalled(
 
 @pytest.mark.parametrize("struck", [0, 1])
 @pytest.mark.parametrize(
-    "moment", ["model_foundry.experiment:prepare", "model_foundry.experiment:create_model"]
+    "moment",
+    ["model_foundry.experiment.train:prepare", "model_foundry.experiment.train:create_model"],
 )
 def test_a_signal_to_one_before_the_training_stops_all(
     struck: int, moment: str, settings: tuple[str, ...], tmp_path: Path

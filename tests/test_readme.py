@@ -15,7 +15,7 @@ import pytest
 
 from model_foundry.config import ExperimentConfig, validate
 from model_foundry.config.files import parse_yaml
-from model_foundry.language import load_language
+from model_foundry.synthetic_language import load_language
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 FOUNDRY = [sys.executable, "-m", "model_foundry"]

@@ -18,19 +18,19 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-import model_foundry.checkpointing
-import model_foundry.training.checkpoint
-from model_foundry.attempt import Attempt
-from model_foundry.checkpointing import Checkpointing
-from model_foundry.continuation import Start
-from model_foundry.data.blocks import Blocks
-from model_foundry.equivalence import differences
+import model_foundry.experiment.checkpointer
+import model_foundry.training.checkpoint.save_load
+from model_foundry.data.batches.rows import Blocks
+from model_foundry.doctor.same_run import differences
 from model_foundry.errors import CheckpointError
-from model_foundry.failpoints import watching
-from model_foundry.run_directory import RunDirectory
-from model_foundry.training.checkpoint_state import read_state
-from model_foundry.training.checkpoint_store import step_directories
-from model_foundry.training.metrics import read_metrics
+from model_foundry.experiment.attempt import Attempt
+from model_foundry.experiment.checkpointer import Checkpointing
+from model_foundry.experiment.resume import ResumePoint
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.failpoints import watching
+from model_foundry.training.checkpoint.state_file import read_state
+from model_foundry.training.checkpoint.store import step_directories
+from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, Ended, Fault, in_child, train_in_child, train_with
 from tests.experiments import BLOCKS_OF_TEXT, MODELS, three_passes
 
@@ -227,7 +227,7 @@ def train_with_a_look(kind: str, directory: Path, overrides: tuple[str, ...]) ->
         head = model.hf_model.get_output_embeddings().weight
         assert model.get_input_embeddings().weight is head
         assert sum(p is head for group in optimizer.param_groups for p in group["params"]) == 1
-        model_foundry.checkpointing.logger.info("tied by identity")
+        model_foundry.experiment.checkpointer.logger.info("tied by identity")
 
     Checkpointing.restore = look  # type: ignore[method-assign]
     train_with(kind, directory, overrides, None, {})
@@ -295,7 +295,7 @@ def carried_state_left_out(directory: Path, overrides: tuple[str, ...]) -> None:
         saved = load_file(checkpoint / "carried.safetensors")
         carried.restore({name: tensor.zero_() for name, tensor in saved.items()})
 
-    model_foundry.checkpointing.load_carried = begin_anew
+    model_foundry.experiment.checkpointer.load_carried = begin_anew
     train_with("lstm", directory, overrides, None, {})
 
 
@@ -321,13 +321,13 @@ def test_a_checkpoint_without_the_carried_state_is_refused(
 
 
 def resume_without_its_file(directory: Path, overrides: tuple[str, ...]) -> None:
-    load = model_foundry.checkpointing.load_carried
+    load = model_foundry.experiment.checkpointer.load_carried
 
     def load_nothing(checkpoint: Path, carried: Any) -> None:
         (checkpoint / "carried.safetensors").unlink()  # after the checkpoint was found whole
         load(checkpoint, carried)
 
-    model_foundry.checkpointing.load_carried = load_nothing
+    model_foundry.experiment.checkpointer.load_carried = load_nothing
     train_with("lstm", directory, overrides, None, {})
 
 
@@ -339,7 +339,7 @@ def nothing_left_out() -> None:
 
 
 def random_states_left_out() -> None:
-    model_foundry.checkpointing.load_random_states = lambda directory, state: []
+    model_foundry.experiment.checkpointer.load_random_states = lambda directory, state: []
 
 
 def pythons_random_state_left_out() -> None:
@@ -351,7 +351,7 @@ def numpys_random_state_left_out() -> None:
 
 
 def _keep_generator(get: Callable[[], Any], put: Callable[[Any], None]) -> None:
-    load = model_foundry.checkpointing.load_random_states
+    load = model_foundry.experiment.checkpointer.load_random_states
 
     def load_others(directory: Path, state: Any) -> list[str]:
         before = get()
@@ -359,7 +359,7 @@ def _keep_generator(get: Callable[[], Any], put: Callable[[Any], None]) -> None:
         put(before)
         return found
 
-    model_foundry.checkpointing.load_random_states = load_others
+    model_foundry.experiment.checkpointer.load_random_states = load_others
 
 
 def position_left_out() -> None:
@@ -381,33 +381,33 @@ def position_left_out() -> None:
 
 
 def all_moments_left_out() -> None:
-    model_foundry.checkpointing.load_optimizer = lambda directory, model, optimizer: None
+    model_foundry.experiment.checkpointer.load_optimizer = lambda directory, model, optimizer: None
 
 
 def one_moment_left_out() -> None:
-    load = model_foundry.checkpointing.load_optimizer
+    load = model_foundry.experiment.checkpointer.load_optimizer
 
     def load_most(directory: Path, model: Any, optimizer: Any) -> None:
         load(directory, model, optimizer)
         parameter = next(iter(optimizer.state))
         optimizer.state[parameter]["exp_avg"].zero_()
 
-    model_foundry.checkpointing.load_optimizer = load_most
+    model_foundry.experiment.checkpointer.load_optimizer = load_most
 
 
 def counter_of_the_optimizer_left_out() -> None:
-    load = model_foundry.checkpointing.load_optimizer
+    load = model_foundry.experiment.checkpointer.load_optimizer
 
     def load_most(directory: Path, model: Any, optimizer: Any) -> None:
         load(directory, model, optimizer)
         for moments in optimizer.state.values():
             moments["step"].zero_()
 
-    model_foundry.checkpointing.load_optimizer = load_most
+    model_foundry.experiment.checkpointer.load_optimizer = load_most
 
 
 def weights_left_out() -> None:
-    model_foundry.checkpointing.load_weights = lambda directory, model: None
+    model_foundry.experiment.checkpointer.load_weights = lambda directory, model: None
 
 
 def tokens_left_out() -> None:
@@ -431,14 +431,14 @@ def blocks_left_out() -> None:
 
 
 def _forget(counter: str, value: Any) -> None:
-    state_of = Start.state
+    state_of = ResumePoint.state
 
-    def forgetful(self: Start) -> Any:
+    def forgetful(self: ResumePoint) -> Any:
         state = state_of(self)
         setattr(state, counter, value)
         return state
 
-    Start.state = forgetful  # type: ignore[method-assign]
+    ResumePoint.state = forgetful  # type: ignore[method-assign]
 
 
 def passes_of_masks_left_out() -> None:

@@ -16,9 +16,9 @@ import pytest
 import model_foundry
 from model_foundry.config.data import InterventionStep
 from model_foundry.errors import ConfigError
-from model_foundry.experiment import train
-from model_foundry.interventions.ai import check_ai_steps, prepare_ai_steps
-from model_foundry.interventions.ai_code import file_text
+from model_foundry.experiment.train import train
+from model_foundry.interventions.ai_step.approved_code import file_text
+from model_foundry.interventions.ai_step.step import check_ai_steps, prepare_ai_steps
 from model_foundry.interventions.chain import Chain
 from tests.experiments import tiny_experiment
 
@@ -89,16 +89,15 @@ ALLOWED = {
     ("registry.py", "importlib.import_module"): (
         "targets of specs, written in the package and in plugins; a name from a file is a key"
     ),
-    ("architectures/registration.py", "importlib.util.spec_from_file_location"): (
+    ("foundation/plugins.py", "importlib.util.spec_from_file_location"): (
         "a plugin, which is given on the command line and nowhere else"
     ),
-    ("architectures/registration.py", "exec_module"): "the same plugin",
-    (
-        "tested_versions.py",
-        "yaml.load",
-    ): "the package's own file, as text only",
-    ("interventions/ai.py", "builtins.compile"): "code of `ai_step`; compiling it runs nothing",
-    ("interventions/ai.py", "builtins.exec"): (
+    ("foundation/plugins.py", "exec_module"): "the same plugin",
+    ("foundation/tested_versions.py", "yaml.load"): "the package's own file, as text only",
+    ("interventions/ai_step/step.py", "builtins.compile"): (
+        "code of `ai_step`; compiling it runs nothing"
+    ),
+    ("interventions/ai_step/step.py", "builtins.exec"): (
         "code of `ai_step`, run when the SHA-256 of its bytes stands in the experiment as approved"
     ),
 }
@@ -298,7 +297,7 @@ def test_what_only_looks_alike_is_not(source: str) -> None:
 
 def test_one_file_alone_runs_code_that_it_reads() -> None:
     runs = {"builtins.exec", "builtins.compile", "builtins.eval"}
-    assert {file for file, what in ALLOWED if what in runs} == {"interventions/ai.py"}
+    assert {file for file, what in ALLOWED if what in runs} == {"interventions/ai_step/step.py"}
 
 
 def as_it_was(file: Path) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from model_foundry import train
-from model_foundry.attempt import measure
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
+from model_foundry.experiment.attempt import measure
+from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.foundation.random_state import seed_generators
 from model_foundry.model import create_model
-from model_foundry.preparation import Prepared, prepare
-from model_foundry.reproducibility import seed_generators
-from model_foundry.training.metrics import read_metrics
+from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
 
 BUDGET = "data.train={mixture: [{source: {language: {sentences: 400}}, words: 1500}]}"

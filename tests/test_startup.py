@@ -26,7 +26,7 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 from torch.optim import adamw
 needed = set(sys.modules)
 from model_foundry.cli import main
-from model_foundry.failpoints import watching
+from model_foundry.foundation.failpoints import watching
 
 def stop(point):
     if point == "step 1 made":
@@ -73,5 +73,9 @@ def test_the_first_step_needs_little_besides_torch_and_transformers(
     of_torch = [name for name in besides if name.startswith(("torch.", "transformers."))]
     assert len(of_torch) < 30, of_torch
     assert not [name for name in of_torch if name.startswith("torch._inductor")]
-    reported = {"model_foundry.cli.data_report", "model_foundry.doctor", "model_foundry.trial"}
+    reported = {
+        "model_foundry.cli.data_report",
+        "model_foundry.doctor.checks",
+        "model_foundry.doctor.small_experiment",
+    }
     assert not reported & set(besides)

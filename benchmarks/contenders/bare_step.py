@@ -12,10 +12,10 @@ import torch
 from benchmarks.contenders.work import Work
 from model_foundry.cli.process import set_up_process
 from model_foundry.config import load_config
-from model_foundry.data.loaders import training_batches
+from model_foundry.data.batches.loaders import training_batches
+from model_foundry.experiment.auto_settings import resolve_auto_settings
+from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model
-from model_foundry.preparation import prepare
-from model_foundry.resolution import resolve
 from model_foundry.training.optimizer import build_optimizer
 
 BATCHES = 8
@@ -25,7 +25,7 @@ def run(work: Work) -> None:
     """Train without end."""
     config = load_config(work.directory / "experiment.yaml")
     set_up_process(config.training.speed)
-    config, _ = resolve(config, device_type=work.device.type)
+    config, _ = resolve_auto_settings(config, device_type=work.device.type)
     prepared = prepare(config)
     batches = training_batches(
         prepared.train,

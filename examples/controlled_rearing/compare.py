@@ -15,8 +15,8 @@ from typing import Any
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.evaluation.minimal_pairs import minimal_pair_accuracy
-from model_foundry.language import load_language
-from model_foundry.run_directory import RunDirectory
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.synthetic_language import load_language
 from model_foundry.tokenizer.loading import load_tokenizer
 
 PHENOMENON = "article_sound"

@@ -6,18 +6,11 @@
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.architectures.base import BaseLanguageModel
+from model_foundry.architectures.factory import create_model_from_config
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.output import ModelOutput
-from model_foundry.architectures.plugin_faults import (
-    LOADED_PLUGINS,
-    telling_of_plugins,
-    try_out,
-)
-from model_foundry.architectures.registration import (
-    create_model_from_config,
-    load_plugin,
-    register_architecture,
-)
+from model_foundry.architectures.registration import register_architecture
+from model_foundry.foundation.plugins import load_plugin
 
 if TYPE_CHECKING:
     from model_foundry.architectures.bert import BERTModel
@@ -25,7 +18,6 @@ if TYPE_CHECKING:
     from model_foundry.architectures.rnn import GRUModel, LSTMModel, RNNModel
 
 __all__ = [
-    "LOADED_PLUGINS",
     "MODEL_REGISTRY",
     "BERTModel",
     "BaseLanguageModel",
@@ -37,8 +29,6 @@ __all__ = [
     "create_model_from_config",
     "load_plugin",
     "register_architecture",
-    "telling_of_plugins",
-    "try_out",
 ]
 
 _BUILT_IN = {

@@ -11,13 +11,12 @@ from typing import Any, Self, cast
 
 from torch import Tensor, nn
 
-from model_foundry.architectures import plain_directory
 from model_foundry.architectures.decoding import continue_rows, evaluation_mode
-from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.output import ModelOutput
-from model_foundry.config import ExperimentConfig
+from model_foundry.architectures.saving import native_format
+from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.errors import ConfigError
-from model_foundry.foreign import one_line
+from model_foundry.foundation.messages import reason_of
 
 
 class BaseLanguageModel(nn.Module, ABC):
@@ -27,7 +26,7 @@ class BaseLanguageModel(nn.Module, ABC):
     caller; -100 marks positions that are not predicted.
     """
 
-    build_record: plain_directory.Record | None = None
+    build_record: native_format.Record | None = None
     """How `create_model_from_config` made this model; None when something else made it."""
 
     @classmethod
@@ -209,7 +208,7 @@ class BaseLanguageModel(nn.Module, ABC):
             )
         vocab_size = cast(Tensor, self.get_input_embeddings().weight).shape[0]
         record = self.build_record | {"vocab_size": vocab_size}
-        plain_directory.save_plain(self, record, Path(directory))
+        native_format.save_plain(self, record, Path(directory))
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **kwargs: Any) -> Self:
@@ -223,14 +222,14 @@ class BaseLanguageModel(nn.Module, ABC):
             ConfigError: the directory holds no model, or one of another architecture than `cls`.
         """
         directory = Path(directory)
-        name = plain_directory.architecture_of(directory)
-        registered = MODEL_REGISTRY[name]
+        name = native_format.architecture_of(directory)
+        registered = ARCHITECTURES.load(name)
         if not issubclass(registered, cls):
             raise ConfigError(
                 f"{directory}: holds the architecture {name!r} ({registered.__name__}), "
                 f"not a {cls.__name__}; use {registered.__name__}.from_pretrained."
             )
-        return registered.load_directory(directory, **kwargs)
+        return cast(Self, registered.load_directory(directory, **kwargs))
 
     @classmethod
     def load_directory(cls, directory: Path) -> Self:
@@ -239,16 +238,16 @@ class BaseLanguageModel(nn.Module, ABC):
         Raises:
             ConfigError: it was not saved by this package, or its weights do not fit.
         """
-        record = plain_directory.read_config_json(directory)
-        source = str(directory / plain_directory.CONFIG)
-        config, ids = plain_directory.experiment_of(record, source)
+        record = native_format.read_config_json(directory)
+        source = str(directory / native_format.CONFIG)
+        config, ids = native_format.experiment_of(record, source)
         try:
             model = cls.from_config(config, **cast(dict[str, int], ids))
         except (RuntimeError, TypeError, ValueError) as error:  # no such sizes, or no such ids
             raise ConfigError(
-                f"{source}: describes no {cls.__name__}: {one_line(error)}"
+                f"{source}: describes no {cls.__name__}: {reason_of(error)}"
             ) from error
-        plain_directory.load_weights(model, directory)
+        native_format.load_weights(model, directory)
         model.build_record = record
         return model
 

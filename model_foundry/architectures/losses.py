@@ -6,7 +6,7 @@ Letters of shapes: B rows, T positions, V vocabulary.
 import torch.nn.functional as F
 from torch import Tensor
 
-from model_foundry.labels import IGNORE_INDEX
+from model_foundry.foundation.labels import IGNORE_INDEX
 
 
 def shifted(labels: Tensor, positions: int | None = None) -> Tensor:

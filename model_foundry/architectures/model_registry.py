@@ -3,22 +3,18 @@
 It is a view of `config.ARCHITECTURES`, which knows the same names and needs no torch.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.config import ARCHITECTURES
 
-if TYPE_CHECKING:
-    from model_foundry.architectures.base import BaseLanguageModel
 
-
-class ModelRegistry(Mapping[str, "type[BaseLanguageModel]"]):
+class ModelRegistry(Mapping[str, type[BaseLanguageModel]]):
     """Model classes by architecture name; an unknown name raises `UnknownNameError`."""
 
     def __getitem__(self, name: str) -> type[BaseLanguageModel]:
-        return cast("type[BaseLanguageModel]", ARCHITECTURES.load(name))
+        return cast(type[BaseLanguageModel], ARCHITECTURES.load(name))
 
     def __delitem__(self, name: str) -> None:
         ARCHITECTURES.remove(name)

@@ -1,43 +1,24 @@
 """How architectures join: the decorator, plugin files, and the way from a config to a model."""
 
-import hashlib
-import importlib.util
 import logging
 import re
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
-from torch import nn
 
-from model_foundry.architectures import plain_directory
 from model_foundry.architectures.base import BaseLanguageModel
-from model_foundry.architectures.fusing import fuse_activations
-from model_foundry.architectures.model_registry import MODEL_REGISTRY
-from model_foundry.architectures.modeling.functions_recurrent import WholeSequences
-from model_foundry.architectures.plugin_faults import (
-    LOADED_PLUGINS,
-    place_of,
+from model_foundry.architectures.plugin_check import (
     require_complete,
-    said_of,
-    telling_of_plugins,
 )
-from model_foundry.architectures.products import multiply_by_onednn
 from model_foundry.config import (
     ARCHITECTURES,
     ArchitectureSpec,
     BERTSpecificConfig,
-    ExperimentConfig,
     RNNModelConfig,
-    SpeedConfig,
     TransformerModelConfig,
 )
-from model_foundry.config.paths import written_path
-from model_foundry.errors import ConfigError, DataError
-from model_foundry.foreign import one_line
-from model_foundry.registry import DuplicateNameError, Registry
+from model_foundry.registry import DuplicateNameError
 
 BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
     "transformer": TransformerModelConfig,
@@ -147,103 +128,3 @@ def _add(spec: ArchitectureSpec, cls: type) -> None:
         if not says_only_its_name or present.target != spec.target:
             raise
         ARCHITECTURES.add(present, cls)
-
-
-def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
-    """Compute faster, where the experiment says so, what the modules of a model compute."""
-    if speed.fused_activations:
-        fuse_activations(model)
-    if speed.fp32_products == "onednn":
-        multiply_by_onednn(model)
-    for module in model.modules():
-        if isinstance(module, WholeSequences):
-            module.fused = speed.fused_recurrence
-
-
-def create_model_from_config(
-    config: ExperimentConfig, *, vocab_size: int | None = None, **ids: int | None
-) -> BaseLanguageModel:
-    """Make the model that an experiment asks for, with random weights.
-
-    Args:
-        config: the experiment.
-        vocab_size: rows of the embedding matrix, as many as the tokenizer has entries; None: as
-            many as `tokenizer.vocab_size` asks for.
-        **ids: `pad_token_id` and the other special tokens of the tokenizer, by role.
-
-    Raises:
-        ConfigError: the architecture is not registered, or its section is missing.
-        DataError: a special token lies outside the vocabulary.
-    """
-    vocab_size = config.tokenizer.vocab_size if vocab_size is None else vocab_size
-    name = config.model.architecture
-    spec = ARCHITECTURES[name]
-    if spec.section and getattr(config.model, spec.section, None) is None:
-        raise ConfigError(f"Architecture {name!r} requires {spec.section!r} configuration")
-    for role, token in ids.items():
-        if token is not None and not 0 <= token < vocab_size:
-            raise DataError(
-                f"tokenizer: {role} (={token}) lies outside the vocabulary of {vocab_size} entries."
-            )
-    with telling_of_plugins():
-        model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)
-    speed_up(model, config.training.speed)
-    model.build_record = plain_directory.build_record(
-        config, plugin_of(type(model)), vocab_size=vocab_size, **ids
-    )
-    return model
-
-
-def plugin_of(cls: type) -> tuple[str, str] | None:
-    """Return name and SHA-256 of the plugin file that defines a class; None: no plugin does."""
-    for path, digest in LOADED_PLUGINS.items():
-        if cls.__module__ == _module_name(Path(path), digest):
-            return Path(path).name, digest
-    return None
-
-
-def _module_name(path: Path, digest: str) -> str:
-    # The digest keeps two files of one name apart.
-    return f"foundry_plugin_{path.stem}_{digest[:16]}"
-
-
-def load_plugin(path: str | Path) -> str:
-    """Run a file of one's own that registers architectures, once a process; return its SHA-256.
-
-    Raises:
-        ConfigError: the file is missing, or raises something when it is run.
-    """
-    try:
-        path = Path(written_path(path))
-        is_file = path.is_file()
-    except (RuntimeError, ValueError, OSError) as error:  # no such home; no name of a file
-        raise ConfigError(f"plugin {one_line(path)}: {said_of(error)}.") from error
-    if not is_file:
-        raise ConfigError(f"plugin {path}: no such file.")
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ConfigError(f"plugin {path}: cannot be read ({error.strerror}).") from error
-    LOADED_PLUGINS[str(path)] = digest
-    module_name = _module_name(path, digest)
-    if module_name not in sys.modules:
-        before = Registry.num_added
-        _import_file(path, module_name)
-        if Registry.num_added == before:
-            logger.warning("plugin %s: registers nothing; a decorator may be missing", path)
-    return digest
-
-
-def _import_file(path: Path, module_name: str) -> None:
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"plugin {path}: not a Python file; its name must end in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[module_name]
-        del LOADED_PLUGINS[str(path)]
-        place = place_of(error, str(path)) or path
-        raise ConfigError(f"plugin {place}: {said_of(error)}") from error

@@ -16,6 +16,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
+from model_foundry.architectures.hf_model import TransformersBacked
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
 from model_foundry.architectures.modeling.layers_recurrent import RecurrentCache
 from model_foundry.architectures.modeling.modeling_recurrent import (
@@ -26,7 +27,6 @@ from model_foundry.architectures.modeling.modeling_recurrent import (
     RecurrentModel,
 )
 from model_foundry.architectures.registration import register_architecture
-from model_foundry.architectures.transformers_backed import TransformersBacked
 from model_foundry.config import ExperimentConfig, RNNModelConfig
 
 AutoConfig.register(RecurrentConfig.model_type, RecurrentConfig, exist_ok=True)

@@ -5,14 +5,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from model_foundry.architectures.attention import ISOLATING, choose_attention
-from model_foundry.architectures.documents import (
+from model_foundry.architectures.document_masks import (
     as_scores,
     positions_within,
     same_document,
     without_padding,
 )
-from model_foundry.architectures.transformers_backed import TransformersBacked
+from model_foundry.architectures.hf_model import TransformersBacked
+from model_foundry.architectures.kernels.attention_choice import ISOLATING, choose_attention
 from model_foundry.config import ExperimentConfig
 
 

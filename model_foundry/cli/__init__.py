@@ -9,8 +9,7 @@ the same command again to continue; 130 and 143 stopped at once by a repeated si
 import sys
 
 from model_foundry.cli.streams import make_streams_lenient
-
-INTERRUPTED = 130
+from model_foundry.errors import KEYBOARD_EXIT_CODE
 
 
 def main() -> None:
@@ -22,5 +21,5 @@ def main() -> None:
         code = run()
     except KeyboardInterrupt:
         print("error: interrupted", file=sys.stderr)
-        code = INTERRUPTED
+        code = KEYBOARD_EXIT_CODE
     sys.exit(code)

@@ -28,7 +28,7 @@ def _set_debug(value: bool) -> bool:
 
 def path_argument(text: str) -> Path:
     """Return a path of the command line; a shell leaves the `~` of `--option=~/a` as it is."""
-    from model_foundry.config.paths import written_path
+    from model_foundry.foundation.paths import written_path
 
     if not text or "\0" in text:
         raise typer.BadParameter("must not be empty, or hold a zero byte")
@@ -40,7 +40,7 @@ def path_argument(text: str) -> Path:
 
 def _load_plugins(files: list[Path] | None) -> list[Path]:
     if files:
-        from model_foundry.architectures import load_plugin
+        from model_foundry.foundation.plugins import load_plugin
 
         for file in files:
             load_plugin(file)

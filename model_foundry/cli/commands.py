@@ -19,7 +19,7 @@ from model_foundry.cli.arguments import (
 )
 from model_foundry.cli.foreign_commands import FOREIGN
 from model_foundry.cli.output import reporting, start_logging
-from model_foundry.signals import listening
+from model_foundry.foundation.interrupts import handle_signals
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -94,7 +94,7 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a model, or go on where that was interrupted."""
-    with listening():  # from before torch is imported, which takes seconds
+    with handle_signals():  # from before torch is imported, which takes seconds
         experiment = load(config, overrides)
         from model_foundry.cli.process import allow_tf32, set_up_process
 
@@ -102,7 +102,7 @@ def train(
         allow_tf32(experiment.training.speed)
         from model_foundry.cli.profile_report import begin_profile
         from model_foundry.cli.summary import print_summary
-        from model_foundry.experiment import train as run
+        from model_foundry.experiment.train import train as run
 
         looking = begin_profile(experiment) if profile else None
         result = run(
@@ -129,7 +129,7 @@ def validate(
 ) -> None:
     """Check an experiment without training it."""
     experiment = load_with_warnings(config, overrides)
-    from model_foundry.experiment import check
+    from model_foundry.experiment.train import check
 
     for line in check(experiment):
         typer.echo(line)
@@ -147,8 +147,8 @@ app.command(epilog="Example: foundry data configs/tiny_gpt2.yaml data.train=corp
 def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBase]":
     """Load the newest model of a run, which may delete a checkpoint while that is being read."""
     from model_foundry.errors import ConfigError, DataError
-    from model_foundry.model import load_model
-    from model_foundry.run_directory import RunDirectory, find_model, find_tokenizer_of
+    from model_foundry.experiment.run_directory import RunDirectory
+    from model_foundry.model import find_model, find_tokenizer_of, load_model
     from model_foundry.tokenizer.loading import load_tokenizer
 
     directory = find_model(path)
@@ -233,10 +233,10 @@ def doctor(
 ) -> int:
     """Try out in a minute if an experiment works here."""
     sick = False
-    with listening():
+    with handle_signals():
         experiment = load(config, overrides) if config else None
         from model_foundry.cli.summary import announcer, finding_line
-        from model_foundry.doctor import examine
+        from model_foundry.doctor.checks import examine
 
         with announcer() as announce:
             for finding in examine(experiment, announce=announce):

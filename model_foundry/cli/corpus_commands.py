@@ -21,14 +21,14 @@ from model_foundry.cli.arguments import (
     path_argument,
 )
 from model_foundry.cli.output import reporting
-from model_foundry.signals import listening
+from model_foundry.foundation.interrupts import handle_signals
 
 
 def train_tokenizer(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
     """Train only the tokenizer of an experiment."""
-    with listening():
+    with handle_signals():
         experiment = load(config, overrides)
         from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
 
@@ -40,7 +40,7 @@ def train_tokenizer(
 @contextmanager
 def _figures_come_later() -> Iterator[None]:
     """Keep the preparation from logging the figures that the command itself prints."""
-    logger = logging.getLogger("model_foundry.preparation")
+    logger = logging.getLogger("model_foundry.experiment.prepare_data")
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
@@ -53,11 +53,11 @@ def prepare(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
     """Make tokenizer and token streams ahead of a training."""
-    with listening(), _figures_come_later():
+    with handle_signals(), _figures_come_later():
         experiment = load_with_warnings(config, overrides)
-        from model_foundry.accounting.places import look_into
         from model_foundry.cli.prepared import preparation_lines
-        from model_foundry.preparation import prepare as run
+        from model_foundry.corpus_report.cache_usage import look_into
+        from model_foundry.experiment.prepare_data import prepare as run
 
         before = look_into(experiment.data.cache)
         prepared = run(experiment)
@@ -86,13 +86,13 @@ def data(
     debug: Debug = False,
 ) -> None:
     """Show a corpus in figures, and what becomes of its tokens."""
-    with listening(), _figures_come_later():
+    with handle_signals(), _figures_come_later():
         experiment = load_with_warnings(config, overrides)
-        from model_foundry.accounting import examine
         from model_foundry.cli.data_report import print_report, save_report
-        from model_foundry.preparation import prepare as run
+        from model_foundry.corpus_report import build_report
+        from model_foundry.experiment.prepare_data import prepare as run
 
-        report = examine(experiment, run(experiment))
+        report = build_report(experiment, run(experiment))
         run_directory = experiment.output_dir
         directory = output or run_directory.with_name(f"{run_directory.name}.data")
         lines = save_report(report, directory)

@@ -10,13 +10,14 @@ from rich.bar import Bar
 from rich.console import Console
 from rich.table import Table
 
-from model_foundry.accounting import CorpusReport, SplitFigures
-from model_foundry.accounting.samples import BORDER
 from model_foundry.cli.histogram import median_text, save_histogram
-from model_foundry.durable import write_text
-from model_foundry.errors import SaveError, printable
+from model_foundry.corpus_report import CorpusReport, SplitFigures
+from model_foundry.corpus_report.samples import BORDER
+from model_foundry.errors import SaveError
+from model_foundry.foundation.atomic_files import write_text
+from model_foundry.foundation.messages import printable
+from model_foundry.foundation.strict_json import strict_json
 from model_foundry.interventions.report import Report, StepReport
-from model_foundry.strict_json import strict_json
 
 LONGEST_ROW, LONGEST_TOKEN = 400, 30  # characters
 NO_PICTURE = "none, since matplotlib is not installed: pip install 'model-foundry[plots]'"

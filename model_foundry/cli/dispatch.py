@@ -12,11 +12,12 @@ from typing import Any
 
 import typer
 
-from model_foundry.cli import INTERRUPTED
 from model_foundry.cli.commands import app, options
 from model_foundry.cli.output import exit_code_of_output
-from model_foundry.environment_variables import take_out
-from model_foundry.errors import DataError, FoundryError, printable
+from model_foundry.errors import KEYBOARD_EXIT_CODE, DataError, FoundryError
+from model_foundry.foundation.environment_variables import take_out
+from model_foundry.foundation.messages import printable, reason_of
+from model_foundry.foundation.plugins import telling_of_plugins
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps its click
 
@@ -26,12 +27,12 @@ def run() -> int:
     take_out()  # before anything imports torch
     try:
         code = _run_app()
-        if code == INTERRUPTED:
+        if code == KEYBOARD_EXIT_CODE:
             raise KeyboardInterrupt  # typer took it, and told nobody
     except FoundryError as error:
         code = _report(error, str(error), error.exit_code)
     except KeyboardInterrupt as error:
-        code = _report(error, "interrupted", INTERRUPTED)
+        code = _report(error, "interrupted", KEYBOARD_EXIT_CODE)
     except Exception as error:
         code = _other(error)
     return exit_code_of_output(int(code or 0))
@@ -46,10 +47,7 @@ def _run_app() -> Any:
     try:
         return _run_as_rank()
     except Exception as error:
-        # the plugins are not there to ask unless torch has been imported for them
-        if (architectures := sys.modules.get("model_foundry.architectures")) is None:
-            raise
-        with architectures.telling_of_plugins():
+        with telling_of_plugins():
             raise error
 
 
@@ -71,8 +69,8 @@ def _other(error: Exception) -> int:
         error.show()
         return 2
     if isinstance(error, typer.Abort):
-        return _report(error, "interrupted", INTERRUPTED)
-    reason = " ".join(str(error).split())
+        return _report(error, "interrupted", KEYBOARD_EXIT_CODE)
+    reason = reason_of(error)
     text = f"internal failure: {type(error).__name__}: {reason}; run again with --debug for details"
     return _report(error, text, FoundryError.exit_code)
 

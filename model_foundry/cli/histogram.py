@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.accounting import CorpusReport, SplitFigures
-from model_foundry.durable import UNFINISHED
+from model_foundry.corpus_report import CorpusReport, SplitFigures
 from model_foundry.errors import SaveError
+from model_foundry.foundation.atomic_files import UNFINISHED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

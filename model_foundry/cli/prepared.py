@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from model_foundry.accounting.places import Place, place_of
-from model_foundry.preparation import Prepared
+from model_foundry.corpus_report.cache_usage import Place, place_of
+from model_foundry.experiment.prepare_data import Prepared
 
 
 def preparation_lines(prepared: Prepared, *, before: dict[Path, int]) -> Iterator[str]:

@@ -11,7 +11,7 @@ import sys
 from typing import Final
 
 from model_foundry.config import SpeedConfig
-from model_foundry.machine import usable_cores
+from model_foundry.foundation.hardware import usable_cores
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import typer
 
 from model_foundry.config import ExperimentConfig
-from model_foundry.errors import printable
-from model_foundry.run_directory import RunDirectory
-from model_foundry.training.profile import Profile, ProfileReport
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.messages import printable
+from model_foundry.training.profiler.profile import Profile, ProfileReport
 
 logger = logging.getLogger(__name__)
 

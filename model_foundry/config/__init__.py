@@ -1,8 +1,9 @@
 """Every setting of an experiment, its unit and its default, and how a file becomes one.
 
-`sections`, `data` and `experiment` answer what can be set; `specs` lists the built-in
-architectures, objectives and interventions; `laws` says what must hold between settings, `effects`
-which of them do nothing; `dialect` is the YAML that is read; `files` loads and saves. No torch.
+`sections`, `data`, `model`, `training` and `experiment` say what can be set; `specs` lists the
+built-in architectures, objectives and interventions; `cross_checks` is what must hold between
+settings, `unused_settings` finds those that do nothing; `yaml_reader` reads the YAML; `files` loads
+and saves. No torch.
 """
 
 from model_foundry.config.data import (
@@ -17,18 +18,9 @@ from model_foundry.config.data import (
     PlainSource,
     Source,
 )
-from model_foundry.config.effects import settings_without_effect
-from model_foundry.config.experiment import (
-    Attention,
-    DistributedConfig,
-    ExperimentConfig,
-    MilestonesConfig,
-    ModelConfig,
-    Seeds,
-    SpeedConfig,
-    TrainingConfig,
-)
+from model_foundry.config.experiment import ExperimentConfig, Seeds
 from model_foundry.config.files import experiment_of, load_config, save_config, validate
+from model_foundry.config.model import ModelConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     PositiveInt,
@@ -45,6 +37,14 @@ from model_foundry.config.specs import (
     InterventionSpec,
     ObjectiveSpec,
 )
+from model_foundry.config.training import (
+    Attention,
+    DistributedConfig,
+    MilestonesConfig,
+    SpeedConfig,
+    TrainingConfig,
+)
+from model_foundry.config.unused_settings import settings_without_effect
 
 __all__ = [
     "ARCHITECTURES",

@@ -15,7 +15,6 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from model_foundry.config.paths import written_path
 from model_foundry.config.sections import (
     AnyPath,
     PathText,
@@ -26,6 +25,7 @@ from model_foundry.config.sections import (
     law_broken,
 )
 from model_foundry.errors import ConfigError
+from model_foundry.foundation.paths import written_path
 
 MOST_PATHS = 5000  # in one list; the file that records a run is read with limits of its own
 BUDGETS = ("documents", "words", "tokens")

@@ -11,13 +11,14 @@ from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
-from model_foundry.config.dialect import dump_yaml, parse_yaml
+from model_foundry.config.error_messages import describe, dotted
 from model_foundry.config.experiment import SET_BY_ONE_SEED, ExperimentConfig
-from model_foundry.config.faults import describe, dotted, one_line, shown
-from model_foundry.config.paths import written_path
 from model_foundry.config.specs import ARCHITECTURES
 from model_foundry.config.yaml_hints import name_of_encoding
+from model_foundry.config.yaml_reader import dump_yaml, parse_yaml
 from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import one_line, short_repr
+from model_foundry.foundation.paths import written_path
 from model_foundry.registry import UnknownNameError
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     raw = parse_yaml(_read_text(path), str(path))
     if not isinstance(raw, dict):
-        found = "nothing" if raw is None else "a list" if isinstance(raw, list) else shown(raw)
+        found = "nothing" if raw is None else "a list" if isinstance(raw, list) else short_repr(raw)
         raise ConfigError(one_line(f"{path}: must hold a mapping of sections, found {found}"))
     return raw
 
@@ -79,10 +80,10 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     path, equals, value = text.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(keys):
-        raise ConfigError(f"override {shown(text)}: must read key.key=value")
+        raise ConfigError(f"override {short_repr(text)}: must read key.key=value")
     if len(keys) > DEEPEST_KEY:
-        raise ConfigError(f"override {shown(text)}: no key lies {len(keys)} sections deep")
-    return keys, parse_yaml(value, f"override {shown(text)}")
+        raise ConfigError(f"override {short_repr(text)}: no key lies {len(keys)} sections deep")
+    return keys, parse_yaml(value, f"override {short_repr(text)}")
 
 
 def apply_override(raw: dict[str, Any], text: str) -> None:
@@ -98,8 +99,8 @@ def apply_override(raw: dict[str, Any], text: str) -> None:
             below = here[key] = dict.fromkeys(SET_BY_ONE_SEED, below)
         if not isinstance(below, dict):
             taken = ".".join(keys[:depth])
-            law = f"{taken} is the single value {shown(below)}"
-            raise ConfigError(one_line(f"override {shown(text)}: {law}"))
+            law = f"{taken} is the single value {short_repr(below)}"
+            raise ConfigError(one_line(f"override {short_repr(text)}: {law}"))
         here = below
     here[keys[-1]] = value
 

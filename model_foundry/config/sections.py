@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from model_foundry.config.paths import written_path
+from model_foundry.foundation.paths import written_path
 
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
 Width = Annotated[int, Field(gt=0, le=2**20)]  # of a layer; torch cannot count the bytes of 2**31

@@ -143,12 +143,12 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
     (
         ObjectiveSpec(
             name="causal_lm",
-            target="model_foundry.objectives:CausalLM",
+            target="model_foundry.objectives.causal:CausalLM",
             requires_causal=True,
         ),
         ObjectiveSpec(
             name="masked_lm",
-            target="model_foundry.objectives:MaskedLM",
+            target="model_foundry.objectives.masked:MaskedLM",
             requires_causal=False,
             framing_tokens=2,
             needs_mask_token=True,
@@ -166,7 +166,7 @@ def _step(name: str, file: str) -> InterventionSpec:
 INTERVENTIONS: Registry[InterventionSpec] = Registry(
     "intervention",
     (
-        _step("ai_step", "ai"),
+        _step("ai_step", "ai_step.step"),
         _step("delete_words", "words"),
         _step("drop_duplicates", "documents"),
         _step("drop_sentences", "sentences"),

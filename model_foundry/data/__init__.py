@@ -1,1 +1,1 @@
-"""From text to batches: `sources` reads and splits, `packing` tokenises, `loaders` batch."""
+"""From files to batches: `sources`, then `corpus`, then `tokens`, then `batches`."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.errors import DataError
-from model_foundry.labels import IGNORE_INDEX
+from model_foundry.foundation.labels import IGNORE_INDEX
 
 Feature = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data_collators.base import Collator, Rows
-from model_foundry.labels import IGNORE_INDEX
+from model_foundry.foundation.labels import IGNORE_INDEX
 
 
 class CausalLMDataCollator(Collator):

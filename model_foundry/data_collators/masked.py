@@ -18,7 +18,7 @@ from model_foundry.data_collators.masking import (
     find_words,
 )
 from model_foundry.errors import DataError
-from model_foundry.labels import IGNORE_INDEX
+from model_foundry.foundation.labels import IGNORE_INDEX
 
 Drawn = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 """Of the hidden tokens (K,) each: where they are, their fate, and which token a random one is."""

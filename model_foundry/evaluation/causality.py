@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.blocks import Rows
-from model_foundry.data.loaders import Collator, evaluation_batches
+from model_foundry.data.batches.loaders import Collator, evaluation_batches
+from model_foundry.data.batches.rows import Rows
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.probing import as_it_was, other_tokens, two_rows
-from model_foundry.labels import IGNORE_INDEX
+from model_foundry.foundation.labels import IGNORE_INDEX
+from model_foundry.foundation.random_state import seeded
 from model_foundry.objectives import Objective
-from model_foundry.reproducibility import seeded
 
 ROWS = 8  # that are looked at; a model reads two of them
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2  # of the largest logit, in fp32, and in bf16 or fp16

@@ -1,7 +1,7 @@
 """Whether a text has a loss, and whether its bits per byte compare anything across tokenizers."""
 
-from model_foundry.data.blocks import Rows
-from model_foundry.data.loaders import Collator, evaluation_batches
+from model_foundry.data.batches.loaders import Collator, evaluation_batches
+from model_foundry.data.batches.rows import Rows
 from model_foundry.errors import DataError
 from model_foundry.objectives import Objective
 

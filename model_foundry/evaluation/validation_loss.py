@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.loaders import Batch
+from model_foundry.data.batches.loaders import Batch
 from model_foundry.errors import DataError
+from model_foundry.foundation.interrupts import check_interrupt
+from model_foundry.foundation.process_group import ALONE, ProcessGroup
 from model_foundry.objectives import Objective
-from model_foundry.processes import ALONE, Processes
-from model_foundry.signals import poll
 
 FEWEST_BATCHES = 4  # that an interval is estimated from
 QUANTILE = 1.96  # of the normal distribution, for 95% on both sides
@@ -26,7 +26,7 @@ def measure_loss(
     *,
     carry_state: bool = False,
     loss_without_logits: bool = True,
-    processes: Processes = ALONE,
+    processes: ProcessGroup = ALONE,
     shared: bool = True,
 ) -> dict[str, float]:
     """Measure a model on every batch; each scored token counts once, however it was batched.
@@ -58,8 +58,8 @@ def measure_loss(
     state: dict[str, Tensor] = {}
     with torch.no_grad():
         for batch in batches:
-            if processes.number == 1:
-                poll()
+            if processes.world_size == 1:
+                check_interrupt()
             scored = objective.scored(batch.inputs["labels"])
             count = int(scored.sum())
             if count == 0 and not carry_state:
@@ -80,7 +80,7 @@ def measure_loss(
     # read at the end, because reading waits for the device
     means = torch.stack(losses).tolist() if losses else []
     nats = [mean * count for mean, count in zip(means, counts, strict=True)]
-    own = _Sums.of(nats, counts, sizes) if shared or processes.is_main else _Sums()
+    own = _Sums.of(nats, counts, sizes) if shared or processes.is_rank0 else _Sums()
     sums = _Sums(*processes.sum(astuple(own)))
     if not sums.tokens:
         raise DataError("no token of the text is scored, so that there is no loss")

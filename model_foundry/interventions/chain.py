@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from model_foundry.config.data import InterventionStep, Split
 from model_foundry.errors import DataError
-from model_foundry.interventions.link import VERSION, Document, Link
 from model_foundry.interventions.report import Report, StepReport
+from model_foundry.interventions.step import VERSION, Document, Step
 
 __all__ = ["VERSION", "Applied", "Chain", "Document", "Report"]
 
@@ -34,7 +34,7 @@ class Applied:
 class Chain:
     """The steps of one split, in order. Positions count from 0 within the split."""
 
-    links: list[Link] = field(default_factory=list)
+    links: list[Step] = field(default_factory=list)
 
     @classmethod
     def of(cls, steps: Sequence[InterventionStep], split: Split, seed: int) -> Chain:
@@ -49,7 +49,7 @@ class Chain:
             ConfigError: a step is unknown, its settings are wrong, or what it needs is missing.
         """
         return cls(
-            [Link.of(step, at, seed) for at, step in enumerate(steps) if split in step.splits]
+            [Step.of(step, at, seed) for at, step in enumerate(steps) if split in step.splits]
         )
 
     def __len__(self) -> int:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from model_foundry.interventions.registration import register_intervention
+from model_foundry.interventions.sentence_splitter import sentences
 from model_foundry.interventions.settings import Pattern, compiled
-from model_foundry.interventions.splitting import sentences
 
 if TYPE_CHECKING:
     import numpy as np

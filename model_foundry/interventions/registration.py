@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from model_foundry.config import INTERVENTIONS, InterventionSpec
-from model_foundry.config.faults import describe as describe_faults
+from model_foundry.config.error_messages import describe as describe_faults
 from model_foundry.errors import ConfigError
 
 GIVEN = ("seed", "index", "planned")

@@ -5,6 +5,7 @@ from typing import Any
 
 from model_foundry.interventions.registration import register_intervention
 from model_foundry.interventions.selection import Marked, Selection, is_control, plan_control
+from model_foundry.interventions.sentence_splitter import body, sentences
 from model_foundry.interventions.settings import (
     WORD,
     Pattern,
@@ -12,7 +13,6 @@ from model_foundry.interventions.settings import (
     compiled,
     require_lower_case,
 )
-from model_foundry.interventions.splitting import body, sentences
 
 
 @register_intervention("shuffle_sentences")

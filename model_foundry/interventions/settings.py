@@ -11,9 +11,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from model_foundry.config.faults import shown
-from model_foundry.config.paths import written_path
-from model_foundry.errors import printable
+from model_foundry.foundation.messages import printable, short_repr
+from model_foundry.foundation.paths import written_path
 
 # A word with its inner apostrophes and hyphens, so that `well` is not found in `well-known`.
 WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
@@ -28,7 +27,9 @@ def _compiles(pattern: str) -> str:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise _fault(f"must be a regular expression ({error}), got {shown(pattern)}") from error
+        raise _fault(
+            f"must be a regular expression ({error}), got {short_repr(pattern)}"
+        ) from error
     return pattern
 
 
@@ -64,7 +65,7 @@ def _word_list(value: Any) -> list[Any]:
     if isinstance(value, list):
         return value
     if not isinstance(value, str):
-        raise _fault(f"must be a list of words or a file, got {shown(value)}")
+        raise _fault(f"must be a list of words or a file, got {short_repr(value)}")
     return [line.strip() for line in _lines(value)]
 
 
@@ -72,7 +73,7 @@ def _mapping(value: Any) -> dict[Any, Any]:
     if isinstance(value, dict):
         return value
     if not isinstance(value, str):
-        raise _fault(f"must be a mapping or a file, got {shown(value)}")
+        raise _fault(f"must be a mapping or a file, got {short_repr(value)}")
     pairs = [line.split("\t") for line in _lines(value)]
     wrong = next((pair for pair in pairs if len(pair) != 2), None)
     if wrong:

@@ -16,11 +16,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from model_foundry.errors import printable
-from model_foundry.foreign import one_line
+from model_foundry.foundation.messages import printable, reason_of
 from model_foundry.interventions.registration import register_intervention
 from model_foundry.interventions.selection import Marked, Selection, is_control, plan_control
-from model_foundry.interventions.splitting import sentences
+from model_foundry.interventions.sentence_splitter import sentences
 
 BLANK = re.compile(r"blank:[a-z]{2,3}")
 PACKAGES = "spacy_models"  # entry-point group in which packages announce their pipelines
@@ -84,7 +83,7 @@ def _pipeline(name: str) -> tuple[Any, str]:
         return spacy.load(Path(name) if _is_directory(name) else name), version
     except Exception as error:  # whatever the files of a pipeline bring about
         law = f"must be a pipeline that can be loaded, and {printable(name)!r} cannot"
-        raise ValueError(f"pipeline: {law}: {one_line(error)}") from error
+        raise ValueError(f"pipeline: {law}: {reason_of(error)}") from error
 
 
 @cache
@@ -97,7 +96,7 @@ def _finder(pipeline: str, token_pattern: str) -> Finder:
         finder.add("pattern", [json.loads(token_pattern)])
     except Exception as error:  # spaCy has several for what a pattern can be
         raise ValueError(
-            f"token_pattern: must be a pattern of spaCy's Matcher: {one_line(error)}"
+            f"token_pattern: must be a pattern of spaCy's Matcher: {reason_of(error)}"
         ) from error
     find: Finder = finder
     return find

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from model_foundry.interventions.registration import register_intervention
+from model_foundry.interventions.sentence_splitter import CLOSING, MARKS, WIDE_MARKS, sentences
 from model_foundry.interventions.settings import WORD, Replacements, Words, require_lower_case
-from model_foundry.interventions.splitting import CLOSING, MARKS, WIDE_MARKS, sentences
 
 _BLANKS = re.compile(r"(\s+)")
 

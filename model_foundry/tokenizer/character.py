@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 
-from model_foundry.tokenizer.corpus import TrainedTokenizer, require_vocab_size
 from model_foundry.tokenizer.special_tokens import GPT_STYLE, resolve_special_tokens, wrap
+from model_foundry.tokenizer.training_text import TrainedTokenizer, require_vocab_size
 
 
 def most_frequent(counts: Mapping[str, int], limit: int | None) -> list[str]:

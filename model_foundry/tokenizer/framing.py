@@ -13,7 +13,12 @@ from typing import Any
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from model_foundry.data.encoding import DOCUMENT_FRAME, document_frame, text_prefix, trims_offsets
+from model_foundry.data.tokens.encoding import (
+    DOCUMENT_FRAME,
+    document_frame,
+    text_prefix,
+    trims_offsets,
+)
 from model_foundry.tokenizer.special_tokens import MODEL_INPUT_NAMES
 
 Frame = tuple[list[int], list[int]]

@@ -16,10 +16,11 @@ from transformers.models.auto.tokenization_auto import (
     tokenizer_class_from_name,
 )
 
-from model_foundry.config.paths import written_path
-from model_foundry.durable import commit_directory
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line, read_json, require_harmless, shown
+from model_foundry.foundation.atomic_files import commit_directory
+from model_foundry.foundation.messages import reason_of, short_repr
+from model_foundry.foundation.paths import written_path
+from model_foundry.foundation.untrusted_files import read_json, require_regular_files
 
 TOKENIZER, SETTINGS, TOKENS_MAP = (
     "tokenizer.json",
@@ -60,7 +61,7 @@ def directory_of(path: str | Path) -> Path:
         raise DataError(f"{path}: {error}; check the path of the tokenizer.") from error
     if directory.is_dir():
         templates = [str(each.relative_to(directory)) for each in directory.glob(CHAT_TEMPLATES)]
-        require_harmless(directory, *FILES, MODEL_CONFIG, *templates, error=DataError)
+        require_regular_files(directory, *FILES, MODEL_CONFIG, *templates, error=DataError)
         return directory
     if str(path).startswith((".", "/", "~")) or len(directory.parts) > 2:  # no name on a hub
         raise DataError(f"{path}: no such directory; check the path of the tokenizer.")
@@ -99,8 +100,8 @@ def _require_tokenizer(directory: Path) -> dict[str, Any]:
         strays = [k for k in _read(directory, TOKENS_MAP) if not k.endswith(("_token", "_tokens"))]
         if strays:
             raise DataError(
-                f"{directory / TOKENS_MAP}: {shown(strays[0])} is no role of a token; save the "
-                "tokenizer again."
+                f"{directory / TOKENS_MAP}: {short_repr(strays[0])} is no role of a token; "
+                "save the tokenizer again."
             )
     return settings
 
@@ -163,7 +164,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise DataError(
-            f"{path}: cannot be loaded as a tokenizer ({one_line(error)}); check the path or the "
+            f"{path}: cannot be loaded as a tokenizer ({reason_of(error)}); check the path or the "
             "hub name, or train the tokenizer again."
         ) from error
     return tokenizer

@@ -13,9 +13,10 @@ from typing import Any, Literal
 import sentencepiece
 
 from model_foundry.errors import ConfigError, DataError
-from model_foundry.tokenizer.corpus import TrainedTokenizer, require_vocab_size
+from model_foundry.foundation.messages import reason_of
 from model_foundry.tokenizer.sentencepiece_conversion import ModelType, rebuild, special_starts
 from model_foundry.tokenizer.special_tokens import GPT_STYLE, resolve_special_tokens, wrap
+from model_foundry.tokenizer.training_text import TrainedTokenizer, require_vocab_size
 
 Normalization = Literal["identity", "nfkc", "nmt_nfkc"]
 
@@ -61,7 +62,7 @@ def _training_text(
 
 def _explain(error: Exception, vocab_size: int) -> Exception:
     """Return the user's error behind a failure of the trainer."""
-    reason = re.sub(r"^.*?\] *", "", " ".join(str(error).split()))
+    reason = re.sub(r"^.*?\] *", "", reason_of(error))
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
         return ConfigError(
             f"tokenizer.vocab_size: {vocab_size} is too small; the special tokens, bytes and "

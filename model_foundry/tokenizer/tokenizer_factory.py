@@ -14,28 +14,28 @@ from typing import Any
 import tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from model_foundry.cache_entry import building
 from model_foundry.config import ExperimentConfig, TokenizerConfig, load_config
-from model_foundry.data.file_hashes import FileHashes
-from model_foundry.data.splits import Split, open_splits
-from model_foundry.data.text_sample import sample_of
-from model_foundry.data.workers import processes_for
-from model_foundry.durable import commit_directory
+from model_foundry.data.corpus.splits import Split, open_splits
+from model_foundry.data.corpus.text_sample import sample_of
 from model_foundry.errors import ConfigError
-from model_foundry.interventions.ai import prepare_ai_steps
+from model_foundry.foundation.atomic_files import commit_directory
+from model_foundry.foundation.cache import building
+from model_foundry.foundation.file_hashes import FileHashes
+from model_foundry.foundation.interrupts import blocking_section
+from model_foundry.foundation.process_pool import processes_for
+from model_foundry.interventions.ai_step.step import prepare_ai_steps
 from model_foundry.registry import nearest
-from model_foundry.signals import during
 from model_foundry.tokenizer import bpe, character, sentencepiece, word, wordpiece
-from model_foundry.tokenizer.corpus import (
+from model_foundry.tokenizer.loading import copy_tokenizer, load_tokenizer
+from model_foundry.tokenizer.saving import save_tokenizer
+from model_foundry.tokenizer.sentencepiece import Normalization
+from model_foundry.tokenizer.sentencepiece_conversion import ModelType
+from model_foundry.tokenizer.training_text import (
     TrainedTokenizer,
     check_text,
     read_files,
     report_vocab_size,
 )
-from model_foundry.tokenizer.loading import copy_tokenizer, load_tokenizer
-from model_foundry.tokenizer.saving import save_tokenizer
-from model_foundry.tokenizer.sentencepiece import Normalization
-from model_foundry.tokenizer.sentencepiece_conversion import ModelType
 
 logger = logging.getLogger(__name__)
 
@@ -256,7 +256,7 @@ def train_in_cache(
     with building(directory) as missing:
         if missing:
             logger.info("training a %s tokenizer", kind)
-            with during("the training of the tokenizer"):
+            with blocking_section("the training of the tokenizer"):
                 texts = sample_of(split, limit, processes=processes)
                 TokenizerFactory.train(kind, documents=texts, output_dir=directory, **settings)
     return directory

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from model_foundry.errors import DataError
-from model_foundry.tokenizer.corpus import TrainedTokenizer, require_vocab_size
 from model_foundry.tokenizer.special_tokens import GPT_STYLE, resolve_special_tokens, wrap
+from model_foundry.tokenizer.training_text import TrainedTokenizer, require_vocab_size
 
 
 def _replacing(specials: Iterable[str], replacement: str) -> normalizers.Normalizer:

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from model_foundry.tokenizer.corpus import TrainedTokenizer, require_vocab_size
 from model_foundry.tokenizer.special_tokens import BERT_STYLE, resolve_special_tokens, wrap
+from model_foundry.tokenizer.training_text import TrainedTokenizer, require_vocab_size
 
 PREFIX = "##"
 LONGEST_WORD = 100

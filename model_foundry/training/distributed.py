@@ -17,11 +17,11 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedD
 from accelerate.state import AcceleratorState, PartialState
 
 from model_foundry.config import TrainingConfig
-from model_foundry.environment_variables import launched, require_launch
 from model_foundry.errors import ConfigError, WorkerError
-from model_foundry.processes import ALONE, Processes
+from model_foundry.foundation.environment_variables import launched, require_launch
+from model_foundry.foundation.process_group import ALONE, ProcessGroup
 
-PATIENCE = timedelta(days=7)  # main may tokenise for hours while the others wait
+RANK0_TIMEOUT = timedelta(days=7)  # main may tokenise for hours while the others wait
 
 
 def device_type() -> str:
@@ -35,7 +35,7 @@ def device_type() -> str:
 
 
 @contextmanager
-def joined(config: TrainingConfig) -> Iterator[Processes]:
+def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
     """Join the processes that a launcher started, for the length of the block.
 
     All but main keep their log to themselves. The block ends well in all of them or in none.
@@ -51,11 +51,11 @@ def joined(config: TrainingConfig) -> Iterator[Processes]:
         return
     device = _device()
     limit = timedelta(minutes=config.distributed.timeout_minutes)
-    with telling_of_a_lost_process(lambda: "its start or end", limit), _leaving():
+    with lost_peer_as_worker_error(lambda: "its start or end", limit), _leaving():
         processes = _join(device, limit)
-        with _quiet(not processes.is_main):
+        with _quiet(not processes.is_rank0):
             yield processes
-            processes.each(lambda: None)  # whoever leaves first would break the connections
+            processes.on_all_ranks(lambda: None)  # whoever leaves first would break the connections
 
 
 def _device() -> torch.device:
@@ -75,17 +75,17 @@ def _device() -> torch.device:
     return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
 
 
-def _join(device: torch.device, limit: timedelta) -> Processes:
+def _join(device: torch.device, limit: timedelta) -> ProcessGroup:
     if device.type == "cuda":
         torch.cuda.set_device(device)
         # gloo beside it: with `cpu_offload`, weights are exchanged from the memory of the host
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=limit, device_id=device)
     else:
         dist.init_process_group("gloo", timeout=limit)
-    return Processes(
-        index=dist.get_rank(),
-        number=dist.get_world_size(),
-        group=dist.new_group(backend="gloo", timeout=PATIENCE),
+    return ProcessGroup(
+        rank=dist.get_rank(),
+        world_size=dist.get_world_size(),
+        group=dist.new_group(backend="gloo", timeout=RANK0_TIMEOUT),
         prompt=dist.new_group(backend="gloo", timeout=limit),
     )
 
@@ -120,7 +120,7 @@ def _quiet(quiet: bool) -> Iterator[None]:
 
 
 @contextmanager
-def telling_of_a_lost_process(
+def lost_peer_as_worker_error(
     when: Callable[[], str], limit: timedelta, on_disk: Callable[[], str] | None = None
 ) -> Iterator[None]:
     """Name what torch says in many words when another process dies or no longer answers.
@@ -155,7 +155,7 @@ def telling_of_a_lost_process(
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchSplit:
     """What one process does of a step."""
 
     micro_batch: int
@@ -169,7 +169,7 @@ class Share:
         return self.micro_batch * self.micro_batches
 
 
-def indivisible(rows_per_step: int, *, most: int, processes: int) -> str | None:
+def why_indivisible(rows_per_step: int, *, most: int, processes: int) -> str | None:
     """Say why a step cannot be divided evenly among processes; None: it can."""
     if rows_per_step % processes == 0:
         return None
@@ -183,7 +183,7 @@ def indivisible(rows_per_step: int, *, most: int, processes: int) -> str | None:
     )
 
 
-def share_of_step(rows_per_step: int, *, most: int, processes: int) -> Share:
+def split_global_batch(rows_per_step: int, *, most: int, processes: int) -> BatchSplit:
     """Divide a step among processes, with as few forward passes as can be.
 
     Args:
@@ -192,11 +192,11 @@ def share_of_step(rows_per_step: int, *, most: int, processes: int) -> Share:
     Raises:
         ConfigError: it cannot be divided evenly.
     """
-    if reason := indivisible(rows_per_step, most=most, processes=processes):
+    if reason := why_indivisible(rows_per_step, most=most, processes=processes):
         raise ConfigError(f"{reason}, or change the settings")
     rows = rows_per_step // processes
     passes = next(n for n in range(-(-rows // most), rows + 1) if rows % n == 0)
-    return Share(rows // passes, passes)
+    return BatchSplit(rows // passes, passes)
 
 
 # --- Accelerate -----------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def require_strategy(config: TrainingConfig) -> None:
         )
 
 
-def start_accelerator(config: TrainingConfig, processes: Processes = ALONE) -> Accelerator:
+def start_accelerator(config: TrainingConfig, processes: ProcessGroup = ALONE) -> Accelerator:
     """Return the accelerator of a run.
 
     Args:

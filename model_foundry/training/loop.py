@@ -12,23 +12,23 @@ from accelerate import Accelerator
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import TrainingConfig
-from model_foundry.data.loaders import Batch
+from model_foundry.data.batches.loaders import Batch
 from model_foundry.errors import Interrupted, NonFiniteError, WorkerError
-from model_foundry.failpoints import reached
+from model_foundry.foundation.failpoints import failpoint
+from model_foundry.foundation.interrupts import blocking_section, stop_requested
+from model_foundry.foundation.process_group import ALONE, ProcessGroup
 from model_foundry.objectives import Objective
-from model_foundry.processes import ALONE, Processes
-from model_foundry.signals import during, stop_requested
-from model_foundry.training.carried import CarriedState
-from model_foundry.training.drawing import Drawing, can_pin
-from model_foundry.training.finiteness import Finiteness
-from model_foundry.training.metrics import MetricsLog
+from model_foundry.training.carried_state import CarriedState
+from model_foundry.training.hooks import Evaluate, Rhythm, Save
+from model_foundry.training.lr_schedule import learning_rate
+from model_foundry.training.metrics_log import MetricsLog
+from model_foundry.training.nonfinite import NonFiniteGuard
 from model_foundry.training.optimizer import build_optimizer
-from model_foundry.training.profile import Profile
-from model_foundry.training.progress import Display
-from model_foundry.training.rhythm import Evaluate, Rhythm, Save
-from model_foundry.training.schedule import learning_rate
+from model_foundry.training.profiler.profile import Profile
+from model_foundry.training.progress_bar import Display
 from model_foundry.training.state import TrainState
 from model_foundry.training.step import take_step
+from model_foundry.training.step_batches import StepBatches, can_pin
 
 
 class Loop:
@@ -68,7 +68,7 @@ class Loop:
         display: Display,
         carried: CarriedState | None = None,
         micro_batches: int | None = None,
-        processes: Processes = ALONE,
+        processes: ProcessGroup = ALONE,
         profile: Profile | None = None,
     ) -> None:
         self.objective, self.config, self.horizon = objective, config, horizon
@@ -85,7 +85,7 @@ class Loop:
         self.optimizer: torch.optim.Optimizer = self._prepared_optimizer.optimizer
         alone = config.speed.loss_without_logits and self.model.computes_loss_alone
         self._arguments = {"return_logits": False} if alone else None
-        self._finiteness = Finiteness.of(
+        self._finiteness = NonFiniteGuard.of(
             self.optimizer,
             device=accelerator.device,
             scaled=accelerator.scaler is not None,
@@ -104,7 +104,7 @@ class Loop:
             display=display,
             processes=processes,
         )
-        self._drawing = Drawing(
+        self._drawing = StepBatches(
             batches,
             objective,
             micro_batches=micro_batches or config.gradient_accumulation_steps,
@@ -124,10 +124,10 @@ class Loop:
             Interrupted: a signal came; the last step made is saved.
         """
         state, rhythm = self.state, self._rhythm
-        with _saving_what_was_made(rhythm):
+        with save_on_interrupt(rhythm):
             rhythm.evaluate_if_due()  # a checkpoint precedes the evaluation of its step
             while state.step < self.horizon:
-                with during(f"step {state.step + 1}"), self._seen():
+                with blocking_section(f"step {state.step + 1}"), self._seen():
                     self._step()
                 rhythm.save_if_due()
                 rhythm.evaluate_if_due()
@@ -151,7 +151,7 @@ class Loop:
             arguments=self._arguments,
         )
         self._rhythm.advance(drawn)
-        reached(f"step {self.state.step} made")
+        failpoint(f"step {self.state.step} made")
         if self.state.step < self.horizon:
             self._drawing.ahead()  # a GPU still computes the step, and nothing has asked for it
         self._rhythm.log_if_due(drawn.micro_batches, result, rate)
@@ -161,7 +161,7 @@ class Loop:
 
 
 @contextmanager
-def _saving_what_was_made(rhythm: Rhythm) -> Iterator[None]:
+def save_on_interrupt(rhythm: Rhythm) -> Iterator[None]:
     """Save the last step made where the block is to stop between two steps."""
     state = rhythm.state
     try:

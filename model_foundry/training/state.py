@@ -6,13 +6,15 @@ The learning rate is no part of it: it is a function of the step.
 import math
 from dataclasses import dataclass
 
-from model_foundry.run_directory import RunProgress
-
 
 @dataclass
-class TrainState(RunProgress):
+class TrainState:
     """Counters of a run."""
 
+    step: int = 0
+    """Optimizer steps made."""
+    last_good_step: int | None = None
+    """Step of the newest checkpoint; None before the first."""
     blocks_seen: int = 0
     """Blocks drawn, over all passes and processes: the position in the training order."""
     tokens_seen: int = 0

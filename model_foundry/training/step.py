@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from model_foundry.architectures import ModelOutput
-from model_foundry.data.loaders import Batch
+from model_foundry.data.batches.loaders import Batch
 from model_foundry.errors import ConfigError
-from model_foundry.labels import IGNORE_INDEX
+from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.objectives import Objective
-from model_foundry.training.carried import CarriedState
-from model_foundry.training.finiteness import Finiteness, StepResult
-from model_foundry.training.profile import phase
+from model_foundry.training.carried_state import CarriedState
+from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
+from model_foundry.training.profiler.profile import phase
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def take_step(
     step: int,
     carried: CarriedState | None = None,
     labels: Labels | None = None,
-    finiteness: Finiteness | None = None,
+    finiteness: NonFiniteGuard | None = None,
     arguments: dict[str, Any] | None = None,
 ) -> StepResult:
     """Make one update from the micro-batches of this process.
@@ -76,7 +76,7 @@ def take_step(
     if not model.training:
         model.train()
     labels = labels or Labels.of(micro_batches, objective)
-    finiteness = finiteness or Finiteness(at_once=True, scaled=accelerator.scaler is not None)
+    finiteness = finiteness or NonFiniteGuard(at_once=True, scaled=accelerator.scaler is not None)
     read = _Reader(model, accelerator.device, carried, arguments or {})
     if labels.total == 0:
         read.without_learning(micro_batches)

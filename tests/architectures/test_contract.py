@@ -19,7 +19,7 @@ from model_foundry.architectures import (
     ModelOutput,
     create_model_from_config,
 )
-from model_foundry.architectures.plain_directory import architecture_of
+from model_foundry.architectures.saving.native_format import architecture_of
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.errors import ConfigError
 

@@ -15,11 +15,10 @@ from model_foundry.architectures import (
     BaseLanguageModel,
     ModelOutput,
     create_model_from_config,
-    products,
-    vocabulary_loss,
 )
+from model_foundry.architectures.hf_model import TransformersBacked
+from model_foundry.architectures.kernels import chunked_cross_entropy, onednn_linear
 from model_foundry.architectures.losses import labelled
-from model_foundry.architectures.transformers_backed import TransformersBacked
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 
 V, B, T = 61, 4, 12
@@ -52,8 +51,8 @@ def _few_logits_are_chunked_too(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if request.param == "chunks":
-        monkeypatch.setattr(vocabulary_loss, "PLAIN_BYTES", 0)
-        monkeypatch.setattr(vocabulary_loss, "CHUNK_BYTES", 10 * V * 4)
+        monkeypatch.setattr(chunked_cross_entropy, "PLAIN_BYTES", 0)
+        monkeypatch.setattr(chunked_cross_entropy, "CHUNK_BYTES", 10 * V * 4)
 
 
 def random_ids(*shape: int, seed: int = 1) -> Tensor:
@@ -178,7 +177,7 @@ def hundred_losses(config: ExperimentConfig, *, return_logits: bool) -> Tensor:
 def test_a_hundred_steps_have_the_same_losses_with_each_lever(
     name: str, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vocabulary_loss, "PLAIN_BYTES", 0)
+    monkeypatch.setattr(chunked_cross_entropy, "PLAIN_BYTES", 0)
     section = {} if name == "lstm" else {"layers": 1, "activation_function": "gelu_new"}
     plain = tiny_config(name, training={"speed": PLAIN}, dropout=0.1, **section)
     expected = hundred_losses(plain, return_logits=True)
@@ -243,4 +242,4 @@ def test_a_compiled_body_computes_the_same(
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
     assert compiled.state_dict().keys() == plain.state_dict().keys()
     assert compiled.hf_model.base_model._compiled_call_impl is not None
-    assert isinstance(compiled.hf_model.transformer.h[0].attn.c_attn, products.OneDnnConv1D)
+    assert isinstance(compiled.hf_model.transformer.h[0].attn.c_attn, onednn_linear.OneDnnConv1D)

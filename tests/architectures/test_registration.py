@@ -307,7 +307,7 @@ def test_a_subclass_of_a_built_in_is_an_architecture_too(tmp_path: Path) -> None
         (None, r"config\.json: cannot be read"),
         ("{", r"config\.json: not valid JSON"),
         ("[]", r"config\.json: must hold a JSON object"),
-        ("{}", "names the architecture None, which is not registered"),
+        ("{}", "names the architecture null, which is not registered"),
         ('{"model_type": "t5"}', "names the architecture 't5', which is not registered"),
         ('{"foundry_architecture": "os:system"}', "names the architecture 'os:system'"),
     ],

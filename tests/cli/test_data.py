@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.accounting import examine
 from model_foundry.cli.data_report import shortened
 from model_foundry.cli.histogram import draw_histogram, median_text
 from model_foundry.config import load_config
-from model_foundry.preparation import prepare
-from model_foundry.run_directory import RunDirectory
+from model_foundry.corpus_report import build_report
+from model_foundry.experiment.prepare_data import prepare
+from model_foundry.experiment.run_directory import RunDirectory
 from tests.cli.conftest import Cli
 
 EXPERIMENT = """
@@ -78,7 +78,7 @@ def test_the_picture_is_one(cli: Cli, here: Path) -> None:
 
 def test_the_picture_shows_the_shares_of_the_table(here: Path) -> None:
     config = load_config(here / "one.yaml")
-    report = examine(config, prepare(config))
+    report = build_report(config, prepare(config))
     [axes] = draw_histogram(report).axes
     drawn = {patch.get_label(): patch.get_data() for patch in axes.patches}
     for split in report.splits:

@@ -19,7 +19,7 @@ from model_foundry.errors import (
     SaveError,
     WorkerError,
 )
-from model_foundry.run_directory import RunDirectory
+from model_foundry.experiment.run_directory import RunDirectory
 from tests.cli.conftest import Cli
 
 GOOD = """
@@ -304,10 +304,13 @@ def test_a_list_holds_every_name(cli: Cli, what: str, expected: set[str]) -> Non
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, bool]]:
     """What the command asks the experiment to do, which is not done."""
     import model_foundry.cli.summary
-    import model_foundry.experiment
 
     options: list[dict[str, bool]] = []
-    monkeypatch.setattr(model_foundry.experiment, "train", lambda _, **said: options.append(said))
+    monkeypatch.setattr(
+        sys.modules["model_foundry.experiment.train"],
+        "train",
+        lambda _, **said: options.append(said),
+    )
     monkeypatch.setattr(model_foundry.cli.summary, "print_summary", lambda *_: None)
     return options
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from model_foundry.machine import usable_cores
+from model_foundry.foundation.hardware import usable_cores
 
 FAULTS = """
 import json, os, resource, sys
@@ -76,7 +76,7 @@ def test_variables_of_the_environment_are_left_alone() -> None:
 
 
 def test_importing_and_training_from_python_change_nothing_of_the_process() -> None:
-    code = "import model_foundry, model_foundry.experiment\n"
+    code = "import model_foundry, model_foundry.experiment.train\n"
     plain, _, variable = run(code + FAULTS)
     assert plain >= LARGE_PAGES
     assert variable is None

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from model_foundry.cli.profile_report import MOST_OPERATORS, begin_profile, profile_lines
-from model_foundry.training.profile import ProfileReport
-from model_foundry.training.profile_costs import Cost
+from model_foundry.training.profiler.costs import Cost
+from model_foundry.training.profiler.profile import ProfileReport
 from tests.experiments import tiny_experiment
 
 REPORT = ProfileReport(

@@ -26,8 +26,8 @@ ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list"}
 # Runs one command after the other, each in a process of its own that needs no import anew.
 MANY = """
 import json, os, sys
-import model_foundry.experiment, model_foundry.cli.commands, model_foundry.cli.data_report
-import model_foundry.cli.summary, model_foundry.doctor
+import model_foundry.experiment.train, model_foundry.cli.commands, model_foundry.cli.data_report
+import model_foundry.cli.summary, model_foundry.doctor.checks
 from model_foundry.cli import main
 def begin(arguments, output):
     child = os.fork()

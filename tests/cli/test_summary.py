@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from model_foundry.cli.summary import print_summary
-from model_foundry.evaluation.language import LanguageReport
-from model_foundry.experiment import RunResult
+from model_foundry.evaluation.synthetic_language import LanguageReport
+from model_foundry.experiment.train import RunResult
 
 METRICS = {"loss": 1.5, "perplexity": 4.4817, "bits_per_byte": 0.75}
 REPORT = LanguageReport(

@@ -20,8 +20,8 @@ from model_foundry.config import (
     save_config,
     validate,
 )
-from model_foundry.config.dialect import dump_yaml, parse_yaml
 from model_foundry.config.files import LARGEST_FILE, apply_override, parse_override
+from model_foundry.config.yaml_reader import dump_yaml, parse_yaml
 from model_foundry.errors import ConfigError, FoundryError
 from tests.experiments import tiny_experiment
 from tests.waiting import computing_less_than

@@ -7,9 +7,9 @@ import pytest
 from pydantic import BaseModel
 
 from model_foundry.config import ExperimentConfig
-from model_foundry.config.faults import _all_keys, _remedy
+from model_foundry.config.error_messages import _all_keys, _remedy
 from model_foundry.config.foreign_names import ABSENT, OURS, VALUES
-from tests.config.test_faults import line_of
+from tests.config.test_error_messages import line_of
 
 PLACES = ("", "training", "model", "data", "tokenizer", "model.transformer")
 

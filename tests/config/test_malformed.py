@@ -15,9 +15,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from model_foundry.config import load_config
-from model_foundry.config.dialect import MOST_DIGITS, MOST_VALUES
-from model_foundry.config.faults import LONGEST_LINE
 from model_foundry.config.files import LARGEST_FILE, MOST_FAULTS
+from model_foundry.config.yaml_reader import MOST_DIGITS, MOST_VALUES
+from model_foundry.foundation.messages import LONGEST_LINE
 from tests.config.conftest import CORPUS, GOOD, Foundry
 
 

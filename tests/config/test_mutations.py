@@ -18,9 +18,9 @@ from model_foundry.config import (
     save_config,
     settings_without_effect,
 )
-from model_foundry.config.dialect import dump_yaml, parse_yaml
-from model_foundry.config.faults import LONGEST_LINE
+from model_foundry.config.yaml_reader import dump_yaml, parse_yaml
 from model_foundry.errors import ConfigError, exit_code_of
+from model_foundry.foundation.messages import LONGEST_LINE
 from tests.config.conftest import Foundry
 from tests.experiments import MODELS, tiny_experiment
 

@@ -8,10 +8,11 @@ import pytest
 from model_foundry.architectures import load_plugin
 from model_foundry.config import load_config, save_config
 from model_foundry.config.files import validate
-from model_foundry.config.paths import written_path
 from model_foundry.data.sources.paths import resolve_files
 from model_foundry.errors import ConfigError, DataError
-from model_foundry.run_directory import RunDirectory, find_model
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.paths import written_path
+from model_foundry.model import find_model
 from model_foundry.tokenizer.loading import load_tokenizer
 
 MODEL = {"architecture": "rnn", "rnn": {"embedding_size": 4, "hidden_size": 4}}

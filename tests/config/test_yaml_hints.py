@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from model_foundry.config import load_config
-from model_foundry.config.dialect import parse_yaml
+from model_foundry.config.yaml_reader import parse_yaml
 from model_foundry.errors import ConfigError
-from tests.config.test_faults import line_of
+from tests.config.test_error_messages import line_of
 
 
 @pytest.mark.parametrize(

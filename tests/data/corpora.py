@@ -9,13 +9,13 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import DataConfig
-from model_foundry.data.corpus import Component, Corpus
-from model_foundry.data.documents import Fragment
-from model_foundry.data.file_hashes import FileHashes
-from model_foundry.data.packing import stream_of
+from model_foundry.data.corpus.corpus import Component, Corpus
+from model_foundry.data.corpus.splits import Split
 from model_foundry.data.sources.base import Hash, Source
-from model_foundry.data.splits import Split
-from model_foundry.data.token_stream import TokenStream
+from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.tokens.token_stream import TokenStream
+from model_foundry.data.tokens.tokenize import tokenize_split
+from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.interventions.chain import Chain
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 
@@ -93,4 +93,4 @@ def stream_from(
 ) -> TokenStream:
     """Tokenise documents, or find them in the cache."""
     split = source if isinstance(source, Split) else split_of(source)
-    return stream_of(split, tokenizer, cache=cache, hashes=FileHashes(cache), **options)
+    return tokenize_split(split, tokenizer, cache=cache, hashes=FileHashes(cache), **options)

@@ -7,14 +7,14 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from model_foundry.data.blocks import Blocks, DocumentRows, Rows
-from model_foundry.data.loaders import (
+from model_foundry.data.batches.loaders import (
     Batch,
     evaluation_batches,
     evaluation_streams,
     training_batches,
 )
-from model_foundry.data.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
+from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
 from model_foundry.data_collators import CausalLMDataCollator, Collator, MaskedLMDataCollator
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 

@@ -10,19 +10,19 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from model_foundry import attempt
 from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.losses import language_model_loss
 from model_foundry.cli import main
 from model_foundry.config import ARCHITECTURES, OBJECTIVES
-from model_foundry.data.blocks import Rows
-from model_foundry.equivalence import differences
+from model_foundry.data.batches.rows import Rows
+from model_foundry.doctor.same_run import differences
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.causality import find_leak, require_no_leak
-from model_foundry.experiment import train
-from model_foundry.labels import IGNORE_INDEX
+from model_foundry.experiment import attempt
+from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.experiment.train import train
+from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.model import create_model
-from model_foundry.preparation import Prepared, prepare
 from tests.experiments import MASKED, MODELS, tiny_experiment
 
 

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from model_foundry.accounting import examine
 from model_foundry.cli.data_report import print_report
 from model_foundry.cli.summary import print_summary
 from model_foundry.config import ExperimentConfig
+from model_foundry.corpus_report import build_report
 from model_foundry.errors import DataError
 from model_foundry.evaluation.comparability import not_comparable, unknown_share
-from model_foundry.experiment import train
-from model_foundry.preparation import prepare
+from model_foundry.experiment.prepare_data import prepare
+from model_foundry.experiment.train import train
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
-from model_foundry.training.metrics import read_metrics
+from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
 
 UNKNOWN = "the text is unknown to the tokenizer"
@@ -96,7 +96,7 @@ def test_the_corpus_report_tells_it_too(tmp_path: Path, capsys: pytest.CaptureFi
         "gpt2", tmp_path, "tokenizer.tokenizer_type=wordpiece", validation=mixed(0.3)
     )
     data = prepare(config)
-    report = examine(config, data)
+    report = build_report(config, data)
     told: dict[str, Any] = report.as_json()["splits"][1]
     assert told["unknown_share_of_bytes"] == unknown_share(data.validation) > 0.25
     assert told["not_comparable"] == not_comparable(data.validation)

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from model_foundry.architectures import ModelOutput
-from model_foundry.data.blocks import Blocks
-from model_foundry.data.loaders import Batch, evaluation_batches
+from model_foundry.data.batches.loaders import Batch, evaluation_batches
+from model_foundry.data.batches.rows import Blocks
 from model_foundry.errors import DataError
 from model_foundry.evaluation.validation_loss import measure_loss, students_quantile
+from model_foundry.experiment.prepare_data import Prepared, prepare
 from model_foundry.model import create_model
 from model_foundry.objectives import CausalLM
-from model_foundry.preparation import Prepared, prepare
 from tests.experiments import MODELS, tiny_experiment
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model_foundry.config import ExperimentConfig
-from model_foundry.durable import PREFIXES, damage
-from model_foundry.equivalence import differences
-from model_foundry.experiment import train
-from model_foundry.failpoints import watching
-from model_foundry.run_directory import RunDirectory
-from model_foundry.training.checkpoint_store import step_directories
+from model_foundry.doctor.same_run import differences
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.experiment.train import train
+from model_foundry.foundation.atomic_files import PREFIXES, find_damage
+from model_foundry.foundation.failpoints import watching
+from model_foundry.training.checkpoint.store import step_directories
 from tests.experiments import tiny_experiment
 
 KIND = "lstm"
@@ -72,13 +72,15 @@ def debris(*places: Path) -> list[Path]:
 def damaged(run: Path) -> dict[str, str]:
     """Return what is wrong with each committed directory of a run that is not whole."""
     whole = [*step_directories(run / "checkpoints"), run / "model", run / "tokenizer"]
-    faults = {path.name: damage(path) for path in whole if path.exists()}
+    faults = {path.name: find_damage(path) for path in whole if path.exists()}
     return {name: fault for name, fault in faults.items() if fault is not None}
 
 
 def whole_steps(run: Path) -> list[int]:
     """Return the steps of the checkpoints that verify, oldest first."""
-    return [int(p.name[5:]) for p in step_directories(run / "checkpoints") if damage(p) is None]
+    return [
+        int(p.name[5:]) for p in step_directories(run / "checkpoints") if find_damage(p) is None
+    ]
 
 
 def starting_step(said: str) -> int:

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.data.file_hashes import FileHashes
-from model_foundry.data.packing import stream_of
-from model_foundry.data.splits import open_splits
-from model_foundry.durable import damage
+from model_foundry.data.corpus.splits import open_splits
+from model_foundry.data.tokens.tokenize import tokenize_split
 from model_foundry.errors import FoundryError, LockedError, SaveError
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.atomic_files import find_damage
+from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.generation import generate_texts
-from model_foundry.model import load_model
-from model_foundry.run_directory import RunDirectory
+from model_foundry.model import load_model, newest_model
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import train_in_cache
 from tests.children import KILLED, child_running
@@ -101,7 +101,7 @@ def test_a_reader_beside_a_run_sees_whole_models_only(corpus: Path, tmp_path: Pa
     seen = set()
     with child_running(train_smallest, corpus, tmp_path, *MANY_SAVES) as trainer:
         while trainer.process.is_alive():
-            newest = run.newest_model()
+            newest = newest_model(run.path)
             if newest is None:
                 continue
             try:
@@ -149,7 +149,9 @@ def fill_cache(corpus: Path, directory: Path, ready: Path, go: Path) -> None:
     ready.touch()
     wait_for(go.exists)
     place = train_in_cache(config.tokenizer, training, cache=cache, hashes=hashes)
-    stream = stream_of(training, load_tokenizer(place), cache=cache, hashes=hashes, processes=2)
+    stream = tokenize_split(
+        training, load_tokenizer(place), cache=cache, hashes=hashes, processes=2
+    )
     assert stream.documents == 56
 
 
@@ -172,7 +174,7 @@ def test_processes_that_need_the_same_cache_make_it_once(
     assert said.count("tokenising the train text") == 1
     made = list((tmp_path / "cache").glob("token*/[!.]*"))
     assert len(made) == 2
-    assert [damage(path) for path in made] == [None, None]
+    assert [find_damage(path) for path in made] == [None, None]
     assert not debris(tmp_path)
 
 

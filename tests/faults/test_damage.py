@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from model_foundry.durable import MANIFEST, damage
 from model_foundry.errors import CheckpointError, FoundryError
-from model_foundry.run_directory import RunDirectory
-from model_foundry.training.checkpoint_store import newest_usable, step_directories
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.atomic_files import MANIFEST, find_damage
+from model_foundry.training.checkpoint.store import newest_usable, step_directories
 from tests.children import KILLED, Fault, train_in_child
 from tests.faults.runs import (
     KIND,
@@ -210,14 +210,14 @@ def test_every_flipped_bit_is_found(newest: Path) -> None:
     for seed in range(200):
         path, bit = drawn(newest, seed)
         flip(path, bit)
-        fault = damage(newest)
+        fault = find_damage(newest)
         if fault is None or path.name not in fault:
             missed.append((path.name, bit, fault))
         flip(path, bit)
         struck.add(path.name)
     assert not missed
     assert struck == set(files_of(newest))
-    assert damage(newest) is None
+    assert find_damage(newest) is None
 
 
 FULL_RESUMES: dict[str, Harm] = {
@@ -257,13 +257,13 @@ def test_an_older_checkpoint_that_blocks_does_not_stop_the_run(
 
 def test_a_file_too_many_is_found(newest: Path) -> None:
     (newest / "extra.bin").write_bytes(b"x")
-    assert damage(newest) == f"extra.bin is not in {MANIFEST}"
+    assert find_damage(newest) == f"extra.bin is not in {MANIFEST}"
 
 
 def test_files_of_the_system_are_none_of_ours(newest: Path) -> None:
     (newest / ".nfs0001").touch()
     (newest / ".DS_Store").touch()
-    assert damage(newest) is None
+    assert find_damage(newest) is None
 
 
 def swap(one: Path, other: Path) -> None:
@@ -362,7 +362,7 @@ def test_a_finished_run_is_finished_again_without_its_status(
 
 def test_a_forged_manifest_is_what_the_package_itself_would_write(newest: Path) -> None:
     reseal(newest)
-    assert damage(newest) is None
+    assert find_damage(newest) is None
 
 
 def change_counter(name: str, value: object) -> Callable[[dict[str, Any]], object]:
@@ -394,7 +394,7 @@ def test_a_state_that_cannot_be_is_fallen_back_from(
     forged: str, newest: Path, run_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     rewrite_state(newest, FORGED_STATES[forged])
-    assert damage(newest) is None  # its digests are right
+    assert find_damage(newest) is None  # its digests are right
     found = newest_usable(newest.parent, run_id=run_id)
     assert found is not None
     assert found.step == 4
@@ -472,7 +472,9 @@ def test_a_file_of_a_gibibyte_is_not_read(
     os.truncate(newest / file, 2**30)  # sparse: it takes no room
     if file != MANIFEST:
         # the digest of so much would take a second; that it is right is what is forged here
-        monkeypatch.setattr("model_foundry.training.checkpoint_store.damage", lambda path: None)
+        monkeypatch.setattr(
+            "model_foundry.training.checkpoint.store.find_damage", lambda path: None
+        )
     with computing_less_than(SOON):
         found = newest_usable(newest.parent, run_id=run_id)
     assert found is not None

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.durable import MANIFEST, damage
 from model_foundry.errors import ConfigError, SaveError
-from model_foundry.run_directory import RunDirectory
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.atomic_files import MANIFEST, find_damage
 from tests.children import in_child
 from tests.faults.runs import (
     debris,
@@ -477,4 +477,4 @@ def test_a_missing_parent_is_made(corpus: Path, reference: Path, tmp_path: Path)
     deep = tmp_path / "a" / "b" / "c"
     train_smallest(corpus, deep)
     assert not faults_of_finished(deep, reference)
-    assert damage(deep / "run" / "model") is None
+    assert find_damage(deep / "run" / "model") is None

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.experiment import train
-from model_foundry.failpoints import watching
+from model_foundry.experiment.train import train
+from model_foundry.foundation.failpoints import watching
 from tests.children import KILLED, Child, Ended, Fault, child_running, train_in_child, train_with
 from tests.experiments import tiny_experiment
 from tests.faults.runs import faults_of_finished, of_any_kind, starting_step, whole_steps

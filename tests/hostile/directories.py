@@ -18,7 +18,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from model_foundry.architectures import BaseLanguageModel, ModelOutput, create_model_from_config
 from model_foundry.config import ExperimentConfig
-from model_foundry.data.token_stream import (
+from model_foundry.data.tokens.token_stream import (
     ARRAYS,
     DOCUMENTS,
     StreamFacts,

@@ -12,7 +12,7 @@ from model_foundry.config.data import InterventionStep
 from model_foundry.errors import ConfigError, DataError, Interrupted
 from model_foundry.interventions import register_intervention
 from model_foundry.interventions.chain import Chain
-from model_foundry.interventions.link import step_seed
+from model_foundry.interventions.step import step_seed
 from tests.interventions.passes import chain_of, planned, taken
 
 CONTROL = {"step": "drop_sentences", "pattern": "cat", "control": True}

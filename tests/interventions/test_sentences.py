@@ -9,8 +9,8 @@ import pytest
 
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.interventions.selection import plan_control
+from model_foundry.interventions.sentence_splitter import sentences
 from model_foundry.interventions.sentences import drop_sentences, keep_sentences, shuffle_sentences
-from model_foundry.interventions.splitting import sentences
 from tests.interventions.passes import chain_of, taken, texts_after
 
 GIVEN = {"seed": 1, "index": 0}

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from model_foundry.data.documents import Piece
-from model_foundry.data.encoding import Encoded, Encoder
+from model_foundry.data.sources.fragments import Piece
+from model_foundry.data.tokens.encoding import Encoded, Encoder
 
 
 def encode_plainly(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[Encoded]:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from transformers import BertConfig, GPT2Config
 
-from model_foundry.data.documents import Piece
-from model_foundry.data.encoding import Encoder
-from model_foundry.durable import is_committed
+from model_foundry.data.sources.fragments import Piece
+from model_foundry.data.tokens.encoding import Encoder
 from model_foundry.errors import ConfigError, DataError
+from model_foundry.foundation.atomic_files import is_committed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.tokenizer.plainly import encode_plainly, is_lossless

@@ -10,20 +10,20 @@ from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokeniz
 from transformers import PreTrainedTokenizerFast as Fast
 
 from model_foundry.config import OBJECTIVES
-from model_foundry.data.encoding import document_frame, text_prefix
-from model_foundry.data.file_hashes import FileHashes
-from model_foundry.data.loaders import assemble
-from model_foundry.data.packing import tokenizer_hash
+from model_foundry.data.batches.loaders import assemble
+from model_foundry.data.tokens.encoding import document_frame, text_prefix
+from model_foundry.data.tokens.tokenize import tokenizer_hash
 from model_foundry.errors import DataError
 from model_foundry.evaluation.minimal_pairs import sentence_log_probabilities
 from model_foundry.evaluation.validation_loss import measure_loss
+from model_foundry.experiment.prepare_data import rows_of
+from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.generation import generate_texts
 from model_foundry.model import create_model, special_token_ids
-from model_foundry.preparation import rows_of
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import TRAINERS
-from model_foundry.training.checkpoint import save_model
+from model_foundry.training.checkpoint.save_load import save_model
 from tests.data.corpora import stream_from, tokenizer_of
 from tests.experiments import MASKED, MODELS, tiny_experiment
 from tests.tokenizer.loaded import LOADED, TEXTS, loaded

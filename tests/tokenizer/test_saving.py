@@ -14,7 +14,7 @@ from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.saving import CLASS, save_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import TRAINERS, TokenizerFactory
-from model_foundry.training.checkpoint import save_model
+from model_foundry.training.checkpoint.save_load import save_model
 from tests.data.corpora import tokenizer_of
 from tests.experiments import MODELS, tiny_experiment
 from tests.tokenizer.loaded import LOADED, TEXTS, loaded

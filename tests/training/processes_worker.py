@@ -16,25 +16,25 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from model_foundry.attempt import measure
 from model_foundry.config import OBJECTIVES, ExperimentConfig
-from model_foundry.data.loaders import Batch, batch_digest
+from model_foundry.data.batches.loaders import Batch, batch_digest
 from model_foundry.errors import FoundryError
+from model_foundry.experiment.attempt import measure
+from model_foundry.experiment.prepare_data import prepare
+from model_foundry.foundation.interrupts import handle_signals, stop_requested
+from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.objectives import Objective
-from model_foundry.preparation import prepare
-from model_foundry.processes import Processes
-from model_foundry.signals import listening, stop_requested
-from model_foundry.training.carried import CarriedState
-from model_foundry.training.checkpoint import optimizer_tensors
+from model_foundry.training.carried_state import CarriedState
+from model_foundry.training.checkpoint.save_load import optimizer_tensors
+from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState, is_sharded
 from model_foundry.training.distributed import joined, start_accelerator
-from model_foundry.training.drawing import Drawing
-from model_foundry.training.finiteness import Finiteness, StepResult, rows_of_all
+from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
 from model_foundry.training.optimizer import build_optimizer
-from model_foundry.training.sharded import Divided, Whole, is_divided
 from model_foundry.training.step import take_step
+from model_foundry.training.step_batches import StepBatches
 from tests.experiments import MODELS
-from tests.training.test_carried import BLOCKS, CARRIED, KINDS, T, config_of, shares_of, text
+from tests.training.test_carried_state import BLOCKS, CARRIED, KINDS, T, config_of, shares_of, text
 from tests.training.test_loop import ragged_batch, rows_of, without_dropout
 
 ROWS = 8
@@ -44,17 +44,17 @@ Found = dict[str, Any]
 class Together:
     """The processes, and where they work."""
 
-    def __init__(self, processes: Processes, directory: Path) -> None:
+    def __init__(self, processes: ProcessGroup, directory: Path) -> None:
         self.processes, self.directory = processes, directory
 
     def share(self, rows: int) -> slice:
         """Return which of the rows are those of this process."""
-        index, number = self.processes.index, self.processes.number
+        index, number = self.processes.rank, self.processes.world_size
         return slice(index * rows // number, (index + 1) * rows // number)
 
     def batch(self, config: ExperimentConfig) -> Batch:
         """Return all rows of a step; the token cache is built once."""
-        return self.processes.main_first(lambda: ragged_batch(config, rows=ROWS))
+        return self.processes.rank0_first(lambda: ragged_batch(config, rows=ROWS))
 
     def step(
         self,
@@ -68,7 +68,7 @@ class Together:
         """Make an update as the loop does."""
         accelerator = start_accelerator(config.training, self.processes)
         objective = objective_of(config)
-        drawing = Drawing(
+        drawing = StepBatches(
             iter(micro_batches),
             objective,
             micro_batches=len(micro_batches),
@@ -85,7 +85,7 @@ class Together:
             accelerator=accelerator,
             step=0,
             labels=drawn.labels,
-            finiteness=Finiteness(at_once=True, processes=self.processes),
+            finiteness=NonFiniteGuard(at_once=True, processes=self.processes),
             **settings,
         )
 
@@ -128,14 +128,14 @@ def updates_without_labels(here: Together) -> Iterator[tuple[str, list[float]]]:
 
 def carried_states(here: Together) -> Iterator[tuple[str, list[float]]]:
     """Updates of models that carry their states, these, and what comes of them elsewhere."""
-    number = here.processes.number
+    number = here.processes.world_size
     for kind in KINDS:
         config = config_of(kind)
         model = create_model(config).double()
         settings = {"micro_batches": 2, "rows": 4 // number, "processes": here.processes}
         carried = CarriedState(model, **settings)
         batches = shares_of(
-            text(T * BLOCKS), 4 // number, process=here.processes.index, processes=number
+            text(T * BLOCKS), 4 // number, process=here.processes.rank, processes=number
         )
         optimizer = torch.optim.SGD(model.parameters())
         losses = []
@@ -162,7 +162,7 @@ def evaluations(here: Together) -> Iterator[tuple[str, list[float]]]:
     """The loss on a text, whose batches or lanes the processes divide."""
     for kind, overrides in (("gpt2", ()), ("bert", ()), ("lstm", CARRIED)):
         config = without_dropout(kind, here.directory, *overrides)
-        prepared = here.processes.main_first(lambda config=config: prepare(config))
+        prepared = here.processes.rank0_first(lambda config=config: prepare(config))
         model = create_model(config, tokenizer=prepared.tokenizer)
         found = measure(config, prepared, prepared.validation, model, here.processes)
         alone = measure(config, prepared, prepared.validation, model)
@@ -174,7 +174,7 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
     """What every process says where something happens to the last one alone."""
     config = without_dropout("gpt2", here.directory)
     batch = rows_of(here.batch(config), here.share(ROWS))
-    last = here.processes.index == here.processes.number - 1
+    last = here.processes.rank == here.processes.world_size - 1
 
     def told(batches: Iterator[Batch], **settings: Any) -> list[str]:
         try:
@@ -182,14 +182,14 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
                 os.kill(os.getpid(), signal.SIGTERM)
                 while stop_requested() is None:
                     pass
-            Drawing(
+            StepBatches(
                 batches,
                 objective_of(config),
                 micro_batches=1,
                 processes=here.processes,
             ).next()
         except FoundryError as error:
-            return here.processes.gathered(type(error).__name__)
+            return here.processes.all_gather(type(error).__name__)
         raise AssertionError("nothing was said")
 
     def dying() -> Iterator[Batch]:
@@ -208,8 +208,8 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
     except FoundryError as error:
         facts = error.facts  # type: ignore[attr-defined]
         said = f"{type(error).__name__} on {len(facts['blocks'])} blocks"
-        yield "a loss that is not finite", here.processes.gathered(said)
-    with listening():
+        yield "a loss that is not finite", here.processes.all_gather(said)
+    with handle_signals():
         yield "a signal", told(iter([batch]), signalled=last)
 
 
@@ -231,8 +231,8 @@ def divided_models(here: Together) -> Iterator[tuple[str, Any]]:
         sizes = [
             t.double().abs().sum().item() for d in (weights, moments, again) for t in d.values()
         ]
-        losses = [sum(here.processes.gathered(x)) / here.processes.number for x in losses]
-        yield f"{kind} divided", [*losses, *here.processes.gathered(sizes)[0]]
+        losses = [sum(here.processes.all_gather(x)) / here.processes.world_size for x in losses]
+        yield f"{kind} divided", [*losses, *here.processes.all_gather(sizes)[0]]
         resumed.leave_out_updates()
         resumed.update(own)
         left, _ = resumed.kept()
@@ -242,17 +242,17 @@ def divided_models(here: Together) -> Iterator[tuple[str, Any]]:
 class Learner:
     """A model and its optimizer, divided where there are several processes."""
 
-    def __init__(self, config: ExperimentConfig, processes: Processes) -> None:
+    def __init__(self, config: ExperimentConfig, processes: ProcessGroup) -> None:
         self.config, self.model = config, create_model(config).eval()
-        self.is_main = processes.is_main
-        self.whole = Whole()
-        if processes.number > 1:
-            self.whole = Divided(self.model, processes, self.make_optimizer)
+        self.is_main = processes.is_rank0
+        self.whole = ReplicatedState()
+        if processes.world_size > 1:
+            self.whole = ShardedState(self.model, processes, self.make_optimizer)
             for module in self.model.modules():
                 if type(module).__name__ in ("GPT2Block", "BertLayer"):
                     fully_shard(module)
             fully_shard(self.model)
-            assert is_divided(self.model)
+            assert is_sharded(self.model)
         self.optimizer = self.make_optimizer(self.model)
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
@@ -267,7 +267,7 @@ class Learner:
 
     def leave_out_updates(self) -> None:
         """Say that a loss was not finite, as a GPU would."""
-        finiteness = Finiteness(at_once=False)
+        finiteness = NonFiniteGuard(at_once=False)
         finiteness.let_leave_out(self.optimizer, torch.device("cpu"))
         result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0), [1])
         finiteness.watch(1, result, [], 0.0)
@@ -320,7 +320,7 @@ def main() -> None:
         here = Together(processes, directory)
         for scenario in SCENARIOS:
             found |= dict(scenario(here))
-        if processes.is_main:
+        if processes.is_rank0:
             output.write_text(json.dumps(found))
 
 

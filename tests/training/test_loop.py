@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model_foundry import attempt, train
+from model_foundry import train
 from model_foundry.architectures import BaseLanguageModel, GPT2Model
 from model_foundry.config import OBJECTIVES, ExperimentConfig
-from model_foundry.data.loaders import Batch, training_batches
+from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
+from model_foundry.experiment import attempt
+from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model, load_model
-from model_foundry.preparation import prepare
 from model_foundry.training.distributed import start_accelerator
-from model_foundry.training.metrics import read_metrics
+from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.step import StepResult, take_step
 from tests.experiments import MODELS, tiny_experiment

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.experiments import MODELS
-from tests.training.test_carried import KINDS
+from tests.training.test_carried_state import KINDS
 
 ROOT = Path(__file__).parents[2]
 WORKER = "tests.training.processes_worker"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from model_foundry.config import DataConfig
-from model_foundry.data.documents import Fragment
+from model_foundry.data.sources.fragments import Fragment
 
 Hash = Callable[[Path], str]
 """Returns the SHA-256 of a file in hexadecimal."""

@@ -7,13 +7,13 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model_foundry.data.documents import FRAGMENT, Fragment
 from model_foundry.data.sources.compression import Unpacking
+from model_foundry.data.sources.fragments import FRAGMENT, Fragment
 from model_foundry.data.sources.rows import no_column, text_of
 from model_foundry.data.sources.text import REPLACED
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line
-from model_foundry.signals import poll
+from model_foundry.foundation.interrupts import check_interrupt
+from model_foundry.foundation.messages import reason_of
 
 MOST_ROWS = 256  # at once; a dictionary may make long texts of little on disk
 ARROW_MARK = b"ARROW1"  # begins a file; a stream has none
@@ -37,7 +37,7 @@ def _place_of(schema: pa.Schema, where: str, column: str) -> int:
         raise DataError(f"{where}: has {len(places)} columns {column!r}; rename all but one")
     kind = schema.field(places[0]).type
     if not _is_text(kind):
-        said = one_line(kind)[:80]
+        said = reason_of(kind)[:80]
         raise DataError(f"{where}: the column {column!r} is of {said}, not text; set text_column")
     return int(places[0])
 
@@ -137,7 +137,7 @@ def read_columnar(
     try:
         for batch in BATCHES[content](file, where, column):
             for array in (batch[n : n + MOST_ROWS] for n in range(0, len(batch), MOST_ROWS)):
-                poll()
+                check_interrupt()
                 rows = range(row, row + len(array))
                 values = _values(
                     array, where, rows=rows, errors=errors, note_replaced=note_replaced
@@ -149,5 +149,5 @@ def read_columnar(
                 row = rows.stop
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         # a name that is not UTF-8, a size that is beyond all memory
-        said = f"no whole {content} file ({one_line(error)})"
+        said = f"no whole {content} file ({reason_of(error)})"
         raise DataError(f"{where}: {said}; {COPY_REMEDY}") from error

@@ -16,10 +16,10 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from model_foundry.data.documents import FRAGMENT
-from model_foundry.data.sources.paths import require_regular, shown
+from model_foundry.data.sources.fragments import FRAGMENT
+from model_foundry.data.sources.paths import require_regular
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line
+from model_foundry.foundation.messages import printable, reason_of
 
 # Text is packed to a third or a tenth of its size. What unpacks to far more is no corpus.
 LARGEST_RATIO = 200
@@ -47,7 +47,7 @@ def _open(path: Path) -> BinaryIO:
     file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise DataError(f"{shown(path)}: is not a regular file; name a text file or a folder")
+        raise DataError(f"{printable(path)}: is not a regular file; name a text file or a folder")
     return file
 
 
@@ -61,7 +61,9 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """
 
     def changed() -> DataError:
-        return DataError(f"{shown(path)}: changed while it was read; start again once it is whole")
+        return DataError(
+            f"{printable(path)}: changed while it was read; start again once it is whole"
+        )
 
     try:
         with _open(path) as file:
@@ -75,8 +77,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
             if _stamp_of(path) != before:
                 raise changed()
     except OSError as error:
-        reason = error.strerror or one_line(error)
-        raise DataError(f"{shown(path)}: cannot be read ({reason})") from error
+        reason = error.strerror or reason_of(error)
+        raise DataError(f"{printable(path)}: cannot be read ({reason})") from error
 
 
 class Unpacking:
@@ -165,5 +167,5 @@ def unpacked(file: BinaryIO, where: str, compression: str | None) -> Iterator[by
             unpacking.add(len(raw))
             yield raw
     except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        reason = f"damaged, cut off or not packed as {compression} ({one_line(error)})"
+        reason = f"damaged, cut off or not packed as {compression} ({reason_of(error)})"
         raise DataError(f"{where}: {reason}; copy or download it again") from error

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import NamedTuple
 
-from model_foundry.data.documents import Fragment
+from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_lines import lines_of
 from model_foundry.errors import DataError
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from model_foundry.config import DiskSource, HubSource
-from model_foundry.data.documents import Fragment
 from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.rows import no_column, text_of
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line
-from model_foundry.signals import poll
+from model_foundry.foundation.interrupts import check_interrupt
+from model_foundry.foundation.messages import reason_of
 
 ROWS = 1000  # in one batch; rows one by one cost ten times as much
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -32,7 +32,7 @@ class RowSource(Source):
         """Read the column of each row."""
         number = 0
         for batch in self._batches():
-            poll()
+            check_interrupt()
             if self.column not in batch:
                 raise no_column(self.name, self.column, list(batch))
             for value in batch[self.column]:
@@ -49,7 +49,7 @@ class RowSource(Source):
             raise self._cannot_be_read(error.__cause__ or error) from error
 
     def _cannot_be_read(self, error: BaseException) -> DataError:
-        return DataError(f"{self.name}: cannot be read as a data set ({one_line(error)})")
+        return DataError(f"{self.name}: cannot be read as a data set ({reason_of(error)})")
 
 
 def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:
@@ -112,7 +112,7 @@ class HubRows(RowSource):
             return str(HfApi().dataset_info(self.source.hub, revision=revision).sha)
         except Exception as error:  # no network, no such name, no permission: a class for each
             raise DataError(
-                f"{self.name}: its newest commit cannot be found out ({one_line(error)}); check "
+                f"{self.name}: its newest commit cannot be found out ({reason_of(error)}); check "
                 "the name, or pin `revision` to a commit of 40 digits that was fetched before"
             ) from error
 

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from model_foundry.data.documents import Fragment
 from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.columnar import read_columnar
 from model_foundry.data.sources.compression import opened, unpacked
 from model_foundry.data.sources.conllu import read_conllu
+from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_arrays import read_json
 from model_foundry.data.sources.json_lines import read_json_lines
 from model_foundry.data.sources.paths import (
@@ -23,11 +23,11 @@ from model_foundry.data.sources.paths import (
     kind_of,
     require_regular,
     resolve_files,
-    shown,
 )
 from model_foundry.data.sources.tables import read_table
 from model_foundry.data.sources.text import decoded, documents
 from model_foundry.errors import DataError
+from model_foundry.foundation.messages import printable
 
 VERSION = 1  # of what is read from the same bytes
 MOST_NAMED = 3  # patterns that a message names
@@ -77,13 +77,13 @@ class FileSource(Source):
         try:
             return sha256(path)
         except OSError as error:
-            raise DataError(f"{shown(path)}: cannot be read ({error.strerror})") from error
+            raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
 
     def _note_replaced(self, count: int) -> None:
         self.replaced += count
 
     def _fragments_of(self, path: Path, kind: Kind) -> Iterator[Fragment]:
-        where, (content, compression) = shown(path), kind
+        where, (content, compression) = printable(path), kind
         column, errors = self._reading.text_column, self._reading.encoding_errors
         note = self._note_replaced
         with opened(path) as file:
@@ -113,5 +113,5 @@ def open_files(patterns: str | Sequence[str], reading: Reading) -> FileSource:
     """
     named = [patterns] if isinstance(patterns, str) else list(patterns)
     more = f", ... ({len(named)} entries)" if len(named) > MOST_NAMED else ""
-    name = ", ".join(map(shown, named[:MOST_NAMED])) + more
+    name = ", ".join(map(printable, named[:MOST_NAMED])) + more
     return FileSource(name, resolve_files(named), reading)

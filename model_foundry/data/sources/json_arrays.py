@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from model_foundry.data.documents import Fragment
+from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_lines import (
     DECODER,
     LONGEST_ROW,

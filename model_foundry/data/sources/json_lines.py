@@ -9,11 +9,11 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
-from model_foundry.data.documents import Fragment
+from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.rows import no_column, text_of
 from model_foundry.data.sources.text import documents
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line, shown
+from model_foundry.foundation.messages import reason_of, short_repr
 
 LONGEST_ROW = 2**28  # characters; a row is held in memory
 
@@ -23,14 +23,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {shown(twice)} stands twice in an object")
+        raise ValueError(f"the key {short_repr(twice)} stands twice in an object")
     return content
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        raise ValueError(f"{shown(digits)} is beyond every number")
+        raise ValueError(f"{short_repr(digits)} is beyond every number")
     return number
 
 
@@ -49,7 +49,7 @@ def fault_of(error: ValueError | RecursionError) -> str:
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
         return error.msg.removesuffix(" at")
-    return one_line(error)
+    return reason_of(error)
 
 
 def lines_of(texts: Iterable[str], where: str, *, longest: int) -> Iterator[str]:
@@ -82,7 +82,7 @@ def text_of_row(row: Any, where: str, column: str) -> str:
         DataError: it is no object or has no text.
     """
     if not isinstance(row, dict):
-        raise DataError(f"{where}: is {shown(row)}, no JSON object that has {column!r}")
+        raise DataError(f"{where}: is {short_repr(row)}, no JSON object that has {column!r}")
     if column not in row:
         raise no_column(where, column, list(row))
     return text_of(row[column], where, column)

@@ -4,7 +4,7 @@ from model_foundry.config import DiskSource, HubSource, LanguageSource, PlainSou
 from model_foundry.data.sources.base import Reading, Source
 from model_foundry.data.sources.datasets_rows import HubRows, SavedRows
 from model_foundry.data.sources.files import open_files
-from model_foundry.data.sources.language import LanguageCorpus
+from model_foundry.data.sources.synthetic_language import LanguageCorpus
 
 
 def open_source(source: PlainSource, reading: Reading) -> Source:

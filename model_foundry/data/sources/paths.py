@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from model_foundry.config.paths import written_path
-from model_foundry.errors import DataError, printable
+from model_foundry.errors import DataError
+from model_foundry.foundation.messages import printable
+from model_foundry.foundation.paths import written_path
 
 KINDS = {
     ".txt": "text",
@@ -34,11 +35,6 @@ class Kind(NamedTuple):
     """An entry of `COMPRESSIONS`; None: none."""
 
 
-def shown(path: object) -> str:
-    """Return a path as a message shows it."""
-    return printable(str(path))
-
-
 def kind_of(path: Path) -> Kind:
     """Return the kind of a file; one of an unknown suffix is text.
 
@@ -50,7 +46,9 @@ def kind_of(path: Path) -> Kind:
         return Kind(KINDS.get(suffix, "text"), None)
     content = KINDS.get(os.path.splitext(inner)[1], "text")
     if content in COLUMNAR:
-        raise DataError(f"{shown(path)}: {content} cannot be read from within {suffix}; unpack it")
+        raise DataError(
+            f"{printable(path)}: {content} cannot be read from within {suffix}; unpack it"
+        )
     return Kind(content, suffix)
 
 
@@ -68,17 +66,19 @@ def require_regular(path: Path) -> None:
     if path.is_file():
         return
     if path.is_symlink() and not path.exists():
-        raise DataError(f"{shown(path)}: is a link that leads to no file; remove or mend it")
+        raise DataError(f"{printable(path)}: is a link that leads to no file; remove or mend it")
     if not path.exists():
-        raise DataError(f"{shown(path)}: cannot be read (No such file or directory)")
-    raise DataError(f"{shown(path)}: is not a regular file; name a text file or a folder")
+        raise DataError(f"{printable(path)}: cannot be read (No such file or directory)")
+    raise DataError(f"{printable(path)}: is not a regular file; name a text file or a folder")
 
 
 def _folders(top: str | Path) -> Iterator[tuple[str, list[str]]]:
     """Yield a folder and all below it, but for hidden ones, each with its files; links lead on."""
 
     def refuse(error: OSError) -> None:
-        raise DataError(f"{shown(error.filename)}: cannot be read ({error.strerror})") from error
+        raise DataError(
+            f"{printable(error.filename)}: cannot be read ({error.strerror})"
+        ) from error
 
     entered = set()  # a link may lead back to a folder above it
     for place, folders, files in os.walk(top, followlinks=True, onerror=refuse):
@@ -108,7 +108,7 @@ def _refuse_saved_dataset(folder: Path) -> None:
     names = ("dataset_dict.json", "dataset_info.json", "state.json")
     has_splits, has_info, has_state = ((folder / name).is_file() for name in names)
     if has_splits or (has_info and has_state):
-        where = shown(folder)
+        where = printable(folder)
         raise DataError(
             f"{where}: is a data set that save_to_disk wrote; name it as "
             f"{{disk: {where}, split: train}}"
@@ -124,7 +124,7 @@ def _files_below(folder: Path) -> list[Path]:
     if not found:
         known = " ".join(KINDS)
         remedy = "name the files by a glob"
-        raise DataError(f"{shown(folder)}: the folder holds no file of {known}; {remedy}")
+        raise DataError(f"{printable(folder)}: the folder holds no file of {known}; {remedy}")
     for path in found:
         require_regular(path)
     return found
@@ -139,11 +139,11 @@ def _files_of(pattern: str) -> list[Path]:
         found = sorted(match for match in matches if not match.is_dir())
     except (OSError, RuntimeError, ValueError) as error:
         # a name too long, a zero byte, or the home of an unknown user
-        raise DataError(f"{shown(pattern)}: is no path ({shown(error)})") from error
+        raise DataError(f"{printable(pattern)}: is no path ({printable(error)})") from error
     if is_folder:
         return _files_below(path)
     if not found:
-        raise DataError(f"{shown(pattern)}: no such file, folder or match; check the path")
+        raise DataError(f"{printable(pattern)}: no such file, folder or match; check the path")
     for match in found:
         require_regular(match)
     return found

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from model_foundry.errors import DataError, printable
-from model_foundry.foreign import shown
+from model_foundry.errors import DataError
+from model_foundry.foundation.messages import printable, short_repr
 from model_foundry.registry import nearest
 
 MOST_SHOWN = 20  # columns
@@ -29,7 +29,7 @@ def text_of(value: Any, where: str, column: str) -> str:
         DataError: it is no text, or holds a character that no UTF-8 file of text can hold.
     """
     if not isinstance(value, str):
-        said = "null" if value is None else f"{shown(value)}, not text"
+        said = "null" if value is None else f"{short_repr(value)}, not text"
         raise DataError(f"{where}: {column!r} is {said}; leave such rows out or mend them")
     if "\0" in value:
         place = value.index("\0")

@@ -3,11 +3,11 @@
 import csv
 from collections.abc import Iterable, Iterator
 
-from model_foundry.data.documents import Fragment
+from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_lines import lines_of
 from model_foundry.data.sources.rows import no_column, text_of
 from model_foundry.errors import DataError
-from model_foundry.foreign import one_line
+from model_foundry.foundation.messages import reason_of
 
 LONGEST_FIELD = (
     2**25
@@ -28,7 +28,7 @@ def _rows(texts: Iterable[str], where: str, *, delimiter: str) -> Iterator[tuple
                 yield first, row
             first = reader.line_num + 1
     except csv.Error as error:
-        reason = f"not a valid row ({one_line(error)})"
+        reason = f"not a valid row ({reason_of(error)})"
         raise DataError(f"{where}: line {first}: {reason}; {QUOTES_REMEDY}") from error
 
 

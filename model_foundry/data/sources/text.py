@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from model_foundry.data.documents import FRAGMENT, Fragment
+from model_foundry.data.sources.fragments import FRAGMENT, Fragment
 from model_foundry.errors import DataError
-from model_foundry.signals import poll
+from model_foundry.foundation.interrupts import check_interrupt
 
 # What files begin with that are often taken for text, what they are, and what helps. None of it can
 # begin a text.
@@ -48,7 +48,7 @@ def _characters(
     head = _head(parts, where)
     offset, rest = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0, b""
     for part in chain(filter(None, chain([head[offset:]], parts)), [b""]):  # b"": the end
-        poll()
+        check_interrupt()
         if (zero := part.find(0)) >= 0:
             place = offset + len(rest) + zero
             raise DataError(f"{where}: binary, with a zero byte at byte {place}; {BINARY_REMEDY}")

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from model_foundry.data.documents import whole_documents
 from model_foundry.data.sources.base import Reading
 from model_foundry.data.sources.files import FileSource, open_files
+from model_foundry.data.sources.fragments import whole_documents
 from model_foundry.errors import DataError
 
 DEFAULTS = {"document": "file", "text_column": "text", "encoding_errors": "strict"}

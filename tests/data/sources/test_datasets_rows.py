@@ -10,13 +10,13 @@ import huggingface_hub
 import pytest
 
 from model_foundry.config import DiskSource, HubSource
-from model_foundry.data.documents import whole_documents
-from model_foundry.data.file_hashes import FileHashes
 from model_foundry.data.sources.base import Reading, Source
 from model_foundry.data.sources.datasets_rows import ROWS
+from model_foundry.data.sources.fragments import whole_documents
 from model_foundry.data.sources.opening import open_source
-from model_foundry.durable import file_sha256
 from model_foundry.errors import DataError
+from model_foundry.foundation.atomic_files import file_sha256
+from model_foundry.foundation.file_hashes import FileHashes
 
 RAW = [
     {"text": "one\r\ntwo", "body": "B"},
@@ -192,7 +192,7 @@ def test_a_file_that_cannot_be_hashed_is_a_fault_of_the_corpus(
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("model_foundry.data.file_hashes.file_sha256", refuse)
+    monkeypatch.setattr("model_foundry.foundation.file_hashes.file_sha256", refuse)
     with pytest.raises(DataError, match=r"train\.jsonl: cannot be read \(Permission denied\)"):
         source.made_of(FileHashes(tmp_path).of_source)
 

@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model_foundry.data.documents import FRAGMENT
 from model_foundry.data.sources.base import Reading
 from model_foundry.data.sources.files import open_files
+from model_foundry.data.sources.fragments import FRAGMENT
 from model_foundry.errors import DataError, Interrupted
-from model_foundry.signals import listening, stop_requested
+from model_foundry.foundation.interrupts import handle_signals, stop_requested
 from tests.data.sources.reading import DEFAULTS, read, refusal, source_of, write
 from tests.waiting import wait_until
 
@@ -166,7 +166,7 @@ def test_arrow_holds_a_batch_and_no_other_column(tmp_path: Path, name: str) -> N
 
 def test_a_signal_is_obeyed_while_a_long_file_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", b"x" * (4 * FRAGMENT))
-    with listening(), pytest.raises(Interrupted, match="SIGTERM"):
+    with handle_signals(), pytest.raises(Interrupted, match="SIGTERM"):
         for _ in source_of(path).fragments():
             signal.raise_signal(signal.SIGTERM)
             wait_until(lambda: stop_requested() is not None)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.data.documents import Fragment
 from model_foundry.data.sources import json_arrays
+from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_arrays import read_json
 from tests.data.sources.reading import read, refusal, write
 
@@ -41,7 +41,7 @@ def test_a_file_without_an_array_has_an_object_a_line(tmp_path: Path) -> None:
         ('["a" "b"]', "line 1: not valid JSON (no comma)"),
         ('["a"]\n["b"]', "line 2: not valid JSON (more than one array)"),
         ('["a",\n\n1]', "item 2 on line 3: is 1, no JSON object that has 'text'"),
-        ('["a", null]', "item 2 on line 1: is None, no JSON object"),
+        ('["a", null]', "item 2 on line 1: is null, no JSON object"),
         ('[{"text": null}]', "item 1 on line 1: 'text' is null"),
         ('[{"body": "a"}]', "item 1 on line 1: has no column data.text_column='text', but body"),
         (r'["a\udc00"]', "item 1 on line 1: 'text' has half a surrogate pair"),

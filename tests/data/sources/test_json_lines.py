@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.data.documents import FRAGMENT
 from model_foundry.data.sources import json_lines
+from model_foundry.data.sources.fragments import FRAGMENT
 from model_foundry.errors import DataError
 from tests.data.sources.reading import read, refusal, write
 

@@ -17,9 +17,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import DataConfig
-from model_foundry.data import workers as module
-from model_foundry.data.splits import open_splits
-from model_foundry.data.token_stream import TokenStream
+from model_foundry.data.corpus.splits import open_splits
+from model_foundry.data.tokens.token_stream import TokenStream
+from model_foundry.foundation import process_pool
 from tests.data.corpora import stream_from, text_of, texts_of, tokenizer_of
 
 # without newlines at an end or blank lines, so that a line is a paragraph is a file
@@ -177,7 +177,7 @@ def expected(
 
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "BATCH", 500)
+    monkeypatch.setattr(process_pool, "BATCH", 500)
     yield
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.data.documents import FRAGMENT, Fragment, whole_documents
+from model_foundry.data.sources.fragments import FRAGMENT, Fragment, whole_documents
 from model_foundry.data.sources.text import decoded, documents
 from tests.data.sources.reading import read, refusal, source_of, write
 

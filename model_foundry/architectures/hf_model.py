@@ -1,0 +1,284 @@
+"""What the architectures made of HuggingFace classes share: calling, saving, loading, generating.
+
+Their directories are plain HuggingFace directories; `config.json` also names the architecture.
+"""
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Self, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.utils import logging
+
+from model_foundry.architectures.base import BaseLanguageModel
+from model_foundry.architectures.decoding import evaluation_mode
+from model_foundry.architectures.kernels.chunked_cross_entropy import vocabulary_loss
+from model_foundry.architectures.kernels.fused_activations import fuse_activations
+from model_foundry.architectures.losses import labelled, language_model_loss
+from model_foundry.architectures.output import ModelOutput
+from model_foundry.architectures.saving.hf_arguments import (
+    STATE_NAMES,
+    arguments_of,
+    understood,
+)
+from model_foundry.architectures.saving.hf_format import plain_fields, require_layers
+from model_foundry.architectures.saving.native_format import (
+    ARCHITECTURE_KEY,
+    Record,
+    read_config_json,
+    read_weights,
+    require_fit,
+)
+from model_foundry.errors import ConfigError
+from model_foundry.foundation.labels import IGNORE_INDEX
+from model_foundry.foundation.messages import reason_of
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing into the progress of a run."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
+    """Return as ours what a model of transformers, or its body, returned."""
+    states = (outputs[name] for name in STATE_NAMES if name in outputs)
+    return ModelOutput(
+        loss=loss,
+        logits=logits,
+        hidden_states=outputs.get("hidden_states"),
+        attentions=outputs.get("attentions"),
+        past_key_values=next(states, None),
+    )
+
+
+class TransformersBacked(BaseLanguageModel):
+    """A HuggingFace model behind the interface of this package.
+
+    Args:
+        hf_model: a language model with random or trained weights.
+        hf_config: its configuration.
+    """
+
+    hf_config_class: ClassVar[Any]
+    """The transformers configuration class."""
+    knows_segments: ClassVar[bool] = False
+    """Whether `token_type_ids` mean something to the model."""
+
+    def __init__(self, hf_model: Any, hf_config: Any) -> None:
+        super().__init__()
+        self.hf_model = hf_model
+        self.hf_config = hf_config
+
+    @classmethod
+    @abstractmethod
+    def hf_class(cls, hf_config: Any) -> Any:
+        """Return the transformers model class for a configuration."""
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        document_ids: Tensor | None = None,
+        *,
+        return_logits: bool = True,
+        **kwargs: Any,
+    ) -> ModelOutput:
+        """Compute logits (B, T, V) and, given labels (B, T), the loss; see `BaseLanguageModel`."""
+        self._drop_empty_segments(kwargs)
+        usual = self.call_arguments(input_ids, attention_mask, document_ids)
+        arguments = {"input_ids": input_ids, "attention_mask": attention_mask} | usual | kwargs
+        if labels is not None and not return_logits:
+            return self._loss_alone(arguments, labels)
+        outputs = self.hf_model(**understood(self.hf_model, arguments))
+        loss = language_model_loss(outputs.logits, labels, causal=self.is_causal)
+        return _output(outputs, loss=loss, logits=outputs.logits)
+
+    def _drop_empty_segments(self, arguments: Record) -> None:
+        """Take `token_type_ids` that are all 0 from what a model without segments is told.
+
+        Tokenizers give them unasked; GPT-2 would add the embedding of token 0 at each position.
+
+        Raises:
+            ValueError: there are segments, and the model knows none.
+        """
+        if self.knows_segments:
+            return
+        segments = arguments.pop("token_type_ids", None)
+        if segments is not None and segments.any():
+            raise ValueError(
+                f"token_type_ids: {self.model_type} knows no segments; leave them out."
+            )
+
+    def _loss_alone(self, arguments: Record, labels: Tensor) -> ModelOutput:
+        """Compute the loss, projecting onto the vocabulary only where there is a label."""
+        body = self.hf_model.base_model
+        outputs = body(**understood(body, arguments))
+        hidden, targets = labelled(outputs.last_hidden_state, labels, causal=self.is_causal)
+        head = self.hf_model.get_output_embeddings()
+        total = vocabulary_loss(self.output_features(hidden), head, targets)
+        loss = total / (targets != IGNORE_INDEX).sum().clamp(min=1)
+        return _output(outputs, loss=loss, logits=None)
+
+    @property
+    def computes_loss_alone(self) -> bool:
+        """Whether the class says what its vocabulary matrix is applied to."""
+        return type(self).output_features is not TransformersBacked.output_features
+
+    def output_features(self, hidden: Tensor) -> Tensor:
+        """Return what `hf_model.get_output_embeddings()` maps to logits, (N, H).
+
+        A class that defines it computes its loss alone. Between the last hidden states and the
+        logits of its model there is then nothing but this and that matrix with its bias.
+
+        Args:
+            hidden: last hidden states of the body, `hf_model.base_model`, (N, H).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no output_features.")
+
+    def compile_for_training(self) -> None:
+        """Compile the body; head and loss have as many rows as labels, another number each time."""
+        self.hf_model.base_model.compile()
+
+    def call_arguments(
+        self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
+    ) -> dict[str, Any]:
+        """Return what the wrapped model is told besides ids and mask, by default.
+
+        Raises:
+            ValueError: there are documents to keep apart, and the model does not know how.
+        """
+        if document_ids is not None:
+            raise ValueError(
+                f"{self.model_type} does not keep documents apart; leave document_ids out, or "
+                "override call_arguments."
+            )
+        keeps_state = "use_cache" in arguments_of(self.hf_model)
+        return {"use_cache": False} if keeps_state else {}
+
+    def get_input_embeddings(self) -> nn.Module:
+        """Return the token embeddings."""
+        return cast(nn.Module, self.hf_model.get_input_embeddings())
+
+    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Module:
+        """Change the vocabulary size; new rows are random, tied matrices stay tied."""
+        resized = self.hf_model.resize_token_embeddings(new_num_tokens, mean_resizing=False)
+        return cast(nn.Module, resized)
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Recompute the activations of each layer in the backward pass instead of keeping them."""
+        model = self.hf_model
+        # transformers renamed it within version 5
+        enable = getattr(
+            model, "activation_checkpointing_enable", model.gradient_checkpointing_enable
+        )
+        enable({"use_reentrant": False})
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        max_new_tokens: int = 20,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Continue rows of ids with transformers' `generate`, whose keywords all apply."""
+        self.require_generation()
+        if attention_mask is None:
+            # transformers would guess one, and take a pad id within the text for padding
+            attention_mask = torch.ones_like(input_ids)
+        with evaluation_mode(self):
+            rows = self.hf_model.generate(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                max_new_tokens=max_new_tokens,
+                **kwargs,
+            )
+        return cast(Tensor, rows)
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write a HuggingFace directory that the Auto classes load."""
+        setattr(self.hf_model.config, ARCHITECTURE_KEY, self.model_type)
+        with _without_progress_bars():
+            self.hf_model.save_pretrained(directory)
+        if self.supports_generation:
+            self._generation_config().save_pretrained(directory)
+
+    def _generation_config(self) -> Any:
+        """Return what others' generation is to heed: the special tokens, and as many positions.
+
+        transformers looks at the positions only where it is told nothing else, and else fails
+        within the model, at the first token that has none.
+        """
+        generation_config = copy.deepcopy(self.hf_model.generation_config)
+        for role in ("bos_token_id", "eos_token_id", "pad_token_id"):
+            if getattr(generation_config, role) is None:
+                setattr(generation_config, role, getattr(self.hf_model.config, role, None))
+        if generation_config.pad_token_id is None:
+            generation_config.pad_token_id = generation_config.eos_token_id
+        generation_config.max_length = self.num_positions
+        generation_config._from_model_config = False  # or transformers makes it anew
+        return generation_config
+
+    @classmethod
+    def load_directory(
+        cls, directory: Path, *, fused_activations: bool = True, **kwargs: Any
+    ) -> Self:
+        """Load a HuggingFace directory; of its files, the configuration and the weights are read.
+
+        transformers is handed their content and never the directory, in which it would follow what
+        the files name.
+
+        Args:
+            directory: it has a `config.json` and safetensors.
+            fused_activations: compute nonlinearities in one pass, where torch has the same so.
+            **kwargs: of transformers' `from_pretrained`, such as `attn_implementation`.
+
+        Raises:
+            ConfigError: the weights are missing or damaged, or not those of the model.
+        """
+        fields, tensors = (
+            plain_fields(read_config_json(directory), directory),
+            read_weights(directory),
+        )
+        try:
+            hf_config = cls.hf_config_class.from_dict(fields)
+            require_layers(hf_config, tensors, directory)
+            with torch.device("meta"):
+                require_fit(cls.hf_class(hf_config)(hf_config), tensors, directory)
+            with _without_progress_bars():
+                hf_model, report = cls.hf_class(hf_config).from_pretrained(
+                    None,
+                    config=hf_config,
+                    # copies: the file is mapped, and the model must not change with it
+                    state_dict={name: tensor.clone() for name, tensor in tensors.items()},
+                    local_files_only=True,
+                    trust_remote_code=False,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                    **kwargs,
+                )
+        except ConfigError:
+            raise
+        except Exception as error:  # transformers checks little of what a file says
+            raise ConfigError(
+                f"{directory}: the model cannot be loaded: {reason_of(error)}"
+            ) from error
+        for fault in ("missing_keys", "unexpected_keys"):
+            if report[fault]:
+                names = reason_of(", ".join(sorted(report[fault])))
+                raise ConfigError(f"{directory}: weights have {fault.replace('_', ' ')}: {names}")
+        if fused_activations:
+            fuse_activations(hf_model)
+        return cls(hf_model, hf_model.config)

@@ -1,0 +1,1 @@
+"""Model directories: the format of this package and that of transformers."""

@@ -1,0 +1,221 @@
+"""Model directories: whose they are, their weights, and the format of plain torch modules.
+
+That format is `config.json` (what `from_config` was called with) beside `model.safetensors`.
+Architectures made of transformers classes write HuggingFace directories instead. A directory is
+data, whoever made it: names in it are keys of the registry, and no code of it is run.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_model
+from torch import Tensor, nn
+
+from model_foundry.config import ARCHITECTURES, ExperimentConfig, validate
+from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import reason_of, short_repr
+from model_foundry.foundation.untrusted_files import read_json, require_regular_files
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+ARCHITECTURE_KEY = "foundry_architecture"
+MODEL_TYPE = "model_foundry"
+"""Of no class of transformers, which before version 5 goes by the name of the directory else."""
+NOTES = ("model_type", "plugin", "load_with")  # for readers; loading does not ask for them
+IDS = re.compile(
+    r"vocab_size|[a-z]+_token_id"
+)  # what `build_record` is given beside the experiment
+
+Record = dict[str, Any]
+
+
+def read_config_json(directory: Path) -> Record:
+    """Read the `config.json` of a model directory.
+
+    Raises:
+        ConfigError: the file is missing, or holds no JSON object.
+    """
+    remedy = "name a directory that a model was saved in"
+    return read_json(directory, CONFIG, error=ConfigError, remedy=remedy)
+
+
+def architecture_of(directory: Path) -> str:
+    """Return the registered name of the architecture whose weights a directory holds.
+
+    It is what the directory was saved under, or, for models from elsewhere, HuggingFace's
+    `model_type` where that is a registered name.
+
+    Raises:
+        ConfigError: no registered architecture is named.
+    """
+    record = read_config_json(directory)
+    name = record.get(ARCHITECTURE_KEY, record.get("model_type"))
+    if not isinstance(name, str) or name not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        own_code = (
+            "code of a model directory (auto_map) is never run; " if "auto_map" in record else ""
+        )
+        plugin = record.get("plugin")
+        file = plugin.get("file") if isinstance(plugin, dict) else None
+        raise ConfigError(
+            f"{directory / CONFIG}: names the architecture {short_repr(name)}, which is not "
+            f"registered; {own_code}available: {known}. Give the file that registers it"
+            f"{f' ({short_repr(file)})' if isinstance(file, str) else ''} with --plugin."
+        )
+    return name
+
+
+def build_record(
+    config: ExperimentConfig, plugin: tuple[str, str] | None = None, **ids: int | None
+) -> Record:
+    """Return what `from_config` needs of an experiment, as plain JSON; no paths, no data.
+
+    Args:
+        plugin: name and SHA-256 of the file that the architecture's class is from; None: no plugin.
+    """
+    return {
+        **_notes(plugin),
+        ARCHITECTURE_KEY: config.model.architecture,
+        **ids,
+        "max_sequence_length": config.data.max_sequence_length,
+        "objective": config.training.objective,
+        "model": config.model.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def _notes(plugin: tuple[str, str] | None) -> Record:
+    """Return how a directory is to be loaded, for people and tools that do not know it."""
+    first = "import what registers the architecture"
+    notes: Record = {"model_type": MODEL_TYPE}
+    if plugin is not None:
+        name, digest = plugin
+        notes["plugin"] = {"file": name, "sha256": digest}
+        first = f"model_foundry.architectures.load_plugin('{name}')"
+    notes["load_with"] = (
+        f"{first}, then model_foundry.model.load_model(DIRECTORY); "
+        "the Auto classes of transformers do not know this model"
+    )
+    return notes
+
+
+def experiment_of(record: Record, source: str) -> tuple[ExperimentConfig, dict[str, int | None]]:
+    """Return the arguments of `from_config` that a record was made of.
+
+    Args:
+        source: where the record was read, for messages.
+
+    Raises:
+        ConfigError: it is no such record.
+    """
+    own = (ARCHITECTURE_KEY, "max_sequence_length", "objective", "model")
+    missing = [key for key in own if key not in record]
+    ids = {key: value for key, value in record.items() if key not in own + NOTES}
+    strays = [k for k, v in ids.items() if not (IDS.fullmatch(k) and (v is None or type(v) is int))]
+    if missing or strays:
+        fault = f"lacks {missing[0]}" if missing else f"has a {short_repr(strays[0])} it should not"
+        raise ConfigError(f"{source}: {fault}; save the model again.")
+    config = validate(
+        {
+            "experiment_name": record[ARCHITECTURE_KEY],
+            "data": {"train": ".", "max_sequence_length": record["max_sequence_length"]},
+            "model": record["model"],
+            "training": {"objective": record["objective"], "max_steps": 1},
+        },
+        source,
+    )
+    return config, ids
+
+
+def save_plain(model: nn.Module, record: Record, directory: Path) -> None:
+    """Write a record and the weights; tensors that are tied are stored once."""
+    directory.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    (directory / CONFIG).write_text(text, encoding="utf-8")
+    save_model(model, str(directory / WEIGHTS))
+
+
+def weight_files(directory: Path) -> list[str]:
+    """Return the names of the files that hold the weights: one, or the shards of an index.
+
+    Raises:
+        ConfigError: there are none in safetensors, or the index names anything but shards.
+    """
+    if (directory / WEIGHTS).exists() or not (directory / INDEX).exists():
+        return [WEIGHTS]
+    index = read_json(directory, INDEX, error=ConfigError, remedy="save the model again")
+    shards = index.get("weight_map")
+    names = set(map(str, shards.values())) if isinstance(shards, dict) else {"nothing"}
+    for name in names:
+        if not SHARD.fullmatch(name):
+            raise ConfigError(
+                f"{directory / INDEX}: {short_repr(name)} is no name of a shard "
+                "(model-00001-of-00002.safetensors); save the model again."
+            )
+    return sorted(names)
+
+
+def read_weights(directory: Path) -> dict[str, Tensor]:
+    """Read all tensors of a model directory. Only safetensors are read, never pickles.
+
+    Raises:
+        ConfigError: a file is missing or damaged.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name in weight_files(directory):
+        require_regular_files(directory, name, error=ConfigError)
+        try:
+            tensors |= load_file(directory / name)
+        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
+            pickled = any((directory / pickle).exists() for pickle in PICKLES)
+            hint = "; pickled weights are not read, save them as safetensors" if pickled else ""
+            raise ConfigError(
+                f"{directory / name}: does not hold weights: {reason_of(error)}{hint}."
+            ) from error
+    return tensors
+
+
+def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], directory: Path) -> None:
+    """Refuse weights that are fewer than a model's parameters, or not real numbers.
+
+    Args:
+        model: may lie on the meta device, so that a size that is a lie takes no memory.
+    """
+    parameters = dict(model.named_parameters())
+    wanted = sum(parameter.numel() for parameter in parameters.values())
+    held = sum(tensor.numel() for tensor in tensors.values())
+    if wanted > held:
+        raise ConfigError(
+            f"{directory / WEIGHTS}: holds {held:,} numbers, too few for the {wanted:,} parameters "
+            f"that {CONFIG} describes; save the model again."
+        )
+    for name, tensor in tensors.items():
+        # buffers, such as positions, may be of any type
+        stands_for = any(f".{parameter}".endswith(f".{name}") for parameter in parameters)
+        if stands_for and not tensor.is_floating_point():
+            raise ConfigError(
+                f"{directory / WEIGHTS}: {short_repr(name)} is of {tensor.dtype}, but weights are "
+                "floating-point numbers; save the model again."
+            )
+
+
+def load_weights(model: nn.Module, directory: Path) -> None:
+    """Fill a model with the weights of a directory; what it has tied stays tied.
+
+    Raises:
+        ConfigError: the file is missing or damaged, or its tensors are not those of the model.
+    """
+    require_fit(model, read_weights(directory), directory)
+    path = directory / WEIGHTS
+    try:
+        load_model(model, str(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ConfigError(
+            f"{path}: does not hold the weights of this model: {reason_of(error)}"
+        ) from error

@@ -1,0 +1,209 @@
+"""From pydantic's errors to one line a fault: dotted field, law, value, nearest valid key."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from model_foundry.config.data import SOURCE_KINDS
+from model_foundry.config.foreign_names import ABSENT, OURS, VALUES
+from model_foundry.config.sections import (
+    RNNModelConfig,
+    TransformerModelConfig,
+)
+from model_foundry.foundation.messages import short_repr
+from model_foundry.registry import nearest
+
+NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
+INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
+SPACED = re.compile(r"[0-9]{1,3}([_, ][0-9]{3})+")  # digits in groups
+WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+EMPTY = {"string_too_short", "too_short"}
+BOUNDS = {
+    "greater_than": ("gt", ">"),
+    "greater_than_equal": ("ge", ">="),
+    "less_than": ("lt", "<"),
+    "less_than_equal": ("le", "<="),
+}
+TYPES = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "path_type": "a path",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+REMEDIES = {"nested_mixture": "; write its sources beside the others"}
+MIXED_REMEDY = "; a list holds paths, other sources stand in {mixture: [{source: ...}, ...]}"
+# Fields whose kind pydantic puts below them: those of `data`, and that of a part of a mixture.
+SOURCES = {"train", "validation", "test", "source"}
+SOURCE_IN_PART = 3  # places from `train` to the `source` in train.mixture.0.source
+# Keys that stood right below `model` before each architecture had a section of its own.
+FLAT_MODEL_KEYS = {*TransformerModelConfig.model_fields, *RNNModelConfig.model_fields}
+
+
+def describe(error: ValidationError, root: type[BaseModel]) -> list[tuple[str, str]]:
+    """Return (dotted field, message) for every fault that pydantic found in a `root`."""
+    return [pair for fault in error.errors() for pair in _describe_one(fault, root)]
+
+
+def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[tuple[str, str]]:
+    kind, field = fault["type"], dotted(fault["loc"])
+    context = fault.get("ctx", {})
+    if kind == "default_factory_not_called":
+        return  # follows from the fault of another field, which has its own line
+    if kind == "law":
+        for below, message in context["faults"]:
+            if message == "unknown key":
+                yield _unknown_key(field, below, root)
+            else:
+                yield _joined(field, below), message
+    elif kind == "extra_forbidden":
+        *parent, key = fault["loc"]
+        yield _unknown_key(dotted(tuple(parent)), str(key), root)
+    else:
+        yield field, _message(kind, fault, context)
+
+
+def dotted(location: tuple[int | str, ...]) -> str:
+    """Return a location as it is written on the command line, without the tags of unions."""
+    parts = [str(part) for part in location]
+    at = 1 if parts[:1] == ["data"] else 0  # the section may be read alone
+    for place in (at, at + SOURCE_IN_PART):
+        if len(parts) > place + 1 and parts[place] in SOURCES and parts[place + 1] in SOURCE_KINDS:
+            del parts[place + 1]
+    if parts[:1] == ["seed"]:
+        del parts[1:2]
+    return ".".join(parts)
+
+
+def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    got = f"got {short_repr(fault['input'])}"
+    if kind == "missing":
+        return "is required"
+    if kind in BOUNDS:
+        key, sign = BOUNDS[kind]
+        bound = context[key]
+        return f"must be {sign} {bound if isinstance(bound, int) else f'{bound:g}'}, {got}"
+    if kind in TYPES:
+        return f"must be {TYPES[kind]}, {got}{_type_hint(kind, fault)}"
+    if kind == "literal_error":
+        expected = context["expected"].replace(" or ", ", ")
+        allowed = expected.replace("'", "").split(", ")
+        ours = VALUES.get(str(fault["input"]).lower().replace("-", "_"))
+        close = ours if ours in allowed else nearest(str(fault["input"]), allowed)
+        hint = f"; did you mean {close!r}?" if close else ""
+        return f"must be one of {expected}, {got}{hint}"
+    if kind == "string_pattern_mismatch":
+        return f"must match {context['pattern']}, {got}"
+    if kind == "finite_number":
+        return f"must be finite, {got}"
+    if kind in EMPTY:
+        return f"must not be empty, {got}"
+    message = str(fault["msg"])
+    if kind == "setting":  # which shows its value itself, a path at its full length
+        return message
+    return f"{message[0].lower()}{message[1:]}, {got}{REMEDIES.get(kind, '')}"
+
+
+def _type_hint(kind: str, fault: Mapping[str, Any]) -> str:
+    value = fault["input"]
+    if kind in {"int_type", "float_type"} and isinstance(value, str) and NUMBER.fullmatch(value):
+        return " (text); write it without quotes"
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        text = short_repr(value)
+        return f"; put it in quotes: '{text}' (on the command line: \"'{text}'\")"
+    if kind == "bool_type" and isinstance(value, str) and value.lower() in WORDS:
+        return f"; write {WORDS[value.lower()]}"
+    if kind == "int_type" and isinstance(value, float) and value.is_integer():
+        return f"; write {int(value)}" if abs(value) < 2**63 else ""
+    if kind == "int_type" and isinstance(value, str) and SPACED.fullmatch(value):
+        return f"; write {re.sub('[_,. ]', '', value)}"
+    if kind in {"model_type", "model_attributes_type"}:
+        if value is None:
+            return "; indent its settings below it"
+        if isinstance(value, str) and ":" in value:
+            return "; a space is missing after the colon"
+    if value is None and kind in {"string_type", "path_type"}:
+        return "; a ~ alone is null, the home directory is ~/" if "path" in fault["loc"] else ""
+    if isinstance(value, dict) and "paths" in fault["loc"][:-1]:
+        return MIXED_REMEDY
+    return ""
+
+
+def _joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
+
+
+def _unknown_key(parent: str, key: str, root: type[BaseModel]) -> tuple[str, str]:
+    return _joined(parent, key or "''"), f"unknown key; {_remedy(parent, key, root)}"
+
+
+def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
+    if "." in key:
+        return "dots join keys on the command line only; in a file, sections are nested"
+    siblings = _keys_at(parent, root)
+    if not INDEX.search(parent) and (known := _foreign(parent, key, root)):
+        return known
+    close = nearest(key.lower(), siblings)
+    if close:
+        return f"did you mean {close!r}?"
+    if parent == "model" and key in FLAT_MODEL_KEYS:
+        return (
+            f"a flat model section is no longer read: move {key!r} into the section "
+            "of the architecture, such as 'model.transformer' or 'model.rnn'"
+        )
+    elsewhere = [path for path in _all_keys(root) if path.rpartition(".")[2] == key]
+    if elsewhere and not INDEX.search(parent):  # a key of an entry of a list has no other place
+        return f"did you mean {elsewhere[0]!r}?"
+    return f"valid keys here: {', '.join(siblings)}"
+
+
+def _foreign(parent: str, key: str, root: type[BaseModel]) -> str | None:
+    """Return what a name of another program is called here, or why there is no such setting."""
+    plain = key.lower().replace("-", "_")
+    if plain in ABSENT:
+        return f"there is no such setting: {ABSENT[plain]}"
+    known, flat = set(_all_keys(root)), parent == "model" and key in FLAT_MODEL_KEYS
+    meant = [] if flat else list(OURS.get(plain, ()))
+    meant += [name.partition(".")[2] for name in meant]  # where a section is read alone
+    below = [name for name in meant if name.partition(":")[0] in known]
+    # of two places that have such a setting, the one where it was looked for
+    here = [name for name in below if name.partition(":")[0].rpartition(".")[0] == parent]
+    names = [name.removeprefix(f"{parent}.") for name in here] or below
+    if parent and names == ["seed"]:
+        return "did you mean 'seed', at the top of the file?"
+    return f"did you mean {' or '.join(map(repr, names))}?" if names else None
+
+
+def _keys_at(path: str, root: type[BaseModel]) -> list[str]:
+    """Return the keys of the section at a dotted path; none where it is not a section.
+
+    Entries of a list have the same keys, whatever their number.
+    """
+    prefix = f"{INDEX.sub('', path)}." if path else ""
+    below = [key.removeprefix(prefix) for key in _all_keys(root) if key.startswith(prefix)]
+    return sorted({key.partition(".")[0] for key in below})
+
+
+@cache
+def _all_keys(root: type[BaseModel]) -> list[str]:
+    return list(_keys_below(root, ""))
+
+
+def _keys_below(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        for nested in _sections_in(field.annotation):
+            yield from _keys_below(nested, f"{prefix}{name}.")
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _sections_in(part)]

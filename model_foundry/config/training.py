@@ -1,0 +1,201 @@
+"""The settings of training: objective, optimizer, length, checkpoints, speed, processes."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+
+from model_foundry.config.data import Count
+from model_foundry.config.sections import PositiveInt, Probability, Section, law_broken
+from model_foundry.registry import nearest
+
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+
+
+def _ascending(counts: list[int]) -> list[int]:
+    return sorted(set(counts))
+
+
+_COUNT, _COUNTS = TypeAdapter(Count), TypeAdapter(list[Count])
+
+
+def _every_or_at(value: Any) -> Any:
+    # Before the union is tried: it would report a line for each of its members.
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return _ascending(_COUNTS.validate_python(value, strict=True))
+    return _COUNT.validate_python(value, strict=True)
+
+
+def _every_or_at_or_babylm(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _every_or_at(value)
+    if value != "babylm":
+        law = "must be a number, a list of numbers or 'babylm'"
+        hint = f"; did you mean {close!r}?" if (close := nearest(value, ["babylm"])) else ""
+        raise law_broken(("", f"{law}, got {value!r} (text){hint}"))
+    return value
+
+
+class MilestonesConfig(Section):
+    """Checkpoints for later analysis, beside those to resume from; they are kept for ever."""
+
+    steps: Annotated[list[PositiveInt], AfterValidator(_ascending)] = Field(default_factory=list)
+    """After these optimizer steps, in any order."""
+    logarithmic: PositiveInt | None = None
+    """After 1, 2, 4, 8, ... optimizer steps below this number, and after its multiples; None: no
+    such series."""
+    words: Annotated[
+        Count | list[Count] | Literal["babylm"] | None, BeforeValidator(_every_or_at_or_babylm)
+    ] = None
+    """Words seen, repeats included: every so many, a list of numbers, or `babylm` (each million
+    up to 10, each ten up to 100, each hundred from then on); None: words do not matter."""
+    tokens: Annotated[Count | list[Count] | None, BeforeValidator(_every_or_at)] = None
+    """Tokens seen, repeats included: every so many, or a list of numbers; None: tokens do not
+    matter."""
+    save_only_model: bool = True
+    """Keep model and tokenizer only; false: also what is needed to resume from there."""
+
+    @property
+    def has_any(self) -> bool:
+        """Whether there is a milestone at all."""
+        return bool(self.steps or self.logarithmic or self.words or self.tokens)
+
+
+def _yes_no_or_auto(value: Any) -> Any:
+    # Before the union is tried: it would report a line for each of its members.
+    if isinstance(value, bool) or value == "auto":
+        return value
+    raise law_broken(("", f"must be true, false or 'auto', got {value!r}"))
+
+
+class SpeedConfig(Section):
+    """How training is made fast on this machine. What is learned stays the same, but for the last
+    bits; each part can be switched off by itself."""
+
+    loss_without_logits: bool = True
+    """Compute the loss from the positions that have a label, and keep no logits beside it."""
+    fused_activations: bool = True
+    """Compute nonlinearities in one pass, where torch has the same function so."""
+    fused_optimizer: bool = True
+    """Update all parameters in one pass."""
+    fused_recurrence: bool = True
+    """Read whole sequences with one function in GRU and Elman layers, on a CPU in fp32."""
+    fp32_products: Literal["auto", "default", "onednn", "tf32"] = "auto"
+    """Which library multiplies matrices in fp32: `default` is torch's choice, `onednn` is faster on
+    AMD processors with AVX-512, `tf32` rounds factors to 10 bits on NVIDIA GPUs; auto: by the facts
+    of the machine."""
+    keep_freed_memory: bool = True
+    """Keep freed memory in the process instead of returning it to the system; only the command line
+    does, and where the C library can."""
+    threads: PositiveInt | None = None
+    """Threads of one process, as the command line sets them; None: OMP_NUM_THREADS, or else the
+    physical cores that the process may use."""
+
+
+class DistributedConfig(Section):
+    """How several processes, which `torchrun` starts, share the work of a run."""
+
+    strategy: Literal["ddp", "fsdp2"] = "ddp"
+    """ddp: each process holds the whole model (Li et al. 2020, arXiv:2006.15704). fsdp2: weights,
+    gradients and moments are divided among GPUs (Zhao et al. 2023, arXiv:2304.11277), for models
+    that do not fit on one."""
+    cpu_offload: bool = False
+    """Keep the divided weights and moments in the memory of the host; fsdp2 only."""
+    reshard_after_forward: bool = True
+    """Give the gathered weights of a layer back after its forward pass: less memory, more traffic;
+    fsdp2 only."""
+    timeout_minutes: PositiveInt = 10
+    """How long a process waits for the others before it gives up; preparation has no limit."""
+
+
+def _at_least_two(limit: int) -> int:
+    if limit < 2:
+        risk = "a single checkpoint would be at risk while the next one is written and verified"
+        raise law_broken(("", f"must be >= 2, got {limit}: {risk}; leave it out to keep all"))
+    return limit
+
+
+class TrainingConfig(Section):
+    """The objective, the optimizer and the rhythm of a run. Names follow `TrainingArguments`."""
+
+    objective: str = "causal_lm"
+    """A registered objective: causal_lm, masked_lm."""
+    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the tokens that a masked objective predicts."""
+    mlm_masking: Literal["token", "word", "span"] = "token"
+    """What a masked objective hides together: single tokens, whole words, or spans of words whose
+    lengths are geometric (Joshi et al. 2020, arXiv:1907.10529)."""
+    mlm_span_length: Annotated[float, Field(ge=1, le=10)] = 3.0
+    """Mean words in a span, before spans of more than ten are cut to that."""
+    carry_state: bool = False
+    """Begin each row with the state that a recurrent model had at the end of the row before it, as
+    `data.packing: streams` lines them up."""
+    max_steps: PositiveInt | None = None
+    """Optimizer steps; None: as many as `epochs` need."""
+    epochs: PositiveInt | None = None
+    """Passes over the training blocks; None: as many as `max_steps` make."""
+    per_device_train_batch_size: PositiveInt = 32
+    """Most blocks in one forward pass on one device. Together with `gradient_accumulation_steps` it
+    sets the global batch, which is the same for any number of processes."""
+    per_device_eval_batch_size: PositiveInt | None = None
+    """The same in evaluation; None: as in training."""
+    gradient_accumulation_steps: PositiveInt = 1
+    """Forward passes in one optimizer step of a single process; several divide them up."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate."""
+    min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    """Learning rate at the last step of a cosine or linear schedule."""
+    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
+    """Course of the learning rate after the warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Optimizer steps in which the learning rate rises linearly to its peak."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    """Decoupled weight decay of the matrices; biases and gains are spared."""
+    adam_beta1: Probability = 0.9
+    """Decay of AdamW's mean of gradients (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    adam_beta2: Probability = 0.999
+    """Decay of AdamW's mean of squared gradients."""
+    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """Term added to AdamW's denominator."""
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradients are scaled down to this global norm; None: they are left as they are."""
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
+    """Number format of the products; the weights stay in fp32. fp16 needs an accelerator; auto:
+    bf16 where the machine computes in it and the model is wide enough to gain, else no."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    attn_implementation: Attention = "auto"
+    """Attention kernel; auto: flash attention where it can run, else torch's own sdpa."""
+    compile: Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)] = "auto"
+    """Compile the model with torch.compile; auto: where that was found to pay."""
+    speed: SpeedConfig = Field(default_factory=SpeedConfig)
+    """How training is made fast on this machine; left out: as fast as we know."""
+    distributed: DistributedConfig = Field(default_factory=DistributedConfig)
+    """How several processes share the work; left out: ddp."""
+    logging_steps: PositiveInt = 10
+    """Optimizer steps between two lines of metrics."""
+    eval_steps: PositiveInt | None = None
+    """Optimizer steps between two evaluations; None: one at the end."""
+    save_steps: PositiveInt | None = None
+    """Optimizer steps between two checkpoints; None: one at the end."""
+    save_minutes: Annotated[float, Field(gt=0)] | None = 15.0
+    """Minutes after which a checkpoint is written, if none was; it is given up once there are two
+    newer ones. None: time writes none."""
+    save_total_limit: Annotated[int, Field(lt=2**31), AfterValidator(_at_least_two)] | None = None
+    """Checkpoints to resume from that are kept, the newest and the best among them; milestones do
+    not count. None: all."""
+    milestones: MilestonesConfig = Field(default_factory=MilestonesConfig)
+    """Checkpoints for analysis; left out: none."""
+    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that prepare batches; 0: the training process does."""
+
+    @property
+    def rows_per_step(self) -> int:
+        """The global batch: rows of one optimizer step."""
+        return self.per_device_train_batch_size * self.gradient_accumulation_steps
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Blocks in one forward pass of an evaluation."""
+        return self.per_device_eval_batch_size or self.per_device_train_batch_size

@@ -1,0 +1,135 @@
+"""The YAML that experiment files are written in, read and written.
+
+Nearly its core schema: only true and false are booleans and 1e-3 is a float, while dates, 3:20,
+0x10 and 010 are text. Duplicate keys, aliases and tags are refused.
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+from model_foundry.config.yaml_hints import explain
+from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import one_line, short_repr
+
+MOST_VALUES = 10_000  # a mapping, a list, a key and a scalar are one each; PyYAML is slow
+MOST_DIGITS = 100  # of an integer
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class _Loader(yaml.SafeLoader):
+    """The scalars named above, without aliases and tags."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012 - how PyYAML declares it
+    values = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.values += 1
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        for problem, found in (
+            ("aliases are not read here", isinstance(event, yaml.AliasEvent)),
+            ("tags are not read here", getattr(event, "tag", None) is not None),
+            (f"more than {MOST_VALUES:,} values", self.values > MOST_VALUES),
+        ):
+            if found:
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def scan_flow_scalar_non_spaces(self, double: bool, start_mark: Any) -> Any:
+        try:
+            return super().scan_flow_scalar_non_spaces(double, start_mark)
+        except (ValueError, OverflowError) as error:  # of chr, for "\UFFFFFFFF"
+            problem, mark = "the escape names no character", self.get_mark()
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark) from error
+
+    def construct_scalar(self, node: Any) -> Any:
+        text = super().construct_scalar(node)
+        if SURROGATE.search(text):  # from an escape; no file name could hold it
+            problem = "half of a surrogate pair is no text"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return text
+
+    def construct_integer(self, node: Any) -> int:
+        if len(node.value) > MOST_DIGITS:  # of some thousands, int() complains in its own words
+            problem = f"an integer of more than {MOST_DIGITS} digits"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+        return int(node.value)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, str):
+                problem = f"key {short_repr(key)} is not text"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            if key in seen:
+                problem = f"duplicate key {short_repr(key)}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that `_Loader` or a YAML 1.1 reader would take for something else."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_text(self, text: str) -> yaml.Node:
+        # PyYAML writes NEL and such as they are, and reads them as newlines, unless told to escape
+        style = None if text.isprintable() else '"'
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
+    (
+        "float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
+):
+    for _reader_or_writer in (_Loader, _Dumper):
+        _reader_or_writer.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first)
+        )
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse YAML text.
+
+    Raises:
+        ConfigError: it is not YAML, or uses what is not read here; the line says where.
+    """
+    place = source
+    cause: Exception
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        cause, problem, mark = error, str(error.problem), error.problem_mark
+        if problem.startswith("but ") and error.context:
+            problem = f"{error.context}, {problem}"
+        if mark:
+            line, column, hint = explain(text, error)
+            place = f"{source}:{line + 1}:{column + 1}"
+            problem += f"; {hint}" if hint else ""
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        place = f"{source}:{line}:{error.position - text.rfind(chr(10), 0, error.position)}"
+        cause, problem = error, f"unacceptable character #x{error.character:04x}"
+    except RecursionError as error:
+        cause, problem = error, "nested too deeply"
+    raise ConfigError(one_line(f"{place}: not valid YAML: {problem}")) from cause
+
+
+def dump_yaml(plain: Any) -> str:
+    """Return the text that `parse_yaml` reads as `plain`, which is made of JSON types."""
+    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True))

@@ -1,0 +1,10 @@
+"""Figures of a prepared corpus: what was read, what becomes of each token, what was left out.
+
+Streams are read in stretches, so that memory does not grow with the corpus. Nothing is printed or
+written here.
+"""
+
+from model_foundry.corpus_report.figures import CorpusReport, SplitFigures
+from model_foundry.corpus_report.report import build_report
+
+__all__ = ["CorpusReport", "SplitFigures", "build_report"]

@@ -1,0 +1,126 @@
+"""What is said of a corpus before it is trained on; how it is found out stands in `report`."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from model_foundry.corpus_report.counts import LengthFigures
+from model_foundry.corpus_report.samples import SampleRow
+from model_foundry.data.batches.pass_counts import EpochCounts
+
+
+def _ratio(numerator: int, denominator: int) -> float | None:
+    return numerator / denominator if denominator else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFigures:
+    """Figures of one text of an experiment."""
+
+    name: str
+    documents: int
+    sources: list[dict[str, Any]]
+    """Of a mixture, the `name` of each source and its number of `documents`, before interventions;
+    empty where there is one source."""
+    words: int
+    """Pieces between white space."""
+    bytes: int
+    """Of the text in UTF-8."""
+    tokens: EpochCounts
+    """What becomes of all tokens in one pass."""
+    predicted: int | None
+    """Tokens that are predicted in a pass, in expectation where they are drawn; None: the
+    objective is none of ours."""
+    text_tokens: int
+    """Tokens that stand for text: all but those that frame documents."""
+    unknown_tokens: int
+    """Of the tokens that stand for text, those that are the unknown token."""
+    unknown_bytes: int
+    """UTF-8 bytes of the text that these stand for."""
+    unknown_words: int
+    """Words that begin in an unknown token."""
+    lengths: LengthFigures
+    shared: int
+    """Documents that stand in the training text as well; 0 for that itself."""
+    left_out: dict[str, int]
+    """Documents that were read and left out, by the reason."""
+    replaced: int
+    """Stretches of bytes that were not UTF-8 and became U+FFFD."""
+    lossless: bool
+    """Whether the tokenizer gives every character back."""
+    not_comparable: str | None
+    """Why bits per byte of this text compare nothing across tokenizers; None: they do."""
+    interventions: list[dict[str, Any]]
+    """What each step did; see `interventions.report.StepReport`."""
+    step_numbers: list[int]
+    """The place of each of these steps in `data.interventions`, the first being 1."""
+    text_sha256: str
+    tokens_sha256: str
+
+    def taken_from(self, source: str) -> int | None:
+        """Return the documents of a source, which may be in a mixture twice; None: this text is no
+        mixture."""
+        counts = [taken["documents"] for taken in self.sources if taken["name"] == source]
+        return sum(counts) if self.sources else None
+
+    @property
+    def ratios(self) -> dict[str, float | None]:
+        """Figures that follow from the others; None where they would divide by zero."""
+        return {
+            "tokens_per_word": _ratio(self.text_tokens, self.words),
+            "bytes_per_token": _ratio(self.bytes, self.text_tokens),
+            "unknown_share_of_tokens": _ratio(self.unknown_tokens, self.text_tokens),
+            "unknown_share_of_bytes": _ratio(self.unknown_bytes, self.bytes),
+            "unknown_share_of_words": _ratio(self.unknown_words, self.words),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrequentToken:
+    """An entry of the vocabulary, and how often it stands for text in the training text."""
+
+    id: int
+    text: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """How the training text uses the tokenizer."""
+
+    size: int
+    """Entries of the tokenizer."""
+    ordinary: int
+    """Entries that are no special tokens."""
+    used: int
+    """Those of them that occur."""
+    bulk: int
+    """The fewest entries that make up 90% of the tokens that stand for text."""
+    most_frequent: list[FrequentToken]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusReport:
+    """Everything that is said of a corpus before it is trained on."""
+
+    experiment_name: str
+    objective: str
+    packing: str
+    predicted: str
+    """Which tokens are predicted, for people."""
+    same_source: bool
+    """Whether validation is held out from the training source, so that both tell what it left
+    out."""
+    splits: list[SplitFigures]
+    length_edges: list[int]
+    """Edges of the bins of all histograms, in tokens; the last one is beyond the longest."""
+    vocabulary: Vocabulary
+    samples: list[SampleRow]
+    """Rows of the training text."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        plain = asdict(self)
+        for record, split in zip(plain["splits"], self.splits, strict=True):
+            record.update(split.ratios)
+        return plain

@@ -1,0 +1,63 @@
+"""Tokens and rows as text, for people; unescaped, so whoever prints them has to do that."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from model_foundry.data.batches.loaders import assemble
+from model_foundry.data.batches.rows import Rows
+from model_foundry.data.tokens.text_bytes import NO_TEXT, bytes_of_ids
+from model_foundry.data_collators import Collator
+
+BORDER = " ┃ "  # between documents that share a row unseen by each other
+SPACE = "␣"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleRow:
+    """A row as the model reads it in the first pass."""
+
+    index: int
+    """Its number."""
+    tokens: int
+    """Tokens that the model reads."""
+    text: str
+    """Special tokens included; `BORDER` stands between documents that share the row."""
+
+
+def sample_rows(
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, collator: Collator, *, number: int = 10
+) -> list[SampleRow]:
+    """Decode rows, evenly spread over all of them."""
+    chosen = np.linspace(0, len(rows) - 1, min(number, len(rows))).round().astype(int)
+    return [_sample(rows, int(index), tokenizer, collator) for index in chosen]
+
+
+def _sample(
+    rows: Rows, index: int, tokenizer: PreTrainedTokenizerBase, collator: Collator
+) -> SampleRow:
+    row = rows.read([(0, index)], with_bytes=False)
+    ids = assemble(row, collator=collator).inputs["input_ids"][0].tolist()
+    documents = np.zeros(len(ids), int) if row.document_ids is None else row.document_ids
+    changes = np.flatnonzero(np.diff(documents)) + 1
+    parts = [ids[a:b] for a, b in pairwise([0, *changes.tolist(), len(ids)])]
+    texts = [
+        tokenizer.decode(part, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        for part in parts
+    ]
+    return SampleRow(index=index, tokens=len(ids), text=BORDER.join(texts))
+
+
+def texts_of(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return what tokens stand for, blanks made visible; where nothing says it, their names."""
+    table = bytes_of_ids(tokenizer)
+    names = tokenizer.convert_ids_to_tokens(ids)
+    if table is None:
+        return list(names)
+    known = (table[index] for index in ids)
+    return [
+        name if text == NO_TEXT else text.decode(errors="backslashreplace").replace(" ", SPACE)
+        for text, name in zip(known, names, strict=True)
+    ]

@@ -1,0 +1,239 @@
+"""Batches for training and evaluation, from rows in the order that `order` gives."""
+
+import hashlib
+import signal
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from threading import current_thread, main_thread
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from model_foundry.data.batches.columns import Columns
+from model_foundry.data.batches.order import Key, Order, StreamOrder, TrainingOrder, lanes
+from model_foundry.data.batches.rows import Rows
+from model_foundry.foundation.labels import IGNORE_INDEX
+
+Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
+NOT_READ = torch.zeros(0, 0, dtype=torch.int64)
+WORKER_TIMEOUT = 600  # seconds for a batch; a process that takes longer hangs
+MOST_LANES, SHORTEST_LANE = 8, 4  # of evaluated streams: few rows without a past, and fast enough
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass needs, and what it stands for."""
+
+    inputs: dict[str, Tensor]
+    """Keyword arguments of the model: `input_ids` (B, T), `labels` (B, T), `attention_mask` (B, T)
+    where some position is padding, and what the collator adds. Where rows go on in a later batch,
+    `labels` is (B, T + 1): the token that follows a row is its last target."""
+    num_bytes: Tensor
+    """As long as `labels`: source bytes that each token accounts for; 0 on padding. Empty, (0, 0),
+    in a batch to train on, which nobody asks for them."""
+    tokens: int
+    """Tokens of text, without framing and padding."""
+    words: int
+    """Words of text."""
+    keys: list[Key]
+    """(pass, index) of each block."""
+    begins: bool = True
+    """Whether the rows begin here; if not, each goes on where the row of the batch before ended."""
+
+
+def batch_digest(batches: Iterable[Batch]) -> str:
+    """Return a short hash of what the model reads and has to predict, row by row."""
+    digest = hashlib.sha256()
+    for batch in batches:
+        rows = torch.cat((batch.inputs["input_ids"], batch.inputs["labels"]), dim=1)
+        digest.update(rows.numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def assemble(
+    rows: Columns, *, collator: Collator, lane_starts: frozenset[int] | None = None
+) -> Batch:
+    """Collate rows into a batch.
+
+    Args:
+        lane_starts: blocks with which a lane begins; None: each row stands alone.
+    """
+    inputs = _collated(rows, collator)
+    mask = inputs.get("attention_mask")
+    num_bytes = NOT_READ
+    if rows.num_bytes is not None:
+        num_bytes = _laid_out(torch.from_numpy(rows.num_bytes), inputs["input_ids"], mask)
+    if rows.following is not None and rows.following_bytes is not None:
+        following = torch.from_numpy(rows.following)[:, None]
+        # behind padding, a last column would not be the token after the row
+        assert mask is None or bool((mask[:, -1:].bool() | (following == IGNORE_INDEX)).all())
+        inputs["labels"] = torch.cat((inputs["labels"], following), dim=1)  # (B, T + 1)
+        if rows.num_bytes is not None:
+            following_bytes = torch.from_numpy(rows.following_bytes)[:, None]
+            num_bytes = torch.cat((num_bytes, following_bytes), dim=1)
+    return Batch(
+        inputs=inputs,
+        num_bytes=num_bytes,
+        tokens=rows.tokens,
+        words=rows.words,
+        keys=rows.keys,
+        begins=lane_starts is None or rows.keys[0][1] in lane_starts,
+    )
+
+
+def _collated(rows: Columns, collator: Collator) -> dict[str, Tensor]:
+    """Return what the model reads, without what tells it nothing.
+
+    A mask that hides nothing would cost attention its fast path and recurrence its packing.
+    """
+    # a collator of somebody else may be any function of dictionaries
+    collate = getattr(collator, "collate_joined", None)
+    if collate is None:
+        inputs = dict(collator(rows.features()))
+        if inputs["attention_mask"].all():
+            del inputs["attention_mask"]
+    else:
+        inputs = collate(rows.ids, rows.bounds, rows.keys, **rows.of_tokens())
+    if rows.document_ids is not None and not rows.document_ids.any():
+        inputs.pop("document_ids", None)
+    return inputs
+
+
+def _laid_out(values: Tensor, like: Tensor, mask: Tensor | None) -> Tensor:
+    """Return values (N,) of what the mask shows as a batch, with 0 at padding."""
+    if mask is None:
+        return values.view_as(like)
+    batch = torch.zeros_like(like)
+    batch[mask.bool()] = values
+    return batch
+
+
+@dataclass(frozen=True)
+class _Batches(Dataset[Batch]):
+    """A batch for each list of keys."""
+
+    rows: Rows
+    collator: Collator
+    lane_starts: frozenset[int] | None = None
+    with_bytes: bool = True
+
+    def __getitem__(self, keys: list[Key]) -> Batch:
+        rows = self.rows.read(keys, with_bytes=self.with_bytes)
+        return assemble(rows, collator=self.collator, lane_starts=self.lane_starts)
+
+
+def training_batches(
+    rows: Rows,
+    collator: Collator,
+    *,
+    micro_batch: int,
+    seed: int,
+    start: int = 0,
+    workers: int = 0,
+    packing: Literal["blocks", "documents", "streams"] = "blocks",
+    rows_per_step: int | None = None,
+    process: int = 0,
+    processes: int = 1,
+) -> Generator[Batch]:
+    """Yield the micro-batches of one process of a run without end, after `start` blocks.
+
+    Closing the generator ends the worker processes.
+
+    Args:
+        packing: under `streams`, rows go on where they ended one step before.
+        rows_per_step: blocks in one optimizer step, over all processes; None: one micro-batch of
+            each process.
+
+    Raises:
+        DataError: there are fewer blocks than rows of a stream.
+        RuntimeError: a worker process has died or hangs.
+    """
+    place = {
+        "micro_batch": micro_batch,
+        "rows_per_step": rows_per_step or micro_batch * processes,
+        "start": start,
+        "process": process,
+        "processes": processes,
+    }
+    sampler: Order
+    lane_starts = None
+    if packing == "streams":
+        sampler = StreamOrder(len(rows), **place)
+        lane_starts = sampler.lane_starts
+    else:
+        sampler = TrainingOrder(len(rows), seed=seed, **place)
+    source = _Batches(rows, collator, lane_starts, with_bytes=False)
+    yield from _prepared(source, sampler, workers) if workers else map(source.__getitem__, sampler)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _whole_between(batches: Iterator[Batch]) -> Generator[Batch]:
+    """Yield batches; that a worker process has died is raised in asking for one, never in between.
+
+    torch raises it wherever the main thread is at that moment, which may be halfway through an
+    update of the weights.
+    """
+    raise_if_one_died = signal.getsignal(signal.SIGCHLD)
+    if not callable(raise_if_one_died) or current_thread() is not main_thread():
+        yield from batches
+        return
+    try:
+        while True:
+            signal.signal(signal.SIGCHLD, raise_if_one_died)
+            raise_if_one_died(signal.SIGCHLD, None)
+            batch = next(batches)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            yield batch
+    finally:
+        signal.signal(signal.SIGCHLD, raise_if_one_died)
+
+
+def _prepared(source: _Batches, sampler: Order, workers: int) -> Generator[Batch]:
+    """Yield the batches that worker processes make ahead."""
+    loader = DataLoader(
+        source,
+        sampler=sampler,
+        batch_size=None,  # the sampler draws whole batches
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        # whatever the default of this Python: signals and locks are kept from them at the fork
+        multiprocessing_context="fork",
+        timeout=WORKER_TIMEOUT,
+        # without one of its own, making an iterator draws from the global generator: dropout would
+        # then depend on it
+        generator=torch.Generator(),
+    )
+    yield from _whole_between(iter(loader))
+
+
+def evaluation_batches(
+    rows: Rows, collator: Collator, *, batch_size: int, process: int = 0, processes: int = 1
+) -> Iterator[Batch]:
+    """Yield every block once, in order; a masked objective masks the same tokens each time.
+
+    Of several processes, each has every so many-th of the batches that one alone would read.
+    """
+    source = _Batches(rows, collator)
+    for first in range(process * batch_size, len(rows), processes * batch_size):
+        yield source[[(0, index) for index in range(first, min(first + batch_size, len(rows)))]]
+
+
+def evaluation_streams(
+    rows: Rows, collator: Collator, *, process: int = 0, processes: int = 1
+) -> Iterator[Batch]:
+    """Yield every block once, in lanes: each row goes on where that of the batch before ended.
+
+    The number of lanes depends on the text alone, and so does what is measured; each of several
+    processes has whole ones. Where lanes end, later batches have fewer rows; those that are left
+    are always the first ones.
+    """
+    cut = lanes(len(rows), max(1, min(MOST_LANES, len(rows) // SHORTEST_LANE)))
+    own = [lane for lane in cut[process::processes] if lane]
+    source = _Batches(rows, collator, frozenset(lane[0] for lane in own))
+    for place in range(max(map(len, own), default=0)):
+        yield source[[(0, lane[place]) for lane in own if place < len(lane)]]

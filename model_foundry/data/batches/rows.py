@@ -1,0 +1,244 @@
+"""Rows of a token stream: what training and evaluation read, under keys (pass, index).
+
+`Blocks` cuts the joined documents into stretches of one length. `DocumentRows` cuts and packs them
+so that no row goes on with the text of another document unseen: each token is told its document.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from model_foundry.data.batches.columns import Columns, Framing, Ints, positions, read_stretches
+from model_foundry.data.batches.order import Key
+from model_foundry.data.batches.packing import Layout, Spans, lay_out
+from model_foundry.data.tokens.token_stream import TokenStream
+from model_foundry.foundation.labels import IGNORE_INDEX
+
+Frame = tuple[Sequence[int], Sequence[int]]
+
+
+class Rows(ABC):
+    """Rows of a stream.
+
+    Args:
+        frame: ids put before and after the text of a row, or of each document in it.
+        word_starts: whether rows tell in which tokens words begin.
+
+    Attributes:
+        number: of rows.
+        dropped: tokens of the stream that are in no row.
+        unread: rows that no pass reads, because they fill no lane of streams.
+        repeated: tokens that stand in a second row, as context.
+    """
+
+    number: int
+    dropped = 0
+    unread = 0
+    repeated = 0
+
+    def __init__(self, stream: TokenStream, *, frame: Frame, word_starts: bool) -> None:
+        self.stream, self.word_starts = stream, word_starts
+        self.before, self.after = (np.array(ids, np.int64) for ids in frame)
+
+    def __len__(self) -> int:
+        return self.number
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        """Return a row as a collator reads it, with its number of `tokens` and `words`."""
+        row = self.read([key])
+        (feature,) = row.features()
+        feature |= {"num_bytes": row.num_bytes, "tokens": row.tokens, "words": row.words}
+        if row.following is not None and row.following_bytes is not None:
+            feature["following"] = int(row.following[0])
+            feature["following_bytes"] = int(row.following_bytes[0])
+        return feature
+
+    def read(self, keys: list[Key], *, with_bytes: bool = True) -> Columns:
+        """Read rows, at least one.
+
+        Args:
+            with_bytes: whether to read `num_bytes`, which only a loss per byte needs.
+        """
+        spans, numbers = self._spans(np.array([index for _, index in keys]))
+        columns = [self.stream.tokens, self.stream.num_words]
+        if with_bytes:
+            columns.append(self.stream.num_bytes)
+        ids, words, *sizes = read_stretches(columns, spans.starts, spans.sizes)
+        framing = Framing(spans, before=self.before, after=self.after)
+        said: dict[str, Any] = self._beside(spans, numbers)
+        if self.repeated:
+            is_context = np.zeros(len(ids), bool)
+            is_context[positions(spans.sizes.cumsum() - spans.sizes, spans.context)] = True
+            for counts in (words, *sizes):
+                counts[is_context] = 0  # they were counted where they stood first
+            said["is_context"] = framing.of(is_context, np.bool_)
+        if self.word_starts:
+            said["word_starts"] = framing.of(words, np.bool_)
+        if with_bytes:
+            said["num_bytes"] = framing.of(sizes[0], np.int64)
+        ends = np.append(0, spans.lengths.cumsum())
+        return Columns(
+            keys=keys,
+            ids=framing.of_ids(ids),
+            bounds=ends[np.append(0, numbers.cumsum())],
+            tokens=int(spans.sizes.sum() - spans.context.sum()),
+            words=int(words.sum()),
+            **said,
+        )
+
+    @abstractmethod
+    def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
+        """Return the spans of rows, and how many each row has."""
+
+    @abstractmethod
+    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+        """Return what else is said of rows of these spans: fields of `Columns`."""
+
+    def first(self, number: int) -> Self:
+        """Return the first rows alone."""
+        part = copy.copy(self)
+        part.number = min(number, self.number)
+        return part
+
+    def describe(self) -> str:
+        """Return the figures of the text, and how it is cut, in one line."""
+        stream = self.stream
+        left_over = f", {self.left_over:,} left over" if self.left_over else ""
+        repeated = f", {self.repeated:,} repeated as context" if self.repeated else ""
+        rows = f"{len(self) - self.unread:,} {self.shape}"
+        return (
+            f"{stream.documents:,} documents, {stream.words:,} words, {stream.bytes:,} bytes, "
+            f"{len(stream):,} tokens in {rows}{left_over}{repeated}"
+        )
+
+    @property
+    def left_over(self) -> int:
+        """Tokens of the stream that no pass reads."""
+        return self.dropped
+
+    @property
+    def shape(self) -> str:
+        """What the rows are, for people."""
+        raise NotImplementedError
+
+
+class Blocks(Rows):
+    """The joined documents, cut into stretches.
+
+    Args:
+        content: tokens of the stream in one block.
+        keep_rest: whether the last, shorter block counts. If not, `dropped` tokens are left out.
+        following: whether each block tells the token behind it, for a model that reads on.
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        *,
+        content: int,
+        frame: Frame = ((), ()),
+        keep_rest: bool,
+        word_starts: bool = False,
+        following: bool = False,
+    ) -> None:
+        super().__init__(stream, frame=frame, word_starts=word_starts)
+        self.content, self.following = content, following
+        whole, rest = divmod(len(stream), content)
+        self.dropped = 0 if keep_rest else rest
+        self.number = whole + (1 if keep_rest and rest else 0)
+
+    @property
+    def shape(self) -> str:
+        """What the rows are, for people."""
+        return f"blocks of {self.content}"
+
+    @property
+    def left_over(self) -> int:
+        """Tokens of the stream that no pass reads."""
+        return self.dropped + self.unread * self.content
+
+    def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
+        starts, each = indices * self.content, np.ones(len(indices), np.int64)
+        sizes = np.minimum(self.content, len(self.stream) - starts)
+        spans = Spans(
+            starts=starts,
+            sizes=sizes,
+            context=0 * each,
+            before=each > 0,
+            after=each > 0,
+            lengths=sizes + len(self.before) + len(self.after),
+        )
+        return spans, each
+
+    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+        if not self.following:
+            return {}
+        stops = spans.starts + spans.sizes
+        # what is left over is no target either
+        known = stops < len(self.stream) - self.left_over
+        following, following_bytes = np.full(len(stops), IGNORE_INDEX), np.zeros(len(stops), int)
+        if known.any():
+            columns = (self.stream.tokens, self.stream.num_bytes)
+            read = read_stretches(columns, stops[known], numbers[known])
+            following[known], following_bytes[known] = read
+        return {"following": following, "following_bytes": following_bytes}
+
+
+class DocumentRows(Rows):
+    """Documents, several short ones in a row and long ones in several, told apart by their number.
+
+    A document that is cut goes on in another row with `overlap` tokens repeated as context.
+
+    Args:
+        length: tokens in one row at most, framing included.
+        document_frame: ids that the stream has around each document.
+        lay_out: says which documents stand in which row; may remember it.
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        *,
+        length: int,
+        frame: Frame = ((), ()),
+        document_frame: Frame = ((), ()),
+        overlap: int = 0,
+        word_starts: bool = False,
+        lay_out: Callable[..., Layout] = lay_out,
+    ) -> None:
+        super().__init__(stream, frame=frame, word_starts=word_starts)
+        self.length = length
+        # what already stands around each document in the stream is not put there twice
+        framed = [
+            bool(len(own)) and list(own) == list(ids)
+            for own, ids in zip(document_frame, (self.before, self.after), strict=True)
+        ]
+        layout = lay_out(
+            stream.document_ends,
+            length=length,
+            overlap=overlap,
+            before=len(self.before),
+            after=len(self.after),
+            framed=(framed[0], framed[1]),
+        )
+        self.spans, self.order, self.row_ends = layout.spans, layout.order, layout.row_ends
+        self.number = len(self.row_ends)
+        self.repeated = int(self.spans.context.sum())
+
+    @property
+    def shape(self) -> str:
+        """What the rows are, for people."""
+        filled = self.spans.lengths.sum() / max(self.number * self.length, 1)
+        return f"rows of {self.length} ({filled:.1%} full)"
+
+    def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
+        ends = self.row_ends[indices]
+        firsts = np.where(indices > 0, self.row_ends[indices - 1], 0)
+        return self.spans.chosen(self.order[positions(firsts, ends - firsts)]), ends - firsts
+
+    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+        places = positions(np.zeros(len(numbers), np.int64), numbers)  # of spans in their row
+        return {"document_ids": np.repeat(places, spans.lengths)}

@@ -1,0 +1,1 @@
+"""Documents of a corpus: split into texts, selected, sampled, changed by interventions."""

@@ -1,0 +1,188 @@
+"""A text and how much of it is taken: its sources, budgets, repeats, and what validates of it.
+
+Nothing is read before it is asked for. Which documents are drawn for a budget or held out follows
+from their number or their sizes, for which the text is read once more.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_foundry.config import DataConfig, MixtureSource
+from model_foundry.config import Source as SourceConfig
+from model_foundry.data.corpus.selection import Mask, held_out, within_budget
+from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.data.sources.fragments import Fragment, whole_documents, without_blank_documents
+from model_foundry.data.sources.opening import open_source
+from model_foundry.errors import DataError
+from model_foundry.foundation.process_pool import batched
+
+logger = logging.getLogger(__name__)
+
+CountTokens = Callable[[Sequence[str]], list[int]]
+
+
+@dataclass
+class Component:
+    """One source of a corpus, and how much of it is taken."""
+
+    source: Source
+    budget: tuple[str, int] | None = None
+    """(unit, amount); None: all."""
+    repeats: int = 1
+
+    def fragments(self, blank: Counter[str] | None = None) -> Iterator[Fragment]:
+        """Read the documents that are not blank, of which `blank` keeps the number."""
+        return without_blank_documents(self.source.fragments(), blank)
+
+    def sizes(self, unit: str, count_tokens: CountTokens | None) -> NDArray[np.int64]:
+        """Return the size of each document.
+
+        Args:
+            unit: documents, characters, words or tokens.
+        """
+        if unit == "documents":
+            return np.ones(sum(ends for _, ends in self.fragments()), dtype=np.int64)
+        if unit == "characters":  # of all together
+            return np.array([sum(len(text) for text, _ in self.fragments())], dtype=np.int64)
+        documents = whole_documents(self.fragments())
+        if unit == "words":
+            return np.fromiter((len(text.split()) for text in documents), np.int64)
+        assert count_tokens is not None  # a law of the configuration
+        counts = (n for batch in batched(documents, len) for n in count_tokens(batch))
+        return np.fromiter(counts, np.int64)
+
+
+@dataclass
+class Corpus:
+    """The components of a text, and which of their documents are held out from training."""
+
+    components: list[Component]
+    data: DataConfig
+    seed: int
+    count_tokens: CountTokens | None = None
+    """Counts the tokens of documents, for budgets in tokens; None: there are none."""
+
+    def made_of(self, sha256: Hash) -> Any:
+        """Return what decides which documents are drawn, as plain data."""
+        parts = [[c.source.made_of(sha256), c.budget, c.repeats] for c in self.components]
+        drawn = len(parts) > 1 or any(c.budget for c in self.components)
+        return [parts, self.seed if drawn else None]
+
+    @cached_property
+    def taken(self) -> list[Mask]:
+        """The documents of each component that are in the experiment.
+
+        Raises:
+            DataError: a component is empty, or has less than its budget.
+        """
+        return [self._within_budget(*each) for each in enumerate(self.components)]
+
+    def _within_budget(self, part: int, component: Component) -> Mask:
+        unit, amount = component.budget or ("documents", None)
+        sizes = component.sizes(unit, self.count_tokens)
+        if len(sizes) == 0:
+            raise DataError(f"{component.source.name}: holds no text; name a corpus that has some")
+        if amount is None:
+            return np.ones(len(sizes), dtype=np.bool_)
+        if sizes.sum() < amount:
+            raise DataError(
+                f"{component.source.name}: holds {sizes.sum():,} {unit}, fewer than the "
+                f"{amount:,} that are to be taken; lower that, or raise repeats where a weight "
+                "asks for them"
+            )
+        if amount == 0:
+            raise DataError(
+                f"{component.source.name}: its weight leaves it less than one of the {unit} of the "
+                "mixture; raise the weight or the budget"
+            )
+        taken = within_budget(sizes, amount, self.seed, part)
+        if not taken.any():
+            raise DataError(
+                f"{component.source.name}: every document has more than the {amount:,} {unit} that "
+                "are to be taken; raise that, or cut the text into shorter documents "
+                "(data.document)"
+            )
+        logger.info(
+            "%s: %s documents with %s of %s %s",
+            component.source.name,
+            *(f"{count:,}" for count in (taken.sum(), sizes[taken].sum(), amount)),
+            unit,
+        )
+        return taken
+
+    @cached_property
+    def held_out(self) -> list[Mask]:
+        """The documents of each component that validate.
+
+        Raises:
+            DataError: there are too few documents.
+        """
+        everything = np.concatenate(self.taken)
+        number = int(everything.sum())
+        if number < 2:
+            raise DataError(
+                "the corpus is a single document, so none can be held out; set "
+                "data.split_by=position, or data.document=line or paragraph, or give "
+                "data.validation"
+            )
+        asked = self.data.validation_documents
+        if asked is not None and asked >= number:
+            raise DataError(
+                f"data.validation_documents (={asked}) leaves nothing to train on: the corpus has "
+                f"{number:,} documents; lower it"
+            )
+        share = min(max(1, round(self.data.validation_fraction * number)), number - 1)
+        drawn = held_out(everything, share if asked is None else asked, self.seed)
+        ends = np.cumsum([len(mask) for mask in self.taken])[:-1]
+        return list(np.split(drawn, ends))
+
+    @cached_property
+    def characters(self) -> int:
+        """Characters of all its sources, whatever is taken of them."""
+        return sum(int(c.sizes("characters", None)[0]) for c in self.components)
+
+    @cached_property
+    def border(self) -> int:
+        """The character from which on a text that is split by position validates."""
+        fraction = self.data.validation_fraction
+        characters, border = self.characters, int(self.characters * (1 - fraction))
+        if border < 1 or border >= characters:
+            raise DataError(
+                f"data.validation_fraction (={fraction}) of {characters} characters leaves an "
+                "empty part; use a longer corpus or another fraction"
+            )
+        return border
+
+
+def _components(source: SourceConfig, data: DataConfig) -> list[Component]:
+    if not isinstance(source, MixtureSource):
+        return [Component(open_source(source, Reading.of(data)))]
+    largest = max(part.weight or 0.0 for part in source.mixture)  # whose sum may be infinite
+    weights = sum((part.weight or 0.0) / largest for part in source.mixture) if largest else 0.0
+    components = []
+    for part in source.mixture:
+        reading = Reading(
+            part.document or data.document,
+            part.text_column or data.text_column,
+            data.encoding_errors,
+        )
+        budget = part.budget
+        if part.weight is not None and source.budget is not None:
+            unit, total = source.budget
+            budget = unit, int(total * (part.weight / largest) / weights / part.repeats)
+        components.append(Component(open_source(part.source, reading), budget, part.repeats))
+    return components
+
+
+def open_corpus(
+    source: SourceConfig, data: DataConfig, *, seed: int, count_tokens: CountTokens | None = None
+) -> Corpus:
+    """Open a source of the configuration; see `open_splits`."""
+    return Corpus(_components(source, data), data, seed, count_tokens)

@@ -1,0 +1,294 @@
+"""The texts of an experiment: which documents train, validate and test, with what is done to them.
+
+Nothing is kept: a text is read again each time somebody asks for it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_foundry.config import DataConfig, Source
+from model_foundry.config.data import Split as SplitName
+from model_foundry.data.corpus.corpus import Component, Corpus, CountTokens, open_corpus
+from model_foundry.data.corpus.selection import Mask, interleaved
+from model_foundry.data.sources.base import Hash
+from model_foundry.data.sources.fragments import Fragment
+from model_foundry.errors import DataError
+from model_foundry.foundation.process_pool import batched, map_in_order
+from model_foundry.interventions.chain import Chain
+
+Document = tuple[int, str]  # its number in the corpus, its text
+
+
+@dataclass
+class Split:
+    """One of the texts of an experiment.
+
+    Attributes:
+        name: train, validation or test.
+        role: `all` of the corpus, its `rest` without what is held out, or what is `held out`.
+        chain: what is done to each document.
+    """
+
+    name: SplitName
+    corpus: Corpus
+    role: str
+    chain: Chain
+    excluded: NDArray[np.int64] | None = None
+    """Numbers of the documents that are left out because they stand in the training text; None:
+    nobody has asked."""
+    blank: Counter[str] = field(default_factory=Counter)
+    """What the last reading left out."""
+
+    def made_of(self, sha256: Hash) -> Any:
+        """Return what decides the text, as plain data: equal for equal texts only."""
+        data, how = self.corpus.data, []
+        if self.role != "all":
+            how = [data.split_by, data.validation_fraction, data.validation_documents]
+            how += [self.corpus.seed] if data.split_by == "document" else []
+        return [self.corpus.made_of(sha256), self.role, how, self.chain.made_of()]
+
+    def numbered(self) -> Iterator[tuple[int, Fragment]]:
+        """Read the documents before anything is done to them, each with its number.
+
+        A document that is repeated keeps its number.
+        """
+        self.blank.clear()
+        numbered = self._by_position() if self._split_by_position else self._by_document()
+        if self.excluded is None:
+            yield from numbered
+            return
+        excluded = set(self.excluded.tolist())
+        yield from (pair for pair in numbered if pair[0] not in excluded)
+
+    def whole(self) -> Iterator[Document]:
+        """Read the documents like `numbered`, each whole."""
+        return _whole(self.numbered())
+
+    def left_out(self) -> dict[str, int]:
+        """Return the number of documents that the last reading left out, by the reason."""
+        counts = dict(self.blank)
+        if any(component.budget for component in self.corpus.components):
+            counts["beyond the budget"] = sum(int((~mask).sum()) for mask in self.corpus.taken)
+        if self.excluded is not None:
+            counts["in the training text too"] = len(self.excluded)
+        return {reason: count for reason, count in counts.items() if count}
+
+    def sources(self) -> list[dict[str, Any]]:
+        """Return the name of each source of a mixture and its number of documents."""
+        components = self.corpus.components
+        if len(components) == 1:
+            return []
+        return [
+            {"name": component.source.name, "documents": count}
+            for component, count in zip(components, self._counts(), strict=True)
+        ]
+
+    @property
+    def replaced(self) -> int:
+        """Stretches of bytes that the last reading replaced because they were not UTF-8."""
+        return sum(getattr(c.source, "replaced", 0) for c in self.corpus.components)
+
+    def once(self) -> Iterator[Document]:
+        """Read each document whole, and none twice."""
+        parts = self._readers(repeated=False)
+        return _whole(pair for reader in parts for pair in reader)
+
+    def texts(self, processes: int) -> Iterator[Fragment]:
+        """Read the documents after everything was done to them."""
+        if not self.chain:
+            yield from (fragment for _, fragment in self.numbered())
+            return
+        self.plan(processes)
+        batches = batched(self.whole(), _length)
+        for applied in map_in_order(self.chain.apply, batches, processes=processes):
+            for _, text in applied.texts:
+                if text and not text.isspace():
+                    yield Fragment(text)
+
+    def count(self, processes: int) -> tuple[int, int]:
+        """Return the number of documents and of characters.
+
+        Raises:
+            DataError: there are none.
+        """
+        documents = characters = 0
+        for text, ends in self.texts(processes):
+            documents += ends
+            characters += len(text)
+        if not documents:
+            raise self.is_empty()
+        return documents, characters
+
+    def is_empty(self) -> DataError:
+        """Return the error for a split without a document."""
+        if self.role == "all" and not self.chain and self.excluded is None:
+            names = ", ".join(component.source.name for component in self.corpus.components)
+            return DataError(f"{names}: holds no text; name a corpus that has some")
+        return DataError(
+            f"data.{self.name}: no document is left; name a corpus that has text, or let "
+            "data.interventions and data.shared_documents leave some"
+        )
+
+    def plan(self, processes: int) -> None:
+        """Let the steps see the whole text that need to know it; once is enough."""
+        if self._planned:
+            return
+        for position in self.chain.needs_surveys():
+            survey = partial(_survey, self.chain, position)
+            found = list(map_in_order(survey, batched(self.once(), _length), processes=processes))
+            if not found:
+                return  # there is no text, which its reader will say
+            numbers = np.concatenate([numbers for numbers, _, _ in found])
+            rows = np.concatenate([rows for _, rows, _ in found])
+            alive = np.zeros(int(numbers.max()) + 1, dtype=np.bool_)
+            surveys = np.zeros((len(alive), rows.shape[1]), dtype=np.int64)
+            surveys[numbers] = rows
+            alive[numbers] = np.concatenate([mask for _, _, mask in found])
+            self.chain.plan(position, surveys, alive)
+        self._planned = True
+
+    _planned: bool = field(default=False, init=False)
+
+    @property
+    def _split_by_position(self) -> bool:
+        return self.role != "all" and self.corpus.data.split_by == "position"
+
+    def _by_position(self) -> Iterator[tuple[int, Fragment]]:
+        border, place = self.corpus.border, 0
+        for number, (text, ends) in _number(self.corpus.components[0].fragments(self.blank)):
+            before, place = place, place + len(text)
+            if self.role == "rest":
+                if before >= border:
+                    return
+                yield number, Fragment(text[: border - before], ends or place >= border)
+            elif place > border:
+                yield number, Fragment(text[max(border - before, 0) :], ends)
+
+    def _by_document(self) -> Iterator[tuple[int, Fragment]]:
+        readers = self._readers(repeated=True)
+        if len(readers) == 1:
+            yield from readers[0]
+            return
+        for label in interleaved(self._counts(), self.corpus.seed):
+            for number, fragment in readers[label]:
+                yield number, fragment
+                if fragment.ends:
+                    break
+
+    def _counts(self) -> list[int]:
+        """Return the documents of each source, repeats included."""
+        pairs = zip(self._masks(), self.corpus.components, strict=True)
+        return [int(mask.sum()) * self._times(component) for mask, component in pairs]
+
+    def _times(self, component: Component) -> int:
+        return 1 if self.role == "held out" else component.repeats
+
+    def _masks(self) -> list[Mask]:
+        corpus = self.corpus
+        if self.role == "held out":
+            return corpus.held_out
+        if self.role == "all":
+            return corpus.taken
+        return [t & ~h for t, h in zip(corpus.taken, corpus.held_out, strict=True)]
+
+    def _readers(self, *, repeated: bool) -> list[Iterator[tuple[int, Fragment]]]:
+        """Return a reader for each component; it yields every fragment with its number."""
+        components = self.corpus.components
+        if self._split_by_position:
+            return [self._by_position()]
+        if self.role == "all" and len(components) == 1 and components[0].budget is None:
+            times = self._times(components[0]) if repeated else 1  # its size need not be known
+            return [self._reader(components[0], None, 0, times)]
+        masks = self._masks()
+        firsts = np.cumsum([0, *(len(mask) for mask in masks)])
+        return [
+            self._reader(component, mask, int(first), self._times(component) if repeated else 1)
+            for component, mask, first in zip(components, masks, firsts[:-1], strict=True)
+        ]
+
+    def _reader(
+        self, component: Component, mask: Mask | None, first: int, times: int
+    ) -> Iterator[tuple[int, Fragment]]:
+        for reading in range(times):
+            blank = self.blank if reading == 0 else None
+            for number, fragment in _number(component.fragments(blank)):
+                if mask is not None and number >= len(mask):
+                    raise DataError(
+                        f"{component.source.name}: has more documents than a moment ago: it was "
+                        "changed while it was read; run the same command again when it is at rest"
+                    )
+                if mask is None or mask[number]:
+                    yield first + number, fragment
+
+
+def _number(fragments: Iterable[Fragment]) -> Iterator[tuple[int, Fragment]]:
+    number = 0
+    for fragment in fragments:
+        yield number, fragment
+        number += fragment.ends
+
+
+def _whole(numbered: Iterable[tuple[int, Fragment]]) -> Iterator[Document]:
+    parts: list[str] = []
+    for number, (text, ends) in numbered:
+        parts.append(text)
+        if ends:
+            yield number, parts[0] if len(parts) == 1 else "".join(parts)
+            parts = []
+
+
+def _length(document: Document) -> int:
+    return len(document[1])
+
+
+def _survey(
+    chain: Chain, position: int, batch: list[Document]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
+    rows, alive = chain.survey(position, batch)
+    return np.array([number for number, _ in batch], dtype=np.int64), rows, alive
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The texts of an experiment."""
+
+    train: Split
+    validation: Split
+    test: Split | None
+    """None where the experiment names no test text."""
+
+
+def open_splits(data: DataConfig, *, seed: int, count_tokens: CountTokens | None = None) -> Splits:
+    """Open the texts of an experiment; next to nothing is read.
+
+    Args:
+        seed: draws validation documents, budgets and the order of mixtures.
+        count_tokens: counts the tokens of documents; None: no budget is in tokens.
+
+    Raises:
+        DataError: a source does not exist.
+    """
+
+    def corpus(source: Source) -> Corpus:
+        return open_corpus(source, data, seed=seed, count_tokens=count_tokens)
+
+    def split(name: SplitName, of: Corpus, role: str) -> Split:
+        return Split(name, of, role, Chain.of(data.interventions, name, seed))
+
+    training = corpus(data.train)
+    given = data.validation is not None
+    return Splits(
+        train=split("train", training, "all" if given else "rest"),
+        validation=split(
+            "validation",
+            corpus(data.validation) if data.validation is not None else training,
+            "all" if given else "held out",
+        ),
+        test=split("test", corpus(data.test), "all") if data.test is not None else None,
+    )

@@ -1,0 +1,45 @@
+"""The text that a tokenizer is trained on: a split, or an even share of it where it is large."""
+
+import logging
+from collections.abc import Iterator
+
+from model_foundry.data.corpus.splits import Split
+from model_foundry.data.sources.fragments import pieces
+
+logger = logging.getLogger(__name__)
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _share(split: Split, limit: int) -> float:
+    """Return which share of a split has so many bytes, before anything is done to its documents."""
+    share = limit / max(sum(_size(text) for _, (text, _) in split.numbered()), 1)
+    if share < 1.0:
+        logger.info(
+            "the tokenizer is trained on %.1f%% of the text (tokenizer.training_bytes=%s)",
+            *(100 * share, f"{limit:,}"),
+        )
+    return min(share, 1.0)
+
+
+def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterator[str]:
+    """Yield the text of a split in pieces, those of a long one spread evenly over it.
+
+    Args:
+        limit: UTF-8 bytes that are yielded at most, about; None: all of it.
+
+    Raises:
+        DataError: there is none.
+    """
+    share = 1.0 if limit is None else _share(split, limit)
+    seen = kept = 0
+    for piece in pieces(split.texts(processes)):
+        size = _size(piece.text)
+        seen += size
+        if kept + size <= share * seen or share == 1.0 or not kept:
+            kept += size
+            yield piece.text
+    if not seen:
+        raise split.is_empty()

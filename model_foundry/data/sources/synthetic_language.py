@@ -1,0 +1,30 @@
+"""The built-in artificial language as a corpus; each sentence is a document."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from model_foundry.config import LanguageSample
+from model_foundry.data.sources.base import Hash, Source
+from model_foundry.data.sources.fragments import Fragment
+from model_foundry.synthetic_language import load_language
+from model_foundry.synthetic_language.language import BUILT_IN
+
+SAMPLER = 1  # raised whenever the same seed yields other sentences
+
+
+class LanguageCorpus(Source):
+    """Sentences of the built-in language."""
+
+    name = "the built-in language"
+
+    def __init__(self, sample: LanguageSample) -> None:
+        self.sample = sample
+
+    def fragments(self) -> Iterator[Fragment]:
+        """Sample the sentences."""
+        for text in load_language().sample(self.sample.sentences, seed=self.sample.seed):
+            yield Fragment(text)
+
+    def made_of(self, sha256: Hash) -> Any:
+        """Return the sample's settings and the grammar."""
+        return ["language", SAMPLER, self.sample.model_dump(), sha256(BUILT_IN)]

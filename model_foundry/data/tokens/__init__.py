@@ -1,0 +1,1 @@
+"""Documents as token ids: encoded once, cached by content, read through memory maps."""

@@ -1,0 +1,311 @@
+"""Encoding of corpora: pieces of plain text in, ids and the bytes and words behind each id out.
+
+Never adds a special token and never finds one in a text. The bytes make figures of different
+tokenizers comparable (bits per byte), so they always sum to the length of the text.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerBase
+
+from model_foundry.data.sources.fragments import Fragment, Piece, pieces
+from model_foundry.data.tokens.chunk_cache import LONE_SPACE, Chunks, Plain
+from model_foundry.data.tokens.text_bytes import bytes_of_ids, count_bytes, text_digest, word_starts
+from model_foundry.errors import DataError
+
+DOCUMENT_FRAME = "document_frame"
+"""Name under which a tokenizer adapted to an objective remembers the frame of its documents."""
+TRIED = 64  # texts of a batch, the longest of which is tokenised as a whole too, to compare
+PROBE = (
+    'One of the first of these, and it is not to be the last: 3 000 of 12,5 (in the "old" one)!\n'
+    "At the same time it's as good as it can be ; na\u00efve \u6771\u4eac  \u3000 and - so on ...\n"
+)
+DECODED = 8  # pieces of a batch that are decoded again to see whether the tokenizer loses text
+
+
+class CannotBeCutError(Exception):
+    """A tokenizer sees across the spaces of this text; it must have each document as a whole."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Pieces as tokens, framed as documents."""
+
+    ids: NDArray[np.uint32]
+    """(T,) token ids."""
+    num_bytes: NDArray[np.int64]
+    """(T,) UTF-8 bytes of source text each token accounts for. Skipped text belongs to the token
+    after it, at the end of a piece to its last one; a document without tokens belongs to the end of
+    its frame. Where several tokens share a character, the first has its bytes."""
+    num_words: NDArray[np.int64]
+    """(T,) words (pieces between white space) that begin in each token."""
+    piece_ends: NDArray[np.int64]
+    """(P,) tokens up to the end of each piece."""
+    digests: list[bytes]
+    """`text_digest` of each piece."""
+    lossless: bool
+    """Whether every piece comes back from its ids; where only decoding tells, some were tried."""
+    rest: tuple[int, int] = 0, 0
+    """Bytes and words that belong to the token behind all of these: text without tokens."""
+    unknown: tuple[int, int] = 0, 0
+    """Tokens that stand for text the vocabulary cannot spell, and the bytes of that text."""
+
+
+def unknown_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids that stand for text the vocabulary cannot spell; most tokenizers have one."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    named = model.get("unk_token")
+    ids = {
+        tokenizer.unk_token_id,
+        model.get("unk_id"),
+        None if named is None else tokenizer.backend_tokenizer.token_to_id(named),
+    }
+    return sorted(index for index in ids if index is not None)
+
+
+def document_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the ids before and after each document of a stream.
+
+    A document ends with EOS, or SEP where there is no such role. It begins with BOS, or CLS, where
+    the tokenizer's own template puts that before a text. A token that is both stands between two
+    documents once.
+
+    Raises:
+        DataError: the tokenizer has nothing to end a document with.
+    """
+    if DOCUMENT_FRAME in tokenizer.init_kwargs:
+        return _remembered_frame(tokenizer)
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    if end is None:
+        raise DataError(
+            "the tokenizer has neither an eos nor a sep token to end a document with; "
+            "give it one, or train another"
+        )
+    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
+    starts = bos not in (None, end) and tokenizer("")["input_ids"][:1] == [bos]
+    return [bos] if starts else [], [end]
+
+
+def _remembered_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the frame of documents that a tokenizer adapted to an objective remembers."""
+    vocabulary = tokenizer.get_vocab()
+    try:
+        before, after = (
+            [vocabulary[token] for token in tokens]
+            for tokens in tokenizer.init_kwargs[DOCUMENT_FRAME]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"the tokenizer's {DOCUMENT_FRAME} is no pair of lists of its tokens; save it again"
+        ) from error
+    return before, after
+
+
+def text_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the ids before a text that begins a document: BOS, or the end of another document.
+
+    Raises:
+        DataError: the tokenizer has nothing to end a document with.
+    """
+    before, after = document_frame(tokenizer)
+    return before or after
+
+
+def trims_offsets(state: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps behind the model of a tokenizer that change offsets, given it as JSON."""
+    last = state["post_processor"] or {}
+    steps = last["processors"] if last.get("type") == "Sequence" else [last]
+    return [
+        {"add_prefix_space": step["add_prefix_space"]} for step in steps if step.get("trim_offsets")
+    ]
+
+
+@contextmanager
+def _reading_plain_text(backend: Tokenizer) -> Iterator[None]:
+    """Switch off special tokens in texts, truncation and padding, and restore them afterwards."""
+    specials_as_text = backend.encode_special_tokens
+    truncation, padding = backend.truncation, backend.padding
+    backend.encode_special_tokens = True
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        yield
+    finally:
+        backend.encode_special_tokens = specials_as_text
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
+
+
+class Encoder:
+    """Encodes batches of pieces; made once, used in forked processes."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.backend: Tokenizer = tokenizer.backend_tokenizer
+        self.before, self.after = document_frame(tokenizer)
+        self._unknown = unknown_ids(tokenizer)
+        self._table = bytes_of_ids(tokenizer)
+        self._lengths = np.array([len(text) for text in self._table or ()], dtype=np.int64)
+        self._chunks = Chunks(self._whole)
+
+    @cached_property
+    def cuts(self) -> bool:
+        """Whether parts of a text give the ids of the whole, cut before its lone spaces.
+
+        Not so where the tokenizer marks the beginning of a text, as some do with a space, or has
+        tokens for several words.
+        """
+        parts = LONE_SPACE.split(PROBE)
+        with _reading_plain_text(self.backend):
+            whole = self.backend.encode(PROBE, add_special_tokens=False).ids
+            chunks = [parts[0], *(f" {part}" for part in parts[1:])]
+            each = self.backend.encode_batch_fast(chunks, add_special_tokens=False)
+        return bool(whole == [index for encoding in each for index in encoding.ids])
+
+    def encode(self, batch: Sequence[Piece]) -> Encoded:
+        """Encode pieces in their order.
+
+        Raises:
+            CannotBeCutError: `cuts` was taken for true, and is not.
+            UnicodeEncodeError: a text has a lone surrogate.
+        """
+        digests = [text_digest(piece.text) for piece in batch]  # of text that is none, first of all
+        with _reading_plain_text(self.backend):
+            plain = self._encode([piece.text for piece in batch])
+        framed = self._framed(batch, plain)
+        # counted without the frames: GPT-2 ends documents with the token that it calls unknown
+        is_unknown = np.isin(plain.ids, self._unknown)
+        places, ends = word_starts(batch), np.cumsum(framed.num_bytes)
+        begun = np.searchsorted(places, ends, side="left")
+        return Encoded(
+            ids=framed.ids,
+            num_bytes=framed.num_bytes,
+            num_words=np.diff(begun, prepend=0),
+            piece_ends=framed.piece_ends,
+            digests=digests,
+            lossless=bool(plain.exact.all()) or self._come_back(batch, plain),
+            rest=(framed.rest, len(places) - int(begun[-1] if len(begun) else 0)),
+            unknown=(int(is_unknown.sum()), int(plain.num_bytes[is_unknown].sum())),
+        )
+
+    def _come_back(self, batch: Sequence[Piece], plain: Plain) -> bool:
+        first = np.split(plain.ids, np.cumsum(plain.counts)[:DECODED])[:DECODED]
+        return all(
+            self.backend.decode(ids.tolist(), skip_special_tokens=False) == piece.text
+            for ids, piece in zip(first, batch, strict=False)
+        )
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each document, its frame included."""
+        try:
+            return self._count(texts)
+        except CannotBeCutError:
+            self.cuts = False
+            return self._count(texts)
+
+    def _count(self, texts: Sequence[str]) -> list[int]:
+        cut = [
+            piece
+            for text in texts
+            for piece in (pieces([Fragment(text)]) if self.cuts else [Piece(text)])
+        ]
+        with _reading_plain_text(self.backend):
+            plain = self._encode([piece.text for piece in cut])
+        frame, counts = len(self.before) + len(self.after), []
+        total = frame
+        for piece, count in zip(cut, plain.counts.tolist(), strict=True):
+            total += count
+            if piece.ends:
+                counts.append(total)
+                total = frame
+        return counts
+
+    def _encode(self, texts: list[str]) -> Plain:
+        if not self.cuts:
+            return self._whole(texts)
+        plain = self._chunks.encode(texts)
+        self._compare(texts, plain)
+        return plain
+
+    def _compare(self, texts: list[str], plain: Plain) -> None:
+        """See whether a text of the batch has the ids that it has as a whole."""
+        tried = max(range(min(len(texts), TRIED)), key=lambda n: len(texts[n]), default=None)
+        if tried is None:
+            return
+        end = int(plain.counts[: tried + 1].sum())
+        ids = plain.ids[end - int(plain.counts[tried]) : end]
+        whole = self.backend.encode(texts[tried], add_special_tokens=False).ids
+        if ids.tolist() != whole:
+            raise CannotBeCutError
+
+    def _whole(self, texts: Sequence[str]) -> Plain:
+        """Encode texts as the library does."""
+        if self._table is None:
+            return self._with_offsets(texts)
+        encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        each = [encoding.ids for encoding in encodings]
+        said = [b"".join(map(self._table.__getitem__, ids)) for ids in each]
+        exact = [text.encode() == bytes_ for text, bytes_ in zip(texts, said, strict=True)]
+        if not all(exact):
+            # the ids do not say what they stand for: some are unknown, or text was normalised
+            return self._with_offsets(texts, exact)
+        flat = np.array(list(chain.from_iterable(each)), dtype=np.int64)
+        counts = np.array([len(ids) for ids in each], dtype=np.int64)
+        return Plain(flat, self._lengths[flat], counts, np.array(exact, dtype=np.bool_))
+
+    def _with_offsets(self, texts: Sequence[str], exact: Sequence[bool] | None = None) -> Plain:
+        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
+        sizes = [np.empty(0, np.int64)]
+        for text, encoding in zip(texts, encodings, strict=True):
+            ends = np.fromiter(map(itemgetter(1), encoding.offsets), np.int64, len(encoding.ids))
+            sizes.append(count_bytes(text, ends))
+        return Plain(
+            np.array([index for e in encodings for index in e.ids], dtype=np.int64),
+            np.concatenate(sizes),
+            np.array([len(e.ids) for e in encodings], dtype=np.int64),
+            np.array(exact or [False] * len(texts), dtype=np.bool_),
+        )
+
+    def _framed(self, batch: Sequence[Piece], plain: Plain) -> "_Framed":
+        """Put the frames of documents around the pieces; frames have no bytes of their own."""
+        starts = np.array([piece.starts for piece in batch], dtype=np.int64) * len(self.before)
+        ends = np.array([piece.ends for piece in batch], dtype=np.int64) * len(self.after)
+        piece_ends = np.cumsum(starts + plain.counts + ends)
+        piece_starts = piece_ends - (starts + plain.counts + ends)
+        first = np.cumsum(plain.counts) - plain.counts
+        places = np.arange(len(plain.ids)) + np.repeat(piece_starts + starts - first, plain.counts)
+        total = int(piece_ends[-1]) if len(piece_ends) else 0
+        ids, num_bytes = np.zeros(total, np.uint32), np.zeros(total, np.int64)
+        ids[places], num_bytes[places] = plain.ids, plain.num_bytes
+        for number, index in enumerate(self.before):
+            ids[piece_starts[starts > 0] + number] = index
+        for number, index in enumerate(reversed(self.after), 1):
+            ids[piece_ends[ends > 0] - number] = index
+        rest = 0
+        for number in np.flatnonzero(plain.counts == 0).tolist():
+            size = len(batch[number].text.encode())
+            place = int(piece_ends[number]) - (1 if batch[number].ends else 0)
+            if place < total:
+                num_bytes[place] += size
+            else:
+                rest += size
+        return _Framed(ids, num_bytes, piece_ends, rest)
+
+
+@dataclass(frozen=True)
+class _Framed:
+    ids: NDArray[np.uint32]
+    num_bytes: NDArray[np.int64]
+    piece_ends: NDArray[np.int64]
+    rest: int

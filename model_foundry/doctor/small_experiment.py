@@ -1,0 +1,213 @@
+"""An experiment made small, to try things out with: its model, a batch, a step, a short run.
+
+Blocks are short, batches small and evaluations few; everything else is as the experiment says.
+"""
+
+import time
+from dataclasses import replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from model_foundry.architectures import BaseLanguageModel
+from model_foundry.config import OBJECTIVES, ExperimentConfig, save_config, validate
+from model_foundry.data.batches.loaders import Batch, evaluation_batches
+from model_foundry.evaluation.causality import find_leak
+from model_foundry.experiment.attempt import Attempt
+from model_foundry.experiment.auto_settings import resolve_auto_settings
+from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.experiment.resume import find_resume_point, make_fingerprint
+from model_foundry.experiment.run_directory import RunDirectory, running
+from model_foundry.experiment.run_length import horizon
+from model_foundry.foundation.atomic_files import write_text
+from model_foundry.model import create_model
+from model_foundry.training.checkpoint.save_load import save_model
+from model_foundry.training.distributed import device_type, start_accelerator
+from model_foundry.training.step import take_step
+
+LONGEST_BLOCK = 128  # tokens: enough to see a fault, and short enough for a large model on a CPU
+ROWS, STEPS, EVALUATED_BLOCKS = 2, 4, 8
+EMBEDDING_STD, GAIN = 0.7, 2.0  # of a model that wanders
+MAX_BF16_SLOWDOWN = 4.0  # times slower than fp32, and bf16 is left out of the trial
+
+
+@cache
+def slowdown_of_bf16() -> float:
+    """Return how many times longer a product of matrices takes the CPU in bf16 than in fp32."""
+    if torch.cuda.is_available():
+        return 1.0
+
+    def seconds(dtype: torch.dtype) -> float:
+        matrix = torch.ones(256, 256, dtype=dtype)
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - begun)
+        return min(times)
+
+    return seconds(torch.bfloat16) / seconds(torch.float32)
+
+
+class SmallExperiment:
+    """A small experiment in a directory of its own."""
+
+    def __init__(
+        self,
+        asked: ExperimentConfig,
+        config: ExperimentConfig,
+        prepared: Prepared,
+        accelerator: Accelerator,
+        directory: Path,
+    ) -> None:
+        self.asked, self.config, self.prepared = asked, config, prepared
+        self.accelerator, self.directory = accelerator, directory
+
+    @classmethod
+    def of(cls, asked: ExperimentConfig, directory: Path) -> "SmallExperiment":
+        """Make an experiment small, and read what it reads.
+
+        Raises:
+            ConfigError, DataError: the experiment could not be trained either.
+        """
+        raw = asked.model_dump(exclude_unset=True)
+        length = min(asked.data.max_sequence_length, LONGEST_BLOCK)
+        raw["data"] |= {
+            "max_sequence_length": length,
+            "content_tokens": None,
+            "document_overlap": 0,
+        }
+        raw["training"] |= {
+            "max_steps": STEPS,
+            "epochs": None,
+            "warmup_steps": 1,
+            "per_device_train_batch_size": 1,
+            "per_device_eval_batch_size": ROWS,
+            "gradient_accumulation_steps": ROWS,
+            "logging_steps": 1,
+            "eval_steps": None,
+            "save_steps": STEPS // 2,
+            "save_minutes": None,
+            "save_total_limit": None,
+            "milestones": {},
+        }
+        if slowdown_of_bf16() > MAX_BF16_SLOWDOWN:
+            raw["training"] |= {"mixed_precision": "no"}
+        raw["output_dir"] = directory / "run"
+        config, _ = resolve_auto_settings(validate(raw, "trial"), device_type=device_type())
+        accelerator = start_accelerator(config.training)
+        prepared = prepare(config)
+        length = asked.data.content_tokens or asked.data.max_sequence_length
+        horizon(asked, blocks=max(1, len(prepared.train.stream) // length))  # as it was asked for
+        few = replace(prepared, validation=prepared.validation.first(EVALUATED_BLOCKS))
+        return cls(asked, config, few, accelerator, directory)
+
+    @cached_property
+    def untrained(self) -> BaseLanguageModel:
+        """The model as it begins, to be looked at only."""
+        return self.new_model()
+
+    def new_model(self) -> BaseLanguageModel:
+        """Return a model of its own; each begins with the same weights."""
+        return create_model(self.config, tokenizer=self.prepared.tokenizer)
+
+    def wandering_model(self) -> BaseLanguageModel:
+        """Return a model of its own whose every next token depends on all that it has read."""
+        model = self.new_model().eval()
+        let_wander(model)
+        return model
+
+    def batch(self) -> Batch:
+        """Return the first rows of the training text."""
+        blocks = self.prepared.train.first(ROWS)
+        return next(evaluation_batches(blocks, self.prepared.collator, batch_size=ROWS))
+
+    def leak(self) -> str | None:
+        """Return what the model or its batches show of what is to be predicted."""
+        training, prepared = self.config.training, self.prepared
+        return find_leak(
+            self.untrained,
+            prepared.train,
+            prepared.collator,
+            prepared.objective,
+            causal=OBJECTIVES[training.objective].requires_causal,
+            carry_state=training.carry_state,
+            loss_without_logits=training.speed.loss_without_logits,
+        )
+
+    def gradients(self, batches: list[Batch]) -> list[torch.Tensor]:
+        """Return the gradients that a step over these batches follows, without dropout."""
+        raw = self.config.model_dump(exclude_unset=True)
+        raw["model"] = _without_dropout(self.config.model.model_dump(exclude_none=True))
+        raw["training"] |= {"mixed_precision": "no"}
+        config = validate(raw, "trial")
+        accelerator = start_accelerator(config.training)
+        model = create_model(config, tokenizer=self.prepared.tokenizer)
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
+        take_step(
+            prepared,
+            optimizer,
+            batches,
+            objective=self.prepared.objective,
+            learning_rate=1.0,
+            max_grad_norm=None,
+            accelerator=accelerator,
+            step=0,
+        )
+        after = [parameter.detach().cpu() for parameter in model.parameters()]
+        return [a - b for a, b in zip(before, after, strict=True)]
+
+    @cached_property
+    def whole_run(self) -> RunDirectory:
+        """A run that was not interrupted."""
+        run = RunDirectory(self.directory / "whole")
+        self.go_on(run)
+        return run
+
+    def go_on(self, run: RunDirectory) -> None:
+        """Train the small experiment in a directory, from where it stands there."""
+        accelerator = start_accelerator(self.config.training)
+        start = find_resume_point(run, self.config)
+        run.path.mkdir(exist_ok=True)
+        write_text(run.config_file, save_config(self.config))
+        identity = make_fingerprint(self.config, self.prepared, accelerator.device)
+        attempt = Attempt(
+            self.config,
+            run,
+            self.prepared,
+            identity=identity,
+            start=start,
+            accelerator=accelerator,
+            console=Console(quiet=True),
+        )
+        model = self.new_model()
+        with running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record:
+            attempt.train(model, record)
+            save_model(run.model, model, self.prepared.tokenizer)
+
+
+@torch.no_grad()
+def let_wander(model: BaseLanguageModel) -> None:
+    """Draw weights with which every next token depends on all that a model has read.
+
+    With those of a new model it says the same again and again, whatever it has read. Larger ones
+    than these amplify differences of rounding from one step to the next.
+    """
+    draw = torch.Generator().manual_seed(0)
+    embeddings = model.get_input_embeddings().weight
+    for weight in model.parameters():
+        if weight.dim() > 1:
+            std = EMBEDDING_STD if weight is embeddings else GAIN / weight.shape[-1] ** 0.5
+            weight.normal_(std=std, generator=draw)
+
+
+def _without_dropout(section: dict[str, Any]) -> dict[str, Any]:
+    """Return a section of a model in which every setting named for dropout is zero."""
+    zeros = {key: 0.0 for key in section if key.endswith("dropout")}
+    below = {k: _without_dropout(v) for k, v in section.items() if isinstance(v, dict)}
+    return section | below | zeros

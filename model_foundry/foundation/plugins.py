@@ -1,0 +1,123 @@
+"""Plugins: files of a user's own that register architectures, objectives or interventions.
+
+An exception that passes through a plugin is its author's to mend, unless it is one of ours or the
+memory has run out; the message then names the file and the line.
+"""
+
+import hashlib
+import importlib.util
+import inspect
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from model_foundry.errors import ConfigError, FoundryError, is_out_of_memory
+from model_foundry.foundation.messages import reason_of
+from model_foundry.foundation.paths import written_path
+from model_foundry.registry import Registry
+
+logger = logging.getLogger(__name__)
+
+LOADED_PLUGINS: dict[str, str] = {}  # path -> SHA-256, in the order of loading
+
+
+def load_plugin(path: str | Path) -> str:
+    """Run a file of one's own that registers architectures, once a process; return its SHA-256.
+
+    Raises:
+        ConfigError: the file is missing, or raises something when it is run.
+    """
+    try:
+        path = Path(written_path(path))
+        is_file = path.is_file()
+    except (RuntimeError, ValueError, OSError) as error:  # no such home; no name of a file
+        raise ConfigError(f"plugin {reason_of(path)}: {said_of(error)}.") from error
+    if not is_file:
+        raise ConfigError(f"plugin {path}: no such file.")
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"plugin {path}: cannot be read ({error.strerror}).") from error
+    LOADED_PLUGINS[str(path)] = digest
+    module_name = _module_name(path, digest)
+    if module_name not in sys.modules:
+        before = Registry.num_added
+        _import_file(path, module_name)
+        if Registry.num_added == before:
+            logger.warning("plugin %s: registers nothing; a decorator may be missing", path)
+    return digest
+
+
+def _import_file(path: Path, module_name: str) -> None:
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"plugin {path}: not a Python file; its name must end in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[module_name]
+        del LOADED_PLUGINS[str(path)]
+        place = place_of(error, str(path)) or path
+        raise ConfigError(f"plugin {place}: {said_of(error)}") from error
+
+
+def _module_name(path: Path, digest: str) -> str:
+    # The digest keeps two files of one name apart.
+    return f"foundry_plugin_{path.stem}_{digest[:16]}"
+
+
+def plugin_of(cls: type) -> tuple[str, str] | None:
+    """Return name and SHA-256 of the plugin file that defines a class; None: no plugin does."""
+    for path, digest in LOADED_PLUGINS.items():
+        if cls.__module__ == _module_name(Path(path), digest):
+            return Path(path).name, digest
+    return None
+
+
+def said_of(error: BaseException) -> str:
+    """Return the kind of an exception and its message, on one line."""
+    return f"{type(error).__name__}: {reason_of(error)}"
+
+
+def place_of(error: BaseException, *files: str) -> str | None:
+    """Return `file:line` of the innermost of these files that an exception passed through."""
+    named = {os.path.abspath(file): file for file in files}  # as Python knows them
+    if isinstance(error, SyntaxError) and error.filename in named:
+        return f"{named[error.filename]}:{error.lineno}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in named]
+    return f"{named[frames[-1].filename]}:{frames[-1].lineno}" if frames else None
+
+
+def class_place(cls: type, method: str | None = None) -> str:
+    """Return `file:line` of a class, or of one of its methods where it defines it."""
+    try:
+        found = getattr(cls, method, cls) if method else cls
+        file = inspect.getfile(cls)
+        known = {os.path.abspath(path): path for path in LOADED_PLUGINS}
+        return f"{known.get(file, file)}:{inspect.getsourcelines(found)[1]}"
+    except (OSError, TypeError):
+        return cls.__module__
+
+
+@contextmanager
+def telling_of_plugins() -> Iterator[None]:
+    """Turn what a plugin raises in the block into one line that names the place in its file.
+
+    Raises:
+        ConfigError: a plugin has raised something.
+    """
+    try:
+        yield
+    except FoundryError:
+        raise
+    except Exception as error:
+        place = place_of(error, *LOADED_PLUGINS)
+        if place is None or is_out_of_memory(error):
+            raise
+        raise ConfigError(f"plugin {place}: {said_of(error)}") from error

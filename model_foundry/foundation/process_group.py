@@ -1,0 +1,134 @@
+"""The processes of a run that `torchrun` starts, and what they do together.
+
+Rank 0 writes everything; its results and its failures are broadcast to the others. So a fault ends
+all processes with the same exit code, and none waits for ever.
+
+The messages here are small and go through gloo, whatever backend the gradients use.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+
+from model_foundry.errors import FoundryError
+from model_foundry.foundation.messages import reason_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ProcessGroup:
+    """All processes of a run, as one of them sees them."""
+
+    rank: int = 0
+    """Number of this process, from 0."""
+    world_size: int = 1
+    """Number of processes."""
+    group: Any = field(default=None, repr=False)
+    """What small things are exchanged through, however long the others take; None: there is one
+    process."""
+    prompt: Any = field(default=None, repr=False)
+    """The same for what is due within a step, where a process that does not answer hangs; None:
+    `group` serves for that too."""
+
+    @property
+    def is_rank0(self) -> bool:
+        """Whether this process writes the run."""
+        return self.rank == 0
+
+    def on_rank0(self, do: Callable[[], T]) -> T:
+        """Call `do` on rank 0 only, and return its result on every rank.
+
+        Raises:
+            Whatever `do` raised, on every rank.
+        """
+        if self.group is None:
+            return do()
+        result, failure = _tried(do) if self.is_rank0 else (None, None)
+        told: list[Any] = [result, _portable(failure, self.rank)]
+        try:
+            dist.broadcast_object_list(told, src=0, group=self.group)
+        except RuntimeError as lost:
+            raise failure or lost from None
+        if failure := failure or told[1]:
+            raise failure
+        return cast(T, told[0])
+
+    def on_all_ranks(self, do: Callable[[], T]) -> T:
+        """Call `do` on every rank; a failure on one is raised on all.
+
+        Raises:
+            Whatever `do` raised on the first rank where it failed.
+        """
+        if self.group is None:
+            return do()
+        result, failure = _tried(do)
+        try:
+            failures = self.all_gather(_portable(failure, self.rank))
+        except RuntimeError as lost:
+            raise failure or lost from None
+        failures[self.rank] = failure  # as it was raised here
+        for found in failures:
+            if found is not None:
+                raise found
+        return cast(T, result)
+
+    def rank0_first(self, do: Callable[[], T]) -> T:
+        """Call `do` on rank 0 and then on the others, which find the files that rank 0 left.
+
+        Raises:
+            Whatever `do` raised on the first rank where it failed.
+        """
+        if self.group is None:
+            return do()
+        before = self.on_all_ranks(do if self.is_rank0 else _nothing)
+        after = self.on_all_ranks(_nothing if self.is_rank0 else do)
+        return cast(T, before if self.is_rank0 else after)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is set on any rank."""
+        return self.sum([float(flag)])[0] > 0
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Return the sums over all ranks, in double precision."""
+        if self.group is None:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total, group=self.prompt or self.group)
+        return total.tolist()
+
+    def all_gather(self, value: T) -> list[T]:
+        """Return the values of all ranks, in the order of ranks, on every rank."""
+        if self.group is None:
+            return [value]
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
+
+ALONE = ProcessGroup()
+
+
+def _nothing() -> None:
+    return None
+
+
+def _tried(do: Callable[[], T]) -> tuple[T | None, Exception | None]:
+    try:
+        return do(), None
+    except Exception as error:
+        return None, error
+
+
+def _portable(error: Exception | None, rank: int) -> Exception | None:
+    """Return an error as the other processes raise it.
+
+    Ours travel as they are; one of another package may know no way to be sent.
+    """
+    if error is None or isinstance(error, FoundryError):
+        return error
+    reason = reason_of(error)
+    return FoundryError(f"process {rank} failed: {type(error).__name__}: {reason}")

@@ -1,0 +1,156 @@
+"""Work on batches in several processes, with the results in the order of the batches.
+
+The processes are forked, so that they know whatever this one knows: plugins, plans, tokenizers.
+They take batches and return arrays; nothing else passes between them.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from itertools import chain, islice
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+from model_foundry.errors import WorkerError
+from model_foundry.foundation.interrupts import check_interrupt
+
+T = TypeVar("T")
+R = TypeVar("R")
+BATCH = 2**20  # characters that go to another process at once, about
+MOST_BY_DEFAULT = 16  # processes: more would wait for the one that reads
+AHEAD = 3  # batches under way for each process: enough that none waits, few enough for memory
+WATCH = 1.0  # seconds between two looks whether the parent still lives
+
+_work: Callable[[Any], Any] | None = None  # what the forked processes do
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def batched(texts: Iterable[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
+    """Yield lists of what comes, of about `BATCH` characters each."""
+    batch: list[Any] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += length(text) + 16  # what a short one costs besides its characters
+        if size >= BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def processes_for(asked: int | None) -> int:
+    """Return the number of processes that `data.preprocessing_num_workers` asks for."""
+    return min(available_cores(), MOST_BY_DEFAULT) if asked is None else asked
+
+
+def map_in_order(
+    function: Callable[[T], R], batches: Iterable[T], *, processes: int
+) -> Iterator[R]:
+    """Yield `function(batch)` for each batch, in order.
+
+    Args:
+        processes: 0 or 1: this process does the work itself.
+
+    Raises:
+        WorkerError: a process has died.
+        Interrupted: a signal came.
+        Whatever the function raises.
+    """
+    batches = iter(batches)
+    first = list(islice(batches, 2)) if processes > 1 else []
+    batches = chain(first, batches)
+    if len(first) < 2:  # for a single batch it takes longer to start another process
+        for batch in batches:
+            check_interrupt()
+            yield function(batch)
+        return
+    try:
+        with _pool(function, processes) as pool:
+            under_way: deque[Future[R]] = deque()
+            for batch in batches:
+                under_way.append(pool.submit(_do, batch))
+                if len(under_way) >= AHEAD * processes:
+                    yield _result(under_way.popleft())
+            while under_way:
+                yield _result(under_way.popleft())
+    except BrokenProcessPool as error:
+        for _ in range(20):  # a signal to all may have ended it, and be heard here a moment later
+            check_interrupt()
+            time.sleep(0.05)
+        raise WorkerError(
+            "data.preprocessing_num_workers: a process that tokenises has died, as happens when "
+            "memory runs out; run the same command again, with 0 if it comes back"
+        ) from error
+
+
+def _result(future: "Future[R]") -> R:
+    check_interrupt()
+    return future.result()
+
+
+def _do(batch: Any) -> Any:
+    assert _work is not None  # set before the fork
+    return _work(batch)
+
+
+@contextmanager
+def _pool(function: Callable[[Any], Any], processes: int) -> Iterator[ProcessPoolExecutor]:
+    global _work
+    _work = function
+    pool = ProcessPoolExecutor(
+        processes,
+        mp_context=get_context("fork"),
+        initializer=_live_with_the_parent,
+        initargs=(os.getpid(),),
+    )
+    try:
+        with _one_thread_each():
+            pool.submit(os.getpid).result()  # forks all of them, here and now
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        _work = None
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Fork so that the tokenizers library starts no threads in the child.
+
+    It looks at the variable at the moment of the fork, and warns on every fork without it.
+    """
+    name = "TOKENIZERS_PARALLELISM"
+    before = os.environ.get(name)
+    os.environ[name] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _live_with_the_parent(parent: int) -> None:
+    """End this process when its parent is gone: killed, it could not say so."""
+
+    # the pool ends its processes by this signal, which was blocked for the fork
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

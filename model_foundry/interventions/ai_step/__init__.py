@@ -1,0 +1,1 @@
+"""A step whose code a language model writes once and a person approves."""

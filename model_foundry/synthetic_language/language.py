@@ -1,0 +1,158 @@
+"""An artificial language whose probabilities are known exactly.
+
+It gives sentences, the exact probability of each, the entropy that bounds every model from below,
+and minimal pairs. What its sentences are is the grammar file's matter.
+"""
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from model_foundry.errors import ConfigError
+from model_foundry.synthetic_language.entropy import Entropy, entropy_of
+from model_foundry.synthetic_language.grammar import Grammar
+from model_foundry.synthetic_language.lalr import Parser
+from model_foundry.synthetic_language.phenomena import PairSampler, Phenomenon
+from model_foundry.synthetic_language.reader import read_language
+from model_foundry.synthetic_language.sampler import Sampler, uniform
+
+BUILT_IN = Path(__file__).with_name("english.yaml")
+
+_BARREN_DRAWS = 1000
+
+
+def spell(words: Sequence[str]) -> str:
+    """Return the words as a sentence: a capital first letter, spaces, a full stop."""
+    text = " ".join(words)
+    return f"{text[0].upper()}{text[1:]}."
+
+
+class Language:
+    """The language of a probabilistic grammar in which each sentence has exactly one derivation."""
+
+    def __init__(self, grammar: Grammar, phenomena: dict[str, Phenomenon]) -> None:
+        self.grammar = grammar
+        self._phenomena = phenomena
+        self._parser = Parser(grammar)
+        self._sampler = Sampler(grammar)
+        self.entropy: Entropy = entropy_of(grammar)
+        self._places = {
+            word: (symbol, math.log(probability))
+            for symbol, category in grammar.lexicon.items()
+            for word, probability in zip(category.words, category.probabilities, strict=True)
+        }
+        self._openers = {word[0].upper() + word[1:]: word for word in self._places}
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "Language":
+        """Read a language from a grammar file; `english.yaml` in this folder explains the form.
+
+        Raises:
+            ConfigError: the file is missing or malformed, or its grammar is unusable or ambiguous.
+        """
+        try:
+            return cls(*read_language(Path(path)))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    @property
+    def phenomena(self) -> tuple[str, ...]:
+        """The names that `minimal_pairs` knows, in the order of the file."""
+        return tuple(self._phenomena)
+
+    def sample(self, sentences: int, *, seed: int) -> Iterator[str]:
+        """Yield sentences drawn from the grammar.
+
+        The first k sentences depend on `seed` alone, not on how many are asked for.
+        """
+        stream = self._sampler.stream(self.grammar.start, seed=seed)
+        return map(spell, itertools.islice(stream, sentences))
+
+    def log_probability(self, sentence: str) -> float:
+        """Return the log-probability of a sentence in nats; -inf for what is not a sentence."""
+        opener, *others = sentence.removesuffix(".").split(" ")
+        words = [self._openers.get(opener, ""), *others]
+        if not sentence.endswith(".") or not all(word in self._places for word in words):
+            return -math.inf
+        categories, spent = zip(*(self._places[word] for word in words), strict=True)
+        rules = self._parser.derivation(categories)
+        if rules is None:
+            return -math.inf
+        return math.fsum([*spent, *(math.log(rule.probability) for rule in rules)])
+
+    def accepts(self, sentence: str) -> bool:
+        """Tell whether the grammar makes `sentence`, to the letter."""
+        return self.log_probability(sentence) > -math.inf
+
+    def minimal_pairs(self, phenomenon: str, *, pairs: int, seed: int) -> list[dict[str, Any]]:
+        """Return distinct pairs of an accepted and a rejected sentence, as objects of BLiMP's form.
+
+        The first k pairs depend on `seed` alone, not on how many are asked for.
+
+        Raises:
+            ConfigError: the phenomenon is unknown, its definition yields a pair that the grammar
+                does not tell apart, or it has fewer pairs than asked for.
+        """
+        if phenomenon not in self._phenomena:
+            raise ConfigError(
+                f"phenomenon: unknown name {phenomenon!r}; known: {', '.join(self.phenomena)}."
+            )
+        definition = self._phenomena[phenomenon]
+        sampler, draw = PairSampler(self.grammar, self._sampler), uniform(seed)
+        found: dict[str, dict[str, Any]] = {}
+        barren = 0
+        while len(found) < pairs:
+            words = sampler.words(definition, draw)
+            record = words and _blimp_record(definition, *words, number=len(found))
+            if record and record["sentence_good"] + record["sentence_bad"] not in found:
+                self._check_contrast(record)
+                found[record["sentence_good"] + record["sentence_bad"]] = record
+                barren = 0
+            elif (barren := barren + 1) == _BARREN_DRAWS:
+                raise ConfigError(
+                    f"phenomenon {phenomenon!r}: no more than {len(found)} distinct pairs found, "
+                    f"{pairs} asked for; ask for fewer or enrich its definition."
+                )
+        return list(found.values())
+
+    def _check_contrast(self, record: dict[str, Any]) -> None:
+        good, bad = record["sentence_good"], record["sentence_bad"]
+        if not self.accepts(good) or self.accepts(bad):
+            raise ConfigError(
+                f"phenomena.{record['UID']}: the grammar must accept {good!r} and reject {bad!r}; "
+                "correct the definition."
+            )
+
+
+def _blimp_record(
+    phenomenon: Phenomenon, good: list[str], bad: list[str], *, number: int
+) -> dict[str, Any]:
+    """Return a pair with the fields that BLiMP's files have."""
+    critical = next(i for i, (g, b) in enumerate(zip(good, bad, strict=True)) if g != b)
+    record: dict[str, Any] = {"sentence_good": spell(good), "sentence_bad": spell(bad)}
+    if critical > 0:
+        record |= {
+            "one_prefix_prefix": spell(good[:critical]).removesuffix("."),
+            "one_prefix_word_good": good[critical],
+            "one_prefix_word_bad": bad[critical],
+        }
+    return record | {
+        "field": phenomenon.field,
+        "linguistics_term": phenomenon.term,
+        "UID": phenomenon.name,
+        "simple_LM_method": True,
+        "one_prefix_method": critical > 0,
+        "two_prefix_method": False,
+        "lexically_identical": Counter(good) == Counter(bad),
+        "pairID": str(number),
+    }
+
+
+@cache
+def load_language() -> Language:
+    """Return the built-in language, an English-like one; it is read once in a process."""
+    return Language.from_file(BUILT_IN)

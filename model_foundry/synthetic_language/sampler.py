@@ -1,0 +1,73 @@
+"""Drawing words from a grammar, fast, and the same on every machine for the same seed."""
+
+import itertools
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+
+from numpy.random import PCG64, Generator
+
+from model_foundry.synthetic_language.grammar import Grammar
+
+Draw = Callable[[], float]
+"""Returns the next number of a stream of uniform numbers in [0, 1)."""
+
+_BLOCK = 4096
+
+
+def uniform(seed: int) -> Draw:
+    """Return a stream of uniform numbers that depends on `seed` alone.
+
+    Only `random` is used: numpy keeps its stream, but not that of `choice`, between versions.
+    """
+    generator = Generator(PCG64(seed))
+    blocks = (generator.random(_BLOCK).tolist() for _ in itertools.repeat(None))
+    return itertools.chain.from_iterable(blocks).__next__
+
+
+def thresholds(probabilities: Sequence[float]) -> list[float]:
+    """Return the bounds between outcomes: `bisect_right(bounds, u)` is the outcome that u draws."""
+    return list(itertools.accumulate(probabilities))[:-1]
+
+
+class _Node:
+    """A symbol compiled for drawing: an outcome is a word, or nodes in reversed order."""
+
+    __slots__ = ("bounds", "outcomes")
+
+    def __init__(self, probabilities: Sequence[float]) -> None:
+        self.bounds = thresholds(probabilities)
+        self.outcomes: list[str | tuple[_Node, ...]] = []
+
+
+class Sampler:
+    """Draws the words of a symbol."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self._nodes = {s: _Node(category.probabilities) for s, category in grammar.lexicon.items()}
+        for symbol, rules in grammar.rules.items():
+            self._nodes[symbol] = _Node([rule.probability for rule in rules])
+        for symbol, category in grammar.lexicon.items():
+            self._nodes[symbol].outcomes.extend(category.words)
+        for symbol, rules in grammar.rules.items():
+            self._nodes[symbol].outcomes.extend(
+                tuple(self._nodes[child] for child in reversed(rule.right)) for rule in rules
+            )
+
+    def words(self, symbol: str, draw: Draw) -> list[str]:
+        """Return the words of one expansion of `symbol`."""
+        words: list[str] = []
+        stack = [self._nodes[symbol]]
+        while stack:
+            node = stack.pop()
+            outcome = node.outcomes[bisect_right(node.bounds, draw()) if node.bounds else 0]
+            if isinstance(outcome, str):
+                words.append(outcome)
+            else:
+                stack += outcome
+        return words
+
+    def stream(self, symbol: str, *, seed: int) -> Iterator[list[str]]:
+        """Yield the words of one expansion of `symbol` after another, without end."""
+        draw = uniform(seed)
+        while True:
+            yield self.words(symbol, draw)

@@ -1,0 +1,87 @@
+"""The state that a recurrent model carries from each step to the next, one slot a micro-batch.
+
+With it, training on streams is truncated backpropagation through time (Williams and Peng 1990): a
+row goes on from the state in which the row before it ended, and no gradient flows back into that.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.data.batches.loaders import Batch
+from model_foundry.foundation.process_group import ALONE, ProcessGroup
+
+
+class CarriedState:
+    """The states of the rows of this process.
+
+    Args:
+        model: the bare model, not what Accelerate makes of it.
+        micro_batches: micro-batches of this process in a step.
+        rows: rows in each.
+        processes: all that have such states, each those of its stretch of the lanes.
+
+    Raises:
+        ConfigError: the model carries none.
+    """
+
+    def __init__(
+        self,
+        model: BaseLanguageModel,
+        *,
+        micro_batches: int,
+        rows: int,
+        processes: ProcessGroup = ALONE,
+    ) -> None:
+        model.require_carried_state()
+        self.model, self.rows, self.processes = model, rows, processes
+        self._slots: list[dict[str, Tensor]] = [{} for _ in range(micro_batches)]
+
+    def arguments(self, slot: int, batch: Batch) -> dict[str, Any]:
+        """Return what the model is told beside the inputs of a batch."""
+        if batch.begins:
+            return {"use_cache": True}
+        past = self.model.state_from(self._slots[slot])
+        return {"use_cache": True, "past_key_values": past}
+
+    def keep(self, slot: int, output: ModelOutput) -> None:
+        """Keep the state after a batch for the one that goes on there."""
+        self._slots[slot] = self.model.state_tensors(output.past_key_values)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the states of the rows of all processes, in the order of their lanes.
+
+        They are (rows, ...) each. Every process must ask for them at the same time.
+        """
+        own = {
+            name: torch.cat([slot[name] for slot in self._slots]).cpu() for name in self._slots[0]
+        }
+        shares = self.processes.all_gather(own)
+        return {name: torch.cat([share[name] for share in shares]) for name in own}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over the states of the rows of this process.
+
+        Args:
+            tensors: those of all processes, however they were divided and cut into micro-batches.
+
+        Raises:
+            ValueError: they are no states of these rows of this model.
+        """
+        own = self.rows * len(self._slots)
+        number, first = own * self.processes.world_size, own * self.processes.rank
+        self.model.state_from(tensors)
+        found = {len(tensor) for tensor in tensors.values()}
+        if found != {number}:
+            raise ValueError(f"it has the states of {sorted(found)} rows instead of {number}")
+        device = next(self.model.parameters()).device
+        cut = {
+            name: torch.split(tensor[first : first + own].to(device), self.rows)
+            for name, tensor in tensors.items()
+        }
+        self._slots = [
+            {name: parts[slot] for name, parts in cut.items()} for slot in range(len(self._slots))
+        ]

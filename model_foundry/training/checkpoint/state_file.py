@@ -1,0 +1,96 @@
+"""What a checkpoint says of itself beside its tensors: `state.json`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+
+from model_foundry.config.error_messages import describe
+from model_foundry.errors import CheckpointError
+from model_foundry.training.run_fingerprint import RunFingerprint
+
+STATE_FORMAT = 2
+STATE_FILE = "state.json"
+LARGEST_STATE = 2**24  # bytes; what we write has some thirty thousand
+
+
+class Counters(BaseModel):
+    """The counters of `TrainState`, as a checkpoint keeps them."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, from_attributes=True
+    )
+
+    step: NonNegativeInt
+    blocks_seen: NonNegativeInt
+    tokens_seen: NonNegativeInt
+    words_seen: NonNegativeInt
+    best_loss: float | None
+    best_step: NonNegativeInt | None
+    evaluations_since_best: NonNegativeInt
+    evaluated_step: NonNegativeInt | None = None
+
+
+class CheckpointState(BaseModel):
+    """Everything of a checkpoint that is not a tensor: `state.json`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: int
+    run_id: str
+    """Which run it belongs to."""
+    attempt: int
+    """Which start of the run wrote it."""
+    milestone: bool
+    """Whether it is kept for ever."""
+    timed: bool = False
+    """Whether it was written because of the time only, and is given up for newer ones."""
+    counters: Counters
+    identity: RunFingerprint
+    """What the run is, and where it ran."""
+    random: dict[str, Any] | None
+    """States of Python's and NumPy's generators; None where there is only a model."""
+    random_of_others: list[dict[str, Any]] = []
+    """Those of the processes beside the first, in their order."""
+    scaler: dict[str, int | float] | None
+    """State of the gradient scaler under fp16; None without one."""
+    log_lines: NonNegativeInt = 0
+    """Lines of `metrics.jsonl` up to here."""
+
+
+def read_state(directory: Path) -> CheckpointState:
+    """Read `state.json` of a checkpoint.
+
+    Raises:
+        CheckpointError: it is missing or not what this version writes, or contradicts itself or
+            the directory's name.
+    """
+    path = directory / STATE_FILE
+    try:
+        # a pipe would block whoever opens it
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST_STATE:
+            raise OSError("it is missing, no regular file or too large")
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(raw, dict) and raw.get("format") != STATE_FORMAT:
+            raise CheckpointError(
+                f"{path}: has the format {raw.get('format')!r}, this version reads {STATE_FORMAT}"
+            )
+        state = CheckpointState.model_validate(raw)
+    except ValidationError as error:
+        field, said = describe(error, CheckpointState)[0]
+        raise CheckpointError(f"{path}: {field}: {said}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    counters = state.counters
+    if directory.name != f"step-{counters.step:08d}":
+        raise CheckpointError(f"{path}: tells of step {counters.step}, not of its directory's")
+    if counters.blocks_seen != counters.step * state.identity.blocks_per_step:
+        raise CheckpointError(f"{path}: {counters.blocks_seen} blocks do not make its steps")
+    return state
+
+
+def write_state(directory: Path, facts: CheckpointState) -> None:
+    """Write `state.json`; the checkpoint is not committed yet."""
+    text = json.dumps(facts.model_dump(mode="json"), indent=1) + "\n"
+    (directory / STATE_FILE).write_text(text, encoding="utf-8")

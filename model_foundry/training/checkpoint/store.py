@@ -1,0 +1,149 @@
+"""The checkpoints of a run: which one a restart uses, which are moved aside, which are deleted."""
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_foundry.errors import CheckpointError, ResumeError
+from model_foundry.foundation.atomic_files import delete_directory, find_damage, newer_format
+from model_foundry.training.checkpoint.retention import superseded
+from model_foundry.training.checkpoint.save_load import keep_only_the_model
+from model_foundry.training.checkpoint.state_file import CheckpointState, read_state
+
+logger = logging.getLogger(__name__)
+
+STEP_DIRECTORY = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint on disk that was found whole."""
+
+    path: Path
+    state: CheckpointState
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps that it stands after."""
+        return self.state.counters.step
+
+
+def step_directories(place: Path) -> list[Path]:
+    """Return the directories of checkpoints, oldest step first, whole or not."""
+    found = place.iterdir() if place.is_dir() else ()
+    named = [path for path in found if STEP_DIRECTORY.fullmatch(path.name)]
+    return sorted(named, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
+    """Return the newest checkpoint that verifies and can be resumed from.
+
+    Newer ones that are damaged, or belong to another run, are moved aside and named.
+
+    Args:
+        place: the directory of checkpoints.
+        run_id: of the run; None: not known, and then the newest checkpoint tells.
+
+    Returns:
+        None where no checkpoint to resume from was ever written here.
+
+    Raises:
+        CheckpointError: every one of them is damaged.
+        ResumeError: one was written by a newer version.
+    """
+    aside: list[tuple[Path, str, str]] = []
+    usable = None
+    for path in reversed(step_directories(place)):
+        if (newer := newer_format(path)) is not None:
+            raise ResumeError(f"{path}: written by a newer version, in format {newer}; update")
+        try:
+            checkpoint = _verified(path)
+        except CheckpointError as error:
+            aside.append((path, "damaged", str(error)))
+            continue
+        if run_id is not None and checkpoint.state.run_id != run_id:
+            aside.append((path, "other-run", f"{path}: belongs to another run"))
+        elif checkpoint.state.random is not None:
+            usable = checkpoint
+            break
+    damaged = [reason for _, kind, reason in aside if kind == "damaged"]
+    if usable is None and damaged:
+        raise CheckpointError(
+            f"{place}: no checkpoint is whole; copy one back, or start with --fresh to move the "
+            "run aside" + "".join(f"\n  {reason}" for reason in damaged)
+        )
+    if usable is None and aside:
+        raise CheckpointError(
+            f"{place}: all checkpoints belong to another run than the {run_id} of status.json; "
+            "delete that file to go on with them, or start with --fresh to move the run aside"
+        )
+    for path, kind, reason in aside:
+        logger.warning("%s; it is now %s", reason, _move_aside(path, kind).name)
+    return usable
+
+
+def _verified(path: Path) -> Checkpoint:
+    if (fault := find_damage(path)) is not None:
+        raise CheckpointError(f"{path}: damaged, {fault}")
+    return Checkpoint(path, read_state(path))
+
+
+def _move_aside(path: Path, kind: str) -> Path:
+    target, number = path.with_name(f"{kind}-{path.name}"), 1
+    while target.exists():
+        number += 1
+        target = path.with_name(f"{kind}-{path.name}-{number}")
+    return path.rename(target)
+
+
+def apply_retention(
+    place: Path,
+    *,
+    run_id: str,
+    limit: int | None,
+    losses: Mapping[int, float],
+    lean_milestones: bool = False,
+) -> None:
+    """Give up the checkpoints of a run that are no longer needed to resume from.
+
+    A milestone is never deleted; what cannot be deleted stays, with a warning.
+
+    Args:
+        limit: checkpoints to keep, the newest and the best among them; None: all. One written
+            because of the time only does not count, see `superseded`.
+        losses: validation loss by step; the best is the lowest among the checkpoints there are.
+        lean_milestones: milestones count too, and one that is no longer needed to resume from keeps
+            its model; if not, they do not count and keep everything.
+    """
+    own = _resumable(place, run_id)
+    measured = [step for step in own if step in losses]
+    for step in superseded(
+        own,
+        milestones=() if lean_milestones else [step for step in own if own[step].milestone],
+        timed=[step for step in own if own[step].timed],
+        limit=limit,
+        best=min(measured, key=lambda step: losses[step], default=None),
+    ):
+        path = place / f"step-{step:08d}"
+        try:
+            if own[step].milestone:
+                keep_only_the_model(path)
+            else:
+                delete_directory(path)
+        except OSError as error:
+            logger.warning("%s cannot be given up (%s) and is kept", path, error.strerror or error)
+
+
+def _resumable(place: Path, run_id: str) -> dict[int, CheckpointState]:
+    """Return the steps that a run can be resumed from, and what each checkpoint says."""
+    found = {}
+    for path in step_directories(place):
+        try:
+            state = read_state(path)
+        except CheckpointError:
+            continue  # its reason is told when it is needed
+        if state.run_id == run_id and state.random is not None:
+            found[state.counters.step] = state
+    return found

@@ -1,0 +1,112 @@
+"""The log of a run: one JSON object a line, for machines; `progress` is for eyes.
+
+Every line is strict JSON: a figure that is infinite or not a number is null in it.
+
+Each step stands in it once, however often the run was resumed: what a killed process logged after
+its last checkpoint is taken out before the steps are made again.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from model_foundry.errors import SaveError
+from model_foundry.foundation.atomic_files import write_text
+from model_foundry.foundation.strict_json import strict_json
+
+logger = logging.getLogger(__name__)
+
+EVALUATION = "eval/"
+
+
+class MetricsLog:
+    """Appends lines to `metrics.jsonl`, each with its step, attempt and wall time in seconds.
+
+    Args:
+        before_writing: is called before each line, and may refuse it by raising.
+    """
+
+    def __init__(
+        self, path: Path, *, attempt: int = 1, before_writing: Callable[[], None] | None = None
+    ) -> None:
+        self.path, self.attempt, self.before_writing = path, attempt, before_writing
+        self._lines, self._evaluated = 0, -1
+
+    def write(self, step: int, values: Mapping[str, float | str]) -> None:
+        """Append one line. The file is opened each time, so that nothing waits in a buffer.
+
+        Raises:
+            SaveError: the disk is full, or writing is not permitted.
+        """
+        if self.before_writing is not None:
+            self.before_writing()
+        line = {"step": step, "attempt": self.attempt, "time": round(time.time(), 3), **values}
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(strict_json(line) + "\n")
+        except OSError as error:
+            raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
+        self._lines += 1
+        if not _precedes(line, step):
+            self._evaluated = step
+
+    def lines_before(self, step: int) -> int:
+        """Return how many lines a checkpoint of `step`, the present one, has behind it."""
+        return self._lines - (self._evaluated == step)
+
+    def flush(self) -> None:
+        """Put every line on the disk, so that the log is never behind a checkpoint.
+
+        Raises:
+            SaveError: the disk fails.
+        """
+        if not self.path.exists():
+            return
+        try:
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
+
+    def rewind(self, step: int) -> None:
+        """Take out what follows the checkpoint of `step`, which is made again.
+
+        A checkpoint precedes the evaluation of its step.
+
+        Raises:
+            SaveError: the file cannot be written.
+        """
+        if not os.path.lexists(self.path):
+            return
+        if not self.path.is_file():
+            raise SaveError(f"{self.path}: is no regular file; move it away")
+        kept = [line for line in read_metrics(self.path) if _precedes(line, step)]
+        write_text(self.path, "".join(strict_json(line) + "\n" for line in kept))
+        self._lines = len(kept)
+
+
+def _precedes(line: Mapping[str, Any], step: int) -> bool:
+    evaluates = any(name.startswith(EVALUATION) for name in line)
+    return bool(line["step"] < step or (line["step"] == step and not evaluates))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read every whole line of a log; the last may just be written, or have been cut by a crash.
+
+    A line that was damaged otherwise is named and left out: nothing is trained from it.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    found = []
+    for number, line in enumerate(lines, 1):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            values = json.loads(line)
+            found.append({"step": int(values["step"]), **values})
+        except (ValueError, TypeError, ArithmeticError, LookupError, RecursionError):
+            logger.warning("%s: line %d is damaged and left out", path, number)
+    return found

@@ -1,0 +1,119 @@
+"""Memory that does not suffice: which batch, what takes it, and what helps.
+
+The system's own killer of processes cannot be caught; it leaves `killed` and no message of ours.
+"""
+
+import os
+import re
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from model_foundry.architectures import BaseLanguageModel
+from model_foundry.config import ExperimentConfig
+from model_foundry.errors import MemoryExhaustedError, is_out_of_memory
+
+ASKED = re.compile(r"allocate (\d+) bytes")
+STATM = Path("/proc/self/statm")  # pages: virtual, resident, ...
+COPIES_WHEN_TRAINED = 4  # weights, gradients and the two moments of AdamW
+
+
+@contextmanager
+def naming_the_batch(
+    config: ExperimentConfig,
+    model: nn.Module,
+    *,
+    rows: int,
+    when: Callable[[], str],
+    trains: bool = True,
+) -> Iterator[None]:
+    """Say what took the memory where it does not suffice within the block.
+
+    Args:
+        rows: of one forward pass.
+        when: says what was going on, such as 'step 7'.
+        trains: whether there are gradients and moments beside the weights.
+
+    Raises:
+        MemoryExhaustedError: it does not suffice.
+    """
+    device = next(model.parameters()).device
+    before = _in_use(device)
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        copies = COPIES_WHEN_TRAINED if trains else 1
+        weights = sum(parameter.nbytes for parameter in model.parameters())
+        asked = int(found[1]) if (found := ASKED.search(str(error))) else 0
+        rest = max(0, _in_use(device) - before - (copies - 1) * weights) + asked
+        length = config.data.max_sequence_length
+        of_model = "weights, gradients and moments" if trains else "weights"
+        raise MemoryExhaustedError(
+            f"out of memory in {when()}, with {rows} rows x {length} tokens in a forward pass: "
+            f"the model takes {_size(copies * weights)} ({of_model}), activations and logits about "
+            f"{_size(rest)}; {_remedies(config, model, rows, trains=trains)}"
+        ) from error
+
+
+@contextmanager
+def naming_the_model(vocabulary: int) -> Iterator[None]:
+    """Say so where the model itself does not fit.
+
+    Raises:
+        MemoryExhaustedError: it does not.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise MemoryExhaustedError(
+            "out of memory while the model was made, before any batch: with a vocabulary of "
+            f"{vocabulary:,} its weights alone do not fit; make model.* or tokenizer.vocab_size "
+            "smaller"
+        ) from error
+
+
+def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: bool) -> str:
+    """Return three settings that help, the one that changes no result first."""
+    training, length = config.training, config.data.max_sequence_length
+    shorter = f"data.max_sequence_length={max(1, length // 2)}"
+    if not trains:
+        smaller = f"training.per_device_eval_batch_size={max(1, rows // 2)}"
+        return f"set {smaller} (the same result), training.mixed_precision=bf16 or {shorter}"
+    fitting = max(n for n in range(1, max(1, rows // 2) + 1) if training.rows_per_step % n == 0)
+    passes = training.rows_per_step // fitting
+    first = (
+        f"training.per_device_train_batch_size={fitting} "
+        f"training.gradient_accumulation_steps={passes} (the same global batch)"
+    )
+    enable = getattr(type(model), "gradient_checkpointing_enable", None)
+    offered = enable not in (None, BaseLanguageModel.gradient_checkpointing_enable)
+    second = (
+        "training.gradient_checkpointing=true"
+        if offered and not training.gradient_checkpointing
+        else "training.mixed_precision=bf16"
+    )
+    return f"set {first}, {second} or {shorter}"
+
+
+def _in_use(device: torch.device) -> int:
+    """Return the bytes of tensors on a GPU, or those of this process that lie in memory."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    try:
+        return int(STATM.read_text("utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:  # macOS
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
+
+
+def _size(number: int) -> str:
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

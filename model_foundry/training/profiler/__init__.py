@@ -1,0 +1,1 @@
+"""A few training steps under torch's profiler, summed up."""

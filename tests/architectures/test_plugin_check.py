@@ -1,0 +1,165 @@
+"""A mistake in a plugin is told with its file and line, and before the text is read."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import torch
+
+from model_foundry.architectures import load_plugin
+from model_foundry.architectures.plugin_check import try_out
+from model_foundry.config import ARCHITECTURES, load_config
+from model_foundry.errors import ConfigError, DataError
+from model_foundry.experiment.train import check, train
+from model_foundry.foundation.plugins import telling_of_plugins
+from model_foundry.registry import UnknownNameError
+from tests.experiments import tiny_experiment
+
+GOOD = """
+import torch
+from torch import nn
+from model_foundry.architectures import BaseLanguageModel, ModelOutput, register_architecture
+
+@register_architecture("mistaken")
+class Mistaken(BaseLanguageModel):
+    model_type = "mistaken"
+    supports_generation = True
+
+    def __init__(self, size):
+        super().__init__()
+        self.table = nn.Embedding(size, size)
+
+    @classmethod
+    def from_config(cls, config, *, vocab_size=None, **ids):
+        return cls(vocab_size)
+
+    def forward(self, input_ids, attention_mask=None, labels=None, **kwargs):
+        logits = self.table(input_ids)
+        loss = None
+        if labels is not None:
+            shifted = logits[:, :-1].flatten(0, 1)
+            loss = nn.functional.cross_entropy(shifted, labels[:, 1:].flatten())
+        return ModelOutput(loss=loss, logits=logits)
+
+    def get_input_embeddings(self):
+        return self.table
+
+    def resize_token_embeddings(self, new_num_tokens):
+        raise NotImplementedError
+"""
+EXPERIMENT = """
+experiment_name: one
+data: {train: no_such_corpus.txt}
+model: {architecture: mistaken}
+training: {max_steps: 2}
+"""
+MISTAKES = [
+    ("logits = self.table(input_ids)", "logits = self.tabel(input_ids)", "Mistaken.forward: Attr"),
+    ("        return cls(vocab_size)", "        return cls()", "Mistaken.from_config: TypeError: "),
+    ("super().__init__()\n", "pass\n", "Mistaken.from_config: AttributeError: "),
+    ("attention_mask=None, labels", "mask, labels", "required positional argument: 'mask'"),
+    ("labels=None, **kwargs", "**kwargs", "Mistaken.forward: NameError: "),
+    (", labels=None, **kwargs", "", "unexpected keyword argument 'labels'"),
+    ("loss=loss, logits=logits", "loss=loss, logits=logits[:, 1:]", "must be (2, 128, 32)"),
+    ("if labels is not None:", "if True:", "without labels: TypeError: "),
+    ("loss=loss, ", "", "returns no loss that is a scalar"),
+    ("loss=loss, logits", "loss=loss.detach(), logits", "returns no loss that is a scalar"),
+    (", logits=logits)", ")", "returns no logits"),
+    ("logits=logits)", "logits=logits[0])", "returns no logits"),
+    ("logits=logits)", "logits=logits[..., :3])", "its logits are of shape (2, 128, 3)"),
+    ("return ModelOutput(loss=loss, logits=logits)", "return None", "returns no loss"),
+    (
+        "        loss = nn",
+        "        logits.register_hook(lambda g: 1 / 0)\n        loss = nn",
+        "Zero",
+    ),
+]
+
+
+def plugin(folder: Path, *change: str) -> Path:
+    path = folder / "mine.py"
+    assert not change or change[0] in GOOD
+    path.write_text(GOOD.replace(*change) if change else GOOD)
+    return path
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.yaml").write_text(EXPERIMENT)
+    yield tmp_path
+    with suppress(UnknownNameError):
+        ARCHITECTURES.remove("mistaken")
+
+
+@pytest.mark.parametrize(("before", "after", "said"), MISTAKES)
+def test_a_mistake_is_told_before_the_text_is_read(
+    before: str, after: str, said: str, here: Path
+) -> None:
+    load_plugin(plugin(here, before, after))
+    for use in (check, train):
+        with pytest.raises(ConfigError) as caught:
+            use(load_config("one.yaml"))
+        (line,) = str(caught.value).splitlines()
+        assert line.startswith(f"plugin {here / 'mine.py'}:")
+        assert said in line
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("    def forward(", "    def foward(", "mine.py:6: TypeError: Mistaken cannot be "),
+        ("    model_type = ", "    kind = ", "it does not define model_type"),
+        ("from torch import nn", "from torch import nm", "mine.py:3: ImportError"),
+        ("class Mistaken", "1 / 0\nclass Mistaken", "mine.py:7: SyntaxError"),
+        ("import torch\n", "raise SystemExit(3)\n", "mine.py:2: SystemExit: 3"),
+    ],
+)
+def test_a_plugin_that_cannot_be_loaded_is_told_with_its_line(
+    before: str, after: str, said: str, here: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_plugin(plugin(here, before, after).relative_to(here))
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("plugin mine.py:")
+
+
+def test_a_plugin_that_registers_nothing_is_told(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_plugin(plugin(here, '@register_architecture("mistaken")', ""))
+    said = "registers nothing; a decorator may be missing"
+    assert caplog.messages == [f"plugin {here / 'mine.py'}: {said}"]
+    caplog.clear()
+    (here / "registers.py").write_text(GOOD)
+    load_plugin(here / "registers.py")
+    assert caplog.messages == []
+
+
+def test_a_good_plugin_and_ours_pass_and_no_generator_moves(here: Path) -> None:
+    load_plugin(plugin(here))
+    before = torch.get_rng_state()
+    try_out(load_config("one.yaml"), torch.device("cpu"))
+    try_out(tiny_experiment("gpt2", here), torch.device("cpu"))
+    assert torch.equal(before, torch.get_rng_state())
+    with pytest.raises(DataError, match="no_such_corpus"):
+        check(load_config("one.yaml"))
+
+
+def test_what_fails_in_the_midst_of_training_is_told_too(here: Path) -> None:
+    late = "        self.calls = getattr(self, 'calls', 0) + torch.is_grad_enabled()\n"
+    late += "        1 / (2 - self.calls)\n"
+    load_plugin(plugin(here, "        logits = ", f"{late}        logits = "))
+    (here / "no_such_corpus.txt").write_text("a line of words\n" * 300)
+    small = ["data.document=line", "data.max_sequence_length=8", "tokenizer.tokenizer_type=word"]
+    with pytest.raises(ConfigError, match=r"mine\.py:21: ZeroDivisionError"):
+        train(load_config("one.yaml", overrides=small))
+    assert '"exit_code": 2' in (here / "runs/one/status.json").read_text()
+
+
+@pytest.mark.parametrize("error", [MemoryError("x"), RuntimeError("can't allocate memory")])
+def test_memory_that_runs_out_is_no_mistake_of_a_plugin(error: Exception, here: Path) -> None:
+    with pytest.raises(type(error)), telling_of_plugins():
+        raise error

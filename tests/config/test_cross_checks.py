@@ -1,0 +1,377 @@
+"""Each law between settings broken once, and each setting that can be without effect."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from model_foundry.config import (
+    ARCHITECTURES,
+    ArchitectureSpec,
+    ExperimentConfig,
+    settings_without_effect,
+    validate,
+)
+from model_foundry.config.cross_checks import LAWS
+from model_foundry.config.files import apply_override
+from model_foundry.errors import ConfigError
+
+TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
+RECURRENT = {"embedding_size": 8, "hidden_size": 8}
+GPT2 = {"architecture": "gpt2", "transformer": TRANSFORMER}
+BERT = {"architecture": "bert", "transformer": TRANSFORMER}
+LSTM = {"architecture": "lstm", "rnn": RECURRENT}
+MASKED = "training.objective=masked_lm"
+BOTH_WAYS = "model.rnn.bidirectional=true"
+STREAMS, CARRIED = "data.packing=streams", "training.carry_state=true"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _an_architecture_of_somebody_else() -> Iterator[None]:
+    ARCHITECTURES.add(ArchitectureSpec(name="sees-all", target="nowhere:Nothing"))
+    yield
+    ARCHITECTURES.remove("sees-all")
+
+
+def raw(model: dict[str, Any], *overrides: str) -> dict[str, Any]:
+    plain: dict[str, Any] = {
+        "experiment_name": "one",
+        "data": {"train": "a.txt"},
+        "model": {name: dict(v) if isinstance(v, dict) else v for name, v in model.items()},
+        "training": {"max_steps": 5},
+    }
+    for override in overrides:
+        apply_override(plain, override)
+    return plain
+
+
+def load(model: dict[str, Any], *overrides: str) -> ExperimentConfig:
+    return validate(raw(model, *overrides), "file")
+
+
+# law, model, settings that break it, the field that is named, what is said of it
+BROKEN = [
+    (
+        "interventions_are_known",
+        GPT2,
+        ["data.interventions=[lowercse]"],
+        "data.interventions.0.step",
+        "did you mean 'lowercase'?",
+    ),
+    (
+        "budgets_can_be_counted",
+        GPT2,
+        ["data.train={mixture: [{source: a.txt, tokens: 9}]}"],
+        "tokenizer.path",
+        "give a trained one, or a budget in words",
+    ),
+    (
+        "split_suits_the_source",
+        GPT2,
+        ["data.train={mixture: [{source: a.txt}]}", "data.split_by=position"],
+        "data.split_by",
+        "'position' has no meaning for a mixture",
+    ),
+    (
+        "controls_are_matched",
+        GPT2,
+        [
+            "data.train={mixture: [{source: a.txt, repeats: 2}, {source: b.txt}]}",
+            "data.interventions=[{step: drop_sentences, pattern: a, control: true}]",
+        ],
+        "data.interventions.0.control",
+        "cannot be matched where the sources of data.train are repeated unequally often",
+    ),
+    (
+        "split_suits_the_source",
+        GPT2,
+        ["data.validation_documents=9", "data.split_by=position"],
+        "data.validation_documents",
+        "needs data.split_by=document",
+    ),
+    ("objective_is_known", GPT2, ["training.objective=mlm"], "training.objective", "masked_lm"),
+    (
+        "objective_suits_architecture",
+        GPT2,
+        [MASKED],
+        "training.objective",
+        "'masked_lm' does not suit architecture 'gpt2'; use causal_lm",
+    ),
+    (
+        "objective_suits_architecture",
+        BERT,
+        [],
+        "training.objective",
+        "'causal_lm' does not suit architecture 'bert'; use masked_lm",
+    ),
+    (
+        "objective_suits_architecture",
+        LSTM,
+        [BOTH_WAYS],
+        "training.objective",
+        "would see its own targets; set model.rnn.bidirectional=false or training.objective=masked",
+    ),
+    (
+        "objective_suits_architecture",
+        LSTM,
+        [MASKED],
+        "training.objective",
+        "set model.rnn.bidirectional=true or training.objective=causal_lm",
+    ),
+    (
+        "objective_has_its_mask_token",
+        BERT,
+        [MASKED, "tokenizer.special_tokens.mask=null"],
+        "tokenizer.special_tokens.mask",
+        "'masked_lm' needs a mask token; leave it out",
+    ),
+    (
+        "special_tokens_have_roles",
+        GPT2,
+        ["tokenizer.special_tokens.end=<end>"],
+        "tokenizer.special_tokens.end",
+        "is not a role; the roles are pad, unk, bos, eos, cls, sep, mask",
+    ),
+    (
+        "special_tokens_have_roles",
+        GPT2,
+        ["tokenizer.special_tokens.pad=null"],
+        "tokenizer.special_tokens.pad",
+        "only mask can be",
+    ),
+    (
+        "embedding_fits_hidden_size",
+        GPT2,
+        ["model.transformer.embedding_size=16"],
+        "model.transformer.embedding_size",
+        "must equal hidden_size (=32) under 'gpt2', got 16",
+    ),
+    (
+        "rnn_type_is_the_architecture",
+        LSTM,
+        ["model.rnn.rnn_type=gru"],
+        "model.rnn.rnn_type",
+        "must equal model.architecture (='lstm'), got 'gru'",
+    ),
+    (
+        "block_fits_positions",
+        GPT2,
+        ["model.transformer.max_position_embeddings=64"],
+        "data.max_sequence_length",
+        "(=128) exceeds model.transformer.max_position_embeddings (=64)",
+    ),
+    (
+        "content_fits_block",
+        BERT,
+        [MASKED, "data.max_sequence_length=2"],
+        "data.max_sequence_length",
+        "(=2) leaves no room beside the 2 framing tokens of 'masked_lm'",
+    ),
+    (
+        "content_fits_block",
+        BERT,
+        [MASKED, "data.content_tokens=127"],
+        "data.content_tokens",
+        "(=127) and 2 framing tokens exceed data.max_sequence_length (=128)",
+    ),
+    (
+        "overlap_leaves_room",
+        BERT,
+        [MASKED, "data.packing=documents", "data.document_overlap=126"],
+        "data.document_overlap",
+        "must be < the 126 tokens of text in a block, got 126; lower it or raise data.max_sequ",
+    ),
+    (
+        "documents_can_be_kept_apart",
+        {"architecture": "sees-all"},
+        ["data.packing=documents"],
+        "data.packing",
+        "which 'sees-all' cannot; use blocks or streams",
+    ),
+    (
+        "state_goes_on_along_a_stream",
+        LSTM,
+        [CARRIED],
+        "training.carry_state",
+        "data.packing is 'blocks'; set data.packing=streams, or leave training.carry_state out",
+    ),
+    (
+        "state_goes_on_along_a_stream",
+        GPT2,
+        [CARRIED, STREAMS],
+        "training.carry_state",
+        "needs a recurrent model, but 'gpt2' has no state to carry; leave",
+    ),
+    (
+        "state_goes_on_along_a_stream",
+        LSTM,
+        [CARRIED, STREAMS, MASKED, BOTH_WAYS],
+        "training.carry_state",
+        "but 'masked_lm' trains one that reads both ways; leave training.carry_state out",
+    ),
+    (
+        "horizon_is_given_once",
+        GPT2,
+        ["training.max_steps=null"],
+        "training.max_steps",
+        "is required, unless training.epochs is given",
+    ),
+    (
+        "horizon_is_given_once",
+        GPT2,
+        ["training.epochs=2"],
+        "training.epochs",
+        "(=2) and training.max_steps (=5) both set the length of the run",
+    ),
+    (
+        "warmup_within_horizon",
+        GPT2,
+        ["training.warmup_steps=6"],
+        "training.warmup_steps",
+        "must be <= training.max_steps (=5), got 6",
+    ),
+    (
+        "minimum_below_peak",
+        GPT2,
+        ["training.min_learning_rate=1e-2"],
+        "training.min_learning_rate",
+        "must be <= learning_rate (=0.001), got 0.01",
+    ),
+    *(
+        ("run_directory_is_a_place", GPT2, [f"output_dir={path}"], "output_dir", "of its own")
+        for path in ('""', ".", "/", "..", "runs/..", '"a\\nb"')
+    ),
+]
+
+# As far as a law allows.
+KEPT = [
+    (BERT, [MASKED, "data.max_sequence_length=3"]),
+    (BERT, [MASKED, "data.content_tokens=126"]),
+    (GPT2, ["data.content_tokens=128", "model.transformer.max_position_embeddings=128"]),
+    (GPT2, ["tokenizer.special_tokens.mask=null", "tokenizer.special_tokens.pad=<p>"]),
+    (GPT2, ["training.warmup_steps=5", "training.min_learning_rate=1e-3"]),
+    (GPT2, ["training.max_steps=null", "training.epochs=1", "training.warmup_steps=9"]),
+    (LSTM, [MASKED, BOTH_WAYS, "model.rnn.rnn_type=lstm"]),
+    (GPT2, ["output_dir=../elsewhere/run"]),
+    (LSTM, [CARRIED, STREAMS]),
+    (GPT2, ["data.packing=documents", "data.document_overlap=127"]),
+]
+
+
+@pytest.mark.parametrize(("law", "model", "overrides", "field", "message"), BROKEN)
+def test_a_broken_law_is_one_line_with_its_field(
+    law: str, model: dict[str, Any], overrides: list[str], field: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(model, *overrides)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(f"file: {field}: ")
+    assert message in line
+
+
+def test_the_table_breaks_every_law() -> None:
+    assert {law for law, *_ in BROKEN} == {law.__name__ for law in LAWS}
+
+
+@pytest.mark.parametrize(("law", "model", "overrides"), [row[:3] for row in BROKEN])
+def test_without_the_law_nothing_else_refuses_it(
+    law: str, model: dict[str, Any], overrides: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = tuple(one for one in LAWS if one.__name__ != law)
+    monkeypatch.setattr("model_foundry.config.cross_checks.LAWS", others)
+    load(model, *overrides)
+
+
+@pytest.mark.parametrize(("model", "overrides"), KEPT)
+def test_the_last_value_that_a_law_allows_is_taken(
+    model: dict[str, Any], overrides: list[str]
+) -> None:
+    load(model, *overrides)
+
+
+WITHOUT_EFFECT = [
+    (GPT2, ["training.mlm_probability=0.3"], "training.mlm_probability"),
+    (LSTM, ["training.attn_implementation=eager"], "training.attn_implementation"),
+    (GPT2, ["model.bert={type_vocab_size: 3}"], "model.bert"),
+    (GPT2, ["model.rnn={embedding_size: 4, hidden_size: 4}"], "model.rnn"),
+    (
+        GPT2,
+        ["training.lr_scheduler_type=constant", "training.min_learning_rate=1e-4"],
+        "training.min_learning_rate",
+    ),
+    (
+        GPT2,
+        ["training.milestones.save_only_model=false", "training.milestones.words=[]"],
+        "training.milestones.save_only_model",
+    ),
+    (GPT2, ["data.validation=b.txt", "data.split_by=position"], "data.split_by"),
+    (GPT2, ["data.validation=b.txt", "data.validation_fraction=.1"], "data.validation_fraction"),
+    (GPT2, ["data.text_column=body"], "data.text_column"),
+    (GPT2, ["data.train={language: {sentences: 9}}", "data.text_column=b"], "data.text_column"),
+    (GPT2, ["data.train={hub: a/b}", "data.document=line"], "data.document"),
+    (GPT2, ["data.train={disk: a}", "data.document=line"], "data.document"),
+    (GPT2, ["data.train=[a.jsonl, b.csv.gz]", "data.document=line"], "data.document"),
+    (GPT2, ["data.train=[a.txt, b.txt.zst]", "data.text_column=body"], "data.text_column"),
+    (GPT2, ["tokenizer.path=there", "tokenizer.lowercase=true"], "tokenizer.lowercase"),
+    (GPT2, ["tokenizer.path=t", "tokenizer.special_tokens.pad=<p>"], "tokenizer.special_tokens"),
+    (GPT2, ["tokenizer.tokenizer_type=bpe", "tokenizer.model_type=bpe"], "tokenizer.model_type"),
+    (GPT2, ["tokenizer.lowercase=true"], "tokenizer.lowercase"),
+    (GPT2, ["tokenizer.min_frequency=2"], "tokenizer.min_frequency"),
+    (GPT2, ["tokenizer.path=there", "tokenizer.min_frequency=2"], "tokenizer.min_frequency"),
+    (GPT2, ["tokenizer.path=there", "tokenizer.training_bytes=9"], "tokenizer.training_bytes"),
+    (GPT2, ["data.document_overlap=9"], "data.document_overlap"),
+    (LSTM, [STREAMS, "data.document_overlap=999"], "data.document_overlap"),
+    (BERT, [MASKED, "training.mlm_span_length=2.0"], "training.mlm_span_length"),
+    (GPT2, ["data.validation=b", "data.validation_documents=3"], "data.validation_documents"),
+    (
+        GPT2,
+        ["data.validation_documents=3", "data.validation_fraction=0.1"],
+        "data.validation_fraction",
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "overrides", "field"), WITHOUT_EFFECT)
+def test_a_setting_without_effect_is_told_with_its_reason(
+    model: dict[str, Any], overrides: list[str], field: str
+) -> None:
+    (line,) = settings_without_effect(load(model, *overrides))
+    assert line.startswith(f"{field} has no effect: ")
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides"),
+    [
+        (GPT2, ["training.attn_implementation=eager", "training.min_learning_rate=1e-4"]),
+        (GPT2, ["data.train={hub: a/b}", "data.text_column=body", "data.split_by=position"]),
+        (GPT2, ["tokenizer.model_type=bpe", "tokenizer.normalization=nfkc"]),
+        (GPT2, ["tokenizer.tokenizer_type=wordpiece", "tokenizer.lowercase=true"]),
+        (BERT, [MASKED, "training.mlm_probability=0.3", "model.bert.type_vocab_size=3"]),
+        (LSTM, [MASKED, BOTH_WAYS, "training.mlm_probability=0.3"]),
+        (GPT2, ["training.save_total_limit=2", "training.save_steps=1"]),
+        *(
+            (GPT2, [f"training.milestones.{mark}", "training.milestones.save_only_model=false"])
+            for mark in ("steps=[5]", "logarithmic=8", "words=babylm", "tokens=9")
+        ),
+        (GPT2, ["training={epochs: 1}", "training.milestones.steps=[9]"]),
+        (LSTM, [CARRIED, STREAMS]),
+        (GPT2, ["data.packing=documents", "data.document_overlap=9"]),
+        (
+            BERT,
+            [MASKED, "training.mlm_masking=span", "training.mlm_span_length=2.0"],
+        ),
+        (GPT2, ["tokenizer.tokenizer_type=word", "tokenizer.min_frequency=2"]),
+    ],
+)
+def test_a_setting_with_an_effect_is_not_warned_of(
+    model: dict[str, Any], overrides: list[str]
+) -> None:
+    assert settings_without_effect(load(model, *overrides)) == []
+
+
+def test_milestones_after_the_last_step_are_told() -> None:
+    config = load(GPT2, "training.milestones.steps=[5, 8, 7]")
+    assert settings_without_effect(config) == [
+        "training.milestones.steps has no effect from 7 on: the run ends at training.max_steps (=5)"
+    ]

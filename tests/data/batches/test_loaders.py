@@ -1,0 +1,271 @@
+"""Blocks and batches: nothing lost, nothing twice, and every row where it belongs."""
+
+from collections import Counter
+from contextlib import closing
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model_foundry.data.batches.loaders import (
+    Batch,
+    assemble,
+    batch_digest,
+    evaluation_batches,
+    evaluation_streams,
+    training_batches,
+)
+from model_foundry.data.batches.order import Key
+from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
+from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data_collators import CausalLMDataCollator
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.waiting import wait_until
+
+COLLATOR = CausalLMDataCollator(TokenizerFactory.train_character(documents=["abc"]))
+
+
+def stream_with(ids: NDArray[Any], *, num_bytes: int = 1, words: int = 1) -> TokenStream:
+    """Return one document of these ids, each of so many bytes, where every so many begin a word."""
+    tokens = ids.astype(np.uint16)
+    return TokenStream(
+        tokens=Sharded([tokens]),
+        num_bytes=Sharded([np.full_like(tokens, num_bytes)]),
+        num_words=Sharded([(np.arange(len(ids)) % words == 0).astype(np.uint16)]),
+        document_ends=np.array([len(ids)], np.uint64),
+        document_digests=np.zeros(1, np.uint64),
+        facts=StreamFacts(
+            text_sha256="",
+            tokens_sha256="",
+            bytes=num_bytes * len(ids),
+            words=-(-len(ids) // words),
+            lossless=True,
+        ),
+    )
+
+
+def stream(tokens: int) -> TokenStream:
+    """Return tokens 10, 11, ... of two bytes each, where every fourth begins a word."""
+    return stream_with(np.arange(10, 10 + tokens), num_bytes=2, words=4)
+
+
+def test_blocks_cut_the_stream_and_say_what_is_left_over() -> None:
+    training = Blocks(stream(23), content=5, keep_rest=False)
+    assert len(training) == 4 and training.dropped == 3
+    evaluation = Blocks(stream(23), content=5, keep_rest=True)
+    assert len(evaluation) == 5 and evaluation.dropped == 0
+    joined = np.concatenate([evaluation[(0, i)]["input_ids"] for i in range(5)])
+    assert joined.tolist() == list(range(10, 33))
+
+
+def test_framing_adds_tokens_without_bytes() -> None:
+    block = Blocks(stream(10), content=5, frame=([1], [2]), keep_rest=False)[(0, 1)]
+    assert block["input_ids"].tolist() == [1, 15, 16, 17, 18, 19, 2]
+    assert block["num_bytes"].tolist() == [0, 2, 2, 2, 2, 2, 0]
+    assert block["words"] == 1 and block["example_id"] == (0, 1)
+
+
+def test_full_batch_has_no_mask_and_a_short_row_has_one() -> None:
+    blocks = Blocks(stream(12), content=5, keep_rest=True)
+    full = assemble(blocks.read([(0, 0), (0, 1)]), collator=COLLATOR)
+    assert set(full.inputs) == {"input_ids", "labels"}
+    ragged = assemble(blocks.read([(0, 0), (0, 2)]), collator=COLLATOR)
+    assert ragged.inputs["attention_mask"].tolist() == [[1] * 5, [1, 1, 0, 0, 0]]
+    assert ragged.num_bytes.tolist() == [[2] * 5, [2, 2, 0, 0, 0]]
+    assert (ragged.tokens, ragged.words) == (7, 2 + 0 + (10 % 4 == 0))
+
+
+def test_evaluation_sees_every_token_once() -> None:
+    blocks = Blocks(stream(23), content=5, keep_rest=True)
+    seen: Counter[int] = Counter()
+    for batch in evaluation_batches(blocks, COLLATOR, batch_size=2):
+        mask = batch.inputs.get("attention_mask", torch.ones_like(batch.inputs["input_ids"]))
+        seen.update(batch.inputs["input_ids"][mask.bool()].tolist())
+    assert seen == Counter(range(10, 33))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 7, 9])
+@pytest.mark.parametrize("tokens", [3, 23, 60])
+def test_processes_evaluate_the_batches_of_one(tokens: int, processes: int) -> None:
+    blocks = Blocks(stream(tokens), content=5, keep_rest=True)
+
+    def keys(**share: int) -> list[list[Key]]:
+        batches = evaluation_batches(blocks, COLLATOR, batch_size=2, **share)
+        return [batch.keys for batch in batches]
+
+    shares = [keys(process=process, processes=processes) for process in range(processes)]
+    assert sorted(batch for share in shares for batch in share) == keys()
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_batch_to_train_on_reads_no_bytes() -> None:
+    blocks = Blocks(stream(23), content=5, keep_rest=False)
+    batch = next(training_batches(blocks, COLLATOR, micro_batch=2, seed=1))
+    assert batch.num_bytes.shape == (0, 0)
+
+
+def test_what_is_changed_in_ids_does_not_change_in_labels() -> None:
+    blocks = Blocks(stream(23), content=5, keep_rest=False)
+    batch = next(training_batches(blocks, COLLATOR, micro_batch=2, seed=1))
+    labels = batch.inputs["labels"].clone()
+    batch.inputs["input_ids"].zero_()
+    assert torch.equal(batch.inputs["labels"], labels)
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        Blocks(stream(23), content=5, keep_rest=True),
+        Blocks(stream(20), content=5, keep_rest=True, frame=([1], [2])),
+        DocumentRows(stream(23), length=8, overlap=2),
+    ],
+)
+def test_a_function_of_dictionaries_collates_the_same_batches(cut: Rows) -> None:
+    columns = cut.read([(0, index) for index in range(len(cut))])
+    own = assemble(columns, collator=COLLATOR)
+    plain = assemble(columns, collator=lambda features: COLLATOR(features))
+    assert own.inputs.keys() == plain.inputs.keys()
+    assert all(torch.equal(own.inputs[name], plain.inputs[name]) for name in own.inputs)
+    assert torch.equal(own.num_bytes, plain.num_bytes)
+
+
+def test_a_collator_with_a_call_of_its_own_is_called() -> None:
+    class Shouting(CausalLMDataCollator):
+        def __call__(self, features: Any) -> dict[str, torch.Tensor]:
+            return super().__call__([{**f, "input_ids": f["input_ids"] + 100} for f in features])
+
+    collator = Shouting(TokenizerFactory.train_character(documents=["abc"]))
+    blocks = Blocks(stream(5), content=5, keep_rest=True)
+    (batch,) = evaluation_batches(blocks, collator, batch_size=2)
+    assert batch.inputs["input_ids"].tolist() == [[*range(110, 115)]]
+
+
+# --- workers --------------------------------------------------------------------------------------
+
+
+def test_worker_processes_make_the_same_batches() -> None:
+    def first(workers: int) -> list[Batch]:
+        blocks = Blocks(stream(60), content=5, keep_rest=False)
+        batches = training_batches(blocks, COLLATOR, micro_batch=2, seed=1, workers=workers)
+        with closing(batches):
+            return list(islice(batches, 9))
+
+    for alone, made in zip(first(0), first(2), strict=True):
+        assert batch_digest([alone]) == batch_digest([made])
+        assert (alone.keys, alone.words, alone.begins) == (made.keys, made.words, made.begins)
+
+
+def test_a_worker_process_makes_batches_before_they_are_asked_for() -> None:
+    made = get_context("fork").Value("i", 0)
+
+    def counting(features: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        with made.get_lock():
+            made.value += 1
+        return COLLATOR(features)
+
+    blocks = Blocks(stream(60), content=5, keep_rest=False)
+    batches = training_batches(blocks, counting, micro_batch=2, seed=1, workers=1)
+    with closing(batches):
+        next(batches)
+        wait_until(lambda: made.value >= 3)  # one was asked for
+
+
+def test_making_batches_leaves_the_global_generator_alone() -> None:
+    blocks = Blocks(stream(23), content=5, keep_rest=True)
+    before = torch.get_rng_state()
+    list(evaluation_batches(blocks, COLLATOR, batch_size=2))
+    for workers in (0, 1):
+        batches = training_batches(blocks, COLLATOR, micro_batch=2, seed=1, workers=workers)
+        with closing(batches):
+            next(batches)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+# --- streams --------------------------------------------------------------------------------------
+
+
+def streams(tokens: int, *, steps: int, rows: int = 2, **place: int) -> list[Batch]:
+    blocks = Blocks(stream(tokens), content=5, keep_rest=False, following=True)
+    batches = training_batches(
+        blocks, COLLATOR, micro_batch=rows, seed=1, packing="streams", **place
+    )
+    return list(islice(batches, steps))
+
+
+def test_the_token_that_follows_a_row_is_its_last_target() -> None:
+    """23 tokens in two lanes of two blocks; what is left over of them is no target."""
+    first, second, again = streams(23, steps=3)
+    assert first.inputs["input_ids"].tolist() == [[*range(10, 15)], [*range(20, 25)]]
+    assert first.inputs["labels"].tolist() == [[*range(10, 16)], [*range(20, 26)]]
+    assert second.inputs["labels"].tolist() == [[*range(15, 21)], [*range(25, 30), -100]]
+    assert again.inputs["input_ids"].tolist() == first.inputs["input_ids"].tolist()
+    assert (first.tokens, first.words) == (10, 2 + 1)  # what follows is counted in its own row
+
+
+def test_nothing_follows_the_last_token_of_a_text() -> None:
+    _, last = streams(20, steps=2)
+    assert last.inputs["labels"][:, -1].tolist() == [20, -100]
+    blocks = Blocks(stream(20), content=5, keep_rest=True, following=True)
+    scored = assemble(blocks.read([(0, 0), (0, 3)]), collator=COLLATOR)
+    assert scored.num_bytes.tolist() == [[2] * 6, [2] * 5 + [0]]
+
+
+def test_a_batch_says_whether_its_rows_begin() -> None:
+    assert [batch.begins for batch in streams(34, steps=7)] == [True, False, False] * 2 + [True]
+    share = {"rows_per_step": 2, "process": 1, "processes": 2, "rows": 1}
+    assert [batch.begins for batch in streams(34, steps=4, **share)] == [True, False, False, True]
+    later = {"start": 4}
+    assert [batch.begins for batch in streams(34, steps=3, **later)] == [False, True, False]
+    shuffled = Blocks(stream(34), content=5, keep_rest=False)
+    batches = training_batches(shuffled, COLLATOR, micro_batch=2, seed=1)
+    assert all(batch.begins for batch in islice(batches, 5))
+
+
+@pytest.mark.parametrize("tokens", [3, 23, 160, 161, 164, 333])
+def test_evaluated_streams_score_every_token_but_the_first_once(tokens: int) -> None:
+    blocks = Blocks(stream(tokens), content=5, keep_rest=True, following=True)
+    seen: Counter[int] = Counter()
+    ends: list[int] = []
+    for batch in evaluation_streams(blocks, COLLATOR):
+        seen.update(label for label in batch.inputs["labels"][:, 1:].flatten().tolist())
+        rows = batch.inputs["input_ids"][:, 0].tolist()
+        assert batch.begins == (not ends)
+        assert batch.begins or rows == [end + 5 for end in ends[: len(rows)]]
+        ends = rows
+        assert int((batch.num_bytes > 0).sum()) == int((batch.inputs["labels"] != -100).sum())
+    del seen[-100]
+    assert seen == Counter(range(11, 10 + tokens))
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("tokens", [3, 23, 160, 164, 333])
+def test_processes_evaluate_whole_lanes_and_each_row_once(tokens: int, processes: int) -> None:
+    blocks = Blocks(stream(tokens), content=5, keep_rest=True, following=True)
+
+    def lanes_of(**share: int) -> list[tuple[Key, ...]]:
+        lanes: list[list[Key]] = []
+        for place, batch in enumerate(evaluation_streams(blocks, COLLATOR, **share)):
+            assert batch.begins == (place == 0)
+            lanes = lanes or [[] for _ in batch.keys]
+            assert all(len(lane) == place for lane in lanes[: len(batch.keys)])
+            for lane, key in zip(lanes, batch.keys, strict=False):
+                lane.append(key)
+        return [tuple(lane) for lane in lanes]
+
+    shares = [lanes_of(process=process, processes=processes) for process in range(processes)]
+    assert sorted(lane for share in shares for lane in share) == lanes_of()
+    read = [key for share in shares for lane in share for key in lane]
+    assert sorted(read) == [(0, index) for index in range(len(blocks))]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "expected"), [(1, 1), (7, 1), (8, 2), (31, 7), (32, 8), (99, 8)]
+)
+def test_a_short_text_is_evaluated_in_fewer_lanes(blocks: int, expected: int) -> None:
+    """The rows without a past would weigh too much otherwise."""
+    whole = Blocks(stream(5 * blocks), content=5, keep_rest=True, following=True)
+    assert len(next(evaluation_streams(whole, COLLATOR)).keys) == expected

@@ -1,0 +1,103 @@
+"""Arrays that grow on the disk: plain `.npy` files that any reader of them opens."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model_foundry.data.tokens import array_file
+from model_foundry.data.tokens.array_file import ArrayFile, map_array
+
+
+def written(path: Path, dtype: type, *parts: list[int]) -> np.ndarray:
+    file = ArrayFile(path, np.dtype(dtype))
+    for part in parts:
+        file.append(np.array(part, dtype=np.int64))
+    assert len(file) == sum(map(len, parts))
+    file.close()
+    file.close()  # once more is harmless
+    return np.load(path, allow_pickle=False)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
+def test_what_was_appended_is_a_plain_array(dtype: type, tmp_path: Path) -> None:
+    array = written(tmp_path / "a.npy", dtype, [1, 2], [], [255, 0])
+    assert array.dtype == dtype and array.tolist() == [1, 2, 255, 0]
+    mapped = map_array(tmp_path / "a.npy")
+    assert mapped.tolist() == [1, 2, 255, 0] and mapped.dtype == dtype
+    assert isinstance(mapped.base, np.memmap) and not mapped.flags.writeable
+    expected = tmp_path / "expected.npy"
+    np.save(expected, np.array([1, 2, 255, 0], dtype=dtype))
+    assert (tmp_path / "a.npy").read_bytes() == expected.read_bytes()
+
+
+def test_nothing_appended_is_an_empty_array(tmp_path: Path) -> None:
+    assert written(tmp_path / "a.npy", np.uint16).shape == (0,)
+    assert written(tmp_path / "b.npy", np.uint16, []).shape == (0,)
+    assert map_array(tmp_path / "b.npy").tolist() == []
+
+
+@pytest.mark.parametrize("copied", [1, 3, 2**24])
+def test_a_value_too_large_widens_all(
+    copied: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(array_file, "COPIED", copied)
+    parts = [[1, 255], [256], [7], [65_535, 65_536], [2**32], [3]]
+    for number, dtype in ((1, np.uint8), (3, np.uint16), (4, np.uint32), (6, np.uint64)):
+        array = written(tmp_path / "a.npy", np.uint8, *parts[:number])
+        assert array.dtype == dtype
+        assert array.tolist() == [value for part in parts[:number] for value in part]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_a_type_is_not_widened_without_need(tmp_path: Path) -> None:
+    assert written(tmp_path / "a.npy", np.uint16, [65_535]).dtype == np.uint16
+
+
+def test_an_array_that_was_not_closed_is_none(tmp_path: Path) -> None:
+    file = ArrayFile(tmp_path / "a.npy", np.dtype(np.uint8))
+    file.append(np.arange(200))
+    file._file.flush()
+    with pytest.raises(ValueError, match=r"magic|pickled"):
+        np.load(tmp_path / "a.npy")
+    file.close()
+
+
+def with_header(header: str, body: bytes = bytes(64), version: bytes = b"\x01\0") -> bytes:
+    raw = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY" + version + len(raw).to_bytes(2, "little") + raw + body
+
+
+def described(descr: str = "'<u2'", shape: str = "(32,)", order: str = "False") -> str:
+    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\x93NUMPY",
+        with_header(described(shape=f"({2**70},)")),
+        with_header(described(shape=f"({2**59},)")),
+        with_header(described(shape="(33,)")),
+        with_header(described(shape="(31,)")),
+        with_header(described(shape="(-1,)")),
+        with_header(described(shape="(4, 8)")),
+        with_header(described(shape="(True,)")),
+        with_header(described(descr="'<f2'")),
+        with_header(described(descr="'>u2'")),
+        with_header(described(descr="'|O'")),
+        with_header(described(order="True")),
+        with_header("(" * 117),
+        with_header("-" * 9000 + "1"),
+        with_header("(" * 9000),
+        with_header(described(), version=b"\x02\0"),
+        with_header(described(), bytes(65)),
+    ],
+)
+def test_a_header_of_anything_else_is_not_even_evaluated(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"a\.npy is no array|a\.npy is longer or shorter"):
+        map_array(tmp_path / "a.npy")
+    (tmp_path / "a.npy").write_bytes(with_header(described()))
+    assert len(map_array(tmp_path / "a.npy")) == 32

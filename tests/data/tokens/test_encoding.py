@@ -1,0 +1,302 @@
+"""Which token accounts for which bytes and words, and texts that are encoded in pieces."""
+
+import hashlib
+import random
+from functools import cache
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from model_foundry.data.sources import fragments
+from model_foundry.data.sources.fragments import Fragment, Piece, pieces
+from model_foundry.data.tokens import chunk_cache, text_bytes
+from model_foundry.data.tokens.encoding import CannotBeCutError, Encoded, Encoder, document_frame
+from model_foundry.data.tokens.text_bytes import count_bytes, text_digest
+from model_foundry.errors import DataError
+from model_foundry.tokenizer.tokenizer_factory import TRAINERS, TokenizerFactory
+from tests.data.corpora import text_of, tokenizer_of
+
+DOCUMENTS = ["the quick brown fox jumps\n  over the lazy dog.", "  the dog, quick and brown "] * 20
+KINDS = sorted(TRAINERS)
+NASTY = [
+    "",
+    " ",
+    "   ",
+    "\n",
+    "the\u3000dog\u3000",
+    "e\u0301e\u0301 a\u0308\u0301 \u0301 cat",
+    " the",
+    "the ",
+    "\u200bdog\u200b",
+    "\u200b\u200b",
+    "a\x00b\x07 c",
+    "👩\u200d👩\u200d👧 🗼",
+    "[CLS] <s> </s> <unk> [MASK] <|endoftext|>",
+    "\u2581dog \u2581\u2581",
+    "ﬁﬁ ① ½ Å Ω",
+    "\x1c\x1d \x85 \u2028",
+    "صباح الخير",
+    "\ufffd\ufeff",
+    "word" * 50,
+]
+
+
+@cache
+def encoder_of(kind: str) -> Encoder:
+    if kind == "nfkc":
+        text = [text_of(3000, 0)]
+        return Encoder(
+            TokenizerFactory.train_sentencepiece(
+                documents=text, vocab_size=320, normalization="nfkc"
+            )
+        )
+    return Encoder(tokenizer_of(kind))
+
+
+def dropping() -> PreTrainedTokenizerFast:
+    """A tokenizer that has no id for a text without letters."""
+    backend = Tokenizer(models.WordLevel({"a": 0, "b": 1, "[SEP]": 2, "?": 3}, unk_token="?"))
+    backend.normalizer = normalizers.Replace("-", "")
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="[SEP]")
+
+
+def counted(text: str, *ends: int) -> list[int]:
+    return count_bytes(text, np.array(ends, dtype=np.int64)).tolist()
+
+
+def totals(encoded: Encoded) -> tuple[int, int]:
+    return (
+        int(encoded.num_bytes.sum()) + encoded.rest[0],
+        int(encoded.num_words.sum()) + encoded.rest[1],
+    )
+
+
+def size_of(text: str) -> tuple[int, int]:
+    return len(text.encode()), len(text.split())
+
+
+def test_skipped_text_belongs_to_the_next_token_and_the_tail_to_the_last() -> None:
+    assert counted("  ab  cd  ", 4, 8) == [4, 6]
+
+
+def test_characters_count_by_their_width() -> None:
+    assert counted("aé中👩", 1, 2, 3, 4) == [1, 2, 3, 4]
+
+
+def test_tokens_sharing_a_character_sum_to_its_width() -> None:
+    assert counted("é!", 1, 1, 2) == [2, 0, 1]
+
+
+def test_ends_that_step_back_take_nothing_away() -> None:
+    assert counted("abcd", 3, 2, 4) == [3, 0, 1]
+
+
+def test_no_tokens_no_bytes() -> None:
+    assert counted("  ") == []
+
+
+def test_wordpiece_counts_the_space_with_the_word_behind_it() -> None:
+    tokenizer = TokenizerFactory.train_wordpiece(documents=DOCUMENTS, vocab_size=80)
+    encoded = Encoder(tokenizer).encode([Piece("the  quick brown ")])
+    tokens = tokenizer.convert_ids_to_tokens(encoded.ids.tolist())
+    assert tokens == ["[CLS]", "the", "quick", "brown", "[SEP]"]
+    assert encoded.num_bytes.tolist() == [0, 3, 7, 7, 0]
+    assert encoded.num_words.tolist() == [0, 1, 1, 1, 0]
+
+
+def test_bytes_agree_with_the_decoded_tokens_of_a_byte_tokenizer() -> None:
+    tokenizer = TokenizerFactory.train_bpe(documents=DOCUMENTS, vocab_size=290)
+    alphabet = tokenizer.backend_tokenizer.decoder
+    for text in DOCUMENTS:
+        encoded = Encoder(tokenizer).encode([Piece(text, False, False)])
+        tokens = tokenizer.convert_ids_to_tokens(encoded.ids.tolist())
+        assert [len(alphabet.decode([token])) for token in tokens] == encoded.num_bytes.tolist()
+
+
+def test_words_are_counted_where_they_begin() -> None:
+    tokenizer = tokenizer_of("character", ["né à\u2003b  cd"])
+    encoded = Encoder(tokenizer).encode([Piece("né à\u2003b  cd", False, False)])
+    assert encoded.num_words.tolist() == [1, 0, 0, 1, 0, 1, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "nfkc"])
+def test_bytes_and_words_of_each_document_are_those_of_its_text(kind: str) -> None:
+    encoder = encoder_of(kind)
+    texts = [*NASTY, text_of(40, 1)]
+    together = encoder.encode([Piece(text) for text in texts])
+    parts = np.split(np.arange(len(together.ids)), together.piece_ends[:-1])
+    for text, part in zip(texts, parts, strict=True):
+        here = int(together.num_bytes[part].sum()), int(together.num_words[part].sum())
+        assert here == size_of(text), text
+        alone = encoder.encode([Piece(text)])
+        assert totals(alone) == size_of(text)
+        assert alone.ids.tolist() == together.ids[part].tolist()
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "nfkc"])
+def test_pieces_of_a_text_give_the_ids_of_the_whole(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fragments, "PIECE", 200)
+    encoder = encoder_of(kind)
+    assert encoder.cuts
+    for seed in range(40):
+        text = text_of(300, seed)
+        cut = list(pieces([Fragment(text)]))
+        apart = encoder.encode(cut)
+        whole = encoder.backend.encode(text, add_special_tokens=False).ids
+        assert len(cut) > 5
+        assert apart.ids.tolist() == [*encoder.before, *whole, *encoder.after]
+        assert totals(apart) == size_of(text)
+        assert len(apart.piece_ends) == len(cut)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_remembered_and_forgotten_changes_nothing(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [text_of(30, seed) for seed in range(30)]
+    fresh = [Encoder(tokenizer_of(kind)).encode([Piece(text)]) for text in texts[-2:]]
+    for limit in (20, 10**6):
+        monkeypatch.setattr(chunk_cache, "MOST_KNOWN", limit)
+        encoder = Encoder(tokenizer_of(kind))
+        found = [encoder.encode([Piece(text)]) for text in texts]
+        for one, other in zip(fresh, found[-2:], strict=True):
+            assert one.ids.tolist() == other.ids.tolist()
+            assert one.num_bytes.tolist() == other.num_bytes.tolist()
+
+
+def test_a_tokenizer_found_to_see_across_spaces_is_not_cut_to_count() -> None:
+    backend = Tokenizer(models.WordLevel({"one dog": 0, "?": 1, "one": 2}, unk_token="?"))
+    encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="?"))
+    encoder.cuts = True  # as if the probe had not shown it
+    with pytest.raises(CannotBeCutError):
+        encoder.encode([Piece("one dog")])
+    assert encoder.count(["one dog", "one", "one dog one dog"]) == [2, 2, 2]
+    assert encoder.cuts is False
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_word_that_is_cut_stays_one_word_in_any_batches(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fragments, "PIECE", 8)
+    encoder, text = encoder_of(kind), "doghouse" * 5 + " " + "cat" * 9 + "\u3000" * 20 + "é\u0301"
+    cut = list(pieces([Fragment(text)]))
+    each = [encoder.encode([piece]) for piece in cut]
+    summed = np.sum([totals(encoded) for encoded in each], axis=0)
+    assert tuple(summed) == totals(encoder.encode(cut)) == size_of(text)
+
+
+def test_a_tokenizer_that_marks_the_start_of_a_text_is_not_cut() -> None:
+    backend = Tokenizer(models.BPE({"\u2581": 0, "a": 1}, [], unk_token="a"))
+    backend.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    assert not Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="a")).cuts
+
+
+def test_a_batch_frames_documents_and_not_their_pieces() -> None:
+    tokenizer = tokenizer_of("bpe")
+    encoder = Encoder(tokenizer)
+    before, after = document_frame(tokenizer)
+    assert before and after
+    batch = [
+        Piece("the dog"),
+        Piece("a cat", True, False),
+        Piece(" sees", False, False),
+        Piece(" it", False, True),
+        Piece(""),
+    ]
+    plain = [tokenizer(piece.text, add_special_tokens=False)["input_ids"] for piece in batch]
+    encoded = encoder.encode(batch)
+    expected = [
+        [*before, *plain[0], *after],
+        [*before, *plain[1]],
+        plain[2],
+        [*plain[3], *after],
+        [*before, *after],
+    ]
+    assert encoded.ids.tolist() == [index for ids in expected for index in ids]
+    assert encoded.piece_ends.tolist() == np.cumsum([len(ids) for ids in expected]).tolist()
+    frame = np.isin(encoded.ids, [*before, *after])
+    assert encoded.num_bytes[frame].sum() == encoded.num_words[frame].sum() == 0
+
+
+def test_specials_in_a_text_are_plain_text_and_settings_come_back() -> None:
+    tokenizer = tokenizer_of("bpe")
+    encoder, backend = Encoder(tokenizer), tokenizer.backend_tokenizer
+    backend.enable_truncation(max_length=3)
+    backend.enable_padding(length=7)
+    eos = tokenizer.eos_token_id
+    encoded = encoder.encode([Piece(f"the dog sees a cat {tokenizer.eos_token}")])
+    assert (encoded.ids == eos).sum() == 1 and len(encoded.ids) > 7
+    assert backend.truncation["max_length"] == 3 and backend.padding["length"] == 7
+    assert backend.encode_special_tokens is False
+
+
+def test_text_without_tokens_belongs_to_the_token_behind_it() -> None:
+    encoder = Encoder(dropping())
+    batch = [
+        Piece("- -"),  # a whole document: the end of its frame
+        Piece("--- -", True, False),
+        Piece(" a -", False, True),
+        Piece(" b", True, False),
+        Piece("---", False, True, True),
+        Piece("- -", True, False),  # what is behind it is in another batch
+    ]
+    encoded = encoder.encode(batch)
+    a, b, end = range(3)
+    assert encoded.ids.tolist() == [end, a, end, b, end]
+    assert encoded.num_bytes.tolist() == [3, 9, 0, 2, 3]
+    assert encoded.num_words.tolist() == [2, 4, 0, 1, 0]
+    assert encoded.rest == (3, 2)
+    assert encoder.encode([Piece("--", True, False)]).rest == (2, 1)
+
+
+def test_an_empty_batch_gives_nothing() -> None:
+    for kind in KINDS:
+        encoded = encoder_of(kind).encode([])
+        assert len(encoded.ids) == len(encoded.piece_ends) == len(encoded.num_words) == 0
+        assert encoded.rest == (0, 0) and encoded.lossless
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_that_comes_back_is_lossless_and_another_is_not(kind: str) -> None:
+    loses = kind in ("wordpiece", "character", "word")
+    encoder, known = encoder_of(kind), "the dog chases"
+    assert encoder.encode([Piece(known)]).lossless is True
+    assert encoder.encode([Piece(known), Piece("the Ж\u0300 dog")]).lossless is not loses
+
+
+def test_the_digest_of_a_text_is_that_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert text_digest("né") == hashlib.sha256("né".encode()).digest()
+    monkeypatch.setattr(fragments, "PIECE", 20)
+    monkeypatch.setattr(text_bytes, "PIECE", 20)
+    text = text_of(30, 2)
+    parts = [hashlib.sha256(p.text.encode()).digest() for p in pieces([Fragment(text)])]
+    assert len(parts) > 3
+    assert text_digest(text) == hashlib.sha256(b"".join(parts)).digest()
+    # so a tokenizer that is not to be cut gives the same
+    assert encoder_of("bpe").encode([Piece(text)]).digests == [text_digest(text)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_documents_are_counted_as_they_are_encoded(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fragments, "PIECE", 50)
+    encoder, draw = encoder_of(kind), random.Random(0)
+    texts = [*NASTY, *(text_of(draw.randint(1, 60), seed) for seed in range(20))]
+    counts = [len(encoder.encode(list(pieces([Fragment(text)]))).ids) for text in texts]
+    assert encoder.count(texts) == counts
+
+
+def test_tokenizer_that_cannot_end_a_document_is_refused() -> None:
+    tokenizer = TokenizerFactory.train_bpe(documents=DOCUMENTS, vocab_size=262)
+    tokenizer.eos_token = None
+    with pytest.raises(DataError, match="neither an eos nor a sep token"):
+        document_frame(tokenizer)

@@ -1,0 +1,101 @@
+"""What time decides between two steps: when a checkpoint is written, and nothing else."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from model_foundry.doctor.same_run import differences
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.experiment.train import train
+from model_foundry.foundation.failpoints import watching
+from model_foundry.training import hooks
+from model_foundry.training.checkpoint.state_file import read_state
+from model_foundry.training.checkpoint.store import step_directories
+from tests.children import KILLED, in_child
+from tests.experiments import tiny_experiment
+
+STEPS = 24
+LIMIT = "training.save_total_limit=2"
+
+
+class Clock:
+    """A clock that goes on by `minutes` with each step, and stands still otherwise."""
+
+    def __init__(self, minutes: float) -> None:
+        self.minutes, self.seconds = minutes, 1e6
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def step(self, point: str) -> None:
+        if point.endswith(" made"):
+            self.seconds += self.minutes * 60
+
+
+def train_by(minutes: float, directory: Path, *overrides: str, killed_at: int = 0) -> None:
+    """Train with steps of so many minutes; die at one of them."""
+
+    def die(point: str) -> None:
+        if point == f"step {killed_at} made":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hooks, "now", clock := Clock(minutes))
+        with watching(clock.step), watching(die):
+            train(
+                tiny_experiment("lstm", directory, f"training.max_steps={STEPS}", *overrides),
+            )
+
+
+def killed(minutes: float, directory: Path, at: int) -> None:
+    train_by(minutes, directory, killed_at=at)
+
+
+def saved(directory: Path) -> dict[int, bool]:
+    """Return the steps that are on the disk, and whether each was written because of the time."""
+    found = [read_state(path) for path in step_directories(directory / "run" / "checkpoints")]
+    return {state.counters.step: state.timed for state in found}
+
+
+def test_a_default_run_that_is_killed_loses_fifteen_minutes_at_most(tmp_path: Path) -> None:
+    train_by(0, tmp_path / "whole", "training.save_minutes=null")
+    assert saved(tmp_path / "whole") == {STEPS: False}
+    ended = in_child(killed, 1.0, tmp_path / "cut", 20)
+    assert ended.code == KILLED
+    (step,) = saved(tmp_path / "cut")
+    assert 20 - 15 - 1 <= step < 20  # what is due is written after the step that goes on
+    train_by(1.0, tmp_path / "cut")
+    assert list(saved(tmp_path / "cut").items())[-1] == (STEPS, False)
+    runs = (tmp_path / name / "run" for name in ("whole", "cut"))
+    assert list(differences(*runs)) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [
+        # 15 minutes of 4 are over at step 4, so that every fifth step is saved
+        ([], {20: True, 24: False}),
+        (["training.save_minutes=null"], {24: False}),
+        (["training.save_minutes=1000"], {24: False}),
+        # a checkpoint for another reason sets the clock back
+        (
+            ["training.save_steps=4"],
+            dict.fromkeys(range(4, 28, 4), False),
+        ),
+        (["training.save_steps=12"], {12: False, 22: True, 24: False}),
+        (
+            ["training.save_steps=8", "training.save_total_limit=2"],
+            {16: False, 21: True, 24: False},
+        ),
+        # a milestone stays, and keeps what is needed to resume as long as a timed one would
+        (["training.milestones={steps: [5, 6]}"], {5: True, 6: False, 20: True, 24: False}),
+    ],
+)
+def test_time_decides_when_and_newer_ones_replace_what_it_wrote(
+    settings: list[str], found: dict[int, bool], tmp_path: Path
+) -> None:
+    train_by(4, tmp_path, *settings)
+    assert saved(tmp_path) == found
+    assert (RunDirectory(tmp_path / "run").checkpoint(24) / "optimizer.safetensors").exists()

@@ -1,0 +1,278 @@
+"""What may change between two starts of a run: each setting has its answer; others are refused."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model_foundry.config import ExperimentConfig, load_config
+from model_foundry.errors import ResumeError
+from model_foundry.training.run_fingerprint import (
+    COMPARED_BY_CONTENT,
+    FREE,
+    LAST_BITS,
+    RunFingerprint,
+    as_settings,
+    changed_content,
+    changed_last_bits,
+    changed_settings,
+    changes,
+    flat,
+    require_horizon,
+    require_same,
+)
+from tests.experiments import MODELS, tiny_experiment
+
+# Every setting that is not refused, and why it is not. Whatever is not listed must be refused.
+ONLY_WATCHES = {
+    *("experiment_name", "output_dir", "data.cache_dir", "data.test"),
+    "data.preprocessing_num_workers",
+    *("training.logging_steps", "training.eval_steps", "training.save_steps"),
+    *("training.save_total_limit", "training.save_minutes"),
+    "training.dataloader_num_workers",
+    *("training.distributed.strategy", "training.distributed.cpu_offload"),
+    *("training.distributed.reshard_after_forward", "training.distributed.timeout_minutes"),
+    *("training.speed.keep_freed_memory", "training.speed.threads"),
+    *(
+        f"training.milestones.{name}"
+        for name in ("steps", "logarithmic", "words", "tokens", "save_only_model")
+    ),
+}
+COMPARED_OTHERWISE = {
+    *("data.train.language.sentences", "data.train.language.seed", "data.validation"),
+    *("data.shared_documents", "data.encoding_errors", "data.interventions"),
+    *("tokenizer.path", "training.max_steps", "training.epochs"),
+    "training.per_device_train_batch_size",
+    "training.gradient_accumulation_steps",
+}
+CHANGES_LAST_BITS = {
+    "training.per_device_eval_batch_size",
+    *("training.per_device_train_batch_size", "training.gradient_accumulation_steps"),
+    *("training.attn_implementation", "training.gradient_checkpointing", "training.compile"),
+    *("training.speed.loss_without_logits", "training.speed.fused_activations"),
+    *("training.speed.fused_optimizer", "training.speed.fused_recurrence"),
+    "training.speed.fp32_products",
+}
+
+
+def identity(**changed: Any) -> RunFingerprint:
+    facts: dict[str, Any] = {
+        "config": {"training": {"learning_rate": 0.1, "compile": False}},
+        "content": {"training text": "a" * 64, "tokenizer": "b" * 64},
+        "blocks_per_step": 8,
+        "horizon": 100,
+        "environment": {"torch": "2.13.0", "threads": "1"},
+    }
+    return RunFingerprint(**{**facts, **changed})
+
+
+def full_settings(kind: str) -> dict[str, Any]:
+    section = ["model.bert={type_vocab_size: 2}"] if kind == "bert" else []
+    return as_settings(tiny_experiment(kind, Path("place"), *section))
+
+
+def with_change(settings: dict[str, Any], field: str, value: object) -> dict[str, Any]:
+    changed: dict[str, Any] = json.loads(json.dumps(settings))
+    place = changed
+    *above, last = field.split(".")
+    for name in above:
+        place = place[name]
+    place[last] = value
+    return changed
+
+
+def every_field() -> Iterator[tuple[str, str]]:
+    """Yield (kind of experiment, field), for each setting that there is."""
+    seen: set[str] = set()
+    for kind in ("bert", "lstm"):
+        for field, _ in flat(full_settings(kind)):
+            if field not in seen:
+                yield kind, field
+            seen.add(field)
+
+
+def names_of(model: Any, prefix: str = "") -> Iterator[str]:
+    """Yield every dotted name of a section and of those below it."""
+    for name in type(model).model_fields:
+        yield f"{prefix}{name}"
+        value = getattr(model, name)
+        if hasattr(type(value), "model_fields"):
+            yield from names_of(value, f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize(("kind", "field"), [*every_field()])
+def test_every_setting_is_free_or_compared_or_refused(kind: str, field: str) -> None:
+    saved = full_settings(kind)
+    now = with_change(saved, field, "changed")
+    before = dict(flat(saved))[field]
+    passes = field in ONLY_WATCHES | COMPARED_OTHERWISE | CHANGES_LAST_BITS
+    assert changed_settings(saved, now) == ([] if passes else [f"{field}: {before} -> changed"])
+    warned = changed_last_bits(identity(config=saved), identity(config=now))
+    assert warned == ([f"{field}: {before} -> changed"] if field in CHANGES_LAST_BITS else [])
+
+
+def test_every_setting_of_every_model_was_looked_at() -> None:
+    fields = {field for _, field in every_field()}
+    for kind in ("bert", "lstm"):
+        names = set(names_of(tiny_experiment(kind, Path("place"))))
+        for name in names - {"seed"}:
+            assert any(f"{field}.".startswith(f"{name}.") for field in fields), name
+    assert fields >= ONLY_WATCHES | COMPARED_OTHERWISE | CHANGES_LAST_BITS
+
+
+def test_each_setting_that_is_excepted_exists_and_is_excepted_once() -> None:
+    names = set(names_of(tiny_experiment("gpt2", Path("place"))))
+    assert {*FREE, *COMPARED_BY_CONTENT, *LAST_BITS} <= names
+    assert not set(FREE) & {*COMPARED_BY_CONTENT, *LAST_BITS}
+
+
+def test_a_setting_of_a_later_version_is_refused() -> None:
+    saved = full_settings("lstm")
+    now = with_change(saved, "training.noise", 0.5)
+    assert changed_settings(saved, now) == ["training.noise: nothing -> 0.5"]
+    assert changed_settings(now, saved) == ["training.noise: 0.5 -> nothing"]
+    # a name that merely begins like one that is free
+    now = with_change(saved, "training.save_steps_of_another_kind", 1)
+    assert len(changed_settings(saved, now)) == 1
+
+
+@pytest.mark.parametrize("kind", sorted(MODELS))
+def test_settings_are_the_same_after_they_were_saved(kind: str) -> None:
+    settings = as_settings(
+        tiny_experiment(
+            kind,
+            Path("place"),
+            "training.milestones={words: babylm, steps: [3, 1]}",
+            "tokenizer.special_tokens={pad: <p>}",
+            "data.train={hub: some/where}",
+            "seed={init: 1}",
+        )
+    )
+    assert json.loads(json.dumps(settings)) == settings
+    saved = identity(config=settings)
+    assert (
+        RunFingerprint.model_validate(json.loads(json.dumps(saved.model_dump(mode="json"))))
+        == saved
+    )
+
+
+def test_shipped_settings_are_the_same_after_they_were_saved(project: Path) -> None:
+    files = sorted((project / "configs").glob("*.yaml"))
+    assert files
+    for file in files:
+        settings = as_settings(load_config(file))
+        assert json.loads(json.dumps(settings)) == settings
+        assert changed_settings(settings, json.loads(json.dumps(settings))) == []
+
+
+def test_one_seed_for_all_is_three_equal_ones() -> None:
+    def settings(seed: str) -> dict[str, Any]:
+        return as_settings(tiny_experiment("gpt2", Path("place"), f"seed={seed}"))
+
+    assert settings("7") == settings("{init: 7, data: 7, dropout: 7}")
+    assert changed_settings(settings("7"), settings("{init: 7, data: 8, dropout: 7}")) == [
+        "seed.data: 7 -> 8"
+    ]
+
+
+def test_the_size_of_a_named_tokenizer_is_no_setting() -> None:
+    """The run writes it into its configuration once it is known."""
+
+    def settings(**tokenizer: Any) -> dict[str, Any]:
+        raw = tiny_experiment("gpt2", Path("place")).model_dump(exclude_unset=True)
+        return as_settings(ExperimentConfig.model_validate(raw | {"tokenizer": tokenizer}))
+
+    named = settings(path="there")
+    assert changed_settings(named, settings(path="there", vocab_size=77)) == []
+    assert changed_settings(named, settings(path="elsewhere")) == []
+    assert changed_settings(settings(vocab_size=77), settings(vocab_size=78)) == [
+        "tokenizer.vocab_size: 77 -> 78"
+    ]
+
+
+def test_text_and_tokenizer_are_compared_by_content() -> None:
+    saved = identity()
+    assert changed_content(saved, identity(config={"data": {"train": "moved.txt"}})) == []
+    content = {"training text": "c" * 64, "validation text": "d" * 64, "tokenizer": "b" * 64}
+    assert changed_content(saved, identity(content=content)) == [
+        f"training text: SHA-256 {'a' * 12} -> SHA-256 {'c' * 12}",
+        f"validation text: nothing -> SHA-256 {'d' * 12}",
+    ]
+
+
+def test_the_global_batch_is_compared_and_not_how_it_is_cut() -> None:
+    config = {"training": {"learning_rate": 0.1, "compile": False}}
+    cut = {"training": {**config["training"], "gradient_accumulation_steps": 4}}
+    assert changed_content(identity(config=config), identity(config=cut)) == []
+    assert changed_content(identity(), identity(blocks_per_step=9)) == [
+        "blocks in one step: 8 -> 9"
+    ]
+
+
+def test_a_machine_with_other_last_bits_is_named_and_not_refused() -> None:
+    saved = identity()
+    now = identity(environment={"torch": "2.14.0", "threads": "1", "plugin a.py": "ff"})
+    assert changed_last_bits(saved, now) == [
+        "plugin a.py: nothing -> ff",
+        "torch: 2.13.0 -> 2.14.0",
+    ]
+    assert changed_content(saved, now) == []
+    assert changed_last_bits(saved, saved) == []
+
+
+def test_the_refusal_is_a_table_with_its_remedies() -> None:
+    require_same("runs/one", [])
+    with pytest.raises(ResumeError) as refused:
+        require_same("runs/one", ["a: 1 -> 2", "b: x -> nothing"])
+    first, *table = str(refused.value).split("\n")
+    assert first.startswith("output_dir: runs/one holds a run that was begun otherwise (saved -> ")
+    assert "--fresh" in first
+    assert table == ["  a: 1 -> 2", "  b: x -> nothing"]
+    assert refused.value.exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("now", "extend", "remedy"),
+    [
+        (100, False, None),
+        (100, True, None),
+        (101, True, None),
+        (101, False, "give --extend to go on with the longer schedule"),
+        (99, False, "a run can be extended, but not shortened"),
+        (99, True, "a run can be extended, but not shortened"),
+    ],
+)
+def test_a_run_is_made_longer_where_that_is_asked_for_and_never_shorter(
+    now: int, extend: bool, remedy: str | None
+) -> None:
+    if remedy is None:
+        require_horizon("runs/one", identity(), identity(horizon=now), extend=extend)
+        return
+    with pytest.raises(ResumeError, match=rf"{remedy}\n  optimizer steps: 100 -> {now}$"):
+        require_horizon("runs/one", identity(), identity(horizon=now), extend=extend)
+
+
+def test_changes_are_told_by_dotted_field_in_order() -> None:
+    saved = {"b": 1, "a": {"x": 1, "y": [1]}, "c": {}}
+    now = {"b": 1.5, "a": {"x": 1, "y": [1, 2]}, "c": {"d": None}}
+    assert changes(saved, now) == [
+        "a.y: [1] -> [1, 2]",
+        "b: 1 -> 1.5",
+        "c: {} -> nothing",
+        "c.d: nothing -> None",
+    ]
+
+
+def test_plugins_are_compared_where_both_starts_had_them() -> None:
+    saved = identity_with({"plugin a.py": "1" * 64, "plugin gone.py": "2" * 64})
+    assert (
+        changed_content(saved, identity_with({"plugin a.py": "1" * 64, "plugin b.py": "3"})) == []
+    )
+    (line,) = changed_content(saved, identity_with({"plugin a.py": "4" * 64}))
+    assert line == "plugin a.py: SHA-256 111111111111 -> SHA-256 444444444444"
+
+
+def identity_with(content: dict[str, str]) -> RunFingerprint:
+    return RunFingerprint(config={}, content=content, blocks_per_step=1, horizon=1, environment={})

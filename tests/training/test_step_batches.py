@@ -1,0 +1,144 @@
+"""A step is drawn ahead, and handed out where all processes are ready for it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from model_foundry.config import OBJECTIVES
+from model_foundry.data.batches.loaders import Batch
+from model_foundry.errors import DataError, Interrupted, WorkerError
+from model_foundry.foundation.process_group import ProcessGroup
+from model_foundry.training import step_batches
+from model_foundry.training.step_batches import StepBatches
+
+OBJECTIVE = OBJECTIVES.load("masked_lm")()
+
+
+def batch(index: int, labels: int) -> Batch:
+    """Return two rows of three tokens, of which that many have a label."""
+    ids = torch.full((2, 3), index)
+    marked = torch.where(torch.arange(6).view(2, 3) < labels, ids, -100)
+    keys = [(0, index), (0, index + 1)]
+    return Batch({"input_ids": ids, "labels": marked}, ids, tokens=5, words=2, keys=keys)
+
+
+@dataclass
+class Counted:
+    """Batches without end, and how many were asked for."""
+
+    labels: Sequence[int] = (6,)
+    asked: int = 0
+    fails: dict[int, Exception] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        self.asked += 1
+        if self.asked in self.fails:
+            raise self.fails[self.asked]
+        return batch(self.asked, self.labels[self.asked % len(self.labels)])
+
+
+class Beside(ProcessGroup):
+    """One of two processes; what the other one says of each step is given."""
+
+    said: Sequence[float] = (0, 0, 10, 4, 10, 4, 0)
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        return [a + b for a, b in zip(values, self.said, strict=True)]
+
+
+def beside(*said: float) -> Beside:
+    found = Beside(rank=0, world_size=2)
+    object.__setattr__(found, "said", said)
+    return found
+
+
+def test_a_step_has_its_micro_batches_and_counts_them_with_a_label_or_without() -> None:
+    drawn = StepBatches(Counted(labels=(6, 0, 4)), OBJECTIVE, micro_batches=3).next()
+    assert [b.keys[0][1] for b in drawn.micro_batches] == [1, 2, 3]
+    assert drawn.labels.own == [0, 4, 6] and drawn.labels.total == 10
+    assert (drawn.blocks, drawn.tokens, drawn.words) == (6, 15, 6)
+
+
+def test_the_other_processes_are_counted_too() -> None:
+    drawn = StepBatches(
+        Counted(), OBJECTIVE, micro_batches=1, processes=beside(0, 0, 1, 2, 3, 4, 0)
+    ).next()
+    assert drawn.labels.own == [6] and drawn.labels.total == 7
+    assert (drawn.blocks, drawn.tokens, drawn.words) == (4, 8, 6)
+
+
+def test_what_was_drawn_ahead_is_handed_out_once() -> None:
+    source = Counted()
+    drawing = StepBatches(source, OBJECTIVE, micro_batches=2)
+    drawing.ahead()
+    assert source.asked == 2
+    assert [b.keys[0][1] for b in drawing.next().micro_batches] == [1, 2]
+    assert source.asked == 2
+    assert [b.keys[0][1] for b in drawing.next().micro_batches] == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("DataLoader worker (pid 7) is killed"), DataError("the text is gone")]
+)
+def test_what_fails_ahead_is_told_when_the_step_is_asked_for(fault: Exception) -> None:
+    drawing = StepBatches(Counted(fails={2: fault}), OBJECTIVE, micro_batches=1, workers=1)
+    drawing.next()
+    drawing.ahead()
+    with pytest.raises(WorkerError if isinstance(fault, RuntimeError) else DataError):
+        drawing.next()
+
+
+def test_a_signal_stops_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Counted()
+    monkeypatch.setattr(step_batches, "stop_requested", lambda: "SIGTERM")
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        StepBatches(source, OBJECTIVE, micro_batches=1).next()
+    assert source.asked == 0
+
+
+def test_a_signal_to_another_process_stops_this_one() -> None:
+    with pytest.raises(Interrupted, match="a signal"):
+        StepBatches(
+            Counted(), OBJECTIVE, micro_batches=1, processes=beside(1, 0, 0, 0, 0, 0, 0)
+        ).next()
+
+
+def test_a_worker_that_died_beside_another_process_stops_this_one() -> None:
+    with pytest.raises(WorkerError, match=r"dataloader_num_workers \(=3\).*beside another process"):
+        StepBatches(
+            Counted(), OBJECTIVE, micro_batches=1, workers=3, processes=beside(0, 1, 0, 0, 0, 0, 0)
+        ).next()
+
+
+def test_a_process_whose_worker_died_says_so_to_the_others() -> None:
+    """It takes part in the sum before it raises; else the others would wait for ever."""
+    asked = []
+
+    class Listening(Beside):
+        def sum(self, values: Sequence[float]) -> list[float]:
+            asked.append(list(values))
+            return list(values)
+
+    source = Counted(fails={1: RuntimeError("DataLoader worker (pid 7) is killed")})
+    with pytest.raises(WorkerError, match="pid 7"):
+        StepBatches(source, OBJECTIVE, micro_batches=1, processes=Listening(world_size=2)).next()
+    assert asked == [[False, True, 0, 0, 0, 0, False]]
+
+
+@pytest.mark.parametrize("of_main", [True, False])
+def test_the_clock_of_main_decides_for_all_whether_to_save(of_main: bool) -> None:
+    def drawn(index: int, said: float) -> bool:
+        processes = beside(0, 0, 0, 0, 0, 0, said)
+        object.__setattr__(processes, "rank", index)
+        mine = of_main if index == 0 else not of_main  # the other's clock says the opposite
+        drawing = StepBatches(
+            Counted(), OBJECTIVE, micro_batches=1, time_to_save=lambda: mine, processes=processes
+        )
+        return drawing.next().saves
+
+    assert drawn(0, 0) == drawn(1, float(of_main)) == of_main
