@@ -11,6 +11,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,7 +21,14 @@ from model_foundry.data.batches.loaders import training_batches
 from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.resume import make_fingerprint
-from model_foundry.training.checkpoint.save_load import save_checkpoint
+from model_foundry.foundation.random_state import random_states
+from model_foundry.training.checkpoint.save_load import (
+    ResumeTensors,
+    optimizer_tensors,
+    pack_random_states,
+    save_checkpoint,
+)
+from model_foundry.training.checkpoint.state_file import STATE_FORMAT, CheckpointState, Counters
 from model_foundry.training.checkpoint.store import newest_usable
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.optimizer import build_optimizer
@@ -42,7 +50,7 @@ def main() -> None:
     accelerator = start_accelerator(config.training)
     config, _ = resolve_auto_settings(config, device_type=accelerator.device.type)
     prepared = prepare(config)
-    identity = make_fingerprint(config, prepared, accelerator.device)
+    fingerprint = make_fingerprint(config, prepared, accelerator.device)
     model = create_model(config, tokenizer=prepared.tokenizer)
     optimizer = build_optimizer(model, config.training)
     model.get_input_embeddings()(torch.tensor([1])).sum().backward()
@@ -57,22 +65,26 @@ def main() -> None:
             content = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
             torch.save(content, place / "plain.pt")
 
-        for step in range(1, ROUNDS + 1):
-            state = TrainState(step=step, blocks_seen=step * identity.blocks_per_step)
-            plain.append(seconds(save_plainly))
-            safe.append(
-                seconds(
-                    lambda state=state: save_checkpoint(
-                        place / f"step-{state.step:08d}",
-                        model,
-                        prepared.tokenizer,
-                        optimizer=optimizer,
-                        state=state,
-                        identity=identity,
-                        run_id=uuid.uuid4().hex,
-                    )
-                )
+        def save_safely(directory: Path, step: int) -> None:
+            random, values = pack_random_states([random_states()])
+            state = TrainState(step=step, blocks_seen=step * fingerprint.blocks_per_step)
+            facts = CheckpointState(
+                format=STATE_FORMAT,
+                run_id=uuid.uuid4().hex,
+                attempt=1,
+                milestone=False,
+                counters=Counters.model_validate(state),
+                identity=fingerprint,
+                random=values[0],
+                scaler=None,
             )
+            moments = optimizer_tensors(model, optimizer)
+            tensors = ResumeTensors(optimizer=moments, random=random)
+            save_checkpoint(directory, model, prepared.tokenizer, facts, tensors)
+
+        for step in range(1, ROUNDS + 1):
+            plain.append(seconds(save_plainly))
+            safe.append(seconds(partial(save_safely, place / f"step-{step:08d}", step)))
             found.append(seconds(lambda: newest_usable(place, run_id=None)))
         size = sum(f.stat().st_size for f in (place / "step-00000001").iterdir())
     print(f"checkpoint of {size / 1e6:.1f} MB, {model.get_parameter_count():,} parameters")

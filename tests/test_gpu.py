@@ -178,14 +178,14 @@ def test_generation_with_a_cache_is_generation_without(kind: str, tmp_path: Path
 def test_the_device_leaves_out_updates_from_the_first_bad_step_on() -> None:
     model = nn.Linear(3, 2, device=GPU)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
-    finiteness = NonFiniteGuard.of(optimizer, device=GPU, scaled=False)
-    assert not finiteness.at_once
+    guard = NonFiniteGuard.of(optimizer, device=GPU, scaled=False)
+    assert not guard.at_once
 
     def step(number: int, loss: float) -> torch.Tensor:
         model(torch.ones(1, 3, device=GPU)).sum().backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         result = StepResult(torch.tensor(loss, device=GPU), norm, [1])
-        finiteness.watch(number, result, [], 0.1)
+        guard.record(number, result, [], 0.1)
         optimizer.step()
         optimizer.zero_grad()
         return model.weight.detach().clone()

@@ -4,6 +4,7 @@ Signals at every stage, to one process and to its whole group; processes that di
 goes away; numbers that are none.
 """
 
+import inspect
 import json
 import multiprocessing
 import os
@@ -37,7 +38,7 @@ KIND = "lstm"
 STOPPED = 75
 TERM, INT, HUP, KILL = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL
 WORKERS = "training.dataloader_num_workers=2"
-TAKE_STEP = "model_foundry.training.loop:take_step"
+TAKE_STEP = "model_foundry.training.step:Learner.take_step"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,7 @@ def train_struck(
     for part in classes:
         owner = getattr(owner, part)
     function, calls = getattr(owner, name), 0
+    is_static = isinstance(inspect.getattr_static(owner, name), staticmethod)
 
     def struck(*positional: Any, **named: Any) -> Any:
         nonlocal calls
@@ -81,7 +83,7 @@ def train_struck(
             strike(*arguments)
         return function(*positional, **named)
 
-    setattr(owner, name, staticmethod(struck) if classes else struck)
+    setattr(owner, name, staticmethod(struck) if is_static else struck)
     train_with(KIND, directory, overrides, None, {})
 
 
@@ -112,10 +114,10 @@ MOMENTS = {  # function before which the signal comes, its call, last step saved
     "before the first step": ("model_foundry.experiment.train:create_model", 1, 0),
     "in the first step": (TAKE_STEP, 1, 1),
     "in a step": (TAKE_STEP, 7, 7),
-    "in an evaluation": ("model_foundry.experiment.attempt:measure_loss", 2, 6),
+    "in an evaluation": ("model_foundry.experiment.measure_split:measure_loss", 2, 6),
     "in a save": ("model_foundry.training.checkpoint.save_load:save_file", 3, 8),
     "in the last save": ("model_foundry.training.checkpoint.save_load:save_file", 9, 18),
-    "in the last evaluation": ("model_foundry.experiment.attempt:measure_loss", 6, 18),
+    "in the last evaluation": ("model_foundry.experiment.measure_split:measure_loss", 6, 18),
     "in the last measurements": ("model_foundry.experiment.result:save_model", 1, 18),
 }
 SIGNALLED = [

@@ -24,7 +24,7 @@ from model_foundry.data.batches.rows import Blocks
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import CheckpointError
 from model_foundry.experiment.attempt import Attempt
-from model_foundry.experiment.checkpointer import Checkpointing
+from model_foundry.experiment.checkpointer import Checkpointer
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.failpoints import watching
@@ -220,16 +220,17 @@ def test_what_is_tied_is_one_matrix_in_a_resumed_model(
 
 def train_with_a_look(kind: str, directory: Path, overrides: tuple[str, ...]) -> None:
     """Resume, and look at the model as soon as it has its weights."""
-    restore = Checkpointing.restore
+    restore = Checkpointer.restore
 
-    def look(self: Checkpointing, checkpoint: Any, model: Any, optimizer: Any) -> None:
-        restore(self, checkpoint, model, optimizer)
+    def look(self: Checkpointer, checkpoint: Any, training: Any) -> None:
+        restore(self, checkpoint, training)
+        model, optimizer = training.model, training.optimizer
         head = model.hf_model.get_output_embeddings().weight
         assert model.get_input_embeddings().weight is head
         assert sum(p is head for group in optimizer.param_groups for p in group["params"]) == 1
         model_foundry.experiment.checkpointer.logger.info("tied by identity")
 
-    Checkpointing.restore = look  # type: ignore[method-assign]
+    Checkpointer.restore = look  # type: ignore[method-assign]
     train_with(kind, directory, overrides, None, {})
 
 

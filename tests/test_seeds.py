@@ -9,7 +9,7 @@ import pytest
 from model_foundry import train
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
-from model_foundry.experiment.attempt import measure
+from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.prepare_data import Prepared, prepare
 from model_foundry.foundation.random_state import seed_generators
 from model_foundry.model import create_model
@@ -37,7 +37,7 @@ def test_one_tokenizer_and_one_split_serve_all_seeds(tmp_path: Path) -> None:
     rows = [first.train[(0, 0)]]
     assert first.collator(rows)["labels"].tolist() != second.collator(rows)["labels"].tolist()
     model = create_model(one, tokenizer=first.tokenizer)
-    losses = [measure(one, prepared, first.validation, model) for prepared in (first, second)]
+    losses = [measure_split(one, prepared, first.validation, model) for prepared in (first, second)]
     assert losses[0] == losses[1]
 
 

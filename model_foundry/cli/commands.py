@@ -129,7 +129,7 @@ def validate(
 ) -> None:
     """Check an experiment without training it."""
     experiment = load_with_warnings(config, overrides)
-    from model_foundry.experiment.train import check
+    from model_foundry.experiment import check
 
     for line in check(experiment):
         typer.echo(line)

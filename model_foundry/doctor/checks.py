@@ -28,9 +28,9 @@ from model_foundry.doctor.small_experiment import (
     slowdown_of_bf16,
 )
 from model_foundry.errors import Interrupted, LockedError, SaveError
-from model_foundry.experiment.attempt import measure
+from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.run_directory import RunDirectory
-from model_foundry.experiment.run_length import horizon
+from model_foundry.experiment.run_length import total_steps
 from model_foundry.foundation.environment_variables import overruled
 from model_foundry.foundation.interrupts import blocking_section, check_interrupt
 from model_foundry.foundation.locks import exclusive
@@ -122,7 +122,8 @@ def tokenizer(trial: SmallExperiment) -> Verdict:
 
 def initial_loss(trial: SmallExperiment) -> Verdict:
     """A model that has learned nothing gives each token the same chance."""
-    loss = measure(trial.config, trial.prepared, trial.prepared.validation, trial.untrained)["loss"]
+    prepared = trial.prepared
+    loss = measure_split(trial.config, prepared, prepared.validation, trial.untrained)["loss"]
     expected = math.log(len(trial.prepared.tokenizer))
     good = abs(loss - expected) < LOSS_TOLERANCE
     return good, f"{loss:.3f} nats at step 0, ln(vocabulary) = {expected:.3f}"
@@ -240,7 +241,7 @@ def _checkpoints(trial: SmallExperiment) -> int:
     """Return the most checkpoints that the experiment keeps at a time."""
     training, data, stream = trial.asked.training, trial.asked.data, trial.prepared.train.stream
     length = data.content_tokens or data.max_sequence_length
-    steps = horizon(trial.asked, blocks=max(1, len(stream) // length))
+    steps = total_steps(trial.asked, rows=max(1, len(stream) // length))
     tokens = steps * training.rows_per_step * length
     milestones = number_of_milestones(
         training.milestones,

@@ -22,12 +22,15 @@ from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.prepare_data import Prepared, prepare
 from model_foundry.experiment.resume import find_resume_point, make_fingerprint
 from model_foundry.experiment.run_directory import RunDirectory, running
-from model_foundry.experiment.run_length import horizon
+from model_foundry.experiment.run_length import total_steps
 from model_foundry.foundation.atomic_files import write_text
 from model_foundry.model import create_model
 from model_foundry.training.checkpoint.save_load import save_model
+from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import device_type, start_accelerator
-from model_foundry.training.step import take_step
+from model_foundry.training.nonfinite import NonFiniteGuard
+from model_foundry.training.step import Learner
+from model_foundry.training.step_batches import StepBatch
 
 LONGEST_BLOCK = 128  # tokens: enough to see a fault, and short enough for a large model on a CPU
 ROWS, STEPS, EVALUATED_BLOCKS = 2, 4, 8
@@ -102,7 +105,7 @@ class SmallExperiment:
         accelerator = start_accelerator(config.training)
         prepared = prepare(config)
         length = asked.data.content_tokens or asked.data.max_sequence_length
-        horizon(asked, blocks=max(1, len(prepared.train.stream) // length))  # as it was asked for
+        total_steps(asked, rows=max(1, len(prepared.train.stream) // length))  # of the asked one
         few = replace(prepared, validation=prepared.validation.first(EVALUATED_BLOCKS))
         return cls(asked, config, few, accelerator, directory)
 
@@ -149,16 +152,14 @@ class SmallExperiment:
         model = create_model(config, tokenizer=self.prepared.tokenizer)
         before = [parameter.detach().clone() for parameter in model.parameters()]
         prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
-        take_step(
-            prepared,
-            optimizer,
-            batches,
-            objective=self.prepared.objective,
-            learning_rate=1.0,
-            max_grad_norm=None,
+        learner = Learner(
+            model=prepared,
+            optimizer=optimizer,
             accelerator=accelerator,
-            step=0,
+            guard=NonFiniteGuard(at_once=True),
         )
+        batch = StepBatch.of(batches, self.prepared.objective)
+        learner.take_step(batch, step=0, learning_rate=1.0)
         after = [parameter.detach().cpu() for parameter in model.parameters()]
         return [a - b for a, b in zip(before, after, strict=True)]
 
@@ -175,18 +176,23 @@ class SmallExperiment:
         start = find_resume_point(run, self.config)
         run.path.mkdir(exist_ok=True)
         write_text(run.config_file, save_config(self.config))
-        identity = make_fingerprint(self.config, self.prepared, accelerator.device)
-        attempt = Attempt(
-            self.config,
-            run,
-            self.prepared,
-            identity=identity,
-            start=start,
+        fingerprint = make_fingerprint(self.config, self.prepared, accelerator.device)
+        context = RunContext(
+            config=self.config,
+            total_steps=fingerprint.total_steps,
+            state=start.state(),
             accelerator=accelerator,
+        )
+        attempt = Attempt(
+            run=run,
+            prepared=self.prepared,
+            context=context,
+            fingerprint=fingerprint,
+            start=start,
             console=Console(quiet=True),
         )
         model = self.new_model()
-        with running(run, attempt.state, run_id=start.run_id, attempt=start.attempt) as record:
+        with running(run, context.state, run_id=start.run_id, attempt=start.attempt) as record:
             attempt.train(model, record)
             save_model(run.model, model, self.prepared.tokenizer)
 

@@ -1,7 +1,7 @@
-"""What an experiment leaves to the machine or to another setting, settled, with reasons.
+"""`auto` settings, resolved from facts of the machine and written into the run's `config.yaml`.
 
-Every choice follows from facts (device, instructions, vendor, sizes), so that each start of a run
-makes it again. It is written into the run's `config.yaml`.
+A choice depends on device, instruction sets, vendor and sizes, never on a timing, so each start of
+a run makes the same choice.
 """
 
 import logging
@@ -12,10 +12,16 @@ from typing import Any, Final, Literal
 import torch
 
 from model_foundry.architectures.kernels.attention_choice import choose_attention
-from model_foundry.config import ARCHITECTURES, ExperimentConfig, TrainingConfig
+from model_foundry.config import (
+    ARCHITECTURES,
+    ExperimentConfig,
+    TrainingConfig,
+    settings_without_effect,
+)
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.hardware import computes_in_bf16, favours_onednn
 from model_foundry.foundation.plugins import LOADED_PLUGINS
+from model_foundry.training.distributed import device_type
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +33,13 @@ NARROW: Final = 256  # hidden units; products of narrower models are too small t
 def resolve_auto_settings(
     config: ExperimentConfig, *, device_type: str
 ) -> tuple[ExperimentConfig, list[str]]:
-    """Settle what was left open, and say why, a line each.
+    """Resolve all `auto` settings; return them with the reasons, a line each.
 
     Args:
-        device_type: what the model runs on (cpu, cuda).
+        device_type: device of the model (cpu, cuda).
 
     Raises:
-        ConfigError: this machine cannot do what was asked for.
+        ConfigError: this machine cannot do what a setting asks for.
     """
     config = config.model_copy(deep=True)
     notes = [f"plugin {path}: sha256 {digest}" for path, digest in LOADED_PLUGINS.items()]
@@ -46,10 +52,20 @@ def resolve_auto_settings(
     return config, notes
 
 
+def settle(config: ExperimentConfig) -> tuple[ExperimentConfig, list[str]]:
+    """Resolve all `auto` settings for this process; log the reasons, and unused settings."""
+    for line in settings_without_effect(config):
+        logger.warning("%s", line)
+    settled, notes = resolve_auto_settings(config, device_type=device_type())
+    for note in notes:
+        logger.info("%s", note)
+    return settled, notes
+
+
 def _choices(
     config: ExperimentConfig, device_type: str
 ) -> Iterator[tuple[str, object, object, str]]:
-    """Settle one setting after the other; yield (field, asked for, chosen, reason)."""
+    """Resolve one setting after the other; yield (field, asked for, chosen, reason)."""
     training, spec = config.training, ARCHITECTURES[config.model.architecture]
     asked: Any = training.mixed_precision
     width = getattr(config.model.section, "hidden_size", None)
@@ -108,17 +124,17 @@ def choose_precision(
 def choose_compile(
     asked: bool | Literal["auto"], *, device_type: str, gains: bool
 ) -> tuple[bool, str]:
-    """Return whether the model is compiled, and the reason.
+    """Return the choice for `training.compile`, and the reason.
 
     Args:
-        gains: whether the architecture was found to gain from it.
+        gains: true for architectures that were measured to gain from it.
     """
     if asked != "auto":
         return asked, "as asked"
     if device_type != "cuda":
-        return False, f"on {device_type} it gains too little for the time it takes to begin"
+        return False, f"on {device_type} compiling takes longer than it saves"
     if not gains:
-        return False, "the architecture was not found to gain from it"
+        return False, "the architecture was not measured to gain from it"
     if find_spec("triton") is None:
         return False, "the package triton is not installed"
     return True, "the architecture gains from it on GPUs"
@@ -128,7 +144,7 @@ def choose_products(training: TrainingConfig, *, device_type: str) -> tuple[Prod
     """Return the library of the fp32 products, and the reason.
 
     Raises:
-        ConfigError: the one asked for is not of this machine.
+        ConfigError: this machine does not have the library asked for.
     """
     asked = training.speed.fp32_products
     if asked == "tf32" and device_type != "cuda":

@@ -1,6 +1,7 @@
-"""Where a start of a run goes on, and whether it may: the same run, or none.
+"""Resuming: where an attempt at a run starts, and whether it may.
 
-What connects the starts of a run is on disk: the newest whole checkpoint, the status and the log.
+Everything that connects the attempts of a run is on disk: the newest whole checkpoint, the status
+and the log.
 """
 
 import logging
@@ -15,12 +16,12 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.errors import CheckpointError, ConfigError, DataError, ResumeError
 from model_foundry.experiment.prepare_data import Prepared
 from model_foundry.experiment.run_directory import RunDirectory, RunStatus
-from model_foundry.experiment.run_length import horizon, rows_of_a_pass
+from model_foundry.experiment.run_length import rows_of_a_pass, total_steps
 from model_foundry.foundation.plugins import LOADED_PLUGINS
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.foundation.random_state import environment
 from model_foundry.training.checkpoint.store import Checkpoint, newest_usable
-from model_foundry.training.distributed import BatchSplit, split_global_batch, why_indivisible
+from model_foundry.training.distributed import split_global_batch, why_indivisible
 from model_foundry.training.lr_schedule import learning_rate
 from model_foundry.training.run_fingerprint import (
     PLUGIN,
@@ -30,7 +31,7 @@ from model_foundry.training.run_fingerprint import (
     changed_last_bits,
     changed_settings,
     changes,
-    require_horizon,
+    require_length,
     require_same,
 )
 from model_foundry.training.state import TrainState
@@ -40,40 +41,50 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Where an attempt begins."""
+    """The start of one attempt."""
 
     run_id: str
     attempt: int
-    """1 for the first start of a run."""
+    """1 for the first attempt of a run."""
     checkpoint: Checkpoint | None
-    """What it goes on from; None: the beginning."""
+    """Checkpoint to resume from; None: start from the beginning."""
     completed: bool = False
-    """Whether the attempt before it came to its end."""
+    """True if the attempt before it completed the run."""
 
     @classmethod
-    def anew(cls) -> "ResumePoint":
-        """Return the first start of a new run."""
+    def fresh(cls) -> "ResumePoint":
+        """Return the first attempt of a new run."""
         return cls(uuid.uuid4().hex, 1, None)
 
+    @property
+    def path(self) -> Path | None:
+        """Directory of the checkpoint; None: start from the beginning."""
+        return self.checkpoint.path if self.checkpoint else None
+
     def state(self) -> TrainState:
-        """Return the counters to begin with."""
+        """Return the counters at this point."""
         if self.checkpoint is None:
             return TrainState()
         counters = self.checkpoint.state.counters
         return TrainState(last_good_step=counters.step, **counters.model_dump())
 
 
-def find_resume_point(run: RunDirectory, config: ExperimentConfig) -> ResumePoint:
-    """Find out where a run goes on; what is no part of it any more is moved aside and named.
+def find_resume_point(
+    run: RunDirectory, config: ExperimentConfig, *, fresh: bool = False
+) -> ResumePoint:
+    """Find the checkpoint from which a run resumes; damaged ones are moved aside and reported.
+
+    Args:
+        fresh: start a new run whatever is in the directory.
 
     Raises:
         CheckpointError: there were checkpoints, and none is whole.
         ResumeError: a setting that decides what is trained has changed.
     """
-    if not run.holds_a_run():
-        return ResumePoint.anew()
+    if fresh or not run.holds_a_run():
+        return ResumePoint.fresh()
     run.remove_debris()
-    status = _status(run)
+    status = _read_status(run)
     checkpoint = newest_usable(run.checkpoints, run_id=status.run_id if status else None)
     if checkpoint is None and status is not None and status.last_good_step is not None:
         raise CheckpointError(
@@ -88,61 +99,61 @@ def find_resume_point(run: RunDirectory, config: ExperimentConfig) -> ResumePoin
     return ResumePoint(run_id or uuid.uuid4().hex, attempts + 1, checkpoint, completed)
 
 
-def _status(run: RunDirectory) -> RunStatus | None:
-    """Read the status, without which a run can be resumed all the same."""
+def _read_status(run: RunDirectory) -> RunStatus | None:
+    """Read the status; a run can be resumed without it."""
     try:
         return run.status()
     except ConfigError as error:
-        logger.warning("%s; it is written anew", error)
+        logger.warning("%s; it is written again", error)
         return None
 
 
 def make_fingerprint(
-    config: ExperimentConfig, prepared: Prepared, device: torch.device, *, processes: int = 1
+    config: ExperimentConfig, prepared: Prepared, device: torch.device, *, world_size: int = 1
 ) -> RunFingerprint:
-    """Say what the run is.
+    """Return the fingerprint of a run.
 
     Args:
-        processes: how many there are; their gradients are summed in another order than one's.
+        world_size: number of processes; it decides the order in which gradients are summed.
     """
     plugins = {f"{PLUGIN}{Path(p).name}": digest for p, digest in LOADED_PLUGINS.items()}
     return RunFingerprint(
         config=as_settings(config),
         content={**prepared.content, **plugins},
         blocks_per_step=config.training.rows_per_step,
-        horizon=horizon(config, blocks=rows_of_a_pass(config, len(prepared.train))),
-        environment={**environment(device), "processes": str(processes)},
+        total_steps=total_steps(config, rows=rows_of_a_pass(config, len(prepared.train))),
+        environment={**environment(device), "processes": str(world_size)},
     )
 
 
-def divide_steps(config: ExperimentConfig, start: ResumePoint, *, processes: int) -> BatchSplit:
-    """Divide the global batch, which stays the same, among the processes of this start.
+def require_divisible(config: ExperimentConfig, start: ResumePoint, *, world_size: int) -> None:
+    """Refuse a number of processes that cannot divide the global batch, which stays the same.
 
     Raises:
-        ConfigError: it cannot be divided evenly.
-        ResumeError: nor can that of the run that is there, whose batch cannot change.
+        ConfigError: the settings cannot be divided evenly.
+        ResumeError: nor can those of the run to be resumed, whose batch cannot change.
     """
     rows, most = config.training.rows_per_step, config.training.per_device_train_batch_size
-    reason = why_indivisible(rows, most=most, processes=processes)
+    reason = why_indivisible(rows, most=most, processes=world_size)
     if reason and start.checkpoint is not None:
-        raise ResumeError(f"{reason}: the run in output_dir goes on with the steps it began with")
-    return split_global_batch(rows, most=most, processes=processes)
+        raise ResumeError(f"{reason}: the run in output_dir keeps its global batch")
+    split_global_batch(rows, most=most, processes=world_size)
 
 
-def require_one_run(processes: ProcessGroup, identity: RunFingerprint) -> None:
-    """Refuse processes that see another text, tokenizer or machine than main does.
+def require_one_run(processes: ProcessGroup, fingerprint: RunFingerprint) -> None:
+    """Refuse processes that see another text, tokenizer or experiment than rank 0.
 
     Raises:
-        DataError: they would train different models.
+        DataError: the processes would train different models.
     """
 
     def compared(found: RunFingerprint) -> dict[str, Any]:
         return found.model_dump(exclude={"environment"})
 
-    for index, found in enumerate(seen := processes.all_gather(identity)):
+    for rank, found in enumerate(seen := processes.all_gather(fingerprint)):
         if different := changes(compared(seen[0]), compared(found)):
             raise DataError(
-                f"process {index} of {processes.world_size} sees another experiment than process 0 "
+                f"process {rank} of {processes.world_size} sees another experiment than process 0 "
                 f"({'; '.join(different)}); give all machines the same files, on a file system "
                 "that they share"
             )
@@ -152,11 +163,11 @@ def check_resumable(
     run: RunDirectory,
     config: ExperimentConfig,
     checkpoint: Checkpoint | None,
-    identity: RunFingerprint,
+    fingerprint: RunFingerprint,
     *,
     extend: bool,
 ) -> None:
-    """Refuse a run that would not be the same any more; say what differs in its last bits.
+    """Refuse to resume a run whose data or length has changed; warn of changes of the last bits.
 
     Raises:
         ResumeError: text, tokenizer, global batch or length have changed.
@@ -164,18 +175,21 @@ def check_resumable(
     if checkpoint is None:
         return
     saved = checkpoint.state.identity
-    require_same(run.path, changed_content(saved, identity))
-    require_horizon(run.path, saved, identity, extend=extend)
-    if found := changed_last_bits(saved, identity):
+    require_same(run.path, changed_content(saved, fingerprint))
+    require_length(run.path, saved, fingerprint, extend=extend)
+    if found := changed_last_bits(saved, fingerprint):
         logger.warning(
-            "from here on, the run will not be bit for bit what it would have been (saved -> now): "
+            "from here on, the run will not be bit for bit the uninterrupted one (saved -> now): "
             "%s",
             "; ".join(found),
         )
-    if saved.horizon != identity.horizon:
+    if saved.total_steps != fingerprint.total_steps:
         step = checkpoint.step
-        before, after = (learning_rate(step, config.training, i.horizon) for i in (saved, identity))
+        before, after = (
+            learning_rate(step, config.training, steps)
+            for steps in (saved.total_steps, fingerprint.total_steps)
+        )
         logger.info(
             "extended from %d to %d steps: the learning rate after step %d is %.3g instead of %.3g",
-            *(saved.horizon, identity.horizon, step, after, before),
+            *(saved.total_steps, fingerprint.total_steps, step, after, before),
         )

@@ -8,7 +8,8 @@ The messages here are small and go through gloo, whatever backend the gradients 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -17,6 +18,7 @@ from model_foundry.errors import FoundryError
 from model_foundry.foundation.messages import reason_of
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,16 @@ class ProcessGroup:
         """Whether this process writes the run."""
         return self.rank == 0
 
-    def on_rank0(self, do: Callable[[], T]) -> T:
-        """Call `do` on rank 0 only, and return its result on every rank.
+    def on_rank0(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `do` with the arguments on rank 0 only, and return its result on every rank.
 
         Raises:
             Whatever `do` raised, on every rank.
         """
         if self.group is None:
-            return do()
-        result, failure = _tried(do) if self.is_rank0 else (None, None)
+            return do(*args, **kwargs)
+        call = partial(do, *args, **kwargs)
+        result, failure = _tried(call) if self.is_rank0 else (None, None)
         told: list[Any] = [result, _portable(failure, self.rank)]
         try:
             dist.broadcast_object_list(told, src=0, group=self.group)
@@ -57,15 +60,15 @@ class ProcessGroup:
             raise failure
         return cast(T, told[0])
 
-    def on_all_ranks(self, do: Callable[[], T]) -> T:
-        """Call `do` on every rank; a failure on one is raised on all.
+    def on_all_ranks(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `do` with the arguments on every rank; a failure on one is raised on all.
 
         Raises:
             Whatever `do` raised on the first rank where it failed.
         """
         if self.group is None:
-            return do()
-        result, failure = _tried(do)
+            return do(*args, **kwargs)
+        result, failure = _tried(partial(do, *args, **kwargs))
         try:
             failures = self.all_gather(_portable(failure, self.rank))
         except RuntimeError as lost:
@@ -76,16 +79,17 @@ class ProcessGroup:
                 raise found
         return cast(T, result)
 
-    def rank0_first(self, do: Callable[[], T]) -> T:
+    def rank0_first(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `do` on rank 0 and then on the others, which find the files that rank 0 left.
 
         Raises:
             Whatever `do` raised on the first rank where it failed.
         """
         if self.group is None:
-            return do()
-        before = self.on_all_ranks(do if self.is_rank0 else _nothing)
-        after = self.on_all_ranks(_nothing if self.is_rank0 else do)
+            return do(*args, **kwargs)
+        call = partial(do, *args, **kwargs)
+        before = self.on_all_ranks(call if self.is_rank0 else _nothing)
+        after = self.on_all_ranks(_nothing if self.is_rank0 else call)
         return cast(T, before if self.is_rank0 else after)
 
     def any(self, flag: bool) -> bool:

@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 EVALUATION = "eval/"
 
 
+class LogError(SaveError):
+    """A line of the log could not be written; what was trained can still be saved."""
+
+
 class MetricsLog:
     """Appends lines to `metrics.jsonl`, each with its step, attempt and wall time in seconds.
 
@@ -40,7 +44,7 @@ class MetricsLog:
         """Append one line. The file is opened each time, so that nothing waits in a buffer.
 
         Raises:
-            SaveError: the disk is full, or writing is not permitted.
+            LogError: the disk is full, or writing is not permitted.
         """
         if self.before_writing is not None:
             self.before_writing()
@@ -49,7 +53,7 @@ class MetricsLog:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(strict_json(line) + "\n")
         except OSError as error:
-            raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
+            raise LogError(f"{self.path}: cannot be written ({error.strerror})") from error
         self._lines += 1
         if not _precedes(line, step):
             self._evaluated = step

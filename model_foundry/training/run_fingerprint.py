@@ -1,14 +1,14 @@
-"""What a run is, and whether a later start of it is still the same run.
+"""The fingerprint of a run, by which a later start tells if it is still the same run.
 
-A checkpoint carries the identity of its run. Settings that change what is trained must be as they
-were; text and tokenizer are compared by content, so that files may be moved; settings that only
-watch the training may change freely.
+Each checkpoint carries one. Settings that change what is trained must be unchanged; text and
+tokenizer are compared by content, so that files may be moved; settings that only observe the
+training may change freely.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ResumeError
@@ -61,9 +61,15 @@ PLUGIN = "plugin "
 
 
 class RunFingerprint(BaseModel):
-    """What must not change between two starts of a run, and where it ran."""
+    """Everything that must not change between two starts of a run, and the machine it ran on."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
 
     config: dict[str, Any]
     """The resolved experiment."""
@@ -71,10 +77,10 @@ class RunFingerprint(BaseModel):
     """SHA-256 of each text that training reads, of the tokenizer, and of each plugin."""
     blocks_per_step: PositiveInt
     """The global batch: blocks in one optimizer step."""
-    horizon: PositiveInt
+    total_steps: PositiveInt = Field(alias="horizon")
     """Optimizer steps of the whole run."""
     environment: dict[str, str]
-    """Versions, device and threads, on which the last bits depend."""
+    """Versions, device and threads, on which the last bits of results depend."""
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -87,10 +93,10 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def as_settings(config: ExperimentConfig) -> dict[str, Any]:
-    """Return an experiment as plain data, in which one seed for all is the three it stands for."""
+    """Return an experiment as plain data, with a single seed expanded to one for each use."""
     settings = config.model_dump(mode="json") | {"seed": config.seeds.model_dump()}
     if config.tokenizer.path is not None:
-        del settings["tokenizer"]["vocab_size"]  # the tokenizer says it, and is compared itself
+        del settings["tokenizer"]["vocab_size"]  # the tokenizer has it, and is compared itself
     return settings
 
 
@@ -108,15 +114,15 @@ def changes(
 
 
 def changed_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the changes of settings with which a run would not be the same run any more."""
+    """Return the changed settings that would make it a different run."""
     return changes(saved, now, free=(*FREE, *COMPARED_BY_CONTENT, *LAST_BITS))
 
 
 def changed_content(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
     """Return the changes of text, tokenizer, plugins and global batch.
 
-    A plugin that was loaded at one of the two starts only is not compared: where the run needs it,
-    its architecture is unknown without it, and where not, it is another experiment's.
+    A plugin that was loaded at only one of the two starts is not compared: a run that needs it
+    fails without it, and other runs do not depend on it.
     """
     once = {name for name in saved.content.keys() ^ now.content.keys() if name.startswith(PLUGIN)}
 
@@ -129,7 +135,7 @@ def changed_content(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
 
 
 def changed_last_bits(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
-    """Return the changes after which numbers agree, but no longer to the last bit."""
+    """Return the changes after which results agree, but not to the last bit."""
 
     def compared(identity: RunFingerprint) -> dict[str, Any]:
         settings = {name: value for name, value in flat(identity.config) if name in LAST_BITS}
@@ -139,39 +145,39 @@ def changed_last_bits(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
 
 
 def require_same(place: object, found: list[str]) -> None:
-    """Refuse to go on with a run that is not the same any more.
+    """Refuse to resume a run with different settings.
 
     Args:
         place: the run directory, for the message.
-        found: what has changed.
+        found: the changes, one line each.
 
     Raises:
-        ResumeError: something has.
+        ResumeError: there are changes.
     """
     if found:
         table = "".join(f"\n  {line}" for line in found)
         raise ResumeError(
-            f"output_dir: {place} holds a run that was begun otherwise (saved -> now); take the "
-            f"change back, start with --fresh to move it aside, or name another output_dir{table}"
+            f"output_dir: {place} holds a run with different settings (saved -> now); undo the "
+            f"change, start with --fresh to move the run aside, or set another output_dir{table}"
         )
 
 
-def require_horizon(
+def require_length(
     place: object, saved: RunFingerprint, now: RunFingerprint, *, extend: bool
 ) -> None:
-    """Refuse another length of the run, unless it is longer and that was asked for.
+    """Refuse another length of the run, unless it is longer and `extend` is set.
 
     Raises:
         ResumeError: the length has changed.
     """
-    if saved.horizon == now.horizon or (extend and now.horizon > saved.horizon):
+    if saved.total_steps == now.total_steps or (extend and now.total_steps > saved.total_steps):
         return
     remedy = (
-        "give --extend to go on with the longer schedule"
-        if now.horizon > saved.horizon
+        "give --extend to resume with the longer schedule"
+        if now.total_steps > saved.total_steps
         else "a run can be extended, but not shortened"
     )
     raise ResumeError(
         f"output_dir: {place} holds a run of another length (saved -> now); {remedy}\n"
-        f"  optimizer steps: {saved.horizon} -> {now.horizon}"
+        f"  optimizer steps: {saved.total_steps} -> {now.total_steps}"
     )

@@ -1,7 +1,7 @@
-"""The micro-batches of the next step, and what the processes tell each other before they take it.
+"""The micro-batches of each step, prefetched while a GPU still computes the step before.
 
-They are drawn while a GPU still computes the step before. What one process meets meanwhile, a
-signal or a dead worker, it tells the others first, so that all stop at the same step.
+All processes agree on a step before they take it: a signal or a dead data worker on one of them
+stops every process at the same step.
 """
 
 from collections.abc import Callable, Iterator
@@ -15,36 +15,51 @@ from model_foundry.errors import Interrupted, WorkerError
 from model_foundry.foundation.interrupts import check_interrupt, stop_requested
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 from model_foundry.objectives import Objective
-from model_foundry.training.profiler.profile import phase
-from model_foundry.training.step import Labels
+from model_foundry.training.profiler.phases import phase
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepBatch:
-    """What a step is made from."""
+    """The data of one optimizer step."""
 
     micro_batches: list[Batch]
-    """Those of this process."""
-    labels: Labels
+    """Those of this process, one per forward pass."""
+    own_labels: list[int]
+    """Valid labels of each micro-batch of this process."""
+    labels: int
+    """Valid labels of all processes."""
     blocks: int
     """Rows of all processes."""
     tokens: int
     """Tokens of text in these rows."""
     words: int
-    """Words of text in these."""
-    saves: bool = False
-    """Whether the time has come for a checkpoint after the step."""
+    """Words of text in these rows."""
+    timed_save: bool = False
+    """True if the clock of rank 0 asks for a checkpoint after the step."""
+
+    @classmethod
+    def of(cls, micro_batches: list[Batch], objective: Objective) -> "StepBatch":
+        """Count the micro-batches of a single process."""
+        own = [int(objective.scored(batch.inputs["labels"]).sum()) for batch in micro_batches]
+        return cls(
+            micro_batches=micro_batches,
+            own_labels=own,
+            labels=sum(own),
+            blocks=sum(len(batch.keys) for batch in micro_batches),
+            tokens=sum(batch.tokens for batch in micro_batches),
+            words=sum(batch.words for batch in micro_batches),
+        )
 
 
 class StepBatches:
-    """Draws the steps of one process, one after the other.
+    """The steps of one process, in order.
 
     Args:
-        batches: the micro-batches of this process without end.
-        micro_batches: how many a step has.
-        pinned: whether to put them where a GPU can fetch them by itself.
+        batches: endless micro-batches of this process.
+        micro_batches: number of micro-batches in a step.
+        pinned: copy them to memory that a GPU can read directly.
         workers: processes that prepare them, for messages.
-        time_to_save: tells main whether it is time for a checkpoint; the others follow it.
+        save_is_due: asked on rank 0 before each step; its answer holds for all ranks.
     """
 
     def __init__(
@@ -55,19 +70,19 @@ class StepBatches:
         micro_batches: int,
         workers: int = 0,
         pinned: bool = False,
-        time_to_save: Callable[[], bool] = bool,
+        save_is_due: Callable[[], bool] = bool,
         processes: ProcessGroup = ALONE,
     ) -> None:
         self.batches, self.objective, self.micro_batches = batches, objective, micro_batches
         self.workers, self.pinned, self.processes = workers, pinned, processes
-        self.time_to_save = time_to_save
-        self._ahead: list[Batch] | None = None
+        self.save_is_due = save_is_due
+        self._prefetched: list[Batch] | None = None
         self._failure: Exception | None = None
 
-    def ahead(self) -> None:
-        """Draw the next step. What fails is told when the step is asked for."""
+    def prefetch(self) -> None:
+        """Load the next step. A failure is raised by `next`."""
         try:
-            self._ahead = self._draw()
+            self._prefetched = self._load()
         except Exception as error:
             self._failure = error
 
@@ -75,64 +90,55 @@ class StepBatches:
         """Return the next step, once all processes are ready for it.
 
         Raises:
-            WorkerError: a process that prepares batches has died or hangs, here or elsewhere.
-            Interrupted: a signal came, here or elsewhere.
+            WorkerError: a data worker has died or hangs, on this or another process.
+            Interrupted: a signal came, to this or another process.
         """
         stopped = stop_requested() is not None
-        if self._ahead is None and self._failure is None and not stopped:
-            self.ahead()
+        if self._prefetched is None and self._failure is None and not stopped:
+            self.prefetch()
         failure, self._failure = self._failure, None
         if failure is not None and not isinstance(failure, Interrupted | WorkerError):
             raise failure
-        micro_batches, self._ahead = self._ahead or [], None
-        own = Labels.of(micro_batches, self.objective)
+        own = StepBatch.of(self._prefetched or [], self.objective)
+        self._prefetched = None
         numbers = (
             stopped or isinstance(failure, Interrupted),
             isinstance(failure, WorkerError),
-            own.total,
-            sum(len(batch.keys) for batch in micro_batches),
-            sum(batch.tokens for batch in micro_batches),
-            sum(batch.words for batch in micro_batches),
-            self.processes.is_rank0 and self.time_to_save(),
+            *(own.labels, own.blocks, own.tokens, own.words),
+            self.processes.is_rank0 and self.save_is_due(),
         )
         stop, died, labels, blocks, tokens, words, save = map(int, self.processes.sum(numbers))
         if stop:
             raise Interrupted(f"{stop_requested() or 'a signal'}: stopped")
         if died:
             raise failure or WorkerError(
-                f"training.dataloader_num_workers (={self.workers}): a process that prepares "
-                "batches has died beside another process of the run; its message says why"
+                f"training.dataloader_num_workers (={self.workers}): a data worker of another "
+                "process has died; the message of that process says why"
             )
-        counted = replace(own, total=labels)
-        return StepBatch(micro_batches, counted, blocks, tokens, words, saves=save > 0)
+        return replace(
+            own, labels=labels, blocks=blocks, tokens=tokens, words=words, timed_save=save > 0
+        )
 
-    def _draw(self) -> list[Batch]:
-        """Take the micro-batches of one step.
-
-        Raises:
-            WorkerError: a process that prepares them has died or hangs.
-            Interrupted: it did because everything is to stop.
-        """
+    def _load(self) -> list[Batch]:
         try:
             with phase("data"):
-                drawn = list(islice(self.batches, self.micro_batches))
+                loaded = list(islice(self.batches, self.micro_batches))
         except RuntimeError as error:
             if "DataLoader" not in str(error):
                 raise
             check_interrupt()
             raise WorkerError(
                 f"training.dataloader_num_workers (={self.workers}): "
-                f"{' '.join(str(error).split())}; run the same command again to continue, with 0 "
-                "if it comes back"
+                f"{' '.join(str(error).split())}; run the same command again to resume, with 0 "
+                "workers if it happens again"
             ) from error
-        return [_pinned(batch) for batch in drawn] if self.pinned else drawn
+        return [_pinned(batch) for batch in loaded] if self.pinned else loaded
 
 
 def _pinned(batch: Batch) -> Batch:
-    """Put what the model reads into memory that a GPU can fetch from while the host works on."""
     return replace(batch, inputs={name: t.pin_memory() for name, t in batch.inputs.items()})
 
 
 def can_pin(device: torch.device) -> bool:
-    """Tell whether a device fetches from pinned memory by itself."""
+    """Tell whether a device reads pinned memory directly."""
     return device.type == "cuda"

@@ -19,11 +19,12 @@ from model_foundry.doctor import checks, small_experiment
 from model_foundry.doctor.checks import examine, ties
 from model_foundry.doctor.small_experiment import SmallExperiment
 from model_foundry.errors import ConfigError, Interrupted
-from model_foundry.experiment.checkpointer import Checkpointing
+from model_foundry.experiment.checkpointer import Checkpointer
 from model_foundry.foundation.interrupts import handle_signals
 from model_foundry.foundation.locks import exclusive
 from model_foundry.foundation.tested_versions import LIBRARIES, PINNED, run_with
 from model_foundry.model import create_model
+from model_foundry.training.step_batches import StepBatch
 from tests.experiments import MODELS, tiny_experiment
 
 DISEASES = (
@@ -91,12 +92,10 @@ def ill(name: str, patch: pytest.MonkeyPatch) -> None:
         forget(patch, GPT2LMHeadModel)
     elif name == "accumulation":
         # the mean over micro-batches, however many labels each has
-        step = small_experiment.take_step
-        patch.setattr(
-            small_experiment, "take_step", lambda *a, **k: step(a[0], a[1], a[2][:1], **k)
-        )
+        count = StepBatch.of
+        patch.setattr(StepBatch, "of", lambda batches, objective: count(batches[:1], objective))
     elif name == "resumption":
-        patch.setattr(Checkpointing, "restore", lambda self, *given: None)
+        patch.setattr(Checkpointer, "restore", lambda self, *given: None)
     elif name == "tied weights":
         load = checks.load_model
 
@@ -239,7 +238,7 @@ def test_command_prints_a_line_a_check_and_says_no(
     lines = capsys.readouterr().out.splitlines()
     assert ended.value.code == 0
     assert [line.split()[0] for line in lines if line.startswith("good")] == ["good"] * 12
-    monkeypatch.setattr(Checkpointing, "restore", lambda self, *given: None)
+    monkeypatch.setattr(Checkpointer, "restore", lambda self, *given: None)
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 1

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import fully_shard
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.data.batches.loaders import Batch, batch_digest
 from model_foundry.errors import FoundryError
-from model_foundry.experiment.attempt import measure
+from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
 from model_foundry.foundation.process_group import ProcessGroup
@@ -31,7 +31,7 @@ from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedSt
 from model_foundry.training.distributed import joined, start_accelerator
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
 from model_foundry.training.optimizer import build_optimizer
-from model_foundry.training.step import take_step
+from model_foundry.training.step import Learner
 from model_foundry.training.step_batches import StepBatches
 from tests.experiments import MODELS
 from tests.training.test_carried_state import BLOCKS, CARRIED, KINDS, T, config_of, shares_of, text
@@ -76,18 +76,16 @@ class Together:
         )
         drawn = drawing.next()
         optimizer = optimizer or build_optimizer(model, config.training)
-        return take_step(
-            *accelerator.prepare(model, optimizer),
-            drawn.micro_batches,
-            objective=objective,
-            learning_rate=0.01,
-            max_grad_norm=1.0,
+        model, optimizer = accelerator.prepare(model, optimizer)
+        learner = Learner(
+            model=model,
+            optimizer=optimizer,
             accelerator=accelerator,
-            step=0,
-            labels=drawn.labels,
-            finiteness=NonFiniteGuard(at_once=True, processes=self.processes),
+            guard=NonFiniteGuard(at_once=True, processes=self.processes),
+            max_grad_norm=1.0,
             **settings,
         )
+        return learner.take_step(drawn, step=0, learning_rate=0.01)
 
 
 def objective_of(config: ExperimentConfig) -> Objective:
@@ -164,8 +162,8 @@ def evaluations(here: Together) -> Iterator[tuple[str, list[float]]]:
         config = without_dropout(kind, here.directory, *overrides)
         prepared = here.processes.rank0_first(lambda config=config: prepare(config))
         model = create_model(config, tokenizer=prepared.tokenizer)
-        found = measure(config, prepared, prepared.validation, model, here.processes)
-        alone = measure(config, prepared, prepared.validation, model)
+        found = measure_split(config, prepared, prepared.validation, model, here.processes)
+        alone = measure_split(config, prepared, prepared.validation, model)
         assert found["tokens"] == alone["tokens"]
         yield f"{kind} measured", [found[name] for name in sorted(found)]
 
@@ -221,10 +219,10 @@ def divided_models(here: Together) -> Iterator[tuple[str, Any]]:
         labels = batch.inputs["input_ids"]  # as many in each row
         inputs = {"input_ids": labels, "labels": labels}
         own = {name: t[here.share(2)] for name, t in inputs.items()}
-        learner = Learner(config, here.processes)
+        learner = Trained(config, here.processes)
         losses = [learner.update(own) for _ in range(3)]
         weights, moments = learner.kept()
-        resumed = Learner(config, here.processes)
+        resumed = Trained(config, here.processes)
         resumed.restore(weights, moments)
         losses.append(resumed.update(own))
         again, _ = resumed.kept()
@@ -239,7 +237,7 @@ def divided_models(here: Together) -> Iterator[tuple[str, Any]]:
         yield f"{kind} left as it was", all(torch.equal(left[n], t) for n, t in again.items())
 
 
-class Learner:
+class Trained:
     """A model and its optimizer, divided where there are several processes."""
 
     def __init__(self, config: ExperimentConfig, processes: ProcessGroup) -> None:
@@ -267,15 +265,15 @@ class Learner:
 
     def leave_out_updates(self) -> None:
         """Say that a loss was not finite, as a GPU would."""
-        finiteness = NonFiniteGuard(at_once=False)
-        finiteness.let_leave_out(self.optimizer, torch.device("cpu"))
+        guard = NonFiniteGuard(at_once=False)
+        guard.enable_skipping(self.optimizer, torch.device("cpu"))
         result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0), [1])
-        finiteness.watch(1, result, [], 0.0)
+        guard.record(1, result, [], 0.0)
 
     def kept(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Return the whole weights and moments in main, and nothing in the others."""
-        whole = self.whole.gathered(self.model)
-        moments = self.whole.gathered_moments(self.model, self.optimizer)
+        whole = self.whole.gather_model(self.model)
+        moments = self.whole.gather_optimizer(self.model, self.optimizer)
         if not self.is_main:
             assert not moments
             return {}, {}

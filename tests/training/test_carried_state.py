@@ -25,7 +25,9 @@ from model_foundry.model import create_model
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.distributed import start_accelerator
-from model_foundry.training.step import StepResult, take_step
+from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
+from model_foundry.training.step import Learner
+from model_foundry.training.step_batches import StepBatch
 from tests.data.batches.test_loaders import stream_with
 from tests.experiments import MODELS, tiny_experiment
 
@@ -78,21 +80,18 @@ def stepped(
     accelerator = start_accelerator(config.training)
     carried = CarriedState(model, micro_batches=accumulation, rows=ROWS // accumulation)
     wrapped, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
-    results = [
-        take_step(
-            wrapped,
-            optimizer,
-            list(islice(batches, accumulation)),
-            objective=OBJECTIVES.load("causal_lm")(),
-            learning_rate=0.5,
-            max_grad_norm=None,
-            accelerator=accelerator,
-            step=step,
-            carried=carried,
-            **settings,
-        )
-        for step in range(steps)
-    ]
+    learner = Learner(
+        model=wrapped,
+        optimizer=optimizer,
+        accelerator=accelerator,
+        guard=NonFiniteGuard(at_once=True),
+        carried=carried,
+        **settings,
+    )
+    objective, results = OBJECTIVES.load("causal_lm")(), []
+    for step in range(steps):
+        batch = StepBatch.of(list(islice(batches, accumulation)), objective)
+        results.append(learner.take_step(batch, step=step, learning_rate=0.5))
     return model, results, carried
 
 

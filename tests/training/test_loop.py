@@ -20,8 +20,10 @@ from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model, load_model
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.metrics_log import read_metrics
+from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
 from model_foundry.training.optimizer import build_optimizer
-from model_foundry.training.step import StepResult, take_step
+from model_foundry.training.step import Learner
+from model_foundry.training.step_batches import StepBatch
 from tests.experiments import MODELS, tiny_experiment
 
 KINDS = sorted(MODELS)
@@ -37,22 +39,21 @@ def logged_losses(output_dir: Path) -> list[float]:
 
 
 def a_step(
-    config: ExperimentConfig, micro_batches: list[Batch], **settings: Any
+    config: ExperimentConfig, micro_batches: list[Batch]
 ) -> tuple[BaseLanguageModel, StepResult]:
     """Make one update of a fresh model, without dropout."""
-    model = create_model(config)
+    learner = learner_of(config, create_model(config))
+    batch = StepBatch.of(micro_batches, OBJECTIVES.load(config.training.objective)())
+    return learner.model, learner.take_step(batch, step=0, learning_rate=0.01)
+
+
+def learner_of(config: ExperimentConfig, model: BaseLanguageModel) -> Learner:
     accelerator = start_accelerator(config.training)
     model, optimizer = accelerator.prepare(model, build_optimizer(model, config.training))
-    result = take_step(
-        model,
-        optimizer,
-        micro_batches,
-        objective=OBJECTIVES.load(config.training.objective)(),
-        accelerator=accelerator,
-        step=0,
-        **{"learning_rate": 0.01, "max_grad_norm": 1.0, **settings},
+    guard = NonFiniteGuard(at_once=True)
+    return Learner(
+        model=model, optimizer=optimizer, accelerator=accelerator, guard=guard, max_grad_norm=1.0
     )
-    return model, result
 
 
 def without_dropout(kind: str, directory: Path, *overrides: str) -> ExperimentConfig:
@@ -168,20 +169,11 @@ def test_non_finite_loss_stops_before_the_update(bad: float, tmp_path: Path) -> 
     with torch.no_grad():
         next(model.parameters())[7].fill_(bad)
         batch.inputs["input_ids"][:, 0] = 7
-    accelerator = start_accelerator(config.training)
-    model, optimizer = accelerator.prepare(model, build_optimizer(model, config.training))
+    learner = learner_of(config, model)
     before = weights_of(model)
+    step = StepBatch.of([batch], OBJECTIVES.load("causal_lm")())
     with pytest.raises(NonFiniteError, match=r"step 5: loss .* at learning rate 0\.01"):
-        take_step(
-            model,
-            optimizer,
-            [batch],
-            objective=OBJECTIVES.load("causal_lm")(),
-            learning_rate=0.01,
-            max_grad_norm=1.0,
-            accelerator=accelerator,
-            step=4,
-        )
+        learner.take_step(step, step=4, learning_rate=0.01)
     after = weights_of(model)
     assert all(torch.equal(after[name].nan_to_num(), t.nan_to_num()) for name, t in before.items())
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from model_foundry.config import TrainingConfig
 from model_foundry.data.batches.loaders import Batch, batch_digest
 from model_foundry.errors import NonFiniteError
-from model_foundry.training.nonfinite import MOST_UNREAD, NonFiniteGuard, StepResult
+from model_foundry.training.nonfinite import MAX_UNCHECKED, NonFiniteGuard, StepResult
 from model_foundry.training.optimizer import build_optimizer
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -38,15 +38,15 @@ class Run:
         self.model = nn.Linear(3, 2)
         config = TrainingConfig(max_steps=9, learning_rate=0.1, per_device_train_batch_size=1)
         self.optimizer = build_optimizer(self.model, config)
-        self.finiteness = NonFiniteGuard(at_once=not deferred)
+        self.guard = NonFiniteGuard(at_once=not deferred)
         if deferred:
-            self.finiteness.let_leave_out(self.optimizer, CPU)
+            self.guard.enable_skipping(self.optimizer, CPU)
         self.step = 0
 
     def take(self, found: StepResult) -> None:
         self.step += 1
         self.model(torch.ones(1, 3)).sum().backward()
-        self.finiteness.watch(self.step, found, [batch(self.step)], 0.5)
+        self.guard.record(self.step, found, [batch(self.step)], 0.5)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
@@ -77,7 +77,7 @@ def test_on_a_gpu_no_update_is_made_from_the_first_bad_step_on(loss: float, norm
     run.take(result(math.nan))
     assert same(run.all(), good)
     with pytest.raises(NonFiniteError, match=r"^step 3: loss .* on blocks 3; the update was not"):
-        run.finiteness.require()
+        run.guard.check()
     assert same(run.all(), good)
 
 
@@ -96,7 +96,7 @@ def test_what_is_known_of_the_bad_step_is_told() -> None:
     for found in (result(), result(math.nan, 2.0), result()):
         run.take(found)
     with pytest.raises(NonFiniteError) as raised:
-        run.finiteness.require()
+        run.guard.check()
     facts = raised.value.facts
     assert (facts["step"], facts["grad_norm"], facts["learning_rate"]) == (2, 2.0, 0.5)
     assert facts["blocks"] == [{"pass": 0, "block": 2}]
@@ -108,7 +108,7 @@ def test_updates_without_a_fault_are_those_without_a_watch() -> None:
     for run in runs:
         for _ in range(5):
             run.take(result())
-        run.finiteness.require()
+        run.guard.check()
     assert same(*(run.all() for run in runs))
 
 
@@ -116,7 +116,7 @@ def test_a_gpu_is_looked_at_every_so_often_whatever_the_log_does() -> None:
     """What is kept for the message would grow without end otherwise."""
     run = Run(deferred=True)
     run.take(result(math.nan))
-    for _ in range(MOST_UNREAD - 2):
+    for _ in range(MAX_UNCHECKED - 2):
         run.take(result())
     with pytest.raises(NonFiniteError, match=r"^step 1: "):
         run.take(result())
@@ -126,15 +126,15 @@ def test_nothing_is_looked_at_twice() -> None:
     run = Run(deferred=True)
     run.take(result(math.nan))
     with pytest.raises(NonFiniteError):
-        run.finiteness.require()
-    run.finiteness.require()
+        run.guard.check()
+    run.guard.check()
 
 
 def test_under_a_gradient_scaler_only_the_loss_must_be_finite() -> None:
     scaled = NonFiniteGuard(at_once=True, scaled=True)
-    scaled.watch(1, result(norm=math.inf), [batch(1)], 0.5)
+    scaled.record(1, result(norm=math.inf), [batch(1)], 0.5)
     with pytest.raises(NonFiniteError):
-        scaled.watch(2, result(loss=math.inf), [batch(1)], 0.5)
+        scaled.record(2, result(loss=math.inf), [batch(1)], 0.5)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from model_foundry.training.run_fingerprint import (
     changed_settings,
     changes,
     flat,
-    require_horizon,
+    require_length,
     require_same,
 )
 from tests.experiments import MODELS, tiny_experiment
@@ -62,7 +62,7 @@ def identity(**changed: Any) -> RunFingerprint:
         "config": {"training": {"learning_rate": 0.1, "compile": False}},
         "content": {"training text": "a" * 64, "tokenizer": "b" * 64},
         "blocks_per_step": 8,
-        "horizon": 100,
+        "total_steps": 100,
         "environment": {"torch": "2.13.0", "threads": "1"},
     }
     return RunFingerprint(**{**facts, **changed})
@@ -227,7 +227,7 @@ def test_the_refusal_is_a_table_with_its_remedies() -> None:
     with pytest.raises(ResumeError) as refused:
         require_same("runs/one", ["a: 1 -> 2", "b: x -> nothing"])
     first, *table = str(refused.value).split("\n")
-    assert first.startswith("output_dir: runs/one holds a run that was begun otherwise (saved -> ")
+    assert first.startswith("output_dir: runs/one holds a run with different settings (saved -> ")
     assert "--fresh" in first
     assert table == ["  a: 1 -> 2", "  b: x -> nothing"]
     assert refused.value.exit_code == 5
@@ -239,7 +239,7 @@ def test_the_refusal_is_a_table_with_its_remedies() -> None:
         (100, False, None),
         (100, True, None),
         (101, True, None),
-        (101, False, "give --extend to go on with the longer schedule"),
+        (101, False, "give --extend to resume with the longer schedule"),
         (99, False, "a run can be extended, but not shortened"),
         (99, True, "a run can be extended, but not shortened"),
     ],
@@ -248,10 +248,10 @@ def test_a_run_is_made_longer_where_that_is_asked_for_and_never_shorter(
     now: int, extend: bool, remedy: str | None
 ) -> None:
     if remedy is None:
-        require_horizon("runs/one", identity(), identity(horizon=now), extend=extend)
+        require_length("runs/one", identity(), identity(total_steps=now), extend=extend)
         return
     with pytest.raises(ResumeError, match=rf"{remedy}\n  optimizer steps: 100 -> {now}$"):
-        require_horizon("runs/one", identity(), identity(horizon=now), extend=extend)
+        require_length("runs/one", identity(), identity(total_steps=now), extend=extend)
 
 
 def test_changes_are_told_by_dotted_field_in_order() -> None:
@@ -275,4 +275,6 @@ def test_plugins_are_compared_where_both_starts_had_them() -> None:
 
 
 def identity_with(content: dict[str, str]) -> RunFingerprint:
-    return RunFingerprint(config={}, content=content, blocks_per_step=1, horizon=1, environment={})
+    return RunFingerprint(
+        config={}, content=content, blocks_per_step=1, total_steps=1, environment={}
+    )

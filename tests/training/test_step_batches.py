@@ -60,7 +60,7 @@ def beside(*said: float) -> Beside:
 def test_a_step_has_its_micro_batches_and_counts_them_with_a_label_or_without() -> None:
     drawn = StepBatches(Counted(labels=(6, 0, 4)), OBJECTIVE, micro_batches=3).next()
     assert [b.keys[0][1] for b in drawn.micro_batches] == [1, 2, 3]
-    assert drawn.labels.own == [0, 4, 6] and drawn.labels.total == 10
+    assert drawn.own_labels == [0, 4, 6] and drawn.labels == 10
     assert (drawn.blocks, drawn.tokens, drawn.words) == (6, 15, 6)
 
 
@@ -68,29 +68,29 @@ def test_the_other_processes_are_counted_too() -> None:
     drawn = StepBatches(
         Counted(), OBJECTIVE, micro_batches=1, processes=beside(0, 0, 1, 2, 3, 4, 0)
     ).next()
-    assert drawn.labels.own == [6] and drawn.labels.total == 7
+    assert drawn.own_labels == [6] and drawn.labels == 7
     assert (drawn.blocks, drawn.tokens, drawn.words) == (4, 8, 6)
 
 
 def test_what_was_drawn_ahead_is_handed_out_once() -> None:
     source = Counted()
-    drawing = StepBatches(source, OBJECTIVE, micro_batches=2)
-    drawing.ahead()
+    batches = StepBatches(source, OBJECTIVE, micro_batches=2)
+    batches.prefetch()
     assert source.asked == 2
-    assert [b.keys[0][1] for b in drawing.next().micro_batches] == [1, 2]
+    assert [b.keys[0][1] for b in batches.next().micro_batches] == [1, 2]
     assert source.asked == 2
-    assert [b.keys[0][1] for b in drawing.next().micro_batches] == [3, 4]
+    assert [b.keys[0][1] for b in batches.next().micro_batches] == [3, 4]
 
 
 @pytest.mark.parametrize(
     "fault", [RuntimeError("DataLoader worker (pid 7) is killed"), DataError("the text is gone")]
 )
 def test_what_fails_ahead_is_told_when_the_step_is_asked_for(fault: Exception) -> None:
-    drawing = StepBatches(Counted(fails={2: fault}), OBJECTIVE, micro_batches=1, workers=1)
-    drawing.next()
-    drawing.ahead()
+    batches = StepBatches(Counted(fails={2: fault}), OBJECTIVE, micro_batches=1, workers=1)
+    batches.next()
+    batches.prefetch()
     with pytest.raises(WorkerError if isinstance(fault, RuntimeError) else DataError):
-        drawing.next()
+        batches.next()
 
 
 def test_a_signal_stops_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +109,7 @@ def test_a_signal_to_another_process_stops_this_one() -> None:
 
 
 def test_a_worker_that_died_beside_another_process_stops_this_one() -> None:
-    with pytest.raises(WorkerError, match=r"dataloader_num_workers \(=3\).*beside another process"):
+    with pytest.raises(WorkerError, match=r"dataloader_num_workers \(=3\).*another process"):
         StepBatches(
             Counted(), OBJECTIVE, micro_batches=1, workers=3, processes=beside(0, 1, 0, 0, 0, 0, 0)
         ).next()
@@ -136,9 +136,9 @@ def test_the_clock_of_main_decides_for_all_whether_to_save(of_main: bool) -> Non
         processes = beside(0, 0, 0, 0, 0, 0, said)
         object.__setattr__(processes, "rank", index)
         mine = of_main if index == 0 else not of_main  # the other's clock says the opposite
-        drawing = StepBatches(
-            Counted(), OBJECTIVE, micro_batches=1, time_to_save=lambda: mine, processes=processes
+        batches = StepBatches(
+            Counted(), OBJECTIVE, micro_batches=1, save_is_due=lambda: mine, processes=processes
         )
-        return drawing.next().saves
+        return batches.next().timed_save
 
     assert drawn(0, 0) == drawn(1, float(of_main)) == of_main

@@ -1,12 +1,13 @@
 """One checkpoint, and the final model: plain HuggingFace directories, without pickle.
 
-Tensors are kept in safetensors, the rest in JSON. `commit_directory` is the one point at which a
-checkpoint comes to be: before it there is nothing that a reader would take for one. Which of
-several checkpoints is used is not decided here.
+Tensors are kept in safetensors, the rest in JSON. A checkpoint exists from the moment when
+`commit_directory` renames it; before that there is nothing that a reader would take for one.
+`store` chooses among several checkpoints.
 """
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,16 @@ from model_foundry.foundation.messages import reason_of
 from model_foundry.foundation.random_state import (
     NO_STATES,
     RandomStates,
-    random_states,
     restore_random_states,
 )
 from model_foundry.tokenizer.saving import save_tokenizer
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.state_file import (
     STATE_FILE,
-    STATE_FORMAT,
     CheckpointState,
-    Counters,
     read_state,
     write_state,
 )
-from model_foundry.training.run_fingerprint import RunFingerprint
-from model_foundry.training.state import TrainState
 
 OPTIMIZER_FILE, RANDOM_FILE, CARRIED_FILE = (
     "optimizer.safetensors",
@@ -64,77 +60,72 @@ def save_model(
         _write_model(aside, model, tokenizer)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResumeTensors:
+    """Tensors that training resumes from, beside the weights."""
+
+    optimizer: Mapping[str, Tensor]
+    """By `<parameter name>/<kind>`; see `optimizer_tensors`."""
+    random: Mapping[str, Tensor]
+    """States of the random generators; see `pack_random_states`."""
+    carried: Mapping[str, Tensor] = field(default_factory=dict)
+    """States from which rows continue; empty: rows are independent."""
+
+
 def save_checkpoint(
     directory: Path,
     model: BaseLanguageModel,
     tokenizer: PreTrainedTokenizerBase,
-    *,
-    optimizer: torch.optim.Optimizer | Mapping[str, Tensor] | None,
-    state: TrainState,
-    identity: RunFingerprint,
-    run_id: str,
-    attempt: int = 1,
-    milestone: bool = False,
-    timed: bool = False,
-    scaler: dict[str, int | float] | None = None,
-    log_lines: int = 0,
-    carried: Mapping[str, Tensor] | None = None,
-    random_of_others: Sequence[RandomStates] = (),
+    state: CheckpointState,
+    tensors: ResumeTensors | None = None,
 ) -> None:
-    """Write model, tokenizer and counters as one directory, with all that training goes on from.
+    """Write model, tokenizer, counters and whatever training resumes from as one directory.
 
     Args:
-        optimizer: it, or what `optimizer_tensors` made of it; None: the checkpoint is for analysis
-            only, without optimizer, generators and carried states.
-        carried: the states that rows go on from; None: rows stand alone.
-        random_of_others: what `random_states` returned in the processes beside this one.
+        tensors: None: the checkpoint is for analysis only.
 
     Raises:
-        NonFiniteError: a weight or a moment is NaN or infinite.
+        NonFiniteError: a weight, an optimizer moment or a carried state is NaN or infinite.
         SaveError: the directory cannot be written.
     """
-    if isinstance(optimizer, torch.optim.Optimizer):
-        optimizer = optimizer_tensors(model, optimizer)
-    tensors = optimizer or {}
-    states = carried or {} if optimizer is not None else {}
     require_finite(model.state_dict().items(), "weight")
-    require_finite(tensors.items(), "moment of the optimizer")
-    require_finite(states.items(), "state of the model")
-    random_tensors, random_numbers = random_states()
-    for process, (tensors_of_other, _) in enumerate(random_of_others, 1):
-        random_tensors |= {f"{process}/{name}": t for name, t in tensors_of_other.items()}
-    facts = CheckpointState(
-        format=STATE_FORMAT,
-        run_id=run_id,
-        attempt=attempt,
-        milestone=milestone,
-        timed=timed,
-        counters=Counters.model_validate(state),
-        identity=identity,
-        random=None if optimizer is None else random_numbers,
-        random_of_others=[] if optimizer is None else [numbers for _, numbers in random_of_others],
-        scaler=scaler,
-        log_lines=log_lines,
-    )
-    needed = _bytes((*model.parameters(), *tensors.values(), *states.values()))
-    with commit_directory(directory, needed=needed) as aside:
+    files: dict[str, Mapping[str, Tensor]] = {}
+    if tensors is not None:
+        require_finite(tensors.optimizer.items(), "moment of the optimizer")
+        require_finite(tensors.carried.items(), "state of the model")
+        files = {OPTIMIZER_FILE: tensors.optimizer, RANDOM_FILE: tensors.random}
+        files |= {CARRIED_FILE: tensors.carried} if tensors.carried else {}
+    every = (tensor for content in files.values() for tensor in content.values())
+    with commit_directory(directory, needed=_bytes((*model.parameters(), *every))) as aside:
         _write_model(aside, model, tokenizer)
         failpoint(f"{directory.name}: model and tokenizer written")
-        if optimizer is not None:
-            save_file(dict(tensors), aside / OPTIMIZER_FILE)
-            failpoint(f"{directory.name}: optimizer written")
-            save_file(random_tensors, aside / RANDOM_FILE)
-        if states:
-            save_file(dict(states), aside / CARRIED_FILE)
-        write_state(aside, facts)
+        for name, content in files.items():
+            save_file(dict(content), aside / name)
+            failpoint(f"{directory.name}: {name.partition('.')[0]} written")
+        write_state(aside, state)
+
+
+def pack_random_states(
+    states: Sequence[RandomStates],
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """Return tensors and JSON values of the random states of all ranks.
+
+    Tensors of rank r > 0 are named `r/<name>`; the JSON values are in the order of ranks.
+    """
+    tensors = {
+        f"{rank}/{name}" if rank else name: tensor
+        for rank, (of_rank, _) in enumerate(states)
+        for name, tensor in of_rank.items()
+    }
+    return tensors, [values for _, values in states]
 
 
 def keep_only_the_model(directory: Path) -> None:
-    """Take from a checkpoint what only a resumption needs.
+    """Delete from a checkpoint everything that only resuming needs.
 
     Raises:
-        CheckpointError: it is none.
-        SaveError: it cannot be written anew.
+        CheckpointError: the directory is not a checkpoint.
+        SaveError: it cannot be written again.
     """
     nothing: dict[str, Any] = {"random": None, "random_of_others": [], "scaler": None}
     facts = read_state(directory).model_copy(update=nothing)
@@ -155,10 +146,10 @@ def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dic
 
 
 def load_weights(directory: Path, model: BaseLanguageModel) -> None:
-    """Give a model the weights of a checkpoint; what it ties stays tied.
+    """Load the weights of a checkpoint into a model; tied weights stay tied.
 
     Raises:
-        CheckpointError: they are not the weights of this model.
+        CheckpointError: the checkpoint is of another model.
     """
     try:
         saved = type(model).load_directory(directory).state_dict()
@@ -175,10 +166,10 @@ def load_weights(directory: Path, model: BaseLanguageModel) -> None:
 
 
 def load_optimizer(directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Give the optimizer of a model the tensors of a checkpoint.
+    """Load the tensors of a checkpoint into the optimizer of a model.
 
     Raises:
-        CheckpointError: they are not those of this model.
+        CheckpointError: the checkpoint is of another model.
     """
     path = directory / OPTIMIZER_FILE
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
@@ -196,33 +187,33 @@ def load_optimizer(directory: Path, model: nn.Module, optimizer: torch.optim.Opt
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
-def load_random_states(directory: Path, state: CheckpointState, *, process: int = 0) -> list[str]:
-    """Put the global generators into the states of a checkpoint.
+def load_random_states(directory: Path, state: CheckpointState, *, rank: int = 0) -> list[str]:
+    """Set the global random generators to the states of a checkpoint.
 
     Args:
-        process: whose states; the checkpoint must have been written by more processes.
+        rank: process whose states are used; more processes must have written the checkpoint.
 
     Returns:
-        The devices of this machine for which it has none.
+        The devices of this machine for which there is no state.
 
     Raises:
-        CheckpointError: the states are none.
+        CheckpointError: the states are damaged.
     """
     tensors = _load_tensors(directory / RANDOM_FILE)
     try:
-        if process == 0:
+        if rank == 0:
             return restore_random_states(tensors, state.random or {})
-        own = {n.partition("/")[2]: t for n, t in tensors.items() if n.startswith(f"{process}/")}
-        return restore_random_states(own, state.random_of_others[process - 1])
+        own = {n.partition("/")[2]: t for n, t in tensors.items() if n.startswith(f"{rank}/")}
+        return restore_random_states(own, state.random_of_others[rank - 1])
     except NO_STATES as error:
         raise CheckpointError(f"{directory}: holds no random states ({error})") from error
 
 
 def load_carried(directory: Path, carried: CarriedState) -> None:
-    """Let rows go on from the states of a checkpoint.
+    """Load the carried states of a checkpoint.
 
     Raises:
-        CheckpointError: it has none, or those of other rows or of another model.
+        CheckpointError: it has none, or those of other rows or another model.
     """
     path = directory / CARRIED_FILE
     try:
@@ -232,7 +223,7 @@ def load_carried(directory: Path, carried: CarriedState) -> None:
 
 
 def require_finite(tensors: Iterable[tuple[str, Tensor]], what: str) -> None:
-    """Refuse to save what is not a number.
+    """Refuse to save NaN or infinity.
 
     Raises:
         NonFiniteError: a value is NaN or infinite.

@@ -1,7 +1,7 @@
-"""A model whole, for the disk, where FSDP2 divides its weights and moments among processes.
+"""Weights and optimizer state gathered for saving, where FSDP2 shards them among processes.
 
-Main then keeps a copy of it in the memory of the host, through which everything is saved and
-loaded; so the files are those of a model that was never divided.
+Rank 0 then keeps a copy of the model in host memory, through which everything is saved and loaded,
+so the files are those of a model that was never sharded.
 """
 
 import copy
@@ -28,30 +28,33 @@ Moments = Optimizer | Mapping[str, Tensor]
 Load = Callable[[BaseLanguageModel, Optimizer], None]
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True)
-SPREAD = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+SCATTERED = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
 
 
 class ReplicatedState:
-    """What every process has whole: it is saved and loaded as it is."""
+    """Weights and optimizer state that every process holds in full.
 
-    def gathered(self, model: BaseLanguageModel) -> BaseLanguageModel:
-        """Return a model as it is saved. All processes ask for it at the same time."""
+    All processes call each method at the same time.
+    """
+
+    def gather_model(self, model: BaseLanguageModel) -> BaseLanguageModel:
+        """Return the model with all its weights, for saving on rank 0."""
         return model
 
-    def gathered_moments(self, model: BaseLanguageModel, optimizer: Optimizer) -> Moments:
-        """Return an optimizer, or its tensors under their names, as it is saved; likewise."""
+    def gather_optimizer(self, model: BaseLanguageModel, optimizer: Optimizer) -> Moments:
+        """Return the optimizer, or its tensors by name, for saving on rank 0."""
         return optimizer
 
     def restore(self, load: Load, model: BaseLanguageModel, optimizer: Optimizer) -> None:
-        """Give a model and its optimizer what `load` reads from the disk; likewise."""
+        """Give a model and its optimizer the state that `load` reads from disk."""
         load(model, optimizer)
 
 
 class ShardedState(ReplicatedState):
-    """What is divided among processes; main alone gathers it.
+    """Weights and optimizer state sharded among processes and gathered on rank 0.
 
     Args:
-        model: it, before it is divided.
+        model: the model before it is sharded.
         make_optimizer: makes the optimizer of a model.
     """
 
@@ -64,15 +67,15 @@ class ShardedState(ReplicatedState):
         self.copy = copy.deepcopy(model).cpu() if processes.is_rank0 else model
         self.processes, self.make_optimizer = processes, make_optimizer
 
-    def gathered(self, model: BaseLanguageModel) -> BaseLanguageModel:
+    def gather_model(self, model: BaseLanguageModel) -> BaseLanguageModel:
         weights = get_model_state_dict(model, options=GATHERED)
         if self.processes.is_rank0:
             self.copy.load_state_dict(weights)
         return self.copy
 
-    def gathered_moments(self, model: BaseLanguageModel, optimizer: Optimizer) -> Moments:
+    def gather_optimizer(self, model: BaseLanguageModel, optimizer: Optimizer) -> Moments:
         found: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizer, options=GATHERED))
-        moments: Mapping[str, Any] = found.get("state", {})  # nothing outside main
+        moments: Mapping[str, Any] = found.get("state", {})  # empty on other ranks
         return {
             f"{name}/{kind}": tensor.contiguous()
             for name, kinds in moments.items()
@@ -87,12 +90,12 @@ class ShardedState(ReplicatedState):
             load(self.copy, whole)
             loaded[:] = [self.copy.state_dict(), self._state(whole)]
 
-        self.processes.on_rank0(read)  # what is wrong with the files, all learn
-        set_model_state_dict(model, loaded[0], options=SPREAD)
-        set_optimizer_state_dict(model, optimizer, loaded[1], options=SPREAD)
+        self.processes.on_rank0(read)  # faults of the files are raised on all ranks
+        set_model_state_dict(model, loaded[0], options=SCATTERED)
+        set_optimizer_state_dict(model, optimizer, loaded[1], options=SCATTERED)
 
     def _state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Return the state of an optimizer of the copy by the names of the parameters."""
+        """Return the optimizer state of the copy by parameter name."""
         moments: dict[str, dict[str, Tensor]] = {}
         for key, tensor in optimizer_tensors(self.copy, optimizer).items():
             name, _, kind = key.rpartition("/")
@@ -102,5 +105,5 @@ class ShardedState(ReplicatedState):
 
 
 def is_sharded(model: torch.nn.Module) -> bool:
-    """Tell whether a model's weights are divided among processes."""
+    """Tell whether the weights of a model are sharded among processes."""
     return isinstance(model, FSDPModule)

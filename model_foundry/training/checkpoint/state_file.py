@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself beside its tensors: `state.json`."""
+"""`state.json`: everything of a checkpoint that is not a tensor."""
 
 import json
 from pathlib import Path
@@ -39,20 +39,20 @@ class CheckpointState(BaseModel):
 
     format: int
     run_id: str
-    """Which run it belongs to."""
+    """Id of the run that it belongs to."""
     attempt: int
-    """Which start of the run wrote it."""
+    """Number of the attempt that wrote it."""
     milestone: bool
-    """Whether it is kept for ever."""
+    """True if it is kept forever."""
     timed: bool = False
-    """Whether it was written because of the time only, and is given up for newer ones."""
+    """True if only the clock asked for it; it is deleted once there are newer ones."""
     counters: Counters
     identity: RunFingerprint
-    """What the run is, and where it ran."""
+    """Fingerprint of the run."""
     random: dict[str, Any] | None
-    """States of Python's and NumPy's generators; None where there is only a model."""
+    """States of Python's and NumPy's generators on rank 0; None: there is only a model."""
     random_of_others: list[dict[str, Any]] = []
-    """Those of the processes beside the first, in their order."""
+    """Those of the other ranks, in their order."""
     scaler: dict[str, int | float] | None
     """State of the gradient scaler under fp16; None without one."""
     log_lines: NonNegativeInt = 0

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from torch._C._autograd import DeviceType
 
-MARK: Final = "foundry: "
-STEP: Final = f"{MARK}step"
+from model_foundry.training.profiler.phases import MARK, STEP
+
 FORWARD, BACKWARD, OTHER = "forward", "backward", "other"
 VOCABULARY: Final = "vocabulary and loss"
 IDLE: Final = "waiting for the CPU"

@@ -1,49 +1,40 @@
-"""Where the time of a step goes: a few steps under torch's profiler, summed up.
+"""A few training steps under torch's profiler: the time of each phase and operator.
 
-What a step does is marked with `phase`, which costs next to nothing while no profiler runs. Nothing
-that is computed depends on being looked at. The table is printed elsewhere.
+Profiling changes nothing that is computed. The table is printed elsewhere.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch._C._autograd import _profiler_enabled
 from torch.profiler import ProfilerActivity, record_function
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.training.profiler.costs import MARK, STEP, Cost, Tally
-from model_foundry.training.state import TrainState
+from model_foundry.training.hooks import Hook, Training
+from model_foundry.training.profiler.costs import Cost, Tally
+from model_foundry.training.profiler.phases import STEP
 
 logger = logging.getLogger(__name__)
-
-_NOTHING: Final = nullcontext()
-
-
-def phase(name: str) -> AbstractContextManager[object]:
-    """Mark what a step does within the block, for a profiler if one runs."""
-    # 0.7 microseconds to ask; a mark that nobody sees would cost ten times that
-    return record_function(MARK + name) if _profiler_enabled() else _NOTHING
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileReport:
-    """What was found of the steps that were looked at."""
+    """Costs of the profiled steps."""
 
     last_step: int
     steps: int
-    """How many were looked at."""
+    """Number of profiled steps."""
     on_gpu: bool
-    """Whether the costs are times of the GPU, and not of the processor."""
+    """True if the costs are times of the GPU, not of the CPU."""
     seconds: float
-    """Median length of a step just before, which nobody looked at."""
+    """Median length of a step just before, without the profiler."""
     profiled_seconds: float
     """Mean length of a step under the profiler: what the costs add up to."""
     tokens: float
@@ -55,10 +46,10 @@ class ProfileReport:
     """The last step in the format of Chrome's and Perfetto's viewers; None: it was not written."""
 
 
-def _matrices_of_vocabulary(model: BaseLanguageModel) -> set[tuple[int, ...]]:
-    """Return the shapes by which embedding and projection are told from other matrices.
+def _vocabulary_shapes(model: BaseLanguageModel) -> set[tuple[int, ...]]:
+    """Return the shapes that identify embedding and projection among the matrices.
 
-    Empty where others have the same; then only the loss itself is told apart.
+    Empty if other matrices have the same; then only the loss itself is identified.
     """
     size = cast(Tensor, model.get_input_embeddings().weight).shape[0]
     shapes = [tuple(p.shape) for p in model.parameters() if p.dim() == 2 and p.shape[0] == size]
@@ -77,14 +68,14 @@ def _wait_for_gpu() -> None:
         torch.cuda.synchronize()
 
 
-class Profile:
-    """Looks at some steps of a training, early on and once.
+class Profile(Hook):
+    """Profiles some steps of a training, once, early in it.
 
     Args:
-        directory: where the trace goes; it is made.
-        announce: is called with what was found, while the training goes on.
-        warm_up: steps until then; compilers and caches have come to rest after them.
-        steps: how many are looked at. One more comes before them, in which profilers get ready.
+        directory: directory of the trace, created if missing.
+        announce: called with the report, while the training continues.
+        warm_up: steps before the profiled ones, in which compilers and caches settle.
+        steps: profiled steps. One more precedes them, in which the profiler starts.
     """
 
     def __init__(
@@ -105,13 +96,12 @@ class Profile:
 
     @property
     def steps_needed(self) -> int:
-        """How many steps a training must still have to be profiled."""
+        """Remaining steps that a training must have to be profiled."""
         return self.warm_up + 1 + self.steps
 
     @contextmanager
-    def step(self, model: BaseLanguageModel, state: TrainState) -> Iterator[None]:
-        """Let one step be made within the block, and look at it when its turn has come."""
-        turn = self._begun - self.warm_up  # 0: profilers get ready
+    def around_step(self, training: Training) -> Iterator[None]:
+        turn, state = self._begun - self.warm_up, training.context.state  # 0: the profiler starts
         self._begun += 1
         if turn > self.steps:
             yield
@@ -127,26 +117,20 @@ class Profile:
                 yield
                 _wait_for_gpu()
             if turn > 0:
-                self._look(profiler, model, state, state.tokens_seen - tokens)
+                self._tokens += state.tokens_seen - tokens
+                self._add(profiler, training.model, state.step)
 
-    def _look(
-        self,
-        profiler: torch.profiler.profile,
-        model: BaseLanguageModel,
-        state: TrainState,
-        tokens: int,
-    ) -> None:
+    def _add(self, profiler: torch.profiler.profile, model: BaseLanguageModel, step: int) -> None:
         if self._tally is None:
             on_gpu = next(model.parameters()).is_cuda
-            self._tally = Tally(_matrices_of_vocabulary(model), on_gpu)
+            self._tally = Tally(_vocabulary_shapes(model), on_gpu)
         events: list[Any] = profiler.events()  # type: ignore[no-untyped-call]
         self._tally.add(events)
-        self._tokens += tokens
         if self._tally.steps == self.steps:
-            self.report = self._reported(self._tally, state.step, self._save(profiler, state.step))
+            self.report = self._build_report(self._tally, step, self._save_trace(profiler, step))
             self.announce(self.report)
 
-    def _save(self, profiler: torch.profiler.profile, step: int) -> Path | None:
+    def _save_trace(self, profiler: torch.profiler.profile, step: int) -> Path | None:
         path = self.directory / f"profile-step-{step:08d}.json.gz"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -156,7 +140,7 @@ class Profile:
             return None
         return path
 
-    def _reported(self, tally: Tally, step: int, trace: Path | None) -> ProfileReport:
+    def _build_report(self, tally: Tally, step: int, trace: Path | None) -> ProfileReport:
         phases, operators = tally.costs()
         return ProfileReport(
             last_step=step,

@@ -4,9 +4,10 @@ import json
 import math
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,22 +23,29 @@ from model_foundry.doctor.same_run import same_bits
 from model_foundry.errors import CheckpointError, NonFiniteError, SaveError
 from model_foundry.experiment.result import RunResult
 from model_foundry.foundation.atomic_files import MANIFEST, file_sha256, find_damage
-from model_foundry.foundation.random_state import random_states, seeded
+from model_foundry.foundation.random_state import RandomStates, random_states, seeded
 from model_foundry.model import create_model
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint import save_load
 from model_foundry.training.checkpoint.save_load import (
+    ResumeTensors,
     keep_only_the_model,
     load_carried,
     load_optimizer,
     load_random_states,
     load_weights,
     optimizer_tensors,
+    pack_random_states,
     save_checkpoint,
     save_model,
 )
-from model_foundry.training.checkpoint.state_file import Counters, read_state
+from model_foundry.training.checkpoint.state_file import (
+    STATE_FORMAT,
+    CheckpointState,
+    Counters,
+    read_state,
+)
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.run_fingerprint import RunFingerprint
 from model_foundry.training.state import TrainState
@@ -109,18 +117,38 @@ class Made:
     optimizer: torch.optim.Optimizer
     tokenizer: PreTrainedTokenizerBase
 
-    def save(self, directory: Path, **changed: Any) -> Path:
+    def save(
+        self,
+        directory: Path,
+        *,
+        state: TrainState | None = None,
+        tensors: Mapping[str, Any] | None = MappingProxyType({}),
+        others: Sequence[RandomStates] = (),
+        **changed: Any,
+    ) -> Path:
+        """Write a checkpoint; `tensors` replaces some of those to resume from, None: all."""
+        random, values = pack_random_states([random_states(), *others])
+        state = state or TrainState(step=3, blocks_seen=24, best_loss=1.5, best_step=2)
         facts: dict[str, Any] = {
-            "optimizer": self.optimizer,
-            "state": TrainState(step=3, blocks_seen=24, best_loss=1.5, best_step=2),
-            "identity": IDENTITY,
+            "format": STATE_FORMAT,
             "run_id": "0123",
+            "attempt": 1,
+            "milestone": False,
+            "counters": Counters.model_validate(state),
+            "identity": IDENTITY,
+            "random": None if tensors is None else values[0],
+            "random_of_others": values[1:],
+            "scaler": None,
         }
-        save_checkpoint(directory, self.model, self.tokenizer, **(facts | changed))
+        if tensors is not None:
+            given = {"optimizer": optimizer_tensors(self.model, self.optimizer), "random": random}
+            tensors = ResumeTensors(**(given | tensors))
+        facts = CheckpointState(**(facts | changed))
+        save_checkpoint(directory, self.model, self.tokenizer, facts, tensors)
         return directory
 
 
-IDENTITY = RunFingerprint(config={}, content={}, blocks_per_step=8, horizon=9, environment={})
+IDENTITY = RunFingerprint(config={}, content={}, blocks_per_step=8, total_steps=9, environment={})
 TOKENIZER = TokenizerFactory.train_character(documents=["The dogs chase a cat."])
 
 
@@ -179,7 +207,7 @@ def test_every_counter_of_a_run_is_kept() -> None:
 
 
 def test_a_checkpoint_for_analysis_holds_no_more_than_a_model(tmp_path: Path) -> None:
-    directory = made("rnn").save(tmp_path / "step-00000003", optimizer=None, milestone=True)
+    directory = made("rnn").save(tmp_path / "step-00000003", tensors=None, milestone=True)
     names = {path.name for path in directory.glob("*.safetensors")}
     assert names == {"model.safetensors"}
     state = read_state(directory)
@@ -205,7 +233,8 @@ class Carrying(Made):
     carried: CarriedState
 
     def save(self, directory: Path, **changed: Any) -> Path:
-        return super().save(directory, **{"carried": self.carried.tensors(), **changed})
+        carried = {"carried": self.carried.tensors()}
+        return super().save(directory, **({"tensors": carried} | changed))
 
 
 @pytest.fixture
@@ -234,35 +263,23 @@ def test_the_generators_of_every_process_are_kept(tmp_path: Path) -> None:
             states.append(random_states())
             expected.append([float(torch.rand(())), float(np.random.random()), random.random()])
     with seeded(0):
-        path = one.save(tmp_path / "step-00000003", random_of_others=states[1:])
+        path = one.save(tmp_path / "step-00000003", others=states[1:])
     found = read_state(path)
     assert len(found.random_of_others) == 2
     for process in range(3):
         with seeded(9):
-            assert load_random_states(path, found, process=process) == []
+            assert load_random_states(path, found, rank=process) == []
             drawn = [float(torch.rand(())), float(np.random.random()), random.random()]
         assert drawn == expected[process]
     with seeded(9), pytest.raises(CheckpointError, match="holds no random states"):
-        load_random_states(path, found, process=3)
-
-
-def test_an_optimizer_gathered_elsewhere_is_written_like_one_at_hand(tmp_path: Path) -> None:
-    one = made("gru")
-    tensors = optimizer_tensors(one.model, one.optimizer)
-    paths = [
-        one.save(tmp_path / name / "step-00000003", optimizer=optimizer)
-        for name, optimizer in (("whole", one.optimizer), ("tensors", tensors))
-    ]
-    files = [load_file(path / "optimizer.safetensors") for path in paths]
-    assert files[0].keys() == files[1].keys() and len(files[0]) > 3
-    assert all(same_bits(files[0][name], files[1][name]) for name in files[0])
+        load_random_states(path, found, rank=3)
 
 
 def test_what_is_not_resumed_from_holds_no_carried_states(
     carrying: Carrying, tmp_path: Path
 ) -> None:
     path = carrying.save(tmp_path / "step-00000003")
-    analysed = carrying.save(tmp_path / "step-00000004", optimizer=None)
+    analysed = carrying.save(tmp_path / "step-00000004", tensors=None)
     assert not (analysed / "carried.safetensors").exists()
     keep_only_the_model(path)
     assert not (path / "carried.safetensors").exists() and find_damage(path) is None
@@ -329,7 +346,7 @@ def test_what_is_no_number_is_never_written(where: str, bad: float, tmp_path: Pa
         with pytest.raises(NonFiniteError, match="a weight is not finite"):
             save_model(tmp_path / "model", one.model, one.tokenizer)
         with pytest.raises(NonFiniteError, match="a weight is not finite"):
-            one.save(tmp_path / "step-00000003", optimizer=None)
+            one.save(tmp_path / "step-00000003", tensors=None)
     assert list(tmp_path.iterdir()) == []
 
 

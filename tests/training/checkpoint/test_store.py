@@ -29,7 +29,9 @@ from tests.experiments import tiny_experiment
 
 MINE, OTHER = "0123", "4567"
 BLOCKS = 8
-IDENTITY = RunFingerprint(config={}, content={}, blocks_per_step=BLOCKS, horizon=99, environment={})
+IDENTITY = RunFingerprint(
+    config={}, content={}, blocks_per_step=BLOCKS, total_steps=99, environment={}
+)
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.experiment.train import train as run_experiment
 from model_foundry.foundation.random_state import seeded
 from model_foundry.model import create_model
-from model_foundry.training.profiler.costs import ENGINE, MARK, STEP, Tally
-from model_foundry.training.profiler.profile import Profile, ProfileReport, phase
+from model_foundry.training.profiler.costs import ENGINE, Tally
+from model_foundry.training.profiler.phases import MARK, STEP, phase
+from model_foundry.training.profiler.profile import Profile, ProfileReport
 from model_foundry.training.state import TrainState
 from tests.experiments import tiny_experiment
 
@@ -42,11 +43,12 @@ def train(model: BaseLanguageModel, profile: Profile | None = None, *, steps: in
         state.step += 1
         state.tokens_seen += TOKENS
 
+    training: Any = SimpleNamespace(model=model, context=SimpleNamespace(state=state))
     for _ in range(steps):
         if profile is None:
             step()
         else:
-            with profile.step(model, state):
+            with profile.around_step(training):
                 step()
 
 

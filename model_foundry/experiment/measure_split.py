@@ -1,0 +1,59 @@
+"""The loss of a model on one split of the corpus."""
+
+from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures.compilation import uncompiled
+from model_foundry.config import ExperimentConfig, TrainingConfig
+from model_foundry.data.batches.loaders import evaluation_batches, evaluation_streams
+from model_foundry.data.batches.rows import Rows
+from model_foundry.evaluation.comparability import unknown_share
+from model_foundry.evaluation.validation_loss import measure_loss
+from model_foundry.experiment.prepare_data import Prepared
+from model_foundry.foundation.process_group import ALONE, ProcessGroup
+from model_foundry.training.checkpoint.sharded import is_sharded
+from model_foundry.training.out_of_memory import naming_the_batch
+
+MIN_BATCHES = 8  # for the confidence interval, if the text has that many rows
+
+
+def measure_split(
+    config: ExperimentConfig,
+    prepared: Prepared,
+    split: Rows,
+    model: BaseLanguageModel,
+    processes: ProcessGroup = ALONE,
+) -> dict[str, float]:
+    """Return the figures of `measure_loss` on a split, and `unknown_share`.
+
+    `unknown_share` is the share of the text, in bytes, that the tokenizer does not know.
+
+    Args:
+        processes: all processes that hold the model; each calls this at the same time.
+    """
+    training = config.training
+    shared = not is_sharded(model)
+    share = {"process": processes.rank, "processes": processes.world_size} if shared else {}
+    batches = (
+        evaluation_streams(split, prepared.evaluating, **share)
+        if training.carry_state
+        else evaluation_batches(
+            split, prepared.evaluating, batch_size=_batch_size(len(split), training), **share
+        )
+    )
+    evaluating = naming_the_batch(
+        config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False
+    )
+    with evaluating, uncompiled(model):
+        figures = measure_loss(
+            model,
+            batches,
+            prepared.objective,
+            carry_state=training.carry_state,
+            loss_without_logits=training.speed.loss_without_logits,
+            processes=processes,
+            shared=shared,
+        )
+    return figures | {"unknown_share": unknown_share(split)}
+
+
+def _batch_size(rows: int, training: TrainingConfig) -> int:
+    return max(1, min(training.eval_batch_size, rows // MIN_BATCHES))
