@@ -84,7 +84,7 @@ def everything_in(directory: Path) -> dict[str, tuple[bytes, int]]:
 def goes_on(place: Place, directory: Path, *overrides: str, **options: Any) -> Ended:
     ended = train_in_child(KIND, directory, *place.settings, *overrides, **options)
     assert ended.code == 0, ended.said
-    assert "attempt 2 goes on from " in ended.said
+    assert "attempt 2 resumes from " in ended.said
     return ended
 
 
@@ -380,7 +380,7 @@ def test_lines_that_the_log_has_lost_are_reported(place: Place, stopped: Path) -
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join(lines[:1] + lines[2:]))
     said = goes_on(place, stopped).said
-    assert f"has {len(lines) - 1} lines up to step" in said and f"where {len(lines)} were" in said
+    assert f"has {len(lines) - 1} lines up to step" in said and f"but {len(lines)} were" in said
 
 
 def place_copy(directory: Path) -> Path:

@@ -396,7 +396,7 @@ def test_what_is_no_number_stops_the_run_before_it_is_learned_from(
     (line,) = [line for line in ended.said.splitlines() if line.startswith("error: ")]
     for part in ("step 8: loss ", "at learning rate 0.00778", "on blocks ", "update was not made"):
         assert part in line
-    assert "The last checkpoint is step 4; a run with other settings begins anew" in line
+    assert "The last checkpoint is step 4; to start again with other settings" in line
     path = tmp_path / "run" / "diagnostics" / "not-finite-step-00000008.json"
     assert str(path) in line
     facts = json.loads(path.read_text())

@@ -178,7 +178,7 @@ def test_a_step_that_cannot_be_divided_is_refused_with_what_could() -> None:
         split_global_batch(12, most=4, processes=5)
     assert str(caught.value) == (
         "training.per_device_train_batch_size (=4) x training.gradient_accumulation_steps (=3) are "
-        "12 rows a step, whatever the number of processes, and 5 cannot divide them evenly; "
+        "12 rows a step, for any number of processes, and 5 processes cannot divide them evenly; "
         "start 4 or 6, or change the settings"
     )
 
@@ -251,7 +251,7 @@ def test_a_finished_run_answers_all_processes_and_changes_nothing(
     before = times_of(whole)
     main, other = train_in(2, "lstm", whole.parent, *plain)
     assert (main.code, other.code) == (0, 0), main.said
-    assert "the run is complete, at step 18; nothing is left to do" in main.said
+    assert "the run is complete, at step 18; there is nothing left to do" in main.said
     assert times_of(whole) == before
 
 
@@ -321,7 +321,7 @@ def test_steps_that_cannot_be_divided_are_refused(
     must_train(1, "lstm", tmp_path, *uneven, *one_step)
     ended = train_in(2, "lstm", tmp_path, *uneven, *one_step)
     assert [each.code for each in ended] == [5, 5]
-    assert all("goes on with the steps it began with" in line for line in errors_of(ended))
+    assert all("the run in output_dir keeps its global batch" in line for line in errors_of(ended))
 
 
 def train_beside(text: Path, directory: Path, overrides: tuple[str, ...]) -> None:
@@ -348,7 +348,7 @@ def test_weights_are_divided_among_gpus_only(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     divided = "training.distributed.strategy=fsdp2"
-    message = r"training\.distributed\.strategy \(=fsdp2\) divides a model among GPUs, and there is"
+    message = r"training\.distributed\.strategy \(=fsdp2\) shards a model among GPUs, and there is"
     with pytest.raises(ConfigError, match=message):
         train(tiny_experiment("gpt2", tmp_path, divided))
     ended = train_in(2, "gpt2", tmp_path, divided)

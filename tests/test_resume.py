@@ -340,7 +340,7 @@ def nothing_left_out() -> None:
 
 
 def random_states_left_out() -> None:
-    model_foundry.experiment.checkpointer.load_random_states = lambda directory, state: []
+    model_foundry.experiment.checkpointer.load_random_states = lambda *_, **__: []
 
 
 def pythons_random_state_left_out() -> None:
@@ -354,9 +354,9 @@ def numpys_random_state_left_out() -> None:
 def _keep_generator(get: Callable[[], Any], put: Callable[[Any], None]) -> None:
     load = model_foundry.experiment.checkpointer.load_random_states
 
-    def load_others(directory: Path, state: Any) -> list[str]:
+    def load_others(directory: Path, state: Any, **of: Any) -> list[str]:
         before = get()
-        found = load(directory, state)
+        found = load(directory, state, **of)
         put(before)
         return found
 
@@ -367,10 +367,11 @@ def position_left_out() -> None:
     make = Attempt._batches
 
     def from_the_start(self: Attempt) -> Any:
-        position, self.state.blocks_seen = self.state.blocks_seen, 0
+        state = self.context.state
+        position, state.blocks_seen = state.blocks_seen, 0
         batches = make(self)
         first = next(batches)  # reads the position
-        self.state.blocks_seen = position
+        state.blocks_seen = position
 
         def chained() -> Any:
             yield first

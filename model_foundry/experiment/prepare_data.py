@@ -1,6 +1,6 @@
-"""What training reads, made from an experiment: tokenizer, objective, blocks of each split.
+"""The data of an experiment: tokenizer, objective, and the rows of each split.
 
-documents -> tokenizer -> token streams -> blocks. Writes to the cache only.
+documents -> tokenizer -> token streams -> rows. Writes to the cache only.
 """
 
 import logging
@@ -45,20 +45,20 @@ class Prepared:
     """Everything that training reads."""
 
     tokenizer: PreTrainedTokenizerBase
-    """It frames a text as the objective does."""
+    """Frames a text as the objective does."""
     tokenizer_source: str | Path
     """Directory of the tokenizer, or its name on a hub."""
     objective: Objective
     collator: Collator
     """For training."""
     evaluating: Collator
-    """The same with the masks of evaluations, which a study over seeds has in common."""
+    """For evaluation; its masks are the same for all seeds of a study."""
     train: Rows
     validation: Rows
     test: Rows | None
-    """None where the experiment names no test text."""
+    """None: the experiment has no test text."""
     lossless: bool
-    """Whether the tokenizer gives every character back."""
+    """True if the tokenizer restores every character."""
 
     @property
     def content(self) -> dict[str, str]:
@@ -71,77 +71,69 @@ class Prepared:
 
 
 def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
-    """Read, tokenise and cut the corpus of an experiment.
+    """Read, tokenize and cut the corpus of an experiment.
 
     Args:
-        kept: directory with the tokenizer that a run was begun with; None: the run begins.
+        kept: directory with the tokenizer of the run to be resumed; None: the run is new.
 
     Raises:
-        ConfigError: a setting of the tokenizer cannot be met on this text.
+        ConfigError: this text cannot meet a setting of the tokenizer.
         DataError: the corpus or the tokenizer cannot be used.
         Interrupted: a signal came.
     """
-    check_interrupt()  # where all is there already, nothing below would ask
+    check_interrupt()  # with everything in the cache, nothing below would check
     prepare_ai_steps(config.data.interventions)
     hashes = FileHashes(config.data.cache)
-    processes = processes_for(config.data.preprocessing_num_workers)
     splits = open_texts(config)
     tokenizer, source = obtain_tokenizer(config, splits.train, kept, hashes=hashes)
     objective, collator = objective_for(config, tokenizer)
     tokenizer = framed(tokenizer, objective.frame(tokenizer))
-
-    def rows(split: Split, without: TokenStream | None = None) -> Rows:
-        stream = tokenize_split(
-            split,
-            tokenizer,
-            cache=config.data.cache,
-            hashes=hashes,
-            processes=processes,
-            without=without,
-        )
-        trains = split.name == "train"
-        cut = rows_of(stream, config, tokenizer, objective, trains=trains, hashes=hashes)
-        logger.info("%s: %s", split.name, cut.describe())
-        return cut
-
-    train = rows(splits.train)
-    drops = config.data.shared_documents == "drop"
-    others = {
-        split.name: rows(split, train.stream if drops else None)
-        for split in (splits.validation, splits.test)
-        if split is not None
-    }
-    for name, other in others.items():
-        report_shared(name, other.stream, train.stream, config.data)
-    prepared = Prepared(
+    reader = RowReader(config, tokenizer, objective, hashes)
+    train = reader.read(splits.train)
+    without = train.stream if config.data.shared_documents == "drop" else None
+    validation = reader.read(splits.validation, without)
+    test = None if splits.test is None else reader.read(splits.test, without)
+    texts = {"train": train, "validation": validation, "test": test}
+    for name, rows in texts.items():
+        if rows is not None:
+            _check_rows(name, rows, train, config.data)
+            require_targets(name, rows, collator, objective)
+    return Prepared(
         tokenizer=tokenizer,
         tokenizer_source=source,
         objective=objective,
         collator=collator,
-        evaluating=objective.collator(_as_evaluated(config), tokenizer),
+        evaluating=objective.collator(_with_evaluation_seed(config), tokenizer),
         train=train,
-        validation=others["validation"],
-        test=others.get("test"),
-        lossless=others["validation"].stream.facts.lossless,
+        validation=validation,
+        test=test,
+        lossless=validation.stream.facts.lossless,
     )
-    for name, text in {"train": train, **others}.items():
-        require_targets(name, text, collator, objective)
-        if reason := not_comparable(text):
-            logger.warning(
-                "%s: %s, so its bits per byte cannot be compared with those of another tokenizer",
-                *(name, reason),
-            )
-    return prepared
 
 
-def _as_evaluated(config: ExperimentConfig) -> ExperimentConfig:
+def _with_evaluation_seed(config: ExperimentConfig) -> ExperimentConfig:
     """Return an experiment whose masks follow from the seed of the split."""
     seeds = config.seeds.model_copy(update={"data": config.seeds.split})
     return config.model_copy(update={"seed": seeds})
 
 
+def _check_rows(name: str, rows: Rows, train: Rows, data: DataConfig) -> None:
+    """Report documents shared with the training text, and figures that cannot be compared.
+
+    Raises:
+        DataError: there are shared documents, and `data.shared_documents` is `error`.
+    """
+    if rows is not train:
+        report_shared(name, rows.stream, train.stream, data)
+    if reason := not_comparable(rows):
+        logger.warning(
+            "%s: %s, so its bits per byte cannot be compared with those of another tokenizer",
+            *(name, reason),
+        )
+
+
 def open_texts(config: ExperimentConfig) -> Splits:
-    """Open the texts of an experiment; next to nothing is read.
+    """Open the texts of an experiment without reading them.
 
     Raises:
         DataError: a source does not exist, or a tokenizer that counts a budget.
@@ -152,70 +144,92 @@ def open_texts(config: ExperimentConfig) -> Splits:
     return open_splits(config.data, seed=config.seeds.split, count_tokens=count)
 
 
-def _require_a_block(blocks: Blocks) -> None:
-    if not len(blocks):
-        raise DataError(
-            f"data.train: {len(blocks.stream):,} tokens remain for training, fewer than one block "
-            f"of {blocks.content}; use more text or lower data.max_sequence_length"
+@dataclass(frozen=True)
+class RowReader:
+    """Tokenizes the texts of an experiment, and cuts them into rows."""
+
+    config: ExperimentConfig
+    tokenizer: PreTrainedTokenizerBase
+    objective: Objective
+    hashes: FileHashes
+
+    def read(self, split: Split, without: TokenStream | None = None) -> Rows:
+        """Return the rows of a text, except documents that are in the stream `without`."""
+        data = self.config.data
+        stream = tokenize_split(
+            split,
+            self.tokenizer,
+            cache=data.cache,
+            hashes=self.hashes,
+            processes=processes_for(data.preprocessing_num_workers),
+            without=without,
         )
+        rows = self.cut(stream, trains=split.name == "train")
+        logger.info("%s: %s", split.name, rows.describe())
+        return rows
 
+    def cut(self, stream: TokenStream, *, trains: bool) -> Rows:
+        """Return the rows of a token stream; `trains` tells if they are trained on.
 
-def rows_of(
-    stream: TokenStream,
-    config: ExperimentConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    objective: Objective,
-    *,
-    trains: bool,
-    hashes: FileHashes,
-) -> Rows:
-    """Cut a stream into the rows that an experiment reads.
+        Raises:
+            DataError: there are too few to train on.
+        """
+        if self.config.data.packing == "documents":
+            return self._pack_documents(stream)
+        return self._cut_blocks(stream, trains=trains)
 
-    Args:
-        trains: whether they are trained on; if not, a last, shorter row counts too.
+    @property
+    def _content(self) -> int:
+        """Tokens of text in a row."""
+        data = self.config.data
+        return data.content_tokens or data.max_sequence_length - self._framing
 
-    Raises:
-        DataError: there are too few to train on.
-    """
-    data, frame = config.data, objective.frame(tokenizer)
-    word_starts = objective.needs_word_starts(config)
-    framing = OBJECTIVES[config.training.objective].framing_tokens
-    content = data.content_tokens or data.max_sequence_length - framing
-    if data.packing == "documents":
-        if not any(frame) and not document_frame(tokenizer)[0]:
+    @property
+    def _framing(self) -> int:
+        return OBJECTIVES[self.config.training.objective].framing_tokens
+
+    def _pack_documents(self, stream: TokenStream) -> DocumentRows:
+        data, frame = self.config.data, self.objective.frame(self.tokenizer)
+        if not any(frame) and not document_frame(self.tokenizer)[0]:
             logger.warning(
                 "the tokenizer puts no token of its own before a document, so that in rows of "
                 "documents the first token of each is never predicted, and scores and generation "
-                "begin behind a token that the model has never read; use data.packing=blocks, or "
-                "a tokenizer with a bos token in its template"
+                "start after a token that the model has never read; use data.packing=blocks, or a "
+                "tokenizer with a bos token in its template"
             )
         return DocumentRows(
             stream,
-            length=content + framing,
+            length=self._content + self._framing,
             frame=frame,
-            document_frame=document_frame(tokenizer),
+            document_frame=document_frame(self.tokenizer),
             overlap=data.document_overlap,
-            word_starts=word_starts,
-            lay_out=partial(kept_layout, stream, cache=data.cache, hashes=hashes),
+            word_starts=self.objective.needs_word_starts(self.config),
+            lay_out=partial(kept_layout, stream, cache=data.cache, hashes=self.hashes),
         )
-    blocks = Blocks(
-        stream,
-        content=content,
-        frame=frame,
-        keep_rest=not trains,
-        word_starts=word_starts,
-        following=config.training.carry_state,
-    )
-    if trains:
-        _require_a_block(blocks)
-        if data.packing == "streams":
-            usable = usable_blocks(len(blocks), rows_per_step=config.training.rows_per_step)
+
+    def _cut_blocks(self, stream: TokenStream, *, trains: bool) -> Blocks:
+        training = self.config.training
+        blocks = Blocks(
+            stream,
+            content=self._content,
+            frame=self.objective.frame(self.tokenizer),
+            keep_rest=not trains,  # a last, shorter block is evaluated, but not trained on
+            word_starts=self.objective.needs_word_starts(self.config),
+            following=training.carry_state,
+        )
+        if trains and not len(blocks):
+            raise DataError(
+                f"data.train: {len(stream):,} tokens remain for training, fewer than one block of "
+                f"{blocks.content}; use more text or lower data.max_sequence_length"
+            )
+        if trains and self.config.data.packing == "streams":
+            usable = usable_blocks(len(blocks), rows_per_step=training.rows_per_step)
             blocks.unread = len(blocks) - usable
-    return blocks
+        return blocks
 
 
 def report_shared(name: str, stream: TokenStream, training: TokenStream, data: DataConfig) -> None:
-    """Say how many documents of a text stand in the training text as well.
+    """Report how many documents of a text are in the training text too.
 
     Raises:
         DataError: there are some, and `data.shared_documents` is `error`.
@@ -223,32 +237,32 @@ def report_shared(name: str, stream: TokenStream, training: TokenStream, data: D
     shared = kept_count(stream, training, cache=data.cache)
     if not shared:
         return
-    said = f"{shared:,} of the {stream.documents:,} documents of the {name} text"
-    stand = "stands" if shared == 1 else "stand"
+    verb = "is" if shared == 1 else "are"
+    found = f"{shared:,} of the {stream.documents:,} documents of the {name} text {verb}"
     if data.shared_documents == "error":
         raise DataError(
-            f"data.{name}: {said} {stand} in the training text as well; take them out of one, or "
+            f"data.{name}: {found} in the training text too; remove them from one of the texts, or "
             "set data.shared_documents=drop"
         )
     level = logging.INFO if isinstance(data.train, LanguageSource) else logging.WARNING
-    logger.log(level, "%s %s in the training text as well", said, stand)
+    logger.log(level, "%s in the training text too", found)
 
 
 def obtain_tokenizer(
     config: ExperimentConfig, training: Split, kept: Path | None = None, *, hashes: FileHashes
 ) -> tuple[PreTrainedTokenizerBase, str | Path]:
-    """Load the tokenizer that an experiment names, or train it (once: the result is cached).
+    """Load the tokenizer that an experiment names, or train it; a trained one is cached.
 
     Args:
         training: the text to train it on.
-        kept: directory with the one that was trained at the begin of a run; None: there is none. It
-            is not trained again, because not every trainer gives the same result twice.
+        kept: directory with the tokenizer of the run to be resumed; None: the run is new. It is
+            not trained again, because some trainers do not give the same result twice.
 
     Returns:
-        The tokenizer, and where it is kept.
+        The tokenizer, and its directory or hub name.
 
     Raises:
-        ConfigError: a setting of the tokenizer cannot be met on this text.
+        ConfigError: this text cannot meet a setting of the tokenizer.
         DataError: it cannot be loaded or trained, or does not fit the model.
     """
     if config.tokenizer.path is not None:

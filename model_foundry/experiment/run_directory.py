@@ -1,7 +1,6 @@
-"""A run on disk: where each thing lies, how far the run has come, and who may write into it.
+"""The directory of a run: its paths, its status, and the lock that keeps other writers out.
 
-Everything after training (evaluation, generation, comparison) reads a run through this file, and
-never the trainer's memory.
+Everything after training (evaluation, generation, comparison) reads a run through this file.
 """
 
 import json
@@ -34,7 +33,7 @@ State = Literal["running", "completed", "interrupted", "failed"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """How far a run has come. A run that crashed is still `running` though its process is gone."""
+    """The status of a run. A crashed run is still `running`, although its process is gone."""
 
     state: State
     step: int = 0
@@ -42,17 +41,17 @@ class RunStatus:
     last_good_step: int | None = None
     """Step of the newest checkpoint; None before the first."""
     reason: str | None = None
-    """Why it stopped, where it did not complete."""
+    """Reason why it stopped before completion."""
     exit_code: int | None = None
-    """What the command returned; None while it runs."""
+    """Exit code of the command; None while it runs."""
     pid: int | None = None
-    """Process that runs or ran it."""
+    """Id of the process that runs or ran it."""
     attempt: int = 1
-    """How many times the run was started."""
+    """Number of times the run was started."""
     run_id: str | None = None
-    """Made anew with each run, and carried by its checkpoints."""
+    """Id of the run, repeated in its checkpoints."""
     time: str = ""
-    """When this was written, in UTC."""
+    """Time of writing, in UTC."""
 
 
 class RunDirectory:
@@ -80,43 +79,45 @@ class RunDirectory:
         return self.config_file.exists() or self.status_file.exists()
 
     def require_usable(self) -> None:
-        """Refuse a place where no run can be.
+        """Refuse a directory that cannot hold a run.
 
         Raises:
-            ConfigError: the path is no directory, or one that holds something else.
-            SaveError: the directory cannot be made.
+            ConfigError: the path is a file, or a directory with other content.
+            SaveError: the directory cannot be created.
         """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"output_dir: {self.path} is a file; name a directory")
         place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
         if not (place.is_dir() and os.access(place, os.W_OK)):
-            raise SaveError(f"output_dir: {self.path} cannot be made, {place} is not writable")
+            raise SaveError(f"output_dir: {self.path} cannot be created: {place} is not writable")
         found = {path.name for path in self.path.glob("*")} - {self.tokenizer.name}
         foreign = sorted(name for name in found if not name.startswith(PREFIXES))
         if foreign and foreign != [LOCK] and not self.holds_a_run():
             raise ConfigError(
-                f"output_dir: {self.path} holds what belongs to no run ({foreign[0]}); name an "
+                f"output_dir: {self.path} holds files of something else ({foreign[0]}); name an "
                 "empty or a new directory"
             )
 
     @contextmanager
     def held(self, *, lock: bool = True) -> Iterator[None]:
-        """Keep other processes out for the length of the block.
+        """Lock the directory for the length of the block, and create it if needed.
 
-        What was made for that goes again if no run was started.
+        Directory and lock are removed again if no run was started.
 
         Args:
-            lock: false where the file system has no locks.
+            lock: false on a file system without locks.
 
         Raises:
-            LockedError: another process works here.
+            LockedError: another process uses the directory.
             SaveError: the directory cannot be written.
         """
         made = [p for p in (self.path, *self.path.parents) if not p.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SaveError(f"output_dir: {self.path} cannot be made ({error.strerror})") from error
+            raise SaveError(
+                f"output_dir: {self.path} cannot be created ({error.strerror})"
+            ) from error
         try:
             with exclusive(self.lock_file) if lock else nullcontext(lambda: True) as is_ours:
                 self._is_ours = is_ours
@@ -131,19 +132,19 @@ class RunDirectory:
                     directory.rmdir()
 
     def require_held(self) -> None:
-        """Refuse to write where somebody has taken the directory away meanwhile.
+        """Refuse to write if the directory was taken away in the meantime.
 
         Raises:
-            LockedError: it was moved or deleted, or another run has begun there.
+            LockedError: it was moved or deleted, or another run was started there.
         """
         if not self._is_ours():
             raise LockedError(
-                f"output_dir: {self.path} was moved, deleted or taken over while the run went on; "
+                f"output_dir: {self.path} was moved, deleted or taken over during the run; "
                 "nothing more is written there"
             )
 
     def remove_debris(self) -> list[str]:
-        """Remove what a killed process left half-written; return the names. The run is held."""
+        """Remove the half-written files of a killed process; return their names."""
         places = (self.path, self.checkpoints, self.evaluation)
         return [name for place in places for name in remove_debris(place)]
 
@@ -167,7 +168,7 @@ class RunDirectory:
         return load_config(self.config_file)
 
     def status(self) -> RunStatus | None:
-        """Read how far the run has come; None when nothing was written yet.
+        """Read the status of the run; None: there is none yet.
 
         Raises:
             ConfigError: the file was damaged after it was written.
@@ -177,7 +178,9 @@ class RunDirectory:
         try:
             return RunStatus(**json.loads(self.status_file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{self.status_file}: is no status of a run ({error})") from error
+            raise ConfigError(
+                f"{self.status_file}: is not a status file ({error}); delete it"
+            ) from error
 
     def write_status(self, status: RunStatus) -> None:
         """Replace `status.json`, stamping the time and the process."""
@@ -191,7 +194,7 @@ class RunDirectory:
         return _write_json(self.evaluation / f"{name}.json", text)
 
     def write_diagnosis(self, name: str, facts: dict[str, Any]) -> Path:
-        """Write what is known of a failure as `diagnostics/<name>.json` and return its path."""
+        """Write the facts of a failure as `diagnostics/<name>.json` and return its path."""
         text = strict_json(facts, indent=1, ensure_ascii=False, named=True)
         return _write_json(self.diagnostics / f"{name}.json", text)
 
@@ -220,10 +223,10 @@ Record = Callable[..., None]
 def running(
     run: RunDirectory, progress: TrainState, *, run_id: str, attempt: int = 1
 ) -> Iterator[Record]:
-    """Keep `status.json` for the length of the block, whatever way it ends.
+    """Keep `status.json` up to date for the length of the block, however it ends.
 
     Yields:
-        A function without arguments that writes how far the run has come.
+        A function without arguments that writes the present step.
     """
 
     def record(
@@ -246,7 +249,7 @@ def running(
     try:
         yield record
     except BaseException as error:
-        # on a full disk, or in a directory that is lost, what went wrong matters more
+        # on a full disk or in a lost directory, the first error matters more
         with suppress(SaveError, LockedError):
             if isinstance(error, Interrupted):
                 record("interrupted", str(error), error.exit_code)

@@ -1,1 +1,1 @@
-"""One training loop for every architecture and objective, and its parts."""
+"""The training loop, shared by all architectures and objectives, and its parts."""

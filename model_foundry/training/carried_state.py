@@ -1,7 +1,7 @@
-"""The state that a recurrent model carries from each step to the next, one slot a micro-batch.
+"""The state that a recurrent model carries from one step to the next.
 
 With it, training on streams is truncated backpropagation through time (Williams and Peng 1990): a
-row goes on from the state in which the row before it ended, and no gradient flows back into that.
+row continues from the final state of the row before it, and no gradient flows back into that row.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ from model_foundry.foundation.process_group import ALONE, ProcessGroup
 
 
 class CarriedState:
-    """The states of the rows of this process.
+    """The states of the rows of this process, one slot for each micro-batch of a step.
 
     Args:
-        model: the bare model, not what Accelerate makes of it.
+        model: the bare model, not Accelerate's wrapper.
         micro_batches: micro-batches of this process in a step.
-        rows: rows in each.
-        processes: all that have such states, each those of its stretch of the lanes.
+        rows: rows in each micro-batch.
+        processes: all processes; each has the states of its own lanes.
 
     Raises:
-        ConfigError: the model carries none.
+        ConfigError: the architecture has no state to carry.
     """
 
     def __init__(
@@ -41,20 +41,20 @@ class CarriedState:
         self._slots: list[dict[str, Tensor]] = [{} for _ in range(micro_batches)]
 
     def arguments(self, slot: int, batch: Batch) -> dict[str, Any]:
-        """Return what the model is told beside the inputs of a batch."""
+        """Return the arguments of the model beside the inputs of a batch."""
         if batch.begins:
             return {"use_cache": True}
         past = self.model.state_from(self._slots[slot])
         return {"use_cache": True, "past_key_values": past}
 
     def keep(self, slot: int, output: ModelOutput) -> None:
-        """Keep the state after a batch for the one that goes on there."""
+        """Keep the state after a batch for the next batch of the slot."""
         self._slots[slot] = self.model.state_tensors(output.past_key_values)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the states of the rows of all processes, in the order of their lanes.
+        """Return the states of all processes, (rows, ...) each, in the order of the lanes.
 
-        They are (rows, ...) each. Every process must ask for them at the same time.
+        All processes call this at the same time.
         """
         own = {
             name: torch.cat([slot[name] for slot in self._slots]).cpu() for name in self._slots[0]
@@ -63,13 +63,13 @@ class CarriedState:
         return {name: torch.cat([share[name] for share in shares]) for name in own}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over the states of the rows of this process.
+        """Set the states of the rows of this process.
 
         Args:
-            tensors: those of all processes, however they were divided and cut into micro-batches.
+            tensors: states of all processes, however many there were.
 
         Raises:
-            ValueError: they are no states of these rows of this model.
+            ValueError: the states are of another model or another number of rows.
         """
         own = self.rows * len(self._slots)
         number, first = own * self.processes.world_size, own * self.processes.rank

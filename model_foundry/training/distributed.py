@@ -1,7 +1,7 @@
-"""The processes and devices of a run: how they find each other, and what each has of a step.
+"""The processes and devices of a run, and the part of the global batch that each one reads.
 
-`torchrun` starts them and says in the environment who is who; Accelerate then takes what is joined
-here as it is.
+`torchrun` starts the processes and passes their ranks in the environment; Accelerate uses the
+process group that is initialised here.
 """
 
 import logging
@@ -21,11 +21,11 @@ from model_foundry.errors import ConfigError, WorkerError
 from model_foundry.foundation.environment_variables import launched, require_launch
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 
-RANK0_TIMEOUT = timedelta(days=7)  # main may tokenise for hours while the others wait
+RANK0_TIMEOUT = timedelta(days=7)  # rank 0 may tokenize for hours while the others wait
 
 
 def device_type() -> str:
-    """Return the type of the device that a run of this process uses (cpu, cuda, mps)."""
+    """Return the device type of this process (cpu, cuda, mps)."""
     if launched():  # asking Accelerate would join the processes
         return "cuda" if torch.cuda.is_available() else "cpu"
     return str(PartialState().device.type)
@@ -38,11 +38,11 @@ def device_type() -> str:
 def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
     """Join the processes that a launcher started, for the length of the block.
 
-    All but main keep their log to themselves. The block ends well in all of them or in none.
+    Only rank 0 logs. The block succeeds on all ranks or on none.
 
     Raises:
-        ConfigError: they and this machine do not fit together.
-        WorkerError: another process is gone or hangs, before the block or in it.
+        ConfigError: this machine cannot run that many processes.
+        WorkerError: another process is gone or hangs.
     """
     require_launch()
     require_strategy(config)
@@ -55,7 +55,7 @@ def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
         processes = _join(device, limit)
         with _quiet(not processes.is_rank0):
             yield processes
-            processes.on_all_ranks(lambda: None)  # whoever leaves first would break the connections
+            processes.on_all_ranks(lambda: None)  # the first to leave would break the connections
 
 
 def _device() -> torch.device:
@@ -92,7 +92,7 @@ def _join(device: torch.device, limit: timedelta) -> ProcessGroup:
 
 @contextmanager
 def _leaving() -> Iterator[None]:
-    """Leave the other processes at the end of the block."""
+    """Leave the process group at the end of the block."""
     broken = False
     try:
         yield
@@ -108,7 +108,7 @@ def _leaving() -> Iterator[None]:
 
 @contextmanager
 def _quiet(quiet: bool) -> Iterator[None]:
-    """Keep the package's log at errors for the length of the block, where that is asked for."""
+    """Log errors only, for the length of the block, if `quiet`."""
     logger = logging.getLogger("model_foundry")
     before = logger.level
     if quiet:
@@ -123,15 +123,15 @@ def _quiet(quiet: bool) -> Iterator[None]:
 def lost_peer_as_worker_error(
     when: Callable[[], str], limit: timedelta, on_disk: Callable[[], str] | None = None
 ) -> Iterator[None]:
-    """Name what torch says in many words when another process dies or no longer answers.
+    """Turn torch's errors about a lost process into a `WorkerError`.
 
     Args:
-        when: says what was going on, such as 'step 7'.
-        limit: how long a process waits for the others.
-        on_disk: says what is saved by then; None: nothing is trained in the block.
+        when: returns the place in the run, such as 'step 7'.
+        limit: time that a process waits for the others.
+        on_disk: returns the last checkpoint, as text; None: the block trains nothing.
 
     Raises:
-        WorkerError: torch said so.
+        WorkerError: another process has died or does not answer.
     """
     try:
         yield
@@ -151,12 +151,12 @@ def lost_peer_as_worker_error(
         ) from error
 
 
-# --- what each does -------------------------------------------------------------------------------
+# --- the global batch -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class BatchSplit:
-    """What one process does of a step."""
+    """The rows of a step that one process reads."""
 
     micro_batch: int
     """Rows in one forward pass."""
@@ -170,7 +170,7 @@ class BatchSplit:
 
 
 def why_indivisible(rows_per_step: int, *, most: int, processes: int) -> str | None:
-    """Say why a step cannot be divided evenly among processes; None: it can."""
+    """Return the reason why a step cannot be divided evenly among processes; None: it can."""
     if rows_per_step % processes == 0:
         return None
     fitting = [n for n in range(1, rows_per_step + 1) if rows_per_step % n == 0]
@@ -178,19 +178,19 @@ def why_indivisible(rows_per_step: int, *, most: int, processes: int) -> str | N
     more = next((f" or {n}" for n in fitting if n > processes), "")
     return (
         f"training.per_device_train_batch_size (={most}) x training.gradient_accumulation_steps "
-        f"(={rows_per_step // most}) are {rows_per_step} rows a step, whatever the number of "
-        f"processes, and {processes} cannot divide them evenly; start {fewer}{more}"
+        f"(={rows_per_step // most}) are {rows_per_step} rows a step, for any number of "
+        f"processes, and {processes} processes cannot divide them evenly; start {fewer}{more}"
     )
 
 
 def split_global_batch(rows_per_step: int, *, most: int, processes: int) -> BatchSplit:
-    """Divide a step among processes, with as few forward passes as can be.
+    """Divide a step among processes, with as few forward passes as possible.
 
     Args:
         most: rows that fit into one forward pass on one device.
 
     Raises:
-        ConfigError: it cannot be divided evenly.
+        ConfigError: the rows cannot be divided evenly.
     """
     if reason := why_indivisible(rows_per_step, most=most, processes=processes):
         raise ConfigError(f"{reason}, or change the settings")
@@ -203,7 +203,7 @@ def split_global_batch(rows_per_step: int, *, most: int, processes: int) -> Batc
 
 
 def require_strategy(config: TrainingConfig) -> None:
-    """Refuse a way to share the work that this machine has no means for.
+    """Refuse a distributed strategy that this machine cannot run.
 
     Raises:
         ConfigError: fsdp2 on a CPU, or without a launcher.
@@ -212,7 +212,7 @@ def require_strategy(config: TrainingConfig) -> None:
     if config.distributed.strategy != "fsdp2":
         return
     if device_type() != "cuda":
-        raise ConfigError(f"{field} divides a model among GPUs, and there is none here; use ddp")
+        raise ConfigError(f"{field} shards a model among GPUs, and there is none here; use ddp")
     if not launched():
         raise ConfigError(
             f"{field} needs a process for each GPU; start them with torchrun, or use ddp"
@@ -223,11 +223,11 @@ def start_accelerator(config: TrainingConfig, processes: ProcessGroup = ALONE) -
     """Return the accelerator of a run.
 
     Args:
-        config: with its precision settled.
-        processes: those that were joined.
+        config: settings whose precision is resolved.
+        processes: the processes that were joined.
 
     Raises:
-        ConfigError: there are several processes, and they were not joined.
+        ConfigError: a launcher started several processes for a command that uses one.
     """
     if processes.group is None and launched() and int(os.environ["WORLD_SIZE"]) > 1:
         raise ConfigError(
@@ -241,13 +241,13 @@ def start_accelerator(config: TrainingConfig, processes: ProcessGroup = ALONE) -
         mixed_precision=config.mixed_precision,
         # Accumulation is the loop's: with more than 1 here, `backward` would divide the loss again.
         gradient_accumulation_steps=1,
-        fsdp_plugin=_divided(config) if config.distributed.strategy == "fsdp2" else None,
+        fsdp_plugin=_fsdp_plugin(config) if config.distributed.strategy == "fsdp2" else None,
         # gradients need no second copy for their exchange
         kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
 
 
-def _divided(config: TrainingConfig) -> FullyShardedDataParallelPlugin:
+def _fsdp_plugin(config: TrainingConfig) -> FullyShardedDataParallelPlugin:
     return FullyShardedDataParallelPlugin(
         fsdp_version=2,
         reshard_after_forward=config.distributed.reshard_after_forward,
@@ -258,9 +258,9 @@ def _divided(config: TrainingConfig) -> FullyShardedDataParallelPlugin:
 
 
 def name_layers(accelerator: Accelerator, model: torch.nn.Module) -> None:
-    """Tell fsdp2 which layers of a model to gather one at a time.
+    """Name the layers of a model that fsdp2 gathers one at a time.
 
-    Models of transformers name their classes; of one that names none, all is gathered at once.
+    Models of transformers list their classes; without a list, all layers are gathered at once.
     """
     plugin = getattr(accelerator.state, "fsdp_plugin", None)
     if plugin is None:

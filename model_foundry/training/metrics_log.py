@@ -1,9 +1,8 @@
-"""The log of a run: one JSON object a line, for machines; `progress` is for eyes.
+"""`metrics.jsonl`, the log of a run: one JSON object per line.
 
-Every line is strict JSON: a figure that is infinite or not a number is null in it.
-
-Each step stands in it once, however often the run was resumed: what a killed process logged after
-its last checkpoint is taken out before the steps are made again.
+Every line is strict JSON: figures that are not finite become null. Each step is logged once,
+however often the run was resumed: lines that a killed process wrote after its last checkpoint are
+removed before the steps are made again.
 """
 
 import json
@@ -31,7 +30,7 @@ class MetricsLog:
     """Appends lines to `metrics.jsonl`, each with its step, attempt and wall time in seconds.
 
     Args:
-        before_writing: is called before each line, and may refuse it by raising.
+        before_writing: called before each line; may refuse it by raising.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class MetricsLog:
         self._lines, self._evaluated = 0, -1
 
     def write(self, step: int, values: Mapping[str, float | str]) -> None:
-        """Append one line. The file is opened each time, so that nothing waits in a buffer.
+        """Append one line. The file is opened each time, so nothing stays in a buffer.
 
         Raises:
             LogError: the disk is full, or writing is not permitted.
@@ -59,11 +58,11 @@ class MetricsLog:
             self._evaluated = step
 
     def lines_before(self, step: int) -> int:
-        """Return how many lines a checkpoint of `step`, the present one, has behind it."""
+        """Return the number of lines that precede a checkpoint of `step`, the present step."""
         return self._lines - (self._evaluated == step)
 
     def flush(self) -> None:
-        """Put every line on the disk, so that the log is never behind a checkpoint.
+        """Flush every line to disk, so that the log is never older than a checkpoint.
 
         Raises:
             SaveError: the disk fails.
@@ -77,7 +76,7 @@ class MetricsLog:
             raise SaveError(f"{self.path}: cannot be written ({error.strerror})") from error
 
     def rewind(self, step: int) -> None:
-        """Take out what follows the checkpoint of `step`, which is made again.
+        """Remove the lines after the checkpoint of `step`, which are written again.
 
         A checkpoint precedes the evaluation of its step.
 
@@ -87,7 +86,7 @@ class MetricsLog:
         if not os.path.lexists(self.path):
             return
         if not self.path.is_file():
-            raise SaveError(f"{self.path}: is no regular file; move it away")
+            raise SaveError(f"{self.path}: is not a regular file; move it away")
         kept = [line for line in read_metrics(self.path) if _precedes(line, step)]
         write_text(self.path, "".join(strict_json(line) + "\n" for line in kept))
         self._lines = len(kept)
@@ -99,9 +98,9 @@ def _precedes(line: Mapping[str, Any], step: int) -> bool:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Read every whole line of a log; the last may just be written, or have been cut by a crash.
+    """Read every complete line of a log; a crash may have cut off the last.
 
-    A line that was damaged otherwise is named and left out: nothing is trained from it.
+    Other damaged lines are reported and left out; training does not depend on them.
     """
     lines = path.read_bytes().splitlines(keepends=True)
     found = []

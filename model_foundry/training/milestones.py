@@ -1,7 +1,7 @@
-"""Which steps leave a checkpoint for later analysis, as pure functions of what was seen.
+"""Milestones: the steps that leave a checkpoint for later analysis.
 
-Nothing is remembered between two steps, so a resumed run has the milestones of an uninterrupted
-one. What such a checkpoint holds, and how it is written, is not said here.
+They are pure functions of the step, words and tokens seen, so a resumed run has the milestones of
+an uninterrupted one.
 """
 
 from bisect import bisect_right
@@ -11,7 +11,7 @@ from model_foundry.config import MilestonesConfig
 
 MILLION = 1_000_000
 # The checkpoints that the BabyLM challenge asks for (babylm-org/babylm-eval): (from, to, every), in
-# millions of words. Its rule ends at 1,000; a longer run goes on at the pace of the last stretch.
+# millions of words. Its rule ends at 1,000; a longer run continues at the pace of the last stretch.
 BABYLM = ((0, 10, 1), (10, 100, 10), (100, None, 100))
 
 
@@ -71,7 +71,7 @@ def is_milestone(
 
 
 def number_of_milestones(config: MilestonesConfig, *, steps: int, words: int, tokens: int) -> int:
-    """Return the most milestones that a run of this length leaves: some may fall together."""
+    """Return an upper bound on the milestones of a run; several may fall on one step."""
     number = (
         marks_until(config.steps, steps)
         + marks_until(config.words, words)

@@ -12,7 +12,7 @@ from model_foundry.config import TrainingConfig
 def decay_groups(
     parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float
 ) -> list[dict[str, Any]]:
-    """Part the trainable parameters into those that decay and those that do not.
+    """Divide the trainable parameters into those with and those without weight decay.
 
     Matrices and embeddings decay; vectors (biases, gains of normalisation layers) do not.
     """
@@ -24,7 +24,7 @@ def decay_groups(
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """Return the optimizer of a model. The learning rate is set anew before each update."""
+    """Return the optimizer of a model. The loop sets the learning rate before each update."""
     return torch.optim.AdamW(
         decay_groups(model.named_parameters(), config.weight_decay),
         lr=config.learning_rate,

@@ -1,6 +1,6 @@
-"""Memory that does not suffice: which batch, what takes it, and what helps.
+"""Errors about memory that name the batch, what takes the memory, and settings that help.
 
-The system's own killer of processes cannot be caught; it leaves `killed` and no message of ours.
+The system's out-of-memory killer cannot be caught; it leaves `killed` and no message of ours.
 """
 
 import os
@@ -32,15 +32,15 @@ def naming_the_batch(
     when: Callable[[], str],
     trains: bool = True,
 ) -> Iterator[None]:
-    """Say what took the memory where it does not suffice within the block.
+    """Turn an out-of-memory error of the block into one that names batch and remedies.
 
     Args:
-        rows: of one forward pass.
-        when: says what was going on, such as 'step 7'.
-        trains: whether there are gradients and moments beside the weights.
+        rows: rows of one forward pass.
+        when: returns the place in the run, such as 'step 7'.
+        trains: true if there are gradients and moments beside the weights.
 
     Raises:
-        MemoryExhaustedError: it does not suffice.
+        MemoryExhaustedError: memory ran out.
     """
     device = next(model.parameters()).device
     before = _in_use(device)
@@ -64,10 +64,10 @@ def naming_the_batch(
 
 @contextmanager
 def naming_the_model(vocabulary: int) -> Iterator[None]:
-    """Say so where the model itself does not fit.
+    """Turn an out-of-memory error of the block into one about the size of the model.
 
     Raises:
-        MemoryExhaustedError: it does not.
+        MemoryExhaustedError: the model does not fit into memory.
     """
     try:
         yield
@@ -75,9 +75,9 @@ def naming_the_model(vocabulary: int) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise MemoryExhaustedError(
-            "out of memory while the model was made, before any batch: with a vocabulary of "
-            f"{vocabulary:,} its weights alone do not fit; make model.* or tokenizer.vocab_size "
-            "smaller"
+            "out of memory while the model was created, before any batch: with a vocabulary of "
+            f"{vocabulary:,} its weights alone do not fit; lower the sizes of model.* or "
+            "tokenizer.vocab_size"
         ) from error
 
 
@@ -105,7 +105,7 @@ def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: 
 
 
 def _in_use(device: torch.device) -> int:
-    """Return the bytes of tensors on a GPU, or those of this process that lie in memory."""
+    """Return the bytes of tensors on a GPU, or the resident bytes of this process."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     try:

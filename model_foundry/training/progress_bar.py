@@ -1,4 +1,4 @@
-"""How a run is shown while it goes: a bar on a terminal, plain lines anywhere else."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -14,7 +14,7 @@ from model_foundry.evaluation.comparability import MOST_UNKNOWN
 
 
 class _Unfailing:
-    """A stream whose reader may go away, or whose disk fill up: what it is sent is then lost."""
+    """A stream that drops its output if the reader is gone or the disk is full."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -36,13 +36,13 @@ class Display:
     """Shows steps, losses and speed on the standard error stream.
 
     Args:
-        horizon: steps of the whole run.
+        total_steps: steps of the whole run.
         start: steps made before.
-        console: where to draw; None: the standard error stream.
+        console: None: the standard error stream.
     """
 
-    def __init__(self, horizon: int, *, start: int = 0, console: Console | None = None) -> None:
-        self.horizon = horizon
+    def __init__(self, total_steps: int, *, start: int = 0, console: Console | None = None) -> None:
+        self.total_steps = total_steps
         self.console = console or _console()
         self._started = time.monotonic()
         self._start = start
@@ -56,7 +56,7 @@ class Display:
             disable=not self.console.is_terminal,
             expand=True,
         )
-        self._task = self._bar.add_task("train", total=horizon, completed=start, figures="")
+        self._task = self._bar.add_task("train", total=total_steps, completed=start, figures="")
 
     def __enter__(self) -> "Display":
         self._bar.start()
@@ -71,7 +71,7 @@ class Display:
         self._bar.stop()
 
     def advance(self, step: int) -> None:
-        """Say that `step` steps are made."""
+        """Move the bar to `step`."""
         self._bar.update(self._task, completed=step)
 
     def training(self, step: int, values: Mapping[str, float]) -> None:
@@ -81,7 +81,7 @@ class Display:
             self._bar.update(self._task, figures=f"loss {values['train/loss']:.4f}  {speed}")
         else:
             self._line(
-                f"step {step}/{self.horizon}  loss {values['train/loss']:.4f}  "
+                f"step {step}/{self.total_steps}  loss {values['train/loss']:.4f}  "
                 f"lr {values['train/learning_rate']:.2e}  |g| {values['train/grad_norm']:.2f}  "
                 f"{speed}  {self._time_left(step)} left"
             )
@@ -91,7 +91,7 @@ class Display:
         bits = values.get("eval/bits_per_byte")
         unknown = values.get("eval/unknown_share", 0.0)
         self._line(
-            f"step {step}/{self.horizon}  eval loss {values['eval/loss']:.4f}  "
+            f"step {step}/{self.total_steps}  eval loss {values['eval/loss']:.4f}  "
             f"perplexity {values['eval/perplexity']:.2f}"
             + ("" if bits is None else f"  {bits:.4f} bits per byte")
             + (f"  ({unknown:.1%} of the text unknown)" if unknown > MOST_UNKNOWN else "")
@@ -102,7 +102,7 @@ class Display:
 
     def _time_left(self, step: int) -> str:
         passed = time.monotonic() - self._started
-        seconds = round(passed / max(1, step - self._start) * (self.horizon - step))
+        seconds = round(passed / max(1, step - self._start) * (self.total_steps - step))
         minutes, seconds = divmod(seconds, 60)
         hours, minutes = divmod(minutes, 60)
         return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

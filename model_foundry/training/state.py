@@ -1,6 +1,6 @@
-"""What a run has come to. Whatever must survive a restart is a field here, a tensor or a seed.
+"""The counters of a run. State that must survive a restart is here, in a tensor or in a seed.
 
-The learning rate is no part of it: it is a function of the step.
+The learning rate is not part of it: it is a function of the step.
 """
 
 import math
@@ -31,15 +31,15 @@ class TrainState:
     """Step of the last evaluation; None before the first."""
 
     def on_disk(self) -> str:
-        """Say from where a process that ended now would be continued."""
+        """Return the checkpoint from which the run would resume now, as part of a message."""
         if self.last_good_step is None:
             return "there is no checkpoint yet"
         return f"the last checkpoint is step {self.last_good_step}"
 
     def note_evaluation(self, loss: float) -> None:
-        """Take the validation loss of the present step into account; NaN improves on nothing.
+        """Record the validation loss of the present step; NaN is never the best.
 
-        A run that was stopped behind an evaluation makes it again, which must not count twice.
+        A run that stopped after an evaluation makes it again, which must not count twice.
         """
         if self.evaluated_step == self.step:
             return

@@ -346,7 +346,7 @@ def test_a_run_goes_on_is_extended_and_begun_anew(cli: Cli, here: Path) -> None:
     assert cli("train", "good.yaml")[0] == 0
     code, out, err = cli("train", "good.yaml")
     assert code == 0
-    assert "the run is complete, at step 2; nothing is left to do" in err
+    assert "the run is complete, at step 2; there is nothing left to do" in err
     assert "validation loss" in out
     code, _, err = cli("train", "good.yaml", "training.learning_rate=0.5")
     assert code == 5

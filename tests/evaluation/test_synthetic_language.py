@@ -75,7 +75,7 @@ def test_a_model_below_the_floor_by_more_than_chance_is_reported(
     )
     with caplog.at_level(logging.WARNING):
         train(tiny_experiment("gpt2", tmp_path, "training.max_steps=2"))
-    assert ("the entropy of the language, which no model" in caplog.text) is warned
+    assert ("the entropy of the language, which no causal model" in caplog.text) is warned
 
 
 def test_pairs_that_are_too_long_are_counted_out(

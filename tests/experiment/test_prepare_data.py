@@ -102,7 +102,7 @@ def test_shared_documents_are_counted_in_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepared = prepare(experiment(tmp_path, other=SHARED))
-    said = "3 of the 13 documents of the validation text stand in the training text as well"
+    said = "3 of the 13 documents of the validation text are in the training text too"
     assert said in caplog.text and "test text" not in caplog.text
     assert prepared.validation.stream.documents == 13
 
@@ -116,7 +116,7 @@ def test_shared_documents_are_left_out_of_what_is_measured(
     assert tokens(prepared.validation.stream) == tokens(alone.validation.stream)
     assert tokens(prepared.train.stream) == tokens(alone.train.stream)
     assert prepared.validation.stream.facts.left_out == {"in the training text too": 3}
-    assert "stand in the training text" not in caplog.text
+    assert "are in the training text" not in caplog.text
 
 
 def test_shared_documents_are_refused(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_sentences_of_a_language_that_repeat_are_no_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepare(tiny_experiment("gpt2", tmp_path, "data.train={language: {sentences: 2000}}"))
-    assert "stand in the training text" not in caplog.text
+    assert "are in the training text" not in caplog.text
 
 
 # --- tokenizers -----------------------------------------------------------------------------------

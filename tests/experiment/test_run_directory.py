@@ -50,7 +50,7 @@ def test_a_status_reads_back_with_its_process_and_time(run: RunDirectory) -> Non
 def test_a_damaged_status_is_named(run: RunDirectory, text: str) -> None:
     run.path.mkdir(parents=True)
     run.status_file.write_text(text)
-    with pytest.raises(ConfigError, match=r"status\.json: is no status of a run"):
+    with pytest.raises(ConfigError, match=r"status\.json: is not a status file"):
         run.status()
 
 
@@ -119,7 +119,7 @@ def test_an_empty_a_new_and_a_used_directory_are_usable(run: RunDirectory) -> No
 def test_a_directory_that_holds_something_else_is_refused(run: RunDirectory) -> None:
     run.tokenizer.mkdir(parents=True)
     (run.path / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match=r"belongs to no run \(thesis\.tex\)"):
+    with pytest.raises(ConfigError, match=r"holds files of something else \(thesis\.tex\)"):
         run.require_usable()
 
 
@@ -129,9 +129,9 @@ def test_a_file_is_no_run_directory(run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match=r"output_dir: .* is a file; name a directory"):
         run.require_usable()
     below = RunDirectory(run.path / "below")
-    with pytest.raises(SaveError, match=r"output_dir: .* cannot be made, .*mine is not writable"):
+    with pytest.raises(SaveError, match=r"cannot be created: .*mine is not writable"):
         below.require_usable()
-    with pytest.raises(SaveError, match=r"output_dir: .* cannot be made"), below.held():
+    with pytest.raises(SaveError, match=r"output_dir: .* cannot be created"), below.held():
         raise AssertionError("must not start")
 
 

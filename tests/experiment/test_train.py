@@ -17,9 +17,9 @@ from model_foundry import load_config, load_model, train
 from model_foundry.config import save_config
 from model_foundry.config.files import parse_yaml
 from model_foundry.errors import ConfigError, DataError, ResumeError
+from model_foundry.experiment import check
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.run_directory import RunDirectory
-from model_foundry.experiment.train import check
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import (
     TokenizerFactory,
@@ -322,7 +322,7 @@ def test_directory_with_foreign_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").touch()
     for fresh in (False, True):
-        with pytest.raises(ConfigError, match=r"belongs to no run \(precious\.txt\)"):
+        with pytest.raises(ConfigError, match=r"holds files of something else \(precious\.txt\)"):
             train(tiny_experiment("gpt2", tmp_path), fresh=fresh)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious.txt"]
 

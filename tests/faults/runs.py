@@ -24,7 +24,7 @@ SHORT = (
     "training.eval_steps=3",
     "training.gradient_accumulation_steps=2",
 )
-GOES_ON = re.compile(r"attempt \d+ goes on from \S*step-(\d+)")
+GOES_ON = re.compile(r"attempt \d+ resumes from \S*step-(\d+)")
 
 
 def of_any_kind(corpus: Path, directory: Path, *overrides: str) -> tuple[str, ...]:

@@ -401,7 +401,7 @@ def test_a_place_where_nothing_may_be_written_is_refused_before_anything_is_read
     closed = of_nobody / "closed" / "below"
     ended = in_child(without_rights, train_smallest, readable_corpus, closed)
     assert ended.code == 8, ended.said
-    assert f"error: output_dir: {closed / 'run'} cannot be made" in ended.said
+    assert f"error: output_dir: {closed / 'run'} cannot be created" in ended.said
     assert not closed.exists()
 
 
@@ -452,7 +452,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_kept_and_named(
 
     monkeypatch.setattr(Path, "rename", refuse_to_delete)
     train_smallest(corpus, tmp_path, "training.save_total_limit=2")
-    assert "step-00000002 cannot be given up (Permission denied) and is kept" in caplog.text
+    assert "step-00000002 cannot be deleted (Permission denied) and is kept" in caplog.text
     assert whole_steps(tmp_path / "run") == [2, 4, 6, 8]
     assert not faults_of_finished(tmp_path, reference)
 

@@ -92,7 +92,7 @@ def run_until_done(
         if ended.code == 0:
             return stopped
         assert ended.code in STOPPED, ended.said
-        begun = " goes on from " in ended.said
+        begun = " resumes from " in ended.said
         assert starting_step(ended.said) == (newest if begun else 0), ended.said
     raise AssertionError(f"{MOST_ATTEMPTS} attempts, and still at {newest}")
 

@@ -11,7 +11,7 @@ import pytest
 from model_foundry.config import save_config
 from model_foundry.doctor.checks import examine
 from model_foundry.errors import ConfigError
-from model_foundry.experiment.train import check, train
+from model_foundry.experiment import check, train
 from model_foundry.foundation.atomic_files import file_sha256
 from model_foundry.foundation.environment_variables import (
     HARMLESS,

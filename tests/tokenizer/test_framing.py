@@ -16,7 +16,7 @@ from model_foundry.data.tokens.tokenize import tokenizer_hash
 from model_foundry.errors import DataError
 from model_foundry.evaluation.minimal_pairs import sentence_log_probabilities
 from model_foundry.evaluation.validation_loss import measure_loss
-from model_foundry.experiment.prepare_data import rows_of
+from model_foundry.experiment.prepare_data import RowReader
 from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.generation import generate_texts
 from model_foundry.model import create_model, special_token_ids
@@ -142,14 +142,8 @@ def test_an_export_reads_a_text_as_training_did_and_gives_our_own_score(
             parameter.add_(0.2 * torch.randn_like(parameter))
     save_model(tmp_path / "model", model, tokenizer)
     goal = OBJECTIVES.load(objective)()
-    rows = rows_of(
-        stream_from(["the dog runs over and jumps"], tokenizer, tmp_path),
-        config,
-        tokenizer,
-        goal,
-        trains=False,
-        hashes=FileHashes(tmp_path),
-    )
+    stream = stream_from(["the dog runs over and jumps"], tokenizer, tmp_path)
+    rows = RowReader(config, tokenizer, goal, FileHashes(tmp_path)).cut(stream, trains=False)
     batch = assemble(rows.read([(0, 0)]), collator=goal.collator(config, tokenizer))
 
     outside = AutoTokenizer.from_pretrained(tmp_path / "model", trust_remote_code=True)

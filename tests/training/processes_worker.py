@@ -320,6 +320,7 @@ def main() -> None:
             found |= dict(scenario(here))
         if processes.is_rank0:
             output.write_text(json.dumps(found))
+    os._exit(0)  # torch's threads of many wrapped models may be joinable still, and would abort
 
 
 if __name__ == "__main__":

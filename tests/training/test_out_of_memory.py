@@ -39,7 +39,7 @@ def train_with_little_memory(directory: Path, *overrides: str) -> None:
         ),
         (
             "model.transformer.hidden_size=16384",
-            "out of memory while the model was made, before any batch: ",
+            "out of memory while the model was created, before any batch: ",
         ),
     ],
 )

@@ -1,9 +1,9 @@
-"""Which checkpoints are no longer needed. Nothing is deleted here."""
+"""Retention: the checkpoints that are not needed any more. Nothing is deleted here."""
 
 from collections.abc import Iterable
 from typing import Final
 
-KEPT: Final = 2  # one would be at risk while the next one is written and verified
+MIN_KEPT: Final = 2  # one would be at risk while the next one is written and verified
 
 
 def superseded(
@@ -29,7 +29,7 @@ def superseded(
     """
     steps = sorted(set(resumable))
     passing = set(timed) - set(milestones)
-    passed = passing.intersection(steps[:-KEPT])
+    passed = passing.intersection(steps[:-MIN_KEPT])
     if limit is None:
         return sorted(passed)
     ordinary = set(steps) - set(milestones) - passing

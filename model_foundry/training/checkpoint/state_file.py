@@ -84,7 +84,9 @@ def read_state(directory: Path) -> CheckpointState:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
     counters = state.counters
     if directory.name != f"step-{counters.step:08d}":
-        raise CheckpointError(f"{path}: tells of step {counters.step}, not of its directory's")
+        raise CheckpointError(
+            f"{path}: is of step {counters.step}, but its directory is of another"
+        )
     if counters.blocks_seen != counters.step * state.identity.blocks_per_step:
         raise CheckpointError(f"{path}: {counters.blocks_seen} blocks do not make its steps")
     return state

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which one a restart uses, which are moved aside, which are deleted."""
+"""The checkpoints of a run: choice of the one to resume from, and deletion of old ones."""
 
 import logging
 import re
@@ -19,45 +19,44 @@ STEP_DIRECTORY = re.compile(r"step-(\d{8,})")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk that was found whole."""
+    """A verified checkpoint on disk."""
 
     path: Path
     state: CheckpointState
 
     @property
     def step(self) -> int:
-        """Optimizer steps that it stands after."""
+        """Optimizer steps made before it."""
         return self.state.counters.step
 
 
 def step_directories(place: Path) -> list[Path]:
-    """Return the directories of checkpoints, oldest step first, whole or not."""
+    """Return the directories of checkpoints, oldest step first, damaged ones included."""
     found = place.iterdir() if place.is_dir() else ()
     named = [path for path in found if STEP_DIRECTORY.fullmatch(path.name)]
     return sorted(named, key=lambda path: int(path.name.removeprefix("step-")))
 
 
 def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
-    """Return the newest checkpoint that verifies and can be resumed from.
+    """Return the newest whole checkpoint that a run can resume from; None: none was written.
 
-    Newer ones that are damaged, or belong to another run, are moved aside and named.
+    Newer ones that are damaged, or belong to another run, are moved aside and reported.
 
     Args:
         place: the directory of checkpoints.
-        run_id: of the run; None: not known, and then the newest checkpoint tells.
-
-    Returns:
-        None where no checkpoint to resume from was ever written here.
+        run_id: id of the run; None: that of the newest checkpoint.
 
     Raises:
-        CheckpointError: every one of them is damaged.
-        ResumeError: one was written by a newer version.
+        CheckpointError: every checkpoint is damaged.
+        ResumeError: a newer version wrote one.
     """
     aside: list[tuple[Path, str, str]] = []
     usable = None
     for path in reversed(step_directories(place)):
         if (newer := newer_format(path)) is not None:
-            raise ResumeError(f"{path}: written by a newer version, in format {newer}; update")
+            raise ResumeError(
+                f"{path}: written by a newer version, in format {newer}; update this package"
+            )
         try:
             checkpoint = _verified(path)
         except CheckpointError as error:
@@ -106,16 +105,16 @@ def apply_retention(
     losses: Mapping[int, float],
     lean_milestones: bool = False,
 ) -> None:
-    """Give up the checkpoints of a run that are no longer needed to resume from.
+    """Delete the checkpoints of a run that are not needed to resume from any more.
 
-    A milestone is never deleted; what cannot be deleted stays, with a warning.
+    A milestone is never deleted. A checkpoint that cannot be deleted stays, with a warning.
 
     Args:
-        limit: checkpoints to keep, the newest and the best among them; None: all. One written
-            because of the time only does not count, see `superseded`.
-        losses: validation loss by step; the best is the lowest among the checkpoints there are.
-        lean_milestones: milestones count too, and one that is no longer needed to resume from keeps
-            its model; if not, they do not count and keep everything.
+        limit: checkpoints to keep, the newest and the best included; None: all. Timed ones do not
+            count, see `superseded`.
+        losses: validation loss by step; the best checkpoint has the lowest.
+        lean_milestones: milestones count too, and are reduced to their model in the end; if not,
+            they do not count and keep everything.
     """
     own = _resumable(place, run_id)
     measured = [step for step in own if step in losses]
@@ -133,17 +132,17 @@ def apply_retention(
             else:
                 delete_directory(path)
         except OSError as error:
-            logger.warning("%s cannot be given up (%s) and is kept", path, error.strerror or error)
+            logger.warning("%s cannot be deleted (%s) and is kept", path, error.strerror or error)
 
 
 def _resumable(place: Path, run_id: str) -> dict[int, CheckpointState]:
-    """Return the steps that a run can be resumed from, and what each checkpoint says."""
+    """Return the states of the checkpoints that a run can resume from, by step."""
     found = {}
     for path in step_directories(place):
         try:
             state = read_state(path)
         except CheckpointError:
-            continue  # its reason is told when it is needed
+            continue  # reported when it is needed
         if state.run_id == run_id and state.random is not None:
             found[state.counters.step] = state
     return found

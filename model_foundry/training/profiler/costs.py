@@ -1,7 +1,7 @@
-"""What the events of a profiler say: the costs of a step by phase and by operator.
+"""The costs of a step by phase and by operator, from the events of a profiler.
 
-A phase is what the loop or torch has marked; the vocabulary's share of a forward and a backward
-pass is found by the shapes of its matrices.
+The loop and torch mark the phases; the vocabulary's share of a forward and a backward pass is found
+by the shapes of its matrices.
 """
 
 from collections import defaultdict
@@ -17,7 +17,7 @@ VOCABULARY: Final = "vocabulary and loss"
 IDLE: Final = "waiting for the CPU"
 ENGINE: Final = "autograd::engine::evaluate_function: "
 OUTSIDE: Final = "(Python, outside of operators)"
-# What torch itself marks, by the beginning of the name.
+# Phases that torch itself marks, by the beginning of the name.
 MARKED_BY_TORCH: Final = {
     "Optimizer.": "optimizer",
     ENGINE: BACKWARD,
@@ -31,13 +31,13 @@ PRODUCTS: Final = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")  # t
 
 @dataclass(frozen=True)
 class Cost:
-    """What one part of a step costs, on average."""
+    """Average cost of one part of a step."""
 
     name: str
     seconds: float
     calls: float = 0
     flops: float = 0
-    """Operations, where it is a product of matrices; else 0."""
+    """Floating-point operations of matrix products; 0 for other operators."""
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Tally:
     """Times by phase and operator, in microseconds, added up over the steps.
 
     Args:
-        matrices: shapes of those that map onto the vocabulary.
+        matrices: shapes of the matrices that map onto the vocabulary.
     """
 
     matrices: set[tuple[int, ...]]
@@ -60,8 +60,8 @@ class Tally:
     def add(self, events: list[Any]) -> None:
         """Add the events of one step.
 
-        On a GPU, kernels count for the operator that launched them, on whatever thread. On a CPU
-        the thread of the loop counts, on which autograd works too.
+        On a GPU, kernels count for the operator that launched them, on any thread. On a CPU only
+        the thread of the loop counts, on which autograd runs too.
         """
         events = [event for event in events if event.device_type == DeviceType.CPU]
         phases = _phases(events, self.matrices)
@@ -108,7 +108,7 @@ def _on_gpu(event: Any) -> float:
 
 
 def _phases(events: list[Any], matrices: set[tuple[int, ...]]) -> list[str]:
-    """Return the phase of each event: its own, or else that of what called it.
+    """Return the phase of each event: its own, or that of its caller.
 
     In a forward pass, what comes after the projection has begun is loss. A backward operator has
     the sequence number of its forward one.

@@ -303,7 +303,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_named_and_the_run_goes_on(
         apply_retention(place, run_id=MINE, limit=2, losses={})
     assert steps_left(place) == [2, 4, 5]
     assert caplog.messages == [
-        f"{place}/step-00000002 cannot be given up (Permission denied) and is kept"
+        f"{place}/step-00000002 cannot be deleted (Permission denied) and is kept"
     ]
 
 
