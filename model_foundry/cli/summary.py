@@ -14,7 +14,7 @@ from model_foundry.interventions import describe
 from model_foundry.registry import nearest
 
 if TYPE_CHECKING:
-    from model_foundry.doctor.checks import Finding
+    from model_foundry.doctor import Finding
     from model_foundry.evaluation.synthetic_language import LanguageReport
     from model_foundry.experiment.result import RunResult
 

@@ -1,7 +1,6 @@
-"""What can go wrong between a machine, a library and an experiment, tried out in about a minute.
+"""The checks of `foundry doctor`: a minute of trying out an experiment on this machine.
 
-The experiment is run as it stands, but with short blocks, small batches and four steps, in a
-directory beside the one where it would write.
+The experiment runs with short blocks, small batches and four steps, in a directory beside its own.
 """
 
 import logging
@@ -9,10 +8,9 @@ import math
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +18,8 @@ import torch
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig, load_config
 from model_foundry.data.batches.loaders import Batch
+from model_foundry.doctor.disk import disk
+from model_foundry.doctor.findings import Finding, machine
 from model_foundry.doctor.same_run import differences
 from model_foundry.doctor.small_experiment import (
     MAX_BF16_SLOWDOWN,
@@ -30,18 +30,11 @@ from model_foundry.doctor.small_experiment import (
 from model_foundry.errors import Interrupted, LockedError, SaveError
 from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.run_directory import RunDirectory
-from model_foundry.experiment.run_length import total_steps
 from model_foundry.foundation.environment_variables import overruled
 from model_foundry.foundation.interrupts import blocking_section, check_interrupt
 from model_foundry.foundation.locks import exclusive
-from model_foundry.foundation.random_state import environment
-from model_foundry.foundation.tested_versions import (
-    installed_versions,
-    newer_than_tested,
-    older_than_tested,
-)
 from model_foundry.model import load_model, special_token_ids
-from model_foundry.training.milestones import number_of_milestones
+from model_foundry.training.distributed import errors_only
 
 logger = logging.getLogger(__name__)
 
@@ -52,58 +45,24 @@ NEW_TOKENS = 12  # that generation adds to a row, and that its longest prompt ha
 RELATIVE_TOLERANCE = 1e-4  # of fp32 sums in another order
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one check came to."""
-
-    name: str
-    figure: str
-    good: bool | None = None
-    """None: a fact that is neither good nor bad."""
-
-
 Verdict = tuple[bool | None, str]
 
 
-def machine(trial: SmallExperiment) -> Iterator[Finding]:
-    """Yield the facts of the machine."""
-    facts = environment(trial.accelerator.device)
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    threads = int(facts["threads"])
-    yield Finding("device", facts["device"])
-    remedy = "" if threads <= cores else "; set OMP_NUM_THREADS, they wait for each other"
-    yield Finding("threads", f"{threads} on {cores} cores{remedy}", threads <= cores)
-    yield libraries()
-
-
-def libraries() -> Finding:
-    """Return the versions of the libraries, and those among them that were never tested.
-
-    A newer one is no fault: the checks say whether it works.
-    """
-    installed = installed_versions()
-    newer, older = list(newer_than_tested(installed)), list(older_than_tested(installed))
-    named = ", ".join(f"{library} {found}" for library, found in installed.items())
-    good = False if older else None if newer else True
-    return Finding("libraries", "; ".join([named, *older, *newer]), good)
-
-
 def precision(trial: SmallExperiment) -> Verdict:
-    """The products of the model are not slower than they would be without a setting."""
+    """Check that the chosen precision is not slower than fp32."""
     asked, slowdown = trial.asked.training.mixed_precision, slowdown_of_bf16()
     if asked == "auto":
-        return None, f"{trial.config.training.mixed_precision}, by the facts of the machine"
+        return None, f"{trial.config.training.mixed_precision}, chosen for this machine"
     if asked != "bf16":
         return None, "fp32" if asked == "no" else asked
     if slowdown > MAX_BF16_SLOWDOWN:
-        remedy = "set training.mixed_precision=no, as was done for the checks below"
-        return False, f"bf16, which takes this CPU {slowdown:.0f} times longer; {remedy}"
+        remedy = "set training.mixed_precision=no, as the checks below do"
+        return False, f"bf16, which is {slowdown:.0f} times slower on this CPU; {remedy}"
     return True, f"bf16, {slowdown:.1f} times the time of fp32"
 
 
 def attention(trial: SmallExperiment) -> Verdict:
-    """The attention kernel that the model uses is the one that was settled on."""
+    """Check that the model uses the attention kernel of the settings."""
     used = trial.untrained.attention_in_use
     if used is None:
         return None, f"{trial.config.model.architecture} has none"
@@ -111,7 +70,7 @@ def attention(trial: SmallExperiment) -> Verdict:
 
 
 def tokenizer(trial: SmallExperiment) -> Verdict:
-    """Every id that the tokenizer gives has a row, and its special tokens are the model's."""
+    """Check that the embedding has a row for every id of the tokenizer."""
     tokenizer, model = trial.prepared.tokenizer, trial.untrained
     largest, rows = max(tokenizer.get_vocab().values()), _rows(model)
     ids = [i for i in special_token_ids(tokenizer).values() if i is not None]
@@ -121,7 +80,7 @@ def tokenizer(trial: SmallExperiment) -> Verdict:
 
 
 def initial_loss(trial: SmallExperiment) -> Verdict:
-    """A model that has learned nothing gives each token the same chance."""
+    """Check that an untrained model gives each token about the same probability."""
     prepared = trial.prepared
     loss = measure_split(trial.config, prepared, prepared.validation, trial.untrained)["loss"]
     expected = math.log(len(trial.prepared.tokenizer))
@@ -130,7 +89,7 @@ def initial_loss(trial: SmallExperiment) -> Verdict:
 
 
 def padding(trial: SmallExperiment) -> Verdict:
-    """Padding on either side changes no logit of a real token."""
+    """Check that padding on either side changes no logit of a real token."""
     model = trial.untrained.eval()
     ids = trial.batch().inputs["input_ids"][:1]
     length, pad = ids.shape[1] // 2, trial.prepared.tokenizer.pad_token_id or 0
@@ -147,10 +106,10 @@ def padding(trial: SmallExperiment) -> Verdict:
 
 
 def generation(trial: SmallExperiment) -> Verdict:
-    """Rows padded on the left are continued as if each were read whole again for each token."""
+    """Check that cached generation of padded rows equals uncached generation of single rows."""
     if not trial.untrained.supports_generation:
         return None, f"{trial.config.model.architecture} fills masks"
-    model, pad = trial.wandering_model(), trial.prepared.tokenizer.pad_token_id or 0
+    model, pad = trial.random_model(), trial.prepared.tokenizer.pad_token_id or 0
     length = trial.batch().inputs["input_ids"].shape[1]
     new = max(1, min(NEW_TOKENS, length // 2))
     long = max(1, min(NEW_TOKENS, length - new))
@@ -174,20 +133,20 @@ def generation(trial: SmallExperiment) -> Verdict:
 
 @torch.no_grad()
 def _continued(model: BaseLanguageModel, row: torch.Tensor, number: int) -> torch.Tensor:
-    """Return the next ids of a row (T,), which is read as a whole for each of them."""
+    """Return the next ids of a row (T,), each computed from the whole row."""
     for _ in range(number):
         row = torch.cat((row, model(row[None]).logits[0, -1:].argmax(-1)))
     return row[-number:]
 
 
 def leaks(trial: SmallExperiment) -> Verdict:
-    """Nothing that is to be predicted is read."""
+    """Check that no target leaks into an output."""
     leak, later = trial.leak(), "later tokens, " if trial.untrained.is_causal else ""
     return leak is None, leak or f"no output depends on {later}labels or other rows"
 
 
 def accumulation(trial: SmallExperiment) -> Verdict:
-    """One batch of several rows makes the update of as many batches of one row."""
+    """Check that one batch of several rows gives the update of as many batches of one row."""
     whole = trial.batch()
     parts = [_row(whole, index) for index in range(len(whole.keys))]
     together, apart = (trial.gradients(batches) for batches in ([whole], parts))
@@ -199,13 +158,13 @@ def accumulation(trial: SmallExperiment) -> Verdict:
 
 
 def resumption(trial: SmallExperiment) -> Verdict:
-    """A run that is resumed from its second step is bit for bit the run that was not."""
+    """Check that a run resumed from its second step is bit for bit the uninterrupted run."""
     whole, resumed = trial.whole_run, RunDirectory(trial.directory / "resumed")
     # linked, because large models take long to copy: no file of a run is ever written in place
     shutil.copytree(whole.path, resumed.path, copy_function=os.link)
     shutil.rmtree(resumed.checkpoint(STEPS))
     shutil.rmtree(resumed.model)
-    trial.go_on(resumed)
+    trial.train(resumed)
     found = differences(whole.path, resumed.path)
     if found:
         return False, f"{len(found)} differences, the first: {found[0]}"
@@ -213,49 +172,13 @@ def resumption(trial: SmallExperiment) -> Verdict:
 
 
 def tied_weights(trial: SmallExperiment) -> Verdict:
-    """What shares memory in a new model shares it in a loaded one."""
+    """Check that the tied weights of a new model are tied in a loaded one."""
     new, loaded = (ties(m) for m in (trial.untrained, load_model(trial.whole_run.model)))
     return new == loaded, "; ".join(" = ".join(group) for group in sorted(new)) or "none"
 
 
-def disk(trial: SmallExperiment) -> Verdict:
-    """The checkpoints of the experiment find room."""
-    checkpoint = trial.whole_run.checkpoint(STEPS)
-    size = sum(path.stat().st_size for path in checkpoint.iterdir())
-    probe = trial.directory / "probe"
-    begun = time.perf_counter()
-    with probe.open("wb") as file:
-        file.write(bytes(size))
-        file.flush()
-        os.fsync(file.fileno())
-    speed = size / (time.perf_counter() - begun)
-    free, number = shutil.disk_usage(trial.directory).free, _checkpoints(trial)
-    figure = (
-        f"{number} x {size / 1e6:,.1f} MB of checkpoints, {free / 1e9:,.1f} GB free; "
-        f"written at {speed / 1e6:,.0f} MB/s"
-    )
-    return number * size < free, figure
-
-
-def _checkpoints(trial: SmallExperiment) -> int:
-    """Return the most checkpoints that the experiment keeps at a time."""
-    training, data, stream = trial.asked.training, trial.asked.data, trial.prepared.train.stream
-    length = data.content_tokens or data.max_sequence_length
-    steps = total_steps(trial.asked, rows=max(1, len(stream) // length))
-    tokens = steps * training.rows_per_step * length
-    milestones = number_of_milestones(
-        training.milestones,
-        steps=steps,
-        words=tokens * stream.words // len(stream),
-        tokens=tokens,
-    )
-    saved = math.ceil(steps / (training.save_steps or steps))
-    # one more than the limit: the next is whole before another goes
-    return min(saved, (training.save_total_limit or saved) + 1) + milestones
-
-
 def ties(model: BaseLanguageModel) -> set[tuple[str, ...]]:
-    """Return the names of the tensors that are one and the same, in groups."""
+    """Return groups of names that share one tensor."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.named_parameters(remove_duplicate=False):
         names.setdefault(id(parameter), []).append(name)
@@ -300,27 +223,27 @@ def examine(
 
     Args:
         config: the experiment; None: a small one on the built-in language.
-        announce: is called with the name of each check before it is made.
+        announce: called with the name of each check before it is made.
 
     Raises:
         Interrupted: a signal came; nothing is left behind.
-        ConfigError, DataError: the experiment could not be trained either.
-        SaveError: nothing can be written where it would write.
+        ConfigError, DataError: the experiment cannot be trained.
+        SaveError: its directory cannot be written.
     """
     config = config or load_config(DEFAULT)
     with overruled(), _room_beside(config.output_dir) as directory:
-        with _quiet():
+        with errors_only():
             trial = SmallExperiment.of(config, directory)
         yield from machine(trial)
         for name, check in CHECKS.items():
             announce(name)
             try:
                 check_interrupt()
-                with _quiet(), blocking_section(f"the check of {name}"):
+                with errors_only(), blocking_section(f"the check of {name}"):
                     good, figure = check(trial)
             except Interrupted:
                 raise
-            except Exception as error:  # what a check runs into is what was looked for
+            except Exception as error:  # a failing check is a finding
                 logger.debug("%s", name, exc_info=True)
                 good, figure = False, f"{type(error).__name__}: {' '.join(str(error).split())}"
             yield Finding(name, figure, good)
@@ -328,7 +251,7 @@ def examine(
 
 @contextmanager
 def _room_beside(output_dir: Path) -> Iterator[Path]:
-    """Make a directory on the disk of a run, and remove it and what killed doctors left there."""
+    """Create a directory beside that of the run, and remove those of killed doctors."""
     place = next(p for p in output_dir.absolute().parents if p.is_dir())
     for left in place.glob(f"{PREFIX}*"):
         with suppress(LockedError, SaveError), exclusive(left / LOCK):
@@ -338,14 +261,3 @@ def _room_beside(output_dir: Path) -> Iterator[Path]:
         exclusive(Path(directory) / LOCK),
     ):
         yield Path(directory)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    package = logging.getLogger("model_foundry")
-    before = package.level
-    package.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        package.setLevel(before)

@@ -1,8 +1,7 @@
-"""Whether two finished runs are the same run, to the last bit.
+"""Bit-for-bit comparison of two finished runs.
 
-What is compared is all that training left: the weights, the optimizer, the random generators and
-the counters of each checkpoint that both have, the final model, the measurements, and the log of
-each step. What a clock says is not compared.
+Compared are weights, optimizer, random generators and counters of each checkpoint that both runs
+have, the final model, the measurements and the log. Times are not compared.
 """
 
 import json
@@ -24,10 +23,10 @@ CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/peak_memory_mib"
 
 
 def differences(first: Path, second: Path) -> list[str]:
-    """Return one line for each thing in which two run directories differ; none if in nothing.
+    """Return the differences of two run directories, a line each.
 
     Raises:
-        OSError: one of them is not the directory of a run that was finished.
+        OSError: one of them is not the directory of a finished run.
     """
     one, other = RunDirectory(first), RunDirectory(second)
     return [

@@ -1,6 +1,6 @@
-"""An experiment made small, to try things out with: its model, a batch, a step, a short run.
+"""A small version of an experiment: its model, a batch, a step and a short run.
 
-Blocks are short, batches small and evaluations few; everything else is as the experiment says.
+Blocks are short, batches small and evaluations few; all other settings are those of the experiment.
 """
 
 import time
@@ -34,13 +34,13 @@ from model_foundry.training.step_batches import StepBatch
 
 LONGEST_BLOCK = 128  # tokens: enough to see a fault, and short enough for a large model on a CPU
 ROWS, STEPS, EVALUATED_BLOCKS = 2, 4, 8
-EMBEDDING_STD, GAIN = 0.7, 2.0  # of a model that wanders
-MAX_BF16_SLOWDOWN = 4.0  # times slower than fp32, and bf16 is left out of the trial
+EMBEDDING_STD, GAIN = 0.7, 2.0  # of `randomize`
+MAX_BF16_SLOWDOWN = 4.0  # times slower than fp32; beyond that, the small experiment uses fp32
 
 
 @cache
 def slowdown_of_bf16() -> float:
-    """Return how many times longer a product of matrices takes the CPU in bf16 than in fp32."""
+    """Return the time of a matrix product on the CPU in bf16, relative to fp32."""
     if torch.cuda.is_available():
         return 1.0
 
@@ -57,7 +57,7 @@ def slowdown_of_bf16() -> float:
 
 
 class SmallExperiment:
-    """A small experiment in a directory of its own."""
+    """A small version of an experiment, in a directory of its own."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class SmallExperiment:
 
     @classmethod
     def of(cls, asked: ExperimentConfig, directory: Path) -> "SmallExperiment":
-        """Make an experiment small, and read what it reads.
+        """Reduce an experiment, and prepare its data.
 
         Raises:
-            ConfigError, DataError: the experiment could not be trained either.
+            ConfigError, DataError: the experiment cannot be trained.
         """
         raw = asked.model_dump(exclude_unset=True)
         length = min(asked.data.max_sequence_length, LONGEST_BLOCK)
@@ -111,17 +111,17 @@ class SmallExperiment:
 
     @cached_property
     def untrained(self) -> BaseLanguageModel:
-        """The model as it begins, to be looked at only."""
+        """The untrained model, shared by all checks that do not change it."""
         return self.new_model()
 
     def new_model(self) -> BaseLanguageModel:
-        """Return a model of its own; each begins with the same weights."""
+        """Return a new model; all have the same initial weights."""
         return create_model(self.config, tokenizer=self.prepared.tokenizer)
 
-    def wandering_model(self) -> BaseLanguageModel:
-        """Return a model of its own whose every next token depends on all that it has read."""
+    def random_model(self) -> BaseLanguageModel:
+        """Return a new model whose every next token depends on all tokens before it."""
         model = self.new_model().eval()
-        let_wander(model)
+        randomize(model)
         return model
 
     def batch(self) -> Batch:
@@ -130,7 +130,7 @@ class SmallExperiment:
         return next(evaluation_batches(blocks, self.prepared.collator, batch_size=ROWS))
 
     def leak(self) -> str | None:
-        """Return what the model or its batches show of what is to be predicted."""
+        """Return a description of a leak of targets into the outputs; None: there is none."""
         training, prepared = self.config.training, self.prepared
         return find_leak(
             self.untrained,
@@ -143,7 +143,7 @@ class SmallExperiment:
         )
 
     def gradients(self, batches: list[Batch]) -> list[torch.Tensor]:
-        """Return the gradients that a step over these batches follows, without dropout."""
+        """Return the gradients of a step over these batches, without dropout."""
         raw = self.config.model_dump(exclude_unset=True)
         raw["model"] = _without_dropout(self.config.model.model_dump(exclude_none=True))
         raw["training"] |= {"mixed_precision": "no"}
@@ -165,13 +165,13 @@ class SmallExperiment:
 
     @cached_property
     def whole_run(self) -> RunDirectory:
-        """A run that was not interrupted."""
+        """An uninterrupted run."""
         run = RunDirectory(self.directory / "whole")
-        self.go_on(run)
+        self.train(run)
         return run
 
-    def go_on(self, run: RunDirectory) -> None:
-        """Train the small experiment in a directory, from where it stands there."""
+    def train(self, run: RunDirectory) -> None:
+        """Train the small experiment in a directory, or resume it there."""
         accelerator = start_accelerator(self.config.training)
         start = find_resume_point(run, self.config)
         run.path.mkdir(exist_ok=True)
@@ -198,11 +198,11 @@ class SmallExperiment:
 
 
 @torch.no_grad()
-def let_wander(model: BaseLanguageModel) -> None:
-    """Draw weights with which every next token depends on all that a model has read.
+def randomize(model: BaseLanguageModel) -> None:
+    """Draw weights with which every next token depends on all tokens before it.
 
-    With those of a new model it says the same again and again, whatever it has read. Larger ones
-    than these amplify differences of rounding from one step to the next.
+    With initial weights a model repeats one token, whatever it has read. Larger weights than these
+    amplify rounding differences from one step to the next.
     """
     draw = torch.Generator().manual_seed(0)
     embeddings = model.get_input_embeddings().weight

@@ -53,7 +53,7 @@ def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
     limit = timedelta(minutes=config.distributed.timeout_minutes)
     with lost_peer_as_worker_error(lambda: "its start or end", limit), _leaving():
         processes = _join(device, limit)
-        with _quiet(not processes.is_rank0):
+        with errors_only(not processes.is_rank0):
             yield processes
             processes.on_all_ranks(lambda: None)  # the first to leave would break the connections
 
@@ -107,11 +107,11 @@ def _leaving() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(quiet: bool) -> Iterator[None]:
-    """Log errors only, for the length of the block, if `quiet`."""
+def errors_only(active: bool = True) -> Iterator[None]:
+    """Log errors of the package only, for the length of the block."""
     logger = logging.getLogger("model_foundry")
     before = logger.level
-    if quiet:
+    if active:
         logger.setLevel(logging.ERROR)
     try:
         yield

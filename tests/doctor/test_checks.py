@@ -15,7 +15,7 @@ from model_foundry.architectures.gpt import GPT2Model
 from model_foundry.architectures.modeling.modeling_recurrent import RecurrentForCausalLM
 from model_foundry.cli import main
 from model_foundry.config import ExperimentConfig, save_config
-from model_foundry.doctor import checks, small_experiment
+from model_foundry.doctor import checks, disk, findings, small_experiment
 from model_foundry.doctor.checks import examine, ties
 from model_foundry.doctor.small_experiment import SmallExperiment
 from model_foundry.errors import ConfigError, Interrupted
@@ -107,8 +107,8 @@ def ill(name: str, patch: pytest.MonkeyPatch) -> None:
 
         patch.setattr(checks, "load_model", untied)
     else:
-        usage = checks.shutil.disk_usage(".")._replace(free=100)
-        patch.setattr(checks.shutil, "disk_usage", lambda path: usage)
+        usage = disk.shutil.disk_usage(".")._replace(free=100)
+        patch.setattr(disk.shutil, "disk_usage", lambda path: usage)
 
 
 def forget(patch: pytest.MonkeyPatch, model: type) -> None:
@@ -153,8 +153,8 @@ def test_library_of_a_version_that_was_not_tested_is_named(
 ) -> None:
     pinned = run_with()[PINNED]
     installed = {library: pinned[library] for library in LIBRARIES} | {"transformers": version}
-    monkeypatch.setattr(checks, "installed_versions", lambda: installed)
-    finding = checks.libraries()
+    monkeypatch.setattr(findings, "installed_versions", lambda: installed)
+    finding = findings.libraries()
     assert finding.good is good
     assert said in finding.figure
 
@@ -176,7 +176,9 @@ def test_slow_precision_is_named_and_left_out(
     config = tiny_experiment("gpt2", tmp_path, "training.mixed_precision=bf16")
     found = {finding.name: finding for finding in examine(config)}
     assert found["precision"].good is False
-    assert "30 times longer; set training.mixed_precision=no" in found["precision"].figure
+    assert (
+        "30 times slower on this CPU; set training.mixed_precision=no" in found["precision"].figure
+    )
     assert found["resumption"].good
     assert SmallExperiment.of(config, tmp_path).config.training.mixed_precision == "no"
     monkeypatch.setattr(checks, "slowdown_of_bf16", lambda: 0.5)
@@ -256,7 +258,7 @@ def test_checkpoints_are_counted_with_their_milestones(tmp_path: Path) -> None:
     )
     small = SmallExperiment.of(config, tmp_path)
     # 1 2 4 8 16 32 64 128 250 500 750 1000, and three to resume from beside the next
-    assert checks._checkpoints(small) == 12 + 4
+    assert disk._checkpoints(small) == 12 + 4
 
 
 def test_ties_name_what_is_one_tensor(tmp_path: Path) -> None:
