@@ -31,7 +31,7 @@ from model_foundry.errors import Interrupted, LockedError, SaveError
 from model_foundry.experiment.attempt import measure
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.run_length import horizon
-from model_foundry.foundation.environment_variables import overruled
+from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import blocking_section, check_interrupt
 from model_foundry.foundation.locks import exclusive
 from model_foundry.foundation.random_state import environment
@@ -307,7 +307,7 @@ def examine(
         SaveError: nothing can be written where it would write.
     """
     config = config or load_config(DEFAULT)
-    with overruled(), _room_beside(config.output_dir) as directory:
+    with without_variables(), _room_beside(config.output_dir) as directory:
         with _quiet():
             trial = SmallExperiment.of(config, directory)
         yield from machine(trial)

@@ -44,9 +44,9 @@ from model_foundry.experiment.resume import (
 )
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
-from model_foundry.foundation.environment_variables import overruled
-from model_foundry.foundation.interrupts import handle_signals, leaving
-from model_foundry.foundation.plugins import telling_of_plugins
+from model_foundry.foundation.environment_variables import without_variables
+from model_foundry.foundation.interrupts import handle_signals, report_on_disk
+from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.foundation.process_pool import processes_for
 from model_foundry.interventions.ai_step.step import check_ai_steps
@@ -110,7 +110,7 @@ def train(
     with (
         handle_signals(),
         resume_hint(),
-        overruled(),
+        without_variables(),
         joined(config.training) as processes,
         ExitStack() as held,
     ):
@@ -158,7 +158,7 @@ def train(
         with (
             resume_hint(fresh=fresh),
             _recorded(attempt, processes) as record,
-            telling_of_plugins(),
+            plugin_errors(),
         ):
             resumed = start.checkpoint is not None
             positions = model.num_positions
@@ -169,7 +169,7 @@ def train(
             return finish(attempt, model, measured, processes)
 
 
-@overruled()
+@without_variables()
 def check(config: ExperimentConfig) -> list[str]:
     """Check everything that can be checked without training; return what was found, a line each.
 
@@ -287,7 +287,7 @@ def _recorded(attempt: Attempt, processes: ProcessGroup) -> Iterator[Record]:
             )
         lost = lost_peer_as_worker_error(lambda: f"step {state.step + 1}", limit, state.on_disk)
         stack.enter_context(lost)
-        stack.enter_context(leaving(state.on_disk))
+        stack.enter_context(report_on_disk(state.on_disk))
         yield record
 
 
