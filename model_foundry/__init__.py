@@ -1,6 +1,6 @@
 """Model Foundry: train small language models of any architecture, and compare them fairly.
 
-The names below are imported when first used, so that reading a configuration needs no torch.
+The public names are imported on first use, so that reading a configuration needs no torch.
 """
 
 from importlib import import_module

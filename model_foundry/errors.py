@@ -1,23 +1,23 @@
-"""The exceptions that end a run, each with the exit code that the command line returns for it.
+"""Exceptions that end a run, each with its exit code.
 
-A message is one line a fault: the field or file, the value, the law it breaks and the remedy.
-Anything else that escapes is a defect of ours and leaves with exit code 9.
+A message has one line per fault: the field or file, the value, the rule it breaks and the remedy.
+Any other exception is a bug of this package and exits with code 9.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-KEYBOARD_EXIT_CODE = 130  # Ctrl-C where there is nothing to save; the shell's own 128 + SIGINT
+KEYBOARD_EXIT_CODE = 130  # Ctrl-C with nothing to save; 128 + SIGINT, as the shell returns
 
 
 class FoundryError(Exception):
-    """Base of the errors that a user can do something about."""
+    """Base of the errors that a user can fix."""
 
     exit_code = 9
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Return the exit code for an error; 9 for one that is nobody's mistake but ours."""
+    """Return the exit code for an error; 9 for a bug of this package."""
     return error.exit_code if isinstance(error, FoundryError) else FoundryError.exit_code
 
 
@@ -34,19 +34,19 @@ class DataError(FoundryError, ValueError):
 
 
 class CheckpointError(FoundryError):
-    """The run has no checkpoint that is whole; it is never started again in silence."""
+    """The run has no undamaged checkpoint; it is never silently restarted from step 0."""
 
     exit_code = 4
 
 
 class ResumeError(FoundryError):
-    """The output directory holds a run that this command may not continue or overwrite."""
+    """The output directory holds a run that this command may not resume or overwrite."""
 
     exit_code = 5
 
 
 class LockedError(FoundryError):
-    """Another process works in the directory."""
+    """Another process is using the directory."""
 
     exit_code = 6
 
@@ -55,7 +55,7 @@ class NonFiniteError(FoundryError, ArithmeticError):
     """The loss, its gradient or a weight is NaN or infinite; it reaches no checkpoint.
 
     Args:
-        facts: what is known of the step, for a diagnosis; plain JSON.
+        facts: data about the step, for a diagnosis; plain JSON.
     """
 
     exit_code = 7
@@ -66,24 +66,24 @@ class NonFiniteError(FoundryError, ArithmeticError):
 
 
 class SaveError(FoundryError, OSError):
-    """Something could not be written; what had been committed before is untouched."""
+    """A file could not be written; whatever was committed before is untouched."""
 
     exit_code = 8
 
 
 class WorkerError(FoundryError):
-    """A process that prepares batches has died or hangs."""
+    """Another process of the run has died or hangs."""
 
     exit_code = 9
 
 
 class MemoryExhaustedError(FoundryError, MemoryError):
-    """The memory does not suffice for the model and a batch; smaller settings do."""
+    """Memory ran out for the model and a batch; smaller settings need less."""
 
     exit_code = 10
 
 
-# What torch and the libraries below it say when the system gives them no memory.
+# Parts of the messages of torch and the libraries below it when an allocation fails.
 OUT_OF_MEMORY = (
     *("can't allocate memory", "not enough memory", "out of memory", "bad_alloc"),
     *("could not create a memory", "ALLOC_FAILED"),
@@ -91,15 +91,15 @@ OUT_OF_MEMORY = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out, as Python, torch or a library below it reports it."""
+    """Return True if memory ran out, as Python, torch or a library below it reports it."""
     if isinstance(error, FoundryError):  # has its message already
         return False
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(said in str(error) for said in OUT_OF_MEMORY)
+        isinstance(error, RuntimeError) and any(part in str(error) for part in OUT_OF_MEMORY)
     )
 
 
 class Interrupted(FoundryError):
-    """A signal asked the run to stop; the same command goes on where it stopped."""
+    """A signal asked the run to stop; the same command resumes it."""
 
     exit_code = 75

@@ -1,4 +1,4 @@
-"""Text from a model that continues text."""
+"""Text generation with a causal model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -13,8 +13,8 @@ from model_foundry.errors import ConfigError
 from model_foundry.foundation.random_state import seeded
 
 TOKENS_AT_ONCE: Final = 2**14
-"""Most tokens of the rows that are continued together, prompts and room included. A model of 12
-layers of 768 keeps 73 KB of keys and values for each; more rows at once are hardly faster."""
+"""Maximum tokens in one batch, prompts and continuations together. A model of 12 layers of 768
+keeps 73 KB of keys and values per token; larger batches are hardly faster."""
 
 
 def generate_texts(
@@ -31,19 +31,19 @@ def generate_texts(
     """Continue each prompt until the document ends or `max_new_tokens` are reached.
 
     Args:
-        prompts: beginnings of documents; "" begins a new one. Strings of special tokens are text.
-        temperature: divides the logits before sampling; 0 takes the likeliest token each time.
-        top_k: samples among the k likeliest tokens only; None: among all.
-        top_p: samples among the likeliest tokens that hold this share; None: among all.
-        seed: of the sampling.
+        prompts: beginnings of documents; may be "". Special tokens in them are read as plain text.
+        temperature: divides the logits before sampling; 0 always takes the most likely token.
+        top_k: sample among the k most likely tokens only; None: among all.
+        top_p: sample among the most likely tokens that hold this probability; None: among all.
+        seed: seed of the sampling.
 
     Returns:
-        Each prompt with its continuation, special tokens left out.
+        Each prompt with its continuation, without special tokens.
 
     Raises:
-        ConfigError: the model fills masks, a prompt leaves no room for a token or is not UTF-8, or
-            the temperature is out of range.
-        DataError: the tokenizer has nothing to end a document with.
+        ConfigError: the model is masked, a prompt fills all positions or is not UTF-8, or the
+            temperature is out of range.
+        DataError: the tokenizer has no end-of-document token.
     """
     model.require_generation()
     _check_prompts(prompts)
@@ -75,15 +75,15 @@ def _check_prompts(prompts: Sequence[str]) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise ConfigError(
-                f"prompt: is not UTF-8 at character {error.start}; give UTF-8, and where the "
-                "locale is another one, set PYTHONUTF8=1"
+                f"prompt: is not UTF-8 at character {error.start}; give UTF-8, and in another "
+                "locale, set PYTHONUTF8=1"
             ) from error
 
 
 def _groups(
     model: BaseLanguageModel, rows: list[list[int]], max_new_tokens: int
 ) -> Iterator[list[list[int]]]:
-    """Yield the rows in groups of at most `TOKENS_AT_ONCE` tokens, and of one row at least."""
+    """Yield the rows in groups of at most `TOKENS_AT_ONCE` tokens, but at least one row."""
     longest = max(map(len, rows), default=0)
     size = max(1, TOKENS_AT_ONCE // (longest + _room(model, longest, max_new_tokens)))
     for begin in range(0, len(rows), size):
@@ -91,7 +91,7 @@ def _groups(
 
 
 def _left_padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Return ids and mask, (B, T) each, with the padding on the left, where nothing is added."""
+    """Return ids and mask, (B, T) each, padded on the left, away from the new tokens."""
     width = max(map(len, rows))
     ids = [[pad] * (width - len(row)) + list(row) for row in rows]
     mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
@@ -99,7 +99,7 @@ def _left_padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
 
 
 def _room(model: BaseLanguageModel, length: int, wanted: int) -> int:
-    """Return how many tokens may be added to `length` ones."""
+    """Return the number of tokens that may follow `length` tokens."""
     positions = model.num_positions
     if positions is None:
         return wanted
@@ -111,7 +111,7 @@ def _room(model: BaseLanguageModel, length: int, wanted: int) -> int:
 
 
 def _sampling(temperature: float, top_k: int | None, top_p: float | None) -> dict[str, Any]:
-    """Return the keywords of `generate`; transformers says 'all' with 0 and 1."""
+    """Return the arguments of `generate`; transformers writes 'no limit' as 0 and 1."""
     if temperature == 0:
         return {"do_sample": False}
     if not 0.01 <= temperature <= 100:

@@ -1,4 +1,4 @@
-"""From an experiment to its model, with random weights drawn from the experiment's own seed."""
+"""Models of an experiment: created with random weights from its seed, found and loaded."""
 
 import os
 from pathlib import Path
@@ -23,19 +23,17 @@ def create_model(
     vocab_size: int | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
 ) -> BaseLanguageModel:
-    """Make the model of an experiment. The same seed gives the same weights, whatever ran before.
+    """Create the model of an experiment. The same seed always gives the same weights.
 
     Args:
         config: the experiment, or the path of its file.
         vocab_size: rows of the embedding matrix; None: the length of the tokenizer.
-        tokenizer: its length and special tokens go into the model; None: the one that was trained
-            in the run directory or that `tokenizer.path` names, else none, and then
-            `tokenizer.vocab_size` counts.
+        tokenizer: source of the vocabulary size and special tokens; None: the tokenizer of
+            `tokenizer.path` or of the run directory, or without one, `tokenizer.vocab_size`.
 
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
-        DataError: the tokenizer that the experiment names cannot be loaded, or lacks what frames
-            the texts of its objective.
+        DataError: the tokenizer cannot be loaded, or lacks a special token of the objective.
     """
     config = experiment_of(config)
     if tokenizer is None:
@@ -51,9 +49,9 @@ def create_model(
 
 
 def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
-    """Load the tokenizer that an experiment names or has trained; None where there is none yet.
+    """Load the tokenizer that an experiment names or has trained; None if there is none yet.
 
-    It frames a text as the objective of the experiment does.
+    It adds the special tokens of the experiment's objective.
     """
     place: str | Path | None = config.tokenizer.path
     if place is None:
@@ -65,10 +63,10 @@ def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, int | None]:
-    """Return the special ids that a model keeps in its config.
+    """Return the special token ids that a model stores in its config.
 
-    A text is begun and ended by bos and eos, or by cls and sep where a tokenizer has no such roles.
-    A pad id that means something else as well is left out: BERT would never train its embedding.
+    cls and sep stand in for bos and eos that a tokenizer lacks. A pad id that is also another
+    special token is left out, since BERT would never train its embedding.
     """
     if tokenizer is None:
         return {}
@@ -83,18 +81,18 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, in
 
 
 def newest_model(run: Path) -> Path | None:
-    """Return the final model of a run directory, or else its newest checkpoint; None: neither."""
+    """Return the final model of a run directory, else its newest checkpoint; None: neither."""
     if is_committed(run / "model"):
         return run / "model"
-    whole = [path for path in run.glob("checkpoints/step-*") if is_committed(path)]
-    return max(whole, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    steps = [path for path in run.glob("checkpoints/step-*") if is_committed(path)]
+    return max(steps, key=lambda path: int(path.name.removeprefix("step-")), default=None)
 
 
 def find_model(path: str | Path) -> Path:
-    """Return the directory of a model: of a run the final one, or else its newest checkpoint.
+    """Return the directory of a model.
 
     Args:
-        path: a run, a model or a checkpoint.
+        path: a model, a checkpoint, or a run: its final model, else its newest checkpoint.
 
     Raises:
         ConfigError: there is no model.
@@ -102,30 +100,30 @@ def find_model(path: str | Path) -> Path:
     try:
         place = Path(written_path(path))
         newest, is_directory = newest_model(place), place.is_dir()
-    except (RuntimeError, ValueError, OSError) as error:  # no such home; no name of a file
-        said = getattr(error, "strerror", None) or error
-        raise ConfigError(f"{path}: cannot be read ({said})") from error
+    except (RuntimeError, ValueError, OSError) as error:  # unknown home; invalid file name
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot be read ({reason})") from error
     if newest is not None:
         return newest
     if not is_directory:
         kind = "is a file" if place.exists() else "no such directory"
         raise ConfigError(f"{path}: {kind}; name a run or a model")
-    if not os.path.lexists(place / "config.json"):  # what it is, is looked at by whoever reads
+    if not os.path.lexists(place / "config.json"):  # validated when it is read
         raise ConfigError(f"{path}: holds no model; name a run with a checkpoint, or a model")
     return place
 
 
 def find_tokenizer_of(model: Path) -> Path:
-    """Return the directory of the tokenizer of a model: that of the model, or of its run."""
+    """Return the tokenizer directory of a model: its own, or that of its run."""
     places = (model, *(parent / "tokenizer" for parent in (model.parent, model.parent.parent)))
     return next((p for p in places if (p / "tokenizer.json").is_file()), model)
 
 
 def load_model(directory: str | Path) -> BaseLanguageModel:
-    """Load a model as the architecture that wrote it, ready to be evaluated.
+    """Load a model as the architecture that saved it, in evaluation mode.
 
     Args:
-        directory: of a model or checkpoint, or of a run, whose newest model is meant.
+        directory: a model, a checkpoint, or a run: its newest model.
 
     Raises:
         ConfigError: there is no model.

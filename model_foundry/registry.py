@@ -1,7 +1,7 @@
-"""A registry of named things that knows nothing about the things.
+"""A registry of named specs, independent of what they describe.
 
-It maps a name to a spec. A spec is cheap to make and cheap to read: it names the code it stands for
-(`target`, a `module:attribute` string) without importing it.
+A spec is cheap to create and to read: it names its implementation (`target`, a `module:attribute`
+string) without importing it.
 """
 
 import difflib
@@ -13,32 +13,32 @@ from model_foundry.errors import ConfigError
 
 
 class Spec(Protocol):
-    """What a registry asks of its entries."""
+    """The attributes that a registry requires of its entries."""
 
     @property
     def name(self) -> str:
-        """The name under which the entry is found."""
+        """The name under which the entry is registered."""
 
     @property
     def target(self) -> str:
-        """Where the implementation lives, as `module:attribute`."""
+        """The implementation, as `module:attribute`."""
 
 
 S = TypeVar("S", bound=Spec)
 
 
 class UnknownNameError(ConfigError, KeyError):
-    """A name that no entry of a registry has. A `KeyError` too, since a registry is a mapping."""
+    """The name is not registered. Also a `KeyError`, since a registry is a mapping."""
 
-    __str__ = Exception.__str__  # that of KeyError would quote the message
+    __str__ = Exception.__str__  # KeyError's own would quote the message
 
 
 class DuplicateNameError(ConfigError):
-    """A second entry under a name that is taken."""
+    """The name is already taken."""
 
 
 def nearest(name: str, known: Iterator[str] | list[str]) -> str | None:
-    """Return the known name closest to `name`, or None when none is similar."""
+    """Return the known name closest to `name`; None if none is similar."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
 
@@ -53,15 +53,15 @@ class Registry(Mapping[str, S]):
     """Specs of one kind by name, completed on demand from an entry-point group.
 
     Args:
-        kind: what the entries are, in the singular, for messages ("architecture").
+        kind: the kind of entry in the singular, for messages ("architecture").
         specs: the built-in entries.
-        entry_points: name of the entry-point group in which other packages announce theirs. Such
-            an entry point names a module that registers something when it is imported. It is
-            loaded only when a name is asked for that is not there yet.
+        entry_points: entry-point group in which other packages announce their entries. Each entry
+            point names a module that registers something on import; it is loaded only when its
+            name is requested and not registered yet.
     """
 
     num_added: ClassVar[int] = 0
-    """Entries added to all registries so far; tells whether a file has added any."""
+    """Entries added to all registries so far, to detect a plugin file that adds none."""
 
     def __init__(self, kind: str, specs: tuple[S, ...] = (), *, entry_points: str) -> None:
         self.kind = kind
@@ -76,11 +76,10 @@ class Registry(Mapping[str, S]):
         """Add an entry.
 
         Args:
-            implementation: what `spec.target` names, where it is at hand; None: it is imported
-                when asked for.
+            implementation: the object that `spec.target` names; None: imported on demand.
 
         Raises:
-            DuplicateNameError: the name is taken. The very same spec may be added again, so that a
+            DuplicateNameError: the name is taken. An equal spec may be added again, so that a
                 module can be reloaded.
         """
         present = self._specs.get(spec.name)
@@ -95,14 +94,14 @@ class Registry(Mapping[str, S]):
             self._implementations[spec.name] = implementation
 
     def load(self, name: str) -> Any:
-        """Return the implementation of an entry, importing it where that has not happened yet."""
+        """Return the implementation of an entry, importing it on first use."""
         spec = self[name]
         if name not in self._implementations:
             self._implementations[name] = load_target(spec.target)
         return self._implementations[name]
 
     def remove(self, name: str) -> None:
-        """Take an entry out again."""
+        """Remove an entry."""
         del self._specs[self[name].name]
         self._implementations.pop(name, None)
 
@@ -135,10 +134,10 @@ class Registry(Mapping[str, S]):
             return
         try:
             point.load()
-        except Exception as error:  # it is somebody else's code
+        except Exception as error:  # code of another package
             raise ConfigError(
                 f"{self.kind} {name!r} of {point.value} cannot be imported: "
-                f"{type(error).__name__}: {error}; mend or remove that package."
+                f"{type(error).__name__}: {error}; fix or remove that package."
             ) from error
 
     def _unknown(self, name: str) -> str:

@@ -10,7 +10,7 @@ from model_foundry.architectures.modeling.functions_recurrent import WholeSequen
 from model_foundry.architectures.saving import native_format
 from model_foundry.config import ARCHITECTURES, ExperimentConfig, SpeedConfig
 from model_foundry.errors import ConfigError, DataError
-from model_foundry.foundation.plugins import plugin_of, telling_of_plugins
+from model_foundry.foundation.plugins import plugin_errors, plugin_of
 
 
 def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
@@ -49,7 +49,7 @@ def create_model_from_config(
             raise DataError(
                 f"tokenizer: {role} (={token}) lies outside the vocabulary of {vocab_size} entries."
             )
-    with telling_of_plugins():
+    with plugin_errors():
         model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)
     speed_up(model, config.training.speed)
     model.build_record = native_format.build_record(

@@ -13,9 +13,9 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError, FoundryError, is_out_of_memory
 from model_foundry.foundation.plugins import (
     LOADED_PLUGINS,
-    class_place,
-    place_of,
-    said_of,
+    describe_error,
+    locate_class,
+    locate_in_files,
 )
 from model_foundry.foundation.random_state import seeded
 
@@ -80,7 +80,7 @@ def _require_output(output: Any, cls: type, expected: tuple[int, ...]) -> None:
         problem += "(rows, tokens, vocabulary)"
     else:
         return
-    raise ConfigError(f"plugin {class_place(cls, 'forward')}: {cls.__name__}.forward: {problem}")
+    raise ConfigError(f"plugin {locate_class(cls, 'forward')}: {cls.__name__}.forward: {problem}")
 
 
 @contextmanager
@@ -94,6 +94,6 @@ def _blamed_on(cls: type, method: str, when: str = "") -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         files = [str(Path(inspect.getfile(cls)))] if cls.__module__ != "__main__" else []
-        place = place_of(error, *LOADED_PLUGINS, *files) or class_place(cls, method)
-        message = f"plugin {place}: {cls.__name__}.{method}: {when}{said_of(error)}"
+        place = locate_in_files(error, *LOADED_PLUGINS, *files) or locate_class(cls, method)
+        message = f"plugin {place}: {cls.__name__}.{method}: {when}{describe_error(error)}"
         raise ConfigError(message) from error

@@ -15,16 +15,16 @@ import typer
 from model_foundry.cli.commands import app, options
 from model_foundry.cli.output import exit_code_of_output
 from model_foundry.errors import KEYBOARD_EXIT_CODE, DataError, FoundryError
-from model_foundry.foundation.environment_variables import take_out
+from model_foundry.foundation.environment_variables import remove_variables
 from model_foundry.foundation.messages import printable, reason_of
-from model_foundry.foundation.plugins import telling_of_plugins
+from model_foundry.foundation.plugins import plugin_errors
 
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps its click
 
 
 def run() -> int:
     """Run the command line and return its exit code."""
-    take_out()  # before anything imports torch
+    remove_variables()  # before anything imports torch
     try:
         code = _run_app()
         if code == KEYBOARD_EXIT_CODE:
@@ -47,7 +47,7 @@ def _run_app() -> Any:
     try:
         return _run_as_rank()
     except Exception as error:
-        with telling_of_plugins():
+        with plugin_errors():
             raise error
 
 

@@ -30,7 +30,7 @@ from model_foundry.doctor.small_experiment import (
 from model_foundry.errors import Interrupted, LockedError, SaveError
 from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.run_directory import RunDirectory
-from model_foundry.foundation.environment_variables import overruled
+from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import blocking_section, check_interrupt
 from model_foundry.foundation.locks import exclusive
 from model_foundry.model import load_model, special_token_ids
@@ -231,7 +231,7 @@ def examine(
         SaveError: its directory cannot be written.
     """
     config = config or load_config(DEFAULT)
-    with overruled(), _room_beside(config.output_dir) as directory:
+    with without_variables(), _room_beside(config.output_dir) as directory:
         with errors_only():
             trial = SmallExperiment.of(config, directory)
         yield from machine(trial)

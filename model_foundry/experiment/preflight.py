@@ -7,7 +7,7 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.data.corpus.splits import Split
 from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.prepare_data import load_named_tokenizer, objective_for, open_texts
-from model_foundry.foundation.environment_variables import overruled
+from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.process_pool import processes_for
 from model_foundry.interventions.ai_step.step import check_ai_steps
 from model_foundry.model import create_model
@@ -15,7 +15,7 @@ from model_foundry.tokenizer.tokenizer_factory import check_settings
 from model_foundry.training.distributed import device_type, require_strategy
 
 
-@overruled()
+@without_variables()
 def check(config: ExperimentConfig) -> list[str]:
     """Check everything that can be checked without training; return the findings, a line each.
 

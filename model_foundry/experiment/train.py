@@ -32,9 +32,9 @@ from model_foundry.experiment.resume import (
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
 from model_foundry.experiment.run_length import warn_of_length
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
-from model_foundry.foundation.environment_variables import overruled
-from model_foundry.foundation.interrupts import handle_signals, leaving
-from model_foundry.foundation.plugins import telling_of_plugins
+from model_foundry.foundation.environment_variables import without_variables
+from model_foundry.foundation.interrupts import handle_signals, report_on_disk
+from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.tokenizer.saving import save_tokenizer
@@ -91,7 +91,7 @@ def train(
     with (
         handle_signals(),
         resume_hint(),
-        overruled(),
+        without_variables(),
         joined(config.training) as processes,
         ExitStack() as held,
     ):
@@ -146,7 +146,7 @@ def _run(
         start=start,
         profile=profile,
     )
-    with resume_hint(fresh=fresh), _record_status(attempt) as record, telling_of_plugins():
+    with resume_hint(fresh=fresh), _record_status(attempt) as record, plugin_errors():
         processes.on_rank0(_save_tokenizer, run, prepared, model.num_positions, start)
         attempt.train(model, record)
         return finish(attempt, model)
@@ -223,7 +223,7 @@ def _record_status(attempt: Attempt) -> Iterator[Record]:
         if context.processes.is_rank0
         else nullcontext(lambda: None)
     )
-    with recording as record, lost_peer, leaving(state.on_disk):
+    with recording as record, lost_peer, report_on_disk(state.on_disk):
         yield record
 
 

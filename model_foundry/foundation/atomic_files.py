@@ -1,8 +1,8 @@
-"""Writing so that a reader sees all of it or nothing: aside, flushed to the disk, then renamed.
+"""Atomic writes: to a temporary place, flushed to the disk, then renamed.
 
-Every directory and file that a later command reads (checkpoints, models, tokenizers, token caches,
-status) is written through here. A committed directory carries a manifest with its own name, the
-size and the SHA-256 of each of its files, and a SHA-256 of the manifest itself.
+Everything that a later command reads (checkpoints, models, tokenizers, token caches, status) is
+written through this module. A committed directory has a manifest with its name, the size and
+SHA-256 of each file, and the SHA-256 of the manifest itself.
 """
 
 import hashlib
@@ -23,9 +23,8 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 MANIFEST_FORMAT = 2
-LARGEST_MANIFEST = 2**24  # bytes; what we write has a few thousand
+LARGEST_MANIFEST = 2**24  # bytes; ours have a few thousand
 UNFINISHED, UNWANTED, REPLACED = PREFIXES = ".tmp-", ".del-", ".was-"
-
 
 Hash = Callable[[Path], str]  # returns the SHA-256 of a file in hexadecimal
 
@@ -37,18 +36,18 @@ def file_sha256(path: Path) -> str:
 
 
 def is_committed(directory: Path) -> bool:
-    """Tell whether `directory` was completed by `commit_directory`."""
+    """Return True if `commit_directory` completed `directory`."""
     return (directory / MANIFEST).is_file()
 
 
 def find_damage(directory: Path, *, sha256_of: Hash = file_sha256) -> str | None:
-    """Return what differs between a committed directory and its manifest; None for nothing.
+    """Return the first difference between a committed directory and its manifest; None: none.
 
-    Only regular files that lie in the directory are opened, whatever the manifest names. Files
-    whose names begin with a dot are the system's, and are passed over.
+    Only regular files in the directory are opened, whatever the manifest lists. Hidden files (the
+    system's) are ignored.
 
     Args:
-        sha256_of: hashes a file; may remember what it has hashed before.
+        sha256_of: hash function; may remember earlier results.
     """
     try:
         manifest = _read_manifest(directory)
@@ -76,16 +75,16 @@ def find_damage(directory: Path, *, sha256_of: Hash = file_sha256) -> str | None
 def commit_directory(
     target: Path, *, needed: int | None = None, sha256_of: Hash = file_sha256
 ) -> Iterator[Path]:
-    """Yield an empty directory beside `target` that becomes `target` when the block ends well.
+    """Yield an empty directory beside `target` that becomes `target` at the end of the block.
 
-    When the block raises, nothing of it stays. A directory that already has the name is replaced.
+    If the block raises, nothing of it remains. An existing `target` is replaced.
 
     Args:
-        needed: bytes that will be written, for the message when there is no room; None: unknown.
-        sha256_of: hashes each file when it lies in its place.
+        needed: bytes that will be written, for the message on a full disk; None: unknown.
+        sha256_of: hash function that verifies each file in its final place.
 
     Raises:
-        SaveError: the disk is full, writing is not permitted, or what was written reads otherwise.
+        SaveError: the disk is full, writing is not permitted, or a file reads back differently.
     """
     aside = None
     try:
@@ -111,7 +110,7 @@ def commit_directory(
 
 
 def newer_format(directory: Path) -> int | None:
-    """Return the format of a whole manifest that a newer version wrote; None for any other."""
+    """Return the format of an intact manifest of a newer version; None for any other."""
     try:
         manifest = json.loads(_manifest_text(directory))
         found = manifest["format"]
@@ -122,7 +121,7 @@ def newer_format(directory: Path) -> int | None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace the file `path` by `text` in one step.
+    """Replace the content of `path` with `text` atomically.
 
     Raises:
         SaveError: the disk is full, or writing is not permitted.
@@ -142,7 +141,7 @@ def delete_directory(directory: Path) -> None:
     """Delete a committed directory so that a reader finds all of it or nothing.
 
     Raises:
-        OSError: it cannot be deleted; it may have lost its name already.
+        OSError: it cannot be deleted; it may already be renamed.
     """
     unwanted = Path(tempfile.mkdtemp(prefix=f"{UNWANTED}{directory.name}-", dir=directory.parent))
     try:
@@ -158,11 +157,11 @@ def delete_directory(directory: Path) -> None:
 def remove_debris(directory: Path, name: str = "") -> list[str]:
     """Remove what a killed process left half-written or half-deleted; return the names.
 
-    What was moved away to be replaced, and is whole while nothing has taken its place, comes back.
+    An intact directory that was moved aside and never replaced is moved back.
 
     Args:
-        directory: where to look. The caller knows that nobody else writes there.
-        name: only what was to become, or was, the entry of that name; "": of any name.
+        directory: directory to clean up; no other process may write there.
+        name: clean up after this entry only; "": after all.
     """
     names = tuple(f"{prefix}{name}" for prefix in PREFIXES)
     left = [path for path in directory.glob(".*") if path.name.startswith(names)]
@@ -188,7 +187,7 @@ def _manifest_text(directory: Path) -> str:
         raise ValueError("it is missing")
     if path.stat().st_size > LARGEST_MANIFEST:
         raise ValueError(f"it is larger than {LARGEST_MANIFEST:,} bytes")
-    return path.read_bytes().decode()  # as it is: reading as text would translate line ends
+    return path.read_bytes().decode()  # read_text would translate line ends
 
 
 def _read_manifest(directory: Path) -> dict[str, Any]:
@@ -203,7 +202,7 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def _as_text(manifest: dict[str, Any]) -> str:
-    """Return a manifest as it is written; to the byte, so that no change of it goes unseen."""
+    """Return a manifest exactly as written, so that any change to the file is detected."""
     return json.dumps(manifest | {"sha256": _digest(manifest)}, indent=1) + "\n"
 
 
@@ -212,7 +211,7 @@ def _digest(manifest: dict[str, Any]) -> str:
 
 
 def _files(directory: Path) -> dict[str, Path]:
-    """Return everything but directories below `directory`, by its relative name."""
+    """Return all files and links below `directory`, by relative name."""
     paths = (
         Path(parent) / name
         for parent, directories, files in os.walk(directory)
@@ -227,12 +226,12 @@ def _files(directory: Path) -> dict[str, Path]:
 
 
 def _is_about_storage(error: Exception) -> bool:
-    """Tell whether writing failed; the Rust libraries raise classes of their own for that."""
+    """Return True if writing failed; the Rust libraries raise their own classes for that."""
     return isinstance(error, OSError) or "os error" in str(error) or "I/O error" in str(error)
 
 
 def _no_room(target: Path, aside: Path | None, error: Exception, needed: int | None) -> str:
-    """Say what could not be written, how much it is and how much room there is."""
+    """Return the message for a failed write, with the bytes needed and free."""
     if aside is None:
         return f"{target}: cannot be written ({error})"
     written = sum(p.stat().st_size for p in aside.rglob("*") if p.is_file())
@@ -245,17 +244,17 @@ def _no_room(target: Path, aside: Path | None, error: Exception, needed: int | N
 
 
 def _seal(directory: Path, name: str) -> None:
-    """Flush each file of `directory`, give it the usual permissions, and write the manifest."""
-    mode = 0o666 & ~_umask()
+    """Flush each file of `directory`, set the usual permissions, and write the manifest."""
+    umask = os.umask(0)
+    os.umask(umask)
     entries = []
     for relative, path in sorted(_files(directory).items()):
-        path.chmod(mode)  # safetensors and mkdtemp leave files that only their owner can read
+        path.chmod(0o666 & ~umask)  # safetensors and mkdtemp create private files
         _sync(path)
-        entries.append(
-            {"name": relative, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        )
+        size = path.stat().st_size
+        entries.append({"name": relative, "bytes": size, "sha256": file_sha256(path)})
         failpoint(f"{name}: {relative} flushed")
-    directory.chmod(0o777 & ~_umask())
+    directory.chmod(0o777 & ~umask)
     manifest = {"format": MANIFEST_FORMAT, "name": name, "files": entries}
     (directory / MANIFEST).write_text(_as_text(manifest), encoding="utf-8")
     _sync(directory / MANIFEST)
@@ -264,7 +263,7 @@ def _seal(directory: Path, name: str) -> None:
 
 
 def _swap_in(aside: Path, target: Path) -> None:
-    """Rename `aside` to `target`; a directory in its place is moved away first, then removed."""
+    """Rename `aside` to `target`; an existing `target` is moved away first, then removed."""
     if target.exists():
         replaced = Path(tempfile.mkdtemp(prefix=f"{REPLACED}{target.name}-", dir=target.parent))
         target.rename(replaced / target.name)
@@ -283,15 +282,9 @@ def _swap_in(aside: Path, target: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Ask the system to put a file or a directory on the disk before anything else happens."""
+    """Flush a file or a directory to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

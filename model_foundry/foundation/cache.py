@@ -1,4 +1,4 @@
-"""Entries of a cache: made once, by one process, and looked at before they are used."""
+"""Cache entries: built once, by one process, and verified before use."""
 
 import logging
 from collections.abc import Iterator
@@ -17,38 +17,37 @@ from model_foundry.foundation.locks import NoLocksError, exclusive
 
 logger = logging.getLogger(__name__)
 
-REMEDY = "name another place by data.cache_dir or FOUNDRY_CACHE"
+REMEDY = "set data.cache_dir or FOUNDRY_CACHE to another directory"
 
 
 @contextmanager
 def building(directory: Path, *, sha256_of: Hash = file_sha256) -> Iterator[bool]:
-    """Keep others from making the same entry of a cache; yield whether it has yet to be made.
+    """Lock a cache entry and yield True if it must be built in the block.
 
-    Several processes that need the entry wait for the first. One that is damaged is named and made
-    again; what a killed process left of it is removed.
+    Other processes that need the entry wait. A damaged entry is reported and built again; debris
+    of a killed process is removed.
 
     Args:
-        sha256_of: hashes a file; may remember what it has hashed before.
+        sha256_of: hash function; may remember earlier results.
 
     Raises:
         SaveError: the cache cannot be written.
-        Interrupted: a signal came while another process was waited for.
+        Interrupted: a signal arrived while waiting for another process.
     """
     # without the lock: the cache may be read-only
     if find_damage(directory, sha256_of=sha256_of) is None:
         yield False
         return
-    with _directories_of(directory), _alone_at(directory):
-        made = is_committed(directory)
-        fault = find_damage(directory, sha256_of=sha256_of) if made else "not made yet"
-        if made and fault is not None:
+    with _parents_created(directory), _locked(directory):
+        fault = find_damage(directory, sha256_of=sha256_of)
+        if fault is not None and is_committed(directory):
             logger.warning("%s is damaged (%s) and is made again", directory, fault)
         yield fault is not None
 
 
 @contextmanager
-def _directories_of(entry: Path) -> Iterator[None]:
-    """Make the directories of a cache; where the entry comes to nothing, nothing of them stays."""
+def _parents_created(entry: Path) -> Iterator[None]:
+    """Create the parent directories of an entry; remove them again if the block fails."""
     new = [each for each in entry.parents if not each.exists()]
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
@@ -57,15 +56,15 @@ def _directories_of(entry: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # others have put something there meanwhile
+        with suppress(OSError):  # another process may have written there meanwhile
             for each in new:
                 each.rmdir()
         raise
 
 
 @contextmanager
-def _alone_at(directory: Path) -> Iterator[None]:
-    """Wait for whoever makes the same, where there are locks, and remove what a killed one left."""
+def _locked(directory: Path) -> Iterator[None]:
+    """Hold the lock of an entry, if the file system has locks, and remove debris."""
     with ExitStack() as held:
         lock = directory.with_name(f".{directory.name}.lock")
         try:
@@ -73,16 +72,16 @@ def _alone_at(directory: Path) -> Iterator[None]:
             remove_debris(directory.parent, directory.name)
         except NoLocksError:
             logger.warning(
-                "%s: this file system has no locks; start nothing else that needs the same cache "
-                "until it is made",
+                "%s: this file system has no locks; start no other command with the same cache "
+                "until it is built",
                 directory.parent,
             )
-        except SaveError as error:  # it speaks of the lock, of which nobody has heard
+        except SaveError as error:  # its message names the lock, not the entry
             cause = error.__cause__
             reason = cause.strerror if isinstance(cause, OSError) else str(error)
             raise SaveError(f"{directory}: cannot be written ({reason}); {REMEDY}") from error
         try:
             yield
         except BaseException:
-            lock.unlink(missing_ok=True)  # whoever waits for it notices, and makes it anew
+            lock.unlink(missing_ok=True)  # a waiting process notices, and creates it again
             raise

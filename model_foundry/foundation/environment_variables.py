@@ -1,15 +1,15 @@
-"""Variables of the environment that libraries obey, and with which they change what is trained.
+"""Environment variables through which libraries would change what is trained.
 
-An experiment names everything that its result depends on. A variable that changes it besides is
-taken out of the environment for the length of a run, and named; one that a library has read by then
-is refused. Nothing here imports torch, so that a command can take them out before it does.
+An experiment contains everything that its result depends on. A variable that would change it is
+removed from the environment for the run and reported; one that a library has already read is
+refused. Nothing here imports torch, so that a command can remove them before it does.
 """
 
 import fnmatch
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -22,7 +22,7 @@ READ_LATE: Final = (
     *("ACCELERATE_*", "FSDP_*", "MEGATRON_LM_*", "PARALLELISM_CONFIG_*", "FP8_*", "FORK_LAUNCHED"),
     *("XLA_USE_BF16", "XLA_DOWNCAST_BF16"),
 )
-"""Patterns of what is read when a run begins."""
+"""Patterns of variables that are read when a run starts."""
 READ_WITH_TORCH: Final = (
     "ATEN_CPU_CAPABILITY",  # the instructions of the kernels
     *("DNNL_*", "ONEDNN_*", "TORCH_MKLDNN_*", "TORCH_LINEAR_FLATTEN_3D", "USE_NNPACK"),
@@ -35,13 +35,13 @@ READ_WITH_TORCH: Final = (
     *("TRANSFORMERS_SDPA_*", "TRANSFORMERS_DISABLE_*", "USE_HUB_KERNELS", "USE_TORCH_XLA"),
     *("FLASH_ATTENTION_DETERMINISTIC", "TORCH_DEVICE_BACKEND_AUTOLOAD"),
 )
-"""Patterns of what torch, transformers and the libraries below them may have read already."""
+"""Patterns of variables that torch, transformers and the libraries below them read on import."""
 OF_THREADS: Final = (
     *("MKL_NUM_THREADS", "MKL_DOMAIN_NUM_THREADS", "MKL_DYNAMIC", "MKL_NUM_STRIPES"),
     *("OMP_DYNAMIC", "OMP_THREAD_LIMIT"),
 )
-"""What competes with `OMP_NUM_THREADS` and `training.speed.threads`. A command takes them out; in a
-process of someone else's the threads are its own affair, and are part of the run's identity."""
+"""Variables that compete with `OMP_NUM_THREADS` and `training.speed.threads`. A command removes
+them; a Python program chooses its own threads, and the run fingerprint records them."""
 HARMLESS: Final = (
     *("ACCELERATE_DEBUG_MODE", "ACCELERATE_CPU_AFFINITY", "ACCELERATE_ENABLE_RICH"),
     *("DNNL_VERBOSE*", "ONEDNN_VERBOSE*", "DNNL_JIT_*", "ONEDNN_JIT_*"),
@@ -51,26 +51,26 @@ HARMLESS: Final = (
     *("TORCH_CUDNN_V8_API_DEBUG", "PYTORCH_MPS_HIGH_WATERMARK_RATIO"),
     "PYTORCH_MPS_LOW_WATERMARK_RATIO",
 )
-"""Patterns of what shows, dumps, caches or places only, whatever it matches above."""
+"""Patterns of exceptions to those above: they print, dump, cache or place only."""
 LAUNCH: Final = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-"""What a launcher tells each of its processes; together they mean a launch."""
+"""Variables that a launcher sets in each process; all of them together mean a launch."""
 OF_A_LAUNCH: Final = (*LAUNCH, "MASTER_ADDR", "MASTER_PORT")
 OF_MPI: Final = (
     *("PMI_RANK", "PMI_SIZE", "OMPI_COMM_WORLD_*", "MV2_COMM_WORLD_*", "MPI_LOCAL*"),
     "SMDATAPARALLEL_LOCAL_RANK",
 )
-"""What MPI tells; Accelerate obeys it before it obeys torchrun."""
+"""Variables of MPI, which Accelerate prefers to those of torchrun."""
 
-_taken_out: set[str] = set()
+_removed: set[str] = set()
 
 
 def launched() -> bool:
-    """Tell whether a launcher has started this process, maybe as one of several."""
+    """Return True if a launcher has started this process, possibly as one of several."""
     return all(name in os.environ for name in LAUNCH)
 
 
-def require_launch() -> None:
-    """Refuse what a launcher cannot have said, such as a rank beyond the number of processes.
+def check_launch() -> None:
+    """Refuse contradictory variables of a launch, such as a rank beyond the number of processes.
 
     Raises:
         ConfigError: the variables of a launch contradict each other.
@@ -80,8 +80,8 @@ def require_launch() -> None:
     remedy = "start with torchrun, or unset " + ", ".join(OF_A_LAUNCH)
     rank, world, local, here = (_count(name, remedy) for name in LAUNCH)
     if not rank < world or not local < here <= world:
-        said = ", ".join(f"{name}={os.environ[name]}" for name in LAUNCH)
-        raise ConfigError(f"environment: {said} contradict each other; {remedy}")
+        values = ", ".join(f"{name}={os.environ[name]}" for name in LAUNCH)
+        raise ConfigError(f"environment: {values} contradict each other; {remedy}")
     missing = [name for name in OF_A_LAUNCH if not os.environ.get(name)]
     if missing:
         names = " and ".join(missing)
@@ -95,37 +95,39 @@ def _count(name: str, remedy: str) -> int:
     return int(text)
 
 
-def take_out() -> None:
-    """Take out of the environment of this process, for good, what would change a result.
+def remove_variables() -> None:
+    """Remove all variables that would change a result from the environment of this process.
 
-    A command calls it before it imports torch; `overruled` names what it took.
+    A command calls it before it imports torch; `without_variables` reports the removed names.
     """
-    patterns = _unnamed() if _imported() else (*_unnamed(), *READ_WITH_TORCH, *OF_THREADS)
-    for name in _matching(os.environ, patterns):
+    patterns = _read_at_start()
+    if "torch" not in sys.modules:
+        patterns = (*patterns, *READ_WITH_TORCH, *OF_THREADS)
+    for name in _matching(patterns):
         del os.environ[name]
-        _taken_out.add(name)
+        _removed.add(name)
 
 
 @contextmanager
-def overruled() -> Iterator[None]:
-    """Take out what would change a result for the length of the block, and name it.
+def without_variables() -> Iterator[None]:
+    """Remove variables that would change a result during the block, and report them.
 
     Raises:
-        ConfigError: torch has read a variable that would.
+        ConfigError: torch has already read such a variable.
     """
-    if read := _matching(os.environ, READ_WITH_TORCH):
+    if read := _matching(READ_WITH_TORCH):
         raise ConfigError(
             f"environment: {', '.join(read)} would change what is trained, and torch is imported "
             "already; unset it before Python starts"
         )
-    before = {name: os.environ.pop(name) for name in _matching(os.environ, _unnamed())}
-    if names := sorted(_taken_out | before.keys()):
+    before = {name: os.environ.pop(name) for name in _matching(_read_at_start())}
+    if names := sorted(_removed | before.keys()):
         logger.warning(
-            "environment: %s would change what is trained, and the experiment does not name it; "
-            "taken out for this run",
+            "environment: %s would change what is trained, but is not part of the experiment; "
+            "ignored in this run",
             ", ".join(names),
         )
-    _taken_out.clear()
+    _removed.clear()
     try:
         yield
     finally:
@@ -133,20 +135,15 @@ def overruled() -> Iterator[None]:
             os.environ.setdefault(name, value)
 
 
-def _imported() -> bool:
-    return "torch" in sys.modules
-
-
-def _unnamed() -> tuple[str, ...]:
+def _read_at_start() -> tuple[str, ...]:
     return (*READ_LATE, *OF_MPI) if launched() else (*READ_LATE, *OF_MPI, *LAUNCH)
 
 
-def _matching(environment: Mapping[str, str], patterns: Iterable[str]) -> list[str]:
-    """Return the names that match a pattern, in their order; those of `HARMLESS` do not."""
-    patterns = tuple(patterns)
+def _matching(patterns: tuple[str, ...]) -> list[str]:
+    """Return the sorted names of variables that match a pattern, but none of `HARMLESS`."""
     return sorted(
         name
-        for name in environment
+        for name in os.environ
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         and not any(fnmatch.fnmatchcase(name, pattern) for pattern in HARMLESS)
     )

@@ -1,6 +1,6 @@
-"""Named points at which a test can let the process die. In ordinary use, passing one does nothing.
+"""Named points at which a test can kill the process; otherwise they do nothing.
 
-There is no way in from outside: no environment variable, no setting.
+No setting and no environment variable activates them.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ _watchers: list[Callable[[str], None]] = []
 
 
 def failpoint(point: str) -> None:
-    """Say that the program has come to `point`."""
+    """Report that the program has reached `point`."""
     for watcher in _watchers:
         watcher(point)
 
 
 @contextmanager
 def watching(watcher: Callable[[str], None]) -> Iterator[None]:
-    """Call `watcher` with the name of every point that is reached within the block."""
+    """Call `watcher` with the name of each point reached in the block."""
     _watchers.append(watcher)
     try:
         yield

@@ -1,7 +1,7 @@
-"""SHA-256 of files, remembered from one start to the next.
+"""SHA-256 of files, remembered between processes.
 
-A hash is taken from memory while path, size, modification time, change time (both in nanoseconds)
-and inode are as they were. Whoever writes to a file changes one of these, or the system's clock.
+A remembered hash is used while path, size, modification and change time (in nanoseconds) and inode
+are the same. A write to a file changes one of these.
 """
 
 import hashlib
@@ -20,18 +20,15 @@ Stat = list[int]
 
 
 def stat_of(path: Path) -> Stat:
-    """Return what of a file changes when its content does."""
+    """Return the facts of a file that change with its content."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 class FileHashes:
-    """Hashes of files, kept below the cache directory, in one file for each directory.
+    """Hashes of files, stored in the cache directory, in one file per directory.
 
-    Losing what is kept costs time only: a hash that is not known is computed.
-
-    Args:
-        cache: the cache directory.
+    Losing them costs time only: an unknown hash is computed.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -46,13 +43,13 @@ class FileHashes:
             OSError: it cannot be read.
         """
         path = Path(os.path.abspath(path))
-        known, stat = self._of(path.parent), stat_of(path)
+        known, stat = self._load(path.parent), stat_of(path)
         entry = known.get(path.name)
         if isinstance(entry, list) and entry[:-1] == stat and isinstance(entry[-1], str):
             return entry[-1]
-        begun = time.time_ns()
+        start = time.time_ns()
         digest = file_sha256(path)
-        if max(stat[1:3]) < begun - TICK:
+        if max(stat[1:3]) < start - TICK:
             known[path.name] = [*stat, digest]
             self._changed.add(path.parent)
         return digest
@@ -69,29 +66,26 @@ class FileHashes:
             raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 
     def keep(self) -> None:
-        """Write down what was computed, where that is possible: a cache may be read-only."""
+        """Store the computed hashes, unless the cache is read-only."""
         for parent in self._changed:
             text = json.dumps({"format": FORMAT, "files": self._known[parent]})
             try:
                 self.directory.mkdir(parents=True, exist_ok=True)
-                write_text(self._place(parent), text + "\n")
+                write_text(self._file_of(parent), text + "\n")
             except (OSError, SaveError):
                 return
         self._changed.clear()
 
-    def _of(self, parent: Path) -> dict[str, Any]:
+    def _load(self, parent: Path) -> dict[str, Any]:
         if parent not in self._known:
-            self._known[parent] = self._read(parent)
+            try:
+                stored = json.loads(self._file_of(parent).read_text(encoding="utf-8"))
+                files = stored["files"] if stored["format"] == FORMAT else {}
+            except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                files = {}
+            self._known[parent] = files if isinstance(files, dict) else {}
         return self._known[parent]
 
-    def _read(self, parent: Path) -> dict[str, Any]:
-        try:
-            kept = json.loads(self._place(parent).read_text(encoding="utf-8"))
-            files = kept["files"] if kept["format"] == FORMAT else {}
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            files = {}
-        return files if isinstance(files, dict) else {}
-
-    def _place(self, parent: Path) -> Path:
+    def _file_of(self, parent: Path) -> Path:
         name = hashlib.sha256(os.fsencode(parent)).hexdigest()[:32]
         return self.directory / f"{name}.json"

@@ -1,11 +1,10 @@
-"""Requests to stop: SIGINT, SIGTERM and SIGHUP as something the program asks for when it suits it.
+"""Requests to stop: SIGINT, SIGTERM and SIGHUP, checked at safe places.
 
-The first signal is noted, and `poll` raises at the next safe place. A second one says what is still
-waited for. A third ends the process at once: whatever was committed stays whole, because nothing
-is ever written in place.
+The first signal is recorded, and `check_interrupt` raises at the next safe place. The second one
+logs what the process is waiting for. The third ends the process at once; committed files stay
+intact, because nothing is written in place.
 
-Signals are counted by a thread that the system's own handler wakes, so that they are answered
-while the main thread is inside a long call of a compiled library.
+A thread counts the signals, so that they are answered during a long call of a compiled library.
 """
 
 import logging
@@ -14,18 +13,19 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 from model_foundry.errors import Interrupted
 
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LAST_WARNING = 2  # the next signal is obeyed at once
+LAST_WARNING = 2  # the next signal ends the process
 
 
 class _Listener:
-    """Counts the signals of a block of code."""
+    """Counter of the signals that arrive during a block."""
 
     def __init__(self) -> None:
         self.first: str | None = None
@@ -37,8 +37,8 @@ class _Listener:
         self._thread = threading.Thread(target=self._count_signals, name="signals", daemon=True)
 
     def start(self) -> None:
-        ours = [s for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN]  # as nohup asks
-        # Python needs a handler of its own, or the system's would end the process
+        ours = [s for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN]  # ignored under nohup
+        # without a Python handler, the system's default would end the process
         self._handlers = {s: signal.signal(s, lambda number, frame: None) for s in ours}
         self._wakeup = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
         self._thread.start()
@@ -47,7 +47,7 @@ class _Listener:
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._writer.shutdown(socket.SHUT_WR)  # closing is not enough: forked processes have it too
+        self._writer.shutdown(socket.SHUT_WR)  # closing is not enough: forked processes share it
         self._writer.close()
         self._thread.join()
         self._reader.close()
@@ -61,23 +61,22 @@ class _Listener:
     def _answer(self, number: signal.Signals) -> None:
         self._count += 1
         if self._count > LAST_WARNING:
-            said = f"{number.name}: ended at once, during {self.during}{self._left()}"
-            os.write(2, f"{said}\n".encode())
+            message = f"{number.name}: ended at once, during {self.during}{self._on_disk()}"
+            os.write(2, f"{message}\n".encode())
             os._exit(128 + number)
         if self.first is None:
             self.first = number.name
             logger.warning(
                 "%s: asked to stop during %s; stops as soon as nothing is lost by it",
-                self.first,
-                self.during,
+                *(self.first, self.during),
             )
         else:
             logger.warning(
                 "%s: still waiting for %s; one more ends the process at once%s",
-                *(number.name, self.during, self._left()),
+                *(number.name, self.during, self._on_disk()),
             )
 
-    def _left(self) -> str:
+    def _on_disk(self) -> str:
         return f"; {self.on_disk()}" if self.on_disk else ""
 
 
@@ -86,9 +85,9 @@ _listener: _Listener | None = None
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Answer signals with a request to stop for the length of the block.
+    """Turn signals into requests to stop in the block.
 
-    Within such a block already, or in a thread that is not the main one, nothing changes.
+    In a nested block, or outside the main thread, nothing changes.
     """
     global _listener
     if _listener is not None or threading.current_thread() is not threading.main_thread():
@@ -104,62 +103,54 @@ def handle_signals() -> Iterator[None]:
 
 
 def stop_requested() -> str | None:
-    """Return the name of the signal that asked to stop; None while none came."""
+    """Return the name of the first signal; None: no signal has arrived."""
     return _listener.first if _listener else None
 
 
 def check_interrupt() -> None:
-    """Stop here if a signal asked for it.
-
-    Raises:
-        Interrupted: a signal came.
-    """
+    """Raise Interrupted if a signal has arrived."""
     if name := stop_requested():
         raise Interrupted(f"{name}: stopped")
 
 
 @contextmanager
-def blocking_section(what: str) -> Iterator[None]:
-    """Say what a signal would have to wait for within the block, such as 'the save of step 10'."""
+def _replaced(attribute: str, value: Any) -> Iterator[None]:
     if _listener is None:
         yield
         return
-    before, _listener.during = _listener.during, what
+    before = getattr(_listener, attribute)
+    setattr(_listener, attribute, value)
     try:
         yield
     finally:
-        _listener.during = before
+        setattr(_listener, attribute, before)
 
 
-@contextmanager
-def leaving(on_disk: Callable[[], str]) -> Iterator[None]:
-    """Have whoever ends the process within the block told what is on the disk by then."""
-    if _listener is None:
-        yield
-        return
-    before, _listener.on_disk = _listener.on_disk, on_disk
-    try:
-        yield
-    finally:
-        _listener.on_disk = before
+def blocking_section(what: str) -> AbstractContextManager[None]:
+    """Name the block that a signal has to wait for, such as 'the save of step 10'."""
+    return _replaced("during", what)
 
 
-def _hold_back() -> None:
+def report_on_disk(on_disk: Callable[[], str]) -> AbstractContextManager[None]:
+    """Append `on_disk()`, the state of the saved files, to messages of signals in the block."""
+    return _replaced("on_disk", on_disk)
+
+
+def _block_signals() -> None:
     if _listener is not None:
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
 
-def _let_through() -> None:
+def _unblock_signals() -> None:
     if _listener is not None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _leave_to_the_parent() -> None:
-    """Keep signals from a forked process, for good.
+def _stay_blocked_in_child() -> None:
+    """Keep signals away from a forked process.
 
-    A process that prepares batches is stopped by the one that reads them; one that died of a
-    signal to the whole process group would take the step with it. The two share the descriptor that
-    counts signals, so that each of them would count as well.
+    The parent stops a process that prepares batches; if a signal to the process group killed it,
+    the step would fail. It would also count signals through the descriptor that it shares.
     """
     global _listener
     if _listener is not None:
@@ -168,5 +159,5 @@ def _leave_to_the_parent() -> None:
 
 
 os.register_at_fork(
-    before=_hold_back, after_in_parent=_let_through, after_in_child=_leave_to_the_parent
+    before=_block_signals, after_in_parent=_unblock_signals, after_in_child=_stay_blocked_in_child
 )

@@ -1,3 +1,3 @@
-"""The label of a position that is not to be predicted, as torch and transformers write it."""
+"""The label that torch and transformers ignore in the loss."""
 
 IGNORE_INDEX = -100

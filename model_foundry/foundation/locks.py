@@ -1,6 +1,6 @@
-"""One process at a time: advisory locks (flock) that the system frees when a process dies.
+"""Advisory file locks (flock), which the system releases when a process dies.
 
-The file of a lock tells who holds it; it is written for people, and never decides anything.
+The lock file names its holder, for messages only.
 """
 
 import fcntl
@@ -20,17 +20,17 @@ from model_foundry.foundation.interrupts import check_interrupt
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 0.2  # seconds between two looks at a lock that is waited for
+POLL_SECONDS = 0.2  # between two attempts to take a lock
 
 _held: set[int] = set()
 
 
 class NoLocksError(SaveError):
-    """The file system knows no locks."""
+    """The file system has no locks."""
 
 
 def _close_in_child() -> None:
-    """Let a forked process hold no lock: it may outlive the one that took it."""
+    """Release all locks in a forked process, which may outlive its parent."""
     for descriptor in _held:
         with suppress(OSError):
             os.close(descriptor)
@@ -42,19 +42,20 @@ os.register_at_fork(after_in_child=_close_in_child)
 
 @contextmanager
 def exclusive(path: Path, *, wait: bool = False) -> Iterator[Callable[[], bool]]:
-    """Hold the lock of the file `path`, which is made where it does not exist.
+    """Hold the lock file `path`, which is created if missing.
 
     Args:
-        wait: for whoever holds it now; if not, a held lock is an error.
+        wait: wait for the current holder; if False, a held lock is an error.
 
     Yields:
-        Whether the file that is held is still the one at `path`: directories can be moved.
+        A function that returns True while the locked file is still at `path`; directories can be
+        moved.
 
     Raises:
         LockedError: another process, or this one, holds the lock.
-        SaveError: the file cannot be made.
-        NoLocksError: its file system knows no locks.
-        Interrupted: a signal came while it was waited for.
+        SaveError: the file cannot be created.
+        NoLocksError: its file system has no locks.
+        Interrupted: a signal arrived while waiting.
     """
     descriptor = _take(path, wait)
     _held.add(descriptor)
@@ -64,7 +65,7 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[Callable[[], bool]]
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        with suppress(OSError):  # a full disk: the lock is held all the same
+        with suppress(OSError):  # a full disk: the lock is held nevertheless
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder).encode() + b"\n", 0)
         yield partial(_is_still, path, descriptor)
@@ -74,7 +75,7 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[Callable[[], bool]]
 
 
 def _take(path: Path, wait: bool) -> int:
-    told = False
+    logged = False
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -91,23 +92,23 @@ def _take(path: Path, wait: bool) -> int:
                     f"{path.parent}: is in use by {_holder(path)}; wait until that is done, "
                     "or name another directory"
                 ) from None
-            if not told:
-                logger.info("waiting for %s, which makes the same", _holder(path))
-                told = True
-            time.sleep(PATIENCE)
+            if not logged:
+                logger.info("waiting for %s, which builds the same", _holder(path))
+                logged = True
+            time.sleep(POLL_SECONDS)
             check_interrupt()
         except OSError as error:
             os.close(descriptor)
             raise NoLocksError(
-                f"{path}: this file system has no locks ({error.strerror}); name a place on "
-                "another, or start with --no-lock where nothing else writes there"
+                f"{path}: this file system has no locks ({error.strerror}); name a directory on "
+                "another, or use --no-lock if nothing else writes there"
             ) from error
         else:
             os.close(descriptor)
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    """Tell whether `path` is the file that was opened; its last holder may have removed it."""
+    """Return True if `path` is the file that was opened; its last holder may have removed it."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:

@@ -8,29 +8,27 @@ LONGEST_REASON = 500  # characters
 
 
 def printable(text: object) -> str:
-    """Escape what a terminal would obey or a line would end at, such as a file name may hold."""
+    """Escape control characters and line ends, which a file name may contain."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in f"{text}")
 
 
 def one_line(text: str) -> str:
-    """Escape what could break out of a line or hide a part of it, and shorten what is long."""
+    """Escape control characters and line ends, and shorten a long line in the middle."""
     half = LONGEST_LINE // 2 - 2
     if len(text) > LONGEST_LINE:
-        text = f"{text[:half]}...{text[-half:]}"  # what is wrong stands at the end
+        text = f"{text[:half]}...{text[-half:]}"  # the reason is at the end
     escaped = printable(text)
     return escaped if len(escaped) <= LONGEST_LINE else f"{escaped[:half]}...{escaped[-half:]}"
 
 
 def short_repr(value: Any) -> str:
-    """Return a value as a message shows it: as YAML writes it, and shortened."""
-    text = {None: "null", True: "true", False: "false"}[value] if _is_word(value) else repr(value)
+    """Return a value for a message: as in YAML, and shortened."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
-def _is_word(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
-
-
 def reason_of(error: object) -> str:
-    """Return the message of another library's error, on one line of bounded length."""
+    """Return the message of a library's error, on one line of bounded length."""
     return " ".join(f"{error}".split())[:LONGEST_REASON] or type(error).__name__

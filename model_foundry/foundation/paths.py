@@ -1,13 +1,13 @@
-"""Paths as people write them: a `~` at the very beginning is the home directory, and no other."""
+"""Paths as users write them: only a `~` at the very beginning is the home directory."""
 
 import os
 from pathlib import Path
 
 
 def written_path(text: str | Path) -> str:
-    """Return a path that means the same wherever it is read again.
+    """Return a path with `~` expanded, so that expanding it again changes nothing.
 
-    `./~/a` and `~/a` are one once they are a `Path`; so the first comes back absolute.
+    `Path` turns `./~/a` into `~/a`; so the former is returned as an absolute path.
 
     Raises:
         RuntimeError: it begins with the home of an unknown user.
@@ -17,5 +17,5 @@ def written_path(text: str | Path) -> str:
     if not given.startswith("~"):
         return os.path.abspath(given) if str(Path(given)).startswith("~") else given
     if path == given:
-        raise RuntimeError(f"{given.partition('/')[0]} is no home directory that is known")
+        raise RuntimeError(f"{given.partition('/')[0]} is no known home directory")
     return path

@@ -1,7 +1,7 @@
-"""Plugins: files of a user's own that register architectures, objectives or interventions.
+"""Plugins: user files that register architectures, objectives or interventions.
 
-An exception that passes through a plugin is its author's to mend, unless it is one of ours or the
-memory has run out; the message then names the file and the line.
+An exception that passes through a plugin is reported with the plugin's file and line, unless it is
+a FoundryError or memory ran out.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ LOADED_PLUGINS: dict[str, str] = {}  # path -> SHA-256, in the order of loading
 
 
 def load_plugin(path: str | Path) -> str:
-    """Run a file of one's own that registers architectures, once a process; return its SHA-256.
+    """Run a plugin file, once per process; return its SHA-256.
 
     Raises:
-        ConfigError: the file is missing, or raises something when it is run.
+        ConfigError: the file is missing, or raises an exception.
     """
     try:
         path = Path(written_path(path))
         is_file = path.is_file()
-    except (RuntimeError, ValueError, OSError) as error:  # no such home; no name of a file
-        raise ConfigError(f"plugin {reason_of(path)}: {said_of(error)}.") from error
+    except (RuntimeError, ValueError, OSError) as error:  # unknown home; invalid file name
+        raise ConfigError(f"plugin {reason_of(path)}: {describe_error(error)}.") from error
     if not is_file:
         raise ConfigError(f"plugin {path}: no such file.")
     try:
@@ -63,39 +63,38 @@ def _import_file(path: Path, module_name: str) -> None:
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         del LOADED_PLUGINS[str(path)]
-        place = place_of(error, str(path)) or path
-        raise ConfigError(f"plugin {place}: {said_of(error)}") from error
+        place = locate_in_files(error, str(path)) or path
+        raise ConfigError(f"plugin {place}: {describe_error(error)}") from error
 
 
 def _module_name(path: Path, digest: str) -> str:
-    # The digest keeps two files of one name apart.
-    return f"foundry_plugin_{path.stem}_{digest[:16]}"
+    return f"foundry_plugin_{path.stem}_{digest[:16]}"  # two files may have one name
 
 
 def plugin_of(cls: type) -> tuple[str, str] | None:
-    """Return name and SHA-256 of the plugin file that defines a class; None: no plugin does."""
+    """Return name and SHA-256 of the plugin file that defines a class; None: not in a plugin."""
     for path, digest in LOADED_PLUGINS.items():
         if cls.__module__ == _module_name(Path(path), digest):
             return Path(path).name, digest
     return None
 
 
-def said_of(error: BaseException) -> str:
-    """Return the kind of an exception and its message, on one line."""
+def describe_error(error: BaseException) -> str:
+    """Return the class of an exception and its message, on one line."""
     return f"{type(error).__name__}: {reason_of(error)}"
 
 
-def place_of(error: BaseException, *files: str) -> str | None:
-    """Return `file:line` of the innermost of these files that an exception passed through."""
-    named = {os.path.abspath(file): file for file in files}  # as Python knows them
+def locate_in_files(error: BaseException, *files: str) -> str | None:
+    """Return `file:line` of the innermost frame of an exception in these files."""
+    named = {os.path.abspath(file): file for file in files}  # tracebacks have absolute paths
     if isinstance(error, SyntaxError) and error.filename in named:
         return f"{named[error.filename]}:{error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in named]
     return f"{named[frames[-1].filename]}:{frames[-1].lineno}" if frames else None
 
 
-def class_place(cls: type, method: str | None = None) -> str:
-    """Return `file:line` of a class, or of one of its methods where it defines it."""
+def locate_class(cls: type, method: str | None = None) -> str:
+    """Return `file:line` of a class, or of a method that it defines."""
     try:
         found = getattr(cls, method, cls) if method else cls
         file = inspect.getfile(cls)
@@ -106,18 +105,14 @@ def class_place(cls: type, method: str | None = None) -> str:
 
 
 @contextmanager
-def telling_of_plugins() -> Iterator[None]:
-    """Turn what a plugin raises in the block into one line that names the place in its file.
-
-    Raises:
-        ConfigError: a plugin has raised something.
-    """
+def plugin_errors() -> Iterator[None]:
+    """Convert an exception of a plugin into a ConfigError with the file and line."""
     try:
         yield
     except FoundryError:
         raise
     except Exception as error:
-        place = place_of(error, *LOADED_PLUGINS)
+        place = locate_in_files(error, *LOADED_PLUGINS)
         if place is None or is_out_of_memory(error):
             raise
-        raise ConfigError(f"plugin {place}: {said_of(error)}") from error
+        raise ConfigError(f"plugin {place}: {describe_error(error)}") from error

@@ -1,9 +1,8 @@
-"""The processes of a run that `torchrun` starts, and what they do together.
+"""The processes of a run that `torchrun` starts, and their collective operations.
 
-Rank 0 writes everything; its results and its failures are broadcast to the others. So a fault ends
-all processes with the same exit code, and none waits for ever.
-
-The messages here are small and go through gloo, whatever backend the gradients use.
+Rank 0 writes all files; its results and failures are broadcast, so that a failure ends all
+processes with the same exit code. Messages are small and use gloo, independent of the backend of
+the gradients.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,49 +22,39 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """All processes of a run, as one of them sees them."""
+    """All processes of a run, seen from one of them."""
 
     rank: int = 0
     """Number of this process, from 0."""
     world_size: int = 1
     """Number of processes."""
     group: Any = field(default=None, repr=False)
-    """What small things are exchanged through, however long the others take; None: there is one
-    process."""
+    """torch process group without a time limit; None: there is one process."""
     prompt: Any = field(default=None, repr=False)
-    """The same for what is due within a step, where a process that does not answer hangs; None:
-    `group` serves for that too."""
+    """torch process group with a time limit, for operations within a step; None: use `group`."""
 
     @property
     def is_rank0(self) -> bool:
-        """Whether this process writes the run."""
+        """True on the rank that writes the run directory."""
         return self.rank == 0
 
     def on_rank0(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `do` with the arguments on rank 0 only, and return its result on every rank.
-
-        Raises:
-            Whatever `do` raised, on every rank.
-        """
+        """Call `do` on rank 0 only; its result or exception reaches every rank."""
         if self.group is None:
             return do(*args, **kwargs)
         call = partial(do, *args, **kwargs)
         result, failure = _tried(call) if self.is_rank0 else (None, None)
-        told: list[Any] = [result, _portable(failure, self.rank)]
+        received: list[Any] = [result, _portable(failure, self.rank)]
         try:
-            dist.broadcast_object_list(told, src=0, group=self.group)
+            dist.broadcast_object_list(received, src=0, group=self.group)
         except RuntimeError as lost:
             raise failure or lost from None
-        if failure := failure or told[1]:
+        if failure := failure or received[1]:
             raise failure
-        return cast(T, told[0])
+        return cast(T, received[0])
 
     def on_all_ranks(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `do` with the arguments on every rank; a failure on one is raised on all.
-
-        Raises:
-            Whatever `do` raised on the first rank where it failed.
-        """
+        """Call `do` on every rank; the exception of the first rank that fails is raised on all."""
         if self.group is None:
             return do(*args, **kwargs)
         result, failure = _tried(partial(do, *args, **kwargs))
@@ -73,18 +62,14 @@ class ProcessGroup:
             failures = self.all_gather(_portable(failure, self.rank))
         except RuntimeError as lost:
             raise failure or lost from None
-        failures[self.rank] = failure  # as it was raised here
+        failures[self.rank] = failure  # the original, with its traceback
         for found in failures:
             if found is not None:
                 raise found
         return cast(T, result)
 
     def rank0_first(self, do: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `do` on rank 0 and then on the others, which find the files that rank 0 left.
-
-        Raises:
-            Whatever `do` raised on the first rank where it failed.
-        """
+        """Call `do` on rank 0, then on the others, which find the files that rank 0 wrote."""
         if self.group is None:
             return do(*args, **kwargs)
         call = partial(do, *args, **kwargs)
@@ -93,7 +78,7 @@ class ProcessGroup:
         return cast(T, before if self.is_rank0 else after)
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is set on any rank."""
+        """Return True if the flag is set on any rank."""
         return self.sum([float(flag)])[0] > 0
 
     def sum(self, values: Sequence[float]) -> list[float]:
@@ -105,7 +90,7 @@ class ProcessGroup:
         return total.tolist()
 
     def all_gather(self, value: T) -> list[T]:
-        """Return the values of all ranks, in the order of ranks, on every rank."""
+        """Return the values of all ranks, ordered by rank."""
         if self.group is None:
             return [value]
         values: list[Any] = [None] * self.world_size
@@ -128,10 +113,7 @@ def _tried(do: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 
 def _portable(error: Exception | None, rank: int) -> Exception | None:
-    """Return an error as the other processes raise it.
-
-    Ours travel as they are; one of another package may know no way to be sent.
-    """
+    """Return an exception that can be sent to other processes; a library's may not be picklable."""
     if error is None or isinstance(error, FoundryError):
         return error
     reason = reason_of(error)

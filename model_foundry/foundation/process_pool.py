@@ -1,7 +1,7 @@
-"""Work on batches in several processes, with the results in the order of the batches.
+"""Parallel map over batches in several processes, with results in order.
 
-The processes are forked, so that they know whatever this one knows: plugins, plans, tokenizers.
-They take batches and return arrays; nothing else passes between them.
+The processes are forked, so that they have the plugins and tokenizers of this one. Only batches and
+arrays pass between them.
 """
 
 import os
@@ -18,30 +18,26 @@ from multiprocessing import get_context
 from typing import Any, TypeVar
 
 from model_foundry.errors import WorkerError
+from model_foundry.foundation.hardware import usable_cores
 from model_foundry.foundation.interrupts import check_interrupt
 
 T = TypeVar("T")
 R = TypeVar("R")
-BATCH = 2**20  # characters that go to another process at once, about
+BATCH = 2**20  # characters of one batch, about
 MOST_BY_DEFAULT = 16  # processes: more would wait for the one that reads
-AHEAD = 3  # batches under way for each process: enough that none waits, few enough for memory
-WATCH = 1.0  # seconds between two looks whether the parent still lives
+AHEAD = 3  # batches in flight per process: enough that none waits, few enough for memory
+WATCH = 1.0  # seconds between two checks that the parent is alive
 
-_work: Callable[[Any], Any] | None = None  # what the forked processes do
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_work: Callable[[Any], Any] | None = None  # function of the forked processes
 
 
 def batched(texts: Iterable[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
-    """Yield lists of what comes, of about `BATCH` characters each."""
+    """Yield lists of texts of about `BATCH` characters each."""
     batch: list[Any] = []
     size = 0
     for text in texts:
         batch.append(text)
-        size += length(text) + 16  # what a short one costs besides its characters
+        size += length(text) + 16  # the overhead of a short one
         if size >= BATCH:
             yield batch
             batch, size = [], 0
@@ -50,8 +46,8 @@ def batched(texts: Iterable[Any], length: Callable[[Any], int]) -> Iterator[list
 
 
 def processes_for(asked: int | None) -> int:
-    """Return the number of processes that `data.preprocessing_num_workers` asks for."""
-    return min(available_cores(), MOST_BY_DEFAULT) if asked is None else asked
+    """Return the number of processes for `data.preprocessing_num_workers`."""
+    return min(usable_cores(), MOST_BY_DEFAULT) if asked is None else asked
 
 
 def map_in_order(
@@ -60,32 +56,31 @@ def map_in_order(
     """Yield `function(batch)` for each batch, in order.
 
     Args:
-        processes: 0 or 1: this process does the work itself.
+        processes: number of processes; with 0 or 1, this process does the work itself.
 
     Raises:
         WorkerError: a process has died.
-        Interrupted: a signal came.
-        Whatever the function raises.
+        Interrupted: a signal arrived.
     """
     batches = iter(batches)
     first = list(islice(batches, 2)) if processes > 1 else []
     batches = chain(first, batches)
-    if len(first) < 2:  # for a single batch it takes longer to start another process
+    if len(first) < 2:  # for a single batch, starting a process takes longer
         for batch in batches:
             check_interrupt()
             yield function(batch)
         return
     try:
         with _pool(function, processes) as pool:
-            under_way: deque[Future[R]] = deque()
+            in_flight: deque[Future[R]] = deque()
             for batch in batches:
-                under_way.append(pool.submit(_do, batch))
-                if len(under_way) >= AHEAD * processes:
-                    yield _result(under_way.popleft())
-            while under_way:
-                yield _result(under_way.popleft())
+                in_flight.append(pool.submit(_do, batch))
+                if len(in_flight) >= AHEAD * processes:
+                    yield _result(in_flight.popleft())
+            while in_flight:
+                yield _result(in_flight.popleft())
     except BrokenProcessPool as error:
-        for _ in range(20):  # a signal to all may have ended it, and be heard here a moment later
+        for _ in range(20):  # a signal to the group may have ended it and arrive here later
             check_interrupt()
             time.sleep(0.05)
         raise WorkerError(
@@ -111,12 +106,12 @@ def _pool(function: Callable[[Any], Any], processes: int) -> Iterator[ProcessPoo
     pool = ProcessPoolExecutor(
         processes,
         mp_context=get_context("fork"),
-        initializer=_live_with_the_parent,
+        initializer=_exit_with_parent,
         initargs=(os.getpid(),),
     )
     try:
         with _one_thread_each():
-            pool.submit(os.getpid).result()  # forks all of them, here and now
+            pool.submit(os.getpid).result()  # forks all processes now
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
@@ -125,9 +120,9 @@ def _pool(function: Callable[[Any], Any], processes: int) -> Iterator[ProcessPoo
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Fork so that the tokenizers library starts no threads in the child.
+    """Keep the tokenizers library from starting threads in a forked process.
 
-    It looks at the variable at the moment of the fork, and warns on every fork without it.
+    It reads the variable during the fork, and warns on every fork without it.
     """
     name = "TOKENIZERS_PARALLELISM"
     before = os.environ.get(name)
@@ -141,10 +136,9 @@ def _one_thread_each() -> Iterator[None]:
             os.environ[name] = before
 
 
-def _live_with_the_parent(parent: int) -> None:
-    """End this process when its parent is gone: killed, it could not say so."""
-
-    # the pool ends its processes by this signal, which was blocked for the fork
+def _exit_with_parent(parent: int) -> None:
+    """End this process when its parent is killed."""
+    # the pool ends its processes with this signal, which was blocked for the fork
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 

@@ -1,7 +1,7 @@
-"""Random generators (seeded, captured, restored) and the facts of a machine that numbers depend on.
+"""State of the global random generators, and the environment that results depend on.
 
-The generators are those that code may draw from without saying so: Python's, NumPy's and torch's
-global ones. What the data are read and masked by has generators of its own.
+The generators are the global ones of Python, NumPy and torch. Reading and masking data uses its
+own.
 """
 
 import platform
@@ -19,15 +19,12 @@ from model_foundry.errors import ConfigError
 
 RandomStates = tuple[dict[str, torch.Tensor], dict[str, Any]]
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "model-foundry")
-# What the three libraries raise, among them, for a state that is none.
-NO_STATES = (LookupError, ArithmeticError, TypeError, ValueError, RuntimeError)
+# Exceptions of the three libraries for an invalid state.
+INVALID_STATES = (LookupError, ArithmeticError, TypeError, ValueError, RuntimeError)
 
 
 def random_states() -> RandomStates:
-    """Return the states of all global generators: tensors, and what goes into JSON.
-
-    There is one tensor for the CPU and one for each CUDA device.
-    """
+    """Return the states of all global generators: tensors (CPU and CUDA devices), and JSON data."""
     tensors = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         tensors |= {f"cuda.{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
@@ -42,13 +39,13 @@ def random_states() -> RandomStates:
 def restore_random_states(
     tensors: Mapping[str, torch.Tensor], numbers: Mapping[str, Any]
 ) -> list[str]:
-    """Put the global generators into states that `random_states` returned.
+    """Restore the states that `random_states` returned.
 
     Returns:
-        The devices of this machine for which there is no state.
+        The devices of this machine without a state.
 
     Raises:
-        One of `NO_STATES`: the states are none.
+        One of `INVALID_STATES`.
     """
     torch.set_rng_state(tensors["cpu"])
     devices = [f"cuda.{i}" for i in range(torch.cuda.device_count())]
@@ -63,7 +60,7 @@ def restore_random_states(
 
 
 def seed_generators(seed: int) -> None:
-    """Begin every global generator anew.
+    """Seed every global generator.
 
     Raises:
         ConfigError: the seed has more than 64 bits.
@@ -76,11 +73,11 @@ def seed_generators(seed: int) -> None:
 
 
 def seed_of_process(seed: int, process: int, *, step: int = 0) -> int:
-    """Return what one of several processes seeds its generators with, each differently.
+    """Return the seed of one of several processes, different for each.
 
     Args:
-        process: number of the process; of the first, which may be the only one, it is `seed`.
-        step: at which it begins.
+        process: rank of the process; rank 0 gets `seed` itself at step 0.
+        step: step at which the process starts.
     """
     if process == 0 and step == 0:
         return seed
@@ -90,7 +87,7 @@ def seed_of_process(seed: int, process: int, *, step: int = 0) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Run the block from `seed`, then give every global generator back the state it had."""
+    """Seed the global generators for the block, then restore their states."""
     before = random_states()
     seed_generators(seed)
     try:
@@ -100,7 +97,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Return what the last bits of a result depend on, beside the experiment itself."""
+    """Return the versions and hardware that the last bits of a result depend on."""
     processor = torch.backends.cpu.get_cpu_capability()
     name = f"{platform.machine()} {processor}"
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""JSON that every reader takes: RFC 8259 has no NaN and no Infinity, though Python writes them."""
+"""JSON according to RFC 8259, which has no NaN and no Infinity, unlike Python's."""
 
 import json
 import math
@@ -12,8 +12,7 @@ def strict_json(
     """Return plain data as JSON, without a line end.
 
     Args:
-        named: whether a number that is not finite becomes its name as a text ("nan", "inf");
-            otherwise it becomes null.
+        named: write a non-finite number as a string ("nan", "inf") instead of null.
     """
     plain = _finite(values, named=named)
     return json.dumps(plain, indent=indent, ensure_ascii=ensure_ascii, allow_nan=False)

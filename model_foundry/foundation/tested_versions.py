@@ -1,4 +1,4 @@
-"""Versions of libraries that were tried, as `tested_versions.yaml` lists them."""
+"""Versions of libraries that were tested, from `tested_versions.yaml`."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -12,7 +12,7 @@ from packaging.version import Version
 FILE: Final = Path(__file__).with_suffix(".yaml")
 PINNED: Final = "pinned"
 LIBRARIES: Final = ("torch", "transformers", "tokenizers", "accelerate", "datasets")
-"""Those whose versions the doctor looks at."""
+"""Libraries whose versions the doctor checks."""
 
 Versions = Mapping[str, str]
 
@@ -25,31 +25,31 @@ def _file() -> dict[str, dict[str, dict[str, str]]]:
 
 
 def run_with() -> dict[str, Versions]:
-    """Return the sets of versions that the package runs with, by name."""
+    """Return the sets of versions that the package was tested with, by name."""
     return {**_file()["runs"]}
 
 
 def open_with() -> dict[str, Versions]:
-    """Return the sets of versions that open what the package has saved, by name, oldest first.
+    """Return the sets of versions that open saved models, by name, oldest first.
 
-    Those that the package runs with open it too.
+    They include those that the package runs with.
     """
     return {**_file()["opens"], **_file()["runs"]}
 
 
 def version_range(library: str) -> tuple[str, str]:
-    """Return the oldest and the newest version of a library that the package runs with."""
+    """Return the oldest and the newest tested version of a library."""
     versions = {each[library] for each in run_with().values() if library in each}
     return min(versions, key=Version), max(versions, key=Version)
 
 
 def installed_versions() -> Versions:
-    """Return the versions that are installed of the libraries that the doctor looks at."""
+    """Return the installed versions of the libraries that the doctor checks."""
     return {library: version(library) for library in LIBRARIES}
 
 
 def newer_than_tested(installed: Versions) -> Iterator[str]:
-    """Yield a sentence for each library that is newer than any version that was tested."""
+    """Yield a sentence for each library that is newer than any tested version."""
     for library, found in installed.items():
         newest = version_range(library)[1]
         if _public(found) > Version(newest):
@@ -57,7 +57,7 @@ def newer_than_tested(installed: Versions) -> Iterator[str]:
 
 
 def older_than_tested(installed: Versions) -> Iterator[str]:
-    """Yield a sentence for each library that is older than any version that was tested."""
+    """Yield a sentence for each library that is older than any tested version."""
     for library, found in installed.items():
         oldest = version_range(library)[0]
         if _public(found) < Version(oldest):

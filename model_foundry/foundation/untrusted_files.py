@@ -1,7 +1,7 @@
-"""Files that somebody else may have made: which may be opened, and JSON read from them as data.
+"""Safe reading of files that others may have written.
 
-The caller names the exception that a fault becomes, since a model directory and a tokenizer
-directory end a command with different codes.
+The caller passes the exception class, since a bad model directory and a bad tokenizer directory
+have different exit codes.
 """
 
 import json
@@ -15,10 +15,10 @@ LARGEST_JSON = 2**26  # bytes; tokenizers of a quarter of a million entries take
 
 
 def require_regular_files(directory: Path, *names: str, error: type[ValueError]) -> None:
-    """Refuse files of a directory that are no files of it, or too large to be read at once.
+    """Refuse files of a directory that are links out of it, not regular, or too large to read.
 
-    A pipe would block whoever opens it, a device may never end, and a link could bring in what was
-    never part of the directory. A file that is not there is no fault.
+    A pipe would block, a device may never end, and a link could include a file from elsewhere. A
+    missing file is accepted.
     """
     root = Path(os.path.realpath(directory))
     for path in (directory / name for name in names):
@@ -33,13 +33,11 @@ def require_regular_files(directory: Path, *names: str, error: type[ValueError])
 def read_json(
     directory: Path, name: str, *, error: type[ValueError], remedy: str
 ) -> dict[str, Any]:
-    """Read the JSON object that a file of a directory holds.
+    """Read the JSON object in a file of a directory.
 
     Args:
+        error: exception class for a missing, refused or malformed file.
         remedy: end of the message, an imperative.
-
-    Raises:
-        error: the file is missing, not to be opened, or holds something else.
     """
     require_regular_files(directory, name, error=error)
     path = directory / name

@@ -18,7 +18,7 @@ from accelerate.state import AcceleratorState, PartialState
 
 from model_foundry.config import TrainingConfig
 from model_foundry.errors import ConfigError, WorkerError
-from model_foundry.foundation.environment_variables import launched, require_launch
+from model_foundry.foundation.environment_variables import check_launch, launched
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 
 RANK0_TIMEOUT = timedelta(days=7)  # rank 0 may tokenize for hours while the others wait
@@ -44,7 +44,7 @@ def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
         ConfigError: this machine cannot run that many processes.
         WorkerError: another process is gone or hangs.
     """
-    require_launch()
+    check_launch()
     require_strategy(config)
     if not launched():
         yield ALONE

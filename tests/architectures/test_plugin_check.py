@@ -11,8 +11,8 @@ from model_foundry.architectures import load_plugin
 from model_foundry.architectures.plugin_check import try_out
 from model_foundry.config import ARCHITECTURES, load_config
 from model_foundry.errors import ConfigError, DataError
-from model_foundry.experiment import check, train
-from model_foundry.foundation.plugins import telling_of_plugins
+from model_foundry.experiment.train import check, train
+from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.registry import UnknownNameError
 from tests.experiments import tiny_experiment
 
@@ -161,5 +161,5 @@ def test_what_fails_in_the_midst_of_training_is_told_too(here: Path) -> None:
 
 @pytest.mark.parametrize("error", [MemoryError("x"), RuntimeError("can't allocate memory")])
 def test_memory_that_runs_out_is_no_mistake_of_a_plugin(error: Exception, here: Path) -> None:
-    with pytest.raises(type(error)), telling_of_plugins():
+    with pytest.raises(type(error)), plugin_errors():
         raise error

@@ -99,13 +99,13 @@ def test_all_that_take_a_path_from_python_do_so_alike(home: Path) -> None:
     assert load_plugin(Path("~/plugin.py")) != load_plugin("./~/plugin.py")
     assert RunDirectory("~/runs/x").path == home / "runs/x"
     for path in ("~/no", "~nobody-has-this-name/no"):
-        with pytest.raises(ConfigError, match=r"no such|no home"):
+        with pytest.raises(ConfigError, match=r"no such|no known home"):
             load_config(f"{path}.yaml")
-        with pytest.raises(ConfigError, match=r"no such|no home"):
+        with pytest.raises(ConfigError, match=r"no such|no known home"):
             find_model(path)
-        with pytest.raises(DataError, match=r"no such|no home"):
+        with pytest.raises(DataError, match=r"no such|no known home"):
             load_tokenizer(path)
-        with pytest.raises(ConfigError, match=r"no such|no home"):
+        with pytest.raises(ConfigError, match=r"no such|no known home"):
             load_plugin(f"{path}.py")
 
 

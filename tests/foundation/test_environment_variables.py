@@ -15,9 +15,9 @@ from model_foundry.experiment import check, train
 from model_foundry.foundation.atomic_files import file_sha256
 from model_foundry.foundation.environment_variables import (
     HARMLESS,
+    check_launch,
     launched,
-    overruled,
-    require_launch,
+    without_variables,
 )
 from tests.children import train_in_child
 from tests.experiments import MODELS, tiny_experiment
@@ -141,7 +141,7 @@ def test_what_only_shows_or_caches_is_left_alone(
     for pattern in HARMLESS:
         monkeypatch.setenv(pattern.replace("*", "X"), "1")
     before = dict(os.environ)
-    with caplog.at_level(logging.INFO), overruled():
+    with caplog.at_level(logging.INFO), without_variables():
         assert dict(os.environ) == before
     assert caplog.messages == []
 
@@ -163,7 +163,7 @@ def test_a_launch_that_cannot_be_is_refused(
         monkeypatch.setenv(name, value)
     assert launched()
     with pytest.raises(ConfigError, match=f"{fault}; start with torchrun, or unset RANK"):
-        require_launch()
+        check_launch()
     with pytest.raises(ConfigError, match=fault):
         train(tiny_experiment("lstm", tmp_path))
     assert not (tmp_path / "run").exists()

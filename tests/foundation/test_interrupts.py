@@ -26,14 +26,14 @@ from tests.waiting import wait_until
 START = """
 import hashlib, logging, os, signal, sys, time
 from model_foundry.foundation.interrupts import (
-    blocking_section, check_interrupt, handle_signals, leaving, stop_requested
+    blocking_section, check_interrupt, handle_signals, report_on_disk, stop_requested
 )
 logging.basicConfig(format="%(message)s", stream=sys.stderr)
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(number, signal.SIG_DFL)
 """
 BUSY = """
-step8 = leaving(lambda: "the last checkpoint is step 8")
+step8 = report_on_disk(lambda: "the last checkpoint is step 8")
 with handle_signals(), blocking_section("the save of step 10"), step8:
     print("ready", flush=True)
     while True:

@@ -11,8 +11,9 @@ import pytest
 
 from model_foundry.errors import DataError, Interrupted, WorkerError
 from model_foundry.foundation import process_pool
+from model_foundry.foundation.hardware import usable_cores
 from model_foundry.foundation.interrupts import handle_signals
-from model_foundry.foundation.process_pool import available_cores, map_in_order, processes_for
+from model_foundry.foundation.process_pool import map_in_order, processes_for
 from tests.children import KILLED, child_running
 from tests.waiting import wait_until
 
@@ -171,5 +172,5 @@ def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_as_many_processes_as_cores_unless_asked() -> None:
-    assert processes_for(None) == min(available_cores(), 16) >= 1
+    assert processes_for(None) == min(usable_cores(), 16) >= 1
     assert [processes_for(asked) for asked in (0, 1, 7)] == [0, 1, 7]

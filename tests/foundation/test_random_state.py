@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from model_foundry.foundation.random_state import (
+    INVALID_STATES,
     LIBRARIES,
-    NO_STATES,
     environment,
     random_states,
     restore_random_states,
@@ -113,7 +113,7 @@ def test_what_is_no_state_is_refused(change: dict[str, Any]) -> None:
         tensors, numbers = random_states()
         (name, value) = next(iter(change.items()))
         (tensors if name == "cpu" else numbers)[name] = value
-        with pytest.raises(NO_STATES):
+        with pytest.raises(INVALID_STATES):
             restore_random_states(tensors, numbers)
 
 

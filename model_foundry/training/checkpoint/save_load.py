@@ -23,7 +23,7 @@ from model_foundry.foundation.atomic_files import MANIFEST, commit_directory
 from model_foundry.foundation.failpoints import failpoint
 from model_foundry.foundation.messages import reason_of
 from model_foundry.foundation.random_state import (
-    NO_STATES,
+    INVALID_STATES,
     RandomStates,
     restore_random_states,
 )
@@ -205,7 +205,7 @@ def load_random_states(directory: Path, state: CheckpointState, *, rank: int = 0
             return restore_random_states(tensors, state.random or {})
         own = {n.partition("/")[2]: t for n, t in tensors.items() if n.startswith(f"{rank}/")}
         return restore_random_states(own, state.random_of_others[rank - 1])
-    except NO_STATES as error:
+    except INVALID_STATES as error:
         raise CheckpointError(f"{directory}: holds no random states ({error})") from error
 
 
