@@ -45,8 +45,8 @@ def kept_layout(
     if stream.documents < WORTH_KEEPING:
         return make()
     facts = stream.facts
-    made_of = [FORMAT, facts.text_sha256, facts.tokens_sha256, settings]
-    digest = sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    cache_key = [FORMAT, facts.text_sha256, facts.tokens_sha256, settings]
+    digest = sha256(json.dumps(cache_key, sort_keys=True).encode()).hexdigest()
     place = cache / "layouts" / digest[:32]
     with building(place, sha256_of=hashes) as missing:
         if missing:
