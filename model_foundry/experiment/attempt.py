@@ -20,6 +20,7 @@ from model_foundry.data.batches.loaders import (
     evaluation_streams,
     training_batches,
 )
+from model_foundry.data.batches.order import StepShare
 from model_foundry.data.batches.rows import Rows
 from model_foundry.errors import NonFiniteError
 from model_foundry.evaluation.causality import require_no_leak
@@ -65,7 +66,7 @@ def measure(
     """
     training = config.training
     shared = not is_sharded(model)
-    share = {"process": processes.rank, "processes": processes.world_size} if shared else {}
+    share = {"rank": processes.rank, "world_size": processes.world_size} if shared else {}
     batches = (
         evaluation_streams(split, prepared.evaluating, **share)
         if training.carry_state
@@ -264,14 +265,16 @@ class Attempt:
         return training_batches(
             self.prepared.train,
             self.prepared.collator,
-            micro_batch=self.share.micro_batch,
+            StepShare(
+                micro_batch=self.share.micro_batch,
+                rows_per_step=self.identity.blocks_per_step,
+                rank=self.processes.rank,
+                world_size=self.processes.world_size,
+            ),
             seed=self.config.seeds.data,
             start=self.state.blocks_seen,
             workers=self.config.training.dataloader_num_workers,
             packing=self.config.data.packing,
-            rows_per_step=self.identity.blocks_per_step,
-            process=self.processes.rank,
-            processes=self.processes.world_size,
         )
 
     def _evaluate(self, model: BaseLanguageModel) -> Mapping[str, float]:

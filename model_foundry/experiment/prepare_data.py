@@ -5,7 +5,6 @@ documents -> tokenizer -> token streams -> blocks. Writes to the cache only.
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -18,11 +17,10 @@ from model_foundry.config import (
     TokenizerConfig,
 )
 from model_foundry.data.batches.order import usable_blocks
-from model_foundry.data.batches.packing_cache import kept_layout
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
 from model_foundry.data.corpus.splits import Split, Splits, open_splits
 from model_foundry.data.tokens.encoding import Encoder, document_frame
-from model_foundry.data.tokens.overlap import kept_count
+from model_foundry.data.tokens.overlap import shared_documents
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data.tokens.tokenize import tokenize_split, tokenizer_hash
 from model_foundry.data_collators import Collator
@@ -100,7 +98,7 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
             without=without,
         )
         trains = split.name == "train"
-        cut = rows_of(stream, config, tokenizer, objective, trains=trains, hashes=hashes)
+        cut = rows_of(stream, config, tokenizer, objective, trains=trains)
         logger.info("%s: %s", split.name, cut.describe())
         return cut
 
@@ -167,7 +165,6 @@ def rows_of(
     objective: Objective,
     *,
     trains: bool,
-    hashes: FileHashes,
 ) -> Rows:
     """Cut a stream into the rows that an experiment reads.
 
@@ -196,7 +193,6 @@ def rows_of(
             document_frame=document_frame(tokenizer),
             overlap=data.document_overlap,
             word_starts=word_starts,
-            lay_out=partial(kept_layout, stream, cache=data.cache, hashes=hashes),
         )
     blocks = Blocks(
         stream,
@@ -220,7 +216,7 @@ def report_shared(name: str, stream: TokenStream, training: TokenStream, data: D
     Raises:
         DataError: there are some, and `data.shared_documents` is `error`.
     """
-    shared = kept_count(stream, training, cache=data.cache)
+    shared = shared_documents(stream, training)
     if not shared:
         return
     said = f"{shared:,} of the {stream.documents:,} documents of the {name} text"
