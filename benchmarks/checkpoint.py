@@ -18,6 +18,7 @@ import torch
 
 from model_foundry import create_model, load_config
 from model_foundry.data.batches.loaders import training_batches
+from model_foundry.data.batches.order import BatchSplit
 from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.resume import make_fingerprint
@@ -91,11 +92,12 @@ def main() -> None:
     for name, times in (("torch.save", plain), ("checkpoint", safe), ("found, verified", found)):
         ratio = statistics.median(times) / statistics.median(plain)
         print(f"{name:16} {1000 * statistics.median(times):8.1f} ms  x {ratio:.2f}")
+    share = BatchSplit(micro_batch=8, rows_per_step=8)
     for position in POSITIONS:
         first = []
         for _ in range(ROUNDS):
             batches = training_batches(
-                prepared.train, prepared.collator, micro_batch=8, seed=1, start=position
+                prepared.train, prepared.collator, share, seed=1, start=position
             )
             first.append(seconds(lambda batches=batches: next(batches)))
         print(f"first batch after {position:>10,} blocks {1000 * statistics.median(first):8.2f} ms")

@@ -28,7 +28,7 @@ from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.train import train
 from model_foundry.foundation.locks import exclusive
 from model_foundry.training.checkpoint.store import step_directories
-from model_foundry.training.distributed import BatchSplit, split_global_batch
+from model_foundry.training.distributed import split_global_batch
 from tests.children import KILLED, Ended, Fault, child_running, send, train_with
 from tests.experiments import MODELS, three_passes, tiny_experiment
 from tests.waiting import terminated_at
@@ -158,24 +158,24 @@ def before(target: str, strike: Callable[[], object]) -> None:
 @pytest.mark.parametrize(
     ("rows", "most", "processes", "expected"),
     [
-        (12, 4, 1, BatchSplit(4, 3)),  # alone: as it was asked for
-        (12, 4, 2, BatchSplit(3, 2)),  # 6 rows do not fit at once, and 4 + 2 would be uneven
-        (12, 4, 3, BatchSplit(4, 1)),
-        (12, 4, 12, BatchSplit(1, 1)),
-        (14, 3, 2, BatchSplit(1, 7)),
+        (12, 4, 1, (4, 3)),  # alone: as it was asked for
+        (12, 4, 2, (3, 2)),  # 6 rows do not fit at once, and 4 + 2 would be uneven
+        (12, 4, 3, (4, 1)),
+        (12, 4, 12, (1, 1)),
+        (14, 3, 2, (1, 7)),
     ],
 )
 def test_a_step_keeps_its_rows_on_any_number_of_processes(
-    rows: int, most: int, processes: int, expected: BatchSplit
+    rows: int, most: int, processes: int, expected: tuple[int, int]
 ) -> None:
-    share = split_global_batch(rows, most=most, processes=processes)
-    assert share == expected
+    share = split_global_batch(rows, most=most, world_size=processes)
+    assert (share.micro_batch, share.micro_batches) == expected
     assert share.rows * processes == rows and share.micro_batch <= most
 
 
 def test_a_step_that_cannot_be_divided_is_refused_with_what_could() -> None:
     with pytest.raises(ConfigError) as caught:
-        split_global_batch(12, most=4, processes=5)
+        split_global_batch(12, most=4, world_size=5)
     assert str(caught.value) == (
         "training.per_device_train_batch_size (=4) x training.gradient_accumulation_steps (=3) are "
         "12 rows a step, for any number of processes, and 5 processes cannot divide them evenly; "

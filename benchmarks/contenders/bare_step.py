@@ -13,6 +13,7 @@ from benchmarks.contenders.work import Work
 from model_foundry.cli.process import set_up_process
 from model_foundry.config import load_config
 from model_foundry.data.batches.loaders import training_batches
+from model_foundry.data.batches.order import BatchSplit
 from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model
@@ -27,12 +28,12 @@ def run(work: Work) -> None:
     set_up_process(config.training.speed)
     config, _ = resolve_auto_settings(config, device_type=work.device.type)
     prepared = prepare(config)
+    micro_batch = config.training.per_device_train_batch_size
     batches = training_batches(
         prepared.train,
         prepared.collator,
-        micro_batch=config.training.per_device_train_batch_size,
+        BatchSplit(micro_batch=micro_batch, rows_per_step=micro_batch),
         seed=0,
-        start=0,
     )
     ready = [
         {name: tensor.to(work.device) for name, tensor in batch.inputs.items()}

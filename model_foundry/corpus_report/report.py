@@ -26,7 +26,7 @@ from model_foundry.corpus_report.samples import sample_rows, texts_of
 from model_foundry.data.batches.pass_counts import pass_over, predicted_from_the_left
 from model_foundry.data.batches.rows import Rows
 from model_foundry.data.tokens.encoding import document_frame
-from model_foundry.data.tokens.overlap import kept_count
+from model_foundry.data.tokens.overlap import shared_documents
 from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.experiment.prepare_data import Prepared
 from model_foundry.experiment.run_length import rows_of_a_pass
@@ -123,7 +123,7 @@ def _figures(
         unknown_bytes=facts.unknown_bytes,
         unknown_words=words_in(stream, unknown) if unknown_tokens else 0,
         lengths=LengthFigures.of(text.lengths, edges),
-        shared=0 if trains else kept_count(stream, prepared.train.stream, cache=config.data.cache),
+        shared=0 if trains else shared_documents(stream, prepared.train.stream),
         left_out=facts.left_out,
         replaced=facts.replaced,
         lossless=facts.lossless,

@@ -144,14 +144,11 @@ class Attempt:
         return training_batches(
             self.prepared.train,
             self.prepared.collator,
-            micro_batch=context.split.micro_batch,
+            context.split,
             seed=config.seeds.data,
             start=context.state.blocks_seen,
             workers=config.training.dataloader_num_workers,
             packing=config.data.packing,
-            rows_per_step=config.training.rows_per_step,
-            process=context.processes.rank,
-            processes=context.processes.world_size,
         )
 
     def _when(self) -> str:

@@ -31,7 +31,7 @@ def measure_split(
     """
     training = config.training
     shared = not is_sharded(model)
-    share = {"process": processes.rank, "processes": processes.world_size} if shared else {}
+    share = {"rank": processes.rank, "world_size": processes.world_size} if shared else {}
     batches = (
         evaluation_streams(split, prepared.evaluating, **share)
         if training.carry_state

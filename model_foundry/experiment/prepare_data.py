@@ -5,7 +5,6 @@ documents -> tokenizer -> token streams -> rows. Writes to the cache only.
 
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -18,11 +17,10 @@ from model_foundry.config import (
     TokenizerConfig,
 )
 from model_foundry.data.batches.order import usable_blocks
-from model_foundry.data.batches.packing_cache import kept_layout
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
 from model_foundry.data.corpus.splits import Split, Splits, open_splits
 from model_foundry.data.tokens.encoding import Encoder, document_frame
-from model_foundry.data.tokens.overlap import kept_count
+from model_foundry.data.tokens.overlap import shared_documents
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data.tokens.tokenize import tokenize_split, tokenizer_hash
 from model_foundry.data_collators import Collator
@@ -204,7 +202,6 @@ class RowReader:
             document_frame=document_frame(self.tokenizer),
             overlap=data.document_overlap,
             word_starts=self.objective.needs_word_starts(self.config),
-            lay_out=partial(kept_layout, stream, cache=data.cache, hashes=self.hashes),
         )
 
     def _cut_blocks(self, stream: TokenStream, *, trains: bool) -> Blocks:
@@ -234,7 +231,7 @@ def report_shared(name: str, stream: TokenStream, training: TokenStream, data: D
     Raises:
         DataError: there are some, and `data.shared_documents` is `error`.
     """
-    shared = kept_count(stream, training, cache=data.cache)
+    shared = shared_documents(stream, training)
     if not shared:
         return
     verb = "is" if shared == 1 else "are"

@@ -134,10 +134,10 @@ def require_divisible(config: ExperimentConfig, start: ResumePoint, *, world_siz
         ResumeError: nor can those of the run to be resumed, whose batch cannot change.
     """
     rows, most = config.training.rows_per_step, config.training.per_device_train_batch_size
-    reason = why_indivisible(rows, most=most, processes=world_size)
+    reason = why_indivisible(rows, most=most, world_size=world_size)
     if reason and start.checkpoint is not None:
         raise ResumeError(f"{reason}: the run in output_dir keeps its global batch")
-    split_global_batch(rows, most=most, processes=world_size)
+    split_global_batch(rows, most=most, world_size=world_size)
 
 
 def require_one_run(processes: ProcessGroup, fingerprint: RunFingerprint) -> None:

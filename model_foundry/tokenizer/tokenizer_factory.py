@@ -249,8 +249,8 @@ def train_in_cache(
         DataError: text that no tokenizer can be trained on.
     """
     kind, settings, limit = config.tokenizer_type, _settings_of(config), config.training_bytes
-    made_of = split.made_of(hashes.of_source)
-    key = [RECIPE, kind, settings, limit, made_of, tokenizers.__version__]
+    cache_key = split.cache_key(hashes.of_source)
+    key = [RECIPE, kind, settings, limit, cache_key, tokenizers.__version__]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     directory = cache / "tokenizers" / digest[:32]
     with building(directory) as missing:

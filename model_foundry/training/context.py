@@ -6,8 +6,9 @@ from functools import cached_property
 from accelerate import Accelerator
 
 from model_foundry.config import ExperimentConfig
+from model_foundry.data.batches.order import BatchSplit
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
-from model_foundry.training.distributed import BatchSplit, split_global_batch
+from model_foundry.training.distributed import split_global_batch
 from model_foundry.training.state import TrainState
 
 
@@ -35,5 +36,6 @@ class RunContext:
         return split_global_batch(
             training.rows_per_step,
             most=training.per_device_train_batch_size,
-            processes=self.processes.world_size,
+            rank=self.processes.rank,
+            world_size=self.processes.world_size,
         )

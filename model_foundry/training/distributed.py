@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 
 import torch
@@ -17,6 +16,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, FullyShardedD
 from accelerate.state import AcceleratorState, PartialState
 
 from model_foundry.config import TrainingConfig
+from model_foundry.data.batches.order import BatchSplit
 from model_foundry.errors import ConfigError, WorkerError
 from model_foundry.foundation.environment_variables import check_launch, launched
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
@@ -154,36 +154,23 @@ def lost_peer_as_worker_error(
 # --- the global batch -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class BatchSplit:
-    """The rows of a step that one process reads."""
-
-    micro_batch: int
-    """Rows in one forward pass."""
-    micro_batches: int
-    """Forward passes in one step."""
-
-    @property
-    def rows(self) -> int:
-        """Rows of this process in one step."""
-        return self.micro_batch * self.micro_batches
-
-
-def why_indivisible(rows_per_step: int, *, most: int, processes: int) -> str | None:
+def why_indivisible(rows_per_step: int, *, most: int, world_size: int) -> str | None:
     """Return the reason why a step cannot be divided evenly among processes; None: it can."""
-    if rows_per_step % processes == 0:
+    if rows_per_step % world_size == 0:
         return None
     fitting = [n for n in range(1, rows_per_step + 1) if rows_per_step % n == 0]
-    fewer = max(n for n in fitting if n < processes)
-    more = next((f" or {n}" for n in fitting if n > processes), "")
+    fewer = max(n for n in fitting if n < world_size)
+    more = next((f" or {n}" for n in fitting if n > world_size), "")
     return (
         f"training.per_device_train_batch_size (={most}) x training.gradient_accumulation_steps "
         f"(={rows_per_step // most}) are {rows_per_step} rows a step, for any number of "
-        f"processes, and {processes} processes cannot divide them evenly; start {fewer}{more}"
+        f"processes, and {world_size} processes cannot divide them evenly; start {fewer}{more}"
     )
 
 
-def split_global_batch(rows_per_step: int, *, most: int, processes: int) -> BatchSplit:
+def split_global_batch(
+    rows_per_step: int, *, most: int, rank: int = 0, world_size: int = 1
+) -> BatchSplit:
     """Divide a step among processes, with as few forward passes as possible.
 
     Args:
@@ -192,11 +179,13 @@ def split_global_batch(rows_per_step: int, *, most: int, processes: int) -> Batc
     Raises:
         ConfigError: the rows cannot be divided evenly.
     """
-    if reason := why_indivisible(rows_per_step, most=most, processes=processes):
+    if reason := why_indivisible(rows_per_step, most=most, world_size=world_size):
         raise ConfigError(f"{reason}, or change the settings")
-    rows = rows_per_step // processes
+    rows = rows_per_step // world_size
     passes = next(n for n in range(-(-rows // most), rows + 1) if rows % n == 0)
-    return BatchSplit(rows // passes, passes)
+    return BatchSplit(
+        micro_batch=rows // passes, rows_per_step=rows_per_step, rank=rank, world_size=world_size
+    )
 
 
 # --- Accelerate -----------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Texts(Source):
             for start in starts:
                 yield Fragment(text[start : start + self.size], start == starts[-1])
 
-    def made_of(self, sha256: Hash) -> Any:
+    def cache_key(self, sha256: Hash) -> Any:
         return [_digest(text) for text in self.documents]
 
 

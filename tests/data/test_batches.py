@@ -13,6 +13,7 @@ from model_foundry.data.batches.loaders import (
     evaluation_streams,
     training_batches,
 )
+from model_foundry.data.batches.order import BatchSplit
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
 from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
 from model_foundry.data_collators import CausalLMDataCollator, Collator, MaskedLMDataCollator
@@ -119,15 +120,15 @@ def evaluated(packing: str, kind: str, shards: int) -> str:
     return digest(batches, with_bytes=True)
 
 
-def trained(packing: str, kind: str, shards: int, **place: int) -> str:
+def trained(packing: str, kind: str, shards: int, share: BatchSplit, *, start: int = 0) -> str:
     rows = rows_of(packing, kind, keep_rest=False, shards=shards)
     batches = training_batches(
         rows,
         COLLATORS[kind],
-        micro_batch=6,
+        share,
         seed=5,
+        start=start,
         packing=packing.split(",")[0],  # type: ignore[arg-type]
-        **place,
     )
     return digest(islice(batches, 2 * len(rows) // 6), with_bytes=False)
 
@@ -143,10 +144,10 @@ CASES = [
 @pytest.mark.parametrize("shards", [1, 3])
 @pytest.mark.parametrize(("packing", "kind"), CASES)
 def test_batches_are_those_of_every_release(packing: str, kind: str, shards: int) -> None:
-    later = {"start": 24, "process": 1, "processes": 2, "rows_per_step": 12}
+    half = BatchSplit(micro_batch=6, rows_per_step=12, rank=1, world_size=2)
     found = [
         evaluated(packing, kind, shards),
-        trained(packing, kind, shards),
-        trained(packing, kind, shards, **later),
+        trained(packing, kind, shards, BatchSplit(micro_batch=6, rows_per_step=6)),
+        trained(packing, kind, shards, half, start=24),
     ]
     assert " ".join(found) == EXPECTED[packing, kind]

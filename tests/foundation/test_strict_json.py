@@ -16,8 +16,8 @@ from model_foundry.training.metrics_log import MetricsLog, read_metrics
 NUMBERS = [math.nan, math.inf, -math.inf]
 # Texts that are hashed, never read, and files in which no number can fail to be finite.
 WITHOUT_FIGURES = {
-    *("architectures/saving/native_format", "data/batches/packing_cache", "data/tokens/tokenize"),
-    *("data/tokens/token_stream", "foundation/atomic_files", "foundation/file_hashes"),
+    *("architectures/saving/native_format", "data/tokens/tokenize", "data/tokens/token_stream"),
+    *("foundation/atomic_files", "foundation/file_hashes"),
     *("foundation/locks", "foundation/strict_json", "interventions/registration"),
     *("interventions/tagged", "tokenizer/saving", "tokenizer/tokenizer_factory"),
     "training/checkpoint/state_file",

@@ -133,7 +133,7 @@ def carried_states(here: Together) -> Iterator[tuple[str, list[float]]]:
         settings = {"micro_batches": 2, "rows": 4 // number, "processes": here.processes}
         carried = CarriedState(model, **settings)
         batches = shares_of(
-            text(T * BLOCKS), 4 // number, process=here.processes.rank, processes=number
+            text(T * BLOCKS), 4 // number, rank=here.processes.rank, world_size=number
         )
         optimizer = torch.optim.SGD(model.parameters())
         losses = []

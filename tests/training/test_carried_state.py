@@ -17,6 +17,7 @@ from model_foundry import train
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig
 from model_foundry.data.batches.loaders import Batch, evaluation_streams, training_batches
+from model_foundry.data.batches.order import BatchSplit
 from model_foundry.data.batches.rows import Blocks
 from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.errors import ConfigError
@@ -50,16 +51,14 @@ def blocks_of(tokens: Tensor, *, keep_rest: bool = False) -> Blocks:
     return Blocks(stream_with(tokens.numpy()), content=T, keep_rest=keep_rest, following=True)
 
 
-def shares_of(tokens: Tensor, micro_batch: int, **processes: int) -> Iterator[Batch]:
+def shares_of(tokens: Tensor, micro_batch: int, **rank: int) -> Iterator[Batch]:
     """Yield the micro-batches of one process."""
     return training_batches(
         blocks_of(tokens),
         COLLATOR,
-        micro_batch=micro_batch,
+        BatchSplit(micro_batch=micro_batch, rows_per_step=ROWS, **rank),
         seed=1,
         packing="streams",
-        rows_per_step=ROWS,
-        **processes,
     )
 
 

@@ -14,6 +14,7 @@ from model_foundry import train
 from model_foundry.architectures import BaseLanguageModel, GPT2Model
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.data.batches.loaders import Batch, training_batches
+from model_foundry.data.batches.order import BatchSplit
 from model_foundry.errors import NonFiniteError
 from model_foundry.experiment import attempt
 from model_foundry.experiment.prepare_data import prepare
@@ -225,7 +226,8 @@ def test_workers_do_not_change_the_batches(kind: str, tmp_path: Path) -> None:
     collator = prepared.objective.collator(config, prepared.tokenizer)
 
     def first_batches(workers: int) -> Iterator[Tensor]:
-        batches = training_batches(prepared.train, collator, micro_batch=4, seed=5, workers=workers)
+        share = BatchSplit(micro_batch=4, rows_per_step=4)
+        batches = training_batches(prepared.train, collator, share, seed=5, workers=workers)
         return [batch.inputs for batch, _ in zip(batches, range(5), strict=False)]
 
     for alone, worked in zip(first_batches(0), first_batches(2), strict=True):

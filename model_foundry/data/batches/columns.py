@@ -1,6 +1,4 @@
-"""Rows as columns: an entry for each token of all of them, row after row.
-
-Batches are made of these, so that reading them costs no Python object per token.
+"""Rows as columns: one entry per token of all rows, so that reading costs no Python object each.
 
 Letters of shapes: B rows, M spans of the stream in all of them, N tokens.
 """
@@ -22,16 +20,16 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Some rows; None where they do not say it."""
+    """Some rows; a column that they lack is None."""
 
     keys: list[Key]
     """(pass, index) of each row."""
     ids: Ints
     """(N,), the frame included."""
     bounds: Ints
-    """(B + 1,) where each row begins, and N."""
+    """(B + 1,) the start of each row, and N."""
     tokens: int
-    """Tokens of text that stand here first, without framing."""
+    """Tokens of text, without framing and repeated context."""
     words: int
     """Words that begin in these."""
     num_bytes: Ints | None = None
@@ -39,18 +37,19 @@ class Columns:
     document_ids: Ints | None = None
     """(N,) number of the document within its row."""
     is_context: Bools | None = None
-    """(N,) whether a token is repeated from the row before."""
+    """(N,) True at a token that is repeated from the row before."""
     word_starts: Bools | None = None
-    """(N,) whether a word begins in a token."""
+    """(N,) True at a token in which a word begins."""
     following: Ints | None = None
     """(B,) the token behind each row, or `IGNORE_INDEX`."""
     following_bytes: Ints | None = None
     """(B,) its source bytes."""
 
     def of_tokens(self) -> dict[str, NDArray[Any]]:
-        """Return what is said of each token beside its id, as far as a collator reads it."""
-        said = {name: getattr(self, name) for name in ("document_ids", "is_context", "word_starts")}
-        return {name: column for name, column in said.items() if column is not None}
+        """Return the columns beside the ids that a collator reads."""
+        names = ("document_ids", "is_context", "word_starts")
+        columns = {name: getattr(self, name) for name in names}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def features(self) -> list[dict[str, Any]]:
         """Return each row as a dictionary, for collators that read rows one by one."""
@@ -63,16 +62,16 @@ class Columns:
 
 
 def positions(starts: Ints, sizes: Ints) -> Ints:
-    """Return `starts[0]`, `starts[0] + 1`, ... for each stretch of these sizes, joined."""
-    if len(sizes) and (sizes == sizes[0]).all():
-        return (starts[:, None] + np.arange(sizes[0])).ravel()  # a third of the time
+    """Return `start, start + 1, ...`, `size` of them, for each pair, joined."""
+    if len(sizes) and (sizes == sizes[0]).all():  # takes a third of the time
+        return (starts[:, None] + np.arange(sizes[0])).ravel()
     ends = sizes.cumsum()
     shifts = np.repeat(starts - ends + sizes, sizes)
     return shifts + np.arange(len(shifts))
 
 
 def read_stretches(columns: Sequence[Sharded], starts: Ints, sizes: Ints) -> list[NDArray[Any]]:
-    """Return what stands in stretches of a stream, joined, as a copy of each column."""
+    """Return a copy of stretches of a stream, joined, for each column."""
     if len(columns[0].shards) == 1:
         places = positions(starts, sizes)
         return [column.shards[0][places] for column in columns]
@@ -81,11 +80,7 @@ def read_stretches(columns: Sequence[Sharded], starts: Ints, sizes: Ints) -> lis
 
 
 class Framing:
-    """Puts a frame around spans.
-
-    Args:
-        before, after: the ids of the frame; `spans` says where they are put.
-    """
+    """Inserts the ids of a frame before and after the spans that take one."""
 
     def __init__(self, spans: Spans, *, before: Ints, after: Ints) -> None:
         ends = spans.lengths.cumsum()
@@ -97,14 +92,14 @@ class Framing:
             self._is_text[places] = False
 
     def of_ids(self, text: NDArray[Any]) -> Ints:
-        """Return ids (N,) with those of the frame between them."""
+        """Return the ids of the text with those of the frame, (N,)."""
         ids: Ints = self.of(text, np.int64)
         for places, frame in (self._before, self._after):
             ids[places] = frame
         return ids
 
     def of(self, text: NDArray[Any], dtype: type) -> NDArray[Any]:
-        """Return what is said of the text (N,), with nothing of that said of the frame."""
+        """Return a column of the text with zeros at the frame, (N,)."""
         if len(text) == len(self._is_text):
             return text.astype(dtype)
         values: NDArray[Any] = np.zeros(len(self._is_text), dtype)

@@ -12,27 +12,34 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from model_foundry.data.batches.columns import Columns
-from model_foundry.data.batches.order import Key, Order, StreamOrder, TrainingOrder, lanes
+from model_foundry.data.batches.order import (
+    BatchSplit,
+    Key,
+    Order,
+    StreamOrder,
+    TrainingOrder,
+    lanes,
+)
 from model_foundry.data.batches.rows import Rows
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 NOT_READ = torch.zeros(0, 0, dtype=torch.int64)
-WORKER_TIMEOUT = 600  # seconds for a batch; a process that takes longer hangs
+WORKER_TIMEOUT = 600  # seconds for a batch; a worker that takes longer hangs
 MOST_LANES, SHORTEST_LANE = 8, 4  # of evaluated streams: few rows without a past, and fast enough
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one forward pass needs, and what it stands for."""
+    """The inputs of one forward pass, and the counts of the text in them."""
 
     inputs: dict[str, Tensor]
     """Keyword arguments of the model: `input_ids` (B, T), `labels` (B, T), `attention_mask` (B, T)
-    where some position is padding, and what the collator adds. Where rows go on in a later batch,
-    `labels` is (B, T + 1): the token that follows a row is its last target."""
+    where some position is padding, and what the collator adds. Where rows continue in a later
+    batch, `labels` is (B, T + 1): the token that follows a row is its last target."""
     num_bytes: Tensor
     """As long as `labels`: source bytes that each token accounts for; 0 on padding. Empty, (0, 0),
-    in a batch to train on, which nobody asks for them."""
+    in a training batch, which does not need them."""
     tokens: int
     """Tokens of text, without framing and padding."""
     words: int
@@ -40,11 +47,11 @@ class Batch:
     keys: list[Key]
     """(pass, index) of each block."""
     begins: bool = True
-    """Whether the rows begin here; if not, each goes on where the row of the batch before ended."""
+    """False if each row continues that of the batch before."""
 
 
 def batch_digest(batches: Iterable[Batch]) -> str:
-    """Return a short hash of what the model reads and has to predict, row by row."""
+    """Return a short hash of the inputs and labels of batches, row by row."""
     digest = hashlib.sha256()
     for batch in batches:
         rows = torch.cat((batch.inputs["input_ids"], batch.inputs["labels"]), dim=1)
@@ -58,13 +65,13 @@ def assemble(
     """Collate rows into a batch.
 
     Args:
-        lane_starts: blocks with which a lane begins; None: each row stands alone.
+        lane_starts: the first block of each lane; None: no row continues another.
     """
     inputs = _collated(rows, collator)
     mask = inputs.get("attention_mask")
     num_bytes = NOT_READ
     if rows.num_bytes is not None:
-        num_bytes = _laid_out(torch.from_numpy(rows.num_bytes), inputs["input_ids"], mask)
+        num_bytes = _padded(torch.from_numpy(rows.num_bytes), inputs["input_ids"], mask)
     if rows.following is not None and rows.following_bytes is not None:
         following = torch.from_numpy(rows.following)[:, None]
         # behind padding, a last column would not be the token after the row
@@ -84,11 +91,11 @@ def assemble(
 
 
 def _collated(rows: Columns, collator: Collator) -> dict[str, Tensor]:
-    """Return what the model reads, without what tells it nothing.
+    """Return the model's inputs, without a mask that hides nothing.
 
-    A mask that hides nothing would cost attention its fast path and recurrence its packing.
+    Such a mask would cost attention its fast path and recurrence its packing.
     """
-    # a collator of somebody else may be any function of dictionaries
+    # a plugin's collator may be any function of dictionaries
     collate = getattr(collator, "collate_joined", None)
     if collate is None:
         inputs = dict(collator(rows.features()))
@@ -101,8 +108,8 @@ def _collated(rows: Columns, collator: Collator) -> dict[str, Tensor]:
     return inputs
 
 
-def _laid_out(values: Tensor, like: Tensor, mask: Tensor | None) -> Tensor:
-    """Return values (N,) of what the mask shows as a batch, with 0 at padding."""
+def _padded(values: Tensor, like: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the values (N,) of real tokens in the shape of a batch, 0 at padding."""
     if mask is None:
         return values.view_as(like)
     batch = torch.zeros_like(like)
@@ -127,53 +134,41 @@ class _Batches(Dataset[Batch]):
 def training_batches(
     rows: Rows,
     collator: Collator,
+    share: BatchSplit,
     *,
-    micro_batch: int,
     seed: int,
     start: int = 0,
     workers: int = 0,
     packing: Literal["blocks", "documents", "streams"] = "blocks",
-    rows_per_step: int | None = None,
-    process: int = 0,
-    processes: int = 1,
 ) -> Generator[Batch]:
-    """Yield the micro-batches of one process of a run without end, after `start` blocks.
+    """Yield the micro-batches of one rank without end, after the first `start` blocks of the run.
 
     Closing the generator ends the worker processes.
 
     Args:
-        packing: under `streams`, rows go on where they ended one step before.
-        rows_per_step: blocks in one optimizer step, over all processes; None: one micro-batch of
-            each process.
+        packing: under `streams`, each row continues that of the step before.
 
     Raises:
-        DataError: there are fewer blocks than rows of a stream.
+        DataError: there are fewer blocks than rows in a step of streams.
         RuntimeError: a worker process has died or hangs.
     """
-    place = {
-        "micro_batch": micro_batch,
-        "rows_per_step": rows_per_step or micro_batch * processes,
-        "start": start,
-        "process": process,
-        "processes": processes,
-    }
-    sampler: Order
+    order: Order
     lane_starts = None
     if packing == "streams":
-        sampler = StreamOrder(len(rows), **place)
-        lane_starts = sampler.lane_starts
+        order = StreamOrder(len(rows), share, start=start)
+        lane_starts = order.lane_starts
     else:
-        sampler = TrainingOrder(len(rows), seed=seed, **place)
+        order = TrainingOrder(len(rows), share, seed=seed, start=start)
     source = _Batches(rows, collator, lane_starts, with_bytes=False)
-    yield from _prepared(source, sampler, workers) if workers else map(source.__getitem__, sampler)
+    yield from _from_workers(source, order, workers) if workers else map(source.__getitem__, order)
 
 
-def _as_it_is(batch: Any) -> Any:
+def _identity(batch: Any) -> Any:
     return batch
 
 
-def _whole_between(batches: Iterator[Batch]) -> Generator[Batch]:
-    """Yield batches; that a worker process has died is raised in asking for one, never in between.
+def _raising_between_batches(batches: Iterator[Batch]) -> Generator[Batch]:
+    """Yield batches, and raise the death of a worker process only where a batch is requested.
 
     torch raises it wherever the main thread is at that moment, which may be halfway through an
     update of the weights.
@@ -193,47 +188,45 @@ def _whole_between(batches: Iterator[Batch]) -> Generator[Batch]:
         signal.signal(signal.SIGCHLD, raise_if_one_died)
 
 
-def _prepared(source: _Batches, sampler: Order, workers: int) -> Generator[Batch]:
-    """Yield the batches that worker processes make ahead."""
+def _from_workers(source: _Batches, order: Order, workers: int) -> Generator[Batch]:
+    """Yield the batches that worker processes prepare ahead."""
     loader = DataLoader(
         source,
-        sampler=sampler,
+        sampler=order,
         batch_size=None,  # the sampler draws whole batches
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         num_workers=workers,
-        # whatever the default of this Python: signals and locks are kept from them at the fork
+        # not this Python's default: handlers keep signals and locks from workers at the fork
         multiprocessing_context="fork",
         timeout=WORKER_TIMEOUT,
-        # without one of its own, making an iterator draws from the global generator: dropout would
-        # then depend on it
+        # otherwise an iterator draws from the global generator, and dropout would depend on it
         generator=torch.Generator(),
     )
-    yield from _whole_between(iter(loader))
+    yield from _raising_between_batches(iter(loader))
 
 
 def evaluation_batches(
-    rows: Rows, collator: Collator, *, batch_size: int, process: int = 0, processes: int = 1
+    rows: Rows, collator: Collator, *, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[Batch]:
     """Yield every block once, in order; a masked objective masks the same tokens each time.
 
-    Of several processes, each has every so many-th of the batches that one alone would read.
+    A rank reads every `world_size`-th of the batches that one process alone would read.
     """
     source = _Batches(rows, collator)
-    for first in range(process * batch_size, len(rows), processes * batch_size):
+    for first in range(rank * batch_size, len(rows), world_size * batch_size):
         yield source[[(0, index) for index in range(first, min(first + batch_size, len(rows)))]]
 
 
 def evaluation_streams(
-    rows: Rows, collator: Collator, *, process: int = 0, processes: int = 1
+    rows: Rows, collator: Collator, *, rank: int = 0, world_size: int = 1
 ) -> Iterator[Batch]:
-    """Yield every block once, in lanes: each row goes on where that of the batch before ended.
+    """Yield every block once, in lanes: each row continues that of the batch before.
 
-    The number of lanes depends on the text alone, and so does what is measured; each of several
-    processes has whole ones. Where lanes end, later batches have fewer rows; those that are left
-    are always the first ones.
+    The number of lanes, and with it what is measured, depends on the text alone; each rank reads
+    whole lanes. Where lanes end, later batches have fewer rows, always the first ones.
     """
     cut = lanes(len(rows), max(1, min(MOST_LANES, len(rows) // SHORTEST_LANE)))
-    own = [lane for lane in cut[process::processes] if lane]
+    own = [lane for lane in cut[rank::world_size] if lane]
     source = _Batches(rows, collator, frozenset(lane[0] for lane in own))
     for place in range(max(map(len, own), default=0)):
         yield source[[(0, lane[place]) for lane in own if place < len(lane)]]

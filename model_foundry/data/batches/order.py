@@ -1,14 +1,14 @@
-"""Which block goes into which batch: a pure function of (seed, position).
+"""The order in which blocks are drawn: a pure function of seed and position.
 
-Position counts the blocks drawn since the start of the run, so that a run can begin anywhere.
-`TrainingOrder` makes each pass over the data a fresh permutation of all blocks, and a batch may
+The position counts the blocks drawn since the start of the run, so that a run can resume anywhere.
+`TrainingOrder` reads all blocks in a new permutation in each pass over the data, and a batch may
 straddle two passes. `StreamOrder` reads lanes of neighbouring blocks side by side, unshuffled.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import count, pairwise, repeat
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,52 +24,64 @@ def permutation(blocks: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).random(blocks).argsort(kind="stable")
 
 
-class Order(Sampler[list[Key]]):
-    """The keys of each micro-batch of one process of a run, from any position on, without end.
+@dataclass(frozen=True, kw_only=True)
+class BatchSplit:
+    """The rows of each step that one rank reads, and their division into micro-batches."""
 
-    A step draws `rows_per_step` positions in a row. Each process has one stretch of them, the
-    first process the first, and cuts it into its micro-batches.
+    micro_batch: int
+    """Rows in one forward pass."""
+    rows_per_step: int
+    """Rows in one optimizer step, over all ranks."""
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        # otherwise the ranks would be at different steps
+        assert self.rows_per_step % (self.world_size * self.micro_batch) == 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of each step that this rank reads."""
+        return self.rows_per_step // self.world_size
+
+    @property
+    def micro_batches(self) -> int:
+        """Forward passes of this rank in each step."""
+        return self.rows // self.micro_batch
+
+
+class Order(Sampler[list[Key]]):
+    """The keys of each micro-batch of one rank, from any position on, without end.
+
+    A step draws `rows_per_step` positions in a row. Each rank reads one stretch of them, rank 0 the
+    first, and cuts it into its micro-batches.
 
     Args:
         blocks: number of blocks in the data.
-        micro_batch: blocks in one forward pass.
-        rows_per_step: blocks in one optimizer step, over all processes.
-        start: blocks already drawn since the beginning of the run, by all processes; a multiple of
+        start: blocks drawn since the beginning of the run, by all ranks; a multiple of
             `rows_per_step`.
-        process: number of this process, from 0.
     """
 
-    def __init__(
-        self,
-        blocks: int,
-        *,
-        micro_batch: int,
-        rows_per_step: int,
-        start: int = 0,
-        process: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.blocks, self.micro_batch, self.rows_per_step = blocks, micro_batch, rows_per_step
-        self.start, self.process = start, process
-        self.share, rest = divmod(rows_per_step, processes)
-        assert rest == 0 and self.share % micro_batch == 0  # else they were at different steps
+    def __init__(self, blocks: int, share: BatchSplit, *, start: int = 0) -> None:
+        self.blocks, self.share, self.start = blocks, share, start
 
     def __iter__(self) -> Iterator[list[Key]]:
+        share = self.share
         for step in count():
-            first = self.start + step * self.rows_per_step + self.process * self.share
-            for position in range(first, first + self.share, self.micro_batch):
-                yield self.keys(position, self.micro_batch)
+            first = self.start + step * share.rows_per_step + share.rank * share.rows
+            for position in range(first, first + share.rows, share.micro_batch):
+                yield self.keys(position, share.micro_batch)
 
     @abstractmethod
     def keys(self, position: int, number: int) -> list[Key]:
-        """Return what stands at a position of the run and at those behind it."""
+        """Return `number` keys from a position of the run on."""
 
 
 class TrainingOrder(Order):
     """Every block once in each pass, in an order that the seed and the pass decide."""
 
-    def __init__(self, blocks: int, *, seed: int, **place: Any) -> None:
-        super().__init__(blocks, **place)
+    def __init__(self, blocks: int, share: BatchSplit, *, seed: int, start: int = 0) -> None:
+        super().__init__(blocks, share, start=start)
         self.seed = seed
         self._epoch, self._permutation = -1, np.zeros(0, np.int64)
 
@@ -85,17 +97,17 @@ class TrainingOrder(Order):
 
 
 def lanes(blocks: int, number: int) -> list[range]:
-    """Cut all blocks into contiguous lanes, of which the first ones may be longer by one block."""
+    """Cut all blocks into contiguous lanes, the first of which may be one block longer."""
     length, longer = divmod(blocks, number)
     starts = [lane * length + min(lane, longer) for lane in range(number + 1)]
     return [range(*ends) for ends in pairwise(starts)]
 
 
 def usable_blocks(blocks: int, *, rows_per_step: int) -> int:
-    """Return how many blocks a pass over streams reads; the others at the end are left out.
+    """Return the number of blocks that a pass over streams reads; the rest at the end is left out.
 
     Raises:
-        DataError: there are fewer blocks than rows, so that some rows would have none.
+        DataError: there are fewer blocks than rows in a step.
     """
     if blocks < rows_per_step:
         raise DataError(
@@ -107,27 +119,27 @@ def usable_blocks(blocks: int, *, rows_per_step: int) -> int:
 
 
 class StreamOrder(Order):
-    """Rows that go on where they ended one step before.
+    """Rows that continue those of the step before.
 
     The blocks form as many lanes of neighbours as a step has rows, all of one length; row r of each
-    step reads the next block of lane r. A new pass begins each lane anew.
+    step reads the next block of lane r. A new pass starts each lane from its beginning.
 
     Raises:
         DataError: there are fewer blocks than rows.
     """
 
-    def __init__(self, blocks: int, **place: Any) -> None:
-        super().__init__(blocks, **place)
-        usable = usable_blocks(blocks, rows_per_step=self.rows_per_step)
-        self.length = usable // self.rows_per_step
+    def __init__(self, blocks: int, share: BatchSplit, *, start: int = 0) -> None:
+        super().__init__(blocks, share, start=start)
+        self.lanes = share.rows_per_step
+        self.length = usable_blocks(blocks, rows_per_step=self.lanes) // self.lanes
 
     @property
     def lane_starts(self) -> frozenset[int]:
-        """The blocks with which lanes begin."""
-        return frozenset(row * self.length for row in range(self.rows_per_step))
+        """The first block of each lane."""
+        return frozenset(lane * self.length for lane in range(self.lanes))
 
     def keys(self, position: int, number: int) -> list[Key]:
-        step, row = divmod(position, self.rows_per_step)
+        step, row = divmod(position, self.lanes)
         epoch, place = divmod(step, self.length)
         # no micro-batch reaches into the next step
-        return [(epoch, r * self.length + place) for r in range(row, row + number)]
+        return [(epoch, lane * self.length + place) for lane in range(row, row + number)]

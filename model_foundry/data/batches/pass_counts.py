@@ -1,4 +1,4 @@
-"""What becomes of the tokens of a text in one pass over it: pure counting, nothing is read here."""
+"""Counts of the tokens of a text in one pass over it: in rows, repeated, left over."""
 
 from dataclasses import dataclass
 
@@ -7,36 +7,31 @@ from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
 
 @dataclass(frozen=True, kw_only=True)
 class EpochCounts:
-    """The tokens of a text in one pass; `adds_up` says by which law."""
+    """The tokens of a text in one pass."""
 
     framed: int
-    """Tokens of the text, those that frame its documents included."""
+    """Tokens of the stream, those that frame documents included."""
     rows: int
     """Rows that are read."""
     shape: str
-    """What the rows are, for people."""
+    """A description of the rows, to print."""
     in_rows: int
-    """Tokens of the text in these rows; one that stands in two rows counts twice."""
+    """Tokens of the stream in these rows; one that is in two rows counts twice."""
     repeated: int
-    """Tokens that stand in a second row, as context."""
+    """Tokens in a second row, as context."""
     left_over: dict[str, int]
     """Tokens in no row that is read, by the reason."""
     framing: int
-    """Tokens that are put around rows, or around the documents in them, beside those of the
-    text."""
+    """Tokens that are added around rows, or around the documents in them."""
 
     @property
     def adds_up(self) -> bool:
-        """Whether each token of the text is in a row or left over, and repeated ones are known."""
+        """True if each token of the stream is in a row or left over."""
         return self.framed == self.in_rows - self.repeated + sum(self.left_over.values())
 
 
 def pass_over(rows: Rows, *, number: int) -> EpochCounts:
-    """Return what one pass does with the tokens of a text.
-
-    Args:
-        number: of rows that are read, the first ones.
-    """
+    """Count the tokens of a pass that reads the first `number` rows."""
     assert isinstance(rows, Blocks | DocumentRows)  # there are no others
     counted = _of_blocks(rows, number) if isinstance(rows, Blocks) else _of_documents(rows)
     assert counted.adds_up, counted
@@ -74,11 +69,11 @@ def _of_documents(rows: DocumentRows) -> EpochCounts:
 
 
 def predicted_from_the_left(rows: Rows, counted: EpochCounts) -> int:
-    """Return how many tokens have others before them in the rows of a pass, context aside."""
+    """Count the tokens that have others before them in the rows of a pass, without context."""
     if isinstance(rows, DocumentRows):
         return counted.in_rows - rows.repeated - int((rows.spans.context == 0).sum())
     assert isinstance(rows, Blocks)
     targets = counted.in_rows - counted.rows  # the first token of each block has nothing before it
-    if rows.following and counted.rows:  # but is the last target of the block before
+    if rows.following and counted.rows:  # it is the last target of the block before
         targets += counted.rows - 1
     return targets

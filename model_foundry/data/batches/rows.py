@@ -1,19 +1,19 @@
-"""Rows of a token stream: what training and evaluation read, under keys (pass, index).
+"""Rows of a token stream, read by training and evaluation under keys (pass, index).
 
-`Blocks` cuts the joined documents into stretches of one length. `DocumentRows` cuts and packs them
-so that no row goes on with the text of another document unseen: each token is told its document.
+`Blocks` cuts the joined documents into stretches of one length. `DocumentRows` packs documents into
+rows and gives each token the number of its document.
 """
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from model_foundry.data.batches.columns import Columns, Framing, Ints, positions, read_stretches
 from model_foundry.data.batches.order import Key
-from model_foundry.data.batches.packing import Layout, Spans, lay_out
+from model_foundry.data.batches.packing import Spans, lay_out
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.labels import IGNORE_INDEX
 
@@ -24,14 +24,14 @@ class Rows(ABC):
     """Rows of a stream.
 
     Args:
-        frame: ids put before and after the text of a row, or of each document in it.
-        word_starts: whether rows tell in which tokens words begin.
+        frame: ids added before and after the text of a row, or of each document in it.
+        word_starts: read the column `word_starts` too.
 
     Attributes:
         number: of rows.
         dropped: tokens of the stream that are in no row.
         unread: rows that no pass reads, because they fill no lane of streams.
-        repeated: tokens that stand in a second row, as context.
+        repeated: tokens in a second row, as context.
     """
 
     number: int
@@ -47,7 +47,7 @@ class Rows(ABC):
         return self.number
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        """Return a row as a collator reads it, with its number of `tokens` and `words`."""
+        """Return a row as the features of a collator, with its number of `tokens` and `words`."""
         row = self.read([key])
         (feature,) = row.features()
         feature |= {"num_bytes": row.num_bytes, "tokens": row.tokens, "words": row.words}
@@ -60,7 +60,7 @@ class Rows(ABC):
         """Read rows, at least one.
 
         Args:
-            with_bytes: whether to read `num_bytes`, which only a loss per byte needs.
+            with_bytes: read `num_bytes` too, which only a loss per byte needs.
         """
         spans, numbers = self._spans(np.array([index for _, index in keys]))
         columns = [self.stream.tokens, self.stream.num_words]
@@ -68,17 +68,17 @@ class Rows(ABC):
             columns.append(self.stream.num_bytes)
         ids, words, *sizes = read_stretches(columns, spans.starts, spans.sizes)
         framing = Framing(spans, before=self.before, after=self.after)
-        said: dict[str, Any] = self._beside(spans, numbers)
+        more: dict[str, Any] = self._further_columns(spans, numbers)
         if self.repeated:
             is_context = np.zeros(len(ids), bool)
             is_context[positions(spans.sizes.cumsum() - spans.sizes, spans.context)] = True
             for counts in (words, *sizes):
-                counts[is_context] = 0  # they were counted where they stood first
-            said["is_context"] = framing.of(is_context, np.bool_)
+                counts[is_context] = 0  # they count in the row before
+            more["is_context"] = framing.of(is_context, np.bool_)
         if self.word_starts:
-            said["word_starts"] = framing.of(words, np.bool_)
+            more["word_starts"] = framing.of(words, np.bool_)
         if with_bytes:
-            said["num_bytes"] = framing.of(sizes[0], np.int64)
+            more["num_bytes"] = framing.of(sizes[0], np.int64)
         ends = np.append(0, spans.lengths.cumsum())
         return Columns(
             keys=keys,
@@ -86,25 +86,25 @@ class Rows(ABC):
             bounds=ends[np.append(0, numbers.cumsum())],
             tokens=int(spans.sizes.sum() - spans.context.sum()),
             words=int(words.sum()),
-            **said,
+            **more,
         )
 
     @abstractmethod
     def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
-        """Return the spans of rows, and how many each row has."""
+        """Return the spans of rows, and their number in each row."""
 
     @abstractmethod
-    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
-        """Return what else is said of rows of these spans: fields of `Columns`."""
+    def _further_columns(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+        """Return the fields of `Columns` that only this kind of rows has."""
 
     def first(self, number: int) -> Self:
-        """Return the first rows alone."""
+        """Return the first `number` rows."""
         part = copy.copy(self)
         part.number = min(number, self.number)
         return part
 
     def describe(self) -> str:
-        """Return the figures of the text, and how it is cut, in one line."""
+        """Return the figures of the text and of its rows in one line."""
         stream = self.stream
         left_over = f", {self.left_over:,} left over" if self.left_over else ""
         repeated = f", {self.repeated:,} repeated as context" if self.repeated else ""
@@ -120,9 +120,9 @@ class Rows(ABC):
         return self.dropped
 
     @property
+    @abstractmethod
     def shape(self) -> str:
-        """What the rows are, for people."""
-        raise NotImplementedError
+        """A description of the rows, to print."""
 
 
 class Blocks(Rows):
@@ -130,8 +130,8 @@ class Blocks(Rows):
 
     Args:
         content: tokens of the stream in one block.
-        keep_rest: whether the last, shorter block counts. If not, `dropped` tokens are left out.
-        following: whether each block tells the token behind it, for a model that reads on.
+        keep_rest: keep the last, shorter block. If not, its tokens are `dropped`.
+        following: read the token behind each block too, for a model that carries its state.
     """
 
     def __init__(
@@ -152,12 +152,10 @@ class Blocks(Rows):
 
     @property
     def shape(self) -> str:
-        """What the rows are, for people."""
         return f"blocks of {self.content}"
 
     @property
     def left_over(self) -> int:
-        """Tokens of the stream that no pass reads."""
         return self.dropped + self.unread * self.content
 
     def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
@@ -173,7 +171,7 @@ class Blocks(Rows):
         )
         return spans, each
 
-    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+    def _further_columns(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
         if not self.following:
             return {}
         stops = spans.starts + spans.sizes
@@ -188,14 +186,13 @@ class Blocks(Rows):
 
 
 class DocumentRows(Rows):
-    """Documents, several short ones in a row and long ones in several, told apart by their number.
+    """Documents, several short ones in a row and long ones in several, numbered within each row.
 
-    A document that is cut goes on in another row with `overlap` tokens repeated as context.
+    A document that is cut continues in another row with `overlap` tokens repeated as context.
 
     Args:
-        length: tokens in one row at most, framing included.
+        length: most tokens in a row, framing included.
         document_frame: ids that the stream has around each document.
-        lay_out: says which documents stand in which row; may remember it.
     """
 
     def __init__(
@@ -207,11 +204,10 @@ class DocumentRows(Rows):
         document_frame: Frame = ((), ()),
         overlap: int = 0,
         word_starts: bool = False,
-        lay_out: Callable[..., Layout] = lay_out,
     ) -> None:
         super().__init__(stream, frame=frame, word_starts=word_starts)
         self.length = length
-        # what already stands around each document in the stream is not put there twice
+        # a frame that the stream already has is not added twice
         framed = [
             bool(len(own)) and list(own) == list(ids)
             for own, ids in zip(document_frame, (self.before, self.after), strict=True)
@@ -230,7 +226,6 @@ class DocumentRows(Rows):
 
     @property
     def shape(self) -> str:
-        """What the rows are, for people."""
         filled = self.spans.lengths.sum() / max(self.number * self.length, 1)
         return f"rows of {self.length} ({filled:.1%} full)"
 
@@ -239,6 +234,6 @@ class DocumentRows(Rows):
         firsts = np.where(indices > 0, self.row_ends[indices - 1], 0)
         return self.spans.chosen(self.order[positions(firsts, ends - firsts)]), ends - firsts
 
-    def _beside(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+    def _further_columns(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
         places = positions(np.zeros(len(numbers), np.int64), numbers)  # of spans in their row
         return {"document_ids": np.repeat(places, spans.lengths)}

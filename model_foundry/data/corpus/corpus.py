@@ -69,9 +69,9 @@ class Corpus:
     count_tokens: CountTokens | None = None
     """Counts the tokens of documents, for budgets in tokens; None: there are none."""
 
-    def made_of(self, sha256: Hash) -> Any:
+    def cache_key(self, sha256: Hash) -> Any:
         """Return what decides which documents are drawn, as plain data."""
-        parts = [[c.source.made_of(sha256), c.budget, c.repeats] for c in self.components]
+        parts = [[c.source.cache_key(sha256), c.budget, c.repeats] for c in self.components]
         drawn = len(parts) > 1 or any(c.budget for c in self.components)
         return [parts, self.seed if drawn else None]
 

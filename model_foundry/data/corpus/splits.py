@@ -45,13 +45,13 @@ class Split:
     blank: Counter[str] = field(default_factory=Counter)
     """What the last reading left out."""
 
-    def made_of(self, sha256: Hash) -> Any:
+    def cache_key(self, sha256: Hash) -> Any:
         """Return what decides the text, as plain data: equal for equal texts only."""
         data, how = self.corpus.data, []
         if self.role != "all":
             how = [data.split_by, data.validation_fraction, data.validation_documents]
             how += [self.corpus.seed] if data.split_by == "document" else []
-        return [self.corpus.made_of(sha256), self.role, how, self.chain.made_of()]
+        return [self.corpus.cache_key(sha256), self.role, how, self.chain.cache_key()]
 
     def numbered(self) -> Iterator[tuple[int, Fragment]]:
         """Read the documents before anything is done to them, each with its number.

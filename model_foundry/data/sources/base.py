@@ -43,7 +43,7 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def made_of(self, sha256: Hash) -> Any:
+    def cache_key(self, sha256: Hash) -> Any:
         """Return what decides its documents, as plain data: equal where they are known to be equal.
 
         Args:

@@ -94,7 +94,7 @@ class HubRows(RowSource):
         except Exception as error:  # no network, no such name, no permission: a class for each
             raise self._cannot_be_read(error) from error
 
-    def made_of(self, sha256: Hash) -> Any:
+    def cache_key(self, sha256: Hash) -> Any:
         """Return the content of a directory, or the commit of a data set on a hub."""
         which = [self.source.name, self.source.split, self.column]
         if directory := self._directory:
@@ -142,7 +142,7 @@ class SavedRows(RowSource):
             raise DataError(f"{self.name}: has no split {self.source.split!r}, but {known}")
         return found[self.source.split]
 
-    def made_of(self, sha256: Hash) -> Any:
+    def cache_key(self, sha256: Hash) -> Any:
         """Return the content of the directory."""
         if not self.directory.is_dir():
             raise DataError(f"{self.name}: no such directory; name what save_to_disk wrote")

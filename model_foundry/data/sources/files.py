@@ -57,7 +57,7 @@ class FileSource(Source):
         for path, kind in zip(self.paths, self._kinds, strict=True):
             yield from self._fragments_of(path, kind)
 
-    def made_of(self, sha256: Hash) -> Any:
+    def cache_key(self, sha256: Hash) -> Any:
         """Return the content of the files, whatever they are called, and how it is read."""
         contents = [
             [*kind, self._hash(path, sha256)]

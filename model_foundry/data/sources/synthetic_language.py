@@ -25,6 +25,6 @@ class LanguageCorpus(Source):
         for text in load_language().sample(self.sample.sentences, seed=self.sample.seed):
             yield Fragment(text)
 
-    def made_of(self, sha256: Hash) -> Any:
+    def cache_key(self, sha256: Hash) -> Any:
         """Return the sample's settings and the grammar."""
         return ["language", SAMPLER, self.sample.model_dump(), sha256(BUILT_IN)]

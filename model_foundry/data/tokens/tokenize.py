@@ -88,13 +88,13 @@ def tokenize_split(
     Raises:
         DataError: there is no text, or it cannot be used.
     """
-    made_of = [
+    cache_key = [
         CACHE_FORMAT,
-        split.made_of(hashes.of_source),
+        split.cache_key(hashes.of_source),
         tokenizer_hash(tokenizer),
         without.text_sha256 if without else None,
     ]
-    digest = sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
+    digest = sha256(json.dumps(cache_key, sort_keys=True).encode()).hexdigest()
     place = cache / "tokens" / digest[:32]
     with building(place, sha256_of=hashes) as missing:
         if missing:

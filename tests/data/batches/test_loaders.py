@@ -19,7 +19,7 @@ from model_foundry.data.batches.loaders import (
     evaluation_streams,
     training_batches,
 )
-from model_foundry.data.batches.order import Key
+from model_foundry.data.batches.order import BatchSplit, Key
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
 from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
 from model_foundry.data_collators import CausalLMDataCollator
@@ -27,6 +27,7 @@ from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.waiting import wait_until
 
 COLLATOR = CausalLMDataCollator(TokenizerFactory.train_character(documents=["abc"]))
+TWO_ROWS = BatchSplit(micro_batch=2, rows_per_step=2)
 
 
 def stream_with(ids: NDArray[Any], *, num_bytes: int = 1, words: int = 1) -> TokenStream:
@@ -97,20 +98,20 @@ def test_processes_evaluate_the_batches_of_one(tokens: int, processes: int) -> N
         batches = evaluation_batches(blocks, COLLATOR, batch_size=2, **share)
         return [batch.keys for batch in batches]
 
-    shares = [keys(process=process, processes=processes) for process in range(processes)]
+    shares = [keys(rank=rank, world_size=processes) for rank in range(processes)]
     assert sorted(batch for share in shares for batch in share) == keys()
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_a_batch_to_train_on_reads_no_bytes() -> None:
     blocks = Blocks(stream(23), content=5, keep_rest=False)
-    batch = next(training_batches(blocks, COLLATOR, micro_batch=2, seed=1))
+    batch = next(training_batches(blocks, COLLATOR, TWO_ROWS, seed=1))
     assert batch.num_bytes.shape == (0, 0)
 
 
 def test_what_is_changed_in_ids_does_not_change_in_labels() -> None:
     blocks = Blocks(stream(23), content=5, keep_rest=False)
-    batch = next(training_batches(blocks, COLLATOR, micro_batch=2, seed=1))
+    batch = next(training_batches(blocks, COLLATOR, TWO_ROWS, seed=1))
     labels = batch.inputs["labels"].clone()
     batch.inputs["input_ids"].zero_()
     assert torch.equal(batch.inputs["labels"], labels)
@@ -150,7 +151,7 @@ def test_a_collator_with_a_call_of_its_own_is_called() -> None:
 def test_worker_processes_make_the_same_batches() -> None:
     def first(workers: int) -> list[Batch]:
         blocks = Blocks(stream(60), content=5, keep_rest=False)
-        batches = training_batches(blocks, COLLATOR, micro_batch=2, seed=1, workers=workers)
+        batches = training_batches(blocks, COLLATOR, TWO_ROWS, seed=1, workers=workers)
         with closing(batches):
             return list(islice(batches, 9))
 
@@ -168,7 +169,7 @@ def test_a_worker_process_makes_batches_before_they_are_asked_for() -> None:
         return COLLATOR(features)
 
     blocks = Blocks(stream(60), content=5, keep_rest=False)
-    batches = training_batches(blocks, counting, micro_batch=2, seed=1, workers=1)
+    batches = training_batches(blocks, counting, TWO_ROWS, seed=1, workers=1)
     with closing(batches):
         next(batches)
         wait_until(lambda: made.value >= 3)  # one was asked for
@@ -179,7 +180,7 @@ def test_making_batches_leaves_the_global_generator_alone() -> None:
     before = torch.get_rng_state()
     list(evaluation_batches(blocks, COLLATOR, batch_size=2))
     for workers in (0, 1):
-        batches = training_batches(blocks, COLLATOR, micro_batch=2, seed=1, workers=workers)
+        batches = training_batches(blocks, COLLATOR, TWO_ROWS, seed=1, workers=workers)
         with closing(batches):
             next(batches)
     assert torch.equal(before, torch.get_rng_state())
@@ -188,11 +189,11 @@ def test_making_batches_leaves_the_global_generator_alone() -> None:
 # --- streams --------------------------------------------------------------------------------------
 
 
-def streams(tokens: int, *, steps: int, rows: int = 2, **place: int) -> list[Batch]:
+def streams(
+    tokens: int, *, steps: int, share: BatchSplit = TWO_ROWS, start: int = 0
+) -> list[Batch]:
     blocks = Blocks(stream(tokens), content=5, keep_rest=False, following=True)
-    batches = training_batches(
-        blocks, COLLATOR, micro_batch=rows, seed=1, packing="streams", **place
-    )
+    batches = training_batches(blocks, COLLATOR, share, seed=1, start=start, packing="streams")
     return list(islice(batches, steps))
 
 
@@ -216,12 +217,12 @@ def test_nothing_follows_the_last_token_of_a_text() -> None:
 
 def test_a_batch_says_whether_its_rows_begin() -> None:
     assert [batch.begins for batch in streams(34, steps=7)] == [True, False, False] * 2 + [True]
-    share = {"rows_per_step": 2, "process": 1, "processes": 2, "rows": 1}
-    assert [batch.begins for batch in streams(34, steps=4, **share)] == [True, False, False, True]
-    later = {"start": 4}
-    assert [batch.begins for batch in streams(34, steps=3, **later)] == [False, True, False]
+    share = BatchSplit(micro_batch=1, rows_per_step=2, rank=1, world_size=2)
+    begins = [batch.begins for batch in streams(34, steps=4, share=share)]
+    assert begins == [True, False, False, True]
+    assert [batch.begins for batch in streams(34, steps=3, start=4)] == [False, True, False]
     shuffled = Blocks(stream(34), content=5, keep_rest=False)
-    batches = training_batches(shuffled, COLLATOR, micro_batch=2, seed=1)
+    batches = training_batches(shuffled, COLLATOR, TWO_ROWS, seed=1)
     assert all(batch.begins for batch in islice(batches, 5))
 
 
@@ -256,7 +257,7 @@ def test_processes_evaluate_whole_lanes_and_each_row_once(tokens: int, processes
                 lane.append(key)
         return [tuple(lane) for lane in lanes]
 
-    shares = [lanes_of(process=process, processes=processes) for process in range(processes)]
+    shares = [lanes_of(rank=rank, world_size=processes) for rank in range(processes)]
     assert sorted(lane for share in shares for lane in share) == lanes_of()
     read = [key for share in shares for lane in share for key in lane]
     assert sorted(read) == [(0, index) for index in range(len(blocks))]

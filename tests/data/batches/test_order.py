@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import pytest
 
 from model_foundry.data.batches.order import (
+    BatchSplit,
     Key,
     Order,
     StreamOrder,
@@ -25,17 +25,27 @@ ORDERS: dict[str, Callable[..., Order]] = {
 
 
 def order(seed: int = 1, start: int = 0, blocks: int = 7) -> list[list[Key]]:
-    sampler = TrainingOrder(blocks, micro_batch=3, rows_per_step=3, seed=seed, start=start)
+    share = BatchSplit(micro_batch=3, rows_per_step=3)
+    sampler = TrainingOrder(blocks, share, seed=seed, start=start)
     return list(islice(sampler, 20))
 
 
-def steps_of(make: Callable[..., Order], *, steps: int = 9, **place: Any) -> list[list[Key]]:
-    """Return the keys of each step of a global batch of eight, of all processes together."""
-    processes = place.pop("processes", 1)
-    each = 8 // processes // place["micro_batch"]
+def steps_of(
+    make: Callable[..., Order],
+    *,
+    micro_batch: int,
+    world_size: int = 1,
+    steps: int = 9,
+    start: int = 0,
+) -> list[list[Key]]:
+    """Return the keys of each step of a global batch of eight, of all ranks together."""
+    each = 8 // world_size // micro_batch
     read: list[list[Key]] = [[] for _ in range(steps)]
-    for process in range(processes):
-        sampler = make(29, rows_per_step=8, process=process, processes=processes, **place)
+    for rank in range(world_size):
+        share = BatchSplit(
+            micro_batch=micro_batch, rows_per_step=8, rank=rank, world_size=world_size
+        )
+        sampler = make(29, share, start=start)
         for number, keys in enumerate(islice(sampler, steps * each)):
             read[number // each] += keys
     return read
@@ -65,9 +75,9 @@ def test_permutation_is_the_documented_one() -> None:
     [
         {"micro_batch": 2},
         {"micro_batch": 1},
-        {"micro_batch": 4, "processes": 2},
-        {"micro_batch": 2, "processes": 2},
-        {"micro_batch": 1, "processes": 8},
+        {"micro_batch": 4, "world_size": 2},
+        {"micro_batch": 2, "world_size": 2},
+        {"micro_batch": 1, "world_size": 8},
     ],
     ids=str,
 )
@@ -77,9 +87,9 @@ def test_a_step_has_the_same_rows_however_it_is_cut(name: str, cut: dict[str, in
 
 @pytest.mark.parametrize("name", sorted(ORDERS))
 def test_a_run_can_begin_after_any_step(name: str) -> None:
-    whole = steps_of(ORDERS[name], micro_batch=4, processes=2)
+    whole = steps_of(ORDERS[name], micro_batch=4, world_size=2)
     for start in range(8):
-        later = steps_of(ORDERS[name], micro_batch=4, processes=2, start=8 * start, steps=1)
+        later = steps_of(ORDERS[name], micro_batch=4, world_size=2, start=8 * start, steps=1)
         assert later == whole[start : start + 1]
 
 
@@ -88,7 +98,7 @@ def test_a_run_can_begin_after_any_step(name: str) -> None:
 
 def test_streams_of_one_worked_example() -> None:
     """Eleven blocks for three rows: lanes 0-2, 3-5 and 6-8; blocks 9 and 10 are left out."""
-    sampler = StreamOrder(11, micro_batch=3, rows_per_step=3)
+    sampler = StreamOrder(11, BatchSplit(micro_batch=3, rows_per_step=3))
     assert list(islice(sampler, 4)) == [
         [(0, 0), (0, 3), (0, 6)],
         [(0, 1), (0, 4), (0, 7)],
@@ -103,12 +113,8 @@ def test_streams_of_one_worked_example() -> None:
 def test_each_pass_over_streams_reads_every_block_that_is_usable_once(
     blocks: int, rows: int
 ) -> None:
-    steps = blocks // rows
-    keys = [
-        key
-        for batch in islice(StreamOrder(blocks, micro_batch=rows, rows_per_step=rows), 3 * steps)
-        for key in batch
-    ]
+    order = StreamOrder(blocks, BatchSplit(micro_batch=rows, rows_per_step=rows))
+    keys = [key for batch in islice(order, 3 * (blocks // rows)) for key in batch]
     for epoch in range(3):
         read = sorted(index for e, index in keys if e == epoch)
         assert read == list(range(usable_blocks(blocks, rows_per_step=rows)))
@@ -124,7 +130,7 @@ def test_every_row_goes_on_where_it_was_until_the_pass_ends() -> None:
 
 def test_fewer_blocks_than_rows_are_refused_with_the_remedy() -> None:
     with pytest.raises(DataError, match=r"each of the 8 rows of a step.* has 7; use more text, or"):
-        StreamOrder(7, micro_batch=4, rows_per_step=8)
+        StreamOrder(7, BatchSplit(micro_batch=4, rows_per_step=8))
 
 
 @pytest.mark.parametrize(("blocks", "number"), [(0, 1), (1, 1), (8, 8), (29, 8), (32, 8), (9, 2)])

@@ -9,6 +9,7 @@ import pytest
 from model_foundry.config import ExperimentConfig
 from model_foundry.corpus_report import SplitFigures, build_report
 from model_foundry.data.batches.loaders import Batch, evaluation_batches, training_batches
+from model_foundry.data.batches.order import BatchSplit
 from model_foundry.data.batches.rows import Rows
 from model_foundry.experiment.prepare_data import Prepared, prepare
 from tests.experiments import tiny_experiment
@@ -32,10 +33,9 @@ def batches_of_a_pass(config: ExperimentConfig, prepared: Prepared) -> list[Batc
     batches = training_batches(
         rows,
         prepared.collator,
-        micro_batch=4,
+        BatchSplit(micro_batch=4, rows_per_step=per_step),
         seed=0,
         packing="streams",
-        rows_per_step=per_step,
     )
     return list(islice(batches, len(rows) // per_step * per_step // 4))
 

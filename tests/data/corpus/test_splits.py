@@ -294,7 +294,7 @@ def test_a_text_that_interventions_empty_is_no_document_and_none_left_is_told() 
 
 
 def key(split: Split) -> Any:
-    return split.made_of(lambda path: path.name)
+    return split.cache_key(lambda path: path.name)
 
 
 def test_the_key_of_a_text_changes_with_whatever_changes_the_text() -> None:

@@ -135,11 +135,11 @@ def test_memory_does_not_grow_with_the_treebank(tmp_path: Path) -> None:
 
 
 def test_the_content_and_what_a_document_is_decide(tmp_path: Path) -> None:
-    def made_of(name: str, **settings: str) -> Any:
+    def cache_key(name: str, **settings: str) -> Any:
         path = write(tmp_path / name, BANK)
         source = source_of(path, **settings)
-        return source.made_of(lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
+        return source.cache_key(lambda path: hashlib.sha256(path.read_bytes()).hexdigest())
 
-    assert made_of("a.conllu") == made_of("b.conllu", text_column="body")
-    assert made_of("a.conllu") != made_of("a.conllu", document="line")
-    assert made_of("a.conllu") != made_of("a.txt")
+    assert cache_key("a.conllu") == cache_key("b.conllu", text_column="body")
+    assert cache_key("a.conllu") != cache_key("a.conllu", document="line")
+    assert cache_key("a.conllu") != cache_key("a.txt")

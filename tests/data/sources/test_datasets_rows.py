@@ -78,11 +78,11 @@ def test_a_source_is_the_same_each_time_and_longer_than_a_batch(tmp_path: Path) 
 
 def test_files_that_change_are_read_as_they_are_now(tmp_path: Path) -> None:
     source = hub(tmp_path / "hub", lines(RAW))
-    before = opened(source).made_of(file_sha256)
+    before = opened(source).cache_key(file_sha256)
     assert read(source)[-1] == "three"
     hub(tmp_path / "hub", lines([{"text": "four"}]))
     assert read(source) == ["four"]
-    assert opened(source).made_of(file_sha256) != before
+    assert opened(source).cache_key(file_sha256) != before
 
 
 def test_a_split_and_a_configuration_are_found(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_split_and_a_configuration_are_found(tmp_path: Path) -> None:
             source = HubSource(hub=str(directory), name=name, split=split)
             assert read(source) == [f"{split} of {name}"]
     keys = {
-        repr(opened(HubSource(hub=str(directory), **which)).made_of(file_sha256))
+        repr(opened(HubSource(hub=str(directory), **which)).cache_key(file_sha256))
         for which in ({"name": "first"}, {"name": "second"}, {"name": "first", "split": "test"})
     }
     assert len(keys) == 3
@@ -166,7 +166,7 @@ def test_what_was_not_saved_by_the_library_is_told_so(tmp_path: Path) -> None:
     source = disk(tmp_path / "disk", RAW, split="nine")
     assert "has no split 'nine', but train, dev" in refusal(source)
     with pytest.raises(DataError, match="no such directory; name what save_to_disk wrote"):
-        opened(DiskSource(disk=str(tmp_path / "missing"))).made_of(file_sha256)
+        opened(DiskSource(disk=str(tmp_path / "missing"))).cache_key(file_sha256)
 
 
 def test_the_key_of_a_directory_is_its_content_wherever_it_lies(tmp_path: Path) -> None:
@@ -174,14 +174,14 @@ def test_the_key_of_a_directory_is_its_content_wherever_it_lies(tmp_path: Path) 
         (hub(tmp_path / "hub", lines(RAW)), "hub"),
         (disk(tmp_path / "disk", RAW), "disk"),
     ):
-        before = opened(source).made_of(file_sha256)
+        before = opened(source).cache_key(file_sha256)
         (tmp_path / place / ".hidden").write_text("of the system")
         shutil.copytree(tmp_path / place, tmp_path / "moved" / place)
         moved = source.model_copy(update={place: str(tmp_path / "moved" / place)})
-        assert opened(moved).made_of(file_sha256) == before
-        assert opened(moved, "body").made_of(file_sha256) != before
+        assert opened(moved).cache_key(file_sha256) == before
+        assert opened(moved, "body").cache_key(file_sha256) != before
         (tmp_path / place / "more.jsonl").write_text("{}")
-        assert opened(source).made_of(file_sha256) != before
+        assert opened(source).cache_key(file_sha256) != before
 
 
 def test_a_file_that_cannot_be_hashed_is_a_fault_of_the_corpus(
@@ -194,7 +194,7 @@ def test_a_file_that_cannot_be_hashed_is_a_fault_of_the_corpus(
 
     monkeypatch.setattr("model_foundry.foundation.file_hashes.file_sha256", refuse)
     with pytest.raises(DataError, match=r"train\.jsonl: cannot be read \(Permission denied\)"):
-        source.made_of(FileHashes(tmp_path).of_source)
+        source.cache_key(FileHashes(tmp_path).of_source)
 
 
 def test_the_commit_of_a_hub_is_the_key_and_asked_for_unless_pinned(
@@ -209,7 +209,7 @@ def test_the_commit_of_a_hub_is_the_key_and_asked_for_unless_pinned(
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     keys = [
-        opened(HubSource(hub="owner/name", revision=revision)).made_of(file_sha256)
+        opened(HubSource(hub="owner/name", revision=revision)).cache_key(file_sha256)
         for revision in (None, "v1", commit)
     ]
     assert [key[-1] for key in keys] == ["newest", "of v1", commit]
@@ -217,7 +217,7 @@ def test_the_commit_of_a_hub_is_the_key_and_asked_for_unless_pinned(
 
 def test_a_commit_that_cannot_be_asked_for_is_to_be_pinned() -> None:
     with pytest.raises(DataError, match=r"owner/name: its newest commit .*pin `revision`") as said:
-        opened(HubSource(hub="owner/name")).made_of(file_sha256)
+        opened(HubSource(hub="owner/name")).cache_key(file_sha256)
     assert "\n" not in str(said.value)
 
 

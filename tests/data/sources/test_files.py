@@ -179,18 +179,18 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def made_of(path: Path, **settings: str) -> Any:
-    return json.loads(json.dumps(source_of(path, **settings).made_of(sha256)))
+def cache_key(path: Path, **settings: str) -> Any:
+    return json.loads(json.dumps(source_of(path, **settings).cache_key(sha256)))
 
 
 def test_a_source_is_known_by_what_its_files_hold(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "text")
-    known = made_of(path)
+    known = cache_key(path)
     (tmp_path / "elsewhere").mkdir()
-    assert made_of(path.rename(tmp_path / "elsewhere" / "b.text")) == known
-    assert made_of(write(tmp_path / "a.txt", "Text")) != known
-    assert made_of(write(tmp_path / "a.csv", "text")) != known
-    assert made_of(write(tmp_path / "a.txt.gz", "text")) != known
+    assert cache_key(path.rename(tmp_path / "elsewhere" / "b.text")) == known
+    assert cache_key(write(tmp_path / "a.txt", "Text")) != known
+    assert cache_key(write(tmp_path / "a.csv", "text")) != known
+    assert cache_key(write(tmp_path / "a.txt.gz", "text")) != known
 
 
 def test_the_order_of_the_files_counts(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_the_order_of_the_files_counts(tmp_path: Path) -> None:
     reading = Reading(**DEFAULTS)
     patterns = [str(tmp_path / name) for name in ("a.txt", "b.txt")]
     there, back = open_files(patterns, reading), open_files(patterns[::-1], reading)
-    assert there.made_of(sha256) == made_of(tmp_path) != back.made_of(sha256)
+    assert there.cache_key(sha256) == cache_key(tmp_path) != back.cache_key(sha256)
 
 
 def test_the_settings_count_that_matter_to_the_files(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_the_settings_count_that_matter_to_the_files(tmp_path: Path) -> None:
         path: {
             name
             for name, value in changes.items()
-            if made_of(path, **{name: value}) != made_of(path)
+            if cache_key(path, **{name: value}) != cache_key(path)
         }
         for path in (text, rows, tmp_path)
     }
@@ -228,10 +228,10 @@ def test_what_cannot_be_hashed_is_named(tmp_path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
     with pytest.raises(DataError, match=r"a\.txt: cannot be read \(Permission denied\)"):
-        source.made_of(refuse)
+        source.cache_key(refuse)
     path.unlink()
     with pytest.raises(DataError, match=r"a\.txt: cannot be read \(No such file or directory\)"):
-        source.made_of(sha256)
+        source.cache_key(sha256)
 
 
 def test_a_source_is_called_what_the_user_wrote(tmp_path: Path) -> None:
