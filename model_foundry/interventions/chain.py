@@ -55,9 +55,9 @@ class Chain:
     def __len__(self) -> int:
         return len(self.links)
 
-    def made_of(self) -> list[dict[str, Any]]:
+    def cache_key(self) -> list[dict[str, Any]]:
         """Return plain data on which the result depends, for the key of a cache."""
-        return [link.made_of() for link in self.links]
+        return [link.cache_key() for link in self.links]
 
     def needs_surveys(self) -> list[int]:
         """Return the positions of the steps that must be planned, in the order to do so."""

@@ -74,7 +74,7 @@ class Intervention:
     """How many sentences the step takes out, called like the step; None: it does not say."""
     check: Callable[[Any], None] | None = None
     """Laws between settings, which raises ValueError; None: there are none."""
-    made_of: Callable[[Any], Any] | None = None
+    cache_key: Callable[[Any], Any] | None = None
     """From settings to plain data on which the result depends beside them; None: there is none."""
     source: str | None = None
     """SHA-256 of the file of the function; None: it is part of this package."""
@@ -164,7 +164,7 @@ def register_intervention(
     surveyed: Callable[[Any], bool] | None = None,
     sentences: Callable[..., int] | None = None,
     check: Callable[[Any], None] | None = None,
-    made_of: Callable[[Any], Any] | None = None,
+    cache_key: Callable[[Any], Any] | None = None,
 ) -> Callable[[F], F]:
     """Return a decorator that makes a function known as a step of `data.interventions`.
 
@@ -185,7 +185,7 @@ def register_intervention(
         sentences: like the step, but returns how many sentences that takes out, for the report.
         check: raises ValueError when settings do not go together; a message that begins with
             `setting: ` is about that one.
-        made_of: from settings to plain data that the result depends on beside them, such as the
+        cache_key: from settings to plain data that the result depends on beside them, such as the
             version of a library; raises ValueError as `check` does. It is called once, before the
             first document, so it may load what the step needs.
 
@@ -208,7 +208,7 @@ def register_intervention(
             surveyed=surveyed,
             sentences=sentences,
             check=check,
-            made_of=made_of,
+            cache_key=cache_key,
             source=_source_digest(name, function),
         )
         target = f"{function.__module__}:{function.__qualname__}"

@@ -93,7 +93,7 @@ class Step:
         place, known = f"data.interventions.{position}", intervention(step.step)
         parsed = parse_settings(step.step, step.settings, place)
         try:
-            beside = plain(known.made_of(parsed)) if known.made_of else None
+            beside = plain(known.cache_key(parsed)) if known.cache_key else None
         except FoundryError:
             raise
         except ValueError as error:
@@ -108,7 +108,7 @@ class Step:
             beside=beside,
         )
 
-    def made_of(self) -> dict[str, Any]:
+    def cache_key(self) -> dict[str, Any]:
         """Return plain data on which the result of the step depends, for the key of a cache."""
         return {
             "step": self.intervention.name,

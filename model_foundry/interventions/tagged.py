@@ -114,7 +114,7 @@ def _marked(text: str, *, pipeline: str, token_pattern: list[dict[str, Any]]) ->
     return sentences(text), _matching(text, pipeline, pattern)
 
 
-def _made_of(settings: Any) -> dict[str, str]:
+def _cache_key(settings: Any) -> dict[str, str]:
     """Return the versions of spaCy and of the pipeline, having read the pattern as well."""
     _finder(settings.pipeline, json.dumps(settings.token_pattern, sort_keys=True))
     return {"spaCy": metadata.version("spacy"), "pipeline": _pipeline(settings.pipeline)[1]}
@@ -130,7 +130,7 @@ _DROP, _KEEP = Selection(marked=_marked, keep=False), Selection(marked=_marked, 
     surveyed=is_control,
     sentences=_DROP.number,
     check=_pipeline_is_there,
-    made_of=_made_of,
+    cache_key=_cache_key,
 )
 def drop_tagged_sentences(
     text: str,
@@ -158,7 +158,7 @@ def drop_tagged_sentences(
     surveyed=is_control,
     sentences=_KEEP.number,
     check=_pipeline_is_there,
-    made_of=_made_of,
+    cache_key=_cache_key,
 )
 def keep_tagged_sentences(
     text: str,

@@ -55,7 +55,7 @@ def test_steps_are_taken_in_order_and_counted() -> None:
 
 def test_an_empty_chain_changes_nothing() -> None:
     chain = chain_of()
-    assert (len(chain), chain.needs_surveys(), chain.made_of()) == (0, [], [])
+    assert (len(chain), chain.needs_surveys(), chain.cache_key()) == (0, [], [])
     assert chain.apply([(0, "a b")]).texts == [(0, "a b")]
 
 
@@ -77,7 +77,7 @@ def test_seeds_differ_by_data_seed_position_and_name_but_not_by_settings() -> No
     assert len(seeds) == 4
     treated, control = (CONTROL | {"control": control} for control in (False, True))
     later = {"step": "shuffle_words"}
-    made = [chain_of(step, later).made_of() for step in (treated, control)]
+    made = [chain_of(step, later).cache_key() for step in (treated, control)]
     assert [[step["seed"] for step in chain] for chain in made] == [
         [step_seed(7, 0, "drop_sentences"), step_seed(7, 1, "shuffle_words")]
     ] * 2
@@ -89,7 +89,7 @@ def test_a_known_seed_stays_what_it_is() -> None:
 
 def test_the_key_changes_with_whatever_the_result_depends_on() -> None:
     keys = [
-        chain_of(step, seed=seed).made_of()
+        chain_of(step, seed=seed).cache_key()
         for step, seed in [
             ({"step": "replace", "pattern": "a"}, 7),
             ({"step": "replace", "pattern": "b"}, 7),
@@ -99,7 +99,7 @@ def test_the_key_changes_with_whatever_the_result_depends_on() -> None:
         ]
     ]
     assert all(a != b for at, a in enumerate(keys) for b in keys[:at])
-    same = chain_of({"step": "replace", "pattern": "a", "by": "", "splits": ["train"]}).made_of()
+    same = chain_of({"step": "replace", "pattern": "a", "by": "", "splits": ["train"]}).cache_key()
     assert same == keys[0]
 
 

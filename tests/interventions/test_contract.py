@@ -97,7 +97,7 @@ def test_it_travels(chain: Chain) -> None:
     documents = list(enumerate(TEXTS))
     copy = pickle.loads(pickle.dumps(chain))
     assert copy.apply(documents) == chain.apply(documents)
-    assert copy.made_of() == chain.made_of()
+    assert copy.cache_key() == chain.cache_key()
 
 
 def test_its_report_adds_up(chain: Chain) -> None:

@@ -128,9 +128,9 @@ def test_steps_are_known_without_numpy_or_torch(capfd: pytest.CaptureFixture[str
 def test_an_outsiders_step(outsider: Path) -> None:
     applied = taken({"step": "outsider", "share": 0.6}, texts=["abcde", "ab", "abc"])
     assert applied.texts == [(0, "0 abcde"), (2, "2 abc")]
-    (made_of,) = chain_of({"step": "outsider"}).made_of()
-    assert made_of["code"] == hashlib.sha256(outsider.read_bytes()).hexdigest()
-    assert made_of["settings"] == {"share": 0.5}
+    (cache_key,) = chain_of({"step": "outsider"}).cache_key()
+    assert cache_key["code"] == hashlib.sha256(outsider.read_bytes()).hexdigest()
+    assert cache_key["settings"] == {"share": 0.5}
     assert describe("outsider") == (
         "Keep the longer documents, numbered.\n  share: number (default 0.5)"
     )

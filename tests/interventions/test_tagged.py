@@ -66,15 +66,15 @@ def test_the_control_takes_out_as_many_and_none_that_matches(pipeline: str) -> N
 
 
 def test_the_pipeline_counts_by_what_it_holds(pipeline: str) -> None:
-    (made_of,) = chain_of(step("drop", pipeline)).made_of()
-    assert made_of["beside"]["spaCy"] == spacy.__version__
+    (cache_key,) = chain_of(step("drop", pipeline)).cache_key()
+    assert cache_key["beside"]["spaCy"] == spacy.__version__
     copies = [Path(f"{pipeline}-{number}") for number in (1, 2)]
     for copy in copies:
         shutil.copytree(pipeline, copy)
     meta = copies[1] / "meta.json"
     meta.write_text(meta.read_text(encoding="utf-8") + " ", encoding="utf-8")
-    same, other = (chain_of(step("drop", str(copy))).made_of()[0]["beside"] for copy in copies)
-    assert same == made_of["beside"]
+    same, other = (chain_of(step("drop", str(copy))).cache_key()[0]["beside"] for copy in copies)
+    assert same == cache_key["beside"]
     assert other["pipeline"] != same["pipeline"]
 
 

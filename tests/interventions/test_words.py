@@ -86,10 +86,10 @@ def test_lists_and_mappings_from_files(tmp_path: Path) -> None:
 def test_a_list_counts_by_what_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "words.txt"
     path.write_text("one\ntwo\n", encoding="utf-8")
-    from_file = chain_of({"step": "delete_words", "words": str(path)}).made_of()
-    assert chain_of({"step": "delete_words", "words": ["two", "one"]}).made_of() == from_file
+    from_file = chain_of({"step": "delete_words", "words": str(path)}).cache_key()
+    assert chain_of({"step": "delete_words", "words": ["two", "one"]}).cache_key() == from_file
     path.write_text("one\n", encoding="utf-8")
-    assert chain_of({"step": "delete_words", "words": str(path)}).made_of() != from_file
+    assert chain_of({"step": "delete_words", "words": str(path)}).cache_key() != from_file
 
 
 @pytest.mark.parametrize(

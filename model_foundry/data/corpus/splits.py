@@ -51,7 +51,7 @@ class Split:
         if self.role != "all":
             how = [data.split_by, data.validation_fraction, data.validation_documents]
             how += [self.corpus.seed] if data.split_by == "document" else []
-        return [self.corpus.made_of(sha256), self.role, how, self.chain.made_of()]
+        return [self.corpus.made_of(sha256), self.role, how, self.chain.cache_key()]
 
     def numbered(self) -> Iterator[tuple[int, Fragment]]:
         """Read the documents before anything is done to them, each with its number.

@@ -363,8 +363,8 @@ def test_approved_code_is_given_text_seed_and_index(file: Path) -> None:
 
 
 def test_the_approved_bytes_are_part_of_the_cache_key(file: Path) -> None:
-    one = Chain.of([step(file, "1" * 64)], "train", 5).made_of()
-    two = Chain.of([step(file, "2" * 64)], "train", 5).made_of()
+    one = Chain.of([step(file, "1" * 64)], "train", 5).cache_key()
+    two = Chain.of([step(file, "2" * 64)], "train", 5).cache_key()
     assert one != two and "1" * 64 in f"{one}"
 
 
