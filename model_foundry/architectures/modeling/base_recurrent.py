@@ -1,11 +1,11 @@
-"""The ground that all recurrent models stand on: their arguments, outputs and initial weights."""
+"""The base class of all recurrent models: arguments, outputs and initial weights."""
 
 from dataclasses import fields
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
-from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers import GenerationMixin, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
 
 from .configuration_recurrent import RecurrentConfig
 from .layers_recurrent import RecurrentCache
@@ -16,13 +16,16 @@ try:
 except ImportError:  # transformers 4
     init = nn.init
 
-# transformers 5.24 calls it `cache`, all before `past_key_values`; both are understood.
+# transformers 5.24 calls it `cache`, earlier versions `past_key_values`; both are accepted.
 _FIELDS = {field.name for field in fields(CausalLMOutputWithPast)}
 STATE = "cache" if "cache" in _FIELDS else "past_key_values"
 
+# Arguments that generate() adds in one version or another, and a recurrent state does not need.
+UNNEEDED = ("cache_position", "is_first_iteration", "next_sequence_length", "position_ids")
+
 
 def one_state(past_key_values: RecurrentCache | None, cache: RecurrentCache | None):
-    """Return the state that was given under one of its two names."""
+    """Return the state that was passed under one of its two names."""
     if past_key_values is not None and cache is not None and past_key_values is not cache:
         raise ValueError("`cache` and `past_key_values` are one argument; give one of them.")
     given = cache if past_key_values is None else past_key_values
@@ -34,15 +37,15 @@ def one_state(past_key_values: RecurrentCache | None, cache: RecurrentCache | No
     return given
 
 
-def count_of(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | int:
-    """Return what a summed loss is divided by: one where no label counts."""
+def label_count(labels: Tensor, num_items_in_batch: Tensor | int | None) -> Tensor | int:
+    """Return the divisor of a summed loss, at least 1."""
     if num_items_in_batch is not None:
         return num_items_in_batch
     return labels.ne(-100).sum().clamp(min=1)
 
 
-def refuse_what_is_not_there(token_type_ids: Tensor | None, output_attentions: bool | None) -> None:
-    """Raise a `ValueError` for segments and attention; segments that are all 0 say nothing."""
+def refuse_unsupported(token_type_ids: Tensor | None, output_attentions: bool | None) -> None:
+    """Raise a `ValueError` for attention weights and for segments other than 0."""
     if output_attentions:
         raise ValueError("`output_attentions` (=True): a recurrent model has no attention.")
     if token_type_ids is not None and not is_exported() and token_type_ids.any():
@@ -50,12 +53,12 @@ def refuse_what_is_not_there(token_type_ids: Tensor | None, output_attentions: b
 
 
 class RecurrentPreTrainedModel(PreTrainedModel):
-    """What transformers needs to know of all recurrent models, and their initial weights."""
+    """The settings of transformers that all recurrent models share, and their initial weights."""
 
     config_class = RecurrentConfig
     base_model_prefix = "recurrent"
     supports_gradient_checkpointing = True
-    accepts_loss_kwargs = True  # num_items_in_batch, without which Trainer divides by itself
+    accepts_loss_kwargs = True  # num_items_in_batch; otherwise Trainer divides the loss
     _is_stateful = True  # the state of a rejected token cannot be taken back: no assisted decoding
     _supports_cache_class = True  # asked by transformers 4
 
@@ -65,11 +68,11 @@ class RecurrentPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Draw recurrent weights from +-1/sqrt(H), and start LSTMs remembering.
+        """Draw recurrent weights from +-1/sqrt(H), with open forget gates in LSTMs.
 
-        What the first layer reads has variance one: small inputs are learned from slowly. What the
-        output matrix yields has less, so that the first loss is near ln V. The functions of
-        transformers leave alone what was loaded, unlike those of torch.
+        The input of the first layer has variance one, since small inputs are learned from slowly.
+        The logits have less, so that the first loss is near ln V. Unlike torch's functions, those
+        of transformers leave loaded weights unchanged.
         """
         if isinstance(module, nn.RNNBase):
             bound = module.hidden_size**-0.5
@@ -98,6 +101,80 @@ class RecurrentPreTrainedModel(PreTrainedModel):
         return bias
 
     def _answer(self, output, return_dict: bool | None):
-        """Return an output as it is, or as a tuple where one is wanted."""
+        """Return an output, as a tuple if `return_dict` or the configuration asks for one."""
         wanted = getattr(self.config, "return_dict", True) if return_dict is None else return_dict
         return output if wanted else output.to_tuple()
+
+
+class RecurrentHead(RecurrentPreTrainedModel):
+    """A recurrent model with an output layer; each task defines `_logits` and `_loss`."""
+
+    output_class: type[ModelOutput]
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        token_type_ids: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> ModelOutput | tuple:
+        """Return the logits and, given labels, the loss; language models have further arguments."""
+        return self._predict(
+            labels,
+            num_items_in_batch,
+            return_dict,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            token_type_ids=token_type_ids,
+            output_attentions=output_attentions,
+        )
+
+    def _predict(self, labels, num_items_in_batch, return_dict, *, keep=0, **inputs):
+        """Run the body on `inputs`; `keep` as `logits_to_keep` of transformers."""
+        states = dict(self.recurrent(**inputs, return_dict=True))
+        kept = slice(-keep, None) if isinstance(keep, int) else keep
+        x = states.pop("last_hidden_state")[:, kept]
+        logits = self._logits(x, inputs["attention_mask"])
+        loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
+        output = self.output_class(loss=loss, logits=logits, **states)
+        return self._answer(output, return_dict)
+
+
+class RecurrentGenerationMixin(GenerationMixin):
+    """Generation that reads only the tokens that the state has not read yet."""
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: Tensor,
+        past_key_values: RecurrentCache | None = None,
+        attention_mask: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        cache: RecurrentCache | None = None,
+        **kwargs,
+    ):
+        """Return the arguments of `forward` for the tokens that the state has not read yet.
+
+        `**kwargs` are passed to `forward`, which refuses unknown ones.
+        """
+        state = one_state(past_key_values, cache)
+        inputs = {key: value for key, value in kwargs.items() if key not in UNNEEDED}
+        read = 0 if state is None else state.get_seq_length()
+        if inputs_embeds is None:
+            if read >= input_ids.shape[1]:
+                raise ValueError(
+                    f"The state has read {read} tokens already, of {input_ids.shape[1]} that were "
+                    "given; give the whole text, with further tokens."
+                )
+            inputs["input_ids"] = input_ids[:, read:]
+        elif read:  # generate() always has a state here
+            inputs["input_ids"] = input_ids[:, -1:]
+        else:
+            inputs["inputs_embeds"] = inputs_embeds
+        return inputs | {"attention_mask": attention_mask, STATE: state}

@@ -1,4 +1,4 @@
-"""Configuration of the recurrent language models, as transformers 4 and 5 read and write it."""
+"""Configuration of the recurrent language models, for transformers 4 and 5."""
 
 from transformers import PretrainedConfig
 
@@ -12,8 +12,8 @@ class RecurrentConfig(PretrainedConfig):
 
     Args:
         hidden_size_per_direction: width of the state of one layer in one direction.
-        hidden_size: width of a layer's output, both directions together; it follows from the above
-            and is what heads for fine-tuning read. Given, it must agree.
+        hidden_size: width of a layer's output, both directions together, for heads of
+            transformers; it follows from the above and must agree with it.
     """
 
     model_type = "foundry_rnn"
@@ -37,16 +37,9 @@ class RecurrentConfig(PretrainedConfig):
         auto_map=None,
         **kwargs,
     ):
-        if hidden_size_per_direction is None and hidden_size is not None:
-            raise ValueError(
-                f"`hidden_size` (={hidden_size!r}) comes without `hidden_size_per_direction`, as "
-                "in a config.json of an older version; save the model again."
-            )
         self.vocab_size = vocab_size
         self.embedding_size = embedding_size
-        self.hidden_size_per_direction = (
-            256 if hidden_size_per_direction is None else hidden_size_per_direction
-        )
+        self.hidden_size_per_direction = _per_direction(hidden_size_per_direction, hidden_size)
         self.num_hidden_layers = num_hidden_layers
         self.rnn_type = rnn_type
         self.bidirectional = bidirectional
@@ -55,12 +48,7 @@ class RecurrentConfig(PretrainedConfig):
         self.use_cache = use_cache
         self._check()
         self.hidden_size = self.hidden_size_per_direction * (2 if bidirectional else 1)
-        if hidden_size not in (None, self.hidden_size):
-            raise ValueError(
-                f"`hidden_size` (={hidden_size!r}) is the width of the output, which is "
-                f"{self.hidden_size} with `hidden_size_per_direction` "
-                f"(={self.hidden_size_per_direction}); leave it out."
-            )
+        self._check_width(hidden_size)
         super().__init__(
             pad_token_id=pad_token_id,
             bos_token_id=bos_token_id,
@@ -69,7 +57,7 @@ class RecurrentConfig(PretrainedConfig):
             tokenizer_class=tokenizer_class,
             **kwargs,
         )
-        # Every class that reads these weights, not only the one that saved them.
+        # every class that loads these weights, not only the one that saved them
         self.auto_map = auto_map or auto_classes(bidirectional=bidirectional)
 
     def _check(self):
@@ -85,14 +73,33 @@ class RecurrentConfig(PretrainedConfig):
         if self.rnn_type not in KINDS:
             raise ValueError(f"`rnn_type` must be lstm, gru or rnn, got {self.rnn_type!r}.")
 
+    def _check_width(self, hidden_size):
+        if hidden_size not in (None, self.hidden_size):
+            raise ValueError(
+                f"`hidden_size` (={hidden_size!r}) is the width of the output, which is "
+                f"{self.hidden_size} with `hidden_size_per_direction` "
+                f"(={self.hidden_size_per_direction}); leave it out."
+            )
+
     @property
     def embedding_scale(self) -> float:
-        """Factor on the embeddings: tied ones are small, as an output matrix must be."""
+        """Factor on the embeddings: tied ones are small, as an output matrix has to be."""
         return self.embedding_size**0.5 if self.tie_word_embeddings else 1.0
 
 
+def _per_direction(hidden_size_per_direction, hidden_size):
+    if hidden_size_per_direction is not None:
+        return hidden_size_per_direction
+    if hidden_size is not None:
+        raise ValueError(
+            f"`hidden_size` (={hidden_size!r}) comes without `hidden_size_per_direction`, as "
+            "in a config.json of an older version; save the model again."
+        )
+    return 256
+
+
 def auto_classes(*, bidirectional):
-    """Return the `auto_map` of a model directory, by the direction in which the model reads."""
+    """Return the `auto_map` of a model directory."""
     head = "MaskedLM" if bidirectional else "CausalLM"
     classes = {"AutoModel": "RecurrentModel"}
     for task in (head, "SequenceClassification", "TokenClassification"):

@@ -1,13 +1,13 @@
-"""Elman and GRU layers over whole sequences on a CPU, with a backward pass written out by hand.
+"""Elman and GRU layers over whole sequences on a CPU, with a backward pass written by hand.
 
-torch takes one step of these after the other through autograd, and adds up one small product a step
-for the gradient of the recurrent weights. Here each step is one product and a few operations in
-place, and gradients of weights are one product for all steps. The LSTM is not here: oneDNN computes
-it at once, and faster. Nor are packed sequences.
+torch runs their steps one by one through autograd, and adds up a small product per step for the
+gradient of the recurrent weights. Here a step is one product and a few operations in place, and
+gradients of weights are one product for all steps. The LSTM is left to oneDNN, which is faster;
+packed sequences are left to torch.
 
-Letters of shapes: T positions, B rows, E width of the input, H hidden size, G = H or 3H. What steps
-work on lies (T, G, B): products of a large matrix with a narrow one are faster than the other way
-round, and each gate is contiguous.
+Letters of shapes: T positions, B rows, E width of the input, H hidden size, G = H or 3H. Steps work
+on (T, G, B): products of a large matrix with a narrow one are faster than the other way round, and
+each gate is contiguous.
 """
 
 from itertools import pairwise
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-# Each multiplies a gradient by the derivative of a nonlinearity, which it takes from its result.
+# Each multiplies a gradient by the derivative of a nonlinearity, given its result.
 _through_sigmoid = torch.ops.aten.sigmoid_backward.grad_input
 _through_tanh = torch.ops.aten.tanh_backward.grad_input
 
 
 def _project(rows: Tensor, weight: Tensor, bias: Tensor, out: Tensor) -> None:
-    """Put rows (TB, E) times weight (G, E) plus bias (G,) into out (T, G, B)."""
+    """Write rows (TB, E) times weight (G, E) plus bias (G,) to out (T, G, B)."""
     product = torch.addmm(bias, rows, weight.t())
     out.copy_(product.view(out.shape[0], out.shape[2], -1).transpose(1, 2))
 
@@ -34,7 +34,7 @@ def _columns(x: Tensor) -> Tensor:
 
 
 def _states(h: Tensor, length: int) -> Tensor:
-    """Return space for the states before and after all steps, (T + 1, H, B), led by h (B, H)."""
+    """Return a buffer for the states of all steps, (T + 1, H, B), whose first is h (B, H)."""
     states = h.new_empty(length + 1, h.shape[1], h.shape[0])
     states[0] = h.t()
     return states
@@ -45,7 +45,7 @@ class ElmanSequence(Function):
 
     @staticmethod
     def forward(ctx, x, h, input_weight, weight, input_bias, bias):
-        """Turn the projected inputs, step by step, into the states that they lead to."""
+        """Compute the states, step by step."""
         rows = x.reshape(-1, x.shape[2])  # (TB, E)
         states = _states(h, x.shape[0])
         _project(rows, input_weight, input_bias + bias, out=states[1:])
@@ -57,7 +57,7 @@ class ElmanSequence(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        """Turn the gradient of the states, from last to first, into that inside the tanh."""
+        """Compute the gradients inside the tanh, from the last step to the first."""
         rows, input_weight, weight, states = ctx.saved_tensors
         inner = grad.clone(memory_format=torch.contiguous_format)  # (T, H, B)
         transposed = weight.t().contiguous()
@@ -88,7 +88,7 @@ class GatedSequence(Function):
 
     @staticmethod
     def forward(ctx, x, h, input_weight, weight, input_bias, bias):
-        """Turn the projected inputs into gates and candidates, and these into states."""
+        """Compute gates, candidates and states, step by step."""
         size = h.shape[1]
         rows = x.reshape(-1, x.shape[2])  # (TB, E)
         states = _states(h, x.shape[0])
@@ -112,13 +112,13 @@ class GatedSequence(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        """Multiply, from last to first, the slopes of all parts by the gradient of the state."""
+        """Multiply the slopes of all parts by the gradient of the state, from the last step on."""
         rows, input_weight, weight, parts, states = ctx.saved_tensors
         length, size, batch = grad.shape
         inner = _slopes(parts, states[:-1])  # (T, 4H, B)
         total = grad.clone(memory_format=torch.contiguous_format)  # (T, H, B)
         transposed = weight.t().contiguous()
-        keeps = parts[:, 2 * size : 3 * size].unbind()  # z: how much of a state goes on as it is
+        keeps = parts[:, 2 * size : 3 * size].unbind()  # z: the share of a state that is kept
         slopes = inner.view(length, 4, size, batch).unbind()
         recurrent = inner[:, : 3 * size].unbind()
         steps = total.unbind()
@@ -140,11 +140,11 @@ class GatedSequence(Function):
 
 
 def _slopes(parts: Tensor, before: Tensor) -> Tensor:
-    """Return how fast a GRU's state grows with what goes into each of its parts, (T, 4H, B).
+    """Return the derivatives of a GRU's state by the input of each of its parts, (T, 4H, B).
 
     Args:
-        parts: (T, 4H, B), as the forward pass left them.
-        before: the states that the steps began with, (T, H, B).
+        parts: (T, 4H, B), from the forward pass.
+        before: the state before each step, (T, H, B).
     """
     recurrent, r, z, n = parts.chunk(4, dim=1)
     slopes = torch.empty_like(parts)
@@ -157,11 +157,11 @@ def _slopes(parts: Tensor, before: Tensor) -> Tensor:
 
 
 def _is_faster(x: Tensor, size: int) -> bool:
-    """Tell whether x (B, T, E) is read faster here than by torch, into states of H (`size`).
+    """Return True if x (B, T, E) is read faster here than by torch, into states of H (`size`).
 
-    It is in full precision, on a CPU, and where gradients follow; without these torch does little
-    more than its products. With less than 12 rows MKL is slow at them, in the layout of this file;
-    up to H = 128 that matters less than what torch spends around them.
+    That is so in full precision, on a CPU, and with gradients; without gradients torch does little
+    more than its products. With fewer than 12 rows MKL is slow at them, in the layout of this file;
+    up to H = 128 that matters less than torch's overhead.
     """
     return (
         x.device.type == "cpu"
@@ -175,14 +175,14 @@ def _is_faster(x: Tensor, size: int) -> bool:
 
 
 class WholeSequences:
-    """What makes a layer of torch read by a function of this file where that is faster."""
+    """Mixin that lets a layer of torch use a function of this file if that is faster."""
 
     function: type[Function]
     fused = True
-    """False: read in torch's way always."""
+    """False: always use torch's own way."""
 
     def forward(self, input, hx=None):
-        """Do what the layer of torch does, for one that is `batch_first` and not stacked."""
+        """Compute the layer of torch, which is `batch_first` and not stacked."""
         whole = isinstance(input, Tensor)  # and no packed sequence
         if self.fused and whole and _is_faster(input, self.hidden_size):  # type: ignore[attr-defined]
             return _read(self, input, hx)
@@ -201,7 +201,7 @@ def _read(layer, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
     x = x.transpose(0, 1)  # (T, B, E)
     forwards = layer.function.apply(x, h[0], *_weights(layer, "_l0"))  # (T, H, B)
     if not layer.bidirectional:
-        # A copy, lest a state that is carried on keep all others in memory.
+        # A copy: a carried state must not keep all others in memory.
         final = forwards[-1:].transpose(1, 2).clone(memory_format=torch.contiguous_format)
         return forwards.permute(2, 0, 1), final
     backwards = layer.function.apply(x.flip(0), h[1], *_weights(layer, "_l0_reverse"))
@@ -215,12 +215,12 @@ def _weights(layer, suffix: str) -> list[Tensor]:
 
 
 class FusedRNN(WholeSequences, nn.RNN):
-    """An `nn.RNN` of one layer that reads whole sequences fast."""
+    """An `nn.RNN` of one layer, faster over whole sequences."""
 
     function = ElmanSequence
 
 
 class FusedGRU(WholeSequences, nn.GRU):
-    """An `nn.GRU` of one layer that reads whole sequences fast."""
+    """An `nn.GRU` of one layer, faster over whole sequences."""
 
     function = GatedSequence

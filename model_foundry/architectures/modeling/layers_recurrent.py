@@ -1,4 +1,4 @@
-"""The parts of a recurrent model: one layer, and the state that it carries.
+"""The parts of a recurrent model: a layer, and the state that it carries.
 
 Letters of shapes: B rows, T positions, N tokens without padding, E width of the input, H hidden
 size, D directions.
@@ -18,9 +18,9 @@ CELLS = {"rnn": FusedRNN, "gru": FusedGRU, "lstm": nn.LSTM}
 
 
 class LayerState:
-    """State of one layer after the tokens read so far, (B, H) each; `cell` is (B, 0) but in LSTMs.
+    """State of one layer after the tokens read so far, (B, H) each; None before the first token.
 
-    Both are None before the first token.
+    `cell` is (B, 0) except in LSTMs.
     """
 
     hidden: Tensor | None = None
@@ -39,10 +39,10 @@ class LayerState:
 
 
 class RecurrentCache(Cache):
-    """States of all layers. `generate()` hands it on; give it back to go on where a text ended.
+    """States of all layers, passed on by `generate()`; pass it back to continue a text.
 
-    Of transformers' `Cache` it is one in name only: what a cache consists of differs between the
-    versions, so that nothing is inherited but what says that there is no such thing.
+    It derives from transformers' `Cache` only to be accepted as one: the parts of a cache differ
+    between versions, so that nothing else is inherited.
     """
 
     is_compileable = False
@@ -51,7 +51,7 @@ class RecurrentCache(Cache):
     max_cache_len = None
 
     def __init__(self, num_layers: int):
-        # Not the __init__ of Cache: each version of transformers wants other layers.
+        # Not the __init__ of Cache: its layers differ between versions of transformers.
         self.layers = [LayerState() for _ in range(num_layers)]
         self.num_tokens = 0
 
@@ -73,18 +73,18 @@ class RecurrentCache(Cache):
         return self.num_tokens
 
     def get_max_length(self, layer_idx: int = 0) -> int:
-        """Return -1, which stands for any number of tokens."""
+        """Return -1: any number of tokens."""
         return -1
 
     def get_max_cache_shape(self, layer_idx: int = 0) -> int:
-        """Return -1, by the name that older versions ask for."""
+        """Return -1; older versions call this name."""
         return -1
 
     def get_mask_sizes(self, query_length: int, layer_idx: int = 0) -> tuple[int, int]:
         return self.num_tokens + query_length, 0
 
     def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Give each row the state of the row that it goes on from."""
+        """Give each row the state of the row that it continues."""
         for layer in self.layers:
             layer.select(beam_idx)
 
@@ -100,16 +100,16 @@ class RecurrentCache(Cache):
         raise ValueError("A recurrent state cannot be taken back to an earlier token.")
 
     def reset(self) -> None:
-        """Forget what was read."""
+        """Forget all tokens."""
         self.layers = [LayerState() for _ in self.layers]
         self.num_tokens = 0
 
 
 def runnable_precision(device_type: str):
-    """Return a context that keeps autocast off where torch would fail under it.
+    """Return a context that disables autocast where torch would fail under it.
 
-    On CPUs without AVX-512, oneDNN has no bf16 LSTM. torch 2.13 picks it all the same and raises;
-    where torch uses its own kernels, bf16 is emulated there, ten times slower than fp32.
+    On CPUs without AVX-512, oneDNN has no bf16 LSTM. torch 2.13 picks it nevertheless and raises;
+    if torch uses its own kernels there, bf16 is emulated, ten times slower than fp32.
     """
     if device_type != "cpu" or not torch.backends.mkldnn.is_available():
         return nullcontext()
@@ -131,10 +131,10 @@ class RecurrentLayer(nn.Module):
         )
 
     def forward(self, x: Tensor, sequences: Sequences | Steps | None = None, *state: Tensor):
-        """Read x (B, T, E), or what `sequences` has packed, (N, E).
+        """Read x (B, T, E), or packed by `sequences`, (N, E).
 
-        `state` is none at all, or h and c, both (B, H); c is (B, 0) but for an LSTM. The output
-        (B, T, DH) or (N, DH) comes back with the final h and c.
+        `state` is empty, or h and c, both (B, H); c is (B, 0) except in an LSTM. Returns the output
+        (B, T, DH) or (N, DH), and the final h and c.
         """
         initial = self._to_torch(x, *state) if state else None
         with runnable_precision(x.device.type):

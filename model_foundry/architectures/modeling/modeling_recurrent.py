@@ -1,17 +1,15 @@
-"""Recurrent language models: embedding, stacked layers, projection onto the vocabulary.
+"""Recurrent language models: embedding, stacked layers, and an output layer for each task.
 
 Elman (1990); Hochreiter and Schmidhuber (1997); Cho et al. (2014, arXiv:1406.1078). Tied embeddings
 after Press and Wolf (2017, arXiv:1608.05859).
 
-No forward takes `**kwargs`: what it does not know is refused by its name, and not lost.
+No forward takes `**kwargs`, so that an unknown argument is refused by name.
 
 Letters of shapes: B rows, T positions, E embedding size, H hidden size, D directions, V vocabulary,
 C labels.
 """
 
-import torch
 from torch import Tensor, nn
-from transformers import GenerationMixin
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     CausalLMOutputWithPast,
@@ -22,20 +20,19 @@ from transformers.modeling_outputs import (
 
 from .base_recurrent import (
     STATE,
+    RecurrentGenerationMixin,
+    RecurrentHead,
     RecurrentPreTrainedModel,
-    count_of,
+    label_count,
     one_state,
-    refuse_what_is_not_there,
+    refuse_unsupported,
 )
 from .configuration_recurrent import RecurrentConfig
 
 # Some versions of transformers copy only the files that this one names, so it names them all.
 from .functions_recurrent import WholeSequences  # noqa: F401
 from .layers_recurrent import RecurrentCache, RecurrentLayer
-from .padding_recurrent import Sequences, Steps, is_exported
-
-# What generate() of one version or another makes up itself, and a recurrent state does not need.
-UNNEEDED = ("cache_position", "is_first_iteration", "next_sequence_length", "position_ids")
+from .padding_recurrent import final_outputs, sequences_of
 
 
 class RecurrentModel(RecurrentPreTrainedModel):
@@ -72,14 +69,14 @@ class RecurrentModel(RecurrentPreTrainedModel):
     ) -> BaseModelOutputWithPast | tuple:
         """Read ids (B, T); padding, where the mask is 0, advances no state.
 
-        Without a mask nothing is packed, which is faster: give none where there is no padding. Of
-        a longer mask the last T columns are read. Outputs at padding are meaningless.
+        Without a mask nothing is packed, which is faster: pass none if there is no padding. Of a
+        longer mask the last T columns are used. Outputs at padding are meaningless.
 
-        `document_ids` (B, T) number the documents of a row, which must not come back once they
-        have ended, with -1 at padding: each document is read from a fresh state. There are no
-        segments and no attention: `token_type_ids` other than 0 and `output_attentions` are errors.
+        `document_ids` (B, T) number the documents of a row in runs, with -1 at padding: each
+        document is read from a fresh state. There are no segments and no attention:
+        `token_type_ids` other than 0 and `output_attentions` are errors.
         """
-        refuse_what_is_not_there(token_type_ids, output_attentions)
+        refuse_unsupported(token_type_ids, output_attentions)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         if (input_ids is None) == (inputs_embeds is None):
@@ -88,13 +85,13 @@ class RecurrentModel(RecurrentPreTrainedModel):
         x = self.embed(input_ids) if inputs_embeds is None else inputs_embeds  # (B, T, E)
         length = x.shape[1]
         x = self.dropout(x * self.config.embedding_scale)
-        sequences = self._sequences(x.shape[:2], attention_mask, document_ids, state)
+        sequences = sequences_of(x.shape[:2], attention_mask, document_ids, state)
         if sequences:
             x = sequences.pack(x)  # (N, E)
         seen = [x]
         for index, layer in enumerate(self.layers):
-            x = self._run(layer, x, sequences, state, index)
-            x = self.dropout(x)  # (B, T, DH) or (N, DH)
+            slot = None if state is None else state.layers[index]
+            x = self.dropout(self._run(layer, x, sequences, slot))  # (B, T, DH) or (N, DH)
             seen.append(x)
         if state is not None:
             state.num_tokens += length
@@ -111,26 +108,10 @@ class RecurrentModel(RecurrentPreTrainedModel):
         if given is None and not use_cache:
             return None
         if self.config.bidirectional:
-            raise ValueError("A bidirectional model keeps no state: it reads texts as a whole.")
+            raise ValueError("A bidirectional model keeps no state: it reads whole texts.")
         return RecurrentCache(len(self.layers)) if given is None else given
 
-    @staticmethod
-    def _sequences(shape: torch.Size, attention_mask, document_ids, state):
-        """Return how to read rows (B, T) in another way than whole; None where there is none."""
-        real = None if attention_mask is None else attention_mask[:, -shape[1] :] != 0
-        if is_exported():
-            if document_ids is not None:
-                raise ValueError("`document_ids` cannot be exported; leave them out.")
-            return Steps(real, shape)
-        if document_ids is None:
-            return None if real is None or shape[1] == 1 else Sequences(real)
-        if state is not None:
-            raise ValueError("`document_ids` go with no state: each document has a fresh one.")
-        inside = document_ids >= 0
-        return Sequences(inside if real is None else inside & real, document_ids)
-
-    def _run(self, layer: nn.Module, x: Tensor, sequences, cache, index: int):
-        slot = cache.layers[index] if cache is not None else None
+    def _run(self, layer: nn.Module, x: Tensor, sequences, slot):
         state = () if slot is None or slot.hidden is None else (slot.hidden, slot.cell)
         call = layer.__call__
         if self.gradient_checkpointing and self.training:
@@ -142,11 +123,12 @@ class RecurrentModel(RecurrentPreTrainedModel):
         return y
 
 
-class RecurrentLM(RecurrentPreTrainedModel):
+class RecurrentLM(RecurrentHead):
     """A recurrent model with a matrix that maps its output onto the vocabulary."""
 
     # A list of its keys serves transformers 4 as well.
     _tied_weights_keys = {"lm_head.weight": "recurrent.embed.weight"}  # noqa: RUF012
+    first_label = 0
 
     def __init__(self, config: RecurrentConfig):
         super().__init__(config)
@@ -166,23 +148,20 @@ class RecurrentLM(RecurrentPreTrainedModel):
     def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
 
-    def _logits(self, x: Tensor, keep: int | Tensor):
-        kept = slice(-keep, None) if isinstance(keep, int) else keep
-        return self.lm_head(self.projection(x[:, kept]))
+    def _logits(self, x: Tensor, attention_mask: Tensor | None):
+        return self.lm_head(self.projection(x))
 
-    def _loss(self, logits: Tensor, labels: Tensor | None, counted: slice, num_items_in_batch):
-        if labels is None:
-            return None
-        return self.loss_function(
-            logits,
-            labels,
-            vocab_size=self.config.vocab_size,
-            num_items_in_batch=count_of(labels[:, counted], num_items_in_batch),
-        )
+    def _loss(self, logits: Tensor, labels: Tensor, num_items_in_batch):
+        count = label_count(labels[:, self.first_label :], num_items_in_batch)
+        size = self.config.vocab_size
+        return self.loss_function(logits, labels, vocab_size=size, num_items_in_batch=count)
 
 
-class RecurrentForCausalLM(RecurrentLM, GenerationMixin):
+class RecurrentForCausalLM(RecurrentLM, RecurrentGenerationMixin):
     """A recurrent model that reads from left to right and predicts the next token."""
+
+    output_class = CausalLMOutputWithPast
+    first_label = 1  # the first token is predicted from nothing
 
     def __init__(self, config: RecurrentConfig):
         if config.bidirectional:
@@ -213,59 +192,27 @@ class RecurrentForCausalLM(RecurrentLM, GenerationMixin):
 
         With `document_ids` (B, T) the first token of each document is to be labelled -100.
         """
-        outputs = self.recurrent(
-            input_ids,
-            attention_mask,
-            one_state(past_key_values, cache),
-            inputs_embeds,
-            use_cache,
-            output_hidden_states,
-            document_ids,
-            token_type_ids,
-            output_attentions,
-            return_dict=True,
+        return self._predict(
+            labels,
+            num_items_in_batch,
+            return_dict,
+            keep=logits_to_keep,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            past_key_values=one_state(past_key_values, cache),
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            output_hidden_states=output_hidden_states,
+            document_ids=document_ids,
+            token_type_ids=token_type_ids,
+            output_attentions=output_attentions,
         )
-        logits = self._logits(outputs.last_hidden_state, logits_to_keep)
-        output = CausalLMOutputWithPast(
-            loss=self._loss(logits, labels, slice(1, None), num_items_in_batch),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-            **{STATE: outputs.get(STATE)},
-        )
-        return self._answer(output, return_dict)
-
-    def prepare_inputs_for_generation(
-        self,
-        input_ids: Tensor,
-        past_key_values: RecurrentCache | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        cache: RecurrentCache | None = None,
-        **kwargs,
-    ):
-        """Return the arguments of `forward` for the tokens that the state has not read yet.
-
-        What else generate() was given goes on to `forward`, which refuses what it does not know.
-        """
-        state = one_state(past_key_values, cache)
-        inputs = {key: value for key, value in kwargs.items() if key not in UNNEEDED}
-        read = 0 if state is None else state.get_seq_length()
-        if inputs_embeds is None:
-            if read >= input_ids.shape[1]:
-                raise ValueError(
-                    f"The state has read {read} tokens already, of {input_ids.shape[1]} that were "
-                    "given; give the whole text, with tokens to go on from."
-                )
-            inputs["input_ids"] = input_ids[:, read:]
-        elif read:  # generate() sees to it that there is a state
-            inputs["input_ids"] = input_ids[:, -1:]
-        else:
-            inputs["inputs_embeds"] = inputs_embeds
-        return inputs | {"attention_mask": attention_mask, STATE: state}
 
 
 class RecurrentForMaskedLM(RecurrentLM):
     """A recurrent model that fills masked positions, as a rule reading in both directions."""
+
+    output_class = MaskedLMOutput
 
     def forward(
         self,
@@ -281,26 +228,21 @@ class RecurrentForMaskedLM(RecurrentLM):
         return_dict: bool | None = None,
     ) -> MaskedLMOutput | tuple:
         """Predict the tokens at the positions where `labels` (B, T) is not -100."""
-        outputs = self.recurrent(
-            input_ids,
-            attention_mask,
+        return self._predict(
+            labels,
+            num_items_in_batch,
+            return_dict,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
             inputs_embeds=inputs_embeds,
             output_hidden_states=output_hidden_states,
             document_ids=document_ids,
             token_type_ids=token_type_ids,
             output_attentions=output_attentions,
-            return_dict=True,
         )
-        logits = self._logits(outputs.last_hidden_state, 0)
-        output = MaskedLMOutput(
-            loss=self._loss(logits, labels, slice(None), num_items_in_batch),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-        )
-        return self._answer(output, return_dict)
 
 
-class RecurrentClassifier(RecurrentPreTrainedModel):
+class RecurrentClassifier(RecurrentHead):
     """A recurrent model with a matrix that maps its output onto labels."""
 
     def __init__(self, config: RecurrentConfig):
@@ -312,104 +254,39 @@ class RecurrentClassifier(RecurrentPreTrainedModel):
 
 
 class RecurrentForSequenceClassification(RecurrentClassifier):
-    """A recurrent model that labels texts by the states in which it has read them."""
+    """A recurrent model that labels texts, (B, C), by the states at their ends.
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        token_type_ids: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> SequenceClassifierOutput | tuple:
-        """Label each row, (B, C), given `labels` (B,), or (B, C) for several labels or numbers."""
-        outputs = self.recurrent(
-            input_ids,
-            attention_mask,
-            inputs_embeds=inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            token_type_ids=token_type_ids,
-            output_attentions=output_attentions,
-            return_dict=True,
-        )
-        logits = self.classifier(self._final(outputs.last_hidden_state, attention_mask))
-        output = SequenceClassifierOutput(
-            loss=None if labels is None else self._loss(logits, labels, num_items_in_batch),
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-        )
-        return self._answer(output, return_dict)
+    Labels are (B,), or (B, C) for several labels or numbers.
+    """
 
-    def _final(self, y: Tensor, attention_mask: Tensor | None) -> Tensor:
-        """Return the outputs (B, DH) at the last token, or at the first of what reads backwards.
+    output_class = SequenceClassifierOutput
 
-        Args:
-            y: (B, T, DH).
-            attention_mask: (B, T), 0 for padding on either side; None: no padding.
-        """
-        size = self.config.hidden_size_per_direction
-        if attention_mask is None:
-            last, first = y[:, -1], y[:, 0]
-        else:
-            rows = torch.arange(y.shape[0], device=y.device)
-            positions = torch.arange(y.shape[1], device=y.device)
-            real = attention_mask != 0
-            last = y[rows, (positions * real).amax(1)]
-            first = y[rows, positions[-1] - (positions.flip(0) * real).amax(1)]
-        if not self.config.bidirectional:
-            return last
-        return torch.cat((last[:, :size], first[:, size:]), dim=1)
+    def _logits(self, x: Tensor, attention_mask: Tensor | None):
+        return self.classifier(final_outputs(x, attention_mask, self.config))
 
     def _loss(self, logits: Tensor, labels: Tensor, num_items_in_batch):
-        here = count_of(labels, None)
+        here = label_count(labels, None)
         wanted = here if num_items_in_batch is None else num_items_in_batch
         loss = self.loss_function(
             labels=labels, pooled_logits=logits, config=self.config, num_items_in_batch=wanted
         )
-        # Only this of transformers' losses knows by what to divide; the others are means.
+        # Of transformers' losses only this one is divided by the number; the others are means.
         if self.config.problem_type == "single_label_classification":
             return loss
         return loss * here / wanted
 
 
 class RecurrentForTokenClassification(RecurrentClassifier):
-    """A recurrent model that labels tokens."""
+    """A recurrent model that labels tokens, (B, T, C); a label of -100 has no loss."""
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        labels: Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        token_type_ids: Tensor | None = None,
-        num_items_in_batch: Tensor | int | None = None,
-        output_attentions: bool | None = None,
-        return_dict: bool | None = None,
-    ) -> TokenClassifierOutput | tuple:
-        """Label each token, (B, T, C); where `labels` (B, T) is -100 there is no loss."""
-        outputs = self.recurrent(
-            input_ids,
-            attention_mask,
-            inputs_embeds=inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            token_type_ids=token_type_ids,
-            output_attentions=output_attentions,
-            return_dict=True,
-        )
-        logits = self.classifier(outputs.last_hidden_state)
-        loss = None
-        if labels is not None:
-            count = count_of(labels, num_items_in_batch)
-            loss = self.loss_function(logits, labels, self.config, num_items_in_batch=count)
-        output = TokenClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states
-        )
-        return self._answer(output, return_dict)
+    output_class = TokenClassifierOutput
+
+    def _logits(self, x: Tensor, attention_mask: Tensor | None):
+        return self.classifier(x)
+
+    def _loss(self, logits: Tensor, labels: Tensor, num_items_in_batch):
+        count = label_count(labels, num_items_in_batch)
+        return self.loss_function(logits, labels, self.config, num_items_in_batch=count)
 
 
 RecurrentConfig.register_for_auto_class()

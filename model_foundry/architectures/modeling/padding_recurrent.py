@@ -1,6 +1,6 @@
-"""Batches with padding: what is read of them, packed, or step by step where a model is exported.
+"""Batches with padding: packed sequences, or single steps if a model is exported.
 
-Padding, on whichever side or between, is left out, so that it advances no state.
+Padding, on either side or between tokens, is left out, so that it advances no state.
 
 Letters of shapes: B rows, T positions, N tokens without padding, E width of the input, H hidden
 size, D directions, G rows of a weight (H, 3H or 4H).
@@ -11,18 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
+from .configuration_recurrent import RecurrentConfig
+
 
 def is_exported() -> bool:
-    """Tell whether `torch.export` (and so the ONNX exporter) is looking on."""
+    """Return True while `torch.export` (and so the ONNX exporter) traces the model."""
     exporting = getattr(torch.compiler, "is_exporting", None)  # since torch 2.7
     return exporting is not None and exporting()
 
 
 class Sequences:
-    """The sequences that the tokens of a batch make up, packed, each read from a state of its own.
+    """The packed sequences of a batch, each read from a fresh state.
 
     Args:
-        real: which positions are no padding, (B, T) bool.
+        real: (B, T) bool, False at padding.
         document_ids: (B, T), the same within a sequence; None: each row is a sequence.
     """
 
@@ -32,7 +34,7 @@ class Sequences:
         real = torch.cat((real[:, :1] | ~real.any(1, keepdim=True), real[:, 1:]), dim=1)
         where = real.flatten().nonzero().squeeze(1)  # (N,) in the batch read as one row
         rows = where // real.shape[1]
-        new = rows[1:] != rows[:-1]  # (N - 1,) whether a token begins another sequence
+        new = rows[1:] != rows[:-1]  # (N - 1,) True where another sequence begins
         if document_ids is not None:
             ids = document_ids[real]
             new |= ids[1:] != ids[:-1]
@@ -40,11 +42,11 @@ class Sequences:
         self.where = pack_sequence(list(where.tensor_split(begins)), enforce_sorted=False)
 
     def pack(self, x: Tensor) -> Tensor:
-        """Return the tokens of x (B, T, E) as they lie in a packed sequence, (N, E)."""
+        """Return the tokens of x (B, T, E) in the order of a packed sequence, (N, E)."""
         return x.flatten(0, 1).index_select(0, self.where.data)
 
     def restore(self, x: Tensor) -> Tensor:
-        """Put packed tokens (N, H) where they belong in (B, T, H), with zeros at padding."""
+        """Return packed tokens (N, H) at their positions in (B, T, H), with zeros at padding."""
         everywhere = x.new_zeros(self.shape.numel(), x.shape[1])
         return everywhere.index_copy(0, self.where.data, x).view(*self.shape, -1)
 
@@ -55,24 +57,24 @@ class Sequences:
 
 
 class Steps:
-    """A batch that is read step by step by operations that `torch.export` keeps for any length.
+    """A batch that is read step by step, by operations that `torch.export` keeps for any length.
 
-    A layer of torch would be exported for the length that the exporter saw, and what is packed
-    depends on the mask.
+    A layer of torch would be exported for the length that the exporter saw, and packing depends on
+    the mask.
 
     Args:
-        real: which positions are no padding, (B, T) bool; None: all.
+        real: (B, T) bool, False at padding; None: there is none.
     """
 
-    def __init__(self, real: Tensor | None, shape: torch.Size):
-        self.real, self.shape = real, shape
+    def __init__(self, real: Tensor | None):
+        self.real = real
 
     def pack(self, x: Tensor) -> Tensor:
-        """Return x as it is: padding is passed over in each step."""
+        """Return x unchanged: padding is skipped in each step."""
         return x
 
     def restore(self, x: Tensor) -> Tensor:
-        """Return x as it is."""
+        """Return x unchanged."""
         return x
 
     def read(self, rnn: nn.RNNBase, x: Tensor, initial):
@@ -115,7 +117,7 @@ class Steps:
 
 
 def _where(counts: Tensor, after, before):
-    """Return the state after a step where it counts, (B, 1), and elsewhere the one before."""
+    """Return the state after a step at real tokens, counts (B, 1), else the one before."""
     if isinstance(after, tuple):
         return tuple(_where(counts, *pair) for pair in zip(after, before, strict=True))
     return torch.where(counts, after, before)
@@ -140,3 +142,37 @@ def _lstm_step(given: Tensor, state: tuple[Tensor, Tensor], weight: Tensor, bias
 
 
 STEPS = {"RNN_TANH": _elman_step, "GRU": _gru_step, "LSTM": _lstm_step}
+
+
+def sequences_of(shape: torch.Size, attention_mask, document_ids, state):
+    """Return the sequences or steps of rows (B, T); None: the rows are read whole."""
+    real = None if attention_mask is None else attention_mask[:, -shape[1] :] != 0
+    if is_exported():
+        if document_ids is not None:
+            raise ValueError("`document_ids` cannot be exported; leave them out.")
+        return Steps(real)
+    if document_ids is None:
+        return None if real is None or shape[1] == 1 else Sequences(real)
+    if state is not None:
+        raise ValueError("`document_ids` go with no state: each document has a fresh one.")
+    inside = document_ids >= 0
+    return Sequences(inside if real is None else inside & real, document_ids)
+
+
+def final_outputs(y: Tensor, attention_mask: Tensor | None, config: RecurrentConfig) -> Tensor:
+    """Return the outputs (B, DH) at the last token; of a reverse direction, at the first.
+
+    Args:
+        y: (B, T, DH).
+        attention_mask: (B, T), 0 for padding on either side; None: no padding.
+    """
+    size = config.hidden_size_per_direction
+    if attention_mask is None:
+        last, first = y[:, -1], y[:, 0]
+    else:
+        rows = torch.arange(y.shape[0], device=y.device)
+        positions = torch.arange(y.shape[1], device=y.device)
+        real = attention_mask != 0
+        last = y[rows, (positions * real).amax(1)]
+        first = y[rows, positions[-1] - (positions.flip(0) * real).amax(1)]
+    return torch.cat((last[:, :size], first[:, size:]), dim=1) if config.bidirectional else last
