@@ -184,8 +184,8 @@ class SmallExperiment:
             accelerator=accelerator,
         )
         attempt = Attempt(
-            run=run,
-            prepared=self.prepared,
+            run,
+            self.prepared,
             context=context,
             fingerprint=fingerprint,
             start=start,

@@ -7,7 +7,7 @@ import logging
 import math
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from rich.console import Console
 
@@ -38,12 +38,13 @@ from model_foundry.training.run_fingerprint import RunFingerprint
 logger = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
+@dataclass
 class Attempt:
     """The training of a run, from its resume point to its last step."""
 
     run: RunDirectory
     prepared: Prepared
+    _: KW_ONLY
     context: RunContext
     fingerprint: RunFingerprint
     start: ResumePoint

@@ -176,15 +176,10 @@ class RowReader:
             return self._pack_documents(stream)
         return self._cut_blocks(stream, trains=trains)
 
-    @property
-    def _content(self) -> int:
-        """Tokens of text in a row."""
-        data = self.config.data
-        return data.content_tokens or data.max_sequence_length - self._framing
-
-    @property
-    def _framing(self) -> int:
-        return OBJECTIVES[self.config.training.objective].framing_tokens
+    def _row_sizes(self) -> tuple[int, int]:
+        """Return the tokens of text in a row, and those that frame it."""
+        data, framing = self.config.data, OBJECTIVES[self.config.training.objective].framing_tokens
+        return data.content_tokens or data.max_sequence_length - framing, framing
 
     def _pack_documents(self, stream: TokenStream) -> DocumentRows:
         data, frame = self.config.data, self.objective.frame(self.tokenizer)
@@ -197,7 +192,7 @@ class RowReader:
             )
         return DocumentRows(
             stream,
-            length=self._content + self._framing,
+            length=sum(self._row_sizes()),
             frame=frame,
             document_frame=document_frame(self.tokenizer),
             overlap=data.document_overlap,
@@ -208,7 +203,7 @@ class RowReader:
         training = self.config.training
         blocks = Blocks(
             stream,
-            content=self._content,
+            content=self._row_sizes()[0],
             frame=self.objective.frame(self.tokenizer),
             keep_rest=not trains,  # a last, shorter block is evaluated, but not trained on
             word_starts=self.objective.needs_word_starts(self.config),

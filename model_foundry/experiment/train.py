@@ -139,12 +139,7 @@ def _run(
         processes.on_rank0(_move_aside, run, hold)
     processes.on_rank0(_write_config, config, run, prepared, notes)
     attempt = Attempt(
-        run=run,
-        prepared=prepared,
-        context=context,
-        fingerprint=fingerprint,
-        start=start,
-        profile=profile,
+        run, prepared, context=context, fingerprint=fingerprint, start=start, profile=profile
     )
     with resume_hint(fresh=fresh), _record_status(attempt) as record, plugin_errors():
         processes.on_rank0(_save_tokenizer, run, prepared, model.num_positions, start)

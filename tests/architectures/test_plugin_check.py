@@ -11,7 +11,7 @@ from model_foundry.architectures import load_plugin
 from model_foundry.architectures.plugin_check import try_out
 from model_foundry.config import ARCHITECTURES, load_config
 from model_foundry.errors import ConfigError, DataError
-from model_foundry.experiment.train import check, train
+from model_foundry.experiment import check, train
 from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.registry import UnknownNameError
 from tests.experiments import tiny_experiment

@@ -262,7 +262,7 @@ def test_a_file_larger_than_memory_is_tokenised_in_little(
         tracemalloc.stop()
 
     monkeypatch.setattr(process_pool, "BATCH", 2**16)
-    monkeypatch.setattr(process_pool, "_live_with_the_parent", only_the_parent)
+    monkeypatch.setattr(process_pool, "_exit_with_parent", only_the_parent)
     line = "the big dogs near the old house chase a small cat and another one "
     tokenizer = TokenizerFactory.train_bpe(documents=[line] * 20, vocab_size=320)
 
