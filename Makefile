@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test torture bench gpu versions wheel newest compatibility format lint
+.PHONY: help quickstart quick test torture bench gpu versions wheel newest compatibility format lint
 .PHONY: typecheck check clean
 
 help:  ## list these targets
@@ -13,7 +13,10 @@ help:  ## list these targets
 quickstart: $(INSTALLED)  ## train a small GPT-2 on the built-in language and show what it learned
 	$(BIN)/foundry train configs/quickstart.yaml
 
-test: $(INSTALLED)  ## run the tests
+quick: $(INSTALLED)  ## run the tests that start no process and take little; under two minutes
+	$(BIN)/python -m pytest -m "not slow and not torture" -n 2 --dist loadfile
+
+test: $(INSTALLED)  ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 torture: $(INSTALLED)  ## kill runs at random and in every combination; takes up to half an hour

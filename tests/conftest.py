@@ -5,9 +5,12 @@ tests of the floors that know no torch stay fast.
 """
 
 import logging
+import multiprocessing.process
 import os
 import signal
 import socket
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +45,37 @@ def _connect_here(self: socket.socket, address: Any) -> None:
 def _offline() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", _connect_here)
+        yield
+
+
+may_start_processes = True
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Note, before any fixture is made, whether the test may start processes."""
+    global may_start_processes
+    marks = {mark.name for mark in item.iter_markers()}
+    may_start_processes = bool(marks & {"slow", "torture", "gpu"})
+
+
+def _checking_marks(start: Callable[..., Any]) -> Callable[..., Any]:
+    def checked(*arguments: Any, **options: Any) -> Any:
+        if not may_start_processes:
+            pytest.fail("a test that starts a process must be marked with `pytest.mark.slow`")
+        return start(*arguments, **options)
+
+    return checked
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processes_of_slow_tests_only() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in (
+            (subprocess.Popen, "__init__"),
+            (multiprocessing.process.BaseProcess, "start"),
+            (os, "fork"),
+        ):
+            patch.setattr(owner, name, _checking_marks(getattr(owner, name)))
         yield
 
 

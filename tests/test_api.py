@@ -20,6 +20,7 @@ def test_the_names_are_there_for_who_looks() -> None:
     assert set(model_foundry.__all__) <= space.keys()
 
 
+@pytest.mark.slow
 def test_help_shows_them(project: Path) -> None:
     said = subprocess.run(
         [sys.executable, "-c", "import model_foundry; help(model_foundry)"],

@@ -186,6 +186,7 @@ def lives_of(contender: Contender, monkeypatch: pytest.MonkeyPatch) -> list[int]
     return lives
 
 
+@pytest.mark.slow
 def test_contenders_work_in_turn_and_are_gone_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +202,7 @@ def test_contenders_work_in_turn_and_are_gone_afterwards(
     assert all(has_ended(each) and each.peak_bytes > 2**20 for each in (near, far))
 
 
+@pytest.mark.slow
 def test_a_frozen_contender_makes_no_step(tmp_path: Path) -> None:
     frozen, working = contender("frozen", tmp_path), contender("working", tmp_path)
     try:
@@ -215,6 +217,7 @@ def test_a_frozen_contender_makes_no_step(tmp_path: Path) -> None:
         working.end()
 
 
+@pytest.mark.slow
 def test_a_contender_that_hangs_is_ended_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +229,7 @@ def test_a_contender_that_hangs_is_ended_and_named(
     assert has_ended(hanging)
 
 
+@pytest.mark.slow
 def test_a_contender_that_dies_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     dying, living = contender("dying", tmp_path, last=WARM_UP), contender("living", tmp_path)
     measured = run_rounds([dying, living], rounds=2)
@@ -233,6 +237,7 @@ def test_a_contender_that_dies_is_named_and_the_others_go_on(tmp_path: Path) -> 
     assert list(measured.speeds["living"]) == list(range(2 * PER_START))
 
 
+@pytest.mark.slow
 def test_each_round_begins_afresh_where_nothing_can_be_frozen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +250,7 @@ def test_each_round_begins_afresh_where_nothing_can_be_frozen(
     assert has_ended(alone)
 
 
+@pytest.mark.slow
 def test_the_process_that_measures_stays_small() -> None:
     """What it has in memory would count as the peak of the processes that it starts."""
     modules = ", ".join(f"benchmarks.{part}" for part in PARTS)
@@ -258,6 +264,7 @@ def test_the_process_that_measures_stays_small() -> None:
 # --- what is written down -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_part_that_is_measured_again_replaces_only_itself(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for part, cell in (("train", "1.0"), ("data", "2.0"), ("train", "3.0")):
@@ -283,6 +290,7 @@ def test_results_survive_being_stored(tmp_path: Path) -> None:
 # --- whole scripts --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_training_is_compared_and_drawn(tmp_path: Path) -> None:
     options = ["--only", "train", "--quick", "--shapes", "lstm 256/65"]
     done = bench(*options, "--output", str(tmp_path))
@@ -294,6 +302,7 @@ def test_training_is_compared_and_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "results.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_run_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
     command = [sys.executable, "-c", STOPPED, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as run:
@@ -314,6 +323,7 @@ def test_every_other_script_runs(part: str, tmp_path: Path) -> None:
     assert f"## {part}" in (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_text_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     done = bench("--only", "gpu", f"data.train={tmp_path / 'none.txt'}")
     assert done.returncode == 2
@@ -332,6 +342,7 @@ def test_the_gpu_tests_are_found_by_their_marker() -> None:
     assert "tests/test_gpu.py" in gpu_check.gpu_test_files()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "fault"),
     [
@@ -350,6 +361,7 @@ def test_a_report_of_the_gpu_tests_is_a_fault_unless_they_passed(
     assert (tmp_path / "tests.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_gpu_check_leaves_results_that_can_be_taken_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ from model_foundry.training.run_fingerprint import as_settings, changed_settings
 from tests.children import Ended, Fault, in_child, train_in_child, train_with
 from tests.experiments import three_passes, tiny_experiment
 
+pytestmark = pytest.mark.slow
+
 KIND = "gpt2"
 OTHER_RUN = 5
 

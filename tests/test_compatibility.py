@@ -19,6 +19,7 @@ def test_diagonal_has_every_architecture_and_every_tokenizer() -> None:
     assert {*tokenizers} == {*TOKENIZERS}
 
 
+@pytest.mark.slow
 def test_what_is_saved_opens_without_this_package(tmp_path: Path) -> None:
     for architecture, tokenizer in diagonal():
         export(architecture, tokenizer, tmp_path)
@@ -28,6 +29,7 @@ def test_what_is_saved_opens_without_this_package(tmp_path: Path) -> None:
     assert page.faults(found) == []
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_an_export_is_found(tmp_path: Path) -> None:
     place = export("gpt2", "bpe", tmp_path)
     expected = place / "expected.json"
@@ -87,6 +89,7 @@ def test_tools_are_faults_only_where_they_fail_and_what_is_known_is_none() -> No
     assert page.faults(used) == ["4.0: bert,_bpe: ONNX: no: Error"]
 
 
+@pytest.mark.slow
 def test_version_that_cannot_be_installed_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

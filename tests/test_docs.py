@@ -74,6 +74,7 @@ def test_the_example_architecture_trains_saves_and_continues_text(
     assert torch.equal(loaded.generate(ids[:, :4]), model.generate(ids[:, :4]))
 
 
+@pytest.mark.slow
 def test_the_example_command_trains_with_the_plugin_and_records_it(
     window_files: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def commands_of(page: str) -> list[list[str]]:
     return [line.split() for line in lines.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_study_over_one_tokenizer_runs_as_it_is_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_both_pages_have_the_same_commands() -> None:
     assert [command[0] for command in COMMANDS] == ["foundry", "foundry", "python"]
 
 
+@pytest.mark.slow
 def test_the_example_runs_from_training_to_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -34,6 +34,8 @@ from tests.children import KILLED, Ended, Fault, in_child, send, train_in_child,
 from tests.experiments import three_passes, tiny_experiment
 from tests.waiting import terminated_at
 
+pytestmark = pytest.mark.slow
+
 KIND = "lstm"
 STOPPED = 75
 TERM, INT, HUP, KILL = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL

@@ -33,6 +33,8 @@ from tests.children import KILLED, Ended, Fault, child_running, send, train_with
 from tests.experiments import MODELS, three_passes, tiny_experiment
 from tests.waiting import terminated_at
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/memory_mib"}
 NO_DROPOUT = {

@@ -53,6 +53,7 @@ def run(
     )
 
 
+@pytest.mark.slow
 def test_commands_and_programs_run_in_their_order(newcomer: Path, tmp_path: Path) -> None:
     assert commands()
     for command in commands():
@@ -64,6 +65,7 @@ def test_commands_and_programs_run_in_their_order(newcomer: Path, tmp_path: Path
         assert done.stdout.strip()
 
 
+@pytest.mark.slow
 def test_error_is_the_one_shown(newcomer: Path) -> None:
     [session] = blocks("console")
     command, *expected = session.splitlines()

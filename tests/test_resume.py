@@ -34,6 +34,8 @@ from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, Ended, Fault, in_child, train_in_child, train_with
 from tests.experiments import BLOCKS_OF_TEXT, MODELS, three_passes
 
+pytestmark = pytest.mark.slow
+
 KINDS = ["gpt2", "bert", "lstm", "gru", "rnn"]
 TIED = ("model.rnn.tie_word_embeddings=true", "model.rnn.hidden_size=24")
 # lanes of five blocks, so that passes end with steps 5, 10 and 15; three blocks are left out

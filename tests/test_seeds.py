@@ -47,6 +47,7 @@ def test_another_split_is_another_text(tmp_path: Path) -> None:
     assert one.content["validation text"] != other.content["validation text"]
 
 
+@pytest.mark.slow
 def test_the_order_and_the_run_follow_from_the_seed(tmp_path: Path) -> None:
     digests = []
     for seed in (1, 2):

@@ -45,6 +45,7 @@ def test_it_builds_at_its_full_size(path: Path, tmp_path: Path) -> None:
     assert model.get_parameter_count() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SMALL, ids=by_name)
 def test_a_small_one_trains(path: Path, tmp_path: Path) -> None:
     overrides = [

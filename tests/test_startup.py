@@ -9,6 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = """
 experiment_name: one
 data: {train: corpus.txt, document: line, max_sequence_length: 8, preprocessing_num_workers: 0}

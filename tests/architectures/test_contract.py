@@ -414,6 +414,7 @@ print(json.dumps(result))
 """
 
 
+@pytest.mark.slow
 def test_a_process_without_this_package_gets_the_same_logits_and_texts(
     tiny_config: MakeConfig, tmp_path: Path
 ) -> None:

@@ -331,6 +331,7 @@ EXPORTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of torch, about itself
 @pytest.mark.parametrize(("architecture", "section"), EXPORTED)
 def test_an_exported_graph_reads_any_length_and_padding(

@@ -173,6 +173,7 @@ def hundred_losses(config: ExperimentConfig, *, return_logits: bool) -> Tensor:
     return torch.stack(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert", "gpt2", "lstm"])
 def test_a_hundred_steps_have_the_same_losses_with_each_lever(
     name: str, tiny_config: MakeConfig, monkeypatch: pytest.MonkeyPatch
@@ -224,6 +225,7 @@ INDUCTOR = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=INDUCTOR)])
 def test_a_compiled_body_computes_the_same(

@@ -79,6 +79,7 @@ def files(directory: Path) -> set[Path]:
 # --- configuration: exit 2 ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_broken_file_is_refused_before_torch_is_read(here: Path, project: Path) -> None:
     (here / "bad.yaml").write_text(GOOD.replace("layers: 1", "layers: 0"))
     code, lines, heavy = watched("train", "bad.yaml", "training.patience=3", project=project)
@@ -88,11 +89,13 @@ def test_a_broken_file_is_refused_before_torch_is_read(here: Path, project: Path
     assert len(lines) == 2
 
 
+@pytest.mark.slow
 def test_help_and_lists_come_without_torch(here: Path, project: Path) -> None:
     for arguments in (["--help"], ["train", "--help"], ["list", "architectures"]):
         assert watched(*arguments, project=project) == (0, [], [])
 
 
+@pytest.mark.slow
 def test_the_command_itself_imports_next_to_nothing(project: Path) -> None:
     """A key that is pressed in the meantime is answered in one line."""
     program = (
@@ -109,6 +112,7 @@ def test_the_command_itself_imports_next_to_nothing(project: Path) -> None:
     assert (done.stdout, done.stderr) == ("\n", "")
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_seen(here: Path, project: Path) -> None:
     code, _, heavy = watched("validate", "good.yaml", project=project)
     assert code == 0
@@ -331,6 +335,7 @@ def test_each_option_says_one_thing(
     assert asked == [{"fresh": False, "extend": False, "lock": True, "profile": None} | changed]
 
 
+@pytest.mark.slow
 def test_a_short_run_says_that_it_was_not_profiled(cli: Cli, here: Path) -> None:
     code, out, said = cli("train", "good.yaml", "--profile")
     assert code == 0
@@ -371,6 +376,7 @@ def test_a_run_that_another_process_works_on_is_refused(cli: Cli, here: Path) ->
     assert not (here / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["/dev/full", "a pipe that nobody reads"])
 def test_a_finished_run_is_done_although_its_summary_cannot_be_printed(
     target: str, here: Path, project: Path

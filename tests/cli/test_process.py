@@ -10,6 +10,8 @@ import pytest
 
 from model_foundry.foundation.hardware import usable_cores
 
+pytestmark = pytest.mark.slow
+
 FAULTS = """
 import json, os, resource, sys
 import torch

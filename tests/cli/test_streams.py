@@ -87,6 +87,7 @@ def expected(output: str) -> list[int]:
     return list((dict.fromkeys(COMMANDS, 0) | full | {"doctor": 2}).values())
 
 
+@pytest.mark.slow
 def test_no_command_fails_for_its_output(here: Path, project: Path) -> None:
     outputs = ("/dev/full", "a pipe that nobody reads", "closed", "an error stream that is closed")
     codes, said = run_all(*outputs, project=project)
@@ -96,12 +97,14 @@ def test_no_command_fails_for_its_output(here: Path, project: Path) -> None:
     assert told == len(COMMANDS) - 1  # all but the doctor, who had nothing to say
 
 
+@pytest.mark.slow
 def test_no_command_fails_for_its_locale(here: Path, project: Path) -> None:
     variables = {"LC_ALL": "C", "PYTHONUTF8": "1", "PYTHONIOENCODING": "ascii:strict"}
     codes, said = run_all("as it is", project=project, **variables)
     assert codes == {"as it is": expected("as it is")}, said
 
 
+@pytest.mark.slow
 def test_a_pipe_that_is_full_for_now_is_waited_for() -> None:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)

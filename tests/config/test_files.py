@@ -347,6 +347,7 @@ def mutate(raw: dict[str, Any], draw: random.Random) -> None:
             mapping[draw.choice(["rnn", "seed", "path", "epochs", "x"])] = draw.choice(VALUES)
 
 
+@pytest.mark.slow
 def test_a_mutated_experiment_loads_or_is_refused_and_nothing_else(tmp_path: Path) -> None:
     draw = random.Random(0)
     path, refused = tmp_path / "mutated.yaml", 0

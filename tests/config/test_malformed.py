@@ -478,6 +478,7 @@ finally:
 SLOWEST = 4.0  # seconds; two for a machine of today
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     ["alias bomb", "deep lists", "long key", "key of a megabyte", "many values", "long anchor"],
@@ -491,6 +492,7 @@ def test_a_hostile_file_costs_little(name: str, here: Path, project: Path) -> No
     assert FILES[name][1] in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["pipe", "/dev/zero", "good.yaml"])
 def test_so_does_what_is_no_file_and_a_plain_mistake(place: str, here: Path, project: Path) -> None:
     os.mkfifo(here / "pipe")

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from model_foundry.config import (
     ExperimentConfig,
     LanguageSource,
@@ -23,6 +25,8 @@ from model_foundry.errors import ConfigError, exit_code_of
 from model_foundry.foundation.messages import LONGEST_LINE
 from tests.config.conftest import Foundry
 from tests.experiments import MODELS, tiny_experiment
+
+pytestmark = pytest.mark.slow
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 TINY = [save_config(tiny_experiment(kind, Path("runs"))).encode() for kind in sorted(MODELS)]

@@ -44,6 +44,7 @@ def healthy(directory: Path, kind: str = "gpt2") -> ExperimentConfig:
     return tiny_experiment(kind, directory, "training.gradient_accumulation_steps=2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(MODELS))
 def test_sound_experiment_has_nothing_wrong_and_leaves_nothing(kind: str, tmp_path: Path) -> None:
     findings = list(examine(healthy(tmp_path, kind)))
@@ -52,6 +53,7 @@ def test_sound_experiment_has_nothing_wrong_and_leaves_nothing(kind: str, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_without_an_experiment_a_small_one_is_examined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +161,7 @@ def test_library_of_a_version_that_was_not_tested_is_named(
     assert said in finding.figure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISEASES)
 def test_each_check_finds_its_disease(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -230,6 +233,7 @@ def test_check_that_breaks_is_a_finding(tmp_path: Path, monkeypatch: pytest.Monk
     assert found["disk"].good
 
 
+@pytest.mark.slow
 def test_command_prints_a_line_a_check_and_says_no(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -300,6 +300,7 @@ def test_every_architecture_is_among_those_tried() -> None:
     assert {model["architecture"] for model in MODELS.values()} == own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "lstm", "bert"])
 def test_the_check_changes_no_bit_of_a_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

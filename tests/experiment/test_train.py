@@ -57,6 +57,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(MODELS))
 def test_run_directory_holds_what_later_tools_read(kind: str, runs: dict[str, Path]) -> None:
     run = RunDirectory(runs[kind])
@@ -82,6 +83,7 @@ def test_saved_configuration_is_resolved_and_loads_back(kind: str, runs: dict[st
         assert "# training.attn_implementation: auto -> sdpa (" in text
 
 
+@pytest.mark.slow
 def test_models_load_in_a_process_without_this_package(
     runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +120,7 @@ def test_result_says_what_was_reached(tmp_path: Path) -> None:
     assert load_model(result.model_dir).get_parameter_count() == result.parameters
 
 
+@pytest.mark.slow
 def test_epochs_show_every_block(tmp_path: Path) -> None:
     config = tiny_experiment("rnn", tmp_path, "training.max_steps=null", "training.epochs=1")
     blocks = len(prepare(config).train)
@@ -142,6 +145,7 @@ def test_a_finished_run_answers_with_its_result_and_changes_no_file(tmp_path: Pa
     assert everything_in(result.output_dir) == before
 
 
+@pytest.mark.slow
 def test_fresh_moves_a_run_aside_and_begins_another(tmp_path: Path) -> None:
     config = tiny_experiment("rnn", tmp_path)
     first = RunDirectory(train(config).output_dir).status()
@@ -154,6 +158,7 @@ def test_fresh_moves_a_run_aside_and_begins_another(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run.old-1"]
 
 
+@pytest.mark.slow
 def test_a_run_that_may_not_go_on_is_left_as_it_is(tmp_path: Path) -> None:
     run = train(tiny_experiment("rnn", tmp_path)).output_dir
     before = everything_in(run)
@@ -286,6 +291,7 @@ def test_check_finds_the_size_without_writing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_tokenizer_larger_than_the_default_vocabulary_needs_no_setting(tmp_path: Path) -> None:
     """And the saved configuration of such a run can be run again."""
     vocabulary = {token: index for index, token in enumerate(["<unk>", "</s>", "The", "."])}

@@ -31,6 +31,8 @@ from tests.faults.runs import (
     whole_steps,
 )
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 60.0  # seconds until a test gives up waiting for another process
 
 

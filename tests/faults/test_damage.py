@@ -33,6 +33,8 @@ from tests.faults.runs import (
 from tests.hostile.test_files import PAYLOADS, Payload
 from tests.waiting import computing_less_than
 
+pytestmark = pytest.mark.slow
+
 NEWEST = 6
 STEPS = [2, 4, NEWEST]
 SOON = 2.0  # seconds in which a checkpoint must have been looked at, whatever stands in it

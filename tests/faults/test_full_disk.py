@@ -27,6 +27,8 @@ from tests.faults.runs import (
     whole_steps,
 )
 
+pytestmark = pytest.mark.slow
+
 PAGE = 4096  # bytes; what tmpfs gives to a file at a time
 SECOND_SAVE = "step-00000004"
 BALLAST = "ballast"

@@ -21,6 +21,8 @@ from tests.faults.runs import (
     whole_steps,
 )
 
+pytestmark = pytest.mark.slow
+
 RETAINED = "training.save_total_limit=2"
 LAST_SAVE = f"step-{HORIZON:08d}"
 THIRD_SAVE, DELETED_THEN = "step-00000006", "step-00000002"

@@ -357,6 +357,7 @@ def test_a_manifest_that_names_what_is_not_in_the_directory_is_damage(
     assert find_damage(tmp_path / "done") == f"{name} is missing"
 
 
+@pytest.mark.slow
 def test_a_manifest_with_a_million_entries_is_answered_soon(tmp_path: Path) -> None:
     commit(tmp_path / "done", file="text")
     forge(tmp_path / "done", files=[entry("file", b"text")] * 10**5)

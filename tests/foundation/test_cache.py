@@ -82,6 +82,7 @@ def test_a_damaged_entry_is_named_and_made_again(
     assert (entry_of_cache / "file").read_text() == "again"
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_make_the_same(
     project: Path, entry_of_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -102,6 +103,7 @@ def test_two_processes_do_not_make_the_same(
     assert found == [(False, "made by another")]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_began_is_removed_and_made_anew(
     project: Path, entry_of_cache: Path
 ) -> None:
@@ -118,6 +120,7 @@ def test_what_a_killed_process_began_is_removed_and_made_anew(
             assert other_entry.exists()
 
 
+@pytest.mark.slow
 def test_waiting_for_another_process_ends_with_a_signal(
     project: Path, entry_of_cache: Path
 ) -> None:

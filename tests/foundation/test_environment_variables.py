@@ -78,6 +78,7 @@ for file in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_a_hostile_environment_changes_no_weight(tmp_path: Path, project: Path) -> None:
     files = []
     for kind in MODELS:
@@ -101,6 +102,7 @@ def test_a_hostile_environment_changes_no_weight(tmp_path: Path, project: Path) 
         assert file_sha256(plain) == file_sha256(hostile), kind
 
 
+@pytest.mark.slow
 def test_from_python_what_is_read_late_is_taken_out_and_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -155,6 +155,7 @@ def test_what_is_waited_for_is_what_goes_on_now(caplog: pytest.LogCaptureFixture
         assert "waiting for the start;" in send(signal.SIGTERM, caplog)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [BUSY, IN_A_LONG_CALL], ids=["python", "compiled"])
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_third_signal_ends_the_process_at_once(
@@ -239,12 +240,14 @@ def test_other_signals_are_not_counted(caplog: pytest.LogCaptureFixture) -> None
         signal.signal(signal.SIGUSR1, before)
 
 
+@pytest.mark.slow
 def test_a_signal_that_was_ignored_stays_ignored(project: Path) -> None:
     with running(project, AS_NOHUP) as process:
         out, err = process.communicate(timeout=60)
     assert (out, err) == ("went on True\nas before True\n", "")
 
 
+@pytest.mark.slow
 def test_a_forked_process_neither_dies_nor_counts(project: Path) -> None:
     with running(project, FORKED) as process:
         out, err = process.communicate(timeout=60)
@@ -253,6 +256,7 @@ def test_a_forked_process_neither_dies_nor_counts(project: Path) -> None:
     assert "still waiting" not in err
 
 
+@pytest.mark.slow
 def test_a_forked_process_is_asked_nothing_that_its_parent_was_asked(project: Path) -> None:
     with running(project, FORKED_LATE) as process:
         out, err = process.communicate(timeout=60)

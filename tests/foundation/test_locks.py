@@ -79,6 +79,7 @@ def test_a_lock_is_held_for_its_block_whatever_way_that_ends(lock: Path) -> None
     assert can_be_taken(lock)
 
 
+@pytest.mark.slow
 def test_the_holder_is_named(project: Path, lock: Path) -> None:
     with another_process(project, HOLDER, lock) as holder:
         assert holder.stdout is not None
@@ -101,6 +102,7 @@ def test_a_holder_that_left_no_name_is_another_process(lock: Path, text: str) ->
             exclusive(lock).__enter__()
 
 
+@pytest.mark.slow
 def test_a_killed_process_holds_nothing(project: Path, lock: Path) -> None:
     with another_process(project, HOLDER, lock) as holder:
         assert holder.stdout is not None
@@ -111,6 +113,7 @@ def test_a_killed_process_holds_nothing(project: Path, lock: Path) -> None:
         assert can_be_taken(lock)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_forked_holds_nothing(project: Path, lock: Path) -> None:
     with another_process(project, PARENT, lock) as parent:
         assert parent.stdout is not None

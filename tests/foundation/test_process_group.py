@@ -55,6 +55,7 @@ def exchange(processes: ProcessGroup) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 def test_what_is_exchanged_is_the_same_in_all(tmp_path: Path) -> None:
     for ended in in_two(tmp_path, exchange):
         assert ended.code == 0, ended.said
@@ -78,6 +79,7 @@ def note_the_order(processes: ProcessGroup, file: Path) -> bool:
     return processes.rank0_first(look)
 
 
+@pytest.mark.slow
 def test_the_others_find_what_main_left(tmp_path: Path) -> None:
     in_two(tmp_path, note_the_order, tmp_path / "left")
     assert returned(tmp_path) == [False, True]
@@ -91,6 +93,7 @@ def fail_in(processes: ProcessGroup, together: str, index: int, error: Exception
     getattr(processes, together)(do)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("together", "index"),
     [("on_all_ranks", 0), ("on_all_ranks", 1), ("rank0_first", 0), ("rank0_first", 1)],
@@ -100,6 +103,7 @@ def test_a_fault_in_one_ends_all_of_them_alike(together: str, index: int, tmp_pa
         assert (ended.code, ended.said) == (3, "error: corpus.txt: is gone\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -120,6 +124,7 @@ class UnsendableError(Exception):
         super().__init__(f"{one} and\n{other}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", ["on_rank0", "on_all_ranks"])
 def test_a_fault_of_another_package_is_told_in_one_line(together: str, tmp_path: Path) -> None:
     main, other = in_two(tmp_path, fail_unsendably, together)
@@ -139,6 +144,7 @@ def die_in(processes: ProcessGroup, index: int) -> None:
     processes.on_all_ranks(do)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", [0, 1])
 def test_none_waits_for_one_that_has_died(index: int, tmp_path: Path) -> None:
     ended = in_two(tmp_path, die_in, index)
@@ -156,6 +162,7 @@ def fail_when_the_other_is_dead(processes: ProcessGroup) -> None:
     processes.on_rank0(do)
 
 
+@pytest.mark.slow
 def test_a_fault_of_its_own_matters_more_than_a_lost_process(tmp_path: Path) -> None:
     main, other = in_two(tmp_path, fail_when_the_other_is_dead)
     assert other.code == KILLED

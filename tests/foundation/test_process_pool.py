@@ -18,6 +18,7 @@ from tests.children import KILLED, child_running
 from tests.waiting import wait_until
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 1, 2, 3])
 @pytest.mark.parametrize("number", [0, 1, 2, 40])
 def test_results_come_in_the_order_of_the_batches(processes: int, number: int) -> None:
@@ -29,6 +30,7 @@ def test_results_come_in_the_order_of_the_batches(processes: int, number: int) -
     assert found == [n * n for n in range(number)]
 
 
+@pytest.mark.slow
 def test_the_work_is_done_elsewhere_if_there_is_more_than_one_batch() -> None:
     def who(_: int) -> int:
         return os.getpid()
@@ -40,6 +42,7 @@ def test_the_work_is_done_elsewhere_if_there_is_more_than_one_batch() -> None:
     wait_until(lambda: not any(alive(other) for other in others))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
 def test_batches_are_read_as_they_are_needed(processes: int) -> None:
     batches = iter(range(1000))
@@ -50,6 +53,7 @@ def test_batches_are_read_as_they_are_needed(processes: int) -> None:
     del results  # which ends the processes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
 def test_an_error_of_the_work_or_the_batches_comes_through(processes: int) -> None:
     def refuse(batch: int) -> int:
@@ -66,6 +70,7 @@ def test_an_error_of_the_work_or_the_batches_comes_through(processes: int) -> No
             list(map_in_order(function, batches, processes=processes))
 
 
+@pytest.mark.slow
 def test_several_can_be_under_way_one_in_the_other() -> None:
     outer = map_in_order(lambda batch: batch * 2, range(20), processes=2)
     first = next(outer)
@@ -73,6 +78,7 @@ def test_several_can_be_under_way_one_in_the_other() -> None:
     assert [first, *outer] == [n * 2 for n in range(20)]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_is_told() -> None:
     def die(batch: int) -> int:
         if batch == 2:
@@ -85,6 +91,7 @@ def test_a_process_that_dies_is_told() -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_others_end_with_a_process_that_dies_though_signals_are_kept_from_them(
     tmp_path: Path,
 ) -> None:
@@ -103,6 +110,7 @@ def test_the_others_end_with_a_process_that_dies_though_signals_are_kept_from_th
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_signal_to_all_processes_is_a_request_to_stop(tmp_path: Path) -> None:
     with child_running(work_and_tell, tmp_path) as parent:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -112,6 +120,7 @@ def test_a_signal_to_all_processes_is_a_request_to_stop(tmp_path: Path) -> None:
         assert parent.ended().code == Interrupted.exit_code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
 def test_a_signal_stops_the_work(processes: int) -> None:
     def at_three(batch: int) -> int:
@@ -148,6 +157,7 @@ def work_and_tell(directory: Path) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_the_processes_of_a_killed_one_end(tmp_path: Path) -> None:
     with child_running(work_and_tell, tmp_path) as parent:
         wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
@@ -157,6 +167,7 @@ def test_the_processes_of_a_killed_one_end(tmp_path: Path) -> None:
     wait_until(lambda: not any(alive(number) for number in numbers))
 
 
+@pytest.mark.slow
 def test_the_environment_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "TOKENIZERS_PARALLELISM"
 

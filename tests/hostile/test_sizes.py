@@ -42,6 +42,7 @@ SAFETENSORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", SAFETENSORS)
 @pytest.mark.parametrize("kind", ["transformer", "recurrent", "plain"])
 def test_weights_that_lie_are_refused_at_once(

@@ -112,6 +112,7 @@ def test_an_experiment_with_a_fault_is_refused() -> None:
         )
 
 
+@pytest.mark.slow
 def test_steps_are_known_without_numpy_or_torch(capfd: pytest.CaptureFixture[str]) -> None:
     import subprocess
 

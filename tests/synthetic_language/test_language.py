@@ -163,6 +163,7 @@ def test_seeds_give_different_and_repeatable_samples(english: Language) -> None:
     assert list(english.sample(50, seed=4)) != list(english.sample(50, seed=5))
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_in_another_process(english: Language) -> None:
     load = "from model_foundry.synthetic_language import load_language"
     code = f"{load}; print(*load_language().sample(200, seed=8))"

@@ -114,6 +114,7 @@ def test_encoding_leaves_the_tokenizer_as_it_was(train):
     assert backend.encode_special_tokens is False
 
 
+@pytest.mark.slow
 def test_saved_tokenizers_give_the_same_ids_in_a_plain_process(all_tokenizers, odd_texts, tmp_path):
     configs = {"none": None, "gpt2": GPT2Config(), "bert": BertConfig()}
     expected, directories = [], []
@@ -128,6 +129,7 @@ def test_saved_tokenizers_give_the_same_ids_in_a_plain_process(all_tokenizers, o
     assert json.loads(run_python(PLAIN_PROCESS, [odd_texts, directories])) == expected
 
 
+@pytest.mark.slow
 def test_training_twice_gives_the_same_bytes(documents, tmp_path):
     kinds = {
         "unigram": ("sentencepiece", {"vocab_size": 420}),

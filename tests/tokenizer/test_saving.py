@@ -91,6 +91,7 @@ def test_a_pipeline_cuts_a_text_that_is_too_long(tmp_path: Path) -> None:
     assert len(features("the dog " * 50, truncation=True)[0]) == 16
 
 
+@pytest.mark.slow
 def test_the_directory_is_read_where_this_package_is_not(tmp_path: Path) -> None:
     """In a process of its own: loading in this one may hide what another has to know."""
     expected = []

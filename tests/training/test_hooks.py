@@ -59,6 +59,7 @@ def saved(directory: Path) -> dict[int, bool]:
     return {state.counters.step: state.timed for state in found}
 
 
+@pytest.mark.slow
 def test_a_default_run_that_is_killed_loses_fifteen_minutes_at_most(tmp_path: Path) -> None:
     train_by(0, tmp_path / "whole", "training.save_minutes=null")
     assert saved(tmp_path / "whole") == {STEPS: False}

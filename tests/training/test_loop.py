@@ -187,6 +187,7 @@ def test_diverging_run_ends_with_status_failed_and_code_7(tmp_path: Path) -> Non
     assert '"state": "failed"' in status and '"exit_code": 7' in status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_cadence_never_changes_what_is_trained(kind: str, tmp_path: Path) -> None:
     """Evaluating, saving and logging at every step gives the same weights, bit for bit."""
@@ -219,6 +220,7 @@ def test_dropout_follows_its_seed_and_nothing_else(tmp_path: Path) -> None:
     assert not torch.equal(same[0], other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gpt2", "bidirectional lstm"])
 def test_workers_do_not_change_the_batches(kind: str, tmp_path: Path) -> None:
     config = tiny_experiment(kind, tmp_path)
@@ -234,6 +236,7 @@ def test_workers_do_not_change_the_batches(kind: str, tmp_path: Path) -> None:
         assert all(torch.equal(alone[name], worked[name]) for name in alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", ["gradient_checkpointing=true", "mixed_precision=bf16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_model_trains_with(setting: str, kind: str, tmp_path: Path) -> None:

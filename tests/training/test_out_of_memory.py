@@ -24,6 +24,7 @@ def train_with_little_memory(directory: Path, *overrides: str) -> None:
     train(tiny_experiment("gpt2", directory, *overrides))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not STATM.exists(), reason="the system does not limit the memory it maps")
 @pytest.mark.parametrize(
     ("setting", "said"),

@@ -15,6 +15,8 @@ import pytest
 from tests.experiments import MODELS
 from tests.training.test_carried_state import KINDS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WORKER = "tests.training.processes_worker"
 FAULTS = {

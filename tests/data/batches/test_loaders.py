@@ -148,6 +148,7 @@ def test_a_collator_with_a_call_of_its_own_is_called() -> None:
 # --- workers --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_worker_processes_make_the_same_batches() -> None:
     def first(workers: int) -> list[Batch]:
         blocks = Blocks(stream(60), content=5, keep_rest=False)
@@ -160,6 +161,7 @@ def test_worker_processes_make_the_same_batches() -> None:
         assert (alone.keys, alone.words, alone.begins) == (made.keys, made.words, made.begins)
 
 
+@pytest.mark.slow
 def test_a_worker_process_makes_batches_before_they_are_asked_for() -> None:
     made = get_context("fork").Value("i", 0)
 
@@ -175,6 +177,7 @@ def test_a_worker_process_makes_batches_before_they_are_asked_for() -> None:
         wait_until(lambda: made.value >= 3)  # one was asked for
 
 
+@pytest.mark.slow
 def test_making_batches_leaves_the_global_generator_alone() -> None:
     blocks = Blocks(stream(23), content=5, keep_rest=True)
     before = torch.get_rng_state()

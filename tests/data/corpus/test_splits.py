@@ -346,6 +346,7 @@ def test_batches_hold_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> No
     assert list(batched([], len)) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_interventions_give_the_same_in_any_number_of_processes(
     processes: int, monkeypatch: pytest.MonkeyPatch

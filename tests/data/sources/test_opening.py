@@ -22,6 +22,8 @@ from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation import process_pool
 from tests.data.corpora import stream_from, text_of, texts_of, tokenizer_of
 
+pytestmark = pytest.mark.slow
+
 # without newlines at an end or blank lines, so that a line is a paragraph is a file
 LINES = [" ".join(text_of(4 + n % 5, n).split()) + f' "{n}", ok' for n in range(40)]
 LONG = " ".join(text_of(4000, 99).split())  # more than one piece

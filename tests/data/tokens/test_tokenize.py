@@ -130,6 +130,7 @@ def test_where_documents_end_is_part_of_the_content(
     assert joined.text_sha256 != apart.text_sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, SMALL, 2**20])
 @pytest.mark.parametrize("processes", [0, 1, 2, 3])
 def test_neither_processes_nor_batches_change_a_stream(
@@ -165,6 +166,7 @@ def test_text_without_tokens_is_counted_across_batches(
     assert (apart.bytes, apart.words) == (sum(map(len, texts)), 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
 def test_a_lone_surrogate_is_told_with_what_stands_before_it(
     processes: int, bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -189,6 +191,7 @@ def test_no_document_is_refused_and_nothing_is_kept(
     assert made(tmp_path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
 def test_a_tokenizer_found_late_to_see_across_spaces_gets_whole_documents(
     processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -205,6 +208,7 @@ def test_a_tokenizer_found_late_to_see_across_spaces_gets_whole_documents(
     assert (stream.documents, stream.bytes, len(made(tmp_path))) == (201, 207, 1)
 
 
+@pytest.mark.slow
 def test_what_was_left_out_and_done_is_kept_beside_the_stream(
     bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +231,7 @@ def test_what_was_left_out_and_done_is_kept_beside_the_stream(
 # --- shards, types, memory ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_stream_in_shards_is_the_stream_in_one(
     bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,6 +260,7 @@ def test_a_token_of_many_bytes_widens_what_is_narrow(
     assert int(np.asarray(stream.num_bytes).max()) >= PIECE
 
 
+@pytest.mark.slow
 def test_a_file_larger_than_memory_is_tokenised_in_little(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -361,6 +367,7 @@ def test_a_damaged_stream_is_made_again(
     assert find_damage(place) is None
 
 
+@pytest.mark.slow
 def test_documents_of_another_stream_are_left_out(
     bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,6 +409,7 @@ def deadly() -> Iterator[str]:
     INTERVENTIONS.remove("deadly")
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_told_and_nothing_is_kept(
     deadly: str,
     bpe: PreTrainedTokenizerFast,
@@ -448,6 +456,7 @@ def tokenise_slowly(directory: Path, number: int) -> None:
         stream_from(split_of(source), tokenizer_of("bpe"), directory / "cache", processes=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, KILLED)])
 def test_a_signal_in_the_middle_leaves_no_stream(number: int, code: int, tmp_path: Path) -> None:
     ended = in_child(tokenise_slowly, tmp_path, number)
@@ -466,6 +475,7 @@ def fill(directory: Path, name: str) -> None:
     stream_from(documents_of(300), tokenizer_of("bpe"), directory / "cache", processes=2)
 
 
+@pytest.mark.slow
 def test_two_processes_that_need_a_stream_make_it_once(tmp_path: Path) -> None:
     with (
         child_running(fill, tmp_path, "ready-1") as one,

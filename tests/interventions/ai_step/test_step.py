@@ -84,6 +84,7 @@ def refusal(function: Callable[..., Any], *steps: InterventionStep) -> str:
 # --- asking ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_endpoint_is_asked_once_and_the_file_waits_for_approval(
     server: Server, file: Path
 ) -> None:
@@ -372,6 +373,7 @@ def apply(chain: Chain) -> Any:
     return chain.apply([(0, "a")]).texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_a_worker_runs_what_was_approved_and_nothing_else(file: Path, start: str) -> None:
     steps = [step(file, write(file))]
