@@ -44,6 +44,28 @@ for piece in pieces:
 print(json.dumps([end - begin >= 3 * 2**30, end - c.sbrk(0)]))
 """
 
+THREAD = """
+import ctypes, json, os, threading
+c = ctypes.CDLL(None)
+c.memalign.restype = ctypes.c_void_p
+c.memalign.argtypes = [ctypes.c_size_t] * 2
+c.free.argtypes = [ctypes.c_void_p]
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def work(times):
+    for _ in range(times):
+        c.free(c.memalign(64, 64))
+def measure():
+    work(2_000)
+    before = resident()
+    work(20_000)
+    print(json.dumps(resident() - before))
+thread = threading.Thread(target=measure)
+thread.start()
+thread.join()
+"""
+
 
 def run(code: str, **variables: str) -> Any:
     environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
@@ -70,6 +92,12 @@ def test_freed_memory_is_kept_and_comes_back_without_page_faults() -> None:
 def test_more_is_kept_than_an_int_can_count() -> None:
     """Blocks of two and one gigabytes of address space, none of which is touched."""
     assert run(KEEPING + HEAP) == [True, 0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+def test_small_blocks_of_a_worker_thread_do_not_pile_up() -> None:
+    """Left apart, they come to 3.5 MiB."""
+    assert run(KEEPING + THREAD) < 2**18
 
 
 def test_variables_of_the_environment_are_left_alone() -> None:
