@@ -48,15 +48,14 @@ class _Command(TyperCommand):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         for kind in ("argument", "option"):
-            params = [param for param in self.get_params(ctx) if param.param_type_name == kind]
-            records = [(param.metavar, param.get_help_record(ctx)) for param in params]
-            with formatter.section(f"{kind.capitalize()}s"):
-                formatter.write_dl(
-                    [
-                        (metavar if kind == "argument" else name, text)
-                        for metavar, (name, text) in records
-                    ]
-                )
+            rows = [
+                (str(param.metavar) if kind == "argument" else record[0], record[1])
+                for param in self.get_params(ctx)
+                if param.param_type_name == kind and (record := param.get_help_record(ctx))
+            ]
+            if rows:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(rows)
 
 
 app = typer.Typer(
@@ -244,7 +243,7 @@ def doctor(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> int:
-    """Check in about a minute that an experiment works on this machine."""
+    """Check in a minute that an experiment works here."""
     failed = False
     with handle_signals():
         experiment = load(config, overrides) if config else None
@@ -263,7 +262,7 @@ def list_names(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="architectures, tokenizers, objectives or interventions; all by default.",
+            help="architectures, tokenizers, objectives, interventions.",
             metavar="KIND",
             show_default=False,
         ),

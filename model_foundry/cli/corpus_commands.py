@@ -81,7 +81,7 @@ def data(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Show the figures of a corpus and what happens to its tokens."""
+    """Show the figures of a corpus and its tokens."""
     with handle_signals(), _without_figures_in_log():
         experiment = load_with_warnings(config, overrides)
         from model_foundry.cli.data_report import print_report, save_report

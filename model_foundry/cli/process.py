@@ -68,7 +68,7 @@ def set_threads(asked: int | None) -> None:
 
 
 def allow_tf32(speed: SpeedConfig) -> None:
-    """Allow TF32 on NVIDIA GPUs (fp32 factors rounded to 10 bits), unless the settings forbid it."""
+    """Allow TF32 (fp32 factors rounded to 10 bits) on NVIDIA GPUs, unless settings forbid it."""
     import torch
 
     if speed.fp32_products in {"auto", "tf32"} and torch.cuda.is_available():
