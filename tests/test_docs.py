@@ -129,3 +129,17 @@ def test_a_study_over_one_tokenizer_runs_as_it_is_described(
         if name not in ("other-split", "tokenizer")
     }
     assert len(tokenizers) == 1 and len(runs) == 8
+
+
+def test_every_file_of_code_that_a_page_names_exists() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]
+    examples = {"window.py", "every_nth.py"}  # written by the reader of a page
+    files = [str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/*.py")]
+    missing = [
+        (page.name, named)
+        for page in pages
+        for named in re.findall(r"[\w./-]*\w\.py\b", page.read_text(encoding="utf-8"))
+        if named not in examples
+        and not any(f"/{path}".endswith("/" + named.lstrip("./")) for path in files)
+    ]
+    assert missing == []

@@ -1,9 +1,9 @@
-"""The `foundry` command: parse, call one function, print, and end with the right exit code.
+"""The `foundry` command: parse the command line, call one function, print, and exit.
 
-Exit codes: 0 done; 1 a check said no; 2 command line or configuration; 3 corpus or tokenizer; 4 no
-usable checkpoint; 5 the run is another one; 6 the run directory is in use; 7 loss or gradient not
-finite; 8 cannot save; 9 a worker died, or internal failure; 10 out of memory; 75 interrupted, run
-the same command again to continue; 130 and 143 stopped at once by a repeated signal.
+Exit codes: 0 done; 1 a check failed; 2 command line or configuration; 3 corpus or tokenizer; 4 no
+usable checkpoint; 5 the run was started with different settings; 6 the run directory is in use;
+7 loss or gradient not finite; 8 cannot save; 9 a worker died, or an internal error; 10 out of
+memory; 75 interrupted, and the same command resumes; 130 and 143 ended at once by a signal.
 """
 
 import sys
@@ -16,7 +16,7 @@ def main() -> None:
     """Run the command line and exit."""
     make_streams_lenient()
     try:
-        from model_foundry.cli.dispatch import run  # a tenth of a second, in which a key may come
+        from model_foundry.cli.dispatch import run  # takes 0.1 s, in which Ctrl-C may arrive
 
         code = run()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The arguments and options that several commands share, and the experiment that they name."""
+"""The arguments and options that several commands share, and loading the experiment they name."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """What holds for every command."""
+    """The options that hold for every command."""
 
     debug: bool = False
-    """Show the traceback of an error."""
+    """Print the traceback of an error."""
 
 
 options = Options()
@@ -27,11 +27,11 @@ def _set_debug(value: bool) -> bool:
 
 
 def path_argument(text: str) -> Path:
-    """Return a path of the command line; a shell leaves the `~` of `--option=~/a` as it is."""
+    """Return a path, with `~` expanded: a shell does not expand it in `--option=~/a`."""
     from model_foundry.foundation.paths import written_path
 
     if not text or "\0" in text:
-        raise typer.BadParameter("must not be empty, or hold a zero byte")
+        raise typer.BadParameter("must not be empty or contain a zero byte")
     try:
         return Path(written_path(text))
     except RuntimeError as error:
@@ -55,7 +55,11 @@ Config = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(help="Settings to change, such as training.max_steps=100.", show_default=False),
+    typer.Argument(
+        help="Settings to change, e.g. training.max_steps=100.",
+        metavar="KEY=VALUE",
+        show_default=False,
+    ),
 ]
 Plugins = Annotated[
     list[Path] | None,
@@ -63,7 +67,7 @@ Plugins = Annotated[
         "--plugin",
         metavar="FILE.py",
         parser=path_argument,
-        help="Python file that registers architectures or objectives.",
+        help="Python file that registers architectures etc.",
         callback=_load_plugins,
         show_default=False,
     ),
@@ -72,7 +76,7 @@ Debug = Annotated[
     bool,
     typer.Option(
         "--debug",
-        help="Show the traceback of an error.",
+        help="Print the traceback of an error.",
         callback=_set_debug,
         is_eager=True,  # before a plugin that may fail
     ),
@@ -80,14 +84,14 @@ Debug = Annotated[
 
 
 def load(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
-    """Load an experiment with the settings of the command line."""
+    """Load an experiment with the overrides of the command line."""
     from model_foundry.config import load_config
 
     return load_config(config, overrides=overrides or [])
 
 
 def load_with_warnings(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
-    """Load an experiment and tell which of its settings do nothing; training tells it itself."""
+    """Load an experiment and warn of settings without effect, as training does itself."""
     experiment = load(config, overrides)
     from model_foundry.config import settings_without_effect
 

@@ -1,10 +1,11 @@
 """The commands. Each imports what it needs itself, so that `foundry --help` stays fast."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from model_foundry.cli import corpus_commands
 from model_foundry.cli.arguments import (
@@ -18,7 +19,7 @@ from model_foundry.cli.arguments import (
     path_argument,
 )
 from model_foundry.cli.foreign_commands import FOREIGN
-from model_foundry.cli.output import reporting, start_logging
+from model_foundry.cli.output import mark_as_report, start_logging
 from model_foundry.foundation.interrupts import handle_signals
 
 if TYPE_CHECKING:
@@ -28,23 +29,38 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "options"]
 
-CHECK_SAID_NO = 1
+CHECK_FAILED = 1
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Commands(TyperGroup):
-    """The commands, and a sentence for each that people look for here in vain."""
+    """The commands, with a hint for each name that other programs use."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        said = FOREIGN.get(args[0].lower()) if args and args[0] not in self.commands else None
-        if said:
-            ctx.fail(f"No such command {args[0]!r}: it {said}.")
+        hint = FOREIGN.get(args[0].lower()) if args and args[0] not in self.commands else None
+        if hint:
+            ctx.fail(f"No such command {args[0]!r}: {hint}.")
         return super().resolve_command(ctx, args)
+
+
+class _Command(TyperCommand):
+    """A command whose help names its arguments without their Python types."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        for kind in ("argument", "option"):
+            rows = [
+                (str(param.metavar) if kind == "argument" else record[0], record[1])
+                for param in self.get_params(ctx)
+                if param.param_type_name == kind and (record := param.get_help_record(ctx))
+            ]
+            if rows:
+                with formatter.section(f"{kind.capitalize()}s"):
+                    formatter.write_dl(rows)
 
 
 app = typer.Typer(
     name="foundry",
     cls=_Commands,
-    help="Train small language models of any architecture from one YAML file.",
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would double the time to the help
     add_completion=False,
@@ -53,8 +69,12 @@ app = typer.Typer(
 )
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _command(name: str, example: str) -> Callable[[Function], Function]:
+    return app.command(name, cls=_Command, epilog=f"Example: foundry {name} {example}")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from model_foundry import __version__
 
         typer.echo(f"foundry {__version__}")
@@ -74,26 +94,26 @@ def _start(
     start_logging()
 
 
-@app.command(epilog="Example: foundry train configs/quickstart.yaml training.max_steps=500")
+@_command("train", "configs/quickstart.yaml training.max_steps=500")
 def train(
     config: Config,
     overrides: Overrides = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Move a run that is already there to <dir>.old-N.")
+        bool, typer.Option("--fresh", help="Start over; move an existing run to <dir>.old-N.")
     ] = False,
     extend: Annotated[
-        bool, typer.Option("--extend", help="Go on with a run whose length was raised.")
+        bool, typer.Option("--extend", help="Resume with a raised max_steps or epochs.")
     ] = False,
     no_lock: Annotated[
-        bool, typer.Option("--no-lock", help="For file systems without locks: use with care.")
+        bool, typer.Option("--no-lock", help="Do not lock the run directory: use with care.")
     ] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Show where the time of a step goes, early on.")
+        bool, typer.Option("--profile", help="Show where the time of a step goes.")
     ] = False,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Train a model, or go on where that was interrupted."""
+    """Train a model, or resume an interrupted run."""
     with handle_signals():  # from before torch is imported, which takes seconds
         experiment = load(config, overrides)
         from model_foundry.cli.process import allow_tf32, set_up_process
@@ -104,26 +124,18 @@ def train(
         from model_foundry.cli.summary import print_summary
         from model_foundry.experiment.train import train as run
 
-        looking = begin_profile(experiment) if profile else None
-        result = run(
-            experiment,
-            fresh=fresh,
-            extend=extend,
-            lock=not no_lock,
-            profile=looking,
-        )
-    reporting()
+        profiler = begin_profile(experiment) if profile else None
+        result = run(experiment, fresh=fresh, extend=extend, lock=not no_lock, profile=profiler)
+    mark_as_report()
     print_summary(result, plugin)
-    if looking and not looking.report:
-        typer.echo(f"no step was profiled: that takes {looking.steps_needed} steps to make")
+    if profiler and not profiler.report:
+        typer.echo(f"no step was profiled: a profile takes {profiler.steps_needed} steps")
 
 
-app.command("train-tokenizer", epilog="Example: foundry train-tokenizer configs/tiny_gpt2.yaml")(
-    corpus_commands.train_tokenizer
-)
+_command("train-tokenizer", "configs/tiny_gpt2.yaml")(corpus_commands.train_tokenizer)
 
 
-@app.command(epilog="Example: foundry validate configs/bert_base.yaml data.train=corpus.txt")
+@_command("validate", "configs/bert_base.yaml data.train=corpus.txt")
 def validate(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
@@ -133,19 +145,15 @@ def validate(
 
     for line in check(experiment):
         typer.echo(line)
-    typer.echo(f"{config}: nothing wrong was found")
+    typer.echo(f"{config}: no faults found")
 
 
-app.command(epilog="Example: foundry prepare configs/tiny_gpt2.yaml data.train=corpus.txt")(
-    corpus_commands.prepare
-)
-app.command(epilog="Example: foundry data configs/tiny_gpt2.yaml data.train=corpus.txt")(
-    corpus_commands.data
-)
+_command("prepare", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.prepare)
+_command("data", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.data)
 
 
 def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBase]":
-    """Load the newest model of a run, which may delete a checkpoint while that is being read."""
+    """Load the newest model of a run; try again if the run deletes that checkpoint meanwhile."""
     from model_foundry.errors import ConfigError, DataError
     from model_foundry.experiment.run_directory import RunDirectory
     from model_foundry.model import find_model, find_tokenizer_of, load_model
@@ -153,7 +161,7 @@ def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBas
 
     directory = find_model(path)
     if directory.parent == RunDirectory(path).checkpoints:
-        typer.echo(f"the run is not finished; this is {directory}", err=True)
+        typer.echo(f"the run is not finished; using {directory}", err=True)
     try:
         return load_model(directory), load_tokenizer(find_tokenizer_of(directory))
     except (ConfigError, DataError):
@@ -162,14 +170,13 @@ def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBas
     return _load_newest(path)
 
 
-def _countable(number: int) -> int:
-    """Refuse a seed that the generators cannot count to."""
+def _check_seed(number: int) -> int:
     if not 0 <= number < 2**63:
         raise typer.BadParameter(f"must be >= 0 and < 2**63, got {number}")
     return number
 
 
-@app.command(epilog="Example: foundry generate runs/quickstart --prompt 'The dogs' --number 3")
+@_command("generate", "runs/quickstart --prompt 'The dogs' --number 3")
 def generate(
     run: Annotated[
         Path,
@@ -180,19 +187,24 @@ def generate(
             show_default=False,
         ),
     ],
-    prompt: Annotated[str, typer.Option(help="Beginning of the text.")] = "",
-    number: Annotated[int, typer.Option(min=1, help="How many continuations.")] = 1,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens to add.")] = 50,
+    prompt: Annotated[str, typer.Option(metavar="TEXT", help="Beginning of the text.")] = "",
+    number: Annotated[int, typer.Option(metavar="N", min=1, help="Number of texts.")] = 1,
+    max_new_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Maximum number of new tokens.")
+    ] = 50,
     temperature: Annotated[
-        float, typer.Option(min=0, help="0 takes the likeliest token each time.")
+        float, typer.Option(metavar="T", min=0, help="Sampling temperature; 0: greedy.")
     ] = 1.0,
     top_k: Annotated[
-        int | None, typer.Option(min=1, help="Sample among the k likeliest tokens only.")
+        int | None, typer.Option(metavar="K", min=1, help="Sample from the k most likely tokens.")
     ] = None,
     top_p: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Sample among those holding this share.")
+        float | None,
+        typer.Option(metavar="P", min=0, max=1, help="Nucleus sampling: share to sample from."),
     ] = None,
-    seed: Annotated[int, typer.Option(callback=_countable, help="Seed of the sampling.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", callback=_check_seed, help="Seed of the sampling.")
+    ] = 0,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
@@ -216,12 +228,12 @@ def generate(
         typer.echo(text)
 
 
-@app.command(epilog="Example: foundry doctor configs/tiny_lstm.yaml data.train=corpus.txt")
+@_command("doctor", "configs/tiny_lstm.yaml data.train=corpus.txt")
 def doctor(
     config: Annotated[
         Path | None,
         typer.Argument(
-            help="Experiment file; left out: a small one.",
+            help="Experiment file; by default a small built-in one.",
             parser=path_argument,
             metavar="CONFIG",
             show_default=False,
@@ -231,8 +243,8 @@ def doctor(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> int:
-    """Try out in a minute if an experiment works here."""
-    sick = False
+    """Check in a minute that an experiment works here."""
+    failed = False
     with handle_signals():
         experiment = load(config, overrides) if config else None
         from model_foundry.cli.summary import announcer, finding_line
@@ -241,24 +253,24 @@ def doctor(
         with announcer() as announce:
             for finding in examine(experiment, announce=announce):
                 typer.echo(finding_line(finding))
-                sick = sick or finding.good is False
-    return CHECK_SAID_NO if sick else 0
+                failed = failed or finding.good is False
+    return CHECK_FAILED if failed else 0
 
 
-@app.command("list", epilog="Example: foundry list architectures")
+@_command("list", "architectures")
 def list_names(
     what: Annotated[
         str | None,
         typer.Argument(
-            help="architectures, tokenizers, objectives or interventions; left out: the names of "
-            "each.",
+            help="architectures, tokenizers, objectives, interventions.",
+            metavar="KIND",
             show_default=False,
         ),
     ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """List what an experiment file can name."""
+    """List the names that an experiment file can use."""
     from model_foundry.cli.summary import LISTS, listing
 
     if what is None:

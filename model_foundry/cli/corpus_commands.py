@@ -1,7 +1,4 @@
-"""The commands that look no further than the corpus and its tokenizer.
-
-As all commands, they import what they need themselves. `commands` names them.
-"""
+"""The commands on the corpus and its tokenizer; `commands` registers them."""
 
 import logging
 from collections.abc import Iterator
@@ -20,7 +17,7 @@ from model_foundry.cli.arguments import (
     load_with_warnings,
     path_argument,
 )
-from model_foundry.cli.output import reporting
+from model_foundry.cli.output import mark_as_report
 from model_foundry.foundation.interrupts import handle_signals
 
 
@@ -33,13 +30,13 @@ def train_tokenizer(
         from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
 
         tokenizer = train_tokenizer_from_config(experiment)
-    reporting()
+    mark_as_report()
     typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
 
 
 @contextmanager
-def _figures_come_later() -> Iterator[None]:
-    """Keep the preparation from logging the figures that the command itself prints."""
+def _without_figures_in_log() -> Iterator[None]:
+    """Keep figures out of the log that the command itself prints."""
     logger = logging.getLogger("model_foundry.experiment.prepare_data")
     before = logger.level
     logger.setLevel(logging.WARNING)
@@ -52,8 +49,8 @@ def _figures_come_later() -> Iterator[None]:
 def prepare(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
-    """Make tokenizer and token streams ahead of a training."""
-    with handle_signals(), _figures_come_later():
+    """Build tokenizer and token streams ahead of training."""
+    with handle_signals(), _without_figures_in_log():
         experiment = load_with_warnings(config, overrides)
         from model_foundry.cli.prepared import preparation_lines
         from model_foundry.corpus_report.cache_usage import look_into
@@ -61,7 +58,7 @@ def prepare(
 
         before = look_into(experiment.data.cache)
         prepared = run(experiment)
-    reporting()
+    mark_as_report()
     for line in preparation_lines(prepared, before=before):
         typer.echo(line)
 
@@ -74,19 +71,18 @@ def data(
         typer.Option(
             metavar="DIR",
             parser=path_argument,
-            help="Where data.json and document_lengths.png go; left out: <output_dir>.data, "
-            "beside the run.",
+            help="Directory for the files; by default <output_dir>.data.",
             show_default=False,
         ),
     ] = None,
     examples: Annotated[
-        bool, typer.Option("--examples", help="Show what each intervention did, ten examples.")
+        bool, typer.Option("--examples", help="Show ten examples of each intervention.")
     ] = False,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Show a corpus in figures, and what becomes of its tokens."""
-    with handle_signals(), _figures_come_later():
+    """Show the figures of a corpus and its tokens."""
+    with handle_signals(), _without_figures_in_log():
         experiment = load_with_warnings(config, overrides)
         from model_foundry.cli.data_report import print_report, save_report
         from model_foundry.corpus_report import build_report
@@ -96,7 +92,7 @@ def data(
         run_directory = experiment.output_dir
         directory = output or run_directory.with_name(f"{run_directory.name}.data")
         lines = save_report(report, directory)
-    reporting()
+    mark_as_report()
     print_report(report, examples=examples)
     for line in lines:
         typer.echo(line)

@@ -1,4 +1,4 @@
-"""What `foundry data` prints and writes. Text of a corpus reaches the terminal escaped."""
+"""The output of `foundry data`. Corpus text is escaped before it reaches the terminal."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +27,7 @@ Row = tuple[str, list[str]]
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return a text escaped, and cut with a mark where it is longer than can be shown."""
+    """Return a text escaped, and cut with a mark if too long."""
     safe = printable(text)
     return safe if len(safe) <= longest else f"{safe[:longest]}… ({len(safe) - longest:,} more)"
 
@@ -36,7 +36,7 @@ def print_report(report: CorpusReport, *, examples: bool = False) -> None:
     """Print all figures of a corpus.
 
     Args:
-        examples: whether to show what each step did to single documents.
+        examples: show what each step did to single documents.
     """
     console = Console(highlight=False, markup=False, emoji=False)
     names = [split.name for split in report.splits]
@@ -60,7 +60,7 @@ def print_report(report: CorpusReport, *, examples: bool = False) -> None:
 
 
 def save_report(report: CorpusReport, directory: Path) -> list[str]:
-    """Write `data.json` and `document_lengths.png`; return what to say of that.
+    """Write `data.json` and `document_lengths.png`; return the lines that report it.
 
     Raises:
         SaveError: they cannot be written.
@@ -80,7 +80,7 @@ def _say(console: Console, text: str) -> None:
 
 
 def _plain_table(*headings: str, left: int = 1) -> Table:
-    """Return a table without lines whose first columns stand to the left."""
+    """Return a table without borders whose first `left` columns are left-aligned."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if number < left else "right", overflow="fold")
@@ -119,14 +119,14 @@ def _share(value: float | None) -> str:
 
 
 def _steps(split: SplitFigures) -> Iterator[tuple[str, StepReport]]:
-    """Yield the steps of a text, each beside its place in `data.interventions` and its name."""
+    """Yield the steps of a text, each with its number in `data.interventions` and its name."""
     steps = Report.from_json(split.interventions).steps
     for number, step in zip(split.step_numbers, steps, strict=True):
         yield f"{number} {printable(step.step)}", step
 
 
 def _left_out(split: SplitFigures) -> dict[str, int]:
-    """Return the documents that were left out, by the reason, steps of their own included."""
+    """Return the number of excluded documents by reason, including interventions."""
     dropped = {f"by step {label}": step.dropped for label, step in _steps(split)}
     return split.left_out | {reason: count for reason, count in dropped.items() if count}
 

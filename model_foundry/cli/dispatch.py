@@ -1,7 +1,7 @@
-"""One command from its words to its exit code, with one line for each fault.
+"""One command, from its arguments to its exit code, with one line for each error.
 
-Of several processes that a launcher started, only the first prints what the command has come to;
-each names itself in its faults.
+Of several processes that a launcher started, only rank 0 prints results; each prefixes its errors
+with its rank.
 """
 
 import os
@@ -28,18 +28,18 @@ def run() -> int:
     try:
         code = _run_app()
         if code == KEYBOARD_EXIT_CODE:
-            raise KeyboardInterrupt  # typer took it, and told nobody
+            raise KeyboardInterrupt  # typer caught it silently
     except FoundryError as error:
         code = _report(error, str(error), error.exit_code)
     except KeyboardInterrupt as error:
         code = _report(error, "interrupted", KEYBOARD_EXIT_CODE)
     except Exception as error:
-        code = _other(error)
+        code = _report_other(error)
     return exit_code_of_output(int(code or 0))
 
 
 def _rank() -> str:
-    """Return the number of this process among those that a launcher started; '0': it is alone."""
+    """Return the rank of this process; '0' if no launcher started it."""
     return os.environ.get("RANK", "0") if "LOCAL_RANK" in os.environ else "0"
 
 
@@ -58,13 +58,12 @@ def _run_as_rank() -> Any:
         return app(standalone_mode=False)
 
 
-def _speaker() -> str:
-    """Return how this process names itself in a fault."""
+def _rank_prefix() -> str:
     several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
     return f"rank {_rank()}: " if several else ""
 
 
-def _other(error: Exception) -> int:
+def _report_other(error: Exception) -> int:
     if isinstance(error, USAGE_ERROR):
         error.show()
         return 2
@@ -78,7 +77,7 @@ def _other(error: Exception) -> int:
 def _report(error: BaseException, text: str, code: int) -> int:
     if options.debug:
         traceback.print_exception(error)
-    # one fault of a corpus is all that is told of it, and a newline in its name is no second one
+    # a corpus error is one line: a newline can only be part of a file name
     for line in [text] if isinstance(error, DataError) else text.split("\n"):
-        print(f"error: {_speaker()}{printable(line)}", file=sys.stderr)
+        print(f"error: {_rank_prefix()}{printable(line)}", file=sys.stderr)
     return code

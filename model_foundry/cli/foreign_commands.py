@@ -1,53 +1,29 @@
-"""Commands that other programs have, or that people guess, and what is to be said of them here.
-
-A table and nothing else. None of these is a command of ours.
-"""
+"""Commands of other programs, or that people guess, each with a hint. None is a command of ours."""
 
 from typing import Final
 
-_MEASURED = "is not there yet; training measures the final model, and data.test one more text"
-_NOT_YET = "is not there yet"
-
-FOREIGN: Final[dict[str, str]] = {
-    "evaluate": _MEASURED,
-    "evaluation": _MEASURED,
-    "eval": _MEASURED,
-    "score": _MEASURED,
-    "surprisal": _NOT_YET,
-    "perplexity": _MEASURED,
-    "compare": _NOT_YET,
-    "sweep": _NOT_YET,
-    "plan": _NOT_YET,
-    "export": "is not needed: the directory `model` of a run is one that transformers loads",
-    "convert": "is not needed: the directory `model` of a run is one that transformers loads",
-    "push": "is not there: nothing is uploaded; the directory `model` of a run can be",
-    "finetune": "is not there: models are trained from scratch; transformers tunes a saved one",
-    "fine-tune": "is not there: models are trained from scratch; transformers tunes a saved one",
-    "resume": "is `foundry train` with the same experiment: it goes on where it stopped",
-    "continue": "is `foundry train` with the same experiment, or `foundry generate` for a text",
-    "run": "is `foundry train`",
-    "fit": "is `foundry train`",
-    "pretrain": "is `foundry train`",
-    "start": "is `foundry train`",
-    "test": "is `foundry doctor` for this machine, and `foundry validate` for an experiment",
-    "check": "is `foundry validate`",
-    "lint": "is `foundry validate`",
-    "tokenize": "is `foundry prepare`",
-    "encode": "is `foundry prepare`",
-    "preprocess": "is `foundry prepare`",
-    "tokenizer": "is `foundry train-tokenizer`",
-    "train_tokenizer": "is `foundry train-tokenizer`",
-    "stats": "is `foundry data`",
-    "inspect": "is `foundry data`",
-    "sample": "is `foundry generate`",
-    "chat": "is `foundry generate`",
-    "predict": "is `foundry generate`",
-    "inference": "is `foundry generate`",
-    "profile": "is `foundry train --profile`",
-    "version": "is `foundry --version`",
-    "ls": "is `foundry list`",
-    "show": "is `foundry list`",
-    "init": "is not there; configs/ has experiments to begin from",
-    "new": "is not there; configs/ has experiments to begin from",
+_HINTS = {
+    "it does not exist yet; training evaluates the final model, and one more text with data.test": (
+        "evaluate evaluation eval score perplexity"
+    ),
+    "it does not exist yet": "surprisal compare sweep plan",
+    "not needed: transformers loads the directory `model` of a run": "export convert",
+    "nothing is uploaded here; upload the directory `model` of a run yourself": "push",
+    "models are trained from scratch here; fine-tune a saved one with transformers": (
+        "finetune fine-tune"
+    ),
+    "use `foundry train` with the same experiment: it resumes": "resume",
+    "use `foundry train` to resume a run, or `foundry generate` to continue a text": "continue",
+    "use `foundry train`": "run fit pretrain start",
+    "use `foundry doctor` for this machine, or `foundry validate` for an experiment": "test",
+    "use `foundry validate`": "check lint",
+    "use `foundry prepare`": "tokenize encode preprocess",
+    "use `foundry train-tokenizer`": "tokenizer train_tokenizer",
+    "use `foundry data`": "stats inspect",
+    "use `foundry generate`": "sample chat predict inference",
+    "use `foundry train --profile`": "profile",
+    "use `foundry --version`": "version",
+    "use `foundry list`": "ls show",
+    "copy one of the experiments in configs/": "init new",
 }
-"""The end of a sentence that begins with the command."""
+FOREIGN: Final = {name: hint for hint, names in _HINTS.items() for name in names.split()}

@@ -1,4 +1,4 @@
-"""The lengths of documents as a picture; needs matplotlib, which the extra `plots` brings."""
+"""A histogram of document lengths; needs matplotlib, from the extra `plots`."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from model_foundry.foundation.atomic_files import UNFINISHED
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Okabe and Ito (2008): told apart under every common colour blindness; the dashes, in grey as well
+# Okabe and Ito (2008), distinct under common colour blindness; the dashes also in grey
 STYLES = {
     "train": {"color": "#0072B2", "linestyle": "-"},
     "validation": {"color": "#D55E00", "linestyle": "--"},
@@ -25,15 +25,17 @@ RESOLUTION = 150  # dots an inch
 
 
 def median_text(median: float) -> str:
-    """Return a median of whole numbers with its half, if it has one."""
+    """Return a median of whole numbers as text, with .5 only where it has it."""
     return f"{median:,.1f}".removesuffix(".0")
 
 
 def _draw(axes: Any, split: SplitFigures, edges: NDArray[np.int64]) -> None:
     lengths, style = split.lengths, STYLES[split.name]
     share = np.array(lengths.histogram) / split.documents
-    said = f"{split.name}: median {median_text(lengths.median)}, longest {lengths.longest:,} tokens"
-    axes.stairs(share, edges, linewidth=1.8, label=said, **style)
+    label = (
+        f"{split.name}: median {median_text(lengths.median)}, longest {lengths.longest:,} tokens"
+    )
+    axes.stairs(share, edges, linewidth=1.8, label=label, **style)
     if split.name == "train":
         axes.stairs(share, edges, fill=True, alpha=0.15, color=style["color"])
     axes.axvline(lengths.median, linewidth=1, alpha=0.8, zorder=1, **style)
@@ -87,7 +89,7 @@ def draw_histogram(report: CorpusReport) -> "Figure":
 
 
 def save_histogram(report: CorpusReport, path: Path) -> bool:
-    """Draw how long the documents of each text are; false where matplotlib is not installed.
+    """Draw the document lengths of each text into a PNG; return False without matplotlib.
 
     Raises:
         SaveError: the file cannot be written.

@@ -1,4 +1,4 @@
-"""Where the words of a command go: its log to the standard error, what it found to the output."""
+"""The output of a command: its log goes to standard error, its results to standard output."""
 
 import logging
 import os
@@ -6,12 +6,12 @@ import sys
 from dataclasses import dataclass
 from typing import TextIO
 
-from model_foundry.cli.streams import lost
+from model_foundry.cli.streams import write_failure
 from model_foundry.errors import SaveError
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
-    """Writes to what is the standard error stream now, not to what it was at the start."""
+    """Writes to the current `sys.stderr`, not to the one of the start."""
 
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
@@ -19,7 +19,7 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 class _LineFormatter(logging.Formatter):
-    """The bare message, named as a warning where it is one."""
+    """Formats the bare message, with its level from warnings on."""
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
@@ -27,7 +27,7 @@ class _LineFormatter(logging.Formatter):
 
 
 def start_logging() -> None:
-    """Write what this package logs to the standard error, and keep other packages from it."""
+    """Log this package to standard error, and keep other packages quiet."""
     handler = _StderrHandler()
     handler.setFormatter(_LineFormatter())
     logger = logging.getLogger("model_foundry")
@@ -44,24 +44,24 @@ def start_logging() -> None:
 @dataclass
 class _Output:
     is_report: bool = False
-    """Whether what is printed only reports on something that is done, and stays so."""
+    """True if the work is done and saved, and the output only reports on it."""
 
 
 _output = _Output()
 
 
-def reporting() -> None:
-    """Say that what is printed from here on reports on something that is done."""
+def mark_as_report() -> None:
+    """Mark the rest of the output as a report on work that is done and saved."""
     _output.is_report = True
 
 
 def exit_code_of_output(code: int) -> int:
-    """Return the exit code of a command that has printed all it had to say, and ended with `code`.
+    """Return the exit code of a command that ended with `code`, once its output is flushed.
 
-    Output that could not be written is told, and is a fault unless it is a mere report. That a
-    reader has left, as `head` does, is none.
+    Output that could not be written is reported, and is an error unless the work was done before.
+    A closed pipe, as `head` leaves it, is no error.
     """
-    failure, only_report = lost(sys.stdout), _output.is_report
+    failure, only_report = write_failure(sys.stdout), _output.is_report
     _output.is_report = False
     if failure is None:
         return code

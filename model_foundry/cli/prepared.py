@@ -1,4 +1,4 @@
-"""What `foundry prepare` prints."""
+"""The output of `foundry prepare`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,17 +8,17 @@ from model_foundry.experiment.prepare_data import Prepared
 
 
 def preparation_lines(prepared: Prepared, *, before: dict[Path, int]) -> Iterator[str]:
-    """Yield what was prepared, where it lies, and whether it was made now.
+    """Yield what was prepared, its place, and whether it is new.
 
     Args:
-        before: what the cache held until then, see `look_into`.
+        before: the content of the cache before, see `look_into`.
     """
     source = prepared.tokenizer_source
     yield f"tokenizer: {len(prepared.tokenizer):,} entries"
     if isinstance(source, Path):
         yield _where(place_of(source, before=before))
     else:
-        yield f"  {source}, which tokenizer.path names"
+        yield f"  {source}, from tokenizer.path"
     texts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
     for name, rows in texts.items():
         if rows is not None:
@@ -27,5 +27,5 @@ def preparation_lines(prepared: Prepared, *, before: dict[Path, int]) -> Iterato
 
 
 def _where(place: Place) -> str:
-    state = "made now" if place.is_new else "already there"
+    state = "new" if place.is_new else "already cached"
     return f"  {place.directory} ({place.bytes:,} bytes, {state})"

@@ -1,7 +1,6 @@
-"""What the command line does to its own process before it computes: memory, threads, TF32.
+"""Settings of the whole process, made by the command line only: memory, threads, TF32.
 
-It belongs here because it holds for a whole process. Neither an import of this package nor `train`
-called from Python touches any of it. What was done is said in the log.
+Neither importing this package nor calling `train` from Python changes any of them.
 """
 
 import ctypes
@@ -29,16 +28,18 @@ def set_up_process(speed: SpeedConfig) -> None:
     """Set up this process for training; call it before the first tensor is made."""
     if speed.keep_freed_memory:
         keeps = keep_freed_memory()
-        logger.debug("freed memory %s", "is kept" if keeps else "goes back: not this C library")
+        logger.debug(
+            "freed memory %s",
+            "is kept" if keeps else "is returned to the system: this C library cannot keep it",
+        )
     set_threads(speed.threads)
 
 
 def keep_freed_memory() -> bool:
-    """Tell the C library to keep freed memory; return whether it does.
+    """Make the C library keep freed memory; return True if it does.
 
-    glibc gives large blocks back to the system, and each step gets them again as page faults: ten
-    times slower than memory that is mapped already. Variables of the environment that say otherwise
-    (`MALLOC_...`) are left alone.
+    glibc returns large blocks to the system, and each step gets them back through page faults: ten
+    times slower than mapped memory. Environment variables (`MALLOC_...`) take precedence.
     """
     if any(name.startswith("MALLOC_") for name in os.environ):
         return False
@@ -60,23 +61,23 @@ def keep_freed_memory() -> bool:
 
 
 def set_threads(asked: int | None) -> None:
-    """Set the threads of a product of matrices.
+    """Set the number of threads of matrix products.
 
     Args:
-        asked: the number; None: `OMP_NUM_THREADS` as it is, or else the physical cores that this
-            process may use, shared among the processes that a launcher has started here.
+        asked: the number; None: `OMP_NUM_THREADS` if set, else the physical cores that this process
+            may use, divided by the processes that a launcher started on this machine.
     """
     if asked is None:
         if THREADS in os.environ:
             return
         asked = max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    os.environ[THREADS] = str(asked)  # read when torch is imported, and by processes of this one
+    os.environ[THREADS] = str(asked)  # read when torch is imported, also by child processes
     if torch := sys.modules.get("torch"):  # a plugin has imported it
         torch.set_num_threads(asked)
 
 
 def allow_tf32(speed: SpeedConfig) -> None:
-    """Let NVIDIA GPUs round the factors of fp32 products to 10 bits, unless that was forbidden."""
+    """Allow TF32 (fp32 factors rounded to 10 bits) on NVIDIA GPUs, unless settings forbid it."""
     import torch
 
     if speed.fp32_products in {"auto", "tf32"} and torch.cuda.is_available():

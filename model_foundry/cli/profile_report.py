@@ -1,4 +1,4 @@
-"""What `foundry train --profile` prints: where the time of a step went."""
+"""The output of `foundry train --profile`: where the time of a step goes."""
 
 import logging
 from collections.abc import Iterator
@@ -16,19 +16,19 @@ MOST_OPERATORS = 10
 
 
 def begin_profile(config: ExperimentConfig) -> Profile:
-    """Return a profile that is printed as soon as it is made; its trace goes into the run."""
+    """Return a profile that prints itself when ready; its trace goes into the run directory."""
     profile = Profile(RunDirectory(config.output_dir).diagnostics, announce=print_profile)
     steps = config.training.max_steps
     if steps is not None and steps < profile.steps_needed:
         logger.warning(
-            "--profile takes %d steps to make, and training.max_steps is %d: none will be profiled",
+            "--profile takes %d steps, but training.max_steps is %d: none will be profiled",
             *(profile.steps_needed, steps),
         )
     return profile
 
 
 def print_profile(report: ProfileReport) -> None:
-    """Print a profile, while the training goes on."""
+    """Print a profile during training."""
     for line in profile_lines(report):
         typer.echo(line)
 

@@ -1,7 +1,7 @@
-"""Standard streams that cannot fail: a reader that is gone or a full disk ends no command.
+"""Standard streams that cannot fail: a closed pipe or a full disk ends no command.
 
-A print that fails would end a run wherever it happens to be. What could not be written is
-remembered instead, and told by `lost`.
+A failing print would end a run at any point. The failure is remembered instead, and returned by
+`write_failure`.
 """
 
 import os
@@ -15,7 +15,7 @@ LENIENT = "backslashreplace"  # not every locale has every character
 
 
 class _Sink(RawIOBase):
-    """A file descriptor that takes everything; `failure` is the first error of the system's."""
+    """A file descriptor whose writes never fail; `failure` is the first error of the system."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -36,7 +36,7 @@ class _Sink(RawIOBase):
         while left and self.failure is None:
             try:
                 left = left[os.write(self.descriptor, left) :]
-            except BlockingIOError:  # another program has made the terminal or pipe so
+            except BlockingIOError:  # another program made the terminal or pipe non-blocking
                 select.select([], [self.descriptor], [])
             except OSError as error:
                 self.failure = error
@@ -44,14 +44,14 @@ class _Sink(RawIOBase):
 
 
 def _fill_closed_descriptors() -> None:
-    """Open what was closed, as `>&-` does, or the next file would be written to by a print."""
+    """Open descriptors closed by `>&-`, or a print would write into the next file opened."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= HIGHEST_STANDARD:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 
 def _lenient(stream: Any, original: Any, descriptor: int) -> Any:
-    """Return a stream that cannot fail in place of one of the process; others may fail."""
+    """Return a stream that cannot fail in place of a standard one; any other may fail."""
     if stream is not original or not (stream is None or isinstance(stream, TextIOWrapper)):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=LENIENT)
@@ -68,14 +68,14 @@ def _lenient(stream: Any, original: Any, descriptor: int) -> Any:
 
 
 def make_streams_lenient() -> None:
-    """Put streams that cannot fail in the place of the standard output and error."""
+    """Replace standard output and error by streams that cannot fail."""
     _fill_closed_descriptors()
     sys.stdout = _lenient(sys.stdout, sys.__stdout__, 1)
     sys.stderr = _lenient(sys.stderr, sys.__stderr__, 2)
 
 
-def lost(stream: Any) -> OSError | None:
-    """Return why something of a stream was not written; None: all was, or its reader has gone."""
+def write_failure(stream: Any) -> OSError | None:
+    """Return the first error of writing a stream; None if there was none but a closed pipe."""
     stream.flush()
     buffer = getattr(stream, "buffer", None)
     sink = getattr(buffer, "raw", buffer)

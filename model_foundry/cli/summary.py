@@ -1,4 +1,4 @@
-"""What the commands print on the standard output when they are done."""
+"""The results that commands print on standard output."""
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +50,7 @@ def listing(what: str) -> Iterator[str]:
 
 @contextmanager
 def announcer() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows what is being done, on a terminal and until the next."""
+    """Yield a function that shows the current check, if there is a terminal."""
     with Console(stderr=True).status("reading the experiment") as status:
         yield lambda name: status.update(f"checking: {name}")
 
@@ -62,7 +62,7 @@ def finding_line(finding: "Finding") -> str:
 
 
 def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) -> None:
-    """Print what a run has come to, where the model lies, and what to do next."""
+    """Print the result of a run, the path of its model and a command to try next."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     lines = ["", *(f"{name:17}{value}" for name, value in _figures(result))]
     if result.language is not None and result.language.minimal_pairs:
@@ -96,12 +96,12 @@ def _bits_per_byte(result: "RunResult", split: str) -> str:
     value = result.metrics.get(f"{split}/bits_per_byte")
     interval = result.metrics.get(f"{split}/bits_per_byte_interval")
     if value is None:
-        return "none: the predicted tokens stand for no text"
+        return "none: the predicted tokens have no text"
     return f"{value:.4f}" if interval is None else f"{value:.4f} ± {interval:.4f}"
 
 
 def _floor(result: "RunResult", split: str) -> float | None:
-    """Return the entropy that bounds the bits per byte of a text; None: nothing does."""
+    """Return the entropy that bounds the bits per byte of a text; None if it is not known."""
     if result.language is None or split != "eval":
         return None
     return result.language.floor_bits_per_byte
@@ -131,12 +131,12 @@ def _next_command(result: "RunResult", plugins: Sequence[Path]) -> str:
 
 
 def _pasted(path: Path) -> str:
-    """Return a path as an argument that a shell reads as this path, and a command as no option."""
+    """Return a path quoted for a shell, and never mistaken for an option."""
     text = str(path)
     return _quoted(f"./{text}" if text.startswith(("-", "~")) else text)
 
 
 def _quoted(text: str) -> str:
-    """Quote for a shell, in the marks that need the fewest escapes."""
+    """Quote for a shell, with as few escapes as possible."""
     plain = not any(mark in text for mark in '"$`\\!\n')
     return f'"{text}"' if plain and shlex.quote(text) != text else shlex.quote(text)

@@ -238,7 +238,7 @@ def test_streams_that_cannot_be_read_are_a_fault_of_the_corpus(cli: Cli) -> None
 def test_prepare_makes_everything_once(cli: Cli, here: Path) -> None:
     code, out, err = cli("prepare", "one.yaml")
     assert code == 0
-    assert (out.count("made now"), out.count("already there")) == (3, 0)
+    assert (out.count(", new)"), out.count("already cached")) == (3, 0)
     assert [line.partition(":")[0] for line in out.splitlines()[::2]] == [
         "tokenizer",
         "train",
@@ -246,7 +246,7 @@ def test_prepare_makes_everything_once(cli: Cli, here: Path) -> None:
     ]
     assert "in 8" not in err and "tokens in" in out
     again = cli("prepare", "one.yaml")[1]
-    assert again == out.replace("made now", "already there")
+    assert again == out.replace(", new)", ", already cached)")
 
 
 def test_prepare_tells_where_things_lie_and_how_large_they_are(cli: Cli) -> None:
@@ -260,7 +260,7 @@ def test_a_tokenizer_that_is_named_is_not_looked_for_in_the_cache(cli: Cli) -> N
     kept = cli("prepare", "one.yaml")[1].splitlines()[1].strip().partition(" (")[0]
     code, out, _ = cli("prepare", "one.yaml", f"tokenizer={{path: {kept}}}")
     assert code == 0
-    assert out.splitlines()[1] == f"  {kept}, which tokenizer.path names"
+    assert out.splitlines()[1] == f"  {kept}, from tokenizer.path"
 
 
 def test_interventions_are_listed_with_their_settings(cli: Cli) -> None:

@@ -268,7 +268,7 @@ def test_validate_tells_what_it_found_and_what_has_no_effect(cli: Cli, here: Pat
     before = files(here)
     code, out, err = cli("validate", "good.yaml", "training.mlm_probability=0.3")
     assert code == 0
-    assert "good.yaml: nothing wrong was found" in out
+    assert "good.yaml: no faults found" in out
     assert "train: 38 documents" in out and "validation: 2 documents" in out
     assert err.startswith(
         "warning: training.mlm_probability has no effect: 'gpt2' with 'causal_lm'"
@@ -340,7 +340,7 @@ def test_a_short_run_says_that_it_was_not_profiled(cli: Cli, here: Path) -> None
     code, out, said = cli("train", "good.yaml", "--profile")
     assert code == 0
     assert "training.max_steps is 2: none will be profiled" in said
-    assert out.splitlines()[-1] == "no step was profiled: that takes 16 steps to make"
+    assert out.splitlines()[-1] == "no step was profiled: a profile takes 16 steps"
     code, out, _ = cli("train", "good.yaml", "--profile", "training.max_steps=16", "--fresh")
     assert code == 0
     assert "steps 12 to 16, under the profiler, " in out and "no step" not in out
