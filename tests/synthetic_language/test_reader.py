@@ -28,10 +28,10 @@ FAULTS = {
     "feature of a word": (FIVE_SENTENCES, "the Noun[n] Verb[n]: 3", "the[n] Noun[n]: 3", "a word"),
     "word as left side": (RECURSIVE, "  Sentence:\n", "  sentence:\n", "must be one symbol"),
     "missing form": (FIVE_SENTENCES, "mouse/mice", "mouse", r"2 form\(s\)"),
-    "word in two places": (FIVE_SENTENCES, "Name: Ann", "Name: runs", "'runs' also stands in"),
-    "word twice in one": (FIVE_SENTENCES, "Name: Ann", "Name: Ann Ann", "'Ann' also stands in"),
-    "words that a capital merges": (RECURSIVE, "ja ok", "ok Ok", "'Ok' also stands in"),
-    "word of a rule in the lexicon": (RECURSIVE, "ja ok", "ja very", "'very' also stands in"),
+    "word in two places": (FIVE_SENTENCES, "Name: Ann", "Name: runs", "'runs' is also in"),
+    "word twice in one": (FIVE_SENTENCES, "Name: Ann", "Name: Ann Ann", "'Ann' is also in"),
+    "words that a capital merges": (RECURSIVE, "ja ok", "ok Ok", "'Ok' is also in"),
+    "word of a rule in the lexicon": (RECURSIVE, "ja ok", "ja very", "'very' is also in"),
     "word with a full stop": (RECURSIVE, "ja ok", "ja o.k.", "full stop"),
     "category listed twice": (
         FIVE_SENTENCES,
@@ -39,7 +39,7 @@ FAULTS = {
         "Name: Ann\n  Verb[sg]: walks",
         "has words already",
     ),
-    "rule twice": (RECURSIVE, "Word: 3", "Word: 3\n    Word: 4", "'Word' stands twice"),
+    "rule twice": (RECURSIVE, "Word: 3", "Word: 3\n    Word: 4", "'Word' is given twice"),
     "rules and words": (RECURSIVE, "Word: ja ok", "Sentence: ja\n  Word: ok", "under rules and"),
     "unreachable symbol": (
         RECURSIVE,
