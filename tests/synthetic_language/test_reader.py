@@ -40,7 +40,7 @@ FAULTS = {
         "has words already",
     ),
     "rule twice": (RECURSIVE, "Word: 3", "Word: 3\n    Word: 4", "'Word' is given twice"),
-    "rules and words": (RECURSIVE, "Word: ja ok", "Sentence: ja\n  Word: ok", "under rules and"),
+    "rules and words": (RECURSIVE, "Word: ja ok", "Sentence: ja\n  Word: ok", "both rules and"),
     "unreachable symbol": (
         RECURSIVE,
         "Word: ja ok",
