@@ -1,9 +1,9 @@
-"""Every setting of an experiment, its unit and its default, and how a file becomes one.
+"""The settings of an experiment, with units and defaults, and the loading of experiment files.
 
-`sections`, `data`, `model`, `training` and `experiment` say what can be set; `specs` lists the
-built-in architectures, objectives and interventions; `cross_checks` is what must hold between
-settings, `unused_settings` finds those that do nothing; `yaml_reader` reads the YAML; `files` loads
-and saves. No torch.
+`sections`, `data`, `model`, `training` and `experiment` define the settings; `specs` lists the
+built-in architectures, objectives and interventions; `section_checks` and `cross_checks` validate
+combinations, `unused_settings` finds settings without effect; `yaml_reader` reads the YAML;
+`files` loads and saves. No torch.
 """
 
 from model_foundry.config.data import (

@@ -1,4 +1,4 @@
-"""The data section: where the text comes from, what is done to it, and how it is cut into rows."""
+"""The data section: sources of text, interventions, and the cutting into rows."""
 
 import os
 from pathlib import Path
@@ -73,7 +73,7 @@ class LanguageSource(Section):
     """The built-in artificial language as a corpus."""
 
     language: LanguageSample
-    """What to sample."""
+    """The sample to draw."""
 
 
 def _countable(paths: list[str]) -> list[str]:
@@ -113,7 +113,7 @@ PlainSource = Annotated[
 
 
 class _Budget(Section):
-    """How much text is taken; at most one unit is given."""
+    """The amount of text to take; at most one unit is given."""
 
     documents: Count | None = None
     """Number of documents; None: as many as there are, or as another unit says."""
@@ -140,12 +140,12 @@ class MixturePart(_Budget):
     """One source of a mixture. A budget takes whole documents, drawn by seed, each once."""
 
     source: PlainSource
-    """Where its text comes from."""
+    """The source of its text."""
     weight: Annotated[float, Field(gt=0)] | None = None
     """Share of the mixture's budget, relative to the other weights and with `repeats` counted;
     None: the budget here, or all there is."""
     repeats: PositiveInt = 1
-    """How often training reads each document in one pass."""
+    """Times that training reads each document in one pass."""
     text_column: str | None = None
     """As in `data`; None: as there."""
     document: DocumentKind | None = None
@@ -203,7 +203,7 @@ def _as_step(value: Any) -> Any:
 
 
 class DataConfig(Section):
-    """Which text is read, how it is split, and how it is cut into rows."""
+    """Text sources, splits, and the cutting into rows."""
 
     train: Source
     """A file, a glob, a folder, a list of these, {hub: ...}, {disk: ...}, {mixture: [...]}, or
@@ -219,22 +219,22 @@ class DataConfig(Section):
     split_by: Literal["document", "position"] = "document"
     """Hold out documents drawn by seed, or the last part of the text."""
     shared_documents: Literal["warn", "drop", "error"] = "warn"
-    """What becomes of validation and test documents that stand in the training text as well: they
-    are counted in a warning, left out, or refused."""
+    """Treatment of validation and test documents that also occur in the training text: they are
+    counted in a warning, left out, or refused."""
     document: DocumentKind = "file"
-    """What one document of a text file is; a paragraph ends at a blank line. The line ends and
+    """Unit of one document in a text file; a paragraph ends at a blank line. The line ends and
     blank lines between documents belong to none."""
     text_column: str = "text"
     """Column that holds the text, for sources with columns."""
     encoding_errors: Literal["strict", "replace"] = "strict"
-    """What bytes are that are not UTF-8: an error, or replaced by U+FFFD and counted."""
+    """Treatment of bytes that are not UTF-8: an error, or replaced by U+FFFD and counted."""
     interventions: Annotated[
         list[Annotated[InterventionStep, BeforeValidator(_as_step)]], Field(max_length=100)
     ] = Field(default_factory=list)
-    """What is done to each document before it is tokenised, in this order."""
+    """Changes to each document before it is tokenized, in this order."""
     packing: Literal["blocks", "documents", "streams"] = "blocks"
-    """How rows are cut: `blocks` of the joined documents in random order; `documents`: nothing sees
-    across the end of a document; `streams`: each row goes on where it ended one step before."""
+    """Cutting of rows: `blocks` of the joined documents in random order; `documents`: nothing sees
+    across the end of a document; `streams`: each row continues where it ended one step before."""
     document_overlap: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Tokens that a row repeats as context where `packing: documents` cuts a long document."""
     max_sequence_length: Annotated[int, Field(ge=2, lt=2**31)] = 128
@@ -242,15 +242,14 @@ class DataConfig(Section):
     content_tokens: PositiveInt | None = None
     """Tokens of text in one block, the same under every objective; None: what framing leaves."""
     preprocessing_num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
-    """Processes that tokenise; 0: this one does; None: one for each core, 16 at
-    most."""
+    """Processes that tokenize; 0: this one does; None: one for each core, 16 at most."""
     cache_dir: AnyPath | None = None
-    """Where trained tokenizers and token streams are kept; None: $FOUNDRY_CACHE, else
+    """Directory of trained tokenizers and token streams; None: $FOUNDRY_CACHE, else
     ~/.cache/model_foundry."""
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether a budget is in tokens, which only a tokenizer can count."""
+        """True if a budget is in tokens, which only a tokenizer can count."""
         sources = (self.train, self.validation, self.test)
         mixtures = [source for source in sources if isinstance(source, MixtureSource)]
         budgets = [each.budget for m in mixtures for each in (m, *m.mixture)]

@@ -1,4 +1,4 @@
-"""From pydantic's errors to one line a fault: dotted field, law, value, nearest valid key."""
+"""Messages for pydantic's errors, one line each: dotted field, law, value, nearest valid key."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -165,7 +165,7 @@ def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
 
 
 def _foreign(parent: str, key: str, root: type[BaseModel]) -> str | None:
-    """Return what a name of another program is called here, or why there is no such setting."""
+    """Return the setting for a name of another program, or the reason why there is none."""
     plain = key.lower().replace("-", "_")
     if plain in ABSENT:
         return f"there is no such setting: {ABSENT[plain]}"

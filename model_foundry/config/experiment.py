@@ -47,7 +47,7 @@ class ExperimentConfig(Section):
     output_dir: AnyPath = Field(default_factory=lambda data: Path("runs") / data["experiment_name"])
     """Run directory; left out: runs/<experiment_name>."""
     data: DataConfig
-    """Which text is read, and how it is cut."""
+    """Text sources, and the cutting into rows."""
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)
     """Trained or loaded; left out: a sentencepiece tokenizer is trained."""
     model: ModelConfig

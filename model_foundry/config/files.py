@@ -1,6 +1,6 @@
 """Experiment files: YAML in, overrides merged, validated; and back out.
 
-Every fault of a file is reported, a line each. What YAML is here, `dialect` says.
+Every fault of a file is reported, one per line. `yaml_reader` defines the YAML.
 """
 
 import logging

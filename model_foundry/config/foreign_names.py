@@ -1,326 +1,217 @@
-"""Names of settings that people bring along from other programs, and what they are called here.
+"""Names of settings in other programs, and the settings here that correspond to them.
 
 They are those of HuggingFace `TrainingArguments`, its GPT-2 and BERT configurations, nanoGPT and
-others. A table and nothing else: `faults` reads it.
+others. A table only: `error_messages` reads it.
 """
 
 from typing import Final
 
-OURS: Final[dict[str, tuple[str, ...]]] = {
-    # training
-    "lr": ("training.learning_rate",),
-    "max_lr": ("training.learning_rate",),
-    "peak_lr": ("training.learning_rate",),
-    "min_lr": ("training.min_learning_rate",),
-    "scheduler": ("training.lr_scheduler_type",),
-    "lr_scheduler": ("training.lr_scheduler_type",),
-    "lr_schedule": ("training.lr_scheduler_type",),
-    "lr_decay": ("training.lr_scheduler_type",),
-    "decay_lr": ("training.lr_scheduler_type",),
-    "batch": ("training.per_device_train_batch_size",),
-    "batch_size": ("training.per_device_train_batch_size",),
-    "train_batch_size": ("training.per_device_train_batch_size",),
-    "micro_batch_size": ("training.per_device_train_batch_size",),
-    "per_gpu_train_batch_size": ("training.per_device_train_batch_size",),
-    "eval_batch_size": ("training.per_device_eval_batch_size",),
-    "accumulation_steps": ("training.gradient_accumulation_steps",),
-    "accumulate_grad_batches": ("training.gradient_accumulation_steps",),
-    "grad_accum": ("training.gradient_accumulation_steps",),
-    "grad_accumulation_steps": ("training.gradient_accumulation_steps",),
-    "gradient_accumulation": ("training.gradient_accumulation_steps",),
-    "epoch": ("training.epochs",),
-    "n_epochs": ("training.epochs",),
-    "num_epochs": ("training.epochs",),
-    "max_epochs": ("training.epochs",),
-    "num_train_epochs": ("training.epochs",),
-    "steps": ("training.max_steps",),
-    "iters": ("training.max_steps",),
-    "max_iters": ("training.max_steps",),
-    "lr_decay_iters": ("training.max_steps",),
-    "n_steps": ("training.max_steps",),
-    "num_steps": ("training.max_steps",),
-    "train_steps": ("training.max_steps",),
-    "num_train_steps": ("training.max_steps",),
-    "total_steps": ("training.max_steps",),
-    "warmup": ("training.warmup_steps",),
-    "warmup_iters": ("training.warmup_steps",),
-    "num_warmup_steps": ("training.warmup_steps",),
-    "wd": ("training.weight_decay",),
-    "l2": ("training.weight_decay",),
-    "beta1": ("training.adam_beta1",),
-    "beta2": ("training.adam_beta2",),
-    "eps": ("training.adam_epsilon",),
-    "epsilon": ("training.adam_epsilon",),
-    "adam_eps": ("training.adam_epsilon",),
-    "clip": ("training.max_grad_norm",),
-    "grad_clip": ("training.max_grad_norm",),
-    "clip_norm": ("training.max_grad_norm",),
-    "clip_grad_norm": ("training.max_grad_norm",),
-    "gradient_clip_val": ("training.max_grad_norm",),
-    "gradient_clipping": ("training.max_grad_norm",),
-    "fp16": ("training.mixed_precision: fp16",),
-    "bf16": ("training.mixed_precision: bf16",),
-    "fp32": ("training.mixed_precision: no",),
-    "amp": ("training.mixed_precision",),
-    "dtype": ("training.mixed_precision",),
-    "torch_dtype": ("training.mixed_precision",),
-    "precision": ("training.mixed_precision",),
-    "tf32": ("training.speed.fp32_products: tf32",),
-    "torch_compile": ("training.compile",),
-    "activation_checkpointing": ("training.gradient_checkpointing",),
-    "attention": ("training.attn_implementation",),
-    "attn": ("training.attn_implementation",),
-    "flash_attn": ("training.attn_implementation: flash_attention_2",),
-    "flash_attention": ("training.attn_implementation: flash_attention_2",),
-    "use_flash_attention_2": ("training.attn_implementation: flash_attention_2",),
-    "log_interval": ("training.logging_steps",),
-    "log_every": ("training.logging_steps",),
-    "log_every_n_steps": ("training.logging_steps",),
-    "eval_interval": ("training.eval_steps",),
-    "eval_every": ("training.eval_steps",),
-    "save_interval": ("training.save_steps",),
-    "save_every": ("training.save_steps",),
-    "checkpoint_every": ("training.save_steps",),
-    "save_only_model": ("training.milestones.save_only_model",),
-    "mlm_prob": ("training.mlm_probability",),
-    "mask_prob": ("training.mlm_probability",),
-    "num_workers": ("training.dataloader_num_workers",),
-    "n_workers": ("training.dataloader_num_workers",),
-    "num_proc": ("data.preprocessing_num_workers",),
-    "n_threads": ("training.speed.threads",),
-    "num_threads": ("training.speed.threads",),
-    "fsdp": ("training.distributed.strategy: fsdp2",),
-    "ddp_timeout": ("training.distributed.timeout_minutes",),
-    "task": ("training.objective",),
-    "mlm": ("training.objective: masked_lm",),
-    "clm": ("training.objective: causal_lm",),
-    # the experiment
-    "name": ("experiment_name",),
-    "run_name": ("experiment_name",),
-    "exp_name": ("experiment_name",),
-    "out_dir": ("output_dir",),
-    "outdir": ("output_dir",),
-    "save_dir": ("output_dir",),
-    "logging_dir": ("output_dir",),
-    "random_seed": ("seed",),
-    "manual_seed": ("seed",),
-    "seed": ("seed",),
-    "data_seed": ("seed: {data: ...}",),
-    "trainer": ("training",),
-    "train": ("training", "data.train"),
-    "training_args": ("training",),
-    "training_arguments": ("training",),
-    "dataset": ("data",),
-    "datasets": ("data",),
-    # data
-    "train_file": ("data.train",),
-    "train_data": ("data.train",),
-    "train_path": ("data.train",),
-    "corpus": ("data.train",),
-    "data_dir": ("data.train",),
-    "data_path": ("data.train",),
-    "dataset_name": ("data.train: {hub: ...}",),
-    "validation_file": ("data.validation",),
-    "valid_file": ("data.validation",),
-    "eval_file": ("data.validation",),
-    "eval_data": ("data.validation",),
-    "val_data": ("data.validation",),
-    "test_file": ("data.test",),
-    "val_split": ("data.validation_fraction",),
-    "val_fraction": ("data.validation_fraction",),
-    "val_size": ("data.validation_fraction",),
-    "test_size": ("data.validation_fraction",),
-    "validation_split": ("data.validation_fraction",),
-    "validation_split_percentage": ("data.validation_fraction",),
-    "block_size": ("data.max_sequence_length",),
-    "chunk_size": ("data.max_sequence_length",),
-    "context_length": ("data.max_sequence_length",),
-    "context_size": ("data.max_sequence_length",),
-    "seq_len": ("data.max_sequence_length",),
-    "seq_length": ("data.max_sequence_length",),
-    "sequence_length": ("data.max_sequence_length",),
-    "max_len": ("data.max_sequence_length",),
-    "max_length": ("data.max_sequence_length",),
-    "max_seq_len": ("data.max_sequence_length",),
-    "max_seq_length": ("data.max_sequence_length",),
-    "bptt": ("data.max_sequence_length",),
-    "stride": ("data.document_overlap",),
-    "text_field": ("data.text_column",),
-    "text_column_name": ("data.text_column",),
-    # tokenizer
-    "tokenizer_name": ("tokenizer.path",),
-    "tokenizer_path": ("tokenizer.path",),
-    "pretrained_tokenizer": ("tokenizer.path",),
-    "tokenizer_class": ("tokenizer.tokenizer_type",),
-    "vocabulary_size": ("tokenizer.vocab_size",),
-    "n_vocab": ("tokenizer.vocab_size",),
-    "do_lower_case": ("tokenizer.lowercase",),
-    "min_freq": ("tokenizer.min_frequency",),
-    # model
-    "arch": ("model.architecture",),
-    "model_type": ("model.architecture",),
-    "model_name": ("model.architecture",),
-    "n_layer": ("model.transformer.layers", "model.rnn.num_layers"),
-    "n_layers": ("model.transformer.layers", "model.rnn.num_layers"),
-    "nlayers": ("model.transformer.layers", "model.rnn.num_layers"),
-    "num_layers": ("model.transformer.layers", "model.rnn.num_layers"),
-    "layers": ("model.transformer.layers", "model.rnn.num_layers"),
-    "num_hidden_layers": ("model.transformer.layers", "model.rnn.num_layers"),
-    "depth": ("model.transformer.layers", "model.rnn.num_layers"),
-    "n_head": ("model.transformer.attention_heads",),
-    "n_heads": ("model.transformer.attention_heads",),
-    "heads": ("model.transformer.attention_heads",),
-    "nhead": ("model.transformer.attention_heads",),
-    "num_heads": ("model.transformer.attention_heads",),
-    "num_attention_heads": ("model.transformer.attention_heads",),
-    "n_embd": ("model.transformer.hidden_size", "model.rnn.embedding_size"),
-    "n_embed": ("model.transformer.hidden_size", "model.rnn.embedding_size"),
-    "d_model": ("model.transformer.hidden_size", "model.rnn.hidden_size"),
-    "dim": ("model.transformer.hidden_size", "model.rnn.hidden_size"),
-    "emsize": ("model.rnn.embedding_size", "model.transformer.embedding_size"),
-    "emb_dim": ("model.rnn.embedding_size", "model.transformer.embedding_size"),
-    "embed_dim": ("model.rnn.embedding_size", "model.transformer.embedding_size"),
-    "embedding_dim": ("model.rnn.embedding_size", "model.transformer.embedding_size"),
-    "input_size": ("model.rnn.embedding_size", "model.transformer.embedding_size"),
-    "nhid": ("model.rnn.hidden_size", "model.transformer.hidden_size"),
-    "n_hidden": ("model.rnn.hidden_size", "model.transformer.hidden_size"),
-    "hidden_dim": ("model.rnn.hidden_size", "model.transformer.hidden_size"),
-    "n_inner": ("model.transformer.intermediate_hidden_size",),
-    "d_ff": ("model.transformer.intermediate_hidden_size",),
-    "ffn_dim": ("model.transformer.intermediate_hidden_size",),
-    "intermediate_size": ("model.transformer.intermediate_hidden_size",),
-    "activation": ("model.transformer.activation_function",),
-    "hidden_act": ("model.transformer.activation_function",),
-    "n_positions": ("model.transformer.max_position_embeddings",),
-    "n_ctx": ("model.transformer.max_position_embeddings",),
-    "resid_pdrop": ("model.transformer.dropout",),
-    "embd_pdrop": ("model.transformer.dropout",),
-    "hidden_dropout_prob": ("model.transformer.dropout",),
-    "dropout_rate": ("model.transformer.dropout", "model.rnn.dropout"),
-    "attn_pdrop": ("model.transformer.attention_dropout",),
-    "attention_probs_dropout_prob": ("model.transformer.attention_dropout",),
-    "attn_dropout": ("model.transformer.attention_dropout",),
-    "tie_weights": ("model.rnn.tie_word_embeddings",),
-    "tied": ("model.rnn.tie_word_embeddings",),
+_NAMES: Final[dict[str, str]] = {
+    "training.learning_rate": "lr max_lr peak_lr",
+    "training.min_learning_rate": "min_lr",
+    "training.lr_scheduler_type": "scheduler lr_scheduler lr_schedule lr_decay decay_lr",
+    "training.per_device_train_batch_size": (
+        "batch batch_size train_batch_size micro_batch_size per_gpu_train_batch_size"
+    ),
+    "training.per_device_eval_batch_size": "eval_batch_size",
+    "training.gradient_accumulation_steps": (
+        "accumulation_steps accumulate_grad_batches grad_accum grad_accumulation_steps "
+        "gradient_accumulation"
+    ),
+    "training.epochs": "epoch n_epochs num_epochs max_epochs num_train_epochs",
+    "training.max_steps": (
+        "steps iters max_iters lr_decay_iters n_steps num_steps train_steps num_train_steps "
+        "total_steps"
+    ),
+    "training.warmup_steps": "warmup warmup_iters num_warmup_steps",
+    "training.weight_decay": "wd l2",
+    "training.adam_beta1": "beta1",
+    "training.adam_beta2": "beta2",
+    "training.adam_epsilon": "eps epsilon adam_eps",
+    "training.max_grad_norm": (
+        "clip grad_clip clip_norm clip_grad_norm gradient_clip_val gradient_clipping"
+    ),
+    "training.mixed_precision: fp16": "fp16",
+    "training.mixed_precision: bf16": "bf16",
+    "training.mixed_precision: no": "fp32",
+    "training.mixed_precision": "amp dtype torch_dtype precision",
+    "training.speed.fp32_products: tf32": "tf32",
+    "training.compile": "torch_compile",
+    "training.gradient_checkpointing": "activation_checkpointing",
+    "training.attn_implementation": "attention attn",
+    "training.attn_implementation: flash_attention_2": (
+        "flash_attn flash_attention use_flash_attention_2"
+    ),
+    "training.logging_steps": "log_interval log_every log_every_n_steps",
+    "training.eval_steps": "eval_interval eval_every",
+    "training.save_steps": "save_interval save_every checkpoint_every",
+    "training.milestones.save_only_model": "save_only_model",
+    "training.mlm_probability": "mlm_prob mask_prob",
+    "training.dataloader_num_workers": "num_workers n_workers",
+    "data.preprocessing_num_workers": "num_proc",
+    "training.speed.threads": "n_threads num_threads",
+    "training.distributed.strategy: fsdp2": "fsdp",
+    "training.distributed.timeout_minutes": "ddp_timeout",
+    "training.objective": "task",
+    "training.objective: masked_lm": "mlm",
+    "training.objective: causal_lm": "clm",
+    "experiment_name": "name run_name exp_name",
+    "output_dir": "out_dir outdir save_dir logging_dir",
+    "seed": "random_seed manual_seed seed",
+    "seed: {data: ...}": "data_seed",
+    "training": "trainer training_args training_arguments",
+    "training or data.train": "train",
+    "data": "dataset datasets",
+    "data.train": "train_file train_data train_path corpus data_dir data_path",
+    "data.train: {hub: ...}": "dataset_name",
+    "data.validation": "validation_file valid_file eval_file eval_data val_data",
+    "data.test": "test_file",
+    "data.validation_fraction": (
+        "val_split val_fraction val_size test_size validation_split validation_split_percentage"
+    ),
+    "data.max_sequence_length": (
+        "block_size chunk_size context_length context_size seq_len seq_length sequence_length "
+        "max_len max_length max_seq_len max_seq_length bptt"
+    ),
+    "data.document_overlap": "stride",
+    "data.text_column": "text_field text_column_name",
+    "tokenizer.path": "tokenizer_name tokenizer_path pretrained_tokenizer",
+    "tokenizer.tokenizer_type": "tokenizer_class",
+    "tokenizer.vocab_size": "vocabulary_size n_vocab",
+    "tokenizer.lowercase": "do_lower_case",
+    "tokenizer.min_frequency": "min_freq",
+    "model.architecture": "arch model_type model_name",
+    "model.transformer.layers or model.rnn.num_layers": (
+        "n_layer n_layers nlayers num_layers layers num_hidden_layers depth"
+    ),
+    "model.transformer.attention_heads": "n_head n_heads heads nhead num_heads num_attention_heads",
+    "model.transformer.hidden_size or model.rnn.embedding_size": "n_embd n_embed",
+    "model.transformer.hidden_size or model.rnn.hidden_size": "d_model dim",
+    "model.rnn.embedding_size or model.transformer.embedding_size": (
+        "emsize emb_dim embed_dim embedding_dim input_size"
+    ),
+    "model.rnn.hidden_size or model.transformer.hidden_size": "nhid n_hidden hidden_dim",
+    "model.transformer.intermediate_hidden_size": "n_inner d_ff ffn_dim intermediate_size",
+    "model.transformer.activation_function": "activation hidden_act",
+    "model.transformer.max_position_embeddings": "n_positions n_ctx",
+    "model.transformer.dropout": "resid_pdrop embd_pdrop hidden_dropout_prob",
+    "model.transformer.dropout or model.rnn.dropout": "dropout_rate",
+    "model.transformer.attention_dropout": "attn_pdrop attention_probs_dropout_prob attn_dropout",
+    "model.rnn.tie_word_embeddings": "tie_weights tied",
 }
-"""Where a setting stands here, with its value where the name is one; two where it may be either."""
-
-_OPTIMIZER = (
-    "the optimizer is AdamW; adam_beta1, adam_beta2, adam_epsilon and weight_decay set it up"
-)
-_DEVICE = "the device is chosen: a GPU where there is one; CUDA_VISIBLE_DEVICES says which"
-_REPORT = "figures go to metrics.jsonl in the run directory, not yet to a tracker"
-_HUB = "nothing is uploaded; the model is a directory in the run"
-_FINAL = "no checkpoint is chosen at the end; the final model is that of the last step"
-_EVERY = "it follows from the number of steps: training.eval_steps, save_steps, logging_steps"
-_RESUME = "a run goes on by itself when the same command is run again; --fresh begins anew"
-_COMMAND = "the command says it: foundry train, validate, generate"
-_SMOOTHING = "the loss is plain cross-entropy"
-_LOADER = (
-    "batches are prepared as the run needs them; training.dataloader_num_workers is all there is"
-)
-_ALWAYS = "it is always done"
-_DISTRIBUTED = "training.distributed and the launcher (torchrun) set up several processes"
-_SPECIAL = "ids follow from the tokenizer; tokenizer.special_tokens names the tokens"
-_GPT2_BERT = "it is fixed, as in the published models"
-_OUTPUT = "it is asked of the model when it is called, not of its training"
-_LOGS = "the log is a line of the standard error for each training.logging_steps"
-_EVALUATION = "validation reads all held-out text, with training.per_device_eval_batch_size rows"
-_COLUMNS = "rows are cut from text; data.text_column names the column that holds it"
-_SMALL = "memory is kept small by gradient_checkpointing and a smaller per_device_train_batch_size"
-
-ABSENT: Final[dict[str, str]] = {
-    **dict.fromkeys(("optim", "optimizer", "optim_args", "optim_target_modules"), _OPTIMIZER),
-    **dict.fromkeys(("momentum", "nesterov", "adam", "adamw", "sgd"), _OPTIMIZER),
-    **dict.fromkeys(("device", "devices", "gpu", "gpus", "n_gpu", "num_gpus", "cuda"), _DEVICE),
-    **dict.fromkeys(("use_cpu", "no_cuda", "use_cuda", "use_mps_device", "use_gpu"), _DEVICE),
-    **dict.fromkeys(("accelerator", "device_map"), _DEVICE),
-    **dict.fromkeys(("report_to", "wandb", "wandb_project", "wandb_log", "project"), _REPORT),
-    **dict.fromkeys(("wandb_run_name", "tensorboard", "logger", "trackio_space_id"), _REPORT),
-    **dict.fromkeys(("trackio_bucket_id", "trackio_static_space_id"), _REPORT),
-    **dict.fromkeys(("push_to_hub", "hub_model_id", "hub_token", "hub_strategy"), _HUB),
-    **dict.fromkeys(("hub_private_repo", "hub_always_push", "hub_revision"), _HUB),
-    **dict.fromkeys(("load_best_model_at_end", "metric_for_best_model"), _FINAL),
-    **dict.fromkeys(("greater_is_better", "early_stopping", "early_stopping_patience"), _FINAL),
-    **dict.fromkeys(("eval_strategy", "evaluation_strategy", "save_strategy"), _EVERY),
-    **dict.fromkeys(("logging_strategy", "eval_delay", "eval_on_start"), _EVERY),
-    **dict.fromkeys(("logging_first_step", "always_save_checkpoint"), _EVERY),
-    **dict.fromkeys(("resume", "resume_from_checkpoint", "ignore_data_skip"), _RESUME),
-    **dict.fromkeys(("overwrite_output_dir", "init_from", "enable_jit_checkpoint"), _RESUME),
-    "restore_callback_states_from_checkpoint": _RESUME,
-    **dict.fromkeys(("do_train", "do_eval", "do_predict", "eval_only"), _COMMAND),
-    **dict.fromkeys(("label_smoothing", "label_smoothing_factor", "label_names"), _SMOOTHING),
-    **dict.fromkeys(("neftune_noise_alpha", "problem_type"), _SMOOTHING),
-    **dict.fromkeys(("dataloader_drop_last", "dataloader_in_order", "pin_memory"), _LOADER),
-    **dict.fromkeys(("dataloader_pin_memory", "dataloader_prefetch_factor"), _LOADER),
-    **dict.fromkeys(("dataloader_persistent_workers", "shuffle"), _LOADER),
-    **dict.fromkeys(("dataloader_multiprocessing_context", "train_sampling_strategy"), _LOADER),
-    **dict.fromkeys(("full_determinism", "average_tokens_across_devices"), _ALWAYS),
-    **dict.fromkeys(("include_num_input_tokens_seen", "prediction_loss_only"), _ALWAYS),
-    **dict.fromkeys(("logging_nan_inf_filter",), "a loss that is not finite ends the run"),
-    **dict.fromkeys(("ddp_backend", "ddp_broadcast_buffers", "ddp_bucket_cap_mb"), _DISTRIBUTED),
-    **dict.fromkeys(("ddp_find_unused_parameters", "ddp_static_graph", "backend"), _DISTRIBUTED),
-    **dict.fromkeys(("deepspeed", "fsdp_config", "parallelism_config"), _DISTRIBUTED),
-    **dict.fromkeys(("accelerator_config", "local_rank", "num_nodes"), _DISTRIBUTED),
-    **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id", "mask_token_id"), _SPECIAL),
-    **dict.fromkeys(("layer_norm_eps", "layer_norm_epsilon", "initializer_range"), _GPT2_BERT),
-    **dict.fromkeys(("scale_attn_weights", "scale_attn_by_inverse_layer_idx"), _GPT2_BERT),
-    **dict.fromkeys(("reorder_and_upcast_attn", "chunk_size_feed_forward"), _GPT2_BERT),
-    **dict.fromkeys(("position_embedding_type", "add_cross_attention", "is_decoder"), _GPT2_BERT),
-    **dict.fromkeys(("is_encoder_decoder", "bias", "init_std"), _GPT2_BERT),
-    **dict.fromkeys(("output_attentions", "output_hidden_states", "return_dict"), _OUTPUT),
-    **dict.fromkeys(("use_cache", "id2label", "label2id", "classifier_dropout"), _OUTPUT),
-    **dict.fromkeys(("summary_activation", "summary_first_dropout", "summary_type"), _OUTPUT),
-    **dict.fromkeys(("summary_proj_to_labels", "summary_use_proj"), _OUTPUT),
-    **dict.fromkeys(("disable_tqdm", "log_level", "log_level_replica", "verbose"), _LOGS),
-    **dict.fromkeys(("log_on_each_node", "skip_memory_metrics"), _LOGS),
-    **dict.fromkeys(("debug",), "the option --debug shows tracebacks"),
-    **dict.fromkeys(("eval_accumulation_steps", "batch_eval_metrics", "eval_iters"), _EVALUATION),
-    **dict.fromkeys(("eval_do_concat_batches", "eval_use_gather_object"), _EVALUATION),
-    **dict.fromkeys(("include_for_metrics", "fp16_full_eval", "bf16_full_eval"), _EVALUATION),
-    **dict.fromkeys(("remove_unused_columns", "length_column_name", "group_by_length"), _COLUMNS),
-    **dict.fromkeys(("auto_find_batch_size", "torch_empty_cache_steps"), _SMALL),
-    **dict.fromkeys(("use_liger_kernel", "liger_kernel_config"), "training.speed is what there is"),
-    **dict.fromkeys(("torch_compile_backend", "torch_compile_mode"), "training.compile is all"),
-    "gradient_checkpointing_kwargs": "training.gradient_checkpointing is all there is",
-    "activation_checkpointing_kwargs": "training.gradient_checkpointing is all there is",
-    "lr_scheduler_kwargs": "training.min_learning_rate and warmup_steps shape the schedule",
-    "warmup_ratio": "a warm-up is counted in steps: training.warmup_steps",
-    "save_on_each_node": "one process writes the run, for all",
-    "bidirectional_lstm": "model.rnn.bidirectional with training.objective: masked_lm is one",
-    "model_name_or_path": "models are trained from scratch here",
-    "pretrained": "models are trained from scratch here",
-    "from_pretrained": "models are trained from scratch here",
-    "architectures": "model.architecture names one",
-    "transformers_version": "it follows from the environment",
-    "_name_or_path": "models are trained from scratch here",
-    "callbacks": "a run has none yet",
-    "padding": "rows are filled with text, and padded where there is none left",
-    "truncation": "long documents are cut into rows, and nothing is lost",
+OURS: Final = {
+    name: tuple(settings.split(" or "))
+    for settings, names in _NAMES.items()
+    for name in names.split()
 }
-"""Why there is no such setting, as the end of a sentence."""
+"""The setting here for a foreign name, with its value if the name implies one; two if ambiguous."""
 
+_REASONS: Final[dict[str, str]] = {
+    "the optimizer is AdamW; adam_beta1, adam_beta2, adam_epsilon and weight_decay set it up": (
+        "optim optimizer optim_args optim_target_modules momentum nesterov adam adamw sgd"
+    ),
+    "the device is chosen: a GPU if there is one; CUDA_VISIBLE_DEVICES selects it": (
+        "device devices gpu gpus n_gpu num_gpus cuda use_cpu no_cuda use_cuda use_mps_device "
+        "use_gpu accelerator device_map"
+    ),
+    "figures go to metrics.jsonl in the run directory, not yet to a tracker": (
+        "report_to wandb wandb_project wandb_log project wandb_run_name tensorboard logger "
+        "trackio_space_id trackio_bucket_id trackio_static_space_id"
+    ),
+    "nothing is uploaded; the model is a directory in the run": (
+        "push_to_hub hub_model_id hub_token hub_strategy hub_private_repo hub_always_push "
+        "hub_revision"
+    ),
+    "the final model is always that of the last step": (
+        "load_best_model_at_end metric_for_best_model greater_is_better early_stopping "
+        "early_stopping_patience"
+    ),
+    "it follows from training.eval_steps, save_steps and logging_steps": (
+        "eval_strategy evaluation_strategy save_strategy logging_strategy eval_delay "
+        "eval_on_start logging_first_step always_save_checkpoint"
+    ),
+    "the same command resumes a run by itself; --fresh starts again": (
+        "resume resume_from_checkpoint ignore_data_skip overwrite_output_dir init_from "
+        "enable_jit_checkpoint restore_callback_states_from_checkpoint"
+    ),
+    "the command decides: foundry train, validate, generate": (
+        "do_train do_eval do_predict eval_only"
+    ),
+    "the loss is plain cross-entropy": (
+        "label_smoothing label_smoothing_factor label_names neftune_noise_alpha problem_type"
+    ),
+    "training.dataloader_num_workers is the only setting of the data loader": (
+        "dataloader_drop_last dataloader_in_order pin_memory dataloader_pin_memory "
+        "dataloader_prefetch_factor dataloader_persistent_workers shuffle "
+        "dataloader_multiprocessing_context train_sampling_strategy"
+    ),
+    "it is always done": (
+        "full_determinism average_tokens_across_devices include_num_input_tokens_seen "
+        "prediction_loss_only"
+    ),
+    "a non-finite loss ends the run": "logging_nan_inf_filter",
+    "training.distributed and the launcher (torchrun) set up several processes": (
+        "ddp_backend ddp_broadcast_buffers ddp_bucket_cap_mb ddp_find_unused_parameters "
+        "ddp_static_graph backend deepspeed fsdp_config parallelism_config accelerator_config "
+        "local_rank num_nodes"
+    ),
+    "ids follow from the tokenizer; tokenizer.special_tokens names the tokens": (
+        "bos_token_id eos_token_id pad_token_id mask_token_id"
+    ),
+    "it is fixed, as in the published models": (
+        "layer_norm_eps layer_norm_epsilon initializer_range scale_attn_weights "
+        "scale_attn_by_inverse_layer_idx reorder_and_upcast_attn chunk_size_feed_forward "
+        "position_embedding_type add_cross_attention is_decoder is_encoder_decoder bias "
+        "init_std"
+    ),
+    "it is an argument when the model is called, not a setting of training": (
+        "output_attentions output_hidden_states return_dict use_cache id2label label2id "
+        "classifier_dropout summary_activation summary_first_dropout summary_type "
+        "summary_proj_to_labels summary_use_proj"
+    ),
+    "the log is a line of standard error every training.logging_steps": (
+        "disable_tqdm log_level log_level_replica verbose log_on_each_node skip_memory_metrics"
+    ),
+    "the option --debug shows tracebacks": "debug",
+    "validation reads all held-out text, with training.per_device_eval_batch_size rows": (
+        "eval_accumulation_steps batch_eval_metrics eval_iters eval_do_concat_batches "
+        "eval_use_gather_object include_for_metrics fp16_full_eval bf16_full_eval"
+    ),
+    "rows are cut from text; data.text_column names the column that holds it": (
+        "remove_unused_columns length_column_name group_by_length"
+    ),
+    "gradient_checkpointing and a smaller per_device_train_batch_size save memory": (
+        "auto_find_batch_size torch_empty_cache_steps"
+    ),
+    "see training.speed": "use_liger_kernel liger_kernel_config",
+    "training.compile is the only setting": "torch_compile_backend torch_compile_mode",
+    "training.gradient_checkpointing is the only setting": (
+        "gradient_checkpointing_kwargs activation_checkpointing_kwargs"
+    ),
+    "training.min_learning_rate and warmup_steps shape the schedule": "lr_scheduler_kwargs",
+    "the warm-up is counted in steps: training.warmup_steps": "warmup_ratio",
+    "one process writes the run for all": "save_on_each_node",
+    "set model.rnn.bidirectional and training.objective: masked_lm": "bidirectional_lstm",
+    "models are trained from scratch": (
+        "model_name_or_path pretrained from_pretrained _name_or_path"
+    ),
+    "model.architecture names one": "architectures",
+    "it follows from the environment": "transformers_version",
+    "a run has none yet": "callbacks",
+    "rows are filled with text, and padded only at its end": "padding",
+    "long documents are cut into rows, and nothing is lost": "truncation",
+}
+ABSENT: Final = {name: reason for reason, names in _REASONS.items() for name in names.split()}
+"""The reason why there is no such setting, as the end of a sentence."""
+
+# fmt: off
 VALUES: Final[dict[str, str]] = {
-    "clm": "causal_lm",
-    "mlm": "masked_lm",
-    "causal": "causal_lm",
-    "masked": "masked_lm",
-    "char": "character",
-    "chars": "character",
-    "spm": "sentencepiece",
-    "unigram": "sentencepiece",
-    "byte_level_bpe": "bpe",
-    "whitespace": "word",
-    "bfloat16": "bf16",
-    "float16": "fp16",
-    "half": "fp16",
-    "fp32": "no",
-    "float32": "no",
-    "none": "no",
-    "flash": "flash_attention_2",
-    "flash_attn": "flash_attention_2",
-    "swish": "silu",
-    "gelu_fast": "gelu_pytorch_tanh",
-    "fsdp": "fsdp2",
+    "clm": "causal_lm", "mlm": "masked_lm", "causal": "causal_lm", "masked": "masked_lm",
+    "char": "character", "chars": "character", "spm": "sentencepiece",
+    "unigram": "sentencepiece", "byte_level_bpe": "bpe", "whitespace": "word",
+    "bfloat16": "bf16", "float16": "fp16", "half": "fp16", "fp32": "no", "float32": "no",
+    "none": "no", "flash": "flash_attention_2", "flash_attn": "flash_attention_2",
+    "swish": "silu", "gelu_fast": "gelu_pytorch_tanh", "fsdp": "fsdp2",
 }
-"""Values that have another name here; only one that is allowed is proposed."""
+# fmt: on
+"""Values of other programs and their names here; only an allowed one is proposed."""

@@ -1,6 +1,6 @@
-"""What all sections of an experiment share, and those that stand alone: tokenizer and models.
+"""The base class of sections, shared types, and the sections of tokenizers and models.
 
-Every field has its unit and what None means. Scalars are strict: no "7" for 7, no true for 1.
+Every field documents its unit and the meaning of None. Scalars are strict: no "7" for 7.
 """
 
 import os
@@ -34,7 +34,7 @@ def law_broken(*faults: tuple[str, str]) -> PydanticCustomError:
 
 
 def _nameable(path: Path) -> Path:
-    """Refuse a path that no file system has, which would be found out late."""
+    """Refuse a path that no file system accepts."""
     if "\0" in str(path):
         raise PydanticCustomError("path", "must not hold a zero byte")
     try:
@@ -160,12 +160,12 @@ class TransformerModelConfig(Section):
 
 
 class BERTSpecificConfig(Section):
-    """What BERT has beyond a stack of transformer layers."""
+    """Settings of BERT beyond a stack of transformer layers."""
 
     type_vocab_size: PositiveInt = 2
     """Number of segment types."""
     pooler_type: Literal["first"] = "first"
-    """Which position stands for the sequence in a later classifier; kept in the model's config."""
+    """Position that represents the sequence in a later classifier; stored in the model's config."""
 
 
 class RNNModelConfig(Section):

@@ -1,7 +1,7 @@
-"""What is known of architectures, objectives and interventions before they are imported.
+"""Specs of architectures, objectives and interventions, readable without importing them.
 
-The implementations stand in `architectures/`, `objectives.py` and `interventions/`, and are
-imported through `target` when one is made. Other packages announce theirs in the entry-point groups
+The implementations are in `architectures/`, `objectives/` and `interventions/`, and are imported
+through `target` on demand. Other packages announce theirs in the entry-point groups
 `model_foundry.architectures`, `model_foundry.objectives` and `model_foundry.interventions`.
 """
 
@@ -36,18 +36,18 @@ class ArchitectureSpec:
     objectives: tuple[str, ...] = ("causal_lm",)
     """Objectives it can be trained with."""
     is_causal: bool | Callable[[Any], bool] = True
-    """Whether position t sees only positions up to t; a function decides by the section."""
+    """True if position t sees only positions up to t; or a function of the section."""
     ties_embedding_size: bool = False
-    """Whether `embedding_size` must equal `hidden_size`."""
+    """True if `embedding_size` must equal `hidden_size`."""
     settings: tuple[str, ...] = ()
     """Fields of `training` that only some architectures heed, and this one does."""
     isolates_documents: bool = False
-    """Whether `forward` takes `document_ids`, across which nothing is seen."""
+    """True if `forward` takes `document_ids` and isolates documents."""
     gains_from_compile: bool = False
-    """Whether `torch.compile` was found to make its training faster on GPUs."""
+    """True if `torch.compile` was measured to speed up training on GPUs."""
 
     def causal_with(self, section: Any) -> bool:
-        """Tell whether a model with this section is causal."""
+        """Return True if a model with this section is causal."""
         return self.is_causal if isinstance(self.is_causal, bool) else self.is_causal(section)
 
     def sections(self) -> dict[str, type[BaseModel]]:
@@ -72,7 +72,7 @@ class ObjectiveSpec:
     framing_tokens: int = 0
     """Special tokens that frame the text of each block."""
     needs_mask_token: bool = False
-    """Whether the tokenizer must have a mask token."""
+    """True if the tokenizer must have a mask token."""
     settings: tuple[str, ...] = ()
     """Fields of `training` that only this objective heeds."""
 
@@ -84,7 +84,7 @@ class InterventionSpec:
     name: str
     """Name in `step`."""
     target: str
-    """What `register_intervention` made of a function, as `module:attribute`."""
+    """The registered intervention, as `module:attribute`."""
 
 
 def _recurrent(name: str, class_name: str) -> ArchitectureSpec:

@@ -58,7 +58,7 @@ class MilestonesConfig(Section):
 
     @property
     def has_any(self) -> bool:
-        """Whether there is a milestone at all."""
+        """True if there is a milestone."""
         return bool(self.steps or self.logarithmic or self.words or self.tokens)
 
 
@@ -70,8 +70,8 @@ def _yes_no_or_auto(value: Any) -> Any:
 
 
 class SpeedConfig(Section):
-    """How training is made fast on this machine. What is learned stays the same, but for the last
-    bits; each part can be switched off by itself."""
+    """Settings that speed up training on this machine. Results change in the last bits only; each
+    can be switched off separately."""
 
     loss_without_logits: bool = True
     """Compute the loss from the positions that have a label, and keep no logits beside it."""
@@ -82,7 +82,7 @@ class SpeedConfig(Section):
     fused_recurrence: bool = True
     """Read whole sequences with one function in GRU and Elman layers, on a CPU in fp32."""
     fp32_products: Literal["auto", "default", "onednn", "tf32"] = "auto"
-    """Which library multiplies matrices in fp32: `default` is torch's choice, `onednn` is faster on
+    """Library that multiplies matrices in fp32: `default` is torch's choice, `onednn` is faster on
     AMD processors with AVX-512, `tf32` rounds factors to 10 bits on NVIDIA GPUs; auto: by the facts
     of the machine."""
     keep_freed_memory: bool = True
@@ -94,7 +94,7 @@ class SpeedConfig(Section):
 
 
 class DistributedConfig(Section):
-    """How several processes, which `torchrun` starts, share the work of a run."""
+    """Division of a run among the processes that `torchrun` starts."""
 
     strategy: Literal["ddp", "fsdp2"] = "ddp"
     """ddp: each process holds the whole model (Li et al. 2020, arXiv:2006.15704). fsdp2: weights,
@@ -106,7 +106,7 @@ class DistributedConfig(Section):
     """Give the gathered weights of a layer back after its forward pass: less memory, more traffic;
     fsdp2 only."""
     timeout_minutes: PositiveInt = 10
-    """How long a process waits for the others before it gives up; preparation has no limit."""
+    """Minutes that a process waits for the others before it fails; preparation has no limit."""
 
 
 def _at_least_two(limit: int) -> int:
@@ -124,7 +124,7 @@ class TrainingConfig(Section):
     mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share of the tokens that a masked objective predicts."""
     mlm_masking: Literal["token", "word", "span"] = "token"
-    """What a masked objective hides together: single tokens, whole words, or spans of words whose
+    """Units that a masked objective hides: single tokens, whole words, or spans of words whose
     lengths are geometric (Joshi et al. 2020, arXiv:1907.10529)."""
     mlm_span_length: Annotated[float, Field(ge=1, le=10)] = 3.0
     """Mean words in a span, before spans of more than ten are cut to that."""
@@ -170,9 +170,9 @@ class TrainingConfig(Section):
     compile: Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)] = "auto"
     """Compile the model with torch.compile; auto: where that was found to pay."""
     speed: SpeedConfig = Field(default_factory=SpeedConfig)
-    """How training is made fast on this machine; left out: as fast as we know."""
+    """Settings that speed up training; left out: all of them."""
     distributed: DistributedConfig = Field(default_factory=DistributedConfig)
-    """How several processes share the work; left out: ddp."""
+    """Division of the work among processes; left out: ddp."""
     logging_steps: PositiveInt = 10
     """Optimizer steps between two lines of metrics."""
     eval_steps: PositiveInt | None = None
@@ -180,7 +180,7 @@ class TrainingConfig(Section):
     save_steps: PositiveInt | None = None
     """Optimizer steps between two checkpoints; None: one at the end."""
     save_minutes: Annotated[float, Field(gt=0)] | None = 15.0
-    """Minutes after which a checkpoint is written, if none was; it is given up once there are two
+    """Minutes after which a checkpoint is written, if none was; it is deleted once there are two
     newer ones. None: time writes none."""
     save_total_limit: Annotated[int, Field(lt=2**31), AfterValidator(_at_least_two)] | None = None
     """Checkpoints to resume from that are kept, the newest and the best among them; milestones do

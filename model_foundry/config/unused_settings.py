@@ -1,4 +1,4 @@
-"""The settings that were changed from their defaults and do nothing in this experiment."""
+"""Settings that differ from their defaults but have no effect in this experiment."""
 
 from collections.abc import Iterator
 from operator import attrgetter
@@ -6,10 +6,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from model_foundry.config.cross_checks import architecture_of, objective_of
-from model_foundry.config.data import DiskSource, HubSource, LanguageSource, MixtureSource
+from model_foundry.config.data import (
+    DataConfig,
+    DiskSource,
+    HubSource,
+    LanguageSource,
+    MixtureSource,
+)
 from model_foundry.config.experiment import ExperimentConfig
+from model_foundry.config.section_checks import architecture_of, objective_of
+from model_foundry.config.sections import TokenizerConfig
 from model_foundry.config.specs import ARCHITECTURES, OBJECTIVES
+from model_foundry.config.training import TrainingConfig
 
 OF_A_TRAINING = (
     "special_tokens",
@@ -21,16 +29,25 @@ OF_A_TRAINING = (
 )
 ROW_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+Rule = tuple[bool, str, tuple[str, ...], str]
+"""Does it apply, the section, the fields that have no effect then, and the reason."""
 
 
 def settings_without_effect(config: ExperimentConfig) -> list[str]:
-    """Return one line for each setting that was changed from its default and does nothing here."""
-    idle = [
+    """Return one line for each setting without effect that differs from its default."""
+    rules = (
+        *_unread(config),
+        *_training_rules(config.training),
+        *_data_rules(config.data),
+        *_tokenizer_rules(config.tokenizer),
+    )
+    unused = [
         f"{field} has no effect: {reason}"
-        for section, field_names, reason in _idle(config)
-        for field in _changed(config, section, field_names)
+        for applies, section, names, reason in rules
+        if applies
+        for field in _changed(config, section, names)
     ]
-    return [*idle, *_milestones_after_the_end(config)]
+    return [*unused, *_milestones_after_the_end(config)]
 
 
 def _changed(config: ExperimentConfig, section: str, names: tuple[str, ...]) -> Iterator[str]:
@@ -52,62 +69,58 @@ def _milestones_after_the_end(config: ExperimentConfig) -> Iterator[str]:
         )
 
 
-def _idle(config: ExperimentConfig) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Yield (section, fields, reason) for what this experiment does not read."""
+def _unread(config: ExperimentConfig) -> Iterator[Rule]:
+    """Yield the settings that the architecture and the objective do not read."""
     architecture, objective = architecture_of(config), objective_of(config)
-    data, tokenizer, training = config.data, config.tokenizer, config.training
-    if architecture and objective:
-        heeded = {*architecture.settings, *objective.settings}
-        special = {
-            name
-            for registry in (ARCHITECTURES, OBJECTIVES)
-            for spec in registry.values()
-            for name in spec.settings
-        }
-        reason = f"{architecture.name!r} with {objective.name!r} does not read it"
-        yield "training", tuple(sorted(special - heeded)), reason
-        sections = {
-            name
-            for name, value in config.model
-            if isinstance(value, BaseModel) and name not in architecture.sections()
-        }
-        reason = f"architecture {architecture.name!r} does not read it"
-        yield "model", tuple(sorted(sections)), reason
-        if "mlm_span_length" in heeded and training.mlm_masking != "span":
-            yield "training", ("mlm_span_length",), "training.mlm_masking is not 'span'"
-    if training.lr_scheduler_type == "constant":
-        yield "training", ("min_learning_rate",), "a constant schedule has no minimum"
-    if not training.milestones.has_any:
-        yield "training.milestones", ("save_only_model",), "there are no milestones"
-    if data.packing != "documents":
-        yield "data", ("document_overlap",), "data.packing is not 'documents'"
-    if data.validation is not None:
-        held_out = ("validation_fraction", "validation_documents", "split_by")
-        yield "data", held_out, "data.validation is given"
-    elif data.validation_documents is not None:
-        yield "data", ("validation_fraction",), "data.validation_documents is given"
-    kinds = _kinds_of(data.train)
-    if kinds == {"language"}:
-        yield "data", ("text_column",), "the language has no columns"
-    elif kinds == {"text"}:
-        yield "data", ("text_column",), "text files have no columns"
-    elif kinds == {"rows"}:
-        yield "data", ("document",), "each row of a data set is a document"
-    if "text" not in kinds and "unknown" not in kinds and "rows" not in kinds:
-        yield "data", ("encoding_errors",), "there are no files"
-    if tokenizer.path is not None:
-        reason = "tokenizer.path names a trained tokenizer"
-        yield "tokenizer", OF_A_TRAINING, reason
-    elif tokenizer.tokenizer_type != "sentencepiece":
-        yield "tokenizer", ("model_type", "normalization"), "only sentencepiece reads it"
-    if tokenizer.path is None and tokenizer.tokenizer_type != "wordpiece":
-        yield "tokenizer", ("lowercase",), "only wordpiece reads it"
-    if tokenizer.path is None and tokenizer.tokenizer_type != "word":
-        yield "tokenizer", ("min_frequency",), "only word reads it"
+    if architecture is None or objective is None:
+        return
+    used = {*architecture.settings, *objective.settings}
+    settings = [spec.settings for spec in ARCHITECTURES.values()]
+    settings += [spec.settings for spec in OBJECTIVES.values()]
+    unused = set().union(*settings) - used
+    reason = f"{architecture.name!r} with {objective.name!r} does not read it"
+    yield True, "training", tuple(sorted(unused)), reason
+    sections = {name for name, value in config.model if isinstance(value, BaseModel)}
+    reason = f"architecture {architecture.name!r} does not read it"
+    yield True, "model", tuple(sorted(sections - architecture.sections().keys())), reason
+    no_spans = "mlm_span_length" in used and config.training.mlm_masking != "span"
+    yield no_spans, "training", ("mlm_span_length",), "training.mlm_masking is not 'span'"
+
+
+def _training_rules(training: TrainingConfig) -> Iterator[Rule]:
+    constant = training.lr_scheduler_type == "constant"
+    yield constant, "training", ("min_learning_rate",), "a constant schedule has no minimum"
+    no_milestones = not training.milestones.has_any
+    yield no_milestones, "training.milestones", ("save_only_model",), "there are no milestones"
+
+
+def _data_rules(data: DataConfig) -> Iterator[Rule]:
+    joined, kinds = data.packing != "documents", _kinds_of(data.train)
+    yield joined, "data", ("document_overlap",), "data.packing is not 'documents'"
+    given, counted = data.validation is not None, data.validation_documents is not None
+    held_out = ("validation_fraction", "validation_documents", "split_by")
+    yield given, "data", held_out, "data.validation is given"
+    by_number = counted and not given
+    yield by_number, "data", ("validation_fraction",), "data.validation_documents is given"
+    yield kinds == {"language"}, "data", ("text_column",), "the language has no columns"
+    yield kinds == {"text"}, "data", ("text_column",), "text files have no columns"
+    yield kinds == {"rows"}, "data", ("document",), "each row of a data set is a document"
+    yield kinds == {"language"}, "data", ("encoding_errors",), "there are no files"
+
+
+def _tokenizer_rules(tokenizer: TokenizerConfig) -> Iterator[Rule]:
+    loaded, kind = tokenizer.path is not None, tokenizer.tokenizer_type
+    yield loaded, "tokenizer", OF_A_TRAINING, "tokenizer.path names a trained tokenizer"
+    for only, names in (
+        ("sentencepiece", ("model_type", "normalization")),
+        ("wordpiece", ("lowercase",)),
+        ("word", ("min_frequency",)),
+    ):
+        yield not loaded and kind != only, "tokenizer", names, f"only {only} reads it"
 
 
 def _kinds_of(source: Any) -> set[str]:
-    """Return which kinds of documents a source has: language, text, rows, or unknown."""
+    """Return the kinds of documents of a source: language, text, rows, or unknown."""
     if isinstance(source, MixtureSource):
         return {kind for part in source.mixture for kind in _kinds_of(part.source)}
     if isinstance(source, LanguageSource):
@@ -123,4 +136,4 @@ def _kind_of_path(path: str) -> str:
         path = path.removesuffix(suffix)
     if path.endswith(ROW_SUFFIXES):
         return "rows"
-    return "text" if path.endswith((".txt", ".conllu")) else "unknown"  # such as a folder
+    return "text" if path.endswith((".txt", ".conllu")) else "unknown"  # a folder, for one

@@ -1,4 +1,4 @@
-"""From what PyYAML says of a text to the line that is wrong, and what to do about it."""
+"""Explanations of PyYAML's errors: the line that is wrong, and a remedy."""
 
 import re
 from typing import Any
@@ -11,7 +11,7 @@ def _indent(line: str) -> int:
 
 
 def _open_indents(lines: list[str]) -> list[int]:
-    """Return how far the blocks are indented that are open after these lines."""
+    """Return the indents of the blocks that are open after these lines."""
     levels: list[int] = []
     for line in lines:
         if line.strip() and not line.lstrip().startswith("#"):

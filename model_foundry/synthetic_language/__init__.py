@@ -1,4 +1,4 @@
-"""The built-in artificial language: a grammar that knows the probability of all it says.
+"""The built-in artificial language: a grammar with known sentence probabilities.
 
 A corpus drawn from it has a known entropy, so a model's loss can be compared with the best possible
 one, and its minimal pairs are right by construction.

@@ -15,7 +15,7 @@ from model_foundry.synthetic_language.grammar import Category, Grammar
 
 @dataclass(frozen=True)
 class Entropy:
-    """What a sentence carries on average: the loss below which no model can come.
+    """The average information of a sentence: a lower bound of the loss of any model.
 
     The separator between sentences is not part of a sentence: a corpus with one sentence a line has
     one byte more a sentence, and the same nats.

@@ -1,6 +1,6 @@
-"""A probabilistic context-free grammar: what it is, and the laws that a usable one obeys.
+"""A probabilistic context-free grammar and its validity checks.
 
-No reading of files (see `reader`) and no parsing (see `lalr`).
+`reader` reads its file and `lalr` parses its sentences.
 """
 
 from collections.abc import Iterable, Mapping
@@ -104,7 +104,7 @@ def _check_defined(grammar: Grammar, roots: list[str]) -> None:
                         f"grammar: {symbol} has neither a rule nor words, but '{rule}' uses it."
                     )
     for symbol in grammar.rules.keys() & grammar.lexicon.keys():
-        raise ConfigError(f"grammar: {symbol} stands under rules and lexicon; keep one of them.")
+        raise ConfigError(f"grammar: {symbol} is in both rules and lexicon; keep one of them.")
 
 
 def _check_reached(grammar: Grammar, roots: list[str]) -> None:
@@ -158,7 +158,7 @@ def _check_words(grammar: Grammar) -> None:
             opener = first + word[1:]
             if opener in owners:
                 raise ConfigError(
-                    f"lexicon.{symbol}: {word!r} also stands in {owners[opener]}, so that "
+                    f"lexicon.{symbol}: {word!r} is also in {owners[opener]}, so that "
                     "sentences become ambiguous; each word form has one place."
                 )
             owners[opener] = symbol

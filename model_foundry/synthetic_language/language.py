@@ -1,7 +1,7 @@
 """An artificial language whose probabilities are known exactly.
 
 It gives sentences, the exact probability of each, the entropy that bounds every model from below,
-and minimal pairs. What its sentences are is the grammar file's matter.
+and minimal pairs. The grammar file defines the sentences.
 """
 
 import itertools
@@ -85,7 +85,7 @@ class Language:
         return math.fsum([*spent, *(math.log(rule.probability) for rule in rules)])
 
     def accepts(self, sentence: str) -> bool:
-        """Tell whether the grammar makes `sentence`, to the letter."""
+        """Return True if the grammar generates exactly `sentence`."""
         return self.log_probability(sentence) > -math.inf
 
     def minimal_pairs(self, phenomenon: str, *, pairs: int, seed: int) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ class Pattern:
 
     @property
     def is_word(self) -> bool:
-        """Whether the pattern is a word rather than a symbol."""
+        """True if the pattern is a word rather than a symbol."""
         return self.name[0].islower()
 
     def bind(self, assignment: Assignment) -> str:

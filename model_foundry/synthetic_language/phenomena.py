@@ -80,7 +80,7 @@ class PairSampler:
             return [lexicon[good].words[lemma]], [lexicon[bad].words[lemma]]
         if good in lexicon or bad in lexicon:
             raise ConfigError(
-                f"phenomena: {good} and {bad} stand at one place, but only one of them has words "
+                f"phenomena: {good} and {bad} are at one position, but only one of them has words "
                 "of its own; both sentences need equally many words."
             )
         chosen = rules[good][bisect_right(thresholds([r.probability for r in rules[good]]), draw())]

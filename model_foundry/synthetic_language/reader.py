@@ -27,7 +27,7 @@ class _StrictLoader(yaml.SafeLoader):
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise ConfigError(
-                    f"line {key.start_mark.line + 1}: {key.value!r} stands twice; keep one."
+                    f"line {key.start_mark.line + 1}: {key.value!r} is given twice; keep one."
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)

@@ -59,7 +59,7 @@ BROKEN = [
         "did you mean 'lowercase'?",
     ),
     (
-        "budgets_can_be_counted",
+        "token_budgets_need_a_tokenizer",
         GPT2,
         ["data.train={mixture: [{source: a.txt, tokens: 9}]}"],
         "tokenizer.path",
@@ -182,49 +182,49 @@ BROKEN = [
         "must be < the 126 tokens of text in a block, got 126; lower it or raise data.max_sequ",
     ),
     (
-        "documents_can_be_kept_apart",
+        "documents_are_isolated",
         {"architecture": "sees-all"},
         ["data.packing=documents"],
         "data.packing",
         "which 'sees-all' cannot; use blocks or streams",
     ),
     (
-        "state_goes_on_along_a_stream",
+        "carried_state_needs_streams",
         LSTM,
         [CARRIED],
         "training.carry_state",
         "data.packing is 'blocks'; set data.packing=streams, or leave training.carry_state out",
     ),
     (
-        "state_goes_on_along_a_stream",
+        "carried_state_needs_streams",
         GPT2,
         [CARRIED, STREAMS],
         "training.carry_state",
         "needs a recurrent model, but 'gpt2' has no state to carry; leave",
     ),
     (
-        "state_goes_on_along_a_stream",
+        "carried_state_needs_streams",
         LSTM,
         [CARRIED, STREAMS, MASKED, BOTH_WAYS],
         "training.carry_state",
         "but 'masked_lm' trains one that reads both ways; leave training.carry_state out",
     ),
     (
-        "horizon_is_given_once",
+        "length_is_given_once",
         GPT2,
         ["training.max_steps=null"],
         "training.max_steps",
         "is required, unless training.epochs is given",
     ),
     (
-        "horizon_is_given_once",
+        "length_is_given_once",
         GPT2,
         ["training.epochs=2"],
         "training.epochs",
         "(=2) and training.max_steps (=5) both set the length of the run",
     ),
     (
-        "warmup_within_horizon",
+        "warmup_within_run",
         GPT2,
         ["training.warmup_steps=6"],
         "training.warmup_steps",
@@ -238,7 +238,7 @@ BROKEN = [
         "must be <= learning_rate (=0.001), got 0.01",
     ),
     *(
-        ("run_directory_is_a_place", GPT2, [f"output_dir={path}"], "output_dir", "of its own")
+        ("run_directory_is_named", GPT2, [f"output_dir={path}"], "output_dir", "of its own")
         for path in ('""', ".", "/", "..", "runs/..", '"a\\nb"')
     ),
 ]

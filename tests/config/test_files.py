@@ -1,8 +1,6 @@
 """Experiment files: the YAML that is read, overrides, what is refused, and load -> save -> load."""
 
-import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ from model_foundry.config import (
     TrainingConfig,
     load_config,
     save_config,
-    validate,
 )
-from model_foundry.config.files import LARGEST_FILE, apply_override, parse_override
+from model_foundry.config.files import apply_override, parse_override
 from model_foundry.config.yaml_reader import dump_yaml, parse_yaml
 from model_foundry.errors import ConfigError, FoundryError
 from tests.experiments import tiny_experiment
-from tests.waiting import computing_less_than
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 GOOD = """
@@ -102,58 +98,6 @@ def test_what_is_written_reads_back_whatever_the_text() -> None:
 
 
 # --- what is refused ------------------------------------------------------------------------------
-
-NOT_READ: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "must hold a mapping of sections, found nothing"),
-    "comments": (b"# a\n# b\n", "found nothing"),
-    "list": (b"- a\n", "found a list"),
-    "scalar": (b"hello\n", "found 'hello'"),
-    "two documents": (b"a: 1\n---\nb: 2\n", ":2:1: not valid YAML: "),
-    "tab": (b"a:\n\tb: 1\n", ":2:1: not valid YAML: "),
-    "open quote": (b'a: "x\n', "not valid YAML: "),
-    "not utf-8": (b"a: \xff\n", "not UTF-8 text at byte 3"),
-    "utf-16": (GOOD.encode("utf-16"), "is UTF-16 text"),
-    "zero byte": (b"a: \x00\n", "not valid YAML: unacceptable character #x0000"),
-    "duplicate key": (b"a: 1\na: 2\n", ":2:1: not valid YAML: duplicate key 'a'"),
-    "duplicate key within": (b"a: {b: 1, b: 2}\n", "duplicate key 'b'"),
-    "python object": (b'a: !!python/object/apply:os.system ["x"]\n', "tags are not read here"),
-    "foreign tag": (b"a: !foo x\n", ":1:4: not valid YAML: tags are not read here"),
-    "tag that fails": (b"a: !!timestamp zz\n", "tags are not read here"),
-    "tag of a key": (b"!!str a: 1\n", "tags are not read here"),
-    "alias": (b"a: &a [x]\nb: [*a, *a]\n", ":2:5: not valid YAML: aliases are not read here"),
-    "recursive alias": (b"a: &a [*a]\n", "aliases are not read here"),
-    "deep list": (b"[" * 10_000, "nested too deeply"),
-    "deep mapping": (b"{a: " * 10_000, "nested too deeply"),
-    "deep value": (b"a: " + b"[" * 300 + b"]" * 300, "unknown key"),
-    "number as key": (b"1: 2\n", "key 1 is not text"),
-    "list as key": (b"? [a]\n: 1\n", "key ['a'] is not text"),
-    "merge": (b"<<: {a: 1}\n", "<<: unknown key"),
-    "endless number": (b"a: " + b"9" * 5000, "not valid YAML: "),
-    "large key": (b"? " + b"k" * (LARGEST_FILE - 10) + b"\n: 1\n", "unknown key"),
-    "large": (b"a: " + b"x" * LARGEST_FILE, "larger than 1,000,000 bytes"),
-}
-
-
-@pytest.mark.parametrize("name", NOT_READ)
-def test_what_is_no_experiment_file_is_told_why_and_soon(name: str, tmp_path: Path) -> None:
-    content, message = NOT_READ[name]
-    path = tmp_path / "bad.yaml"
-    path.write_bytes(content)
-    with computing_less_than(5):
-        text = refusal(path)
-    assert message in text
-    assert all(line.startswith(str(path)) and len(line) <= 1000 for line in text.splitlines())
-
-
-def test_what_is_no_file_is_refused_without_reading_it(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "missing.yaml").endswith("missing.yaml: no such file")
-    assert refusal(tmp_path / ("x" * 300)).endswith("cannot be read (File name too long)")
-    assert "is not a file" in refusal(tmp_path)
-    assert "is not a file" in refusal(Path("/dev/zero"))
-    os.mkfifo(tmp_path / "pipe")
-    assert "is not a file" in refusal(tmp_path / "pipe")
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    assert "cannot be read" in refusal(tmp_path / "loop")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(good: Path, tmp_path: Path) -> None:
@@ -309,64 +253,6 @@ def test_text_that_looks_like_something_else_stays_text(
 ) -> None:
     config = load_config(good, overrides=[override])
     assert reread(config, tmp_path) == config
-
-
-VALUES: list[Any] = [
-    *(None, True, False, 0, 1, -1, 7, 2**63, 10**30, 0.5, 1e-3, -0.1, float("nan"), float("inf")),
-    *("", "8", "1e3", "a/b", "gpt2", "lstm", "masked_lm", "bpe", "ä\n", [], ["a", "b"], [1], {}),
-    *(
-        {"a": 1},
-        {"hub": "a/b"},
-        {"language": {"sentences": 3}},
-        {"init": 1},
-        [[[]]],
-        {"mask": None},
-    ),
-]
-
-
-def places(value: Any) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield every (mapping, key) of nested mappings."""
-    if isinstance(value, dict):
-        for key, below in value.items():
-            yield value, key
-            yield from places(below)
-
-
-def mutate(raw: dict[str, Any], draw: random.Random) -> None:
-    """Change, remove, rename or add one thing somewhere."""
-    mapping, key = draw.choice(list(places(raw)))
-    match draw.randrange(5):
-        case 0 | 1:
-            mapping[key] = draw.choice(VALUES)
-        case 2:
-            del mapping[key]
-        case 3:
-            mapping[key + "s"] = mapping.pop(key)
-        case _:
-            mapping[draw.choice(["rnn", "seed", "path", "epochs", "x"])] = draw.choice(VALUES)
-
-
-@pytest.mark.slow
-def test_a_mutated_experiment_loads_or_is_refused_and_nothing_else(tmp_path: Path) -> None:
-    draw = random.Random(0)
-    path, refused = tmp_path / "mutated.yaml", 0
-    for _ in range(300):
-        raw = load_config(draw.choice(CONFIGS)).model_dump(mode="json")
-        for _ in range(draw.choice([1, 1, 2, 5])):
-            if raw:
-                mutate(raw, draw)
-        path.write_text(dump_yaml(raw), encoding="utf-8")
-        try:
-            config = load_config(path)
-        except ConfigError as error:
-            refused += 1
-            lines = str(error).splitlines()
-            assert all(line.startswith(f"{path}: ") and line.isprintable() for line in lines)
-        else:
-            assert reread(config, tmp_path) == config
-            assert validate(config.model_dump(), "again") == config
-    assert 150 < refused < 290
 
 
 def test_a_config_error_is_a_value_error_that_exits_with_two() -> None:

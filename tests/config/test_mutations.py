@@ -173,6 +173,9 @@ def outcome(path: Path) -> tuple[int, list[str]]:
         config: ExperimentConfig = load_config(path)
         for line in settings_without_effect(config):
             assert line.isprintable()
+        path.with_name("again.yaml").write_text(save_config(config), encoding="utf-8")
+        assert load_config(path.with_name("again.yaml")) == config
+        path.with_name("again.yaml").unlink()
     except Exception as error:
         code = exit_code_of(error)
         said = f"{type(error).__name__}: {error}" if code == 9 else str(error)

@@ -1,0 +1,169 @@
+"""Checks within one section of an experiment.
+
+Each check is a function from the experiment to its faults: pairs of (dotted field, message).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from model_foundry.config.data import DataConfig, MixtureSource
+from model_foundry.config.model import ModelConfig
+from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, TokenizerConfig
+from model_foundry.config.specs import (
+    ARCHITECTURES,
+    INTERVENTIONS,
+    OBJECTIVES,
+    ArchitectureSpec,
+    ObjectiveSpec,
+)
+from model_foundry.config.training import TrainingConfig
+from model_foundry.errors import ConfigError
+from model_foundry.registry import UnknownNameError
+
+Fault = tuple[str, str]
+
+
+class Sections(Protocol):
+    """The parts of an experiment that a check reads."""
+
+    output_dir: Path
+    data: DataConfig
+    tokenizer: TokenizerConfig
+    model: ModelConfig
+    training: TrainingConfig
+
+
+def architecture_of(config: Sections) -> ArchitectureSpec | None:
+    """Return the spec of the architecture; None: not registered, so no law applies."""
+    return ARCHITECTURES.get(config.model.architecture)
+
+
+def objective_of(config: Sections) -> ObjectiveSpec | None:
+    """Return the spec of the objective; None: not registered."""
+    return OBJECTIVES.get(config.training.objective)
+
+
+def objective_is_known(config: Sections) -> Iterator[Fault]:
+    """The objective is registered."""
+    try:
+        OBJECTIVES[config.training.objective]
+    except UnknownNameError as error:
+        yield "training.objective", str(error)
+
+
+def special_tokens_have_roles(config: Sections) -> Iterator[Fault]:
+    """Special tokens are given by role, and only `mask` may be null."""
+    for role, token in config.tokenizer.special_tokens.items():
+        field = f"tokenizer.special_tokens.{role}"
+        if role.removesuffix("_token") not in SPECIAL_TOKEN_ROLES:
+            yield field, f"is not a role; the roles are {', '.join(SPECIAL_TOKEN_ROLES)}"
+        elif token is None and role != "mask":
+            yield field, "is null, but only mask can be; give a string, or leave it out"
+
+
+def embedding_fits_hidden_size(config: Sections) -> Iterator[Fault]:
+    """Some architectures add embeddings to the residual stream without a projection."""
+    architecture, section = architecture_of(config), config.model.transformer
+    if architecture is None or section is None or not architecture.ties_embedding_size:
+        return
+    if section.embedding_size != section.hidden_size:
+        yield (
+            "model.transformer.embedding_size",
+            f"must equal hidden_size (={section.hidden_size}) under {architecture.name!r}, "
+            f"got {section.embedding_size}",
+        )
+
+
+def rnn_type_is_the_architecture(config: Sections) -> Iterator[Fault]:
+    """`rnn_type` repeats the architecture, or is left out."""
+    section, architecture = config.model.rnn, architecture_of(config)
+    if section is None or architecture is None or architecture.schema is not RNNModelConfig:
+        return
+    if section.rnn_type not in (None, architecture.name):
+        yield (
+            "model.rnn.rnn_type",
+            f"must equal model.architecture (={architecture.name!r}), got {section.rnn_type!r}; "
+            "leave it out",
+        )
+
+
+def split_suits_the_source(config: Sections) -> Iterator[Fault]:
+    """A split by position needs a single source, and counts no documents."""
+    data = config.data
+    if data.validation is not None or data.split_by != "position":
+        return
+    if isinstance(data.train, MixtureSource):
+        yield (
+            "data.split_by",
+            "'position' has no meaning for a mixture; leave it out, or give data.validation",
+        )
+    if data.validation_documents is not None:
+        yield (
+            "data.validation_documents",
+            f"(={data.validation_documents}) needs data.split_by=document; under 'position' "
+            "data.validation_fraction counts",
+        )
+
+
+def controls_are_matched(config: Sections) -> Iterator[Fault]:
+    """A control of an intervention removes a matched number of sentences."""
+    source = config.data.train
+    if not isinstance(source, MixtureSource) or len({part.repeats for part in source.mixture}) < 2:
+        return
+    for number, step in enumerate(config.data.interventions):
+        if step.settings.get("control") is True and "train" in step.splits:
+            yield (
+                f"data.interventions.{number}.control",
+                "cannot be matched where the sources of data.train are repeated unequally often; "
+                "give them the same repeats",
+            )
+
+
+def length_is_given_once(config: Sections) -> Iterator[Fault]:
+    """The length of a run is given in steps or in epochs."""
+    steps, epochs = config.training.max_steps, config.training.epochs
+    if steps is None and epochs is None:
+        yield "training.max_steps", "is required, unless training.epochs is given"
+    elif steps is not None and epochs is not None:
+        yield (
+            "training.epochs",
+            f"(={epochs}) and training.max_steps (={steps}) both set the length of the run; "
+            "drop one",
+        )
+
+
+def warmup_within_run(config: Sections) -> Iterator[Fault]:
+    """The warm-up ends before the run does."""
+    warmup, steps = config.training.warmup_steps, config.training.max_steps
+    if steps is not None and warmup > steps:
+        law = f"must be <= training.max_steps (={steps}), got {warmup}"
+        yield "training.warmup_steps", f"{law}; lower the first or raise the second"
+
+
+def minimum_below_peak(config: Sections) -> Iterator[Fault]:
+    """The minimum learning rate is not above the peak."""
+    low, peak = config.training.min_learning_rate, config.training.learning_rate
+    if low > peak:
+        yield "training.min_learning_rate", f"must be <= learning_rate (={peak:g}), got {low:g}"
+
+
+def run_directory_is_named(config: Sections) -> Iterator[Fault]:
+    """The run directory is a directory of its own."""
+    text = str(config.output_dir)
+    nameless = config.output_dir.name in {"", ".."}  # could not be moved aside for a fresh run
+    if nameless or not text.isprintable():
+        yield "output_dir", f"must name a directory of its own, got {text!r}"
+
+
+def interventions_are_known(config: Sections) -> Iterator[Fault]:
+    """Each intervention is registered, and its settings are valid."""
+    for number, step in enumerate(config.data.interventions):
+        field = f"data.interventions.{number}"
+        try:
+            registered = INTERVENTIONS.load(step.step).intervention
+        except ConfigError as error:  # unknown, or of a package that cannot be imported
+            yield f"{field}.step", str(error)
+            continue
+        for setting, message in registered.faults(step.settings):
+            yield f"{field}.{setting}".removesuffix("."), message
