@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.architectures.compilation import uncompiled
+from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import OBJECTIVES, ExperimentConfig, TrainingConfig
 from model_foundry.data.batches.loaders import (
     Batch,
@@ -76,7 +76,7 @@ def measure(
     evaluating = naming_the_batch(
         config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False
     )
-    with evaluating, uncompiled(model):
+    with evaluating, compilation_disabled(model):
         figures = measure_loss(
             model,
             batches,
@@ -191,7 +191,7 @@ class Attempt:
 
     def _require_no_leak(self, model: BaseLanguageModel) -> None:
         training, prepared = self.config.training, self.prepared
-        with uncompiled(model):
+        with compilation_disabled(model):
             require_no_leak(
                 model,
                 prepared.train,

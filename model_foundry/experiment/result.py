@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.architectures.compilation import uncompiled
+from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.evaluation.synthetic_language import LanguageReport, measure_language
@@ -114,7 +114,7 @@ def finish(
         run.write_measurement(f"loss-step-{step:08d}", measurement)
         return _result(run, prepared, attempt.trained, step, metrics, language)
 
-    with blocking_section("the last measurements"), uncompiled(model):
+    with blocking_section("the last measurements"), compilation_disabled(model):
         processes.on_rank0(save)
         metrics = {f"eval/{name}": value for name, value in measured.items()}
         if prepared.test is not None:

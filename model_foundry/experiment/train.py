@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.architectures.plugin_check import try_out
+from model_foundry.architectures.plugin_check import check_plugin_model
 from model_foundry.config import (
     ExperimentConfig,
     experiment_of,
@@ -120,7 +120,7 @@ def train(
         start = processes.on_rank0(
             lambda: ResumePoint.anew() if fresh else find_resume_point(run, config)
         )
-        processes.on_rank0(lambda: try_out(config, accelerator.device))
+        processes.on_rank0(lambda: check_plugin_model(config, accelerator.device))
         share = divide_steps(config, start, processes=processes.world_size)
         prepared, identity = _read(config, start, processes, accelerator.device)
 
@@ -181,7 +181,7 @@ def check(config: ExperimentConfig) -> list[str]:
     if device_type() != "cuda":  # on GPUs, the launcher decides
         require_strategy(config.training)
     check_ai_steps(config.data.interventions)
-    try_out(config, torch.device(device_type()))
+    check_plugin_model(config, torch.device(device_type()))
     splits = open_texts(config)
     tokenizer = None
     if config.tokenizer.path is None:
