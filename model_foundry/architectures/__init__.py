@@ -1,6 +1,6 @@
-"""The architectures: what a language model is here, how one joins, and the built-in ones.
+"""Architectures: the interface of a language model, its registration, and the built-in models.
 
-`GPT2Model`, `BERTModel`, `LSTMModel`, `GRUModel` and `RNNModel` are imported when first asked for.
+`GPT2Model`, `BERTModel`, `LSTMModel`, `GRUModel` and `RNNModel` are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,7 +1,7 @@
-"""`BaseLanguageModel`, the one thing that the rest of the package knows of a model.
+"""`BaseLanguageModel`, the interface through which the rest of the package uses a model.
 
-An architecture derives from it, defines what is abstract, and has the rest for nothing. What is
-peculiar to HuggingFace models stands in `transformers_backed`.
+An architecture derives from it, defines the abstract methods and inherits the rest. Models made of
+HuggingFace classes derive from `hf_model.HFModel`.
 """
 
 from abc import ABC, abstractmethod
@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 
 from torch import Tensor, nn
 
-from model_foundry.architectures.decoding import continue_rows, evaluation_mode
+from model_foundry.architectures.decoding import Sampling, continue_rows, evaluation_mode
 from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.saving import native_format
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
@@ -27,7 +27,7 @@ class BaseLanguageModel(nn.Module, ABC):
     """
 
     build_record: native_format.Record | None = None
-    """How `create_model_from_config` made this model; None when something else made it."""
+    """The arguments of `create_model_from_config`; None if the model was made otherwise."""
 
     @classmethod
     @abstractmethod
@@ -46,7 +46,7 @@ class BaseLanguageModel(nn.Module, ABC):
         Args:
             config: the experiment; an architecture reads its own section below `config.model`.
             vocab_size: number of rows of the embedding matrix; None: `config.tokenizer.vocab_size`.
-            pad_token_id, bos_token_id, eos_token_id: of the tokenizer; None: it has no such token.
+            pad_token_id, bos_token_id, eos_token_id: of the tokenizer; None: it has none.
             **kwargs: ids of further special tokens, by role (`mask_token_id`).
         """
 
@@ -64,13 +64,13 @@ class BaseLanguageModel(nn.Module, ABC):
             input_ids: (B, T).
             attention_mask: (B, T), 1 for tokens and 0 for padding on either side; None: no padding.
             labels: (B, T), aligned with `input_ids`; -100 is ignored; None: no loss. A causal model
-                whose state is carried gets (B, T + 1), with the token that follows each row.
-            **kwargs: `output_hidden_states`, `output_attentions`, and what an architecture adds;
-                where `carries_state`, also `use_cache` and `past_key_values`. Where its spec has
-                `isolates_documents`, also `document_ids` (B, T): a token sees those of its row that
-                have its id, numbered from 0. An id does not come back once another has followed
-                it; padding has -1. None: each row is one document. Where `computes_loss_alone`,
-                also `return_logits`: False, given labels, leaves the logits None.
+                with carried state gets (B, T + 1), including the token that follows each row.
+            **kwargs: `output_hidden_states`, `output_attentions`, and those of the architecture.
+                With `carries_state`, also `use_cache` and `past_key_values`. With
+                `isolates_documents` in its spec, also `document_ids` (B, T): a token sees only
+                tokens of its row with the same id. Ids count from 0, in runs, with -1 at padding;
+                None: each row is one document. With `computes_loss_alone`, also `return_logits`:
+                False, given labels, leaves the logits None.
         """
 
     @abstractmethod
@@ -89,47 +89,47 @@ class BaseLanguageModel(nn.Module, ABC):
     @property
     @abstractmethod
     def supports_generation(self) -> bool:
-        """Whether the model continues text from left to right."""
+        """True if the model continues text from left to right."""
 
     @property
     def is_causal(self) -> bool:
-        """Whether position t sees only positions up to t."""
+        """True if position t sees only positions up to t."""
         return self.supports_generation
 
     @property
     def num_positions(self) -> int | None:
-        """The most tokens that one row may have; None: any number."""
+        """The maximum number of tokens in a row; None: any number."""
         return None
 
     @property
     def attention_in_use(self) -> str | None:
-        """The attention kernel, by its name in transformers; None: there is no attention."""
+        """The attention kernel, by its name in transformers; None: no attention."""
         return None
 
     @property
     def computes_loss_alone(self) -> bool:
-        """Whether `forward` knows `return_logits=False`, by which no logits need be kept."""
+        """True if `forward` accepts `return_logits=False`, so that no logits need be kept."""
         return False
 
     @property
     def carries_state(self) -> bool:
-        """Whether a text can be read in pieces, each going on from the state after the last."""
+        """True if a text can be read in pieces, each from the state after the last one."""
         return False
 
     def state_tensors(self, past_key_values: Any) -> dict[str, Tensor]:
-        """Return the state of an output, (B, ...) each, cut off from the graph that made it.
+        """Return the state of an output, (B, ...) each, detached from its graph.
 
         Raises:
-            ConfigError: the architecture carries none.
+            ConfigError: the architecture carries no state.
         """
         raise self._no_carried_state()
 
     def state_from(self, tensors: Mapping[str, Tensor]) -> Any:
-        """Return the `past_key_values` to go on from, given what `state_tensors` returned.
+        """Return `past_key_values`, given the result of `state_tensors`.
 
         Raises:
-            ConfigError: the architecture carries none.
-            ValueError: the tensors are no state of this model.
+            ConfigError: the architecture carries no state.
+            ValueError: the tensors are not a state of this model.
         """
         raise self._no_carried_state()
 
@@ -155,7 +155,7 @@ class BaseLanguageModel(nn.Module, ABC):
         """Recompute activations in the backward pass instead of keeping them.
 
         Raises:
-            ConfigError: the architecture does not know how.
+            ConfigError: the architecture does not support it.
         """
         raise ConfigError(
             f"training.gradient_checkpointing (=true) is not supported by {self.model_type!r}; "
@@ -163,7 +163,7 @@ class BaseLanguageModel(nn.Module, ABC):
         )
 
     def compile_for_training(self) -> None:
-        """Let `torch.compile` work on what gains from it, in place; by default on all of it."""
+        """Compile the model in place, by default all of it."""
         self.compile()
 
     def generate(
@@ -179,7 +179,7 @@ class BaseLanguageModel(nn.Module, ABC):
         Args:
             input_ids: (B, T), padded on the left where rows differ in length.
             attention_mask: (B, T), 0 for padding; None: no padding.
-            max_new_tokens: most tokens added to a row.
+            max_new_tokens: maximum number of tokens added to a row.
             **kwargs: `do_sample`, `temperature`, `top_k`, `top_p`, `eos_token_id`, `pad_token_id`.
 
         Returns:
@@ -190,8 +190,9 @@ class BaseLanguageModel(nn.Module, ABC):
         """
         self.require_generation()
         with evaluation_mode(self):
+            sampling = Sampling(**kwargs)
             return continue_rows(
-                self._next_logits, input_ids, attention_mask, max_new_tokens, **kwargs
+                self._next_logits, input_ids, attention_mask, max_new_tokens, sampling
             )
 
     def require_generation(self) -> None:
@@ -200,23 +201,23 @@ class BaseLanguageModel(nn.Module, ABC):
             raise ConfigError(f"{self.model_type} fills masks; it does not generate.")
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write the model to a directory, with safetensors for weights and JSON for the rest."""
+        """Write the model to a directory: weights as safetensors, the rest as JSON."""
         if self.build_record is None:
             raise RuntimeError(
-                f"{type(self).__name__} does not know how it was made; make it with "
-                "create_model_from_config, or override save_pretrained and load_directory."
+                f"{type(self).__name__} was not made by create_model_from_config; use that, or "
+                "override save_pretrained and load_directory."
             )
         vocab_size = cast(Tensor, self.get_input_embeddings().weight).shape[0]
         record = self.build_record | {"vocab_size": vocab_size}
-        native_format.save_plain(self, record, Path(directory))
+        native_format.save_model_files(self, record, Path(directory))
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **kwargs: Any) -> Self:
-        """Load what `save_pretrained` wrote, as the class that is registered for it.
+        """Load a saved model, as the class registered for it.
 
         Args:
-            directory: a model directory. Nothing is fetched and no code of it is run.
-            **kwargs: of the architecture's `load_directory`.
+            directory: a model directory. Nothing is downloaded and none of its code is run.
+            **kwargs: arguments of the architecture's `load_directory`.
 
         Raises:
             ConfigError: the directory holds no model, or one of another architecture than `cls`.
@@ -233,20 +234,19 @@ class BaseLanguageModel(nn.Module, ABC):
 
     @classmethod
     def load_directory(cls, directory: Path) -> Self:
-        """Load a directory that is known to hold this architecture.
+        """Load a directory that holds this architecture.
 
         Raises:
             ConfigError: it was not saved by this package, or its weights do not fit.
         """
         record = native_format.read_config_json(directory)
         source = str(directory / native_format.CONFIG)
-        config, ids = native_format.experiment_of(record, source)
+        config, ids = native_format.read_record(record, source)
         try:
             model = cls.from_config(config, **cast(dict[str, int], ids))
         except (RuntimeError, TypeError, ValueError) as error:  # no such sizes, or no such ids
-            raise ConfigError(
-                f"{source}: describes no {cls.__name__}: {reason_of(error)}"
-            ) from error
+            reason = f"describes no {cls.__name__}: {reason_of(error)}"
+            raise ConfigError(f"{source}: {reason}") from error
         native_format.load_weights(model, directory)
         model.build_record = record
         return model

@@ -25,7 +25,7 @@ class BERTModel(Transformer):
         return BertForMaskedLM
 
     def output_features(self, hidden: Tensor) -> Tensor:
-        """Return the hidden states after the layer that BERT has before its vocabulary."""
+        """Return the hidden states after the last layer before the output matrix."""
         return cast(Tensor, self.hf_model.cls.predictions.transform(hidden))
 
     @classmethod
@@ -39,7 +39,7 @@ class BERTModel(Transformer):
         eos_token_id: int | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Make a model with random weights from `config.model.transformer` and `config.model.bert`.
+        """Create a model with random weights from `model.transformer` and `model.bert`.
 
         `**kwargs` are further fields of `BertConfig`.
         """

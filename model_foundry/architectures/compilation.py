@@ -1,4 +1,4 @@
-"""Compiled models outside of training steps: run as they were before."""
+"""Compiled models outside of training steps, run without their compiled code."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,14 +8,13 @@ from torch import nn
 
 
 @contextmanager
-def uncompiled(model: nn.Module) -> Iterator[None]:
-    """Run a model as if it were not compiled.
+def compilation_disabled(model: nn.Module) -> Iterator[None]:
+    """Run a model without its compiled code.
 
-    Evaluations and checks read rows of other shapes than training does. torch.compile would answer
-    with graphs for any shape, and training, which takes those from then on, would change in its
-    last bits with every evaluation.
+    Evaluations and checks read rows of other shapes than training does. torch.compile would build
+    graphs for any shape, and training, which would then use those, would change in its last bits.
     """
-    # looked at first, because the stance imports the compiler
+    # checked first, because the stance imports the compiler
     if any(module._compiled_call_impl is not None for module in model.modules()):
         with torch.compiler.set_stance("force_eager"):
             yield

@@ -1,7 +1,7 @@
-"""Several documents in one row: the positions of their tokens, and who sees whom.
+"""Several documents in one row: positions and attention masks of transformers.
 
-`document_ids` gives each token the number of its document; padding has -1. What a recurrent model
-makes of them stands in `modeling/layers_recurrent.py`.
+`document_ids` gives each token the number of its document, and -1 to padding. Recurrent models
+handle them in `modeling/padding_recurrent.py`.
 
 Letters of shapes: B rows, T positions.
 """
@@ -13,10 +13,10 @@ PADDING_ID = -1
 
 
 def without_padding(document_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Return the ids (B, T) with -1 at all padding, also where only the mask (B, T) tells of it.
+    """Return the ids (B, T) with -1 at all padding, given the mask (B, T).
 
     Raises:
-        ValueError: the two are not of one shape.
+        ValueError: the shapes differ.
     """
     if attention_mask is None:
         return document_ids
@@ -29,9 +29,9 @@ def without_padding(document_ids: Tensor, attention_mask: Tensor | None) -> Tens
 
 
 def same_document(document_ids: Tensor) -> Tensor:
-    """Return which two tokens are of one document, (B, T, T) bool, given the ids (B, T).
+    """Return (B, T, T) bool, True for two tokens of one document, given the ids (B, T).
 
-    Padding is a document too: a token that sees nothing has no softmax.
+    Padding counts as a document: a token that sees nothing has no softmax.
     """
     return document_ids[:, :, None] == document_ids[:, None, :]
 
@@ -42,11 +42,6 @@ def positions_within(same: Tensor) -> Tensor:
 
 
 def as_scores(visible: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what eager attention adds to its scores, 0 where a token is seen and else the least.
-
-    Args:
-        visible: bool, of any shape.
-        dtype: of the scores.
-    """
+    """Return the bias of eager attention: 0 where `visible`, elsewhere the lowest number."""
     scores = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return scores.masked_fill(~visible, torch.finfo(dtype).min)

@@ -1,4 +1,4 @@
-"""The way from an experiment to its model."""
+"""Creation of the model of an experiment."""
 
 from torch import nn
 
@@ -14,7 +14,7 @@ from model_foundry.foundation.plugins import plugin_errors, plugin_of
 
 
 def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
-    """Compute faster, where the experiment says so, what the modules of a model compute."""
+    """Replace modules of a model by faster equivalents, as `training.speed` says."""
     if speed.fused_activations:
         fuse_activations(model)
     if speed.fp32_products == "onednn":
@@ -27,17 +27,17 @@ def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
 def create_model_from_config(
     config: ExperimentConfig, *, vocab_size: int | None = None, **ids: int | None
 ) -> BaseLanguageModel:
-    """Make the model that an experiment asks for, with random weights.
+    """Create the model of an experiment, with random weights.
 
     Args:
         config: the experiment.
-        vocab_size: rows of the embedding matrix, as many as the tokenizer has entries; None: as
-            many as `tokenizer.vocab_size` asks for.
+        vocab_size: rows of the embedding matrix, the length of the tokenizer; None:
+            `tokenizer.vocab_size`.
         **ids: `pad_token_id` and the other special tokens of the tokenizer, by role.
 
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
-        DataError: a special token lies outside the vocabulary.
+        DataError: a special token is outside the vocabulary.
     """
     vocab_size = config.tokenizer.vocab_size if vocab_size is None else vocab_size
     name = config.model.architecture

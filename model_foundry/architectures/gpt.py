@@ -24,7 +24,7 @@ class GPT2Model(Transformer):
         return GPT2LMHeadModel
 
     def output_features(self, hidden: Tensor) -> Tensor:
-        """Return the hidden states: GPT-2's matrix is applied to them as they are."""
+        """Return the hidden states, the input of GPT-2's output matrix."""
         return hidden
 
     @classmethod
@@ -38,7 +38,7 @@ class GPT2Model(Transformer):
         eos_token_id: int | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Make a model with random weights from `config.model.transformer`.
+        """Create a model with random weights from `config.model.transformer`.
 
         `**kwargs` are further fields of `GPT2Config`.
         """

@@ -1,6 +1,6 @@
-"""What the architectures made of HuggingFace classes share: calling, saving, loading, generating.
+"""`HFModel`, the base class of architectures made of HuggingFace classes.
 
-Their directories are plain HuggingFace directories; `config.json` also names the architecture.
+They are saved as HuggingFace directories whose `config.json` also names the architecture.
 """
 
 import copy
@@ -23,7 +23,7 @@ from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.saving.hf_arguments import (
     STATE_NAMES,
     arguments_of,
-    understood,
+    select_arguments,
 )
 from model_foundry.architectures.saving.hf_format import plain_fields, require_layers
 from model_foundry.architectures.saving.native_format import (
@@ -40,7 +40,7 @@ from model_foundry.foundation.messages import reason_of
 
 @contextmanager
 def _without_progress_bars() -> Iterator[None]:
-    """Keep transformers from drawing into the progress of a run."""
+    """Disable the progress bars of transformers, which would disturb that of a run."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -51,7 +51,7 @@ def _without_progress_bars() -> Iterator[None]:
 
 
 def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
-    """Return as ours what a model of transformers, or its body, returned."""
+    """Convert the output of a transformers model or of its body."""
     states = (outputs[name] for name in STATE_NAMES if name in outputs)
     return ModelOutput(
         loss=loss,
@@ -62,7 +62,23 @@ def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> Mode
     )
 
 
-class TransformersBacked(BaseLanguageModel):
+def _from_tensors(hf_class: Any, hf_config: Any, tensors: dict[str, Tensor], kwargs: Record) -> Any:
+    """Return a transformers model with these weights, and the report of its loading."""
+    with _without_progress_bars():
+        return hf_class.from_pretrained(
+            None,
+            config=hf_config,
+            # copies: the file is mapped, and the model must not change with it
+            state_dict={name: tensor.clone() for name, tensor in tensors.items()},
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **kwargs,
+        )
+
+
+class HFModel(BaseLanguageModel):
     """A HuggingFace model behind the interface of this package.
 
     Args:
@@ -73,7 +89,7 @@ class TransformersBacked(BaseLanguageModel):
     hf_config_class: ClassVar[Any]
     """The transformers configuration class."""
     knows_segments: ClassVar[bool] = False
-    """Whether `token_type_ids` mean something to the model."""
+    """True if the model uses `token_type_ids`."""
 
     def __init__(self, hf_model: Any, hf_config: Any) -> None:
         super().__init__()
@@ -101,17 +117,17 @@ class TransformersBacked(BaseLanguageModel):
         arguments = {"input_ids": input_ids, "attention_mask": attention_mask} | usual | kwargs
         if labels is not None and not return_logits:
             return self._loss_alone(arguments, labels)
-        outputs = self.hf_model(**understood(self.hf_model, arguments))
+        outputs = self.hf_model(**select_arguments(self.hf_model, arguments))
         loss = language_model_loss(outputs.logits, labels, causal=self.is_causal)
         return _output(outputs, loss=loss, logits=outputs.logits)
 
     def _drop_empty_segments(self, arguments: Record) -> None:
-        """Take `token_type_ids` that are all 0 from what a model without segments is told.
+        """Remove `token_type_ids` of zeros from the arguments of a model without segments.
 
-        Tokenizers give them unasked; GPT-2 would add the embedding of token 0 at each position.
+        Some tokenizers return them; GPT-2 would add the embedding of token 0 at each position.
 
         Raises:
-            ValueError: there are segments, and the model knows none.
+            ValueError: there are segments, and the model has none.
         """
         if self.knows_segments:
             return
@@ -122,9 +138,9 @@ class TransformersBacked(BaseLanguageModel):
             )
 
     def _loss_alone(self, arguments: Record, labels: Tensor) -> ModelOutput:
-        """Compute the loss, projecting onto the vocabulary only where there is a label."""
+        """Compute the loss, projecting only labelled positions onto the vocabulary."""
         body = self.hf_model.base_model
-        outputs = body(**understood(body, arguments))
+        outputs = body(**select_arguments(body, arguments))
         hidden, targets = labelled(outputs.last_hidden_state, labels, causal=self.is_causal)
         head = self.hf_model.get_output_embeddings()
         total = vocabulary_loss(self.output_features(hidden), head, targets)
@@ -133,14 +149,14 @@ class TransformersBacked(BaseLanguageModel):
 
     @property
     def computes_loss_alone(self) -> bool:
-        """Whether the class says what its vocabulary matrix is applied to."""
-        return type(self).output_features is not TransformersBacked.output_features
+        """True if the class defines `output_features`."""
+        return type(self).output_features is not HFModel.output_features
 
     def output_features(self, hidden: Tensor) -> Tensor:
-        """Return what `hf_model.get_output_embeddings()` maps to logits, (N, H).
+        """Return the input of the output matrix, `hf_model.get_output_embeddings()`, (N, H).
 
-        A class that defines it computes its loss alone. Between the last hidden states and the
-        logits of its model there is then nothing but this and that matrix with its bias.
+        A class that defines it computes its loss without logits: they must be this matrix with its
+        bias, applied to these features.
 
         Args:
             hidden: last hidden states of the body, `hf_model.base_model`, (N, H).
@@ -148,16 +164,16 @@ class TransformersBacked(BaseLanguageModel):
         raise NotImplementedError(f"{type(self).__name__} has no output_features.")
 
     def compile_for_training(self) -> None:
-        """Compile the body; head and loss have as many rows as labels, another number each time."""
+        """Compile the body; the number of rows in head and loss varies with the labels."""
         self.hf_model.base_model.compile()
 
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
     ) -> dict[str, Any]:
-        """Return what the wrapped model is told besides ids and mask, by default.
+        """Return the default arguments of the wrapped model, besides ids and mask.
 
         Raises:
-            ValueError: there are documents to keep apart, and the model does not know how.
+            ValueError: the model cannot keep documents apart.
         """
         if document_ids is not None:
             raise ValueError(
@@ -172,12 +188,12 @@ class TransformersBacked(BaseLanguageModel):
         return cast(nn.Module, self.hf_model.get_input_embeddings())
 
     def resize_token_embeddings(self, new_num_tokens: int) -> nn.Module:
-        """Change the vocabulary size; new rows are random, tied matrices stay tied."""
+        """Change the vocabulary size; new rows are random, and tied matrices stay tied."""
         resized = self.hf_model.resize_token_embeddings(new_num_tokens, mean_resizing=False)
         return cast(nn.Module, resized)
 
     def gradient_checkpointing_enable(self) -> None:
-        """Recompute the activations of each layer in the backward pass instead of keeping them."""
+        """Recompute the activations of each layer in the backward pass."""
         model = self.hf_model
         # transformers renamed it within version 5
         enable = getattr(
@@ -193,10 +209,10 @@ class TransformersBacked(BaseLanguageModel):
         max_new_tokens: int = 20,
         **kwargs: Any,
     ) -> Tensor:
-        """Continue rows of ids with transformers' `generate`, whose keywords all apply."""
+        """Continue rows of ids with transformers' `generate` and all its keywords."""
         self.require_generation()
         if attention_mask is None:
-            # transformers would guess one, and take a pad id within the text for padding
+            # transformers would guess one, and mistake a pad id within the text for padding
             attention_mask = torch.ones_like(input_ids)
         with evaluation_mode(self):
             rows = self.hf_model.generate(
@@ -208,7 +224,7 @@ class TransformersBacked(BaseLanguageModel):
         return cast(Tensor, rows)
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write a HuggingFace directory that the Auto classes load."""
+        """Write a HuggingFace directory for the Auto classes."""
         setattr(self.hf_model.config, ARCHITECTURE_KEY, self.model_type)
         with _without_progress_bars():
             self.hf_model.save_pretrained(directory)
@@ -216,10 +232,9 @@ class TransformersBacked(BaseLanguageModel):
             self._generation_config().save_pretrained(directory)
 
     def _generation_config(self) -> Any:
-        """Return what others' generation is to heed: the special tokens, and as many positions.
+        """Return the defaults of transformers' `generate`: special tokens and maximum length.
 
-        transformers looks at the positions only where it is told nothing else, and else fails
-        within the model, at the first token that has none.
+        Without a maximum length, a text that exceeds the positions would fail within the model.
         """
         generation_config = copy.deepcopy(self.hf_model.generation_config)
         for role in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -228,53 +243,39 @@ class TransformersBacked(BaseLanguageModel):
         if generation_config.pad_token_id is None:
             generation_config.pad_token_id = generation_config.eos_token_id
         generation_config.max_length = self.num_positions
-        generation_config._from_model_config = False  # or transformers makes it anew
+        generation_config._from_model_config = False  # otherwise transformers rebuilds it
         return generation_config
 
     @classmethod
     def load_directory(
         cls, directory: Path, *, fused_activations: bool = True, **kwargs: Any
     ) -> Self:
-        """Load a HuggingFace directory; of its files, the configuration and the weights are read.
+        """Load the configuration and the weights of a HuggingFace directory.
 
-        transformers is handed their content and never the directory, in which it would follow what
-        the files name.
+        transformers gets their content, never the directory, where it would follow references to
+        other files.
 
         Args:
-            directory: it has a `config.json` and safetensors.
-            fused_activations: compute nonlinearities in one pass, where torch has the same so.
+            directory: has a `config.json` and safetensors.
+            fused_activations: use fused nonlinearities of torch.
             **kwargs: of transformers' `from_pretrained`, such as `attn_implementation`.
 
         Raises:
-            ConfigError: the weights are missing or damaged, or not those of the model.
+            ConfigError: the weights are missing or damaged, or do not fit the model.
         """
-        fields, tensors = (
-            plain_fields(read_config_json(directory), directory),
-            read_weights(directory),
-        )
+        fields = plain_fields(read_config_json(directory), directory)
+        tensors = read_weights(directory)
         try:
             hf_config = cls.hf_config_class.from_dict(fields)
             require_layers(hf_config, tensors, directory)
             with torch.device("meta"):
                 require_fit(cls.hf_class(hf_config)(hf_config), tensors, directory)
-            with _without_progress_bars():
-                hf_model, report = cls.hf_class(hf_config).from_pretrained(
-                    None,
-                    config=hf_config,
-                    # copies: the file is mapped, and the model must not change with it
-                    state_dict={name: tensor.clone() for name, tensor in tensors.items()},
-                    local_files_only=True,
-                    trust_remote_code=False,
-                    use_safetensors=True,
-                    output_loading_info=True,
-                    **kwargs,
-                )
+            hf_model, report = _from_tensors(cls.hf_class(hf_config), hf_config, tensors, kwargs)
         except ConfigError:
             raise
-        except Exception as error:  # transformers checks little of what a file says
-            raise ConfigError(
-                f"{directory}: the model cannot be loaded: {reason_of(error)}"
-            ) from error
+        except Exception as error:  # transformers validates little
+            reason = f"the model cannot be loaded: {reason_of(error)}"
+            raise ConfigError(f"{directory}: {reason}") from error
         for fault in ("missing_keys", "unexpected_keys"):
             if report[fault]:
                 names = reason_of(", ".join(sorted(report[fault])))

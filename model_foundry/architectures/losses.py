@@ -1,4 +1,4 @@
-"""The two losses of language modelling, shared by every architecture, so that their values compare.
+"""The causal and the masked language-modelling loss, shared by every architecture.
 
 Letters of shapes: B rows, T positions, V vocabulary.
 """
@@ -10,11 +10,11 @@ from model_foundry.foundation.labels import IGNORE_INDEX
 
 
 def shifted(labels: Tensor, positions: int | None = None) -> Tensor:
-    """Return labels (B, T) such that position t holds the token that follows it.
+    """Return labels (B, T) in which position t holds the token that follows it.
 
     Args:
-        labels: (B, T), whose last position has no successor and is ignored; or (B, T + 1), of which
-            the last column is the token that follows the row.
+        labels: (B, T), whose last position has no successor and is ignored; or (B, T + 1), whose
+            last column is the token that follows the row.
         positions: T; None: there is no such column.
     """
     successors = labels[:, 1:]
@@ -26,7 +26,7 @@ def shifted(labels: Tensor, positions: int | None = None) -> Tensor:
 def masked_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the mean cross-entropy in nats where `labels` is not `IGNORE_INDEX`.
 
-    Without a single label the loss is zero, and still has a graph: its gradients are zero too.
+    Without any label the loss is zero and has a graph: its gradients are zero too.
 
     Args:
         logits: (B, T, V), in any float type; summed in fp32.
@@ -42,7 +42,7 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, T, V).
-        labels: (B, T) or (B, T + 1), unshifted, see `shifted`; `IGNORE_INDEX` is not predicted.
+        labels: (B, T) or (B, T + 1), see `shifted`; `IGNORE_INDEX` is not predicted.
     """
     return masked_lm_loss(logits, shifted(labels, logits.shape[1]))
 
@@ -55,16 +55,16 @@ def language_model_loss(logits: Tensor, labels: Tensor | None, *, causal: bool) 
 
 
 def labelled(hidden: Tensor, labels: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
-    """Return the rows of hidden (B, T, H) that predict something, (N, H), and what, (N,).
+    """Return the rows of hidden (B, T, H) that predict a label, (N, H), and the labels, (N,).
 
-    On a GPU a causal model keeps all that have a successor, with `IGNORE_INDEX` where it has no
-    label: to pick some, the host would wait for their number.
+    On a GPU a causal model keeps all rows with a successor, some with `IGNORE_INDEX`: selecting
+    rows would make the host wait for their number.
 
     Args:
-        labels: (B, T), or (B, T + 1) where `shifted` takes that.
+        labels: (B, T), or (B, T + 1) as in `shifted`.
 
     Raises:
-        ValueError: there are more or fewer labels.
+        ValueError: the number of labels does not fit.
     """
     extra = labels.shape[1] - hidden.shape[1]
     if extra not in ((0, 1) if causal else (0,)):
@@ -78,5 +78,5 @@ def labelled(hidden: Tensor, labels: Tensor, *, causal: bool) -> tuple[Tensor, T
     where = (targets != IGNORE_INDEX).nonzero().squeeze(1)
     if len(where) == len(targets):
         return rows, targets
-    # its backward pass adds rows, which is faster than that of rows[where]
+    # the backward pass of index_select is faster than that of rows[where]
     return rows.index_select(0, where), targets.index_select(0, where)

@@ -1,6 +1,6 @@
-"""`MODEL_REGISTRY`: the classes of the architectures by name, imported when first asked for.
+"""`MODEL_REGISTRY`: the classes of the architectures by name, imported on first use.
 
-It is a view of `config.ARCHITECTURES`, which knows the same names and needs no torch.
+It is a view of `config.ARCHITECTURES`, which has the same names and needs no torch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ class ModelRegistry(Mapping[str, type[BaseLanguageModel]]):
         ARCHITECTURES.remove(name)
 
     def pop(self, name: str) -> type[BaseLanguageModel]:
-        """Take an architecture out, and return its class."""
+        """Remove an architecture and return its class."""
         cls = self[name]
         del self[name]
         return cls

@@ -1,4 +1,4 @@
-"""`ModelOutput`, which a forward pass returns."""
+"""`ModelOutput`, the result of a forward pass."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -10,26 +10,26 @@ from torch.export import register_dataclass
 
 @dataclass(eq=False)
 class ModelOutput(Mapping[str, Any]):
-    """The result of a forward pass; fields that were not asked for are None.
+    """The result of a forward pass; fields that were not requested are None.
 
-    It is also a mapping of the fields that are not None, by name, and they can be had by number:
-    `output.loss`, `output["loss"]` and `output[0]`. Nothing of transformers is inherited, whose
-    outputs rename their fields between versions.
+    It is also a mapping and a sequence of the fields that are not None: `output.loss`,
+    `output["loss"]` and `output[0]`. It derives from no class of transformers, whose outputs rename
+    their fields between versions.
     """
 
     loss: Tensor | None = None
     """Mean over the valid labels, in nats; a scalar."""
     logits: Tensor | None = None
-    """(B, T, V); None also where the caller of a model that `computes_loss_alone` wants none."""
+    """(B, T, V); None under `return_logits=False`."""
     hidden_states: tuple[Tensor, ...] | None = None
     """Embeddings and the output of each layer, (B, T, H) each."""
     attentions: tuple[Tensor, ...] | None = None
     """Attention weights of each layer, (B, heads, T, T) each."""
     past_key_values: Any = None
-    """State to go on from: keys and values of a transformer, hidden state of a recurrent model."""
+    """Carried state: keys and values of a transformer, hidden state of a recurrent model."""
 
     def __post_init__(self) -> None:
-        """Take the fields from a mapping of them: so accelerate makes mappings anew."""
+        """Take the fields from a mapping: accelerate rebuilds mappings in this way."""
         if isinstance(self.loss, Mapping):
             given, self.loss = self.loss, None
             for name, value in given.items():
@@ -38,7 +38,7 @@ class ModelOutput(Mapping[str, Any]):
                 setattr(self, name, value)
 
     def __getitem__(self, key: Any) -> Any:
-        """Return a field by name, or, of those that are not None, by number or slice."""
+        """Return a field by name, or fields that are not None by number or slice."""
         if not isinstance(key, str):
             return self.to_tuple()[key]
         if key not in self:
@@ -60,5 +60,5 @@ class ModelOutput(Mapping[str, Any]):
 
 
 _FIELDS = tuple(field.name for field in fields(ModelOutput))
-# By this, sharded training (FSDP2) and torch.export find the tensors of an output.
+# Sharded training (FSDP2) and torch.export find the tensors of an output through this.
 register_dataclass(ModelOutput, serialized_type_name="model_foundry.ModelOutput")

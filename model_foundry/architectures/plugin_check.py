@@ -1,4 +1,4 @@
-"""A plugin's model tried on made-up rows before a text is read; its faults name a line."""
+"""A trial step of a plugin's model before the corpus is read; errors name file and line."""
 
 import inspect
 from collections.abc import Iterator
@@ -20,56 +20,44 @@ from model_foundry.foundation.plugins import (
 from model_foundry.foundation.random_state import seeded
 
 OURS = __name__.partition(".")[0]
-ROWS, VOCABULARY = 2, 32  # of the trial; special tokens have the first ids
+ROWS, VOCABULARY = 2, 32  # of the trial batch; special tokens have the first ids
 
 
-def require_complete(name: str, cls: type) -> None:
-    """Refuse a class that leaves out what every model must have.
+def check_plugin_model(config: ExperimentConfig, device: torch.device) -> None:
+    """Create the model of a plugin and run one step on a small batch; skip built-in models.
 
-    Raises:
-        TypeError: a method or property is abstract still.
-    """
-    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-        raise TypeError(
-            f"{cls.__name__} cannot be architecture {name!r}: it does not "
-            f"define {', '.join(missing)}."
-        )
-
-
-def try_out(config: ExperimentConfig, device: torch.device) -> None:
-    """Make the model of a plugin and take one step of it on made-up rows; others are left alone.
-
-    The model has the sizes of the experiment, but for a tiny vocabulary. No generator is moved.
+    The model has the sizes of the experiment, except for a tiny vocabulary. Random generators keep
+    their state.
 
     Raises:
-        ConfigError: it cannot be made, raises something, or returns what is no output of a model.
+        ConfigError: the model cannot be created, raises, or returns an invalid output.
     """
     cls = MODEL_REGISTRY[config.model.architecture]
     if cls.__module__.partition(".")[0] == OURS:
         return
     with seeded(0):
-        _step(cls, config, device)
+        _trial_step(cls, config, device)
 
 
-def _step(cls: Any, config: ExperimentConfig, device: torch.device) -> None:
+def _trial_step(cls: Any, config: ExperimentConfig, device: torch.device) -> None:
     ids = torch.arange(ROWS * config.data.max_sequence_length, device=device)
     rows = (ids % VOCABULARY).view(ROWS, -1)
     roles = ("pad", "bos", "eos", "mask", "cls", "sep")
     special = {f"{role}_token_id": number for number, role in enumerate(roles)}
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.mixed_precision)
     precision = torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
-    with _blamed_on(cls, "from_config"):
+    with _plugin_errors(cls, "from_config"):
         model = cls.from_config(config, vocab_size=VOCABULARY, **special).to(device)
-    with _blamed_on(cls, "forward"), precision:
+    with _plugin_errors(cls, "forward"), precision:
         output = model(input_ids=rows, attention_mask=torch.ones_like(rows), labels=rows)
-        _require_output(output, cls, (*rows.shape, VOCABULARY))
-    with _blamed_on(cls, "forward"):
+        _check_output(output, cls, (*rows.shape, VOCABULARY))
+    with _plugin_errors(cls, "forward"):
         output.loss.backward()
-    with _blamed_on(cls, "forward", "without labels: "), precision, torch.no_grad():
+    with _plugin_errors(cls, "forward", "without labels: "), precision, torch.no_grad():
         model(input_ids=rows)
 
 
-def _require_output(output: Any, cls: type, expected: tuple[int, ...]) -> None:
+def _check_output(output: Any, cls: type, expected: tuple[int, ...]) -> None:
     loss, logits = (getattr(output, name, None) for name in ("loss", "logits"))
     if not isinstance(loss, torch.Tensor) or loss.dim() != 0 or not loss.requires_grad:
         problem = "given labels, it returns no loss that is a scalar with a gradient"
@@ -84,8 +72,8 @@ def _require_output(output: Any, cls: type, expected: tuple[int, ...]) -> None:
 
 
 @contextmanager
-def _blamed_on(cls: type, method: str, when: str = "") -> Iterator[None]:
-    """Tell what a method of a class raises; it stands in a plugin or in a package of others."""
+def _plugin_errors(cls: type, method: str, when: str = "") -> Iterator[None]:
+    """Convert an exception of a plugin's method to a `ConfigError` with file and line."""
     try:
         yield
     except FoundryError:

@@ -1,6 +1,5 @@
-"""How architectures join: the decorator, plugin files, and the way from a config to a model."""
+"""The decorator that registers an architecture."""
 
-import logging
 import re
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -8,9 +7,6 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from model_foundry.architectures.base import BaseLanguageModel
-from model_foundry.architectures.plugin_check import (
-    require_complete,
-)
 from model_foundry.config import (
     ARCHITECTURES,
     ArchitectureSpec,
@@ -25,7 +21,6 @@ BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
     "bert": BERTSpecificConfig,
     "rnn": RNNModelConfig,
 }
-logger = logging.getLogger(__name__)
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 C = TypeVar("C", bound=type)
 
@@ -43,40 +38,23 @@ def register_architecture(
     isolates_documents: bool = False,
     gains_from_compile: bool = False,
 ) -> Callable[[C], C]:
-    """Return a class decorator that makes an architecture known under `name`.
+    """Return a class decorator that registers an architecture under `name`, as `ArchitectureSpec`.
 
-    The class comes back untouched. The classes behind the built-in names give only their name,
-    since what else is known of them must be known without importing torch.
+    The class is returned unchanged. The built-in classes give only their name: their specs must be
+    known without importing torch.
 
     Args:
-        name: value of `model.architecture`.
-        section: key of its section below `model`; None: it needs none.
-        objectives: objectives it can be trained with.
-        schema: pydantic class of the section; may be left out for `transformer`, `bert` and `rnn`.
-        is_causal: whether position t sees only positions up to t; a function decides by section.
-        optional_sections: further sections that may be given, with their classes.
-        ties_embedding_size: whether `embedding_size` must equal `hidden_size`.
-        settings: fields of `training` that only some architectures heed, and this one does.
-        isolates_documents: whether `forward` takes `document_ids`, across which nothing is seen.
-        gains_from_compile: whether `torch.compile` was found to make it faster on GPUs.
+        schema: pydantic class of the section; optional for `transformer`, `bert` and `rnn`.
 
     Raises:
-        TypeError: the class is no `BaseLanguageModel`, or section and schema do not go together.
+        TypeError: the class is no `BaseLanguageModel`, or section and schema do not fit together.
         DuplicateNameError: the name is taken.
     """
-    if not (isinstance(name, str) and NAME.fullmatch(name)):
-        raise TypeError(f"an architecture's name has letters, digits, '.', '_', '-'; got {name!r}.")
-    if isinstance(objectives, str) or not objectives:
-        raise TypeError(f"Architecture {name!r}: objectives= is a tuple, got {objectives!r}.")
+    _check_names(name, objectives)
     resolved = _section_schema(name, section, schema)
 
     def register(cls: C) -> C:
-        if not (isinstance(cls, type) and issubclass(cls, BaseLanguageModel)):
-            raise TypeError(
-                f"{getattr(cls, '__name__', cls)!r} cannot be registered as architecture {name!r}: "
-                "it must be a subclass of BaseLanguageModel."
-            )
-        require_complete(name, cls)
+        _check_class(name, cls)
         spec = ArchitectureSpec(
             name=name,
             target=f"{cls.__module__}:{cls.__qualname__}",
@@ -96,10 +74,30 @@ def register_architecture(
     return register
 
 
+def _check_names(name: str, objectives: tuple[str, ...]) -> None:
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise TypeError(f"an architecture's name has letters, digits, '.', '_', '-'; got {name!r}.")
+    if isinstance(objectives, str) or not objectives:
+        raise TypeError(f"Architecture {name!r}: objectives= is a tuple, got {objectives!r}.")
+
+
+def _check_class(name: str, cls: type) -> None:
+    if not (isinstance(cls, type) and issubclass(cls, BaseLanguageModel)):
+        raise TypeError(
+            f"{getattr(cls, '__name__', cls)!r} cannot be registered as architecture {name!r}: "
+            "it must be a subclass of BaseLanguageModel."
+        )
+    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise TypeError(
+            f"{cls.__name__} cannot be architecture {name!r}: it does not "
+            f"define {', '.join(missing)}."
+        )
+
+
 def _section_schema(
     name: str, section: str | None, schema: type[BaseModel] | None
 ) -> type[BaseModel] | None:
-    """Return the class of a section, and refuse pairs that leave it open which one is meant."""
+    """Return the class of a section; refuse an ambiguous pair."""
     if section is None:
         if schema is not None:
             raise TypeError(f"Architecture {name!r}: schema= needs section=, the key it describes.")
@@ -119,12 +117,12 @@ def _section_schema(
 
 
 def _add(spec: ArchitectureSpec, cls: type) -> None:
-    """Add an architecture, or hand the class of a built-in one to its spec."""
+    """Add an architecture; of a built-in one, attach the class to its spec."""
     try:
         ARCHITECTURES.add(spec, cls)
     except DuplicateNameError:
         present = ARCHITECTURES[spec.name]
-        says_only_its_name = spec == ArchitectureSpec(name=spec.name, target=spec.target)
-        if not says_only_its_name or present.target != spec.target:
+        only_named = spec == ArchitectureSpec(name=spec.name, target=spec.target)
+        if not only_named or present.target != spec.target:
             raise
         ARCHITECTURES.add(present, cls)

@@ -1,6 +1,6 @@
 """The recurrent architectures: LSTM, GRU and the simple (Elman) network.
 
-The network itself stands in `modeling/modeling_recurrent.py`, which is saved with each model.
+The network is in `modeling/modeling_recurrent.py`, which is saved with each model.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from model_foundry.architectures.hf_model import TransformersBacked
+from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
 from model_foundry.architectures.modeling.layers_recurrent import RecurrentCache
 from model_foundry.architectures.modeling.modeling_recurrent import (
@@ -40,28 +40,28 @@ for auto_class, model_class in (
     auto_class.register(RecurrentConfig, model_class, exist_ok=True)
 
 
-class RecurrentLanguageModel(TransformersBacked):
+class RecurrentLanguageModel(HFModel):
     """A recurrent model: causal when it reads one way, masked when it reads both."""
 
     hf_config_class = RecurrentConfig
 
     @classmethod
     def hf_class(cls, hf_config: Any) -> Any:
-        """Return the class with the head that fits the reading direction."""
+        """Return the class for the reading direction."""
         return RecurrentForMaskedLM if hf_config.bidirectional else RecurrentForCausalLM
 
     @property
     def supports_generation(self) -> bool:
-        """Whether it reads from left to right only."""
+        """True if it reads from left to right only."""
         return not self.hf_config.bidirectional
 
     @property
     def carries_state(self) -> bool:
-        """Whether it reads from left to right only."""
-        return not self.hf_config.bidirectional
+        """True if it reads from left to right only."""
+        return self.supports_generation
 
     def state_tensors(self, past_key_values: Any) -> dict[str, Tensor]:
-        """Return `<layer>.hidden` and, of an LSTM, `<layer>.cell`, (B, H) each, without graph."""
+        """Return `<layer>.hidden` and, of an LSTM, `<layer>.cell`, (B, H) each, detached."""
         return {
             f"{index}.{kind}": tensor.detach()
             for index, layer in enumerate(past_key_values.layers)
@@ -70,7 +70,7 @@ class RecurrentLanguageModel(TransformersBacked):
         }
 
     def state_from(self, tensors: Mapping[str, Tensor]) -> RecurrentCache:
-        """Return a cache that stands where the text ended that left these tensors."""
+        """Return the cache that `state_tensors` was given."""
         config = self.hf_config
         kinds = ("hidden", "cell") if config.rnn_type == "lstm" else ("hidden",)
         names = [f"{i}.{kind}" for i in range(config.num_hidden_layers) for kind in kinds]
@@ -87,7 +87,7 @@ class RecurrentLanguageModel(TransformersBacked):
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
     ) -> dict[str, Any]:
-        """Hand the ids of the documents on; the network itself keeps them apart."""
+        """Pass the document ids on; the network keeps documents apart."""
         usual = super().call_arguments(input_ids, attention_mask, None)
         return usual | {"document_ids": document_ids}
 

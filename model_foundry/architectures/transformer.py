@@ -1,4 +1,4 @@
-"""What the transformers among the architectures share: positions, attention, separate documents."""
+"""The base class of the transformers: positions, attention, separate documents."""
 
 from typing import Any, Self
 
@@ -11,17 +11,17 @@ from model_foundry.architectures.document_masks import (
     same_document,
     without_padding,
 )
-from model_foundry.architectures.hf_model import TransformersBacked
+from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.kernels.attention_choice import ISOLATING, choose_attention
 from model_foundry.config import ExperimentConfig
 
 
-class Transformer(TransformersBacked):
-    """A model with positions and attention: its block length is limited, its kernel is chosen."""
+class Transformer(HFModel):
+    """A model with a limited number of positions and a choice of attention kernels."""
 
     @classmethod
     def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
-        """Make a model with random weights and the attention that the experiment asks for."""
+        """Create a model with random weights and the attention of the experiment."""
         implementation, _ = choose_attention(
             config.training.attn_implementation,
             device_type="cuda" if torch.cuda.is_available() else "cpu",
@@ -35,22 +35,22 @@ class Transformer(TransformersBacked):
 
     @property
     def num_positions(self) -> int:
-        """The number of positions that the model can tell apart."""
+        """The number of positions."""
         return int(self.hf_model.config.max_position_embeddings)
 
     @property
     def attention_in_use(self) -> str:
-        """The attention kernel that transformers has chosen for this model."""
+        """The attention kernel, by its name in transformers."""
         return str(self.hf_model.config._attn_implementation)
 
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
     ) -> dict[str, Any]:
-        """Number the tokens of each document from 0, wherever the padding is.
+        """Number the tokens of each document from 0, with padding on either side.
 
         Raises:
-            ValueError: the block is longer than the positions, or the attention that runs cannot
-                keep documents apart.
+            ValueError: the block exceeds the positions, or the attention kernel cannot keep
+                documents apart.
         """
         length = input_ids.shape[1]
         if length > self.num_positions:
@@ -60,21 +60,21 @@ class Transformer(TransformersBacked):
             )
         usual = super().call_arguments(input_ids, attention_mask, None)
         if document_ids is not None:
-            usual |= self._apart(without_padding(document_ids, attention_mask))
+            usual |= self._separate(without_padding(document_ids, attention_mask))
         elif attention_mask is not None:
             positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
             usual["position_ids"] = positions[:, -length:]
         return usual
 
-    def _apart(self, document_ids: Tensor) -> dict[str, Tensor]:
-        """Return mask and positions by which no token sees another document, given ids (B, T)."""
+    def _separate(self, document_ids: Tensor) -> dict[str, Tensor]:
+        """Return mask and positions that keep documents apart, given ids (B, T)."""
         if self.attention_in_use not in ISOLATING:
             raise ValueError(
                 f"attention {self.attention_in_use!r} cannot keep the documents of a row apart; "
                 f"load the model with attn_implementation {' or '.join(ISOLATING)}."
             )
         same = same_document(document_ids)
-        # transformers takes a mask of four dimensions as it is, without making it causal
+        # transformers uses a mask of four dimensions unchanged, without making it causal
         visible = (same.tril() if self.is_causal else same)[:, None]  # (B, 1, T, T)
         if self.attention_in_use == "eager":
             visible = as_scores(visible, self.hf_model.dtype)

@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.architectures.compilation import uncompiled
+from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import OBJECTIVES
 from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
@@ -157,7 +157,7 @@ class Attempt:
 
     def _require_no_leak(self, model: BaseLanguageModel) -> None:
         training, prepared = self.context.config.training, self.prepared
-        with uncompiled(model):
+        with compilation_disabled(model):
             require_no_leak(
                 model,
                 prepared.train,

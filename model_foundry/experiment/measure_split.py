@@ -1,7 +1,7 @@
 """The loss of a model on one split of the corpus."""
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.architectures.compilation import uncompiled
+from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, TrainingConfig
 from model_foundry.data.batches.loaders import evaluation_batches, evaluation_streams
 from model_foundry.data.batches.rows import Rows
@@ -42,7 +42,7 @@ def measure_split(
     evaluating = naming_the_batch(
         config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False
     )
-    with evaluating, uncompiled(model):
+    with evaluating, compilation_disabled(model):
         figures = measure_loss(
             model,
             batches,

@@ -2,7 +2,7 @@
 
 import torch
 
-from model_foundry.architectures.plugin_check import try_out
+from model_foundry.architectures.plugin_check import check_plugin_model
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.corpus.splits import Split
 from model_foundry.experiment.auto_settings import resolve_auto_settings
@@ -27,7 +27,7 @@ def check(config: ExperimentConfig) -> list[str]:
     if device_type() != "cuda":  # on GPUs, the launcher decides
         require_strategy(config.training)
     check_ai_steps(config.data.interventions)
-    try_out(config, torch.device(device_type()))
+    check_plugin_model(config, torch.device(device_type()))
     splits = open_texts(config)
     lines = [*notes, _describe_model(config)]
     if config.training.epochs is not None and config.training.warmup_steps:

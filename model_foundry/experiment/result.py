@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.architectures.compilation import uncompiled
+from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.evaluation.synthetic_language import LanguageReport, measure_language
@@ -87,7 +87,7 @@ def finish(attempt: Attempt, model: BaseLanguageModel) -> RunResult:
     """Save the final model, evaluate it, and return the result, on all processes."""
     context, prepared = attempt.context, attempt.prepared
     processes = context.processes
-    with blocking_section("the last measurements"), uncompiled(model):
+    with blocking_section("the last measurements"), compilation_disabled(model):
         processes.on_rank0(_save_final_model, attempt)
         metrics = {f"eval/{name}": value for name, value in attempt.measured.items()}
         if prepared.test is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.architectures.plugin_check import try_out
+from model_foundry.architectures.plugin_check import check_plugin_model
 from model_foundry.config import ExperimentConfig, experiment_of, save_config, validate
 from model_foundry.errors import Interrupted
 from model_foundry.experiment.attempt import Attempt
@@ -114,7 +114,7 @@ def _run(
     config, notes = processes.on_all_ranks(settle, config)
     accelerator = processes.on_all_ranks(start_accelerator, config.training, processes)
     start = processes.on_rank0(find_resume_point, run, config, fresh=fresh)
-    processes.on_rank0(try_out, config, accelerator.device)
+    processes.on_rank0(check_plugin_model, config, accelerator.device)
     require_divisible(config, start, world_size=processes.world_size)
     prepared = processes.rank0_first(prepare, config, kept=start.path)
     fingerprint = processes.on_all_ranks(

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model_foundry.architectures.compilation import uncompiled
+from model_foundry.architectures.compilation import compilation_disabled
 
 
 class Doubled(nn.Module):
@@ -23,11 +23,11 @@ def test_other_rows_do_not_change_the_graph_of_training() -> None:
     model = Doubled()
     model.compile(backend=backend)
     for rows in (4, 2, 3, 4):
-        with uncompiled(model):
+        with compilation_disabled(model):
             assert torch.equal(model(torch.ones(rows, 3)), torch.full((rows, 3), 2.0))
     assert shapes == []
     model(torch.ones(4, 3))
-    with uncompiled(model):
+    with compilation_disabled(model):
         model(torch.ones(2, 3))
     model(torch.ones(4, 3))
     assert shapes == [(4, 3)]
@@ -35,5 +35,5 @@ def test_other_rows_do_not_change_the_graph_of_training() -> None:
 
 def test_a_model_that_is_not_compiled_is_left_alone() -> None:
     model = Doubled()
-    with uncompiled(model):
+    with compilation_disabled(model):
         assert model(torch.ones(1)).item() == 2.0

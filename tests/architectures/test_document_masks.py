@@ -18,7 +18,7 @@ from model_foundry.architectures.document_masks import (
     same_document,
     without_padding,
 )
-from model_foundry.architectures.hf_model import TransformersBacked
+from model_foundry.architectures.hf_model import HFModel
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 
 V, T = 61, 12
@@ -208,7 +208,7 @@ def test_a_kernel_that_cannot_keep_documents_apart_is_refused(
 def test_an_architecture_that_cannot_keep_documents_apart_says_so(tiny_config: MakeConfig) -> None:
     model = make(tiny_config, "lstm")
 
-    class Wrapped(TransformersBacked):
+    class Wrapped(HFModel):
         model_type = "wrapped"
         supports_generation = True
         hf_class = from_config = None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model_foundry.architectures import load_plugin
-from model_foundry.architectures.plugin_check import try_out
+from model_foundry.architectures.plugin_check import check_plugin_model
 from model_foundry.config import ARCHITECTURES, load_config
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import check, train
@@ -141,8 +141,8 @@ def test_a_plugin_that_registers_nothing_is_told(
 def test_a_good_plugin_and_ours_pass_and_no_generator_moves(here: Path) -> None:
     load_plugin(plugin(here))
     before = torch.get_rng_state()
-    try_out(load_config("one.yaml"), torch.device("cpu"))
-    try_out(tiny_experiment("gpt2", here), torch.device("cpu"))
+    check_plugin_model(load_config("one.yaml"), torch.device("cpu"))
+    check_plugin_model(tiny_experiment("gpt2", here), torch.device("cpu"))
     assert torch.equal(before, torch.get_rng_state())
     with pytest.raises(DataError, match="no_such_corpus"):
         check(load_config("one.yaml"))

@@ -22,7 +22,7 @@ from model_foundry.architectures import (
     load_plugin,
     register_architecture,
 )
-from model_foundry.architectures.decoding import likeliest
+from model_foundry.architectures.decoding import Sampling
 from model_foundry.architectures.losses import language_model_loss
 from model_foundry.config import (
     ARCHITECTURES,
@@ -238,7 +238,7 @@ def test_sampling_keeps_the_likeliest_tokens() -> None:
     logits = torch.tensor([[0.5, 0.1, 0.25, 0.15]]).log()
 
     def kept(**limits: Any) -> list[int]:
-        return likeliest(logits, **limits)[0].isfinite().nonzero().flatten().tolist()
+        return Sampling(**limits).filter(logits)[0].isfinite().nonzero().flatten().tolist()
 
     assert kept(top_k=0, top_p=1.0) == [0, 1, 2, 3]
     assert kept(top_k=2, top_p=1.0) == [0, 2]

@@ -1,6 +1,6 @@
-"""Which attention kernel runs: what was asked for, held against what this machine can do.
+"""The choice of the attention kernel.
 
-The choice follows from facts, never from a timing, so that a run can repeat it.
+It depends on settings and hardware, never on a timing, so that a run can repeat it.
 """
 
 from importlib.util import find_spec
@@ -10,13 +10,13 @@ from model_foundry.config import Attention
 from model_foundry.errors import ConfigError
 
 FLASH: Final = "flash_attention_2"  # Dao (2023, arXiv:2307.08691)
-ISOLATING: Final = ("eager", "sdpa")  # those that take a mask of any pattern
+ISOLATING: Final = ("eager", "sdpa")  # accept a mask of any pattern
 
 
 def obstacle_to_flash(
     *, device_type: str, mixed_precision: str, packed_documents: bool
 ) -> str | None:
-    """Return why flash attention cannot run here, or None where it can."""
+    """Return the reason why flash attention cannot run; None if it can."""
     if packed_documents:
         return "it would see across the documents of a row, and data.packing is 'documents'"
     if device_type != "cuda":
@@ -35,16 +35,13 @@ def choose_attention(
     mixed_precision: str,
     packed_documents: bool = False,
 ) -> tuple[Attention, str]:
-    """Return the implementation to use, by its name in transformers, and the reason.
+    """Return the implementation, by its name in transformers, and the reason.
 
     Args:
-        requested: auto, eager, sdpa or flash_attention_2.
-        device_type: type of the device the model will run on (cpu, cuda).
-        mixed_precision: no, bf16 or fp16.
-        packed_documents: whether rows hold several documents that must not see each other.
+        packed_documents: True if rows hold several documents that must not see each other.
 
     Raises:
-        ConfigError: flash attention was asked for by name and cannot run.
+        ConfigError: flash attention was requested by name and cannot run.
     """
     obstacle = obstacle_to_flash(
         device_type=device_type,

@@ -1,8 +1,8 @@
-"""The loss of features that are projected onto the vocabulary, without logits that stay.
+"""Cross-entropy of features projected onto the vocabulary, without keeping the logits.
 
-The gradients are made in the forward pass, from one chunk of logits after the other, as Liger
-does (Hsu et al. 2024, arXiv:2410.10989). torch's `linear_cross_entropy` saves the same memory, but
-took 1.5 to 5 times as long as the plain loss on the CPU where both were measured.
+The gradients are computed in the forward pass, one chunk of logits at a time, as in Liger (Hsu et
+al. 2024, arXiv:2410.10989). torch's `linear_cross_entropy` saves the same memory, but took 1.5 to 5
+times as long as the plain loss on the CPU where both were measured.
 
 Letters of shapes: N positions, n positions of a chunk, H features, V vocabulary.
 """
@@ -19,19 +19,19 @@ from model_foundry.architectures.kernels import onednn_linear
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 CHUNK_BYTES: Final = 64 * 2**20
-"""Most memory that one chunk of logits takes; chunks of a few MiB make the products slower."""
+"""Maximum size of a chunk of logits; with a few MiB the products are slower."""
 PLAIN_BYTES: Final = 4 * 2**20
-"""Logits that take no more are kept: there is nothing to save, and the plain loss is faster."""
+"""Logits up to this size are kept: the plain loss is then faster."""
 
 
 def vocabulary_loss(features: Tensor, head: nn.Linear, targets: Tensor) -> Tensor:
-    """Return the summed cross-entropy of `head(features)` in nats, a scalar in fp32 at least.
+    """Return the summed cross-entropy of `head(features)` in nats, a scalar in fp32 or fp64.
 
-    Backward can go through it once.
+    It supports one backward pass.
 
     Args:
         features: (N, H), in any float type; under autocast the products are in its type.
-        head: maps onto the vocabulary; its bias may be missing.
+        head: maps onto the vocabulary, with or without bias.
         targets: (N,); `IGNORE_INDEX` is not predicted.
     """
     device, dtype = features.device.type, features.dtype
@@ -54,13 +54,13 @@ def vocabulary_loss(features: Tensor, head: nn.Linear, targets: Tensor) -> Tenso
 
 
 def _is_a_bare_matrix(head: nn.Linear) -> bool:
-    """Tell whether calling `head` does nothing but multiply and add: hooks may do more."""
+    """Return True if `head` is a plain linear layer without hooks."""
     known = type(head).forward in (nn.Linear.forward, onednn_linear.OneDnnLinear.forward)
     return known and not (head._forward_hooks or head._forward_pre_hooks)
 
 
 def _chunks(number: int, row_bytes: int) -> Iterator[slice]:
-    """Cut `number` rows into as few equal parts as `CHUNK_BYTES` allow."""
+    """Divide `number` rows into as few equal parts as `CHUNK_BYTES` allows."""
     parts = max(1, -(-number * row_bytes // CHUNK_BYTES))
     size = -(-number // parts)
     return (slice(begin, begin + size) for begin in range(0, number, size))
@@ -74,7 +74,7 @@ def _product(a: Tensor, b: Tensor, bias: Tensor | None = None, *, by_onednn: boo
 
 
 class _Gradients:
-    """The gradients of features x (N, H), weight w (V, H) and bias (V,); None: not wanted."""
+    """The gradients of features x (N, H), weight w (V, H) and bias (V,); None: not needed."""
 
     def __init__(self, x: Tensor, w: Tensor, wanted: list[bool], *, by_onednn: bool) -> None:
         self._x, self._w, self._by_onednn = x, w, by_onednn
@@ -87,8 +87,7 @@ class _Gradients:
         """Add a chunk, given the gradients of its logits, (n, V).
 
         Args:
-            counts: (N,), 0 where there is no label. It is applied where its factors have H columns,
-                not V.
+            counts: (N,), 0 without a label; applied to tensors with H columns, not V.
         """
         counts = counts[here, None]  # (n, 1)
         if self._for_bias:
@@ -101,9 +100,9 @@ class _Gradients:
             self.of_w = _plus(self.of_w, self._outer(slopes.t(), self._x[here] * counts))
 
     def _outer(self, slopes: Tensor, x: Tensor) -> Tensor:
-        """Return slopes (V, n) times x (n, H), in fp32 at least."""
+        """Return slopes (V, n) times x (n, H), in fp32 or fp64."""
         if x.is_cuda and x.dtype != torch.float32:
-            # not rounded between, and in fp16 the sum over many rows could overflow
+            # no rounding in between; in fp16 the sum over many rows could overflow
             return torch.mm(slopes, x, out_dtype=torch.float32)
         product = _product(slopes, x, by_onednn=self._by_onednn)
         return product.to(torch.promote_types(x.dtype, torch.float32))
@@ -114,7 +113,7 @@ def _plus(total: Tensor | None, more: Tensor) -> Tensor:
 
 
 class _SummedLoss(torch.autograd.Function):
-    """The sum over all positions, and from the same logits its gradients."""
+    """The sum over all positions; its gradients come from the same logits."""
 
     @staticmethod
     def forward(
@@ -131,7 +130,7 @@ class _SummedLoss(torch.autograd.Function):
         exact = torch.promote_types(dtype, torch.float32)
         x, w, b = features.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
         counts = (targets != IGNORE_INDEX).to(dtype)  # (N,)
-        # any other label below 0 stays, and fails where it is looked up
+        # any other negative label fails in the lookup
         labels = targets.masked_fill(targets == IGNORE_INDEX, 0)[:, None]  # (N, 1)
         total = torch.zeros((), dtype=exact, device=x.device)
         gradients = _Gradients(x, w, wanted, by_onednn=by_onednn)
@@ -141,7 +140,7 @@ class _SummedLoss(torch.autograd.Function):
             scores = torch.log_softmax(logits, 1, dtype=exact, out=in_place)
             total -= scores.gather(1, labels[here])[:, 0] @ counts[here].to(exact)
             if any(wanted):
-                # the probabilities, less one where the label is
+                # the probabilities, less one at the label
                 minus_one = scores.new_full((len(scores), 1), -1)
                 slopes = scores.exp_().scatter_add_(1, labels[here], minus_one)
                 gradients.add(slopes, here, counts)
@@ -152,7 +151,7 @@ class _SummedLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        # In place, to save the memory; a second pass is refused by torch, since they have changed.
+        # In place, to save memory; torch refuses a second pass, since they have changed.
         scaled = [
             None if gradient is None else gradient.mul_(grad).to(dtype)
             for gradient, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)

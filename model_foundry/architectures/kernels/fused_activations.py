@@ -1,6 +1,6 @@
-"""Nonlinearities that transformers spells out in Python, computed by torch in one pass instead.
+"""Fused nonlinearities of torch in place of those that transformers composes in Python.
 
-The function stays the same, up to rounding, and so does the name that the model's config saves.
+The function stays the same up to rounding, and so does its name in the saved config.
 """
 
 from typing import Final
@@ -14,13 +14,13 @@ from transformers.activations import (
     NewGELUActivation,
 )
 
-# Three spellings of one function (Hendrycks and Gimpel 2016, arXiv:1606.08415). Spelled out, it
-# makes seven tensors as large as its input, and keeps most of them for the backward pass.
+# Three forms of one function (Hendrycks and Gimpel 2016, arXiv:1606.08415). Unfused, it makes seven
+# tensors as large as its input, and keeps most of them for the backward pass.
 _TANH_GELUS: Final = (NewGELUActivation, FastGELUActivation, AccurateGELUActivation)
 
 
 def fused(module: nn.Module) -> nn.Module | None:
-    """Return a module of the same function in one pass; None: there is none, or it is one."""
+    """Return the fused equivalent of a module; None: there is none."""
     kind, function = type(module), getattr(module, "act", None)
     if kind in _TANH_GELUS or (kind is GELUTanh and function == module._gelu_tanh_python):
         return nn.GELU(approximate="tanh")
@@ -30,7 +30,7 @@ def fused(module: nn.Module) -> nn.Module | None:
 
 
 def fuse_activations(model: nn.Module) -> None:
-    """Replace the nonlinearities of a model that torch computes in one pass."""
+    """Replace the nonlinearities of a model by fused ones."""
     for parent in list(model.modules()):
         for name, child in parent.named_children():
             replacement = fused(child)

@@ -1,7 +1,7 @@
-"""Products of fp32 matrices on a CPU through oneDNN instead of the library that torch was built on.
+"""fp32 linear layers on a CPU through oneDNN instead of the BLAS that torch was built with.
 
-MKL leaves half of an AMD processor with AVX-512 unused. What oneDNN computes is full fp32, with
-sums in another order. Models choose it module by module; nothing in torch itself is changed.
+MKL leaves half of an AMD processor with AVX-512 unused. oneDNN computes in full fp32, with sums in
+another order. Layers are replaced model by model; torch itself is not patched.
 """
 
 from typing import Any, Final, cast
@@ -17,8 +17,8 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return cast(Tensor, product)
 
 
-# torch.compile takes the operator apart, and then only knows it with weights that never change.
-# It is not always called so, since an operator made in Python takes twice as long to call.
+# torch.compile would decompose the operator, and supports it with constant weights only. The custom
+# operator is used only there: calling one takes twice as long.
 @torch.library.custom_op("model_foundry::onednn_linear", mutates_args=())
 def _opaque_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return _linear(x, weight, bias)
@@ -37,7 +37,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class _Linear(torch.autograd.Function):
-    """`linear` with its gradients, which are products of oneDNN too."""
+    """`linear` with gradients through oneDNN too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -63,7 +63,7 @@ def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def is_supported(x: Tensor, weight: Tensor) -> bool:
-    """Tell whether a product is one for `linear`: of fp32 on a CPU, without autocast."""
+    """Return True for fp32 on a CPU without autocast."""
     return (
         x.dtype == weight.dtype == torch.float32
         and x.device.type == weight.device.type == "cpu"
@@ -74,7 +74,7 @@ def is_supported(x: Tensor, weight: Tensor) -> bool:
 
 
 class OneDnnLinear(nn.Linear):
-    """An `nn.Linear` that multiplies by oneDNN where it can."""
+    """An `nn.Linear` that uses oneDNN if it can."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
@@ -84,7 +84,7 @@ class OneDnnLinear(nn.Linear):
 
 
 class OneDnnConv1D(Conv1D):  # type: ignore[misc]  # transformers is untyped
-    """GPT-2's linear layer, whose weight is (I, O), multiplying by oneDNN where it can."""
+    """GPT-2's linear layer, whose weight is (I, O), which uses oneDNN if it can."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., I) to (..., O)."""
@@ -97,9 +97,9 @@ _BY_ONEDNN: Final[dict[type, type]] = {nn.Linear: OneDnnLinear, Conv1D: OneDnnCo
 
 
 def use_onednn_linear(model: nn.Module) -> None:
-    """Let the linear layers of a model multiply by oneDNN; subclasses of theirs stay as they are.
+    """Let the linear layers of a model use oneDNN, except subclasses of theirs.
 
-    Only the classes of the layers change, so that saving, copying and pickling see no difference.
+    Only the classes of the layers change, so that saving, copying and pickling are unaffected.
     """
     for module in model.modules():
         replacement = _BY_ONEDNN.get(type(module))

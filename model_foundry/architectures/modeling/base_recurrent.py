@@ -111,6 +111,20 @@ class RecurrentHead(RecurrentPreTrainedModel):
 
     output_class: type[ModelOutput]
 
+    def _predict(self, labels, num_items_in_batch, return_dict, *, keep=0, **inputs):
+        """Run the body on `inputs`; `keep` as `logits_to_keep` of transformers."""
+        states = dict(self.recurrent(**inputs, return_dict=True))
+        kept = slice(-keep, None) if isinstance(keep, int) else keep
+        x = states.pop("last_hidden_state")[:, kept]
+        logits = self._logits(x, inputs["attention_mask"])
+        loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
+        output = self.output_class(loss=loss, logits=logits, **states)
+        return self._answer(output, return_dict)
+
+
+class RecurrentClassifierHead(RecurrentHead):
+    """A recurrent model with an output layer for labels of texts or tokens."""
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -123,7 +137,7 @@ class RecurrentHead(RecurrentPreTrainedModel):
         output_attentions: bool | None = None,
         return_dict: bool | None = None,
     ) -> ModelOutput | tuple:
-        """Return the logits and, given labels, the loss; language models have further arguments."""
+        """Return the logits and, given labels, the loss."""
         return self._predict(
             labels,
             num_items_in_batch,
@@ -135,16 +149,6 @@ class RecurrentHead(RecurrentPreTrainedModel):
             token_type_ids=token_type_ids,
             output_attentions=output_attentions,
         )
-
-    def _predict(self, labels, num_items_in_batch, return_dict, *, keep=0, **inputs):
-        """Run the body on `inputs`; `keep` as `logits_to_keep` of transformers."""
-        states = dict(self.recurrent(**inputs, return_dict=True))
-        kept = slice(-keep, None) if isinstance(keep, int) else keep
-        x = states.pop("last_hidden_state")[:, kept]
-        logits = self._logits(x, inputs["attention_mask"])
-        loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
-        output = self.output_class(loss=loss, logits=logits, **states)
-        return self._answer(output, return_dict)
 
 
 class RecurrentGenerationMixin(GenerationMixin):

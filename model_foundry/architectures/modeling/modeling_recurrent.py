@@ -20,6 +20,7 @@ from transformers.modeling_outputs import (
 
 from .base_recurrent import (
     STATE,
+    RecurrentClassifierHead,
     RecurrentGenerationMixin,
     RecurrentHead,
     RecurrentPreTrainedModel,
@@ -242,7 +243,7 @@ class RecurrentForMaskedLM(RecurrentLM):
         )
 
 
-class RecurrentClassifier(RecurrentHead):
+class RecurrentClassifier(RecurrentClassifierHead):
     """A recurrent model with a matrix that maps its output onto labels."""
 
     def __init__(self, config: RecurrentConfig):

@@ -1,6 +1,6 @@
-"""The arguments of the models of transformers: which there are, and what they are called.
+"""The arguments of transformers models, checked by name.
 
-Most of these models take `**kwargs` and lose in silence what they do not know.
+Most of these models take `**kwargs` and silently ignore unknown ones.
 """
 
 import inspect
@@ -12,16 +12,16 @@ from torch import nn
 
 from model_foundry.architectures.saving.native_format import Record
 
-# transformers 5.24 calls the state by the second name, all before by the first.
+# Names of the carried state: the second since transformers 5.24, the first before.
 STATE_NAMES = ("past_key_values", "cache")
-# What the models of transformers take without naming it, by a decorator.
+# Accepted by the models of transformers through a decorator.
 UNNAMED = frozenset({"output_hidden_states", "output_attentions"})
-# Named by them, and no business of theirs here: the loss and the kind of output are ours.
+# Never passed on: loss and output are computed here.
 OURS = frozenset({"labels", "return_dict", "num_items_in_batch"})
 
 
 def arguments_of(module: nn.Module) -> frozenset[str]:
-    """Return the names of what a model of transformers can be told, but for labels."""
+    """Return the names of the arguments of a transformers model, except labels."""
     return _named_by(type(module).forward)
 
 
@@ -32,11 +32,11 @@ def _named_by(forward: Callable[..., Any]) -> frozenset[str]:
     return frozenset((named | UNNAMED) - OURS - {"self", "args"})
 
 
-def understood(module: nn.Module, arguments: Record) -> Record:
-    """Return arguments as a model of transformers wants them, with the name it has for a state.
+def select_arguments(module: nn.Module, arguments: Record) -> Record:
+    """Return the arguments for a transformers model, with its own name for a carried state.
 
     Raises:
-        TypeError: the model does not know one. It would lose it in silence.
+        TypeError: the model has no such argument.
     """
     known = arguments_of(module)
     states = [arguments[name] for name in STATE_NAMES if arguments.get(name) is not None]

@@ -1,4 +1,4 @@
-"""What is read of a HuggingFace model directory, and what is kept from transformers."""
+"""Checks of HuggingFace model directories before transformers gets their content."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,8 @@ from torch import Tensor
 from model_foundry.architectures.saving.native_format import CONFIG, Record
 from model_foundry.errors import ConfigError
 
-# Fields of a config.json by which transformers would fetch or patch something, or look for weights
-# elsewhere. No model that is trained here has one.
+# Fields of a config.json that make transformers download or patch something, or load weights from
+# elsewhere. No model trained here has one.
 REFUSED_FIELDS = (
     "quantization_config",
     "fusion_config",
@@ -19,7 +19,7 @@ REFUSED_FIELDS = (
     "per_layer_config",
     "transformers_weights",
 )
-# Which kernels run is the experiment's choice, and whose code belongs to a model is written anew.
+# The experiment chooses the kernels, and auto_map is written again on saving.
 IGNORED_FIELDS = (
     "attn_implementation",
     "_attn_implementation",
@@ -30,10 +30,10 @@ IGNORED_FIELDS = (
 
 
 def plain_fields(record: Record, directory: Path) -> Record:
-    """Return the fields of a `config.json` that describe a model and nothing else.
+    """Return the fields of a `config.json` that only describe a model.
 
     Raises:
-        ConfigError: by one of them transformers would do more than make a model.
+        ConfigError: a field would make transformers do more than build a model.
     """
     for field in REFUSED_FIELDS:
         if record.get(field) is not None:
@@ -44,11 +44,7 @@ def plain_fields(record: Record, directory: Path) -> Record:
 
 
 def require_layers(hf_config: Any, tensors: Mapping[str, Tensor], directory: Path) -> None:
-    """Refuse a number of layers that nothing could be built for, before it is tried.
-
-    Raises:
-        ConfigError: there are fewer tensors than layers.
-    """
+    """Raise a `ConfigError` if there are fewer tensors than layers, before a model is built."""
     layers = getattr(hf_config, "num_hidden_layers", 0)
     if layers > len(tensors):
         raise ConfigError(

@@ -1,8 +1,8 @@
-"""Model directories: whose they are, their weights, and the format of plain torch modules.
+"""Model directories: their architecture, their weights, and the format of plain torch modules.
 
-That format is `config.json` (what `from_config` was called with) beside `model.safetensors`.
-Architectures made of transformers classes write HuggingFace directories instead. A directory is
-data, whoever made it: names in it are keys of the registry, and no code of it is run.
+That format is `config.json` (the arguments of `from_config`) and `model.safetensors`. Architectures
+made of transformers classes write HuggingFace directories instead. A directory is untrusted data:
+names in it are keys of the registry, and none of its code is run.
 """
 
 import json
@@ -27,11 +27,9 @@ SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ARCHITECTURE_KEY = "foundry_architecture"
 MODEL_TYPE = "model_foundry"
-"""Of no class of transformers, which before version 5 goes by the name of the directory else."""
-NOTES = ("model_type", "plugin", "load_with")  # for readers; loading does not ask for them
-IDS = re.compile(
-    r"vocab_size|[a-z]+_token_id"
-)  # what `build_record` is given beside the experiment
+"""No class of transformers has it; without one, versions before 5 guess from the directory name."""
+NOTES = ("model_type", "plugin", "load_with")  # for readers; loading ignores them
+IDS = re.compile(r"vocab_size|[a-z]+_token_id")  # further arguments of `build_record`
 
 Record = dict[str, Any]
 
@@ -47,10 +45,9 @@ def read_config_json(directory: Path) -> Record:
 
 
 def architecture_of(directory: Path) -> str:
-    """Return the registered name of the architecture whose weights a directory holds.
+    """Return the registered name of the architecture of a model directory.
 
-    It is what the directory was saved under, or, for models from elsewhere, HuggingFace's
-    `model_type` where that is a registered name.
+    For models from elsewhere it is HuggingFace's `model_type`, if that is a registered name.
 
     Raises:
         ConfigError: no registered architecture is named.
@@ -59,15 +56,14 @@ def architecture_of(directory: Path) -> str:
     name = record.get(ARCHITECTURE_KEY, record.get("model_type"))
     if not isinstance(name, str) or name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
-        own_code = (
-            "code of a model directory (auto_map) is never run; " if "auto_map" in record else ""
-        )
+        own_code = "code of a model directory (auto_map) is never run; "
         plugin = record.get("plugin")
         file = plugin.get("file") if isinstance(plugin, dict) else None
         raise ConfigError(
             f"{directory / CONFIG}: names the architecture {short_repr(name)}, which is not "
-            f"registered; {own_code}available: {known}. Give the file that registers it"
-            f"{f' ({short_repr(file)})' if isinstance(file, str) else ''} with --plugin."
+            f"registered; {own_code if 'auto_map' in record else ''}available: {known}. Give the "
+            f"file that registers it{f' ({short_repr(file)})' if isinstance(file, str) else ''} "
+            "with --plugin."
         )
     return name
 
@@ -75,10 +71,10 @@ def architecture_of(directory: Path) -> str:
 def build_record(
     config: ExperimentConfig, plugin: tuple[str, str] | None = None, **ids: int | None
 ) -> Record:
-    """Return what `from_config` needs of an experiment, as plain JSON; no paths, no data.
+    """Return the arguments of `from_config` as plain JSON, without paths and data.
 
     Args:
-        plugin: name and SHA-256 of the file that the architecture's class is from; None: no plugin.
+        plugin: name and SHA-256 of the plugin file that defines the class; None: no plugin.
     """
     return {
         **_notes(plugin),
@@ -91,7 +87,7 @@ def build_record(
 
 
 def _notes(plugin: tuple[str, str] | None) -> Record:
-    """Return how a directory is to be loaded, for people and tools that do not know it."""
+    """Return notes on loading a directory, for people and other tools."""
     first = "import what registers the architecture"
     notes: Record = {"model_type": MODEL_TYPE}
     if plugin is not None:
@@ -105,14 +101,14 @@ def _notes(plugin: tuple[str, str] | None) -> Record:
     return notes
 
 
-def experiment_of(record: Record, source: str) -> tuple[ExperimentConfig, dict[str, int | None]]:
-    """Return the arguments of `from_config` that a record was made of.
+def read_record(record: Record, source: str) -> tuple[ExperimentConfig, dict[str, int | None]]:
+    """Return the arguments of `from_config` from a record.
 
     Args:
-        source: where the record was read, for messages.
+        source: the file of the record, for messages.
 
     Raises:
-        ConfigError: it is no such record.
+        ConfigError: the record is invalid.
     """
     own = (ARCHITECTURE_KEY, "max_sequence_length", "objective", "model")
     missing = [key for key in own if key not in record]
@@ -133,8 +129,8 @@ def experiment_of(record: Record, source: str) -> tuple[ExperimentConfig, dict[s
     return config, ids
 
 
-def save_plain(model: nn.Module, record: Record, directory: Path) -> None:
-    """Write a record and the weights; tensors that are tied are stored once."""
+def save_model_files(model: nn.Module, record: Record, directory: Path) -> None:
+    """Write a record and the weights; tied tensors are stored once."""
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     (directory / CONFIG).write_text(text, encoding="utf-8")
@@ -142,10 +138,10 @@ def save_plain(model: nn.Module, record: Record, directory: Path) -> None:
 
 
 def weight_files(directory: Path) -> list[str]:
-    """Return the names of the files that hold the weights: one, or the shards of an index.
+    """Return the names of the weight files: one, or the shards of an index.
 
     Raises:
-        ConfigError: there are none in safetensors, or the index names anything but shards.
+        ConfigError: the index names anything but shards.
     """
     if (directory / WEIGHTS).exists() or not (directory / INDEX).exists():
         return [WEIGHTS]
@@ -162,7 +158,7 @@ def weight_files(directory: Path) -> list[str]:
 
 
 def read_weights(directory: Path) -> dict[str, Tensor]:
-    """Read all tensors of a model directory. Only safetensors are read, never pickles.
+    """Read all tensors of a model directory, from safetensors only.
 
     Raises:
         ConfigError: a file is missing or damaged.
@@ -182,10 +178,10 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
 
 
 def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], directory: Path) -> None:
-    """Refuse weights that are fewer than a model's parameters, or not real numbers.
+    """Refuse weights that are too few for a model, or no floating-point numbers.
 
     Args:
-        model: may lie on the meta device, so that a size that is a lie takes no memory.
+        model: may be on the meta device, where a false size takes no memory.
     """
     parameters = dict(model.named_parameters())
     wanted = sum(parameter.numel() for parameter in parameters.values())
@@ -197,8 +193,8 @@ def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], directory: Path
         )
     for name, tensor in tensors.items():
         # buffers, such as positions, may be of any type
-        stands_for = any(f".{parameter}".endswith(f".{name}") for parameter in parameters)
-        if stands_for and not tensor.is_floating_point():
+        is_weight = any(f".{parameter}".endswith(f".{name}") for parameter in parameters)
+        if is_weight and not tensor.is_floating_point():
             raise ConfigError(
                 f"{directory / WEIGHTS}: {short_repr(name)} is of {tensor.dtype}, but weights are "
                 "floating-point numbers; save the model again."
@@ -206,7 +202,7 @@ def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], directory: Path
 
 
 def load_weights(model: nn.Module, directory: Path) -> None:
-    """Fill a model with the weights of a directory; what it has tied stays tied.
+    """Load the weights of a directory into a model; tied weights stay tied.
 
     Raises:
         ConfigError: the file is missing or damaged, or its tensors are not those of the model.
