@@ -135,7 +135,7 @@ class Collator(ABC):
     def collate_joined(self) -> Callable[..., dict[str, Tensor]] | None:
         """A faster call for rows that are joined already, with the arguments of `Rows`.
 
-        It returns an `attention_mask` only if there is padding. None: a subclass overrides the call.
+        It returns an `attention_mask` only with padding. None: a subclass overrides the call.
         """
         own = type(self).__call__ is not Collator.__call__
         return None if own else lambda *columns, **named: self._collated(Rows(*columns, **named))

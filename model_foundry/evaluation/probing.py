@@ -37,8 +37,8 @@ def other_tokens(ids: Tensor, real: Tensor, model: BaseLanguageModel) -> Tensor:
 def as_it_was(model: BaseLanguageModel) -> Iterator[None]:
     """Restore modes, buffers and weights of a model after the block, bit for bit.
 
-    Weights that are all zero may be closed gates, which hide a leak until they open. They get random
-    values within the block.
+    Weights that are all zero may be closed gates, which hide a leak until they open. They get
+    random values within the block.
     """
     modes = [(module, module.training) for module in model.modules()]
     buffers = [

@@ -168,24 +168,21 @@ def register_intervention(
 ) -> Callable[[F], F]:
     """Return a decorator that registers a function as a step of `data.interventions`.
 
-    The function is returned unchanged. Its first parameter is the text; it returns the new text, or
-    None to drop the document. The keyword-only parameters `seed` (of the step), `index` (of the
-    document in its corpus) and `planned` are passed by the caller; all others are settings, with
-    the types and defaults of the signature. It must be pure. Each function below gets those of
-    these keywords that it takes.
+    The function, returned unchanged, maps a text to a new text, or to None to drop the document. It
+    must be pure. The keyword-only parameters `seed` (of the step), `index` (of the document in its
+    corpus) and `planned` are passed by the caller; all others are settings, with the types and
+    defaults of the signature. Each function below gets those of these keywords that it takes.
 
     Args:
         name: value of `step`.
-        survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, always of one length, within 64
-            bits; for steps that must know all documents.
-        plan: `(surveys, *, seed, ...) -> array (N,)` from the surveys (N, k) of the documents that
-            earlier steps have left; each entry is `planned` of one document.
+        survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, of one length, within 64 bits.
+        plan: `(surveys, *, seed, ...) -> array (N,)`: from the surveys (N, k) of all documents that
+            reach the step to `planned` of each.
         surveyed: from settings to whether they need the survey; without it `planned` is None.
         sentences: like the step, but returns the number of sentences that it removes.
         check: raises ValueError for conflicting settings, as `setting: message`.
-        cache_key: from settings to further plain data that the result depends on, such as the
-            version of a library; raises ValueError as `check` does. Called once, before the first
-            document.
+        cache_key: from settings to further plain data that the result depends on, such as a
+            version; raises ValueError as `check` does. Called once, before the first document.
 
     Raises:
         TypeError: the signature leaves something open, or survey and plan do not go together.
@@ -194,20 +191,13 @@ def register_intervention(
     _check_name(name)
     if (survey is None) is not (plan is None) or (surveyed and not survey):
         raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
+    plans: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
+    laws: dict[str, Any] = {"sentences": sentences, "check": check, "cache_key": cache_key}
 
     def register(function: F) -> F:
-        step = Intervention(
-            name=name,
-            function=function,
-            schema=_settings_class(name, function),
-            survey=survey,
-            plan=plan,
-            surveyed=surveyed,
-            sentences=sentences,
-            check=check,
-            cache_key=cache_key,
-            source=_source_digest(name, function),
-        )
+        schema, source = _settings_class(name, function), _source_digest(name, function)
+        own: dict[str, Any] = {"name": name, "function": function, "schema": schema}
+        step = Intervention(**own, **plans, **laws, source=source)
         target = f"{function.__module__}:{function.__qualname__}"
         INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
         function.intervention = step  # type: ignore[attr-defined]
