@@ -39,7 +39,7 @@ class BERTModel(Transformer):
         eos_token_id: int | None = None,
         **kwargs: Any,
     ) -> Self:
-        """Create a model with random weights from the sections `transformer` and `bert`.
+        """Create a model with random weights from `model.transformer` and `model.bert`.
 
         `**kwargs` are further fields of `BertConfig`.
         """
