@@ -1,4 +1,4 @@
-"""From blocks to labelled batches: one collator an objective."""
+"""Collators, which turn blocks into labelled batches; one per objective."""
 
 from transformers import PreTrainedTokenizerBase
 

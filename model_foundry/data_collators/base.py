@@ -1,4 +1,4 @@
-"""What the collators of all objectives share: reading features, padding rows, laying out a batch.
+"""The base class of collators: reading features, padding rows, building a batch.
 
 Labels are -100 where nothing is to be predicted. They follow from the lengths of the rows, never
 from the pad id: a tokenizer may pad with its end-of-sequence token, whose real occurrences count.
@@ -27,24 +27,24 @@ NO_DOCUMENT = -1  # the document id of padding
 
 @dataclass(frozen=True)
 class Rows:
-    """The tokens of a batch without padding, row after row; None where the features do not say."""
+    """The tokens of a batch without padding, row after row; None: not in the features."""
 
     ids: NDArray[np.int64]
     """(N,)."""
     bounds: NDArray[np.int64]
-    """(B + 1,) where each row begins, and N."""
+    """(B + 1,) first token of each row, and N."""
     example_ids: Sequence[tuple[int, int] | None]
     """Pass and index of each block."""
     document_ids: NDArray[np.int64] | None = None
     """(N,) number of the document, the same for all its tokens in a row."""
     is_context: NDArray[np.bool_] | None = None
-    """(N,) whether a token is repeated from the row before: read, and never predicted."""
+    """(N,) True for tokens repeated from the row before: read, never predicted."""
     word_starts: NDArray[np.bool_] | None = None
-    """(N,) whether a word begins in a token."""
+    """(N,) True where a word begins in the token."""
 
     @property
     def begins(self) -> NDArray[np.bool_]:
-        """(N,) whether a document or a row begins with a token."""
+        """(N,) True where a document or a row begins."""
         begins = np.zeros(len(self.ids), bool)
         begins[self.bounds[:-1][self.bounds[:-1] < self.bounds[1:]]] = True
         if self.document_ids is not None:
@@ -66,7 +66,7 @@ def _real(feature: Feature) -> Any:
 
 
 def _column(name: str, features: Sequence[Feature], bounds: NDArray[np.int64], dtype: type) -> Any:
-    """Return what all features say of their tokens, (N,), or None where none says it."""
+    """Return a column of all features, (N,); None if no feature has it."""
     having = [feature for feature in features if name in feature]
     if not having:
         return None
@@ -79,7 +79,7 @@ def _column(name: str, features: Sequence[Feature], bounds: NDArray[np.int64], d
 
 
 def read_rows(features: Sequence[Feature]) -> Rows:
-    """Return the tokens of the features, without the padding that they may have brought along.
+    """Return the tokens of the features, without padding.
 
     Raises:
         ValueError: these are no rows of one batch.
@@ -99,7 +99,7 @@ def read_rows(features: Sequence[Feature]) -> Rows:
 
 
 class Collator(ABC):
-    """Pads rows to one length and leaves the labels to the subclass."""
+    """Pads rows to one length; a subclass makes the labels."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, *, pad_to_multiple_of: int | None = None
@@ -133,10 +133,9 @@ class Collator(ABC):
 
     @property
     def collate_joined(self) -> Callable[..., dict[str, Tensor]] | None:
-        """What stands for a call where rows are joined already; its arguments are those of `Rows`.
+        """A faster call for rows that are joined already, with the arguments of `Rows`.
 
-        Its `attention_mask` is there only where something is padding. None: a subclass has a call
-        of its own, which nothing may stand for.
+        It returns an `attention_mask` only with padding. None: a subclass overrides the call.
         """
         own = type(self).__call__ is not Collator.__call__
         return None if own else lambda *columns, **named: self._collated(Rows(*columns, **named))
@@ -159,7 +158,7 @@ class Collator(ABC):
         return batch
 
     def _real_positions(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return what is no padding, (B, T), where the rows have these lengths."""
+        """Return the positions that are no padding, (B, T), given the lengths of rows."""
         multiple = self.pad_to_multiple_of or 1
         width = -(-int(lengths.max()) // multiple) * multiple
         if self.pad_id is None and lengths.min() < width:
@@ -171,7 +170,7 @@ class Collator(ABC):
     def _label(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the ids that the model reads and the labels, (N,) each.
 
-        Labels of context are taken back afterwards.
+        Labels of context are removed afterwards.
         """
 
 

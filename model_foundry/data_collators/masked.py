@@ -1,6 +1,6 @@
-"""Labels for models that see both sides: what is hidden, and what is read in its place.
+"""Labels for models that see both sides: hidden tokens and their replacements.
 
-Which tokens are hidden together stands in `masking`.
+Words and spans are drawn in `masking`.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""What a masked objective hides together: words, or spans of words.
+"""Words and spans of words that a masked objective hides together.
 
 Whole words after Cui et al. (2019, arXiv:1906.08101), spans after SpanBERT (Joshi et al. 2020,
-arXiv:1907.10529). What is put in the place of hidden tokens stands in `masked`.
+arXiv:1907.10529). The replacements of hidden tokens are in `masked`.
 
 Letters of shapes: B rows, N tokens in all of them, W words.
 """
@@ -28,7 +28,7 @@ class Words:
     sizes: NDArray[np.int64]
     """(W,) tokens in each word."""
     goes_on: NDArray[np.bool_]
-    """(W,) whether a word follows the one before with nothing between them."""
+    """(W,) True if the word directly follows the one before."""
     bounds: NDArray[np.int64]
     """(B + 1,) the first word of each row, and W."""
 

@@ -1,4 +1,4 @@
-"""Whether a text has a loss, and whether its bits per byte compare anything across tokenizers."""
+"""Checks that a text has a loss, and that its bits per byte compare across tokenizers."""
 
 from model_foundry.data.batches.loaders import Collator, evaluation_batches
 from model_foundry.data.batches.rows import Rows

@@ -1,4 +1,4 @@
-"""Trying a model out without a trace: other inputs to give it, and itself back afterwards."""
+"""Changed inputs for a model, and a context that restores the model afterwards."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,10 +35,10 @@ def other_tokens(ids: Tensor, real: Tensor, model: BaseLanguageModel) -> Tensor:
 
 @contextmanager
 def as_it_was(model: BaseLanguageModel) -> Iterator[None]:
-    """Let a model be tried out, and give it back bit for bit.
+    """Restore modes, buffers and weights of a model after the block, bit for bit.
 
-    Weights that are all zero stand behind gates that have not opened: what these hide would be
-    read later. They get other values for the length of the block.
+    Weights that are all zero may be closed gates, which hide a leak until they open. They get
+    random values within the block.
     """
     modes = [(module, module.training) for module in model.modules()]
     buffers = [

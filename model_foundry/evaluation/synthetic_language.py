@@ -1,4 +1,4 @@
-"""How a model fares on the built-in language: its entropy, its minimal pairs, its grammar."""
+"""Evaluation on the built-in language: entropy, minimal pairs and grammar."""
 
 import logging
 from dataclasses import asdict, dataclass
@@ -54,8 +54,8 @@ def measure_language(
     """Measure a model on minimal pairs and sentences drawn with `seed`.
 
     Args:
-        bounded: whether the entropy of the language bounds the loss that stands beside it: that of
-            a causal objective, on text of the language as it is.
+        bounded: True if the entropy of the language bounds the validation loss: that of a causal
+            objective, on unchanged text of the language.
     """
     language = load_language()
     floor = language.entropy.bits_per_byte if bounded else None

@@ -1,7 +1,7 @@
-"""The loss on held-out text, per token and per byte, and how far chance reaches in it."""
+"""The loss on held-out text, per token and per byte, and its confidence interval."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -29,62 +29,78 @@ def measure_loss(
     processes: ProcessGroup = ALONE,
     shared: bool = True,
 ) -> dict[str, float]:
-    """Measure a model on every batch; each scored token counts once, however it was batched.
+    """Measure a model on all batches; each scored token counts once, in any batching.
 
     Args:
-        carry_state: go on from the state after the batch before, unless a batch begins.
-        loss_without_logits: let a model that can do so compute its loss alone.
-        processes: all that measure the model, at the same time.
-        shared: whether they divide the batches among them. If not, each has all of them, as it must
-            where the weights are divided: then no process can compute without the others.
+        carry_state: continue from the state after the batch before, unless a batch begins.
+        loss_without_logits: use `return_logits=False` if the model supports it.
+        processes: the processes that measure the model together.
+        shared: True if they divide the batches among them. If not, each has all of them, as with
+            sharded weights, where every process takes part in each forward pass.
 
     Returns:
         `loss` in nats per scored token, its exponential `perplexity`, `bits_per_byte` over the
         UTF-8 bytes of exactly the scored tokens, half the width of its 95% confidence interval as
-        `bits_per_byte_interval`, and `tokens` scored; the same in every process. What is not
-        defined is left out: bits per byte where the scored tokens have no bytes, the interval
-        where there are fewer than four batches, or where states are carried: batches then depend
-        on each other, and on the number of processes.
+        `bits_per_byte_interval`, and `tokens` scored; the same in every process. Undefined figures
+        are left out: bits per byte if the scored tokens have no bytes, the interval with fewer than
+        four batches or carried states, when batches are not independent.
 
     Raises:
-        DataError: no token is scored, so that there is no loss.
-        Interrupted: a signal came, and there is one process; several obey it at the next step.
+        DataError: no token is scored.
+        Interrupted: a signal came, and there is one process; several stop at the next step.
     """
-    device = next(model.parameters()).device
-    alone = {"return_logits": False} if loss_without_logits and model.computes_loss_alone else {}
+    alone = loss_without_logits and model.computes_loss_alone
+    if processes.world_size == 1:
+        batches = _interruptible(batches)
     was_training = model.training
     model.eval()
-    losses, counts, sizes = [], [], []
-    state: dict[str, Tensor] = {}
     with torch.no_grad():
-        for batch in batches:
-            if processes.world_size == 1:
-                check_interrupt()
-            scored = objective.scored(batch.inputs["labels"])
-            count = int(scored.sum())
-            if count == 0 and not carry_state:
-                continue
-            inputs: dict[str, Any] = {
-                name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()
-            }
-            if carry_state:
-                inputs |= _go_on(model, batch, state)
-            output = model(**inputs, **alone)
-            if carry_state:
-                state = model.state_tensors(output.past_key_values)
-            if count:
-                losses.append(output.loss)
-                counts.append(count)
-                sizes.append(int((batch.num_bytes * scored).sum()))
+        measured = list(_losses(model, batches, objective, carry_state=carry_state, alone=alone))
     model.train(was_training)
+    losses, counts, sizes = zip(*measured, strict=True) if measured else ((), (), ())
     # read at the end, because reading waits for the device
-    means = torch.stack(losses).tolist() if losses else []
+    means = torch.stack(list(losses)).tolist() if losses else []
     nats = [mean * count for mean, count in zip(means, counts, strict=True)]
     own = _Sums.of(nats, counts, sizes) if shared or processes.is_rank0 else _Sums()
     sums = _Sums(*processes.sum(astuple(own)))
     if not sums.tokens:
         raise DataError("no token of the text is scored, so that there is no loss")
     return sums.figures(with_interval=not carry_state)
+
+
+def _interruptible(batches: Iterable[Batch]) -> Iterator[Batch]:
+    for batch in batches:
+        check_interrupt()
+        yield batch
+
+
+def _losses(
+    model: BaseLanguageModel,
+    batches: Iterable[Batch],
+    objective: Objective,
+    *,
+    carry_state: bool,
+    alone: bool,
+) -> Iterator[tuple[Tensor, int, int]]:
+    """Yield the mean loss of each batch, its number of scored tokens and their bytes."""
+    device = next(model.parameters()).device
+    more = {"return_logits": False} if alone else {}
+    state: dict[str, Tensor] = {}
+    for batch in batches:
+        scored = objective.scored(batch.inputs["labels"])
+        count = int(scored.sum())
+        if count == 0 and not carry_state:
+            continue
+        inputs: dict[str, Any] = {
+            name: tensor.to(device, non_blocking=True) for name, tensor in batch.inputs.items()
+        }
+        if carry_state:
+            inputs |= _carried_arguments(model, batch, state)
+        output = model(**inputs, **more)
+        if carry_state:
+            state = model.state_tensors(output.past_key_values)
+        if count:
+            yield output.loss, count, int((batch.num_bytes * scored).sum())
 
 
 @dataclass(frozen=True)
@@ -151,8 +167,10 @@ def students_quantile(freedom: int) -> float:
     )
 
 
-def _go_on(model: BaseLanguageModel, batch: Batch, state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Return what a model is told that goes on from the state after the batch before."""
+def _carried_arguments(
+    model: BaseLanguageModel, batch: Batch, state: Mapping[str, Tensor]
+) -> dict[str, Any]:
+    """Return the arguments that continue from the state after the batch before."""
     if batch.begins:
         return {"use_cache": True}
     rows = len(batch.keys)  # lanes that have ended were the last ones

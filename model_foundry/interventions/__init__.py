@@ -1,4 +1,4 @@
-"""Steps that change the documents of a corpus before they are tokenised; no tokens here."""
+"""Steps that change the documents of a corpus before tokenization."""
 
 from model_foundry.interventions.description import describe
 from model_foundry.interventions.registration import (

@@ -1,7 +1,7 @@
-"""The steps that the documents of one split go through.
+"""The chain of steps that is applied to the documents of a split.
 
-Steps that must know all documents are told what they need by a pass over the corpus of their own:
-`survey` in batches, `plan` once. After that `apply` is a pure function of each document.
+Steps that depend on all documents first get a pass over the corpus: `survey` in batches, `plan`
+once. After that `apply` is a pure function of each document.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ __all__ = ["VERSION", "Applied", "Chain", "Document", "Report"]
 
 @dataclass
 class Applied:
-    """What a chain made of some documents."""
+    """The result of a chain for some documents."""
 
     texts: list[Document]
-    """Those that remain, in the order they came in."""
+    """The documents that remain, in their order."""
     report: Report
 
 
@@ -98,7 +98,7 @@ class Chain:
         return text
 
     def plan(self, position: int, surveys: NDArray[np.int64], alive: NDArray[np.bool_]) -> None:
-        """Tell a step what it needs to know of all documents.
+        """Plan a step from the surveys of all documents.
 
         Args:
             surveys: (N, k), for all documents of the split by their number.

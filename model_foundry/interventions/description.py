@@ -1,4 +1,4 @@
-"""What `foundry list interventions` says of a step: its first line and its settings."""
+"""Descriptions of steps for `foundry list interventions`."""
 
 import inspect
 import re
@@ -14,7 +14,7 @@ _NAMES: dict[Any, str] = {str: "text", int: "integer", float: "number", bool: "t
 
 
 def _kind(annotation: Any) -> str:
-    """Return what can stand in an experiment file for a value of a type."""
+    """Return the kind of value that an experiment file holds for a type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         said = [part.description for part in arguments if isinstance(part, FieldInfo)]

@@ -1,7 +1,7 @@
-"""How a step of `data.interventions` joins: a decorator on a function of a text.
+"""The decorator that registers a function of a text as a step of `data.interventions`.
 
-What can be set in an experiment file is read from the function's signature, so the two cannot
-drift apart. What is done with the steps of an experiment, `chain.py` says.
+The settings in an experiment file follow from the function's signature, so the two cannot differ.
+Steps are applied in `chain`.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ class Intervention:
         return intervention, (self.name,)
 
     def needs_survey(self, settings: BaseModel) -> bool:
-        """Tell whether all documents must be surveyed before the step can be taken."""
+        """Return True if all documents must be surveyed first."""
         return self.survey is not None and (self.surveyed is None or self.surveyed(settings))
 
     def parse(self, settings: dict[str, Any]) -> StepSettings:
@@ -166,57 +166,49 @@ def register_intervention(
     check: Callable[[Any], None] | None = None,
     cache_key: Callable[[Any], Any] | None = None,
 ) -> Callable[[F], F]:
-    """Return a decorator that makes a function known as a step of `data.interventions`.
+    """Return a decorator that registers a function as a step of `data.interventions`.
 
-    The function comes back as it was. Its first parameter is the text; it returns what becomes of
-    it, or None to leave the document out. The keyword-only parameters `seed` (of the step), `index`
-    (of the document in its corpus) and `planned` are given by the caller; all others are the
-    settings of the step, with the types and defaults of the signature. It must be pure: what it
-    returns depends on its arguments alone. Each function below is given those of these keywords
-    that it takes.
+    The function, returned unchanged, maps a text to a new text, or to None to drop the document. It
+    must be pure. The keyword-only parameters `seed` (of the step), `index` (of the document in its
+    corpus) and `planned` are passed by the caller; all others are settings, with the types and
+    defaults of the signature. Each function below gets those of these keywords that it takes.
 
     Args:
         name: value of `step`.
-        survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, always of one length, within 64
-            bits; for steps that must know all documents.
-        plan: `(surveys, *, seed, ...) -> array (N,)` from the surveys (N, k) of the documents that
-            earlier steps have left; each entry is `planned` of one document.
+        survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, of one length, within 64 bits.
+        plan: `(surveys, *, seed, ...) -> array (N,)`: from the surveys (N, k) of all documents that
+            reach the step to `planned` of each.
         surveyed: from settings to whether they need the survey; without it `planned` is None.
-        sentences: like the step, but returns how many sentences that takes out, for the report.
-        check: raises ValueError when settings do not go together; a message that begins with
-            `setting: ` is about that one.
-        cache_key: from settings to plain data that the result depends on beside them, such as the
-            version of a library; raises ValueError as `check` does. It is called once, before the
-            first document, so it may load what the step needs.
+        sentences: like the step, but returns the number of sentences that it removes.
+        check: raises ValueError for conflicting settings, as `setting: message`.
+        cache_key: from settings to further plain data that the result depends on, such as a
+            version; raises ValueError as `check` does. Called once, before the first document.
 
     Raises:
         TypeError: the signature leaves something open, or survey and plan do not go together.
         DuplicateNameError: the name is taken.
     """
-    if not (isinstance(name, str) and NAME.fullmatch(name)):
-        raise TypeError(f"an intervention's name has letters, digits, '.', '_', '-'; got {name!r}.")
+    _check_name(name)
     if (survey is None) is not (plan is None) or (surveyed and not survey):
         raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
+    plans: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
+    laws: dict[str, Any] = {"sentences": sentences, "check": check, "cache_key": cache_key}
 
     def register(function: F) -> F:
-        step = Intervention(
-            name=name,
-            function=function,
-            schema=_settings_class(name, function),
-            survey=survey,
-            plan=plan,
-            surveyed=surveyed,
-            sentences=sentences,
-            check=check,
-            cache_key=cache_key,
-            source=_source_digest(name, function),
-        )
+        schema, source = _settings_class(name, function), _source_digest(name, function)
+        own: dict[str, Any] = {"name": name, "function": function, "schema": schema}
+        step = Intervention(**own, **plans, **laws, source=source)
         target = f"{function.__module__}:{function.__qualname__}"
         INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
         function.intervention = step  # type: ignore[attr-defined]
         return function
 
     return register
+
+
+def _check_name(name: str) -> None:
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise TypeError(f"an intervention's name has letters, digits, '.', '_', '-'; got {name!r}.")
 
 
 def intervention(name: str) -> Intervention:

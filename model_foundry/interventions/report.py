@@ -1,4 +1,4 @@
-"""What the steps did to the documents of a split: counts, and the first ten examples of each step.
+"""Reports of steps on the documents of a split: counts, and the first ten examples of each step.
 
 Reports of parts of a split can be merged in any order; the result is that of the whole.
 """
@@ -15,7 +15,7 @@ LEAD = 100  # characters that are shown ahead of the first difference
 
 @dataclass(frozen=True, order=True)
 class Example:
-    """What a step made of one document, about the first difference."""
+    """A document before and after a step, around the first difference."""
 
     index: int
     """Number of the document in its corpus."""
@@ -45,7 +45,7 @@ def _cut(text: str, start: int) -> str:
 
 @dataclass
 class StepReport:
-    """What one step did."""
+    """The counts and examples of one step."""
 
     step: str
     """Its name."""
@@ -81,7 +81,7 @@ class StepReport:
             self.examples = sorted(self.examples)[:MOST_EXAMPLES]
 
     def merge(self, other: StepReport) -> None:
-        """Add what the same step did to other documents."""
+        """Add the report of the same step on other documents."""
         if (self.step, self.settings) != (other.step, other.settings):
             raise ValueError(f"reports of {self.step!r} and {other.step!r} do not go together")
         for name in ("documents", "changed", "dropped", "words_before", "words_after"):
@@ -93,12 +93,12 @@ class StepReport:
 
 @dataclass
 class Report:
-    """What all steps of a split did, in their order."""
+    """The reports of all steps of a split, in their order."""
 
     steps: list[StepReport] = field(default_factory=list)
 
     def merge(self, other: Report) -> None:
-        """Add what the same steps did to other documents."""
+        """Add the report of the same steps on other documents."""
         for mine, theirs in zip(self.steps, other.steps, strict=True):
             mine.merge(theirs)
 
@@ -108,7 +108,7 @@ class Report:
 
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> Report:
-        """Return the report that `as_json` was made of."""
+        """Return the report from the result of `as_json`."""
         return cls(
             [
                 StepReport(**{**step, "examples": [Example(**e) for e in step["examples"]]})

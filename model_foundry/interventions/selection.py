@@ -1,4 +1,4 @@
-"""Which sentences of a document go, and the matched control: as many others, drawn by chance.
+"""The selection of sentences to drop, and its matched control: as many others, drawn at random.
 
 The number is matched over the whole corpus, since a document may be a single sentence: how many go
 from each is drawn from the multivariate hypergeometric distribution, as if all sentences that may
@@ -23,7 +23,7 @@ Marked: TypeAlias = tuple[Sequence[str], Sequence[bool]]
 
 
 def is_control(settings: Any) -> bool:
-    """Tell whether the settings ask for the control, which must know all documents."""
+    """Return True if the control is requested, which needs a survey of all documents."""
     return bool(settings.control)
 
 
@@ -58,8 +58,8 @@ class Selection:
     marked: Callable[..., Marked]
     """From a text, and the settings as keywords, to its sentences and which of them match."""
     keep: bool
-    """Whether the others go. As a rule they are most of a corpus, so that their control draws from
-    all sentences: it keeps as many, whichever they are."""
+    """True if the others are dropped. These are usually most of a corpus, so that the control draws
+    from all sentences and keeps as many."""
 
     def survey(self, text: str, **settings: Any) -> tuple[int, int]:
         """Count the sentences of a document that go, and those that may go in the control."""

@@ -1,4 +1,4 @@
-"""What a sentence is. The sentences of a text, joined, are the text.
+"""The sentence splitter. The sentences of a text, joined, are the text.
 
 1. A newline ends a sentence.
 2. So does a run of `.` `!` `?` `…` with the quotes and brackets that it closes, before white space
@@ -32,7 +32,7 @@ LONGEST_ABBREVIATION = 12  # characters that are looked back
 
 
 def _goes_on(text: str, end: re.Match[str]) -> bool:
-    """Tell whether a sentence goes on behind what could be its end (rules 3 and 4)."""
+    """Return True if the sentence continues after this possible end (rules 3 and 4)."""
     more, closed = end["more"], end["closed"]
     if more is None or "\n" in end[0]:
         return False

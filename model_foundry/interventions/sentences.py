@@ -1,4 +1,4 @@
-"""Steps on the sentences of a document. What a sentence is, `splitting.py` says."""
+"""Steps on the sentences of a document, as `sentence_splitter` finds them."""
 
 import random
 from typing import Any

@@ -1,4 +1,4 @@
-"""One step of a chain: a registered function with its settings and seed, and what it is told.
+"""One step of a chain: a registered function with its settings, seed and plan.
 
 Whatever a step raises becomes one line that names the step and the document.
 """

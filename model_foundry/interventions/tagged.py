@@ -1,7 +1,7 @@
 """Steps on the sentences of a document that match a pattern of tags and lemmas (extra `spacy`).
 
-Sentences are those of `splitting.py`, and each is analysed alone, so that what is found in one
-never depends on others. A pipeline is a directory, an installed package or `blank:` and a language;
+Sentences are those of `sentence_splitter`, and each is analysed alone, so that matches in one never
+depend on others. A pipeline is a directory, an installed package or `blank:` and a language;
 nothing is downloaded.
 """
 

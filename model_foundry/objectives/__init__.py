@@ -1,4 +1,4 @@
-"""What a model is trained to do: one file per objective."""
+"""Training objectives, one file each."""
 
 from model_foundry.objectives.base import Objective, register_objective
 from model_foundry.objectives.causal import CausalLM

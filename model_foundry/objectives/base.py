@@ -1,7 +1,7 @@
-"""What a model is trained to do: how blocks are framed and labelled, and which labels count.
+"""`Objective`: the framing and labelling of blocks, and the labels that count.
 
-An objective is all that the training loop knows of causal and masked language modelling. Others
-are added with `@register_objective`; what can be said of one without torch stands in its spec.
+The training loop uses nothing else of causal and masked language modelling. Further objectives are
+added with `@register_objective`.
 """
 
 from abc import ABC, abstractmethod
@@ -28,15 +28,15 @@ class Objective(ABC):
 
     @abstractmethod
     def collator(self, config: ExperimentConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
-        """Return what turns blocks into labelled batches."""
+        """Return the collator that turns blocks into labelled batches."""
 
     def needs_word_starts(self, config: ExperimentConfig) -> bool:
-        """Tell whether the collator must know where words begin; by default it need not."""
+        """Return True if the collator needs `word_starts`; False by default."""
         return False
 
     @abstractmethod
     def scored(self, labels: Tensor) -> Tensor:
-        """Return which tokens a model's loss counts, (B, T) bool, given the labels (B, T)."""
+        """Return the tokens that a model's loss counts, (B, T) bool, given the labels (B, T)."""
 
 
 O = TypeVar("O", bound=type[Objective])  # noqa: E741 - the letter of the thing
@@ -55,7 +55,7 @@ def register_objective(
 
     Raises:
         DuplicateNameError: the name is taken.
-        TypeError: what is decorated is no `Objective` subclass.
+        TypeError: the class is no subclass of `Objective`.
     """
 
     def register(objective: O) -> O:

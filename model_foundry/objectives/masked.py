@@ -1,4 +1,4 @@
-"""Masked language modelling (Devlin et al. 2019, arXiv:1810.04805): hidden tokens are restored."""
+"""Masked language modelling (Devlin et al. 2019, arXiv:1810.04805)."""
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -11,7 +11,7 @@ from model_foundry.objectives.base import Objective
 
 
 class MaskedLM(Objective):
-    """Restore hidden tokens from both sides. Each block is framed `[CLS] ... [SEP]`."""
+    """Predict hidden tokens from both sides. Each block is framed `[CLS] ... [SEP]`."""
 
     def frame(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
         for first, last in (("cls", "sep"), ("bos", "eos")):
@@ -34,7 +34,7 @@ class MaskedLM(Objective):
         )
 
     def needs_word_starts(self, config: ExperimentConfig) -> bool:
-        """Tell whether words or spans of them are hidden together."""
+        """Return True under word and span masking."""
         return config.training.mlm_masking != "token"
 
     def scored(self, labels: Tensor) -> Tensor:
