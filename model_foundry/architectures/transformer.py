@@ -49,8 +49,7 @@ class Transformer(HFModel):
         """Number the tokens of each document from 0, with padding on either side.
 
         Raises:
-            ValueError: the block exceeds the positions, or the attention kernel cannot keep
-                documents apart.
+            ValueError: the block exceeds the positions, or the kernel cannot separate documents.
         """
         length = input_ids.shape[1]
         if length > self.num_positions:

@@ -56,13 +56,10 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError as error:
         cause, reason = error, "no such file"
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        cause = error
+        cause, line = error, error.object.count(b"\n", 0, error.start) + 1
         reason = f"not UTF-8 text at byte {error.start}, in line {line}; save it as UTF-8"
-    except OSError as error:
-        cause, reason = error, f"cannot be read ({error.strerror})"
-    except ValueError as error:  # a zero byte in the path
-        cause, reason = error, f"cannot be read ({error})"
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        cause, reason = error, f"cannot be read ({getattr(error, 'strerror', error)})"
     raise ConfigError(one_line(f"{path}: {reason}")) from cause
 
 

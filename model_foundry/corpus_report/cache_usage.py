@@ -1,4 +1,4 @@
-"""Where the cache keeps what was prepared, and how much room that takes."""
+"""The cache entries of a prepared corpus, and their size."""
 
 from dataclasses import dataclass
 from pathlib import Path

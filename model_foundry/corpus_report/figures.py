@@ -1,4 +1,4 @@
-"""What is said of a corpus before it is trained on; how it is found out stands in `report`."""
+"""The figures of a corpus report; `report` computes them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -40,7 +40,7 @@ class SplitFigures:
     """Words that begin in an unknown token."""
     lengths: LengthFigures
     shared: int
-    """Documents that stand in the training text as well; 0 for that itself."""
+    """Documents that are in the training text too; 0 for the training text."""
     left_out: dict[str, int]
     """Documents that were read and left out, by the reason."""
     replaced: int
@@ -86,7 +86,7 @@ class FrequentToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """How the training text uses the tokenizer."""
+    """Use of the tokenizer's entries in the training text."""
 
     size: int
     """Entries of the tokenizer."""

@@ -1,4 +1,4 @@
-"""How the figures of a prepared corpus are found out."""
+"""Computes the figures of a prepared corpus."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -52,12 +52,12 @@ class _Text:
 
     @cached_property
     def counts(self) -> Ints:
-        """How often each id occurs, (V,)."""
+        """Number of occurrences of each id, (V,)."""
         return count_ids(self.stream, self.size)
 
     @property
     def text_counts(self) -> Ints:
-        """How often each id stands for text, (V,): an EOS may be the unknown token at once."""
+        """Occurrences of each id as text, (V,): an EOS token may be the unknown token too."""
         before, after = document_frame(self.tokenizer)
         counts = self.counts.copy()
         for index in (*before, *after):
@@ -71,11 +71,10 @@ class _Text:
 
 
 def build_report(config: ExperimentConfig, prepared: Prepared) -> CorpusReport:
-    """Count everything there is to know of a prepared corpus.
+    """Count everything in a prepared corpus.
 
     Raises:
         DataError: there are fewer blocks than a step of streams needs.
-        Interrupted: a signal came.
     """
     texts = list(_texts(config, prepared))
     edges = length_edges(

@@ -25,13 +25,10 @@ def not_comparable(rows: Rows) -> str | None:
 
 
 def require_targets(name: str, rows: Rows, collator: Collator, objective: Objective) -> None:
-    """Refuse a text in which nothing is predicted: its loss would be nothing divided by nothing.
-
-    Args:
-        name: of the text, below `data`.
+    """Refuse a text without targets; `name` is its key below `data`.
 
     Raises:
-        DataError: in a whole pass over it no token is.
+        DataError: a whole pass over the text predicts no token.
     """
     if name == "train" and len(rows) < TRIED_ROWS:
         return

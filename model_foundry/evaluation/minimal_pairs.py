@@ -26,8 +26,8 @@ def sentence_log_probabilities(
 ) -> list[float]:
     """Return the log-probability of each sentence as the beginning of a document, in nats.
 
-    What stands before it is what stands there in training: BOS, or the end of another document.
-    A sentence with more tokens than the model has positions gets NaN.
+    It follows BOS or the end of another document, as in training. A sentence with more tokens than
+    the model has positions gets NaN.
     """
     given, rows = _rows(tokenizer, sentences)
     limit = model.num_positions or math.inf

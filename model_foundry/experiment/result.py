@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.architectures.compilation import compilation_disabled
@@ -80,7 +81,9 @@ def completed_result(
         if not isinstance(value, bool | str)
     }
     language = LanguageReport.from_json(report) if report else None
-    return _result(run, prepared, load_model(run.model), step, metrics, language)
+    return _result(
+        run, prepared, load_model(run.model), step=step, metrics=metrics, language=language
+    )
 
 
 def finish(attempt: Attempt, model: BaseLanguageModel) -> RunResult:
@@ -118,7 +121,7 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
     marks = {f"{split}/not_comparable": reason for split, reason in reasons.items()}
     measurement = metrics | marks | {"lossless": prepared.lossless}
     run.write_measurement(f"loss-step-{step:08d}", measurement)
-    return _result(run, prepared, attempt.trained, step, metrics, language)
+    return _result(run, prepared, attempt.trained, step=step, metrics=metrics, language=language)
 
 
 def is_bounded(config: ExperimentConfig, prepared: Prepared) -> bool:
@@ -155,23 +158,16 @@ def reasons_against_comparison(prepared: Prepared) -> dict[str, str]:
 
 
 def _result(
-    run: RunDirectory,
-    prepared: Prepared,
-    model: BaseLanguageModel,
-    step: int,
-    metrics: dict[str, float],
-    language: LanguageReport | None,
+    run: RunDirectory, prepared: Prepared, model: BaseLanguageModel, **figures: Any
 ) -> RunResult:
     return RunResult(
         output_dir=run.path,
         model_dir=run.model,
-        step=step,
         parameters=model.get_parameter_count(),
         vocab_size=len(prepared.tokenizer),
         generates=model.supports_generation,
         mask_token=prepared.tokenizer.mask_token,
-        metrics=metrics,
         lossless=prepared.lossless,
         not_comparable=reasons_against_comparison(prepared),
-        language=language,
+        **figures,
     )

@@ -29,10 +29,6 @@ def building(directory: Path, *, sha256_of: Hash = file_sha256) -> Iterator[bool
 
     Args:
         sha256_of: hash function; may remember earlier results.
-
-    Raises:
-        SaveError: the cache cannot be written.
-        Interrupted: a signal arrived while waiting for another process.
     """
     # without the lock: the cache may be read-only
     if find_damage(directory, sha256_of=sha256_of) is None:

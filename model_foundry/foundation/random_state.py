@@ -39,10 +39,7 @@ def random_states() -> RandomStates:
 def restore_random_states(
     tensors: Mapping[str, torch.Tensor], numbers: Mapping[str, Any]
 ) -> list[str]:
-    """Restore the states that `random_states` returned.
-
-    Returns:
-        The devices of this machine without a state.
+    """Restore the states of `random_states`; return the devices of this machine without one.
 
     Raises:
         One of `INVALID_STATES`.

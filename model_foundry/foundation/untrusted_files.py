@@ -33,12 +33,7 @@ def require_regular_files(directory: Path, *names: str, error: type[ValueError])
 def read_json(
     directory: Path, name: str, *, error: type[ValueError], remedy: str
 ) -> dict[str, Any]:
-    """Read the JSON object in a file of a directory.
-
-    Args:
-        error: exception class for a missing, refused or malformed file.
-        remedy: end of the message, an imperative.
-    """
+    """Read the JSON object in a file of a directory; `remedy` ends the message of an `error`."""
     require_regular_files(directory, name, error=error)
     path = directory / name
     try:

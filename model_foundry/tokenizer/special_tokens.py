@@ -25,11 +25,11 @@ _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 @dataclass(frozen=True)
 class SpecialTokenStyle:
-    """What the tokenizers of one style share.
+    """The special tokens and templates of tokenizers of one style.
 
     Attributes:
         defaults: role -> string, in the order of the ids.
-        single: what frames one text, as roles and `$A`.
+        single: template of one text, as roles and `$A`.
         pair: what frames two texts. All is segment 0: no training shows a model another one.
     """
 

@@ -78,10 +78,8 @@ class CarriedState:
         if found != {number}:
             raise ValueError(f"it has the states of {sorted(found)} rows instead of {number}")
         device = next(self.model.parameters()).device
-        cut = {
-            name: torch.split(tensor[first : first + own].to(device), self.rows)
-            for name, tensor in tensors.items()
-        }
+        mine = {name: tensor[first : first + own].to(device) for name, tensor in tensors.items()}
+        cut = {name: torch.split(tensor, self.rows) for name, tensor in mine.items()}
         self._slots = [
             {name: parts[slot] for name, parts in cut.items()} for slot in range(len(self._slots))
         ]

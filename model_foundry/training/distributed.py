@@ -49,8 +49,7 @@ def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
     if not launched():
         yield ALONE
         return
-    device = _device()
-    limit = timedelta(minutes=config.distributed.timeout_minutes)
+    device, limit = _device(), timedelta(minutes=config.distributed.timeout_minutes)
     with lost_peer_as_worker_error(lambda: "its start or end", limit), _leaving():
         processes = _join(device, limit)
         with errors_only(not processes.is_rank0):

@@ -1,4 +1,4 @@
-"""Which documents are taken, held out and repeated: pure functions of numbers and a seed."""
+"""Selection of documents (taken, held out, repeated): pure functions of numbers and a seed."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""What every source of text can do, whatever it reads."""
+"""`Source`, the interface of every source of text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ Hash = Callable[[Path], str]
 
 @dataclass(frozen=True)
 class Reading:
-    """How documents are found in what a source holds; the fields are those of `DataConfig`."""
+    """Settings by which a source finds its documents; the fields are those of `DataConfig`."""
 
     document: str
     text_column: str

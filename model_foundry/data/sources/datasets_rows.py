@@ -118,7 +118,7 @@ class HubRows(RowSource):
 
 
 class SavedRows(RowSource):
-    """What `save_to_disk` of a `Dataset` or `DatasetDict` wrote."""
+    """A directory written by `save_to_disk` of a `Dataset` or `DatasetDict`."""
 
     def __init__(self, source: DiskSource, reading: Reading) -> None:
         super().__init__(source.disk, reading.text_column)

@@ -70,11 +70,11 @@ def _cut(text: str) -> int:
 
 
 class Piece(NamedTuple):
-    """What is tokenised at once: a document, or a part of a long one."""
+    """A text that is tokenized at once: a document, or a part of a long one."""
 
     text: str
     starts: bool = True
-    """Whether the document starts with it."""
+    """True if the document starts with it."""
     ends: bool = True
     """Whether the document ends with it."""
     inside_word: bool = False

@@ -53,11 +53,7 @@ def fault_of(error: ValueError | RecursionError) -> str:
 
 
 def lines_of(texts: Iterable[str], where: str, *, longest: int) -> Iterator[str]:
-    """Yield whole lines without their ends.
-
-    Raises:
-        DataError: one is too long to be a row.
-    """
+    """Yield whole lines without their ends; refuse one that is too long to be a row."""
     parts: list[str] = []
     size, number = 0, 1
     for text, ends in documents(texts, "line"):
@@ -89,13 +85,10 @@ def text_of_row(row: Any, where: str, column: str) -> str:
 
 
 def read_json_lines(texts: Iterable[str], where: str, column: str) -> Iterator[Fragment]:
-    """Read a document from each line; blank lines hold no row.
-
-    Args:
-        column: the key of the text.
+    """Read a document from the key `column` of each line; blank lines are skipped.
 
     Raises:
-        DataError: a line is no JSON object or has no text.
+        DataError: a line is not a JSON object or has no text.
     """
     for number, line in enumerate(lines_of(texts, where, longest=LONGEST_ROW), 1):
         if not line or line.isspace():

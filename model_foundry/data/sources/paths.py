@@ -1,4 +1,4 @@
-"""Which files a path, a glob, a folder or a list of these names, and what kind each of them is."""
+"""The files that a path, a glob, a folder or a list of these names, and their kinds."""
 
 import glob
 import os
@@ -27,7 +27,7 @@ COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
 
 class Kind(NamedTuple):
-    """What the name of a file says of its content."""
+    """The kind of a file, by its name."""
 
     content: str
     """A value of `KINDS`."""

@@ -1,4 +1,4 @@
-"""What rows have in common, whatever they are read from: a column, and what may stand in it."""
+"""The text column of rows, shared by all sources that have rows."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,13 +20,10 @@ def no_column(where: str, column: str, known: Sequence[str]) -> DataError:
 
 
 def text_of(value: Any, where: str, column: str) -> str:
-    """Return the text of a row; newlines become `\\n`.
-
-    Args:
-        where: the row as a message names it.
+    """Return the text of a row, with `\\n` for newlines; `where` names it in messages.
 
     Raises:
-        DataError: it is no text, or holds a character that no UTF-8 file of text can hold.
+        DataError: it is not text, or has a character that no UTF-8 file of text can hold.
     """
     if not isinstance(value, str):
         said = "null" if value is None else f"{short_repr(value)}, not text"

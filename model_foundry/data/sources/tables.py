@@ -45,10 +45,7 @@ def _place_of(header: list[str], where: str, column: str) -> int:
 def read_table(
     texts: Iterable[str], where: str, column: str, *, delimiter: str
 ) -> Iterator[Fragment]:
-    """Read a document from each row.
-
-    Args:
-        column: the one that holds the text.
+    """Read a document from the column of each row.
 
     Raises:
         DataError: there is no such column, or a row has more or fewer fields than the header.

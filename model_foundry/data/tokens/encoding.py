@@ -161,7 +161,7 @@ class Encoder:
 
     @cached_property
     def cuts(self) -> bool:
-        """Whether parts of a text give the ids of the whole, cut before its lone spaces.
+        """True if parts of a text, cut before its single spaces, give the ids of the whole.
 
         Not so where the tokenizer marks the beginning of a text, as some do with a space, or has
         tokens for several words.

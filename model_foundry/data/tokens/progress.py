@@ -1,4 +1,4 @@
-"""How the reading of a corpus is shown: a line that counts on a terminal, else now and then one."""
+"""Progress of reading a corpus: a counting line on a terminal, else a line now and then."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""What a text is made of, in bytes and words, and what the ids of a tokenizer stand for."""
+"""Bytes and words of a text, and the bytes that each id of a tokenizer stands for."""
 
 import json
 from collections.abc import Sequence

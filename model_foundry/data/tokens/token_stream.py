@@ -58,7 +58,7 @@ class Sharded:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamFacts:
-    """What is known of a stream without reading it."""
+    """Facts about a stream that are known without reading it."""
 
     text_sha256: str
     """SHA-256 over the SHA-256 of the text of each document."""

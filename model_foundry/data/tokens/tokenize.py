@@ -143,7 +143,7 @@ def _tokenise(
 
 @dataclass(frozen=True)
 class _Batch:
-    """What a process makes of a batch of documents or pieces."""
+    """The result of one process for a batch of documents or pieces."""
 
     encoded: Encoded
     ends: list[bool]
