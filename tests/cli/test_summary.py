@@ -83,7 +83,7 @@ def test_a_masked_figure_is_compared_with_masked_ones_only(
 def test_a_figure_that_is_not_defined_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = {"eval/loss": 1.5, "eval/perplexity": 4.48}
     text = printed(capsys, metrics=metrics)
-    assert "bits per byte  none: the predicted tokens stand for no text" in text
+    assert "bits per byte  none: the predicted tokens have no text" in text
 
 
 def test_the_language_gives_its_floor_its_pairs_and_its_verdicts(
