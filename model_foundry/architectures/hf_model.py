@@ -215,13 +215,8 @@ class HFModel(BaseLanguageModel):
             # transformers would guess one, and mistake a pad id within the text for padding
             attention_mask = torch.ones_like(input_ids)
         with evaluation_mode(self):
-            rows = self.hf_model.generate(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                max_new_tokens=max_new_tokens,
-                **kwargs,
-            )
-        return cast(Tensor, rows)
+            given = {"attention_mask": attention_mask, "max_new_tokens": max_new_tokens, **kwargs}
+            return cast(Tensor, self.hf_model.generate(input_ids=input_ids, **given))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write a HuggingFace directory for the Auto classes."""

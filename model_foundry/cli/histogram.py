@@ -65,11 +65,7 @@ def _label(axes: Any, report: CorpusReport) -> None:
 
 
 def draw_histogram(report: CorpusReport) -> "Figure":
-    """Draw the share of the documents of each text in each bin of the report.
-
-    Raises:
-        ImportError: matplotlib is not installed.
-    """
+    """Draw the share of the documents of each text in each bin of the report."""
     from matplotlib.figure import Figure  # no pyplot: it would ask for a display
 
     figure = Figure(figsize=SIZE, layout="constrained")

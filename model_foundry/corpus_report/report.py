@@ -77,10 +77,8 @@ def build_report(config: ExperimentConfig, prepared: Prepared) -> CorpusReport:
         DataError: there are fewer blocks than a step of streams needs.
     """
     texts = list(_texts(config, prepared))
-    edges = length_edges(
-        min(int(text.lengths.min()) for text in texts),
-        max(int(text.lengths.max()) for text in texts),
-    )
+    shortest, longest = (f(f(t.lengths) for t in texts) for f in (min, max))
+    edges = length_edges(int(shortest), int(longest))
     return CorpusReport(
         experiment_name=config.experiment_name,
         objective=config.training.objective,

@@ -58,6 +58,11 @@ def _parents_created(entry: Path) -> Iterator[None]:
         raise
 
 
+NO_LOCKS = (
+    "this file system has no locks; start no other command with the same cache until it is built"
+)
+
+
 @contextmanager
 def _locked(directory: Path) -> Iterator[None]:
     """Hold the lock of an entry, if the file system has locks, and remove debris."""
@@ -67,11 +72,7 @@ def _locked(directory: Path) -> Iterator[None]:
             held.enter_context(exclusive(lock, wait=True))
             remove_debris(directory.parent, directory.name)
         except NoLocksError:
-            logger.warning(
-                "%s: this file system has no locks; start no other command with the same cache "
-                "until it is built",
-                directory.parent,
-            )
+            logger.warning("%s: %s", directory.parent, NO_LOCKS)
         except SaveError as error:  # its message names the lock, not the entry
             cause = error.__cause__
             reason = cause.strerror if isinstance(cause, OSError) else str(error)

@@ -28,14 +28,13 @@ def is_control(settings: Any) -> bool:
 
 
 def plan_control(surveys: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
-    """Draw how many sentences go from each document.
+    """Draw the number of sentences to remove from each document.
 
     Args:
-        surveys: (N, 2), what `Selection.survey` counts.
-        seed: of the step.
+        surveys: (N, 2), the counts of `Selection.survey`.
 
     Raises:
-        ValueError: there are not as many others.
+        ValueError: there are fewer other sentences than matching ones.
     """
     import numpy as np  # here: an experiment file is checked without it
 

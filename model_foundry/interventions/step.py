@@ -146,14 +146,11 @@ class Step:
             raise self._refusal(document, f"its survey: {reason_of(error)}") from error
 
     def plan(self, surveys: NDArray[np.int64], alive: NDArray[np.bool_]) -> None:
-        """Find out what each document is told.
+        """Compute the planned value of each document.
 
         Args:
             surveys: (N, k), for all documents of the split by their number.
-            alive: (N,), which of them reach the step.
-
-        Raises:
-            DataError: they cannot be planned for.
+            alive: (N,), true for documents that reach the step.
         """
         plan = self.intervention.plan
         assert plan is not None, f"{self.field} needs no plan"

@@ -144,9 +144,7 @@ def _blimp_record(
         "field": phenomenon.field,
         "linguistics_term": phenomenon.term,
         "UID": phenomenon.name,
-        "simple_LM_method": True,
-        "one_prefix_method": critical > 0,
-        "two_prefix_method": False,
+        **{"simple_LM_method": True, "one_prefix_method": critical > 0, "two_prefix_method": False},
         "lexically_identical": Counter(good) == Counter(bad),
         "pairID": str(number),
     }

@@ -60,10 +60,7 @@ def framed(tokenizer: PreTrainedTokenizerFast, blocks: Frame) -> PreTrainedToken
 def _template(
     tokenizer: PreTrainedTokenizerFast, before: list[int], after: list[int], *, between: list[int]
 ) -> processors.TemplateProcessing:
-    """Return what frames one text, and two texts as two documents of a stream.
-
-    All is segment 0, since training shows a model no other one.
-    """
+    """Return the template of one text, and of two texts as two documents, all in segment 0."""
 
     def parts(*pieces: list[int] | str) -> Iterator[str]:
         for piece in pieces:

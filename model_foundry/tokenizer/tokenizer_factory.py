@@ -280,6 +280,5 @@ def train_tokenizer_from_config(
         hashes=FileHashes(config.data.cache),
         processes=processes_for(config.data.preprocessing_num_workers),
     )
-    target = config.output_dir / "tokenizer"
-    copy_tokenizer(directory, target)
+    copy_tokenizer(directory, target := config.output_dir / "tokenizer")
     return load_tokenizer(target)

@@ -80,6 +80,5 @@ class CarriedState:
         device = next(self.model.parameters()).device
         mine = {name: tensor[first : first + own].to(device) for name, tensor in tensors.items()}
         cut = {name: torch.split(tensor, self.rows) for name, tensor in mine.items()}
-        self._slots = [
-            {name: parts[slot] for name, parts in cut.items()} for slot in range(len(self._slots))
-        ]
+        slots = range(len(self._slots))
+        self._slots = [{name: parts[slot] for name, parts in cut.items()} for slot in slots]

@@ -86,8 +86,8 @@ def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: 
     training, length = config.training, config.data.max_sequence_length
     shorter = f"data.max_sequence_length={max(1, length // 2)}"
     if not trains:
-        smaller = f"training.per_device_eval_batch_size={max(1, rows // 2)}"
-        return f"set {smaller} (the same result), training.mixed_precision=bf16 or {shorter}"
+        first = f"training.per_device_eval_batch_size={max(1, rows // 2)} (the same result)"
+        return f"set {first}, training.mixed_precision=bf16 or {shorter}"
     fitting = max(n for n in range(1, max(1, rows // 2) + 1) if training.rows_per_step % n == 0)
     passes = training.rows_per_step // fitting
     first = (

@@ -50,11 +50,7 @@ class Endpoint:
 
 
 def endpoint_of_environment() -> Endpoint:
-    """Read whom to ask from the environment.
-
-    Raises:
-        ConfigError: a variable is missing or cannot be what it should be.
-    """
+    """Read URL, key and model of the endpoint from the environment."""
     missing = [name for name in (URL, KEY, MODEL) if not os.environ.get(name)]
     if missing:
         raise ConfigError(f"ai_step needs the environment variables {', '.join(missing)}; set them")
