@@ -1,6 +1,5 @@
-"""An array of one dimension that grows on the disk, ends as a plain `.npy` file, and is mapped."""
+"""One-dimensional arrays of unsigned integers: appended to a `.npy` file, and memory-mapped."""
 
-import re
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -9,24 +8,20 @@ from numpy.typing import NDArray
 
 HEADER = 128  # bytes; numpy pads the header of such an array to this
 COPIED = 2**24  # values that are converted at once
-WRITTEN = re.compile(
-    rb"\x93NUMPY\x01\0v\0"
-    rb"\{'descr': '([<|]u[1248])', 'fortran_order': False, 'shape': \((\d{1,18}),\), \} *\n"
-)
 
 
 class ArrayFile:
-    """Appends unsigned integers; a value too large for their type widens all of them."""
+    """A file to which values are appended; one too large for the type of the array widens it."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self.path, self.dtype, self._length = path, dtype, 0
-        self._file = self._create(path)
+        self._file = self._create()
 
     def __len__(self) -> int:
         return self._length
 
     def append(self, values: NDArray[Any]) -> None:
-        """Write values behind those that are there."""
+        """Write values behind the present ones."""
         top = int(values.max(initial=0))
         if top > np.iinfo(self.dtype).max:
             self._widen(np.min_scalar_type(top))
@@ -34,36 +29,28 @@ class ArrayFile:
         self._length += len(values)
 
     def close(self) -> None:
-        """Write the header, which tells the length, and close the file."""
+        """Write the header, which holds the length, and close the file."""
         if self._file.closed:
             return
+        descr = np.lib.format.dtype_to_descr(self.dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": (self._length,)}
         try:
-            self._write_header()
+            self._file.seek(0)
+            np.lib.format.write_array_header_1_0(self._file, header)
+            assert self._file.tell() == HEADER
         finally:
             self._file.close()
 
-    def _create(self, path: Path) -> BinaryIO:
-        file = path.open("wb")
+    def _create(self) -> BinaryIO:
+        file = self.path.open("wb")
         file.write(bytes(HEADER))
         return file
-
-    def _write_header(self) -> None:
-        self._file.seek(0)
-        np.lib.format.write_array_header_1_0(
-            self._file,
-            {
-                "descr": np.lib.format.dtype_to_descr(self.dtype),
-                "fortran_order": False,
-                "shape": (self._length,),
-            },
-        )
-        assert self._file.tell() == HEADER
 
     def _widen(self, dtype: np.dtype[Any]) -> None:
         narrow, self.dtype = self.dtype, dtype
         self._file.close()
         old = self.path.rename(self.path.with_suffix(".narrow"))
-        self._file = self._create(self.path)
+        self._file = self._create()
         with old.open("rb") as file:
             file.seek(HEADER)
             while raw := file.read(COPIED * narrow.itemsize):
@@ -72,23 +59,14 @@ class ArrayFile:
 
 
 def map_array(path: Path) -> NDArray[Any]:
-    """Map what an `ArrayFile` wrote.
-
-    numpy evaluates the header as an expression, on which a hostile one can spend what memory there
-    is; so only a header as it is written here is read.
+    """Map the array of an `ArrayFile`.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is something else.
+        OSError: the file cannot be read.
+        ValueError: it holds something else.
     """
-    with path.open("rb") as file:
-        header = WRITTEN.fullmatch(file.read(HEADER))
-    if header is None:
+    # np.load would open archives and pickles too
+    array = np.lib.format.open_memmap(path, mode="r")
+    if array.ndim != 1 or array.dtype.kind != "u":
         raise ValueError(f"{path.name} is no array of unsigned integers")
-    dtype, length = np.dtype(header[1].decode()), int(header[2])
-    if path.stat().st_size != HEADER + length * dtype.itemsize:
-        raise ValueError(f"{path.name} is longer or shorter than its header says")
-    if not length:
-        return np.empty(0, dtype)
-    # as a plain view, which is sliced faster
-    return np.memmap(path, dtype, "r", HEADER, (length,)).view(np.ndarray)
+    return array.view(np.ndarray)  # a plain view is sliced faster

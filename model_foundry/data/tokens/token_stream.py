@@ -177,7 +177,7 @@ def read_stream(directory: Path) -> TokenStream:
             document_digests=digests,
             facts=facts,
         )
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, EOFError) as error:
         raise DataError(
             f"{directory}: is no token stream ({reason_of(error)}); {remedy}."
         ) from error

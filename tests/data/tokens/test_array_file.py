@@ -54,50 +54,17 @@ def test_a_type_is_not_widened_without_need(tmp_path: Path) -> None:
     assert written(tmp_path / "a.npy", np.uint16, [65_535]).dtype == np.uint16
 
 
-def test_an_array_that_was_not_closed_is_none(tmp_path: Path) -> None:
-    file = ArrayFile(tmp_path / "a.npy", np.dtype(np.uint8))
-    file.append(np.arange(200))
-    file._file.flush()
-    with pytest.raises(ValueError, match=r"magic|pickled"):
-        np.load(tmp_path / "a.npy")
-    file.close()
-
-
-def with_header(header: str, body: bytes = bytes(64), version: bytes = b"\x01\0") -> bytes:
-    raw = header.encode().ljust(117) + b"\n"
-    return b"\x93NUMPY" + version + len(raw).to_bytes(2, "little") + raw + body
-
-
-def described(descr: str = "'<u2'", shape: str = "(32,)", order: str = "False") -> str:
-    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
-
-
 @pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"\x93NUMPY",
-        with_header(described(shape=f"({2**70},)")),
-        with_header(described(shape=f"({2**59},)")),
-        with_header(described(shape="(33,)")),
-        with_header(described(shape="(31,)")),
-        with_header(described(shape="(-1,)")),
-        with_header(described(shape="(4, 8)")),
-        with_header(described(shape="(True,)")),
-        with_header(described(descr="'<f2'")),
-        with_header(described(descr="'>u2'")),
-        with_header(described(descr="'|O'")),
-        with_header(described(order="True")),
-        with_header("(" * 117),
-        with_header("-" * 9000 + "1"),
-        with_header("(" * 9000),
-        with_header(described(), version=b"\x02\0"),
-        with_header(described(), bytes(65)),
-    ],
+    "array", [np.zeros(3, np.float32), np.zeros(3, np.int64), np.zeros((2, 2), np.uint8)]
 )
-def test_a_header_of_anything_else_is_not_even_evaluated(raw: bytes, tmp_path: Path) -> None:
-    (tmp_path / "a.npy").write_bytes(raw)
-    with pytest.raises(ValueError, match=r"a\.npy is no array|a\.npy is longer or shorter"):
+def test_another_array_is_refused(array: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(ValueError, match=r"a\.npy is no array of unsigned integers"):
         map_array(tmp_path / "a.npy")
-    (tmp_path / "a.npy").write_bytes(with_header(described()))
-    assert len(map_array(tmp_path / "a.npy")) == 32
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x93NUMPY", b"PK something", b"\x80\x04K\x01."])
+def test_a_file_that_is_no_array_is_refused(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(raw)
+    with pytest.raises((ValueError, OSError, EOFError)):
+        map_array(tmp_path / "a.npy")

@@ -17,8 +17,9 @@ from model_foundry.data.corpus.corpus import Component
 from model_foundry.data.corpus.splits import open_splits
 from model_foundry.data.sources import fragments
 from model_foundry.data.sources.fragments import PIECE
-from model_foundry.data.tokens import tokenize
+from model_foundry.data.tokens import stream_writer, tokenize
 from model_foundry.data.tokens.encoding import Encoder
+from model_foundry.data.tokens.stream_writer import EncodedBatch, StreamWriter
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.errors import DataError, SaveError, WorkerError
 from model_foundry.foundation import process_pool
@@ -238,7 +239,7 @@ def test_a_stream_in_shards_is_the_stream_in_one(
     texts = documents_of(80)
     expected = stream_from(texts, bpe, tmp_path / "one")
     monkeypatch.setattr(process_pool, "BATCH", 100)
-    monkeypatch.setattr(tokenize, "SHARD", 64)
+    monkeypatch.setattr(stream_writer, "SHARD", 64)
     found = stream_from(texts, bpe, tmp_path / "many", processes=2)
     assert len(found.tokens.shards) > 10 and len(expected.tokens.shards) == 1
     assert same(found, expected)
@@ -430,7 +431,7 @@ def test_a_disk_that_is_full_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tokenize.ArrayFile, "append", full)
+    monkeypatch.setattr(stream_writer.ArrayFile, "append", full)
     with pytest.raises(SaveError, match="No space left on device"):
         stream_from(TEXTS, bpe, tmp_path)
     assert made(tmp_path) == []
@@ -438,9 +439,9 @@ def test_a_disk_that_is_full_leaves_nothing(
 
 def tokenise_slowly(directory: Path, number: int) -> None:
     """Tokenise a text in two processes; in the middle of it, send this one a signal."""
-    append, calls = tokenize._Writer.append, 0
+    append, calls = StreamWriter.append, 0
 
-    def counting(writer: tokenize._Writer, batch: tokenize._Batch) -> None:
+    def counting(writer: StreamWriter, batch: EncodedBatch) -> None:
         nonlocal calls
         calls += 1
         append(writer, batch)
@@ -449,7 +450,7 @@ def tokenise_slowly(directory: Path, number: int) -> None:
             os.kill(os.getpid(), number)
             time.sleep(0.2)
 
-    tokenize._Writer.append = counting  # type: ignore[method-assign]
+    StreamWriter.append = counting  # type: ignore[method-assign]
     process_pool.BATCH = SMALL
     with handle_signals():
         source = Component(Texts(documents_of(2000)))

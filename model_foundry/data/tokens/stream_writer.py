@@ -1,0 +1,136 @@
+"""Writing of a token stream, batch by batch, into the files that `token_stream` reads."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_foundry.data.corpus.splits import Split
+from model_foundry.data.tokens.array_file import ArrayFile
+from model_foundry.data.tokens.encoding import Encoded
+from model_foundry.data.tokens.text_bytes import join_digests
+from model_foundry.data.tokens.token_stream import ARRAYS, StreamFacts
+from model_foundry.interventions.chain import Report
+
+EMPTIED = "emptied by interventions"
+SHARD = 2**28  # tokens; about a gigabyte of English
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """A batch of documents or pieces as tokens."""
+
+    encoded: Encoded
+    ends: list[bool]
+    """True at each piece that ends its document."""
+    num_bytes: int
+    report: Report
+    emptied: int = 0
+    """Documents that interventions left nothing of but white space."""
+
+
+def first_bits(digests: list[bytes]) -> NDArray[np.uint64]:
+    """Return the first 64 bits of each hash: enough to tell documents apart."""
+    return np.frombuffer(b"".join(digest[:8] for digest in digests), dtype=np.uint64)
+
+
+class StreamWriter:
+    """Writes a stream into a directory, batch by batch."""
+
+    def __init__(self, directory: Path, largest: int) -> None:
+        self.directory, self.documents = directory, 0
+        self._ids = np.dtype(np.uint16 if largest < 2**16 else np.uint32)
+        self._shards = 0
+        self._open: list[ArrayFile] = []
+        self._ends = ArrayFile(directory / "document_ends.npy", np.dtype(np.uint64))
+        self._digests = ArrayFile(directory / "document_digests.npy", np.dtype(np.uint64))
+        self._tokens = self._bytes = self._words = 0
+        self._lossless = True
+        self._unknown = [0, 0]  # tokens, and the bytes behind them
+        self._text, self._all_tokens = sha256(), sha256()
+        self._parts: list[bytes] = []
+        self._rest = [
+            0,
+            0,
+        ]  # bytes and words of text without tokens, which belong to the next token
+
+    def __enter__(self) -> "StreamWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with ExitStack() as closing:  # all of them, even if the disk is full for one
+            for file in (*self._open, self._ends, self._digests):
+                closing.callback(file.close)
+
+    def append(self, batch: EncodedBatch) -> None:
+        """Write the tokens of a batch, and the documents that end in it."""
+        encoded = batch.encoded
+        self._take_rest(encoded)
+        if not self._open or len(self._open[0]) >= SHARD:
+            self._next_shard()
+        columns: list[NDArray[Any]] = [encoded.ids, encoded.num_bytes, encoded.num_words]
+        for file, values in zip(self._open, columns, strict=True):
+            file.append(values)
+        self._end_documents(batch)
+        self._all_tokens.update(encoded.ids.astype("<u4", copy=False).tobytes())
+        self._tokens += len(encoded.ids)
+        self._bytes += int(encoded.num_bytes.sum())
+        self._words += int(encoded.num_words.sum())
+        self._lossless = self._lossless and encoded.lossless
+        for number, count in enumerate(encoded.unknown):
+            self._unknown[number] += count
+
+    def facts(self, split: Split, report: Report, *, emptied: int) -> StreamFacts:
+        """Return the facts of the stream once all is written."""
+        return StreamFacts(
+            text_sha256=self._text.hexdigest(),
+            tokens_sha256=self._all_tokens.hexdigest(),
+            bytes=self._bytes,
+            words=self._words,
+            lossless=self._lossless,
+            unknown=self._unknown[0],
+            unknown_bytes=self._unknown[1],
+            sources=split.sources(),
+            left_out=split.left_out() | ({EMPTIED: emptied} if emptied else {}),
+            replaced=split.replaced,
+            interventions=report.as_json(),
+        )
+
+    def _take_rest(self, encoded: Encoded) -> None:
+        for number, values in enumerate((encoded.num_bytes, encoded.num_words)):
+            if len(values):
+                values[0] += self._rest[number]
+                self._rest[number] = 0
+            self._rest[number] += encoded.rest[number]
+
+    def _end_documents(self, batch: EncodedBatch) -> None:
+        digests = []
+        for digest, ends in zip(batch.encoded.digests, batch.ends, strict=True):
+            self._parts.append(digest)
+            if ends:
+                digests.append(join_digests(self._parts))
+                self._parts = []
+        self._text.update(b"".join(digests))
+        self._digests.append(first_bits(digests))
+        self._ends.append(batch.encoded.piece_ends[np.array(batch.ends, np.bool_)] + self._tokens)
+        self.documents += len(digests)
+
+    def _next_shard(self) -> None:
+        for file in self._open:
+            file.close()
+        self._open = []
+        types = self._ids, np.dtype(np.uint8), np.dtype(np.uint8)
+        for name, dtype in zip(ARRAYS, types, strict=True):
+            path = self.directory / f"{name}-{self._shards:05d}.npy"
+            self._open.append(ArrayFile(path, dtype))
+        self._shards += 1
