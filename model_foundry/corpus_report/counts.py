@@ -1,4 +1,4 @@
-"""How often each id of a stream occurs, and how long its documents are."""
+"""Counts of the ids of a stream, and the lengths of its documents."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def document_lengths(stream: TokenStream) -> Lengths:
 
 @dataclass(frozen=True, kw_only=True)
 class LengthFigures:
-    """How long the documents of a text are, in tokens with their frame."""
+    """Lengths of the documents of a text, in tokens with their frame."""
 
     shortest: int
     median: float

@@ -19,7 +19,8 @@ from model_foundry.config import (
 from model_foundry.data.batches.order import usable_blocks
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
 from model_foundry.data.corpus.splits import Split, Splits, open_splits
-from model_foundry.data.tokens.encoding import Encoder, document_frame
+from model_foundry.data.tokens.document_frame import document_frame
+from model_foundry.data.tokens.encoding import Encoder
 from model_foundry.data.tokens.overlap import shared_documents
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data.tokens.tokenize import tokenize_split, tokenizer_hash

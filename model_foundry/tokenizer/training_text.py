@@ -1,4 +1,4 @@
-"""What the trainers of all kinds share: reading documents, their result, the laws of its size."""
+"""Shared by the trainers of all kinds: reading of documents, the result, checks of its size."""
 
 import logging
 from collections.abc import Iterable, Iterator

@@ -11,13 +11,12 @@ from transformers import PreTrainedTokenizerFast as Fast
 
 from model_foundry.config import OBJECTIVES
 from model_foundry.data.batches.loaders import assemble
-from model_foundry.data.tokens.encoding import document_frame, text_prefix
+from model_foundry.data.tokens.document_frame import document_frame, text_prefix
 from model_foundry.data.tokens.tokenize import tokenizer_hash
 from model_foundry.errors import DataError
 from model_foundry.evaluation.minimal_pairs import sentence_log_probabilities
 from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.experiment.prepare_data import rows_of
-from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.generation import generate_texts
 from model_foundry.model import create_model, special_token_ids
 from model_foundry.tokenizer.framing import framed
@@ -148,7 +147,6 @@ def test_an_export_reads_a_text_as_training_did_and_gives_our_own_score(
         tokenizer,
         goal,
         trains=False,
-        hashes=FileHashes(tmp_path),
     )
     batch = assemble(rows.read([(0, 0)]), collator=goal.collator(config, tokenizer))
 

@@ -1,1 +1,1 @@
-"""Where text comes from: files of any kind, data sets, the built-in language. One file a kind."""
+"""Sources of text: files of any kind, data sets, the built-in language. One file a kind."""

@@ -1,4 +1,4 @@
-"""Which files a path, a glob, a folder or a list of these names, and what kind each of them is."""
+"""Files named by a path, a glob, a folder or a list of these, and the kind of each."""
 
 import glob
 import os
@@ -22,12 +22,12 @@ KINDS = {
     ".arrow": "arrow",
 }
 COLUMNAR = ("parquet", "arrow")
-CUT = ("text", "conllu")  # into what `data.document` says; a row is a document already
+CUT = ("text", "conllu")  # into documents by `data.document`; a row is a document already
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
 
 class Kind(NamedTuple):
-    """What the name of a file says of its content."""
+    """The kind of a file, by its name."""
 
     content: str
     """A value of `KINDS`."""

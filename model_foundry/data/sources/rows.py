@@ -1,4 +1,4 @@
-"""What rows have in common, whatever they are read from: a column, and what may stand in it."""
+"""The text column of rows, shared by all formats: its errors, and the check of its values."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a text is made of, in bytes and words, and what the ids of a tokenizer stand for."""
+"""Bytes and words of texts, and the bytes that the ids of a tokenizer stand for."""
 
 import json
 from collections.abc import Sequence
