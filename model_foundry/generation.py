@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.tokens.encoding import document_frame, text_prefix
+from model_foundry.data.tokens.document_frame import document_frame, text_prefix
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.random_state import seeded
 

@@ -11,6 +11,7 @@ from model_foundry.errors import ConfigError
 from model_foundry.foundation.atomic_files import is_committed
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.random_state import seeded
+from model_foundry.foundation.token_roles import first_token_id
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 
@@ -71,9 +72,8 @@ def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, in
     if tokenizer is None:
         return {}
     ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in TOKEN_ROLES}
-    for role, instead in (("bos", "cls"), ("eos", "sep")):
-        if ids[f"{role}_token_id"] is None:
-            ids[f"{role}_token_id"] = ids[f"{instead}_token_id"]
+    for roles in (("bos", "cls"), ("eos", "sep")):
+        ids[f"{roles[0]}_token_id"] = first_token_id(tokenizer, *roles)
     meant = {index for role, index in ids.items() if role != "pad_token_id"}
     if ids["pad_token_id"] in meant:
         ids["pad_token_id"] = None

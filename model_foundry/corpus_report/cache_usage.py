@@ -1,4 +1,4 @@
-"""The cache entries of a prepared corpus, and their size."""
+"""The cache entries of a prepared corpus, and their size on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class Place:
     bytes: int
     """Of its files."""
     is_new: bool
-    """Whether it was made after the look that it is compared with."""
+    """True if it is newer than the listing that it is compared with."""
 
 
 def look_into(cache: Path) -> dict[Path, int]:

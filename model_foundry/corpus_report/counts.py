@@ -1,4 +1,4 @@
-"""Counts of ids and lengths of documents in a token stream."""
+"""Counts of the ids of a stream, and the lengths of its documents."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def document_lengths(stream: TokenStream) -> Lengths:
 
 @dataclass(frozen=True, kw_only=True)
 class LengthFigures:
-    """Lengths of the documents of a text, in tokens including their frame."""
+    """Lengths of the documents of a text, in tokens with their frame."""
 
     shortest: int
     median: float

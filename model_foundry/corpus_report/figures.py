@@ -1,4 +1,4 @@
-"""The figures of a corpus report; `report` computes them."""
+"""Figures of a corpus before training; `report` computes them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -26,7 +26,7 @@ class SplitFigures:
     bytes: int
     """Of the text in UTF-8."""
     tokens: EpochCounts
-    """What becomes of all tokens in one pass."""
+    """The tokens of one pass, in rows and left over."""
     predicted: int | None
     """Tokens that are predicted in a pass, in expectation where they are drawn; None: the
     objective is none of ours."""
@@ -46,11 +46,11 @@ class SplitFigures:
     replaced: int
     """Stretches of bytes that were not UTF-8 and became U+FFFD."""
     lossless: bool
-    """Whether the tokenizer gives every character back."""
+    """True if the tokenizer restores every character."""
     not_comparable: str | None
     """Why bits per byte of this text compare nothing across tokenizers; None: they do."""
     interventions: list[dict[str, Any]]
-    """What each step did; see `interventions.report.StepReport`."""
+    """The report of each step; see `interventions.report.StepReport`."""
     step_numbers: list[int]
     """The place of each of these steps in `data.interventions`, the first being 1."""
     text_sha256: str
@@ -86,7 +86,7 @@ class FrequentToken:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Use of the tokenizer's entries in the training text."""
+    """The use of the vocabulary by the training text."""
 
     size: int
     """Entries of the tokenizer."""
@@ -101,15 +101,15 @@ class Vocabulary:
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusReport:
-    """Everything that is said of a corpus before it is trained on."""
+    """All figures of a corpus before training."""
 
     experiment_name: str
     objective: str
     packing: str
     predicted: str
-    """Which tokens are predicted, for people."""
+    """A description of the predicted tokens, to print."""
     same_source: bool
-    """Whether validation is held out from the training source, so that both tell what it left
+    """True if validation is held out from the training source, so that both report what it left
     out."""
     splits: list[SplitFigures]
     length_edges: list[int]

@@ -1,4 +1,4 @@
-"""Computes the figures of a prepared corpus."""
+"""Computation of the figures of a prepared corpus."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -25,7 +25,7 @@ from model_foundry.corpus_report.figures import (
 from model_foundry.corpus_report.samples import sample_rows, texts_of
 from model_foundry.data.batches.pass_counts import pass_over, predicted_from_the_left
 from model_foundry.data.batches.rows import Rows
-from model_foundry.data.tokens.encoding import document_frame
+from model_foundry.data.tokens.document_frame import document_frame
 from model_foundry.data.tokens.overlap import shared_documents
 from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.experiment.prepare_data import Prepared
@@ -37,7 +37,7 @@ BULK = 0.9  # of the tokens, which few entries make up
 
 
 class _Text:
-    """One text of an experiment, and what is counted of it once.
+    """One text of an experiment, with its counts.
 
     Args:
         read: rows of one pass.
@@ -52,12 +52,12 @@ class _Text:
 
     @cached_property
     def counts(self) -> Ints:
-        """Number of occurrences of each id, (V,)."""
+        """Occurrences of each id, (V,)."""
         return count_ids(self.stream, self.size)
 
     @property
     def text_counts(self) -> Ints:
-        """Occurrences of each id as text, (V,): an EOS token may be the unknown token too."""
+        """Occurrences of each id as text, (V,): one token may be both EOS and unknown."""
         before, after = document_frame(self.tokenizer)
         counts = self.counts.copy()
         for index in (*before, *after):

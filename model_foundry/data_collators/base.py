@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.errors import DataError
 from model_foundry.foundation.labels import IGNORE_INDEX
+from model_foundry.foundation.token_roles import first_token_id
 
 Feature = Mapping[str, Any]
 
@@ -108,9 +109,7 @@ class Collator(ABC):
             raise ValueError(f"pad_to_multiple_of must be positive, got {pad_to_multiple_of}")
         self.pad_to_multiple_of = pad_to_multiple_of
         self.pads_left = tokenizer.padding_side == "left"
-        self.pad_id = next(
-            (i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), None
-        )
+        self.pad_id = first_token_id(tokenizer, "pad", "eos")
 
     def __call__(self, features: Sequence[Feature]) -> dict[str, Tensor]:
         """Collate rows of `input_ids`.

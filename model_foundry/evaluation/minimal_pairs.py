@@ -11,7 +11,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.tokens.encoding import text_prefix
+from model_foundry.data.tokens.document_frame import text_prefix
 from model_foundry.errors import ConfigError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.tokens.encoding import document_frame
+from model_foundry.data.tokens.document_frame import document_frame
 from model_foundry.evaluation.minimal_pairs import minimal_pair_accuracy
 from model_foundry.generation import generate_texts
 from model_foundry.synthetic_language import load_language

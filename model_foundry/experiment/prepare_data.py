@@ -19,7 +19,8 @@ from model_foundry.config import (
 from model_foundry.data.batches.order import usable_blocks
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
 from model_foundry.data.corpus.splits import Split, Splits, open_splits
-from model_foundry.data.tokens.encoding import Encoder, document_frame
+from model_foundry.data.tokens.document_frame import document_frame
+from model_foundry.data.tokens.encoding import Encoder
 from model_foundry.data.tokens.overlap import shared_documents
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data.tokens.tokenize import tokenize_split, tokenizer_hash
@@ -91,8 +92,7 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     without = train.stream if config.data.shared_documents == "drop" else None
     validation = reader.read(splits.validation, without)
     test = None if splits.test is None else reader.read(splits.test, without)
-    texts = {"train": train, "validation": validation, "test": test}
-    for name, rows in texts.items():
+    for name, rows in (("train", train), ("validation", validation), ("test", test)):
         if rows is not None:
             _check_rows(name, rows, train, config.data)
             require_targets(name, rows, collator, objective)

@@ -13,12 +13,8 @@ from typing import Any
 from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
-from model_foundry.data.tokens.encoding import (
-    DOCUMENT_FRAME,
-    document_frame,
-    text_prefix,
-    trims_offsets,
-)
+from model_foundry.data.tokens.document_frame import DOCUMENT_FRAME, document_frame, text_prefix
+from model_foundry.data.tokens.encoding import trims_offsets
 from model_foundry.tokenizer.special_tokens import MODEL_INPUT_NAMES
 
 Frame = tuple[list[int], list[int]]

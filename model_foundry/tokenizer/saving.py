@@ -11,7 +11,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
-from model_foundry.data.tokens.encoding import DOCUMENT_FRAME
+from model_foundry.data.tokens.document_frame import DOCUMENT_FRAME
 from model_foundry.tokenizer.loading import ROLES, SETTINGS, TOKENS_MAP, directory_of
 
 # The name under which 4.x and 5.x know the generic class; any other would rebuild the tokenizer.

@@ -25,7 +25,7 @@ _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 @dataclass(frozen=True)
 class SpecialTokenStyle:
-    """The special tokens and templates of tokenizers of one style.
+    """The special tokens and frames of one style of tokenizers.
 
     Attributes:
         defaults: role -> string, in the order of the ids.

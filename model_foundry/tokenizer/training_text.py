@@ -1,4 +1,4 @@
-"""Parts shared by all tokenizer trainers: reading documents, the result, checks of its size."""
+"""Shared by the trainers of all kinds: reading of documents, the result, checks of its size."""
 
 import logging
 from collections.abc import Iterable, Iterator

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast as Fast
 
 from model_foundry.config import OBJECTIVES
 from model_foundry.data.batches.loaders import assemble
-from model_foundry.data.tokens.encoding import document_frame, text_prefix
+from model_foundry.data.tokens.document_frame import document_frame, text_prefix
 from model_foundry.data.tokens.tokenize import tokenizer_hash
 from model_foundry.errors import DataError
 from model_foundry.evaluation.minimal_pairs import sentence_log_probabilities

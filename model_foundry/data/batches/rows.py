@@ -11,9 +11,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from model_foundry.data.batches.columns import Columns, Framing, Ints, positions, read_stretches
+from model_foundry.data.batches.columns import Columns, Framing, read_stretches
 from model_foundry.data.batches.order import Key
 from model_foundry.data.batches.packing import Spans, lay_out
+from model_foundry.data.tokens.stretches import Ints, positions
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.labels import IGNORE_INDEX
 

@@ -1,7 +1,7 @@
-"""A text and how much of it is taken: its sources, budgets, repeats, and what validates of it.
+"""A text with its sources, budgets, repeats and held-out documents.
 
-Nothing is read before it is asked for. Which documents are drawn for a budget or held out follows
-from their number or their sizes, for which the text is read once more.
+Nothing is read before it is needed. The draw for a budget or for validation depends on the number
+or the sizes of the documents, for which the text is read once more.
 """
 
 import logging
@@ -30,7 +30,7 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 @dataclass
 class Component:
-    """One source of a corpus, and how much of it is taken."""
+    """One source of a corpus, with its budget and repeats."""
 
     source: Source
     budget: tuple[str, int] | None = None
@@ -38,7 +38,7 @@ class Component:
     repeats: int = 1
 
     def fragments(self, blank: Counter[str] | None = None) -> Iterator[Fragment]:
-        """Read the documents that are not blank, of which `blank` keeps the number."""
+        """Read the documents that are not blank; `blank` counts the others."""
         return without_blank_documents(self.source.fragments(), blank)
 
     def sizes(self, unit: str, count_tokens: CountTokens | None) -> NDArray[np.int64]:
@@ -70,7 +70,7 @@ class Corpus:
     """Counts the tokens of documents, for budgets in tokens; None: there are none."""
 
     def cache_key(self, sha256: Hash) -> Any:
-        """Return what decides which documents are drawn, as plain data."""
+        """Return plain data that identifies the documents drawn."""
         parts = [[c.source.cache_key(sha256), c.budget, c.repeats] for c in self.components]
         drawn = len(parts) > 1 or any(c.budget for c in self.components)
         return [parts, self.seed if drawn else None]

@@ -1,4 +1,4 @@
-"""Selection of documents (taken, held out, repeated): pure functions of numbers and a seed."""
+"""Selection of documents: drawn, held out, interleaved; pure functions of numbers and a seed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ def within_budget(sizes: NDArray[np.int64], amount: int, seed: int, part: int = 
 
 
 def interleaved(counts: list[int], seed: int) -> NDArray[np.int16]:
-    """Return from which of several corpora each document of their mixture comes.
+    """Return the index of the corpus from which each document of a mixture comes.
 
     Args:
         counts: documents of each; each keeps its own order.

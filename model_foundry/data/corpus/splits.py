@@ -1,6 +1,6 @@
-"""The texts of an experiment: which documents train, validate and test, with what is done to them.
+"""The texts of an experiment: train, validation and test documents, after interventions.
 
-Nothing is kept: a text is read again each time somebody asks for it.
+Nothing is kept: a text is read again each time it is needed.
 """
 
 from collections import Counter
@@ -32,7 +32,7 @@ class Split:
     Attributes:
         name: train, validation or test.
         role: `all` of the corpus, its `rest` without what is held out, or what is `held out`.
-        chain: what is done to each document.
+        chain: the interventions applied to each document.
     """
 
     name: SplitName
@@ -40,13 +40,13 @@ class Split:
     role: str
     chain: Chain
     excluded: NDArray[np.int64] | None = None
-    """Numbers of the documents that are left out because they stand in the training text; None:
-    nobody has asked."""
+    """Numbers of the documents that are left out because they are in the training text; None: no
+    such documents are left out."""
     blank: Counter[str] = field(default_factory=Counter)
-    """What the last reading left out."""
+    """Blank documents that the last reading left out."""
 
     def cache_key(self, sha256: Hash) -> Any:
-        """Return what decides the text, as plain data: equal for equal texts only."""
+        """Return plain data that identifies the text: equal for equal texts only."""
         data, how = self.corpus.data, []
         if self.role != "all":
             how = [data.split_by, data.validation_fraction, data.validation_documents]
@@ -54,7 +54,7 @@ class Split:
         return [self.corpus.cache_key(sha256), self.role, how, self.chain.cache_key()]
 
     def numbered(self) -> Iterator[tuple[int, Fragment]]:
-        """Read the documents before anything is done to them, each with its number.
+        """Read the documents before interventions, each with its number.
 
         A document that is repeated keeps its number.
         """
@@ -100,7 +100,7 @@ class Split:
         return _whole(pair for reader in parts for pair in reader)
 
     def texts(self, processes: int) -> Iterator[Fragment]:
-        """Read the documents after everything was done to them."""
+        """Read the documents after interventions."""
         if not self.chain:
             yield from (fragment for _, fragment in self.numbered())
             return
@@ -136,14 +136,14 @@ class Split:
         )
 
     def plan(self, processes: int) -> None:
-        """Let the steps see the whole text that need to know it; once is enough."""
+        """Survey the whole text for the steps that need it; done once."""
         if self._planned:
             return
         for position in self.chain.needs_surveys():
             survey = partial(_survey, self.chain, position)
             found = list(map_in_order(survey, batched(self.once(), _length), processes=processes))
             if not found:
-                return  # there is no text, which its reader will say
+                return  # no text: its reader raises the error
             numbers = np.concatenate([numbers for numbers, _, _ in found])
             rows = np.concatenate([rows for _, rows, _ in found])
             alive = np.zeros(int(numbers.max()) + 1, dtype=np.bool_)

@@ -1,1 +1,1 @@
-"""Sources of text: files of any kind, data sets, the built-in language. One file per kind."""
+"""Sources of text: files of any kind, data sets, the built-in language. One file a kind."""

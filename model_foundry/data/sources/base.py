@@ -1,4 +1,4 @@
-"""`Source`, the interface of every source of text."""
+"""The interface of every source of text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ Hash = Callable[[Path], str]
 
 @dataclass(frozen=True)
 class Reading:
-    """Settings by which a source finds its documents; the fields are those of `DataConfig`."""
+    """The settings by which documents are read from a source, as in `DataConfig`."""
 
     document: str
     text_column: str
@@ -31,7 +31,7 @@ class Source(ABC):
     """Text that can be read again and again, and is the same each time."""
 
     name: str
-    """How a message names it."""
+    """Its name in messages."""
 
     @abstractmethod
     def fragments(self) -> Iterator[Fragment]:
@@ -44,10 +44,10 @@ class Source(ABC):
 
     @abstractmethod
     def cache_key(self, sha256: Hash) -> Any:
-        """Return what decides its documents, as plain data: equal where they are known to be equal.
+        """Return plain data that identifies its documents: equal only where they are equal.
 
         Args:
-            sha256: may remember what it has hashed before.
+            sha256: hashes a file; may use a cache.
 
         Raises:
             DataError: it cannot be read.

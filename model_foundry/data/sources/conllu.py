@@ -26,7 +26,7 @@ class Sentence(NamedTuple):
 
     text: str
     begins: bool
-    """Whether a paragraph or a document begins with it."""
+    """True if a paragraph or a document begins with it."""
 
 
 def _blocks(texts: Iterable[str], where: str) -> Iterator[tuple[int, list[str]]]:

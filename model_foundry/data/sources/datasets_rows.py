@@ -45,7 +45,7 @@ class RowSource(Source):
         try:
             yield from self.rows().iter(batch_size=ROWS)
         except (OSError, ValueError, DatasetGenerationError) as error:
-            # what is wrong with the file stands in the cause of a generation error
+            # the fault of the file is the cause of a generation error
             raise self._cannot_be_read(error.__cause__ or error) from error
 
     def _cannot_be_read(self, error: BaseException) -> DataError:
@@ -118,7 +118,7 @@ class HubRows(RowSource):
 
 
 class SavedRows(RowSource):
-    """A directory written by `save_to_disk` of a `Dataset` or `DatasetDict`."""
+    """A `Dataset` or `DatasetDict` written by `save_to_disk`."""
 
     def __init__(self, source: DiskSource, reading: Reading) -> None:
         super().__init__(source.disk, reading.text_column)

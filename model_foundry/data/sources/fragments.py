@@ -1,8 +1,8 @@
 """Documents on their way from a source to the tokenizer: as fragments, as wholes, as pieces.
 
 A source yields fragments: a document is one or several of them, so that a file of any size is read
-in bounded memory. Interventions see whole documents. The tokenizer sees pieces, which are cut by a
-law that knows the text of the document and nothing else.
+in bounded memory. Interventions see whole documents. The tokenizer sees pieces, whose cuts
+depend on the text of the document alone.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ class Fragment(NamedTuple):
 
     text: str
     ends: bool = True
-    """Whether the document ends with it."""
+    """True if the document ends with it."""
 
 
 def whole_documents(fragments: Iterable[Fragment]) -> Iterator[str]:
@@ -40,7 +40,7 @@ def without_blank_documents(
     """Leave out the documents that have nothing but white space.
 
     Args:
-        blank: counts them; None: nobody wants to know.
+        blank: counts them; None: they are not counted.
     """
     held: list[Fragment] = []  # the white space that a document begins with
     begun = False
@@ -70,15 +70,15 @@ def _cut(text: str) -> int:
 
 
 class Piece(NamedTuple):
-    """A text that is tokenized at once: a document, or a part of a long one."""
+    """A text that is tokenised at once: a document, or a part of a long one."""
 
     text: str
     starts: bool = True
     """True if the document starts with it."""
     ends: bool = True
-    """Whether the document ends with it."""
+    """True if the document ends with it."""
     inside_word: bool = False
-    """Whether it starts within a word, which began in the piece before."""
+    """True if it starts within a word, which began in the piece before."""
 
 
 def pieces(fragments: Iterable[Fragment]) -> Iterator[Piece]:

@@ -1,4 +1,4 @@
-"""The files that a path, a glob, a folder or a list of these names, and their kinds."""
+"""Files named by a path, a glob, a folder or a list of these, and the kind of each."""
 
 import glob
 import os
@@ -22,7 +22,7 @@ KINDS = {
     ".arrow": "arrow",
 }
 COLUMNAR = ("parquet", "arrow")
-CUT = ("text", "conllu")  # into what `data.document` says; a row is a document already
+CUT = ("text", "conllu")  # into documents by `data.document`; a row is a document already
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
 

@@ -1,4 +1,4 @@
-"""The text column of rows, shared by all sources that have rows."""
+"""The text column of rows, shared by all formats: its errors, and the check of its values."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,7 @@
-"""Tokenising by chunks: text is cut before its lone spaces, and each chunk is tokenised once.
+"""Tokenization by chunks: text is cut before its lone spaces, and each chunk is tokenised once.
 
-Text repeats its words, and tokenizers do not look across the spaces between them, so most of a
-corpus was tokenised before it is read. Whether a tokenizer allows it is for the caller to know.
+Text repeats its words, and most tokenizers do not join across the spaces between them. The caller
+checks that a tokenizer allows it.
 """
 
 import re
@@ -12,7 +12,8 @@ from itertools import chain, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from model_foundry.data.tokens.stretches import Ints, positions
+
 LONE_SPACE = re.compile(r" (?<=\S )(?=\S)")  # begins with what is searched fastest
 MOST_KNOWN = 2**18  # chunks that are remembered, at some 300 bytes
 
@@ -28,24 +29,11 @@ class Plain:
     counts: Ints
     """(P,) ids of each text."""
     exact: NDArray[np.bool_]
-    """(P,) whether the ids of a text stand for it, byte for byte."""
-
-
-def ragged(starts: Ints, counts: Ints) -> Ints:
-    """Return the numbers `start, start + 1, ...`, `count` of them, for one pair after the other.
-
-    With them an array is read that has its rows, of different lengths, one behind the other.
-    """
-    before = np.cumsum(counts) - counts
-    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
+    """(P,) True where the ids of a text spell it byte for byte."""
 
 
 class Chunks:
-    """Remembers what chunks are as tokens.
-
-    Args:
-        encode: tokenises texts.
-    """
+    """A cache of chunks as tokens, filled by `encode`."""
 
     def __init__(self, encode: Callable[[Sequence[str]], Plain]) -> None:
         self._encode = encode
@@ -100,15 +88,15 @@ class Chunks:
         )
 
     def _gather(self, codes: Ints, firsts: Ints) -> Plain:
-        """Put texts together from chunks; each text begins with a chunk at one of `firsts`."""
+        """Join chunks into texts; each text begins with a chunk at one of `firsts`."""
         table = self._table
         counts = table.counts[codes]
-        places = ragged(self._starts[codes], counts)
+        places = positions(self._starts[codes], counts)
         num_bytes = table.num_bytes[places]
         of_texts = np.add.reduceat(counts, firsts) if len(firsts) else counts
         exact = table.exact[codes]
         if not counts.all():
-            self._give_away(num_bytes, codes, counts, firsts)
+            self._assign_bytes(num_bytes, codes, counts, firsts)
         return Plain(
             ids=table.ids[places],
             num_bytes=num_bytes,
@@ -116,11 +104,8 @@ class Chunks:
             exact=np.logical_and.reduceat(exact, firsts) if len(firsts) else exact,
         )
 
-    def _give_away(self, num_bytes: Ints, codes: Ints, counts: Ints, firsts: Ints) -> None:
-        """Let the bytes of chunks without a token belong to the next token of their text.
-
-        At the end of a text they belong to its last one.
-        """
+    def _assign_bytes(self, num_bytes: Ints, codes: Ints, counts: Ints, firsts: Ints) -> None:
+        """Add the bytes of chunks without a token to the next token, or the last of their text."""
         behind = np.cumsum(counts)  # tokens up to the end of each chunk
         ends = np.append(firsts[1:], len(codes))  # of the texts, in chunks
         for chunk in np.flatnonzero(counts == 0):

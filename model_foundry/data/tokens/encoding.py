@@ -20,21 +20,19 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.sources.fragments import Fragment, Piece, pieces
 from model_foundry.data.tokens.chunk_cache import LONE_SPACE, Chunks, Plain
+from model_foundry.data.tokens.document_frame import document_frame
 from model_foundry.data.tokens.text_bytes import bytes_of_ids, count_bytes, text_digest, word_starts
-from model_foundry.errors import DataError
 
-DOCUMENT_FRAME = "document_frame"
-"""Name under which a tokenizer adapted to an objective remembers the frame of its documents."""
 TRIED = 64  # texts of a batch, the longest of which is tokenised as a whole too, to compare
 PROBE = (
     'One of the first of these, and it is not to be the last: 3 000 of 12,5 (in the "old" one)!\n'
     "At the same time it's as good as it can be ; na\u00efve \u6771\u4eac  \u3000 and - so on ...\n"
 )
-DECODED = 8  # pieces of a batch that are decoded again to see whether the tokenizer loses text
+DECODED = 8  # pieces of a batch that are decoded to check that the tokenizer loses no text
 
 
 class CannotBeCutError(Exception):
-    """A tokenizer sees across the spaces of this text; it must have each document as a whole."""
+    """A tokenizer joins text across spaces, so that it needs each document as a whole."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,9 @@ class Encoded:
     ids: NDArray[np.uint32]
     """(T,) token ids."""
     num_bytes: NDArray[np.int64]
-    """(T,) UTF-8 bytes of source text each token accounts for. Skipped text belongs to the token
-    after it, at the end of a piece to its last one; a document without tokens belongs to the end of
-    its frame. Where several tokens share a character, the first has its bytes."""
+    """(T,) UTF-8 bytes of source text per token. Skipped text belongs to the token after it, at the
+    end of a piece to its last one; a document without tokens belongs to the end of its frame. Of
+    several tokens that share a character, the first has its bytes."""
     num_words: NDArray[np.int64]
     """(T,) words (pieces between white space) that begin in each token."""
     piece_ends: NDArray[np.int64]
@@ -54,9 +52,9 @@ class Encoded:
     digests: list[bytes]
     """`text_digest` of each piece."""
     lossless: bool
-    """Whether every piece comes back from its ids; where only decoding tells, some were tried."""
+    """True if all pieces can be restored from their ids; some are tried if it takes decoding."""
     rest: tuple[int, int] = 0, 0
-    """Bytes and words that belong to the token behind all of these: text without tokens."""
+    """Bytes and words of text without tokens, which belong to the next token."""
     unknown: tuple[int, int] = 0, 0
     """Tokens that stand for text the vocabulary cannot spell, and the bytes of that text."""
 
@@ -73,56 +71,8 @@ def unknown_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted(index for index in ids if index is not None)
 
 
-def document_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the ids before and after each document of a stream.
-
-    A document ends with EOS, or SEP where there is no such role. It begins with BOS, or CLS, where
-    the tokenizer's own template puts that before a text. A token that is both stands between two
-    documents once.
-
-    Raises:
-        DataError: the tokenizer has nothing to end a document with.
-    """
-    if DOCUMENT_FRAME in tokenizer.init_kwargs:
-        return _remembered_frame(tokenizer)
-    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
-    if end is None:
-        raise DataError(
-            "the tokenizer has neither an eos nor a sep token to end a document with; "
-            "give it one, or train another"
-        )
-    bos = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
-    starts = bos not in (None, end) and tokenizer("")["input_ids"][:1] == [bos]
-    return [bos] if starts else [], [end]
-
-
-def _remembered_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the frame of documents that a tokenizer adapted to an objective remembers."""
-    vocabulary = tokenizer.get_vocab()
-    try:
-        before, after = (
-            [vocabulary[token] for token in tokens]
-            for tokens in tokenizer.init_kwargs[DOCUMENT_FRAME]
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"the tokenizer's {DOCUMENT_FRAME} is no pair of lists of its tokens; save it again"
-        ) from error
-    return before, after
-
-
-def text_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids before a text that begins a document: BOS, or the end of another document.
-
-    Raises:
-        DataError: the tokenizer has nothing to end a document with.
-    """
-    before, after = document_frame(tokenizer)
-    return before or after
-
-
 def trims_offsets(state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the steps behind the model of a tokenizer that change offsets, given it as JSON."""
+    """Return the post-processing steps of a tokenizer, as JSON, that change offsets."""
     last = state["post_processor"] or {}
     steps = last["processors"] if last.get("type") == "Sequence" else [last]
     return [
@@ -149,7 +99,7 @@ def _reading_plain_text(backend: Tokenizer) -> Iterator[None]:
 
 
 class Encoder:
-    """Encodes batches of pieces; made once, used in forked processes."""
+    """Encodes batches of pieces; created once, used in forked processes."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.backend: Tokenizer = tokenizer.backend_tokenizer
@@ -161,10 +111,10 @@ class Encoder:
 
     @cached_property
     def cuts(self) -> bool:
-        """True if parts of a text, cut before its single spaces, give the ids of the whole.
+        """True if the parts of a text, cut before its lone spaces, have the ids of the whole.
 
-        Not so where the tokenizer marks the beginning of a text, as some do with a space, or has
-        tokens for several words.
+        False if the tokenizer marks the start of a text, as some do with a space, or has tokens for
+        several words.
         """
         parts = LONE_SPACE.split(PROBE)
         with _reading_plain_text(self.backend):
@@ -177,10 +127,10 @@ class Encoder:
         """Encode pieces in their order.
 
         Raises:
-            CannotBeCutError: `cuts` was taken for true, and is not.
+            CannotBeCutError: `cuts` is true, but this text shows that it cannot be cut.
             UnicodeEncodeError: a text has a lone surrogate.
         """
-        digests = [text_digest(piece.text) for piece in batch]  # of text that is none, first of all
+        digests = [text_digest(piece.text) for piece in batch]  # first: refuses lone surrogates
         with _reading_plain_text(self.backend):
             plain = self._encode([piece.text for piece in batch])
         framed = self._framed(batch, plain)
@@ -194,12 +144,12 @@ class Encoder:
             num_words=np.diff(begun, prepend=0),
             piece_ends=framed.piece_ends,
             digests=digests,
-            lossless=bool(plain.exact.all()) or self._come_back(batch, plain),
+            lossless=bool(plain.exact.all()) or self._restored(batch, plain),
             rest=(framed.rest, len(places) - int(begun[-1] if len(begun) else 0)),
             unknown=(int(is_unknown.sum()), int(plain.num_bytes[is_unknown].sum())),
         )
 
-    def _come_back(self, batch: Sequence[Piece], plain: Plain) -> bool:
+    def _restored(self, batch: Sequence[Piece], plain: Plain) -> bool:
         first = np.split(plain.ids, np.cumsum(plain.counts)[:DECODED])[:DECODED]
         return all(
             self.backend.decode(ids.tolist(), skip_special_tokens=False) == piece.text
@@ -239,7 +189,7 @@ class Encoder:
         return plain
 
     def _compare(self, texts: list[str], plain: Plain) -> None:
-        """See whether a text of the batch has the ids that it has as a whole."""
+        """Check one text of the batch against its ids as a whole."""
         tried = max(range(min(len(texts), TRIED)), key=lambda n: len(texts[n]), default=None)
         if tried is None:
             return
@@ -250,15 +200,14 @@ class Encoder:
             raise CannotBeCutError
 
     def _whole(self, texts: Sequence[str]) -> Plain:
-        """Encode texts as the library does."""
+        """Encode whole texts by the library."""
         if self._table is None:
             return self._with_offsets(texts)
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         each = [encoding.ids for encoding in encodings]
-        said = [b"".join(map(self._table.__getitem__, ids)) for ids in each]
-        exact = [text.encode() == bytes_ for text, bytes_ in zip(texts, said, strict=True)]
-        if not all(exact):
-            # the ids do not say what they stand for: some are unknown, or text was normalised
+        restored = [b"".join(map(self._table.__getitem__, ids)) for ids in each]
+        exact = [text.encode() == bytes_ for text, bytes_ in zip(texts, restored, strict=True)]
+        if not all(exact):  # some ids are unknown, or text was normalised
             return self._with_offsets(texts, exact)
         flat = np.array(list(chain.from_iterable(each)), dtype=np.int64)
         counts = np.array([len(ids) for ids in each], dtype=np.int64)
@@ -278,7 +227,7 @@ class Encoder:
         )
 
     def _framed(self, batch: Sequence[Piece], plain: Plain) -> "_Framed":
-        """Put the frames of documents around the pieces; frames have no bytes of their own."""
+        """Add the frames of documents around the pieces; frames have no bytes."""
         starts = np.array([piece.starts for piece in batch], dtype=np.int64) * len(self.before)
         ends = np.array([piece.ends for piece in batch], dtype=np.int64) * len(self.after)
         piece_ends = np.cumsum(starts + plain.counts + ends)

@@ -1,4 +1,4 @@
-"""Progress of reading a corpus: a counting line on a terminal, else a line now and then."""
+"""Progress of reading a corpus: a live line on a terminal, otherwise occasional log lines."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ class Progress:
     """Counts bytes and documents while something is done to a text.
 
     Args:
-        what: is done, such as "tokenising the train text".
+        what: the work, such as "tokenising the train text".
     """
 
     def __init__(self, what: str) -> None:

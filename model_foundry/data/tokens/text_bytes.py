@@ -1,4 +1,4 @@
-"""Bytes and words of a text, and the bytes that each id of a tokenizer stands for."""
+"""Bytes and words of texts, and the bytes that the ids of a tokenizer stand for."""
 
 import json
 from collections.abc import Sequence

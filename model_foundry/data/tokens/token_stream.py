@@ -39,7 +39,7 @@ class Sharded:
         return self._starts[-1]
 
     def __getitem__(self, part: slice) -> Unsigned:
-        """Return a stretch; a view of the disk where it lies in one shard."""
+        """Return a stretch; a view of the mapped file if it is in one shard."""
         start, stop, step = part.indices(len(self))
         assert step == 1
         if stop <= self._starts[1]:  # nearly always
@@ -58,7 +58,7 @@ class Sharded:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamFacts:
-    """Facts about a stream that are known without reading it."""
+    """Facts about a stream, kept beside its arrays."""
 
     text_sha256: str
     """SHA-256 over the SHA-256 of the text of each document."""
@@ -69,7 +69,7 @@ class StreamFacts:
     words: int
     """Words of the whole text."""
     lossless: bool
-    """Whether the tokenizer gave back every character."""
+    """True if the tokenizer restored every character."""
     unknown: int = 0
     """Tokens of the text that stand for what the vocabulary cannot spell."""
     unknown_bytes: int = 0
@@ -82,7 +82,7 @@ class StreamFacts:
     replaced: int = 0
     """Stretches of bytes that were not UTF-8 and became U+FFFD, in all that was read for it."""
     interventions: list[dict[str, Any]] = field(default_factory=list)
-    """What each step did; see `interventions.chain.Report`."""
+    """The report of each step; see `interventions.report.Report`."""
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "StreamFacts":
@@ -142,7 +142,7 @@ class TokenStream:
 
 
 def write_facts(directory: Path, facts: StreamFacts) -> None:
-    """Write what is known of a stream beside its arrays."""
+    """Write the facts of a stream beside its arrays."""
     text = json.dumps(facts.as_json(), indent=1) + "\n"
     (directory / FACTS).write_text(text, encoding="utf-8")
 
@@ -154,7 +154,7 @@ def shard_names(directory: Path) -> list[list[str]]:
 
 
 def read_stream(directory: Path) -> TokenStream:
-    """Map a stream from the disk; a cache is found by its name, so what it holds is checked here.
+    """Map a stream from the disk, and check that it is one.
 
     Raises:
         DataError: it is no stream.

@@ -1,8 +1,8 @@
-"""From the documents of a split to its token stream: tokenised once, in parallel, and kept.
+"""Tokenization of a split into a token stream: once, in parallel, and cached.
 
-A stream is kept under the hash of what it was made of: the content of the source's files, the draw
-of its documents, what is done to them, and the tokenizer. It is written a batch at a time, so that
-neither text nor tokens are ever in memory as a whole.
+The cache key is a hash of the content of the source's files, the draw of documents, interventions
+and tokenizer. The stream is written a batch at a time, so that neither text nor tokens are ever in
+memory as a whole.
 """
 
 import json
@@ -18,12 +18,8 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.corpus.splits import Document, Split
 from model_foundry.data.sources.fragments import Fragment, Piece, pieces
-from model_foundry.data.tokens.encoding import (
-    CannotBeCutError,
-    Encoder,
-    document_frame,
-    trims_offsets,
-)
+from model_foundry.data.tokens.document_frame import document_frame
+from model_foundry.data.tokens.encoding import CannotBeCutError, Encoder, trims_offsets
 from model_foundry.data.tokens.progress import Progress
 from model_foundry.data.tokens.stream_writer import EncodedBatch, StreamWriter, first_bits
 from model_foundry.data.tokens.text_bytes import text_digest
@@ -42,9 +38,9 @@ CACHE_FORMAT = 4  # raised whenever the arrays or facts change their meaning
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the SHA-256 over what the tokenizer does to the text of a corpus.
+    """Return a SHA-256 that identifies the tokens that a tokenizer makes of a corpus.
 
-    It is the same for one tokenizer adapted to different objectives: they frame a text alone.
+    One tokenizer adapted to different objectives has one hash: the frame of a text is left out.
     """
     before, after = document_frame(tokenizer)
     pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -70,7 +66,7 @@ def tokenize_split(
 
     Args:
         cache: directory in which streams are kept.
-        processes: how many tokenise; 0: this one does.
+        processes: number of worker processes; 0: none.
         without: a stream whose documents are left out of this one; None: none are.
 
     Raises:
@@ -130,7 +126,7 @@ def _tokenise(
 
 
 def _encoded(split: Split, encoder: Encoder, processes: int) -> Iterator[EncodedBatch]:
-    """Yield what becomes of the documents of a split, in order."""
+    """Yield the documents of a split as tokens, in order."""
     chain = split.chain
     if chain:
 
@@ -176,7 +172,7 @@ def _encode(encoder: Encoder, batch: Sequence[Piece], report: Report) -> Encoded
 
 
 def _shared(split: Split, without: TokenStream, processes: int) -> NDArray[np.int64]:
-    """Return the numbers of the documents of a split that stand in another stream."""
+    """Return the numbers of the documents of a split that are in another stream."""
     split.excluded = None
     split.plan(processes)
     known = np.unique(without.document_digests)

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from model_foundry.data.sources import fragments
 from model_foundry.data.sources.fragments import Fragment, Piece, pieces
 from model_foundry.data.tokens import chunk_cache, text_bytes
-from model_foundry.data.tokens.encoding import CannotBeCutError, Encoded, Encoder, document_frame
+from model_foundry.data.tokens.document_frame import document_frame
+from model_foundry.data.tokens.encoding import CannotBeCutError, Encoded, Encoder
 from model_foundry.data.tokens.text_bytes import count_bytes, text_digest
 from model_foundry.errors import DataError
 from model_foundry.tokenizer.tokenizer_factory import TRAINERS, TokenizerFactory
