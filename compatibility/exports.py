@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig, validate
-from model_foundry.doctor.small_experiment import let_wander
+from model_foundry.doctor.small_experiment import randomize
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model
 from model_foundry.training.checkpoint.save_load import save_model
@@ -60,7 +60,7 @@ def export(architecture: str, tokenizer: str, directory: Path) -> Path:
     config = experiment(architecture, tokenizer, place)
     prepared = prepare(config)
     model = create_model(config, tokenizer=prepared.tokenizer).eval()
-    let_wander(model)
+    randomize(model)
     save_model(place / "model", model, prepared.tokenizer)
     encode = prepared.tokenizer
     rows = [encode(text)["input_ids"] for text in TEXTS]

@@ -10,7 +10,7 @@ import pytest
 
 from model_foundry.architectures import load_plugin
 from model_foundry.config import INTERVENTIONS, ExperimentConfig, InterventionStep
-from model_foundry.config.cross_checks import interventions_are_known
+from model_foundry.config.section_checks import interventions_are_known
 from model_foundry.errors import ConfigError
 from model_foundry.interventions import describe, intervention, register_intervention
 from model_foundry.interventions.chain import Chain
