@@ -20,7 +20,9 @@ from model_foundry.foundation.tested_versions import run_with
 
 PROJECT: Final = Path(__file__).parents[1]
 TESTS: Final = ("tests/architectures/test_contract.py", "tests/test_generation.py")
-TRAINING: Final = "tests/test_doctor.py::test_sound_experiment_has_nothing_wrong_and_leaves_nothing"
+TRAINING: Final = (
+    "tests/doctor/test_checks.py::test_sound_experiment_has_nothing_wrong_and_leaves_nothing"
+)
 """Trains, resumes, saves, loads and generates, for each architecture."""
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compatibility import page, wheel
+from compatibility import page, versions, wheel
 from compatibility.__main__ import ask, diagonal
 from compatibility.environments import overlay
 from compatibility.exports import ARCHITECTURES, TOKENIZERS, export
@@ -104,3 +104,11 @@ def test_environment_of_the_wheel_knows_nothing_of_the_checkout(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("VIRTUAL_ENV", str(tmp_path))
     assert not {"PYTHONPATH", "VIRTUAL_ENV"} & wheel.Installed(tmp_path).environment.keys()
+
+
+def test_the_tests_that_are_run_with_other_versions_exist(project: Path) -> None:
+    for name in (*versions.TESTS, versions.TRAINING):
+        file, _, test = name.partition("::")
+        assert (f"def {test}(" if test else "def test_") in (project / file).read_text(
+            encoding="utf-8"
+        )
