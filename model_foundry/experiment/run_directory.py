@@ -88,8 +88,9 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"output_dir: {self.path} is a file; name a directory")
         place = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        fault = "is not writable" if place.is_dir() else "is a file, not a directory"
         if not (place.is_dir() and os.access(place, os.W_OK)):
-            raise SaveError(f"output_dir: {self.path} cannot be created: {place} is not writable")
+            raise SaveError(f"output_dir: {self.path} cannot be created: {place} {fault}")
         found = {path.name for path in self.path.glob("*")} - {self.tokenizer.name}
         foreign = sorted(name for name in found if not name.startswith(PREFIXES))
         if foreign and foreign != [LOCK] and not self.holds_a_run():

@@ -56,6 +56,13 @@ FILES: dict[str, tuple[bytes, str]] = {
         b"? " + b"k" * 300_000 + b"\n: 1\n? " + b"k" * 300_000 + b"\n: 1\n",
         f":3:3: not valid YAML: duplicate key '{'k' * 76}...",
     ),
+    "duplicate key within": (b"a: {b: 1, b: 2}\n", ":1:11: not valid YAML: duplicate key 'b'"),
+    "number as key": (b"1: 2\n", ":1:1: not valid YAML: key 1 is not text"),
+    "merge": (b"<<: {a: 1}\n", "<<: unknown key"),
+    "tag that fails": (b"a: !!timestamp zz\n", "not valid YAML: tags are not read here"),
+    "tag of a key": (b"!!str a: 1\n", "not valid YAML: tags are not read here"),
+    "alias used twice": (b"a: &a [x]\nb: [*a, *a]\n", ":2:5: not valid YAML: aliases are not read"),
+    "deep value": (b"a: " + b"[" * 300 + b"]" * 300, "a: unknown key"),
     "python object": (
         b'a: !!python/object/apply:os.mkdir ["made"]\n',
         ":1:4: not valid YAML: tags are not read here",

@@ -129,7 +129,7 @@ def test_a_file_is_no_run_directory(run: RunDirectory) -> None:
     with pytest.raises(ConfigError, match=r"output_dir: .* is a file; name a directory"):
         run.require_usable()
     below = RunDirectory(run.path / "below")
-    with pytest.raises(SaveError, match=r"cannot be created: .*mine is not writable"):
+    with pytest.raises(SaveError, match=r"cannot be created: .*mine is a file, not a directory"):
         below.require_usable()
     with pytest.raises(SaveError, match=r"output_dir: .* cannot be created"), below.held():
         raise AssertionError("must not start")
