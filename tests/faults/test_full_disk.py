@@ -471,7 +471,7 @@ def test_a_file_among_the_parents_of_the_output_directory_is_refused(
     corpus: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(SaveError, match=r"file is not writable"):
+    with pytest.raises(SaveError, match=r"file is a file, not a directory"):
         train_smallest(corpus, tmp_path / "file" / "below")
 
 
