@@ -2,6 +2,7 @@
 
 import math
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,9 +18,10 @@ from model_foundry.config import save_config
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import Interrupted, NonFiniteError
 from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.foundation.failpoints import watching
+from model_foundry.foundation.interrupts import handle_signals
 from model_foundry.foundation.random_state import random_states, restore_random_states
 from model_foundry.model import create_model, load_model
-from model_foundry.training import loop, step_batches
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
 from tests.experiments import MODELS, tiny_experiment
@@ -118,17 +120,18 @@ def test_a_compiled_model_learns_what_the_plain_one_learns(kind: str, tmp_path: 
 @pytest.mark.parametrize("kind", ["gpt2", "lstm"])
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
 def test_an_interrupted_run_is_the_uninterrupted_one(
-    precision: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, kind: str, tmp_path: Path
 ) -> None:
     settings = (f"training.mixed_precision={precision}", "training.compile=false")
     whole = tiny_experiment(kind, tmp_path / "whole", *settings)
     cut = tiny_experiment(kind, tmp_path / "cut", *settings, "training.save_steps=100")
     train(whole)
 
-    points = []
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(loop, "reached", points.append)
-        patch.setattr(step_batches, "stop_requested", lambda: "SIGTERM" if points[2:] else None)
+    def stop(point: str) -> None:
+        if point == "step 3 made":
+            signal.raise_signal(signal.SIGTERM)
+
+    with handle_signals(), watching(stop), pytest.raises(Interrupted, match="SIGTERM"):
         train(cut)
     assert RunDirectory(cut.output_dir).checkpoint(3).is_dir()
     train(cut)
