@@ -125,9 +125,6 @@ class HFModel(BaseLanguageModel):
         """Remove `token_type_ids` of zeros from the arguments of a model without segments.
 
         Some tokenizers return them; GPT-2 would add the embedding of token 0 at each position.
-
-        Raises:
-            ValueError: there are segments, and the model has none.
         """
         if self.knows_segments:
             return

@@ -116,11 +116,7 @@ def _with_evaluation_seed(config: ExperimentConfig) -> ExperimentConfig:
 
 
 def _check_rows(name: str, rows: Rows, train: Rows, data: DataConfig) -> None:
-    """Report documents shared with the training text, and figures that cannot be compared.
-
-    Raises:
-        DataError: there are shared documents, and `data.shared_documents` is `error`.
-    """
+    """Report documents shared with the training text, and figures that cannot be compared."""
     if rows is not train:
         report_shared(name, rows.stream, train.stream, data)
     if reason := not_comparable(rows):

@@ -125,7 +125,7 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
 
 
 def is_bounded(config: ExperimentConfig, prepared: Prepared) -> bool:
-    """Tell whether the entropy of the built-in language bounds the bits per byte on validation.
+    """Return True if the entropy of the built-in language bounds the bits per byte on validation.
 
     It does if each token of unchanged sentences of the language is predicted from those before it.
     A masked token also has those after it, an intervention makes another language, and unknown

@@ -130,8 +130,8 @@ def require_divisible(config: ExperimentConfig, start: ResumePoint, *, world_siz
     """Refuse a number of processes that cannot divide the global batch, which stays the same.
 
     Raises:
-        ConfigError: the settings cannot be divided evenly.
-        ResumeError: nor can those of the run to be resumed, whose batch cannot change.
+        ConfigError: the settings of a new run; they can be changed.
+        ResumeError: the settings of the run to be resumed.
     """
     rows, most = config.training.rows_per_step, config.training.per_device_train_batch_size
     reason = why_indivisible(rows, most=most, world_size=world_size)
@@ -141,11 +141,7 @@ def require_divisible(config: ExperimentConfig, start: ResumePoint, *, world_siz
 
 
 def require_one_run(processes: ProcessGroup, fingerprint: RunFingerprint) -> None:
-    """Refuse processes that see another text, tokenizer or experiment than rank 0.
-
-    Raises:
-        DataError: the processes would train different models.
-    """
+    """Raise a `DataError` if a process sees another text, tokenizer or experiment than rank 0."""
 
     def compared(found: RunFingerprint) -> dict[str, Any]:
         return found.model_dump(exclude={"environment"})

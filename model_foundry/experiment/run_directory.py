@@ -75,7 +75,7 @@ class RunDirectory:
         return self.checkpoints / f"step-{step:08d}"
 
     def holds_a_run(self) -> bool:
-        """Tell whether a run was started here."""
+        """Return True if a run was started here."""
         return self.config_file.exists() or self.status_file.exists()
 
     def require_usable(self) -> None:
@@ -133,11 +133,7 @@ class RunDirectory:
                     directory.rmdir()
 
     def require_held(self) -> None:
-        """Refuse to write if the directory was taken away in the meantime.
-
-        Raises:
-            LockedError: it was moved or deleted, or another run was started there.
-        """
+        """Raise a `LockedError` if the directory was moved or deleted, or holds another run."""
         if not self._is_ours():
             raise LockedError(
                 f"output_dir: {self.path} was moved, deleted or taken over during the run; "

@@ -70,11 +70,7 @@ def launched() -> bool:
 
 
 def check_launch() -> None:
-    """Refuse contradictory variables of a launch, such as a rank beyond the number of processes.
-
-    Raises:
-        ConfigError: the variables of a launch contradict each other.
-    """
+    """Raise a `ConfigError` if the variables of a launch contradict each other."""
     if not launched():
         return
     remedy = "start with torchrun, or unset " + ", ".join(OF_A_LAUNCH)

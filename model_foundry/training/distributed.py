@@ -58,11 +58,6 @@ def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
 
 
 def _device() -> torch.device:
-    """Return the device of this process.
-
-    Raises:
-        ConfigError: there are GPUs, and fewer than processes.
-    """
     if not torch.cuda.is_available():
         return torch.device("cpu")
     started, found = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
@@ -191,11 +186,7 @@ def split_global_batch(
 
 
 def require_strategy(config: TrainingConfig) -> None:
-    """Refuse a distributed strategy that this machine cannot run.
-
-    Raises:
-        ConfigError: fsdp2 on a CPU, or without a launcher.
-    """
+    """Raise a `ConfigError` for fsdp2 on a CPU or without a launcher."""
     field = "training.distributed.strategy (=fsdp2)"
     if config.distributed.strategy != "fsdp2":
         return

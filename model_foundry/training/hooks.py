@@ -92,7 +92,7 @@ class Hook:
         """Run if the loop stops early between two steps; `step` is the last one made, if any."""
 
     def save_is_due(self, training: Training) -> bool:
-        """Tell whether the clock asks for a checkpoint; only rank 0 is asked."""
+        """Return True if the clock asks for a checkpoint; only rank 0 is asked."""
         return False
 
 

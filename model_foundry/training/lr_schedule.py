@@ -28,5 +28,5 @@ def steps_of_epochs(epochs: int, *, blocks: int, blocks_per_step: int) -> int:
 
 
 def is_due(step: int, every: int | None, total_steps: int) -> bool:
-    """Tell whether something done every `every` steps, and at the end, is due after `step`."""
+    """Return True if something done every `every` steps, and at the end, is due after `step`."""
     return step == total_steps or (every is not None and step % every == 0)

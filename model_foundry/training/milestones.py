@@ -41,7 +41,7 @@ def _babylm_until(words: int) -> int:
 
 
 def is_logarithmic(step: int, widest: int) -> bool:
-    """Tell whether `step` is a power of two below `widest` or a multiple of it.
+    """Return True if `step` is a power of two below `widest` or a multiple of it.
 
     The gaps double until they would exceed `widest` steps, which need not be a power of two: for
     10, the steps are 1, 2, 4, 8, 10, 20, 30, ...
@@ -53,7 +53,7 @@ def is_logarithmic(step: int, widest: int) -> bool:
 def is_milestone(
     config: MilestonesConfig, *, step: int, words: tuple[int, int], tokens: tuple[int, int]
 ) -> bool:
-    """Tell whether a milestone is due after an optimizer step.
+    """Return True if a milestone is due after an optimizer step.
 
     Several marks within one step are one milestone.
 

@@ -64,11 +64,7 @@ def naming_the_batch(
 
 @contextmanager
 def naming_the_model(vocabulary: int) -> Iterator[None]:
-    """Turn an out-of-memory error of the block into one about the size of the model.
-
-    Raises:
-        MemoryExhaustedError: the model does not fit into memory.
-    """
+    """Raise a `MemoryExhaustedError` if the model that the block creates exceeds the memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, TextIO, cast
 
@@ -102,10 +103,8 @@ class Display:
 
     def _time_left(self, step: int) -> str:
         passed = time.monotonic() - self._started
-        seconds = round(passed / max(1, step - self._start) * (self.total_steps - step))
-        minutes, seconds = divmod(seconds, 60)
-        hours, minutes = divmod(minutes, 60)
-        return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        seconds = passed / max(1, step - self._start) * (self.total_steps - step)
+        return str(timedelta(seconds=round(seconds)))
 
 
 def _console() -> Console:

@@ -145,15 +145,7 @@ def changed_last_bits(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
 
 
 def require_same(place: object, found: list[str]) -> None:
-    """Refuse to resume a run with different settings.
-
-    Args:
-        place: the run directory, for the message.
-        found: the changes, one line each.
-
-    Raises:
-        ResumeError: there are changes.
-    """
+    """Raise a `ResumeError` if there are changes, one line each, in the run at `place`."""
     if found:
         table = "".join(f"\n  {line}" for line in found)
         raise ResumeError(
@@ -165,11 +157,7 @@ def require_same(place: object, found: list[str]) -> None:
 def require_length(
     place: object, saved: RunFingerprint, now: RunFingerprint, *, extend: bool
 ) -> None:
-    """Refuse another length of the run, unless it is longer and `extend` is set.
-
-    Raises:
-        ResumeError: the length has changed.
-    """
+    """Raise a `ResumeError` for another length, unless it is longer and `extend` is set."""
     if saved.total_steps == now.total_steps or (extend and now.total_steps > saved.total_steps):
         return
     remedy = (

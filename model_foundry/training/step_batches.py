@@ -140,5 +140,5 @@ def _pinned(batch: Batch) -> Batch:
 
 
 def can_pin(device: torch.device) -> bool:
-    """Tell whether a device reads pinned memory directly."""
+    """Return True if a device reads pinned memory directly."""
     return device.type == "cuda"

@@ -223,11 +223,7 @@ def load_carried(directory: Path, carried: CarriedState) -> None:
 
 
 def require_finite(tensors: Iterable[tuple[str, Tensor]], what: str) -> None:
-    """Refuse to save NaN or infinity.
-
-    Raises:
-        NonFiniteError: a value is NaN or infinite.
-    """
+    """Raise a `NonFiniteError` if a value is NaN or infinite; `what` is in the message."""
     for name, tensor in tensors:
         if not bool(torch.isfinite(tensor).all()):
             raise NonFiniteError(

@@ -105,5 +105,5 @@ class ShardedState(ReplicatedState):
 
 
 def is_sharded(model: torch.nn.Module) -> bool:
-    """Tell whether the weights of a model are sharded among processes."""
+    """Return True if the weights of a model are sharded among processes."""
     return isinstance(model, FSDPModule)

@@ -141,7 +141,7 @@ def _own_phase(event: Any) -> str | None:
 
 
 def _projects(event: Any, matrices: set[tuple[int, ...]]) -> bool:
-    """Tell whether an operator multiplies by a matrix of the vocabulary, or is a loss."""
+    """Return True if an operator multiplies by a matrix of the vocabulary, or is a loss."""
     name = event.name.lower()
     if any(loss in name for loss in LOSSES):
         return True
