@@ -47,7 +47,7 @@ def create_model_from_config(
     for role, token in ids.items():
         if token is not None and not 0 <= token < vocab_size:
             raise DataError(
-                f"tokenizer: {role} (={token}) lies outside the vocabulary of {vocab_size} entries."
+                f"tokenizer: {role} (={token}) is outside the vocabulary of {vocab_size} entries."
             )
     with plugin_errors():
         model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)

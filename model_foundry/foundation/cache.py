@@ -37,7 +37,7 @@ def building(directory: Path, *, sha256_of: Hash = file_sha256) -> Iterator[bool
     with _parents_created(directory), _locked(directory):
         fault = find_damage(directory, sha256_of=sha256_of)
         if fault is not None and is_committed(directory):
-            logger.warning("%s is damaged (%s) and is made again", directory, fault)
+            logger.warning("%s is damaged (%s) and is built again", directory, fault)
         yield fault is not None
 
 

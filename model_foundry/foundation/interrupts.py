@@ -67,12 +67,12 @@ class _Listener:
         if self.first is None:
             self.first = number.name
             logger.warning(
-                "%s: asked to stop during %s; stops as soon as nothing is lost by it",
+                "%s during %s: stopping at the next point where nothing is lost",
                 *(self.first, self.during),
             )
         else:
             logger.warning(
-                "%s: still waiting for %s; one more ends the process at once%s",
+                "%s: still waiting for %s; one more signal ends the process at once%s",
                 *(number.name, self.during, self._on_disk()),
             )
 

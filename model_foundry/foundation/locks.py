@@ -89,11 +89,11 @@ def _take(path: Path, wait: bool) -> int:
             os.close(descriptor)
             if not wait:
                 raise LockedError(
-                    f"{path.parent}: is in use by {_holder(path)}; wait until that is done, "
+                    f"{path.parent}: is in use by {_holder(path)}; wait until it ends, "
                     "or name another directory"
                 ) from None
             if not logged:
-                logger.info("waiting for %s, which builds the same", _holder(path))
+                logger.info("waiting for %s, which builds the same cache entry", _holder(path))
                 logged = True
             time.sleep(POLL_SECONDS)
             check_interrupt()

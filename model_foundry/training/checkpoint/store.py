@@ -70,13 +70,13 @@ def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
     damaged = [reason for _, kind, reason in aside if kind == "damaged"]
     if usable is None and damaged:
         raise CheckpointError(
-            f"{place}: no checkpoint is whole; copy one back, or start with --fresh to move the "
-            "run aside" + "".join(f"\n  {reason}" for reason in damaged)
+            f"{place}: every checkpoint is damaged; restore one from a backup, or start again "
+            "with --fresh, which moves this run aside" + "".join(f"\n  {reason}" for reason in damaged)
         )
     if usable is None and aside:
         raise CheckpointError(
             f"{place}: all checkpoints belong to another run than the {run_id} of status.json; "
-            "delete that file to go on with them, or start with --fresh to move the run aside"
+            "delete that file to resume from them, or start with --fresh to move the run aside"
         )
     for path, kind, reason in aside:
         logger.warning("%s; it is now %s", reason, _move_aside(path, kind).name)
