@@ -1,11 +1,12 @@
 """BERT: a masked transformer (Devlin et al. 2019, arXiv:1810.04805), from transformers."""
 
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from torch import Tensor
 from transformers import BertConfig, BertForMaskedLM
 
 from model_foundry.architectures.registration import register_architecture
+from model_foundry.architectures.saving.native_format import Record
 from model_foundry.architectures.transformer import Transformer
 from model_foundry.config import BERTSpecificConfig, ExperimentConfig, TransformerModelConfig
 
@@ -29,39 +30,21 @@ class BERTModel(Transformer):
         return cast(Tensor, self.hf_model.cls.predictions.transform(hidden))
 
     @classmethod
-    def from_config(
-        cls,
-        config: ExperimentConfig,
-        *,
-        vocab_size: int | None = None,
-        pad_token_id: int | None = None,
-        bos_token_id: int | None = None,
-        eos_token_id: int | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Create a model with random weights from `model.transformer` and `model.bert`.
-
-        `**kwargs` are further fields of `BertConfig`.
-        """
+    def hf_fields(cls, config: ExperimentConfig) -> Record:
+        """Return the fields of `BertConfig` from `model.transformer` and `model.bert`."""
         section: TransformerModelConfig = config.model.section
         own = config.model.bert or BERTSpecificConfig()
-        hf_config = BertConfig(
-            vocab_size=vocab_size or config.tokenizer.vocab_size,
-            max_position_embeddings=(
+        return {
+            "max_position_embeddings": (
                 section.max_position_embeddings or config.data.max_sequence_length
             ),
-            hidden_size=section.hidden_size,
-            num_hidden_layers=section.layers,
-            num_attention_heads=section.attention_heads,
-            intermediate_size=section.intermediate_hidden_size,
-            hidden_act=section.activation_function,
-            hidden_dropout_prob=section.dropout,
-            attention_probs_dropout_prob=section.attention_dropout,
-            type_vocab_size=own.type_vocab_size,
-            pooler_type=own.pooler_type,
-            pad_token_id=pad_token_id,
-            bos_token_id=bos_token_id,
-            eos_token_id=eos_token_id,
-            **kwargs,
-        )
-        return cls.build(config, hf_config)
+            "hidden_size": section.hidden_size,
+            "num_hidden_layers": section.layers,
+            "num_attention_heads": section.attention_heads,
+            "intermediate_size": section.intermediate_hidden_size,
+            "hidden_act": section.activation_function,
+            "hidden_dropout_prob": section.dropout,
+            "attention_probs_dropout_prob": section.attention_dropout,
+            "type_vocab_size": own.type_vocab_size,
+            "pooler_type": own.pooler_type,
+        }

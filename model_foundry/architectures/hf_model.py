@@ -33,6 +33,7 @@ from model_foundry.architectures.saving.native_format import (
     read_weights,
     require_fit,
 )
+from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.messages import reason_of
@@ -100,6 +101,34 @@ class HFModel(BaseLanguageModel):
     @abstractmethod
     def hf_class(cls, hf_config: Any) -> Any:
         """Return the transformers model class for a configuration."""
+
+    @classmethod
+    @abstractmethod
+    def hf_fields(cls, config: ExperimentConfig) -> Record:
+        """Return the fields of the transformers configuration, without the tokenizer's."""
+
+    @classmethod
+    def from_config(
+        cls, config: ExperimentConfig, *, vocab_size: int | None = None, **kwargs: Any
+    ) -> Self:
+        """Create a model with random weights.
+
+        Args:
+            config: the experiment; see `hf_fields`.
+            vocab_size: rows of the embedding matrix; None: `config.tokenizer.vocab_size`.
+            **kwargs: ids of special tokens, by role, and further fields of the configuration.
+        """
+        # named, since some configurations have other defaults than None
+        ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None, **kwargs}
+        size = vocab_size or config.tokenizer.vocab_size
+        return cls.build(
+            config, cls.hf_config_class(vocab_size=size, **cls.hf_fields(config), **ids)
+        )
+
+    @classmethod
+    def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
+        """Create a model with random weights from a transformers configuration."""
+        return cls(cls.hf_class(hf_config)(hf_config), hf_config)
 
     def forward(
         self,
@@ -206,8 +235,19 @@ class HFModel(BaseLanguageModel):
         max_new_tokens: int = 20,
         **kwargs: Any,
     ) -> Tensor:
-        """Continue rows of ids with transformers' `generate` and all its keywords."""
+        """Continue rows of ids with transformers' `generate` and all its keywords.
+
+        Raises:
+            ConfigError: the model fills masks instead.
+            ValueError: prompt and continuation together exceed the positions.
+        """
         self.require_generation()
+        length, positions = input_ids.shape[1], self.num_positions
+        if positions is not None and length + max_new_tokens > positions:
+            raise ValueError(
+                f"a prompt of {length} tokens and max_new_tokens (={max_new_tokens}) exceed the "
+                f"{positions} positions of this {self.model_type}; lower one."
+            )
         if attention_mask is None:
             # transformers would guess one, and mistake a pad id within the text for padding
             attention_mask = torch.ones_like(input_ids)

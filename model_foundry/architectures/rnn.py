@@ -4,7 +4,7 @@ The network is in `modeling/modeling_recurrent.py`, which is saved with each mod
 """
 
 from collections.abc import Mapping
-from typing import Any, Self, cast
+from typing import Any, cast
 
 from torch import Tensor
 from transformers import (
@@ -27,6 +27,7 @@ from model_foundry.architectures.modeling.modeling_recurrent import (
     RecurrentModel,
 )
 from model_foundry.architectures.registration import register_architecture
+from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig, RNNModelConfig
 
 AutoConfig.register(RecurrentConfig.model_type, RecurrentConfig, exist_ok=True)
@@ -96,36 +97,18 @@ class RecurrentLanguageModel(HFModel):
         return cast(Tensor, self.hf_model.projection(hidden))
 
     @classmethod
-    def from_config(
-        cls,
-        config: ExperimentConfig,
-        *,
-        vocab_size: int | None = None,
-        pad_token_id: int | None = None,
-        bos_token_id: int | None = None,
-        eos_token_id: int | None = None,
-        **kwargs: Any,
-    ) -> Self:
-        """Make a model with random weights from `config.model.rnn`.
-
-        `**kwargs` are further fields of `RecurrentConfig`.
-        """
+    def hf_fields(cls, config: ExperimentConfig) -> Record:
+        """Return the fields of `RecurrentConfig` from `model.rnn`."""
         section: RNNModelConfig = config.model.section
-        hf_config = RecurrentConfig(  # type: ignore[no-untyped-call]  # is saved with models
-            rnn_type=cls.model_type,
-            vocab_size=vocab_size or config.tokenizer.vocab_size,
-            embedding_size=section.embedding_size,
-            hidden_size_per_direction=section.hidden_size,
-            num_hidden_layers=section.num_layers,
-            bidirectional=section.bidirectional,
-            dropout=section.dropout,
-            tie_word_embeddings=section.tie_word_embeddings,
-            pad_token_id=pad_token_id,
-            bos_token_id=bos_token_id,
-            eos_token_id=eos_token_id,
-            **kwargs,
-        )
-        return cls(cls.hf_class(hf_config)(hf_config), hf_config)
+        return {
+            "rnn_type": cls.model_type,
+            "embedding_size": section.embedding_size,
+            "hidden_size_per_direction": section.hidden_size,
+            "num_hidden_layers": section.num_layers,
+            "bidirectional": section.bidirectional,
+            "dropout": section.dropout,
+            "tie_word_embeddings": section.tie_word_embeddings,
+        }
 
 
 @register_architecture("lstm")

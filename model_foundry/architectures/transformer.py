@@ -78,27 +78,3 @@ class Transformer(HFModel):
         if self.attention_in_use == "eager":
             visible = as_scores(visible, self.hf_model.dtype)
         return {"attention_mask": visible, "position_ids": positions_within(same)}
-
-    def generate(
-        self,
-        input_ids: Tensor,
-        *,
-        attention_mask: Tensor | None = None,
-        max_new_tokens: int = 20,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Continue rows of ids, within the positions of the model.
-
-        Raises:
-            ConfigError: the model fills masks instead.
-            ValueError: prompt and continuation together exceed the positions.
-        """
-        self.require_generation()
-        if input_ids.shape[1] + max_new_tokens > self.num_positions:
-            raise ValueError(
-                f"a prompt of {input_ids.shape[1]} tokens and max_new_tokens (={max_new_tokens}) "
-                f"exceed the {self.num_positions} positions of this {self.model_type}; lower one."
-            )
-        return super().generate(
-            input_ids, attention_mask=attention_mask, max_new_tokens=max_new_tokens, **kwargs
-        )

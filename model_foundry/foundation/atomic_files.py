@@ -105,7 +105,7 @@ def commit_directory(
             shutil.rmtree(aside, ignore_errors=True)
     fault = find_damage(target, sha256_of=sha256_of)
     if fault is not None:
-        raise SaveError(f"{target}: does not read back as it was written ({fault}); check the disk.")
+        raise SaveError(f"{target}: reads back differently ({fault}); check the disk.")
     failpoint(f"{target.name}: verified")
 
 

@@ -211,7 +211,7 @@ def test_an_architecture_that_cannot_keep_documents_apart_says_so(tiny_config: M
     class Wrapped(HFModel):
         model_type = "wrapped"
         supports_generation = True
-        hf_class = from_config = None
+        hf_class = hf_fields = None
 
     with pytest.raises(ValueError, match="wrapped does not keep documents apart"):
         Wrapped(model.hf_model, model.hf_config)(pack()[0], document_ids=pack()[1])

@@ -198,7 +198,7 @@ def test_an_architecture_of_ones_own_has_to_say_so() -> None:
     class Silent(HFModel):
         model_type = "silent"
         supports_generation = True
-        hf_class = from_config = classmethod(lambda cls, *_: None)
+        hf_class = hf_fields = classmethod(lambda cls, *_: None)
 
     model = Silent(nn.Linear(1, 1), None)
     assert not model.computes_loss_alone

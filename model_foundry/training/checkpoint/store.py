@@ -71,7 +71,8 @@ def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
     if usable is None and damaged:
         raise CheckpointError(
             f"{place}: every checkpoint is damaged; restore one from a backup, or start again "
-            "with --fresh, which moves this run aside" + "".join(f"\n  {reason}" for reason in damaged)
+            "with --fresh, which moves this run aside"
+            + "".join(f"\n  {reason}" for reason in damaged)
         )
     if usable is None and aside:
         raise CheckpointError(
