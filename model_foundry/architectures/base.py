@@ -198,7 +198,10 @@ class BaseLanguageModel(nn.Module, ABC):
     def require_generation(self) -> None:
         """Raise a `ConfigError` unless the model continues text."""
         if not self.supports_generation:
-            raise ConfigError(f"{self.model_type} fills masks; it does not generate.")
+            raise ConfigError(
+                f"a {self.model_type} model that fills masks cannot generate text; use one that was "
+                "trained with the objective causal_lm."
+            )
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write the model to a directory: weights as safetensors, the rest as JSON."""

@@ -88,8 +88,9 @@ def find_resume_point(
     checkpoint = newest_usable(run.checkpoints, run_id=status.run_id if status else None)
     if checkpoint is None and status is not None and status.last_good_step is not None:
         raise CheckpointError(
-            f"{run.checkpoints}: the checkpoint of step {status.last_good_step} is gone, and there "
-            "is no other; copy one back, or start with --fresh to move the run aside"
+            f"{run.checkpoints}: the checkpoint of step {status.last_good_step} is missing, "
+            "and there is no other; restore it from a backup, or start with --fresh to move the "
+            "run aside"
         )
     saved = checkpoint.state.identity.config if checkpoint else as_settings(run.config())
     require_same(run.path, changed_settings(saved, as_settings(config)))

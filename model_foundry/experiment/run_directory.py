@@ -95,7 +95,7 @@ class RunDirectory:
         foreign = sorted(name for name in found if not name.startswith(PREFIXES))
         if foreign and foreign != [LOCK] and not self.holds_a_run():
             raise ConfigError(
-                f"output_dir: {self.path} holds files of something else ({foreign[0]}); name an "
+                f"output_dir: {self.path} holds other files ({foreign[0]}); name an "
                 "empty or a new directory"
             )
 

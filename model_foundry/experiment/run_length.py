@@ -11,6 +11,8 @@ from model_foundry.training.milestones import number_of_milestones
 
 logger = logging.getLogger(__name__)
 
+MOST_READS = 1_000  # of the text in one step; more is a mistake, and fills the memory with row keys
+
 
 def rows_of_a_pass(config: ExperimentConfig, rows: int) -> int:
     """Return how many of the training rows one pass reads.
@@ -46,7 +48,11 @@ def total_steps(config: ExperimentConfig, *, rows: int) -> int:
 
 
 def warn_of_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> None:
-    """Warn if no milestone is reached, or if a step reads more rows than the text has."""
+    """Warn if no milestone is reached, or if a step reads more rows than the text has.
+
+    Raises:
+        ConfigError: a step reads the text more than `MOST_READS` times.
+    """
     rows, stream, training = prepared.train, prepared.train.stream, config.training
     passes = steps * training.rows_per_step / len(rows)
     words, tokens = int(passes * stream.words), int(passes * len(stream))
@@ -59,9 +65,11 @@ def warn_of_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> 
         )
     step, text = training.rows_per_step, len(rows)
     if step > text:
-        logger.warning(
-            "training.per_device_train_batch_size x gradient_accumulation_steps (=%s rows) is more "
-            "than the %s rows of the training text: each step reads it %.3g times; make the batch "
-            "smaller",
-            *(f"{step:,}", f"{text:,}", step / text),
+        message = (
+            f"training.per_device_train_batch_size x gradient_accumulation_steps (={step:,} rows) "
+            f"is more than the training text has ({text:,}): each step reads it {step / text:.3g} "
+            "times; make the batch smaller"
         )
+        if step > MOST_READS * text:
+            raise ConfigError(message)
+        logger.warning("%s", message)

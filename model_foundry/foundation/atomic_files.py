@@ -67,7 +67,7 @@ def find_damage(directory: Path, *, sha256_of: Hash = file_sha256) -> str | None
         except OSError as error:
             return f"{name} cannot be read ({error.strerror})"
         if not same:
-            return f"{name} is not what was written"
+            return f"{name} differs from what was saved"
     return None
 
 

@@ -90,7 +90,7 @@ def _take(path: Path, wait: bool) -> int:
             if not wait:
                 raise LockedError(
                     f"{path.parent}: is in use by {_holder(path)}; wait until it ends, "
-                    "or name another directory"
+                    "or set another directory"
                 ) from None
             if not logged:
                 logger.info("waiting for %s, which builds the same cache entry", _holder(path))

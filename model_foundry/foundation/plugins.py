@@ -81,7 +81,8 @@ def plugin_of(cls: type) -> tuple[str, str] | None:
 
 def describe_error(error: BaseException) -> str:
     """Return the class of an exception and its message, on one line."""
-    return f"{type(error).__name__}: {reason_of(error)}"
+    reason = error.msg if isinstance(error, SyntaxError) else error  # its text repeats the place
+    return f"{type(error).__name__}: {reason_of(reason)}"
 
 
 def locate_in_files(error: BaseException, *files: str) -> str | None:

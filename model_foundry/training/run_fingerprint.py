@@ -163,7 +163,7 @@ def require_length(
     remedy = (
         "give --extend to resume with the longer schedule"
         if now.total_steps > saved.total_steps
-        else "a run can be extended, but not shortened"
+        else "a run can only be extended; restore the length, or set another output_dir"
     )
     raise ResumeError(
         f"output_dir: {place} holds a run of another length (saved -> now); {remedy}\n"

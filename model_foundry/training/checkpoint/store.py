@@ -80,7 +80,7 @@ def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
             "delete that file to resume from them, or start with --fresh to move the run aside"
         )
     for path, kind, reason in aside:
-        logger.warning("%s; it is now %s", reason, _move_aside(path, kind).name)
+        logger.warning("%s; renamed to %s", reason, _move_aside(path, kind).name)
     return usable
 
 
