@@ -199,8 +199,8 @@ class BaseLanguageModel(nn.Module, ABC):
         """Raise a `ConfigError` unless the model continues text."""
         if not self.supports_generation:
             raise ConfigError(
-                f"a {self.model_type} model that fills masks cannot generate text; use one that was "
-                "trained with the objective causal_lm."
+                f"a {self.model_type} model that fills masks cannot generate text; use one "
+                "that was trained with the objective causal_lm."
             )
 
     def save_pretrained(self, directory: str | Path) -> None:
