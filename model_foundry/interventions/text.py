@@ -20,14 +20,14 @@ def normalize_unicode(text: str, *, form: Literal["NFC", "NFD", "NFKC", "NFKD"] 
     return unicodedata.normalize(form, text)
 
 
-def _fits_its_pattern(settings: Any) -> None:
+def _check_template(settings: Any) -> None:
     try:
-        re.compile(settings.pattern).sub(settings.by, "")  # reads the template, finds nothing
+        re.compile(settings.pattern).sub(settings.by, "")  # parses the template
     except (re.error, IndexError) as error:
         raise ValueError(f"by: does not fit the pattern ({error}), got {settings.by!r}") from error
 
 
-@register_intervention("replace", check=_fits_its_pattern)
+@register_intervention("replace", check=_check_template)
 def replace(text: str, *, pattern: Pattern, by: str = "", ignore_case: bool = False) -> str:
     r"""Replace what a regular expression finds; `by` may name its groups, as in `\1`."""
     return compiled(pattern, ignore_case=ignore_case).sub(by, text)

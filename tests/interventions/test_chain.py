@@ -66,10 +66,10 @@ def test_a_split_has_the_steps_that_name_it_and_each_keeps_its_seed() -> None:
         CONTROL | {"splits": ["test"]},
     ]
     train, test = chain_of(*steps), chain_of(*steps, split="test")
-    assert [link.intervention.name for link in train.links] == ["lowercase", "shuffle_words"]
-    assert [link.intervention.name for link in test.links] == ["shuffle_words", "drop_sentences"]
+    assert [step.intervention.name for step in train.steps] == ["lowercase", "shuffle_words"]
+    assert [step.intervention.name for step in test.steps] == ["shuffle_words", "drop_sentences"]
     assert test.needs_surveys() == [1]
-    assert train.links[1].seed == test.links[0].seed == step_seed(7, 1, "shuffle_words")
+    assert train.steps[1].seed == test.steps[0].seed == step_seed(7, 1, "shuffle_words")
 
 
 def test_seeds_differ_by_data_seed_position_and_name_but_not_by_settings() -> None:
@@ -117,7 +117,7 @@ def test_surveys_say_which_documents_earlier_steps_have_dropped() -> None:
 def test_a_plan_is_scattered_to_the_documents_it_is_about() -> None:
     chain = chain_of({"step": "filter_documents", "drop": "mouse"}, {"step": "drop_duplicates"})
     planned(chain, ["mouse", "a", "mouse", "a", "b"])
-    told = chain.links[1].planned
+    told = chain.steps[1].planned
     assert told is not None
     assert told.tolist() == [False, True, False, False, True]
 
@@ -138,7 +138,7 @@ def test_a_step_that_raises_is_named_with_its_document(failing: None) -> None:
         chain.apply([(0, text)])
     assert str(error.value) == (
         f"data.interventions.1 (failing): document 0, '{'x' * 60}': IndexError: list index out "
-        "of range; mend the step or leave it out."
+        "of range; correct or remove the step."
     )
 
 

@@ -90,7 +90,7 @@ def test_a_document_does_not_depend_on_others_or_on_the_cut(chain: Chain) -> Non
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_a_plan_does_not_depend_on_the_cut(chain: Chain, batch: int) -> None:
     again = planned(chain_of(*_given(chain)), TEXTS, batch=batch)
-    assert str(again.links[0].planned) == str(chain.links[0].planned)
+    assert str(again.steps[0].planned) == str(chain.steps[0].planned)
 
 
 def test_it_travels(chain: Chain) -> None:
@@ -119,4 +119,4 @@ def test_it_is_described(step: dict[str, Any]) -> None:
 
 
 def _given(chain: Chain) -> list[dict[str, Any]]:
-    return [{"step": link.intervention.name, **link.given} for link in chain.links]
+    return [{"step": step.intervention.name, **step.given} for step in chain.steps]
