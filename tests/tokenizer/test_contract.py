@@ -189,7 +189,7 @@ def test_a_small_corpus_is_reported(kind, train, caplog):
         tokenizer = train(kind, documents=["the quick brown fox"], vocab_size=5000)
     assert len(tokenizer) < 5000
     (record,) = [entry for entry in caplog.records if "vocab_size" in entry.message]
-    assert "asked for 5000" in record.message
+    assert "5000 requested" in record.message
     assert str(len(tokenizer)) in record.message
 
 
