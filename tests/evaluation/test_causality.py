@@ -182,8 +182,8 @@ def leak_of(model: BaseLanguageModel, prepared: Prepared, rows: Rows | None = No
         (Gated, "its logits at position 0 depend on the token at position 1:"),
         (Normalised, "depend on the token at position 1 in training, though not in evaluation"),
         (Unshifted, "its loss of the token at position 1 depends on that token in the input"),
-        (ByLabels, "its output depends on the labels"),
-        (AcrossRows, "what it computes of row 1 depends on the tokens of row 0"),
+        (ByLabels, "its output depends on its labels"),
+        (AcrossRows, "its output for row 1 depends on the tokens of row 0"),
     ],
 )
 def test_each_way_to_read_a_target_is_found(
@@ -213,7 +213,7 @@ def test_a_model_that_fills_masks_may_see_what_follows(masked: Prepared) -> None
     class Copying(BothWays, ByLabels):
         mixed = ByLabels.mixed
 
-    assert "depends on the labels" in str(leak_of(Copying(), masked))
+    assert "depends on its labels" in str(leak_of(Copying(), masked))
 
 
 def test_a_collator_that_hides_nothing_is_found(masked: Prepared) -> None:
@@ -225,7 +225,7 @@ def test_a_collator_that_hides_nothing_is_found(masked: Prepared) -> None:
 
     leak = find_leak(BothWays(), masked.train, showing, masked.objective, causal=False)
     assert leak is not None
-    assert leak.startswith("training.objective: 100% of the tokens that are to be predicted stand")
+    assert leak.startswith("training.objective: 100% of the targets are visible")
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
