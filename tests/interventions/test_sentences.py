@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from model_foundry.errors import ConfigError, DataError
+from model_foundry.errors import DataError
 from model_foundry.interventions.selection import plan_control
 from model_foundry.interventions.sentence_splitter import sentences
 from model_foundry.interventions.sentences import drop_sentences, keep_sentences, shuffle_sentences
-from tests.interventions.passes import chain_of, taken, texts_after
+from tests.interventions.passes import taken, texts_after
 
 GIVEN = {"seed": 1, "index": 0}
 TEXT = "The cat sat. Dogs bark!  The CAT ran.\nNo.  "
@@ -116,11 +116,3 @@ def test_a_control_without_enough_others_is_refused() -> None:
     law = r"data.interventions.0 \(drop_sentences\): .* match \(=2\), and there are only 1"
     with pytest.raises(DataError, match=law):
         taken(step, texts=["A cat. A cat.", "A dog."])
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"pattern": "a", "words": ["a"]}, {"words": ["A"], "ignore_case": True}]
-)
-def test_what_matches_is_said_once(settings: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r"^data.interventions.0.(pattern|words): "):
-        chain_of({"step": "keep_sentences", **settings})
