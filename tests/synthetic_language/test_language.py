@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from model_foundry.synthetic_language import Language, load_language
+from model_foundry.synthetic_language import Language
 
 from .chart import inside, words_of
 from .grammars import FIVE_SENTENCES, RECURSIVE
@@ -156,11 +156,7 @@ def test_first_sentences_do_not_depend_on_how_many_are_drawn(english: Language) 
     long = list(english.sample(2000, seed=4))
     assert list(english.sample(700, seed=4)) == long[:700]
     assert list(islice(english.sample(10**12, seed=4), 20)) == long[:20]
-
-
-def test_seeds_give_different_and_repeatable_samples(english: Language) -> None:
-    assert list(english.sample(50, seed=4)) == list(english.sample(50, seed=4))
-    assert list(english.sample(50, seed=4)) != list(english.sample(50, seed=5))
+    assert list(english.sample(50, seed=5)) != long[:50]
 
 
 @pytest.mark.slow
@@ -193,7 +189,3 @@ def test_subjects_meet_attractors_of_both_numbers(english: Language) -> None:
 
 def _is_plural(language: Language, noun: str) -> bool:
     return language.accepts(f"The {noun} are young.") or language.accepts(f"The {noun} are cheap.")
-
-
-def test_the_built_in_language_is_read_once() -> None:
-    assert load_language() is load_language()

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import AutoProcessor, AutoTokenizer, pipeline
+from transformers import AutoProcessor, AutoTokenizer, BertConfig, GPT2Config, pipeline
 
 from model_foundry.model import create_model
 from model_foundry.tokenizer.framing import framed
@@ -93,12 +93,17 @@ def test_a_pipeline_cuts_a_text_that_is_too_long(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_directory_is_read_where_this_package_is_not(tmp_path: Path) -> None:
-    """In a process of its own: loading in this one may hide what another has to know."""
-    expected = []
+    """In another process, beside the configuration of any model."""
+    expected, places = [], []
     for kind in KINDS:
         tokenizer = loaded(kind) if kind in LOADED else tokenizer_of(kind, TEXTS)
-        save_tokenizer(framed(tokenizer, ([], [])), tmp_path / kind)
-        expected.append(load_tokenizer(tmp_path / kind)(TEXTS)["input_ids"])
+        for config in (None, GPT2Config(), BertConfig()):
+            place = tmp_path / f"{kind}-{type(config).__name__}"
+            save_tokenizer(framed(tokenizer, ([], [])), place)
+            if config is not None:
+                config.save_pretrained(place)
+            places.append(str(place))
+            expected.append(load_tokenizer(place)(TEXTS)["input_ids"])
     script = (
         "import json, sys; from transformers import AutoTokenizer as A\n"
         "places, texts = json.load(sys.stdin)\n"
@@ -106,7 +111,7 @@ def test_the_directory_is_read_where_this_package_is_not(tmp_path: Path) -> None
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        input=json.dumps([[str(tmp_path / kind) for kind in KINDS], TEXTS]),
+        input=json.dumps([places, TEXTS]),
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
