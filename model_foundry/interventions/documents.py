@@ -32,7 +32,7 @@ def filter_documents(
     drop: Pattern | None = None,
     ignore_case: bool = False,
 ) -> str | None:
-    """Keep the documents in which `keep` is found and `drop` is not."""
+    """Keep the documents that match `keep` and do not match `drop`."""
     if keep is not None and not compiled(keep, ignore_case=ignore_case).search(text):
         return None
     if drop is not None and compiled(drop, ignore_case=ignore_case).search(text):
@@ -84,5 +84,5 @@ def _first_of_each(surveys: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 @register_intervention("drop_duplicates", survey=_digest, plan=_first_of_each)
 def drop_duplicates(text: str, *, planned: bool) -> str | None:
-    """Keep the first of the documents that are exactly alike within a split."""
+    """Keep the first of identical documents within a split."""
     return text if planned else None

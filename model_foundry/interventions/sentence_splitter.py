@@ -1,13 +1,13 @@
 """A sentence splitter, lossless: the sentences of a text, joined, are the text.
 
 1. A newline ends a sentence.
-2. So does a run of `.` `!` `?` `…` with the quotes and brackets that it closes, before white space
-   or the end of the text; and the wide marks of Chinese and Japanese before anything.
-3. But not a single `.` after an abbreviation or a single letter, as in `Dr. J. Smith`;
-4. nor where a quote is closed and a lower-case letter follows, as in `"Stop!" he said.`
+2. So does a run of `.` `!` `?` `…` and closing quotes and brackets, before white space or the end of
+   the text; and a run of the wide marks of Chinese and Japanese before any character.
+3. A single `.` after an abbreviation or a single letter does not, as in `Dr. J. Smith`.
+4. A closing quote before a lower-case letter does not, as in `"Stop!" he said.`
 
-White space belongs to the sentence before it; at the start of a text, to the first one. Beside rule
-4 a sentence ends whatever follows, so the rules hold for text in lower case too.
+White space belongs to the sentence before it; at the start of a text, to the first one. Apart from
+rule 4, the next sentence may begin in lower case.
 """
 
 import re

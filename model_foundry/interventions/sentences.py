@@ -11,7 +11,7 @@ from model_foundry.interventions.settings import WORD, Pattern, Words, compiled,
 
 @register_intervention("shuffle_sentences")
 def shuffle_sentences(text: str, *, seed: int, index: int) -> str:
-    """Put the sentences of a document in random order; the white space between them stays."""
+    """Shuffle the sentences of a document; the white space between them stays in place."""
     parts = [body(sentence) for sentence in sentences(text)]
     order = [inner for _, inner, _ in parts]
     random.Random(f"{seed}-{index}").shuffle(order)
@@ -57,10 +57,10 @@ def drop_sentences(
     ignore_case: bool = False,
     control: bool = False,
 ) -> str | None:
-    """Drop the sentences in which `pattern` or one of `words` is found; as `control`, others.
+    """Drop the sentences with `pattern` or one of `words`, or, as `control`, as many others.
 
-    The control drops as many sentences of the corpus, at random, none of which matches. A document
-    without a sentence left is dropped. The white space around a sentence is not searched.
+    The control drops sentences of the corpus at random, none of which matches. A document without a
+    remaining sentence is dropped. The white space around a sentence is not searched.
     """
     settings = {"pattern": pattern, "words": words, "ignore_case": ignore_case}
     return _DROP.remaining(text, planned=planned, seed=seed, index=index, **settings)
@@ -82,10 +82,10 @@ def keep_sentences(
     ignore_case: bool = False,
     control: bool = False,
 ) -> str | None:
-    """Keep the sentences in which `pattern` or one of `words` is found; as `control`, others.
+    """Keep the sentences with `pattern` or one of `words`, or, as `control`, as many others.
 
-    The control keeps as many sentences of the corpus, at random, whether they match or not. A
-    document without a sentence left is dropped.
+    The control keeps sentences of the corpus at random, matching or not. A document without a
+    remaining sentence is dropped.
     """
     settings = {"pattern": pattern, "words": words, "ignore_case": ignore_case}
     return _KEEP.remaining(text, planned=planned, seed=seed, index=index, **settings)

@@ -137,7 +137,7 @@ def drop_tagged_sentences(
     token_pattern: TokenPattern,
     control: bool = False,
 ) -> str | None:
-    """Drop the sentences in which a pattern of spaCy's `Matcher` is found; as `control`, others.
+    """Drop the sentences that match a spaCy `Matcher` pattern, or, as `control`, as many others.
 
     The pattern has a mapping for each token, such as `[{LEMMA: be}, {TAG: VBN}]`. For the control
     see `drop_sentences`.
@@ -162,7 +162,7 @@ def keep_tagged_sentences(
     token_pattern: TokenPattern,
     control: bool = False,
 ) -> str | None:
-    """Keep the sentences in which a pattern of spaCy's `Matcher` is found; as `control`, others.
+    """Keep the sentences that match a spaCy `Matcher` pattern, or, as `control`, as many others.
 
     The pattern is that of `drop_tagged_sentences`; for the control see `keep_sentences`.
     """

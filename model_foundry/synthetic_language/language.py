@@ -69,7 +69,7 @@ class Language:
         return map(spell, itertools.islice(stream, sentences))
 
     def log_probability(self, sentence: str) -> float:
-        """Return the log-probability of a sentence in nats; -inf for what is not a sentence."""
+        """Return the log-probability of a sentence in nats; -inf for any other text."""
         opener, *others = sentence.removesuffix(".").split(" ")
         words = [self._openers.get(opener, ""), *others]
         if not sentence.endswith(".") or not all(word in self._places for word in words):

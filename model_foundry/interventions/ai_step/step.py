@@ -130,7 +130,7 @@ def ai_step(
     code: AnyPath,
     approved: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None,
 ) -> str | None:
-    """Change a text by code that a model wrote from a prompt, and that you read and approved.
+    """Apply code that a model wrote from a prompt, and that you read and approved.
 
     Args:
         prompt: description of the step.
