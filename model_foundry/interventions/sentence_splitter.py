@@ -1,8 +1,8 @@
 """A sentence splitter, lossless: the sentences of a text, joined, are the text.
 
 1. A newline ends a sentence.
-2. So does a run of `.` `!` `?` `…` and closing quotes and brackets, before white space or the end of
-   the text; and a run of the wide marks of Chinese and Japanese before any character.
+2. So does a run of `.` `!` `?` `…` and closing quotes and brackets, before white space or the end
+   of the text; and a run of the wide marks of Chinese and Japanese before any character.
 3. A single `.` after an abbreviation or a single letter does not, as in `Dr. J. Smith`.
 4. A closing quote before a lower-case letter does not, as in `"Stop!" he said.`
 

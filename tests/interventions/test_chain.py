@@ -29,7 +29,7 @@ def failing() -> Iterator[None]:
     INTERVENTIONS.remove("failing")
 
 
-def test_steps_are_taken_in_order_and_counted() -> None:
+def test_steps_are_applied_in_order_and_counted() -> None:
     texts = ["The Cat ran. It sat.", "a dog", "", "THE CAT"]
     steps: tuple[dict[str, Any], ...] = (
         {"step": "lowercase"},
@@ -82,11 +82,11 @@ def test_seeds_differ_by_data_seed_position_and_name_but_not_by_settings() -> No
     ] * 2
 
 
-def test_a_known_seed_stays_what_it_is() -> None:
+def test_the_seed_of_a_step_never_changes() -> None:
     assert step_seed(42, 0, "shuffle_words") == 235048791735649488189746317120315217705
 
 
-def test_the_key_changes_with_whatever_the_result_depends_on() -> None:
+def test_the_cache_key_changes_with_all_that_the_result_depends_on() -> None:
     keys = [
         chain_of(step, seed=seed).cache_key()
         for step, seed in [
@@ -102,7 +102,7 @@ def test_the_key_changes_with_whatever_the_result_depends_on() -> None:
     assert same == keys[0]
 
 
-def test_surveys_say_which_documents_earlier_steps_have_dropped() -> None:
+def test_surveys_flag_documents_that_earlier_steps_dropped() -> None:
     chain = chain_of({"step": "filter_documents", "drop": "mouse"}, CONTROL)
     documents = list(enumerate(["A cat. A dog.", "A mouse.", "A dog. A dog."]))
     surveys, alive = chain.survey(1, documents)
@@ -113,12 +113,12 @@ def test_surveys_say_which_documents_earlier_steps_have_dropped() -> None:
     assert chain.survey(1, [])[0].shape == (0, 2)
 
 
-def test_a_plan_is_scattered_to_the_documents_it_is_about() -> None:
+def test_planned_values_belong_to_the_documents_that_reach_the_step() -> None:
     chain = chain_of({"step": "filter_documents", "drop": "mouse"}, {"step": "drop_duplicates"})
     planned(chain, ["mouse", "a", "mouse", "a", "b"])
-    told = chain.steps[1].planned
-    assert told is not None
-    assert told.tolist() == [False, True, False, False, True]
+    values = chain.steps[1].planned
+    assert values is not None
+    assert values.tolist() == [False, True, False, False, True]
 
 
 @pytest.mark.parametrize(

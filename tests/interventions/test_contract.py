@@ -1,6 +1,6 @@
-"""Laws that hold for every built-in step, over one corpus that touches each of them.
+"""Properties of all built-in steps, on a corpus that each of them changes.
 
-`ai_step` is not among them: it needs an endpoint, and `test_ai.py` has its laws.
+`ai_step` has its own tests, because it needs an endpoint.
 """
 
 import pickle

@@ -1,4 +1,4 @@
-"""Steps on whole documents, by hand."""
+"""Steps on whole documents."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_the_first_of_each_duplicate_stays_whatever_the_batches() -> None:
     assert texts_after({"step": "drop_duplicates"}, texts=texts) == ["b", "a", "b ", ""]
 
 
-def test_duplicates_are_looked_for_in_what_earlier_steps_left() -> None:
+def test_duplicates_are_those_after_earlier_steps() -> None:
     texts = ["cat", "Cat", "CAT", "dog", "DOG"]
     steps = (
         {"step": "filter_documents", "drop": "^cat"},

@@ -1,4 +1,4 @@
-"""How steps join: signatures become settings, mistakes are named, outsiders bring their own."""
+"""Registration: settings from signatures, refused signatures, steps of plugins."""
 
 import hashlib
 import sys
@@ -45,7 +45,7 @@ def outsider(text: str, *, index: int, planned: bool, share: Annotated[float, Fi
 
 @pytest.fixture
 def tidy() -> Iterator[None]:
-    """Take out again what a test registers."""
+    """Remove the steps that a test registers."""
     before = set(INTERVENTIONS)
     yield
     for name in set(INTERVENTIONS) - before:
@@ -102,7 +102,7 @@ def test_steps_are_known_without_numpy_or_torch(capfd: pytest.CaptureFixture[str
     assert done.stdout == "[]\n"
 
 
-def test_an_outsiders_step(outsider: Path) -> None:
+def test_a_step_of_a_plugin(outsider: Path) -> None:
     applied = taken({"step": "outsider", "share": 0.6}, texts=["abcde", "ab", "abc"])
     assert applied.texts == [(0, "0 abcde"), (2, "2 abc")]
     (cache_key,) = chain_of({"step": "outsider"}).cache_key()
@@ -131,7 +131,7 @@ def test_the_function_is_returned_and_its_name_is_taken(tidy: None) -> None:
                 return text
 
 
-def test_types_of_settings_are_strict_where_json_can_say_them(tidy: None) -> None:
+def test_types_of_settings_are_strict_as_far_as_json_has_them(tidy: None) -> None:
     @register_intervention("typed")
     def typed(
         text: str,
@@ -154,7 +154,7 @@ def test_types_of_settings_are_strict_where_json_can_say_them(tidy: None) -> Non
     ]
 
 
-def test_signatures_that_leave_something_open_are_refused(tidy: None) -> None:
+def test_incomplete_signatures_are_refused(tidy: None) -> None:
     def positional(text: str, pattern: str) -> str:
         return text
 

@@ -1,4 +1,4 @@
-"""Steps on words, by hand."""
+"""Steps on words."""
 
 from collections import Counter
 
@@ -35,7 +35,7 @@ def test_words_stay_in_their_window() -> None:
     assert words != list("abcdefgh")
 
 
-def test_all_permutations_come_up_alike() -> None:
+def test_all_permutations_are_equally_likely() -> None:
     drawn = Counter(shuffle_words("a b c.", seed=5, index=index) for index in range(6000))
     assert len(drawn) == 6
     assert all(880 < number < 1120 for number in drawn.values())  # 1000 +- 4 sigma
@@ -63,7 +63,7 @@ def test_case_and_apostrophes_of_deleted_words() -> None:
     assert delete_words("The dogs DON'T bark", words=words, ignore_case=True) == "dogs bark"
 
 
-def test_replaced_words_are_not_looked_at_again() -> None:
+def test_replaced_words_are_not_replaced_again() -> None:
     assert replace_words("a b, ab", words={"a": "b", "b": "a"}) == "b a, ab"
     assert replace_words("well-known, well", words={"well": "ill"}) == "well-known, ill"
     assert replace_words("Yes YES yes", words={"yes": "no"}, ignore_case=True) == "no no no"

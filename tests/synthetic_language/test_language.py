@@ -1,4 +1,4 @@
-"""One derivation a sentence, exact probabilities, exact entropy, reproducible samples."""
+"""One derivation per sentence, exact probabilities and entropy, reproducible samples."""
 
 import math
 import re
@@ -24,7 +24,7 @@ def test_each_sampled_sentence_has_one_derivation_with_its_probability(english: 
         assert english.log_probability(sentence) == pytest.approx(math.log(probability), rel=1e-12)
 
 
-def test_altered_sentences_are_judged_as_by_the_oracle(english: Language) -> None:
+def test_altered_sentences_are_accepted_as_by_the_oracle(english: Language) -> None:
     words_by_name = defaultdict(list)
     for symbol, category in english.grammar.lexicon.items():
         words_by_name[symbol.split("[")[0]] += category.words
@@ -147,7 +147,7 @@ def test_agreement_decides_what_is_a_sentence(english: Language, good: str, bad:
         "The dog sleeps.\n",
     ],
 )
-def test_other_text_than_a_sentence_to_the_letter_is_rejected(english: Language, text: str) -> None:
+def test_other_text_than_an_exact_sentence_is_rejected(english: Language, text: str) -> None:
     assert english.accepts("The dog sleeps.")
     assert not english.accepts(text)
 

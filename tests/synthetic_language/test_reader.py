@@ -1,4 +1,4 @@
-"""A malformed grammar file is answered with one line that names the place and the law."""
+"""Faults of grammar files, each a line with the field and the rule; weights of rules and words."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_a_line_shares_its_weight_among_the_values_it_leaves_open(
     )
 
 
-def test_words_follow_the_law_of_zipf_and_mandelbrot(
+def test_words_have_zipf_mandelbrot_weights(
     language_of: Callable[[str], Language],
 ) -> None:
     text = RECURSIVE.replace("exponent: 1, shift: 1", "exponent: 2, shift: 3")

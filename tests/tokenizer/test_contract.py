@@ -1,4 +1,4 @@
-"""The laws of every tokenizer kind."""
+"""Properties of all kinds of tokenizers."""
 
 import json
 import logging
@@ -160,7 +160,7 @@ def test_a_small_corpus_is_reported(kind, train, caplog):
     assert str(len(tokenizer)) in record.message
 
 
-def test_the_vocabulary_is_never_larger_than_asked(kind, train):
+def test_the_vocabulary_is_never_larger_than_requested(kind, train):
     for size in (330, 400):
         assert len(train(kind, vocab_size=size)) <= size
 
@@ -193,7 +193,7 @@ def test_special_tokens_can_be_renamed_and_added(kind, train):
     assert not {tokenizer.mask_token_id, tokenizer.cls_token_id} & set(encoded.ids.tolist())
 
 
-def test_special_tokens_that_cannot_be_told_apart_are_refused(kind, train):
+def test_ambiguous_special_tokens_are_refused(kind, train):
     with pytest.raises(ConfigError, match=r"tokenizer\.special_tokens: 'start' is not a role"):
         train(kind, special_tokens={"start": "<start>"})
     with pytest.raises(ConfigError, match=r"tokenizer\.special_tokens: '<x>' is given to both"):
@@ -208,7 +208,7 @@ def test_unknown_kind_names_the_nearest():
         TokenizerFactory.train("wordpeace", documents=["x"], vocab_size=100)
 
 
-def test_exactly_one_source_of_text_is_asked_for(tmp_path):
+def test_exactly_one_source_of_text_is_required(tmp_path):
     with pytest.raises(ConfigError, match="exactly one"):
         TokenizerFactory.train_bpe()
     with pytest.raises(ConfigError, match="exactly one"):

@@ -1,4 +1,4 @@
-"""`ai_step`: asked once, read by a person, run as approved; what an endpoint can do wrong."""
+"""`ai_step`: one request, approval, execution, and faults of an endpoint."""
 
 import hashlib
 import multiprocessing
@@ -43,7 +43,7 @@ ANSWER = f"Here it is:\n```python\n{CODE}```\nTell me if you need more."
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """An endpoint that the environment names, and that answers with CODE."""
+    """An endpoint in the environment that answers with CODE."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with serving() as server:
@@ -72,7 +72,7 @@ def write(file: Path, code: str = CODE, prompt: str = PROMPT) -> str:
 
 
 def refusal(function: Callable[..., Any], *steps: InterventionStep) -> str:
-    """Return why steps are refused: a line for each, in which the key does not stand."""
+    """Return the message by which steps are refused: a line for each, without the key."""
     with pytest.raises(ConfigError) as raised:
         function(list(steps))
     message = str(raised.value)
@@ -81,7 +81,7 @@ def refusal(function: Callable[..., Any], *steps: InterventionStep) -> str:
     return message
 
 
-# --- asking ---------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -170,7 +170,7 @@ def test_a_file_that_came_meanwhile_is_kept(server: Server, file: Path) -> None:
     assert "upper" not in read_code(file).text.partition(SIGNATURE)[2]
 
 
-# --- what an endpoint can do wrong ----------------------------------------------------------------
+# --- faults of an endpoint ------------------------------------------------------------------------
 
 
 def silent(handler: BaseHTTPRequestHandler) -> None:
@@ -227,7 +227,7 @@ def test_a_redirect_is_not_followed(status: int, server: Server, file: Path) -> 
     assert len(server.asked) == 1
 
 
-def test_nobody_there_is_one_line(
+def test_an_unreachable_endpoint_is_one_line(
     server: Server, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(endpoint.URL, "http://127.0.0.1:1/v1")
