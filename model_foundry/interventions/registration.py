@@ -109,8 +109,9 @@ class Intervention:
 
     def refusal(self, error: ValueError, field: str) -> ConfigError:
         """Return an error of the settings as one of the step at `field` of the experiment."""
-        faults = [(f"{field}.{key}".removesuffix("."), law) for key, law in self._faults_of(error)]
-        return ConfigError("\n".join(f"{place}: {law}" for place, law in faults))
+        faults = self._faults_of(error)
+        lines = (f"{field}.{key}: {text}" if key else f"{field}: {text}" for key, text in faults)
+        return ConfigError("\n".join(lines))
 
 
 def _settings_class(name: str, function: Callable[..., Any]) -> type[StepSettings]:

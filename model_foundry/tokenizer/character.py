@@ -1,4 +1,4 @@
-"""Characters: each Unicode code point is one token; lossless on the characters of the training."""
+"""Characters: each Unicode code point is one token; lossless on characters of the training text."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

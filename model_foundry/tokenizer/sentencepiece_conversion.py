@@ -70,8 +70,8 @@ def _decoder(*, trims_spaces: bool) -> decoders.Decoder:
 def special_starts(special_tokens: Iterable[str]) -> str:
     """Return the pattern of the brackets that begin a special token or a byte piece in a text.
 
-    A split after them prevents that `<s>` or `<0x41>` in a text is read as that piece. It changes
-    nothing else: SentencePiece learns no piece that mixes letters with signs or digits.
+    A split after them prevents `<s>` or `<0x41>` in a text from being read as that piece. Nothing
+    else changes: SentencePiece learns no piece that mixes letters with signs or digits.
     """
     # brackets, and the rest from the first letter, which each special token has
     pairs = [re.split("(?=[A-Za-z])", token, maxsplit=1) for token in special_tokens]

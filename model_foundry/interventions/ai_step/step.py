@@ -1,7 +1,7 @@
 """`ai_step`: an intervention written by a language model, and approved by a person.
 
 The code is requested once and written to a file. It is run if the experiment has the file's SHA-256
-as `approved`. Nothing else that the package reads is run. There is no sandbox (SECURITY.md).
+as `approved`. No other file named by an experiment is run. There is no sandbox (SECURITY.md).
 """
 
 import ast
