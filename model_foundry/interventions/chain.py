@@ -97,15 +97,7 @@ class Chain:
         return text
 
     def plan(self, position: int, surveys: NDArray[np.int64], alive: NDArray[np.bool_]) -> None:
-        """Plan a step from the surveys of all documents.
-
-        Args:
-            surveys: (N, k), for all documents of the split by their number.
-            alive: (N,), true for documents that reach the step.
-
-        Raises:
-            DataError: there is no plan, such as with too few sentences for a control.
-        """
+        """Plan a step from the surveys of all documents, as in `Step.plan`."""
         self.steps[position].plan(surveys, alive)
 
     def apply(self, documents: Iterable[Document]) -> Applied:

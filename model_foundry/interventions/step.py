@@ -146,6 +146,9 @@ class Step:
         Args:
             surveys: (N, k), for all documents of the split by their number.
             alive: (N,), true for documents that reach the step.
+
+        Raises:
+            DataError: there is no plan, such as with too few sentences for a control.
         """
         plan = self.intervention.plan
         assert plan is not None, f"{self.field} needs no plan"

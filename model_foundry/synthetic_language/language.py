@@ -1,6 +1,5 @@
 """An artificial language with exact probabilities: sentences, their entropy, minimal pairs."""
 
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -65,8 +64,8 @@ class Language:
 
         The first k sentences depend on `seed` alone, not on the number requested.
         """
-        stream = self._sampler.stream(self.grammar.start, seed=seed)
-        return map(spell, itertools.islice(stream, sentences))
+        draw, start = uniform(seed), self.grammar.start
+        return (spell(self._sampler.words(start, draw)) for _ in range(sentences))
 
     def log_probability(self, sentence: str) -> float:
         """Return the log-probability of a sentence in nats; -inf for any other text."""

@@ -2,7 +2,7 @@
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from numpy.random import PCG64, Generator
 
@@ -65,9 +65,3 @@ class Sampler:
             else:
                 stack += outcome
         return words
-
-    def stream(self, symbol: str, *, seed: int) -> Iterator[list[str]]:
-        """Yield the words of successive expansions of `symbol`, without end."""
-        draw = uniform(seed)
-        while True:
-            yield self.words(symbol, draw)

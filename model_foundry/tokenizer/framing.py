@@ -7,7 +7,6 @@ these, so that other tools give a model the same input as in training. See plans
 
 import copy
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from tokenizers import processors
@@ -57,18 +56,15 @@ def _template(
 ) -> processors.TemplateProcessing:
     """Return the template of one text and of two texts as two documents, all in segment 0."""
 
-    def parts(*pieces: list[int] | str) -> Iterator[str]:
-        for piece in pieces:
-            if isinstance(piece, str):
-                yield piece
-            else:
-                yield from (f"{name}:0" for name in tokenizer.convert_ids_to_tokens(piece))
-
     used = sorted({*before, *after, *between})
+    names = dict(zip(used, tokenizer.convert_ids_to_tokens(used), strict=True))
+    head, tail, joint = (
+        [f"{names[i]}:0" for i in ids] for ids in (before, after, after or between)
+    )
     return processors.TemplateProcessing(
-        single=list(parts(before, "$A:0", after)),
-        pair=list(parts(before, "$A:0", after or between, before, "$B:0", after)),
-        special_tokens=list(zip(tokenizer.convert_ids_to_tokens(used), used, strict=True)),
+        single=[*head, "$A:0", *tail],
+        pair=[*head, "$A:0", *joint, *head, "$B:0", *tail],
+        special_tokens=[(name, index) for index, name in names.items()],
     )
 
 
