@@ -13,8 +13,8 @@ from model_foundry.errors import ConfigError
 from model_foundry.foundation.random_state import seeded
 
 TOKENS_AT_ONCE: Final = 2**14
-"""Maximum tokens in one batch, prompts and continuations together. A model of 12 layers of 768
-keeps 73 KB of keys and values per token; larger batches are hardly faster."""
+"""Maximum tokens in one batch, prompts and continuations together. A model with 12 layers of size
+768 has 73 KB of keys and values per token; larger batches are hardly faster."""
 
 
 def generate_texts(
@@ -31,7 +31,7 @@ def generate_texts(
     """Continue each prompt until the document ends or `max_new_tokens` are reached.
 
     Args:
-        prompts: beginnings of documents; may be "". Special tokens in them are read as plain text.
+        prompts: beginnings of documents; may be "". Special tokens in them are plain text.
         temperature: divides the logits before sampling; 0 always takes the most likely token.
         top_k: sample among the k most likely tokens only; None: among all.
         top_p: sample among the most likely tokens that hold this probability; None: among all.
@@ -48,7 +48,7 @@ def generate_texts(
     model.require_generation()
     _check_prompts(prompts)
     before, (_, (end,)) = text_prefix(tokenizer), document_frame(tokenizer)
-    plain = {"add_special_tokens": False, "split_special_tokens": True}  # text, as in a corpus
+    plain = {"add_special_tokens": False, "split_special_tokens": True}  # as for a corpus
     rows = [before + tokenizer(text, **plain)["input_ids"] for text in prompts]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     sampling = _sampling(temperature, top_k, top_p)
@@ -99,7 +99,7 @@ def _left_padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
 
 
 def _room(model: BaseLanguageModel, length: int, wanted: int) -> int:
-    """Return the number of tokens that may follow `length` tokens."""
+    """Return the number of tokens to generate after `length` tokens."""
     positions = model.num_positions
     if positions is None:
         return wanted

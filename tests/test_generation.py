@@ -1,4 +1,4 @@
-"""Continuations: reproducible, within the positions, refused where they make no sense."""
+"""Generation: reproducible, within the positions, with valid settings only."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.mark.parametrize("kind", CAUSAL)
-def test_seed_decides_and_prompts_come_back(
+def test_the_seed_determines_the_text_and_prompts_are_kept(
     kind: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = create_model(tiny_experiment(kind, tmp_path), tokenizer=tokenizer)
@@ -85,7 +85,7 @@ def test_many_prompts_are_continued_a_few_at_a_time(
 def test_a_token_costs_the_same_after_any_prefix(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each call reads one token, whatever came before it."""
+    """Each call reads one token, after a prefix of any length."""
     model = create_model(tiny_experiment(kind, tmp_path), vocab_size=20).eval()
     read: list[int] = []
     model.get_input_embeddings().register_forward_pre_hook(
@@ -110,7 +110,7 @@ def test_masked_model_does_not_generate(tmp_path: Path) -> None:
         ({"prompts": ["a\udcff"]}, "prompt: is not UTF-8 at character 1"),
     ],
 )
-def test_what_cannot_be_sampled_is_refused(
+def test_invalid_settings_are_refused(
     settings: dict[str, Any], message: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     model = create_model(tiny_experiment("gpt2", tmp_path), tokenizer=tokenizer)

@@ -2,9 +2,8 @@
 
     python compare.py runs/articles-removed runs/articles-control [--output comparison.png]
 
-Beside what the runs themselves measured, the pairs of `article_sound` are scored apart: before a
-noun, where articles could be learned from both texts, and before an adjective, where only the
-control has shown them.
+In addition to the measurements of the runs, the pairs of `article_sound` are scored in two groups:
+before a noun, where both texts have articles, and before an adjective, where only the control does.
 """
 
 import argparse
@@ -20,21 +19,21 @@ from model_foundry.synthetic_language import load_language
 from model_foundry.tokenizer.loading import load_tokenizer
 
 PHENOMENON = "article_sound"
-COLOURS = ("#D55E00", "#0072B2")  # of Okabe and Ito, whom everyone can tell apart
+COLOURS = ("#D55E00", "#0072B2")  # of Okabe and Ito, distinguishable with any colour vision
 MARKS = ("o", "s")
 Pair = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A share of minimal pairs whose good sentence is the likelier one."""
+    """A share of minimal pairs whose good sentence is likelier."""
 
     value: float
     pairs: int
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The 95% interval by Wilson (1927), which makes sense near 0 and 1 too."""
+        """The 95% interval by Wilson (1927), which is valid near 0 and 1 too."""
         z, n, p = 1.96, self.pairs, self.value
         middle = p + z**2 / (2 * n)
         half = z * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
@@ -43,7 +42,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of a run."""
+    """The measurements of a run."""
 
     name: str
     bits_per_byte: float
@@ -51,7 +50,7 @@ class Run:
 
 
 def pairs_by_kind(number: int, seed: int) -> dict[str, list[Pair]]:
-    """Draw minimal pairs of articles and sort them by the article and by what follows it."""
+    """Draw minimal pairs of articles, grouped by the article and the next word."""
     language = load_language()
     adjectives = {
         word
@@ -73,7 +72,7 @@ def pairs_by_kind(number: int, seed: int) -> dict[str, list[Pair]]:
 
 
 def measure(path: Path, kinds: dict[str, list[Pair]]) -> Run:
-    """Read what a finished run measured, and score its model on the pairs of articles."""
+    """Read the measurements of a finished run, and score its model on the pairs of articles."""
     run = RunDirectory(path)
     newest = max(run.evaluation.glob("language-step-*.json")).stem
     report, loss = run.measurement(newest), run.measurement(newest.replace("language", "loss"))
@@ -111,7 +110,7 @@ def table(runs: list[Run]) -> str:
 
 
 def draw(runs: list[Run], path: Path) -> None:
-    """Draw the accuracies as points with their intervals, a row for each phenomenon."""
+    """Draw the accuracies with their intervals, one row per phenomenon."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -148,11 +147,11 @@ def draw(runs: list[Run], path: Path) -> None:
 
 
 def main() -> None:
-    """Compare the two runs that the command line names."""
+    """Compare the two runs of the command line."""
     parser = argparse.ArgumentParser(description="Compare two runs on minimal pairs.")
     parser.add_argument("runs", nargs=2, type=Path, metavar="RUN")
-    parser.add_argument("--pairs", type=int, default=2000, help="pairs of articles")
-    parser.add_argument("--seed", type=int, default=0, help="that draws them")
+    parser.add_argument("--pairs", type=int, default=2000, help="number of pairs of articles")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the pairs")
     parser.add_argument("--output", type=Path, default=Path("comparison.png"))
     given = parser.parse_args()
     kinds = pairs_by_kind(given.pairs, given.seed)

@@ -6,18 +6,17 @@ from model_foundry.errors import DataError
 from model_foundry.objectives import Objective
 
 MOST_UNKNOWN = 0.01  # share of a text, in bytes, that may be unknown
-TRIED_ROWS = 32  # at a time; a training text of fewer may have targets in another pass
+BATCH_ROWS = 32  # a training text with fewer rows may have targets in another pass
 
 
 def unknown_share(rows: Rows) -> float:
-    """Return the share of a text, in UTF-8 bytes, that the tokenizer makes unknown tokens of."""
+    """Return the share of a text, in UTF-8 bytes, that becomes unknown tokens."""
     facts = rows.stream.facts
     return facts.unknown_bytes / facts.bytes if facts.bytes else 0.0
 
 
 def not_comparable(rows: Rows) -> str | None:
-    """Return the reason why bits per byte of a text compare nothing across tokenizers; None: they
-    can be compared."""
+    """Return the reason why bits per byte do not compare across tokenizers; None: they do."""
     share = unknown_share(rows)
     if share > MOST_UNKNOWN:
         return f"{share:.1%} of the text is unknown to the tokenizer"
@@ -25,19 +24,16 @@ def not_comparable(rows: Rows) -> str | None:
 
 
 def require_targets(name: str, rows: Rows, collator: Collator, objective: Objective) -> None:
-    """Refuse a text without targets; `name` is its key below `data`.
-
-    Raises:
-        DataError: a whole pass over the text predicts no token.
-    """
-    if name == "train" and len(rows) < TRIED_ROWS:
+    """Raise DataError for a text without a target; `name` is its key in `data`."""
+    if name == "train" and len(rows) < BATCH_ROWS:
         return
-    batches = evaluation_batches(rows, collator, batch_size=TRIED_ROWS)
+    batches = evaluation_batches(rows, collator, batch_size=BATCH_ROWS)
     if any(bool(objective.scored(batch.inputs["labels"]).any()) for batch in batches):
         return
     unknown, tokens = rows.stream.facts.unknown, len(rows.stream)
-    remedies = {"validation": "data.validation or data.validation_fraction"}
-    remedy = remedies.get(name, f"data.{name}")
+    remedy = f"data.{name}"
+    if name == "validation":
+        remedy += " or data.validation_fraction"
     raise DataError(
         f"data.{name}: none of the {tokens:,} tokens of the {name} text ({unknown:,} of them "
         f"unknown to the tokenizer) is one that {type(objective).__name__} predicts, so there is "

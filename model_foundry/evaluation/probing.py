@@ -1,4 +1,4 @@
-"""Changed inputs for a model, and a context that restores the model afterwards."""
+"""Changed inputs for a model, and a context that restores the model."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,12 +9,12 @@ from torch.distributed.tensor import DTensor
 
 from model_foundry.architectures import BaseLanguageModel
 
-LONGEST_ROW = 128  # tokens of a row that a model reads, where nothing is padding
-AWAKE = 0.1  # standard deviation of the weights that stand in for zeros
+LONGEST_ROW = 128  # tokens, for rows without padding
+AWAKE = 0.1  # standard deviation of the weights that replace zeros
 
 
 def two_rows(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return two rows of a batch, cut where nothing is padding; one row is taken twice."""
+    """Return two rows of a batch, truncated if they have no padding; one row is repeated."""
     cut = LONGEST_ROW if "attention_mask" not in inputs else None
     rows = {name: tensor[:2, :cut] for name, tensor in inputs.items()}
     if len(inputs["input_ids"]) == 1:
@@ -23,7 +23,7 @@ def two_rows(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def other_tokens(ids: Tensor, real: Tensor, model: BaseLanguageModel) -> Tensor:
-    """Return another token for each, (B, T), out of those that occur."""
+    """Return a different token for each, (B, T), out of those that occur."""
     known = torch.tensor(sorted(set(ids[real].tolist())), device=ids.device)
     if len(known) == 1:
         weight = model.get_input_embeddings().weight
@@ -34,10 +34,10 @@ def other_tokens(ids: Tensor, real: Tensor, model: BaseLanguageModel) -> Tensor:
 
 
 @contextmanager
-def as_it_was(model: BaseLanguageModel) -> Iterator[None]:
+def restored(model: BaseLanguageModel) -> Iterator[None]:
     """Restore modes, buffers and weights of a model after the block, bit for bit.
 
-    Weights that are all zero may be closed gates, which hide a leak until they open. They get
+    Weights that are all zero may be closed gates, which hide a leak until they open. They have
     random values within the block.
     """
     modes = [(module, module.training) for module in model.modules()]
@@ -46,13 +46,13 @@ def as_it_was(model: BaseLanguageModel) -> Iterator[None]:
         for module in model.modules()
         for name, buffer in module._buffers.items()
     ]
-    # what divides weights among processes may have joined them again, apart from these
+    # sharded weights may have been gathered, apart from DTensors
     own = (p for p in model.parameters() if p.is_floating_point() and not isinstance(p, DTensor))
     asleep = [(weight, weight.clone()) for weight in own if not weight.any()]
     generator = torch.Generator().manual_seed(0)
     with ExitStack() as stack:
         if any(module._compiled_call_impl is not None for module, _ in modes):
-            # other shapes would be compiled for, at the cost of those that are trained with
+            # new shapes would be compiled, and slow down those of training
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         try:
             for weight, _ in asleep:

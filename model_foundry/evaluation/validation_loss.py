@@ -15,8 +15,8 @@ from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 from model_foundry.objectives import Objective
 
-FEWEST_BATCHES = 4  # that an interval is estimated from
-QUANTILE = 1.96  # of the normal distribution, for 95% on both sides
+FEWEST_BATCHES = 4  # for an interval
+QUANTILE = 1.96  # of the normal distribution, two-sided, for 95%
 
 
 def measure_loss(
@@ -29,21 +29,21 @@ def measure_loss(
     processes: ProcessGroup = ALONE,
     shared: bool = True,
 ) -> dict[str, float]:
-    """Measure a model on all batches; each scored token counts once, in any batching.
+    """Measure a model on all batches; each scored token has the same weight, in any batching.
 
     Args:
-        carry_state: continue from the state after the batch before, unless a batch begins.
+        carry_state: continue from the state of the previous batch, unless a batch begins.
         loss_without_logits: use `return_logits=False` if the model supports it.
         processes: the processes that measure the model together.
-        shared: True if they divide the batches among them. If not, each has all of them, as with
-            sharded weights, where every process takes part in each forward pass.
+        shared: True if each process has its own batches. If not, each has all of them, as with
+            sharded weights, which need every process in each forward pass.
 
     Returns:
         `loss` in nats per scored token, its exponential `perplexity`, `bits_per_byte` over the
-        UTF-8 bytes of exactly the scored tokens, half the width of its 95% confidence interval as
+        UTF-8 bytes of the scored tokens, half the width of its 95% confidence interval as
         `bits_per_byte_interval`, and `tokens` scored; the same in every process. Undefined figures
         are left out: bits per byte if the scored tokens have no bytes, the interval with fewer than
-        four batches or carried states, when batches are not independent.
+        four batches or carried states, where batches are not independent.
 
     Raises:
         DataError: no token is scored.
@@ -58,13 +58,13 @@ def measure_loss(
         measured = list(_losses(model, batches, objective, carry_state=carry_state, alone=alone))
     model.train(was_training)
     losses, counts, sizes = zip(*measured, strict=True) if measured else ((), (), ())
-    # read at the end, because reading waits for the device
+    # copied at the end, because each copy waits for the device
     means = torch.stack(list(losses)).tolist() if losses else []
     nats = [mean * count for mean, count in zip(means, counts, strict=True)]
     own = _Sums.of(nats, counts, sizes) if shared or processes.is_rank0 else _Sums()
     sums = _Sums(*processes.sum(astuple(own)))
     if not sums.tokens:
-        raise DataError("no token of the text is scored, so that there is no loss")
+        raise DataError("no token of the text is scored, so there is no loss")
     return sums.figures(with_interval=not carry_state)
 
 
@@ -105,7 +105,7 @@ def _losses(
 
 @dataclass(frozen=True)
 class _Sums:
-    """Sums over batches, from which every figure follows."""
+    """Sums over batches, sufficient for all figures."""
 
     batches: float = 0
     nats: float = 0
@@ -129,7 +129,7 @@ class _Sums:
         )
 
     def figures(self, *, with_interval: bool) -> dict[str, float]:
-        """Return what follows from the sums, as far as it is defined."""
+        """Return the figures that are defined."""
         loss = self.nats / self.tokens
         figures = {
             "loss": loss,
@@ -145,7 +145,7 @@ class _Sums:
     def _interval(self) -> float:
         """Return half the width of the 95% interval of the bits per byte.
 
-        The batches are taken for a sample of the text, and the figure for a ratio of two sums over
+        The batches are treated as a sample of the text, and the figure as a ratio of two sums over
         them (Cochran 1977, Sampling Techniques, section 6.4).
         """
         ratio = self.nats / self.bytes
@@ -156,8 +156,10 @@ class _Sums:
 
 
 def students_quantile(freedom: int) -> float:
-    """Return the quantile of Student's t distribution for 95% on both sides, to 1% from 3 degrees
-    of freedom on (Cornish-Fisher expansion)."""
+    """Return the two-sided 95% quantile of Student's t distribution (Cornish-Fisher expansion).
+
+    The error is below 1% from 3 degrees of freedom.
+    """
     z = QUANTILE
     return (
         z
@@ -170,9 +172,9 @@ def students_quantile(freedom: int) -> float:
 def _carried_arguments(
     model: BaseLanguageModel, batch: Batch, state: Mapping[str, Tensor]
 ) -> dict[str, Any]:
-    """Return the arguments that continue from the state after the batch before."""
+    """Return the arguments that continue from the state of the previous batch."""
     if batch.begins:
         return {"use_cache": True}
-    rows = len(batch.keys)  # lanes that have ended were the last ones
+    rows = len(batch.keys)  # lanes that have ended were the last rows
     past = model.state_from({name: tensor[:rows] for name, tensor in state.items()})
     return {"use_cache": True, "past_key_values": past}

@@ -1,4 +1,4 @@
-"""Steps that keep or leave out whole documents, and change none."""
+"""Steps that keep or drop whole documents."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 Length = Annotated[int, Field(ge=0, lt=2**63)]
 
 
-def _names_a_pattern(settings: Any) -> None:
+def _check_patterns(settings: Any) -> None:
     if settings.keep is None and settings.drop is None:
         raise ValueError("keep: or drop is required; give the pattern")
 
 
-@register_intervention("filter_documents", check=_names_a_pattern)
+@register_intervention("filter_documents", check=_check_patterns)
 def filter_documents(
     text: str,
     *,
@@ -32,7 +32,7 @@ def filter_documents(
     drop: Pattern | None = None,
     ignore_case: bool = False,
 ) -> str | None:
-    """Keep the documents in which `keep` is found and `drop` is not."""
+    """Keep the documents that match `keep` and do not match `drop`."""
     if keep is not None and not compiled(keep, ignore_case=ignore_case).search(text):
         return None
     if drop is not None and compiled(drop, ignore_case=ignore_case).search(text):
@@ -40,14 +40,14 @@ def filter_documents(
     return text
 
 
-def _names_a_bound(settings: Any) -> None:
+def _check_bounds(settings: Any) -> None:
     if settings.min is None and settings.max is None:
         raise ValueError("min: or max is required; give one")
     if settings.min is not None and settings.max is not None and settings.min > settings.max:
         raise ValueError(f"min: must be <= max (={settings.max}), got {settings.min}")
 
 
-@register_intervention("filter_length", check=_names_a_bound)
+@register_intervention("filter_length", check=_check_bounds)
 def filter_length(
     text: str,
     *,
@@ -65,15 +65,17 @@ def filter_length(
 
 
 def _digest(text: str) -> tuple[int, ...]:
-    # 128 bits: two of 10**12 different documents agree with probability 1e-15
+    # 128 bits: the probability of a collision among 10**12 documents is 1e-15
     hashed = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
     return struct.unpack("<qq", hashed.digest())
 
 
 def _first_of_each(surveys: NDArray[np.int64]) -> NDArray[np.bool_]:
-    import numpy as np  # here: an experiment file is checked without it
+    import numpy as np  # imported here: experiment files are checked without it
 
-    order = np.lexsort((surveys[:, 1], surveys[:, 0]))  # stable: the first of those alike is ahead
+    order = np.lexsort(
+        (surveys[:, 1], surveys[:, 0])
+    )  # stable: the first of equal documents comes first
     differs = np.any(surveys[order[1:]] != surveys[order[:-1]], axis=1)  # (N - 1,)
     first = np.ones(len(surveys), dtype=np.bool_)
     first[order[1:]] = differs
@@ -82,5 +84,5 @@ def _first_of_each(surveys: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 @register_intervention("drop_duplicates", survey=_digest, plan=_first_of_each)
 def drop_duplicates(text: str, *, planned: bool) -> str | None:
-    """Keep the first of the documents that are exactly alike within a split."""
+    """Keep the first of identical documents within a split."""
     return text if planned else None

@@ -1,7 +1,6 @@
 """The decorator that registers a function of a text as a step of `data.interventions`.
 
-The settings in an experiment file follow from the function's signature, so the two cannot differ.
-Steps are applied in `chain`.
+The settings of a step are the parameters of its function.
 """
 
 import hashlib
@@ -22,9 +21,9 @@ from model_foundry.config.error_messages import describe as describe_faults
 from model_foundry.errors import ConfigError
 
 GIVEN = ("seed", "index", "planned")
-"""Keywords that a step is called with, beside its settings."""
+"""Keyword arguments of a step that are not settings."""
 OF_ANY_STEP = ("step", "splits")
-"""Keys that stand beside the settings in an experiment file."""
+"""Keys of every step in an experiment file, beside its settings."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 PACKAGE = __name__.partition(".")[0]
 Fault = tuple[str, str]
@@ -32,7 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class StepSettings(BaseModel):
-    """Base of the classes that are made of signatures."""
+    """Base of the settings classes, which are created from signatures."""
 
     model_config = ConfigDict(
         extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=()
@@ -41,7 +40,7 @@ class StepSettings(BaseModel):
 
 @cache
 def _taken(function: Callable[..., Any]) -> frozenset[str] | None:
-    """Return the names of the keywords that a function takes; None: any."""
+    """Return the names of the keyword parameters of a function; None: it accepts any."""
     parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
@@ -49,76 +48,74 @@ def _taken(function: Callable[..., Any]) -> frozenset[str] | None:
 
 
 def keywords(function: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
-    """Return those of the offered keyword arguments that a function takes."""
+    """Return the offered keyword arguments that a function accepts."""
     taken = _taken(function)
     return {name: value for name, value in offered.items() if taken is None or name in taken}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Intervention:
-    """A step as it was registered. It is pickled by its name."""
+    """A registered step, with the functions passed to `register_intervention`.
+
+    It is pickled by its name.
+    """
 
     name: str
-    """Name in `step`."""
     function: Callable[..., str | None]
-    """From a text to what becomes of it; None: the document is left out."""
     schema: type[StepSettings]
-    """Class of its settings."""
-    survey: Callable[..., tuple[int, ...]] | None = None
-    """What `plan` must know of a document; None: the step needs to know its own document only."""
-    plan: Callable[..., Any] | None = None
-    """From the surveys of all documents (N, k) to what each is told, (N,)."""
-    surveyed: Callable[[Any], bool] | None = None
-    """Whether a survey is needed under these settings; None: always."""
-    sentences: Callable[..., int] | None = None
-    """How many sentences the step takes out, called like the step; None: it does not say."""
-    check: Callable[[Any], None] | None = None
-    """Laws between settings, which raises ValueError; None: there are none."""
-    cache_key: Callable[[Any], Any] | None = None
-    """From settings to plain data on which the result depends beside them; None: there is none."""
-    source: str | None = None
-    """SHA-256 of the file of the function; None: it is part of this package."""
+    survey: Callable[..., tuple[int, ...]] | None
+    plan: Callable[..., Any] | None
+    surveyed: Callable[[Any], bool] | None
+    sentences: Callable[..., int] | None
+    check: Callable[[Any], None] | None
+    cache_key: Callable[[Any], Any] | None
+    source: str | None
+    """SHA-256 of the file of the function; None: the function is part of this package."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return intervention, (self.name,)
 
     def needs_survey(self, settings: BaseModel) -> bool:
-        """Return True if all documents must be surveyed first."""
+        """Return True if all documents must be surveyed before the step is applied."""
         return self.survey is not None and (self.surveyed is None or self.surveyed(settings))
 
     def parse(self, settings: dict[str, Any]) -> StepSettings:
         """Return the settings as an object with an attribute for each.
 
         Raises:
-            ValidationError: one is unknown, missing or invalid.
-            ValueError: they do not go together.
+            ValueError: a setting is unknown, missing, invalid (ValidationError) or in conflict.
         """
-        # In JSON a list can stand for a tuple and a text for a path, however strict one is.
+        # from JSON, strict mode accepts a list for a tuple and a string for a path
         parsed = self.schema.model_validate_json(json.dumps(settings, default=str))
         if self.check is not None:
             self.check(parsed)
         return parsed
 
     def faults(self, settings: dict[str, Any]) -> list[Fault]:
-        """Return (field, message) for all that is wrong with settings."""
+        """Return (field, message) for each fault of the settings."""
         try:
             self.parse(settings)
-        except ValidationError as error:
-            keys: dict[str, Any] = dict.fromkeys(OF_ANY_STEP, (Any, ...))
-            return describe_faults(error, create_model("step", __base__=self.schema, **keys))
         except ValueError as error:
-            return [self.fault(error)]
+            return self._faults_of(error)
         return []
 
-    def fault(self, error: ValueError) -> Fault:
-        """Return (field, message) of an error whose message may begin with `field: `."""
+    def _faults_of(self, error: ValueError) -> list[Fault]:
+        if isinstance(error, ValidationError):
+            keys: dict[str, Any] = dict.fromkeys(OF_ANY_STEP, (Any, ...))
+            return describe_faults(error, create_model("step", __base__=self.schema, **keys))
         field, colon, message = str(error).partition(": ")
         known = bool(colon) and field in self.schema.model_fields
-        return (field, message) if known else ("", str(error))
+        return [(field, message) if known else ("", str(error))]
+
+    def refusal(self, error: ValueError, field: str) -> ConfigError:
+        """Return an error of the settings as one of the step at `field` of the experiment."""
+        faults = self._faults_of(error)
+        lines = (f"{field}.{key}: {text}" if key else f"{field}: {text}" for key, text in faults)
+        return ConfigError("\n".join(lines))
 
 
 def _settings_class(name: str, function: Callable[..., Any]) -> type[StepSettings]:
-    """Return the class of a step's settings: its keyword-only parameters that are not given."""
+    """Return the class of a step's settings: the keyword-only parameters not in `GIVEN`."""
     text, *rest = inspect.signature(function).parameters.values()
     if text.kind not in (text.POSITIONAL_ONLY, text.POSITIONAL_OR_KEYWORD):
         raise TypeError(f"intervention {name!r}: its first parameter must be the text.")
@@ -132,7 +129,7 @@ def _settings_class(name: str, function: Callable[..., Any]) -> type[StepSetting
     bare = [parameter.name for parameter in own if parameter.annotation is parameter.empty]
     if bare:
         raise TypeError(f"intervention {name!r}: {bare[0]!r} needs an annotation.")
-    # Only those of the settings are looked up: others may name what only a type checker imports.
+    # only those of the settings: other annotations may need imports for type checkers only
     annotated = SimpleNamespace(__annotations__={p.name: p.annotation for p in own})
     globals_ = getattr(inspect.unwrap(function), "__globals__", {})
     hints = get_type_hints(annotated, globalns=globals_, include_extras=True)
@@ -143,7 +140,7 @@ def _settings_class(name: str, function: Callable[..., Any]) -> type[StepSetting
 
 
 def _source_digest(name: str, function: Callable[..., Any]) -> str | None:
-    """Return the SHA-256 of the file that a function stands in; None for one of this package."""
+    """Return the SHA-256 of the file of a function; None for a function of this package."""
     function = inspect.unwrap(function)
     if function.__module__.partition(".")[0] == PACKAGE:
         return None
@@ -151,8 +148,8 @@ def _source_digest(name: str, function: Callable[..., Any]) -> str | None:
         return hashlib.sha256(Path(inspect.getfile(function)).read_bytes()).hexdigest()
     except (OSError, TypeError) as error:
         raise TypeError(
-            f"intervention {name!r}: must be a function in a file, which stands for it in the "
-            "records of a run; put it in one and load that with --plugin."
+            f"intervention {name!r}: must be a function in a file, whose hash is recorded with a "
+            "run; put it in a file and load that with --plugin."
         ) from error
 
 
@@ -171,33 +168,33 @@ def register_intervention(
     The function, returned unchanged, maps a text to a new text, or to None to drop the document. It
     must be pure. The keyword-only parameters `seed` (of the step), `index` (of the document in its
     corpus) and `planned` are passed by the caller; all others are settings, with the types and
-    defaults of the signature. Each function below gets those of these keywords that it takes.
+    defaults of the signature. Each function below receives the keywords that it accepts.
 
     Args:
         name: value of `step`.
         survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, of one length, within 64 bits.
         plan: `(surveys, *, seed, ...) -> array (N,)`: from the surveys (N, k) of all documents that
             reach the step to `planned` of each.
-        surveyed: from settings to whether they need the survey; without it `planned` is None.
+        surveyed: returns True if the settings need the survey; without it `planned` is None.
         sentences: like the step, but returns the number of sentences that it removes.
         check: raises ValueError for conflicting settings, as `setting: message`.
         cache_key: from settings to further plain data that the result depends on, such as a
             version; raises ValueError as `check` does. Called once, before the first document.
 
     Raises:
-        TypeError: the signature leaves something open, or survey and plan do not go together.
+        TypeError: the signature is incomplete, or only one of survey and plan is given.
         DuplicateNameError: the name is taken.
     """
-    _check_name(name)
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise TypeError(f"an intervention's name has letters, digits, '.', '_', '-'; got {name!r}.")
     if (survey is None) is not (plan is None) or (surveyed and not survey):
         raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
-    plans: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
-    laws: dict[str, Any] = {"sentences": sentences, "check": check, "cache_key": cache_key}
+    functions: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
+    functions |= {"sentences": sentences, "check": check, "cache_key": cache_key}
 
     def register(function: F) -> F:
         schema, source = _settings_class(name, function), _source_digest(name, function)
-        own: dict[str, Any] = {"name": name, "function": function, "schema": schema}
-        step = Intervention(**own, **plans, **laws, source=source)
+        step = Intervention(name=name, function=function, schema=schema, source=source, **functions)
         target = f"{function.__module__}:{function.__qualname__}"
         INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
         function.intervention = step  # type: ignore[attr-defined]
@@ -206,37 +203,24 @@ def register_intervention(
     return register
 
 
-def _check_name(name: str) -> None:
-    if not (isinstance(name, str) and NAME.fullmatch(name)):
-        raise TypeError(f"an intervention's name has letters, digits, '.', '_', '-'; got {name!r}.")
-
-
 def intervention(name: str) -> Intervention:
-    """Return a registered step, importing it where that has not happened yet.
+    """Return a registered step, importing it on first use.
 
     Raises:
-        UnknownNameError: nobody registered it.
+        UnknownNameError: the name is not registered.
     """
     step: Intervention = INTERVENTIONS.load(name).intervention
     return step
 
 
-def refusal(faults: list[Fault], field: str) -> ConfigError:
-    """Return the error for faults of the step that stands at `field` of the experiment."""
-    lines = [(f"{field}.{key}".removesuffix("."), said) for key, said in faults]
-    return ConfigError("\n".join(f"{place}: {said}" for place, said in lines))
-
-
 def parse_settings(name: str, settings: dict[str, Any], field: str) -> StepSettings:
-    """Return the settings of a step as an object.
-
-    Args:
-        field: where they stand in the experiment, for messages.
+    """Return the settings of the step at `field` of the experiment as an object.
 
     Raises:
-        ConfigError: with one line for every fault.
+        ConfigError: with one line for each fault.
     """
     step = intervention(name)
-    if faults := step.faults(settings):
-        raise refusal(faults, field)
-    return step.parse(settings)
+    try:
+        return step.parse(settings)
+    except ValueError as error:
+        raise step.refusal(error, field) from error

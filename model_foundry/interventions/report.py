@@ -1,6 +1,6 @@
 """Reports of steps on the documents of a split: counts, and the first ten examples of each step.
 
-Reports of parts of a split can be merged in any order; the result is that of the whole.
+Reports of parts of a split can be merged in any order.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 MOST_EXAMPLES = 10
 LONGEST_EXAMPLE = 300  # characters of each side
-LEAD = 100  # characters that are shown ahead of the first difference
+LEAD = 100  # characters shown before the first difference
 
 
 @dataclass(frozen=True, order=True)
@@ -20,13 +20,12 @@ class Example:
     index: int
     """Number of the document in its corpus."""
     before: str
-    """As the steps before left it."""
     after: str | None
-    """As the step left it; None: not at all."""
+    """None: the step dropped the document."""
 
     @classmethod
     def of(cls, index: int, before: str, after: str | None) -> Example:
-        """Cut both sides to what can be shown; `...` stands for what is missing."""
+        """Shorten both sides for display, with `...` for the missing parts."""
         start = 0
         if after is not None and max(len(before), len(after)) > LONGEST_EXAMPLE:
             start = max(0, _first_difference(before, after) - LEAD)
@@ -48,26 +47,24 @@ class StepReport:
     """The counts and examples of one step."""
 
     step: str
-    """Its name."""
+    """Name of the step."""
     settings: dict[str, Any]
-    """Its settings, as the experiment gives them."""
+    """Settings as in the experiment."""
     documents: int = 0
-    """Documents that reached it."""
+    """Documents that reached the step."""
     changed: int = 0
     """Documents that it changed and kept."""
     dropped: int = 0
-    """Documents that it left out."""
     words_before: int = 0
-    """Words between white space in what reached it."""
+    """Words between white space in the documents that reached it."""
     words_after: int = 0
-    """Words in what it left."""
     sentences_removed: int | None = None
-    """Sentences that it took out; None: it does not work on sentences."""
+    """None: the step does not work on sentences."""
     examples: list[Example] = field(default_factory=list)
-    """The first documents that it changed or left out."""
+    """The first documents that it changed or dropped."""
 
     def count(self, index: int, before: str, after: str | None, words: tuple[int, int]) -> None:
-        """Add one document, whose words before and after are known."""
+        """Add one document, with its numbers of words before and after."""
         self.documents += 1
         self.words_before += words[0]
         self.words_after += words[1]
@@ -103,12 +100,12 @@ class Report:
             mine.merge(theirs)
 
     def as_json(self) -> list[dict[str, Any]]:
-        """Return plain data that JSON can hold, a step each."""
+        """Return the reports as plain data."""
         return [asdict(step) for step in self.steps]
 
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> Report:
-        """Return the report from the result of `as_json`."""
+        """Create a report from the result of `as_json`."""
         return cls(
             [
                 StepReport(**{**step, "examples": [Example(**e) for e in step["examples"]]})

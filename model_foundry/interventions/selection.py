@@ -1,8 +1,8 @@
 """The selection of sentences to drop, and its matched control: as many others, drawn at random.
 
-The number is matched over the whole corpus, since a document may be a single sentence: how many go
-from each is drawn from the multivariate hypergeometric distribution, as if all sentences that may
-go lay in one urn. What matches, the steps say.
+The number is matched over the whole corpus, since a document may be a single sentence: the numbers
+per document are drawn from the multivariate hypergeometric distribution, as if all sentences that
+may be dropped were in one urn.
 """
 
 from __future__ import annotations
@@ -19,12 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Marked: TypeAlias = tuple[Sequence[str], Sequence[bool]]
-"""The sentences of a document, and which of them match."""
-
-
-def is_control(settings: Any) -> bool:
-    """Return True if the control is requested, which needs a survey of all documents."""
-    return bool(settings.control)
+"""The sentences of a document, and a flag for each that matches."""
 
 
 def plan_control(surveys: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
@@ -36,13 +31,13 @@ def plan_control(surveys: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
     Raises:
         ValueError: there are fewer other sentences than matching ones.
     """
-    import numpy as np  # here: an experiment file is checked without it
+    import numpy as np  # imported here: experiment files are checked without it
 
     number, others = int(surveys[:, 0].sum()), surveys[:, 1]
     if number > others.sum():
         raise ValueError(
-            f"the control takes out as many other sentences as match (={number:,}), and there are "
-            f"only {int(others.sum()):,}; match less, or add text"
+            f"the control drops as many other sentences as match (={number:,}), and there are only "
+            f"{int(others.sum()):,}; match less, or add text"
         )
     if not len(others):
         return others
@@ -52,46 +47,53 @@ def plan_control(surveys: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Takes out the sentences that match, or keeps only these."""
+    """A step that drops the sentences that match, or keeps only these."""
 
     marked: Callable[..., Marked]
-    """From a text, and the settings as keywords, to its sentences and which of them match."""
+    """A function of a text and the settings."""
     keep: bool
-    """True if the others are dropped. These are usually most of a corpus, so that the control draws
-    from all sentences and keeps as many."""
+    """True if the others are dropped. These are usually most of a corpus, so the control draws from
+    all sentences and keeps as many."""
+
+    def functions(self) -> dict[str, Any]:
+        """Return the functions for `register_intervention`."""
+        return {
+            "survey": self.survey,
+            "plan": plan_control,
+            "surveyed": lambda settings: settings.control,
+            "sentences": self.num_dropped,
+        }
 
     def survey(self, text: str, **settings: Any) -> tuple[int, int]:
-        """Count the sentences of a document that go, and those that may go in the control."""
-        matching = self._marked(text, settings)[1]
-        gone, may_go = self._gone(matching), self._may_go(matching)
-        return len(gone), len(may_go)
+        """Count the sentences to drop, and those that the control may drop."""
+        _, dropped, candidates = self._split(text, settings)
+        return len(dropped), len(candidates)
 
-    def number(self, text: str, *, planned: int | None, **settings: Any) -> int:
-        """Return how many sentences of a document go."""
-        return len(self._gone(self._marked(text, settings)[1])) if planned is None else planned
+    def num_dropped(self, text: str, *, planned: int | None, **settings: Any) -> int:
+        """Return the number of sentences to drop from a document."""
+        return len(self._split(text, settings)[1]) if planned is None else planned
 
     def remaining(
         self, text: str, *, planned: int | None, seed: int, index: int, **settings: Any
     ) -> str | None:
-        """Return what is left of a document, byte for byte; None where no sentence is.
+        """Return the rest of a document, unchanged; None if no sentence is left.
 
         Args:
-            planned: how many go in the control; None: it is no control.
+            planned: number of sentences that the control drops; None: this is not a control.
         """
-        sentences, matching = self._marked(text, settings)
-        gone = self._gone(matching)
+        sentences, dropped, candidates = self._split(text, settings)
         if planned is not None:
-            gone = random.Random(f"{seed}-{index}").sample(self._may_go(matching), planned)
-        if gone and len(gone) == len(sentences):
+            dropped = random.Random(f"{seed}-{index}").sample(candidates, planned)
+        if dropped and len(dropped) == len(sentences):
             return None
-        out = frozenset(gone)
-        return "".join(sentence for at, sentence in enumerate(sentences) if at not in out)
+        gone = frozenset(dropped)
+        return "".join(sentence for at, sentence in enumerate(sentences) if at not in gone)
 
-    def _marked(self, text: str, settings: dict[str, Any]) -> Marked:
-        return self.marked(text, **keywords(self.marked, settings))
-
-    def _gone(self, matching: Sequence[bool]) -> list[int]:
-        return [at for at, matches in enumerate(matching) if matches is not self.keep]
-
-    def _may_go(self, matching: Sequence[bool]) -> list[int]:
-        return [at for at, matches in enumerate(matching) if self.keep or not matches]
+    def _split(
+        self, text: str, settings: dict[str, Any]
+    ) -> tuple[Sequence[str], list[int], list[int]]:
+        """Return the sentences, the places of those to drop, and of those a control may drop."""
+        sentences, matching = self.marked(text, **keywords(self.marked, settings))
+        dropped = [at for at, matches in enumerate(matching) if matches is not self.keep]
+        candidates = [at for at, matches in enumerate(matching) if self.keep or not matches]
+        return sentences, dropped, candidates

@@ -1,13 +1,13 @@
-"""The sentence splitter. The sentences of a text, joined, are the text.
+"""A sentence splitter, lossless: the sentences of a text, joined, are the text.
 
 1. A newline ends a sentence.
-2. So does a run of `.` `!` `?` `…` with the quotes and brackets that it closes, before white space
-   or the end of the text; and the wide marks of Chinese and Japanese before anything.
-3. But not a single `.` after an abbreviation or a single letter, as in `Dr. J. Smith`;
-4. nor where a quote is closed and a lower-case letter follows, as in `"Stop!" he said.`
+2. So does a run of `.` `!` `?` `…` and closing quotes and brackets, before white space or the end
+   of the text; and a run of the wide marks of Chinese and Japanese before any character.
+3. A single `.` after an abbreviation or a single letter does not, as in `Dr. J. Smith`.
+4. A closing quote before a lower-case letter does not, as in `"Stop!" he said.`
 
-White space belongs to the sentence before it; at the start of a text, to the first one. Beside rule
-4 a sentence ends whatever follows, so the rules hold for text in lower case too.
+White space belongs to the sentence before it; at the start of a text, to the first one. Apart from
+rule 4, the next sentence may begin in lower case.
 """
 
 import re
@@ -20,18 +20,18 @@ WIDE_MARKS = "\u3002\uff01\uff1f"  # of Chinese and Japanese, where no white spa
 CLOSING = "\"')]\u201d\u2019\u00bb\u300d\u300f\uff09"  # quotes and brackets
 OPENING = "\"'([\u201c\u2018\u00ab"
 _CLOSED = f"(?P<closed>[{re.escape(CLOSING)}]*+)"
-# One set of characters to begin with, which `re` looks for ten times as fast as for alternatives.
-# Possessive, and an end only where a run begins: linear in the text, whatever it holds.
+# It begins with one set of characters, which `re` searches ten times as fast as alternatives.
+# Possessive, and matched only at the start of a run: linear in the length of any text.
 _END = re.compile(
     rf"[{MARKS}{WIDE_MARKS}\n](?:"
     rf"(?<=[{MARKS}])(?<![{MARKS}][{MARKS}])(?P<more>[{MARKS}]*+){_CLOSED}(?:\s++|\Z)"
     rf"|(?<=[{WIDE_MARKS}])[{WIDE_MARKS}{re.escape(CLOSING)}]*+\s*+"
     r"|(?<=\n)\s*+)"
 )
-LONGEST_ABBREVIATION = 12  # characters that are looked back
+LONGEST_ABBREVIATION = 12  # characters
 
 
-def _goes_on(text: str, end: re.Match[str]) -> bool:
+def _continues(text: str, end: re.Match[str]) -> bool:
     """Return True if the sentence continues after this possible end (rules 3 and 4)."""
     more, closed = end["more"], end["closed"]
     if more is None or "\n" in end[0]:
@@ -47,13 +47,13 @@ def _goes_on(text: str, end: re.Match[str]) -> bool:
     return word in ABBREVIATIONS or (len(word) == 1 and word.isalpha() and word != "i")
 
 
-@lru_cache(maxsize=4)  # a step that surveys, changes and counts asks for the same text again
+@lru_cache(maxsize=4)  # a step surveys, changes and counts the same text
 def sentences(text: str) -> tuple[str, ...]:
-    """Return the sentences of a text, each with the white space behind it."""
+    """Return the sentences of a text, each with the white space after it."""
     found, start = [], 0
     for end in _END.finditer(text):
         sentence = text[start : end.end()]
-        if not (sentence.isspace() or _goes_on(text, end)):
+        if not (sentence.isspace() or _continues(text, end)):
             found.append(sentence)
             start = end.end()
     if start < len(text):
@@ -62,7 +62,7 @@ def sentences(text: str) -> tuple[str, ...]:
 
 
 def body(sentence: str) -> tuple[str, str, str]:
-    """Return the white space before a sentence, the sentence, and the white space behind it."""
+    """Return the white space before a sentence, the sentence, and the white space after it."""
     inner = sentence.strip()
     if not inner:
         return sentence, "", ""

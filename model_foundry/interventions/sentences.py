@@ -4,20 +4,14 @@ import random
 from typing import Any
 
 from model_foundry.interventions.registration import register_intervention
-from model_foundry.interventions.selection import Marked, Selection, is_control, plan_control
+from model_foundry.interventions.selection import Marked, Selection
 from model_foundry.interventions.sentence_splitter import body, sentences
-from model_foundry.interventions.settings import (
-    WORD,
-    Pattern,
-    Words,
-    compiled,
-    require_lower_case,
-)
+from model_foundry.interventions.settings import WORD, Pattern, Words, compiled, require_lower_case
 
 
 @register_intervention("shuffle_sentences")
 def shuffle_sentences(text: str, *, seed: int, index: int) -> str:
-    """Put the sentences of a document in random order; the white space between them stays."""
+    """Shuffle the sentences of a document; the white space between them stays in place."""
     parts = [body(sentence) for sentence in sentences(text)]
     order = [inner for _, inner, _ in parts]
     random.Random(f"{seed}-{index}").shuffle(order)
@@ -26,7 +20,7 @@ def shuffle_sentences(text: str, *, seed: int, index: int) -> str:
     )
 
 
-def _says_what_matches(settings: Any) -> None:
+def _check_matching(settings: Any) -> None:
     if (settings.pattern is None) is (settings.words is None):
         raise ValueError("pattern: or words is required, and not both; give one")
     if settings.words is not None and settings.ignore_case:
@@ -49,11 +43,8 @@ _DROP, _KEEP = Selection(marked=_marked, keep=False), Selection(marked=_marked, 
 
 @register_intervention(
     "drop_sentences",
-    survey=_DROP.survey,
-    plan=plan_control,
-    surveyed=is_control,
-    sentences=_DROP.number,
-    check=_says_what_matches,
+    check=_check_matching,
+    **_DROP.functions(),
 )
 def drop_sentences(
     text: str,
@@ -66,22 +57,19 @@ def drop_sentences(
     ignore_case: bool = False,
     control: bool = False,
 ) -> str | None:
-    """Drop the sentences in which `pattern` or one of `words` is found; as `control`, others.
+    """Drop the sentences with `pattern` or one of `words`, or, as `control`, as many others.
 
-    The control drops as many sentences of the corpus, at random, none of which matches. A document
-    without a sentence left is dropped. The white space about a sentence is not searched.
+    The control drops sentences of the corpus at random, none of which matches. A document without a
+    remaining sentence is dropped. The white space around a sentence is not searched.
     """
-    how = {"pattern": pattern, "words": words, "ignore_case": ignore_case}
-    return _DROP.remaining(text, planned=planned, seed=seed, index=index, **how)
+    settings = {"pattern": pattern, "words": words, "ignore_case": ignore_case}
+    return _DROP.remaining(text, planned=planned, seed=seed, index=index, **settings)
 
 
 @register_intervention(
     "keep_sentences",
-    survey=_KEEP.survey,
-    plan=plan_control,
-    surveyed=is_control,
-    sentences=_KEEP.number,
-    check=_says_what_matches,
+    check=_check_matching,
+    **_KEEP.functions(),
 )
 def keep_sentences(
     text: str,
@@ -94,10 +82,10 @@ def keep_sentences(
     ignore_case: bool = False,
     control: bool = False,
 ) -> str | None:
-    """Keep the sentences in which `pattern` or one of `words` is found; as `control`, others.
+    """Keep the sentences with `pattern` or one of `words`, or, as `control`, as many others.
 
-    The control keeps as many sentences of the corpus, at random, whether they match or not. A
-    document without a sentence left is dropped.
+    The control keeps sentences of the corpus at random, matching or not. A document without a
+    remaining sentence is dropped.
     """
-    how = {"pattern": pattern, "words": words, "ignore_case": ignore_case}
-    return _KEEP.remaining(text, planned=planned, seed=seed, index=index, **how)
+    settings = {"pattern": pattern, "words": words, "ignore_case": ignore_case}
+    return _KEEP.remaining(text, planned=planned, seed=seed, index=index, **settings)

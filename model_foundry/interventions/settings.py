@@ -1,10 +1,9 @@
 """Types of settings that several steps share: regular expressions, and words from a list or file.
 
-Files are read when the settings are, once, and count by what they hold.
+Files are read when the settings are parsed; the content of a file counts, not its path.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,9 +13,8 @@ from pydantic_core import PydanticCustomError
 from model_foundry.foundation.messages import printable, short_repr
 from model_foundry.foundation.paths import written_path
 
-# A word with its inner apostrophes and hyphens, so that `well` is not found in `well-known`.
+# a word with its inner apostrophes and hyphens, so that `well` is not found in `well-known`
 WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
-LARGEST_FILE = 100_000_000  # bytes; larger than any list of words
 
 
 def _fault(message: str) -> PydanticCustomError:
@@ -34,52 +32,49 @@ def _compiles(pattern: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_compiles), Field(description="regular expression")]
-"""A regular expression as Python's `re` has them."""
+"""A regular expression of Python's `re`."""
 
 
 def compiled(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
-    """Compile an expression; `re` remembers the last few hundred."""
+    """Compile an expression; `re` caches the last few hundred."""
     return re.compile(pattern, re.IGNORECASE if ignore_case else 0)
 
 
-def _lines(path: str) -> Iterator[str]:
-    """Yield the lines of a file that are not blank."""
+def _lines(path: str) -> list[str]:
+    """Return the lines of a file that are not blank."""
     try:
-        place = Path(written_path(path))
-        if not place.is_file():  # a pipe would block, a device never end
-            raise _fault(f"there is no file {path!r}; name one, or write the words here")
-        if place.stat().st_size > LARGEST_FILE:
-            raise _fault(f"{printable(path)}: is larger than {LARGEST_FILE:,} bytes")
-        text = place.read_text(encoding="utf-8-sig")
-    except PydanticCustomError:  # a ValueError, too
-        raise
+        file = Path(written_path(path))
+        is_file = file.is_file()  # reading a pipe would block
+        text = file.read_text(encoding="utf-8-sig") if is_file else ""
     except UnicodeDecodeError as error:
         raise _fault(f"{printable(path)}: not UTF-8 text at byte {error.start}") from error
     except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error  # an OSError names the file again
+        reason = getattr(error, "strerror", None) or error  # an OSError's text repeats the path
         raise _fault(f"{printable(path)}: cannot be read ({reason})") from error
-    yield from (line for line in text.splitlines() if line.strip())
+    if not is_file:
+        raise _fault(f"there is no file {path!r}; name one, or write the words here")
+    return [line for line in text.splitlines() if line.strip()]
 
 
-def _word_list(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    if not isinstance(value, str):
+def _word_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return [line.strip() for line in _lines(value)]
+    if not isinstance(value, list):
         raise _fault(f"must be a list of words or a file, got {short_repr(value)}")
-    return [line.strip() for line in _lines(value)]
+    return value
 
 
-def _mapping(value: Any) -> dict[Any, Any]:
-    if isinstance(value, dict):
-        return value
-    if not isinstance(value, str):
+def _mapping(value: Any) -> Any:
+    if isinstance(value, str):
+        pairs = [line.split("\t") for line in _lines(value)]
+        for pair in pairs:
+            if len(pair) != 2:
+                line = "\t".join(pair)
+                raise _fault(f"{printable(value)}: a line is word, tab, replacement; got {line!r}")
+        return {word.strip(): by for word, by in pairs}
+    if not isinstance(value, dict):
         raise _fault(f"must be a mapping or a file, got {short_repr(value)}")
-    pairs = [line.split("\t") for line in _lines(value)]
-    wrong = next((pair for pair in pairs if len(pair) != 2), None)
-    if wrong:
-        line = "\t".join(wrong)
-        raise _fault(f"{printable(value)}: a line is word, tab, replacement; got {line!r}")
-    return {word.strip(): by for word, by in pairs}
+    return value
 
 
 def _require_words(entries: frozenset[str] | dict[str, str]) -> Any:
@@ -93,7 +88,7 @@ def _require_words(entries: frozenset[str] | dict[str, str]) -> Any:
 
 Words = Annotated[
     frozenset[str],
-    Field(strict=False),  # made of a list; its entries are strict
+    Field(strict=False),  # from a list; its entries are strict
     BeforeValidator(_word_list),
     AfterValidator(_require_words),
     Field(description="list of words, or file with one a line"),
@@ -107,11 +102,7 @@ Replacements = Annotated[
 
 
 def require_lower_case(field: str, entries: frozenset[str] | dict[str, str]) -> None:
-    """Refuse entries that `ignore_case` would never find.
-
-    Raises:
-        ValueError: one is not in lower case.
-    """
+    """Raise ValueError for an entry that `ignore_case` would never find."""
     other = sorted(entry for entry in entries if entry != entry.lower())
     if other:
         raise ValueError(f"{field}: must be in lower case under ignore_case, got {other[0]!r}")

@@ -1,11 +1,12 @@
 """One step of a chain: a registered function with its settings, seed and plan.
 
-Whatever a step raises becomes one line that names the step and the document.
+Errors of a step become one line that names the step and the document.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,41 +22,35 @@ from model_foundry.interventions.registration import (
     intervention,
     keywords,
     parse_settings,
-    refusal,
 )
 
 VERSION = 1
-"""Of the built-in steps: raised when one of them makes something else of the same text."""
+"""Version of the built-in steps, raised when the result of one of them changes."""
 LONGEST_START = 60  # characters of a document in a message
 Document = tuple[int, str]
-"""A text, behind its number in the split."""
+"""The number of a document in its split, and its text."""
 
 
 def step_seed(data_seed: int, position: int, name: str) -> int:
-    """Return the seed of a step; its settings are no part of it, so that controls are matched.
+    """Return the seed of a step at a position of `data.interventions`, counted from 0.
 
-    Args:
-        data_seed: of the experiment.
-        position: in `data.interventions`, counted from 0.
-        name: of the step.
+    It does not depend on the settings, so that controls are matched.
     """
     digest = hashlib.sha256(f"{data_seed} {position} {name}".encode()).digest()
     return int.from_bytes(digest[:16], "little")
 
 
 def plain(value: Any) -> Any:
-    """Return a setting as JSON can hold it, sets in order."""
-    if isinstance(value, frozenset | set):
-        return sorted(map(plain, value))
-    if isinstance(value, dict):
-        return {str(key): plain(below) for key, below in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(below) for below in value]
-    return value if isinstance(value, bool | int | float | str | None) else str(value)
+    """Return a setting as plain JSON data, with sets as sorted lists."""
+
+    def convert(other: Any) -> Any:
+        return sorted(map(plain, other)) if isinstance(other, frozenset | set) else str(other)
+
+    return json.loads(json.dumps(value, default=convert))
 
 
-def _no_text(text: str) -> str | None:
-    """Return what in a string is no text; None: it is text."""
+def _fault_of(text: str) -> str | None:
+    """Return the reason why a string cannot be a document; None: it can."""
     if "\0" in text:
         return "a zero character"
     try:
@@ -70,22 +65,22 @@ class Step:
     """One step of a chain."""
 
     field: str
-    """Where it stands in the experiment, for messages."""
+    """Its place in the experiment, for messages."""
     intervention: Intervention
     settings: dict[str, Any]
-    """As the function takes them."""
+    """Arguments of the function."""
     given: dict[str, Any]
-    """As the experiment gives them."""
+    """The settings as in the experiment, without defaults."""
     seed: int
     needs_survey: bool
     beside: Any
-    """What the result depends on beside name, settings and seed; plain data."""
+    """Plain data that the result depends on beside name, settings and seed."""
     planned: NDArray[Any] | None = None
-    """What each document of the split is told, (N,); None: nothing, or it is not known yet."""
+    """The planned value of each document of the split, (N,); None: not needed, or not yet known."""
 
     @classmethod
     def of(cls, step: InterventionStep, position: int, data_seed: int) -> Step:
-        """Make a link of the step that stands at `position` of `data.interventions`.
+        """Create the step at a position of `data.interventions`.
 
         Raises:
             ConfigError: the step is unknown, or its settings are wrong.
@@ -97,7 +92,7 @@ class Step:
         except FoundryError:
             raise
         except ValueError as error:
-            raise refusal([known.fault(error)], place) from error
+            raise known.refusal(error, place) from error
         return cls(
             field=f"{place} ({step.step})",
             intervention=known,
@@ -109,7 +104,7 @@ class Step:
         )
 
     def cache_key(self) -> dict[str, Any]:
-        """Return plain data on which the result of the step depends, for the key of a cache."""
+        """Return plain data on which the result of the step depends."""
         return {
             "step": self.intervention.name,
             "settings": plain(self.settings),
@@ -119,26 +114,26 @@ class Step:
         }
 
     def apply(self, document: Document) -> str | None:
-        """Return what the step makes of a document; None: it is left out.
+        """Return the changed document; None: it is dropped.
 
         Raises:
-            DataError: the step raised something, or returned something else.
+            DataError: the step failed, or did not return a text.
         """
         assert not self.needs_survey or self.planned is not None, f"{self.field} has no plan"
         after = self._call(self.intervention.function, document)
         if after is not None and not isinstance(after, str):
             kind = type(after).__name__
             raise self._refusal(document, f"returned {kind}, but must return a text or None")
-        if after is not None and (fault := _no_text(after)):
+        if after is not None and (fault := _fault_of(after)):
             raise self._refusal(document, f"returned a text with {fault}, which no corpus may hold")
         return after
 
     def removed_sentences(self, document: Document) -> int:
-        """Return how many sentences the step takes out of a document."""
+        """Return the number of sentences that the step drops from a document."""
         return int(self._call(self.intervention.sentences, document))
 
     def survey(self, document: Document) -> NDArray[np.int64]:
-        """Return what the plan must know of a document, (k,)."""
+        """Return the survey of a document, (k,)."""
         counts = self._call(self.intervention.survey, document)
         try:
             return np.array(counts, dtype=np.int64)
@@ -151,17 +146,20 @@ class Step:
         Args:
             surveys: (N, k), for all documents of the split by their number.
             alive: (N,), true for documents that reach the step.
+
+        Raises:
+            DataError: there is no plan, such as with too few sentences for a control.
         """
         plan = self.intervention.plan
         assert plan is not None, f"{self.field} needs no plan"
         offered = {**self.settings, "seed": self.seed}
         try:
-            told = np.asarray(plan(surveys[alive], **keywords(plan, offered)))
-            planned = np.zeros(len(alive), dtype=told.dtype)
-            planned[alive] = told
+            values = np.asarray(plan(surveys[alive], **keywords(plan, offered)))
+            planned = np.zeros(len(alive), dtype=values.dtype)
+            planned[alive] = values
         except FoundryError:
             raise
-        except Exception as error:  # it may be somebody else's code
+        except Exception as error:  # may be a plugin's code
             raise DataError(f"{self.field}: {reason_of(error)}.") from error
         self.planned = planned
 
@@ -174,12 +172,12 @@ class Step:
             return function(text, **keywords(function, offered))
         except FoundryError:
             raise
-        except (Exception, SystemExit) as error:  # it may be somebody else's code
+        except (Exception, SystemExit) as error:  # may be a plugin's code
             raise self._refusal(document, f"{type(error).__name__}: {reason_of(error)}") from error
 
     def _refusal(self, document: Document, reason: str) -> DataError:
         index, text = document
         start = f"{text[:LONGEST_START]!r}"
         return DataError(
-            f"{self.field}: document {index:,}, {start}: {reason}; mend the step or leave it out."
+            f"{self.field}: document {index:,}, {start}: {reason}; correct or remove the step."
         )

@@ -10,24 +10,24 @@ from model_foundry.interventions.settings import Pattern, compiled
 
 @register_intervention("lowercase")
 def lowercase(text: str) -> str:
-    """Write everything in lower case."""
+    """Convert the text to lower case."""
     return text.lower()
 
 
 @register_intervention("normalize_unicode")
 def normalize_unicode(text: str, *, form: Literal["NFC", "NFD", "NFKC", "NFKD"] = "NFC") -> str:
-    """Bring equivalent sequences of characters into one form (Unicode annex 15)."""
+    """Apply a Unicode normalization form (annex 15)."""
     return unicodedata.normalize(form, text)
 
 
-def _fits_its_pattern(settings: Any) -> None:
+def _check_template(settings: Any) -> None:
     try:
-        re.compile(settings.pattern).sub(settings.by, "")  # reads the template, finds nothing
+        re.compile(settings.pattern).sub(settings.by, "")  # parses the template
     except (re.error, IndexError) as error:
         raise ValueError(f"by: does not fit the pattern ({error}), got {settings.by!r}") from error
 
 
-@register_intervention("replace", check=_fits_its_pattern)
+@register_intervention("replace", check=_check_template)
 def replace(text: str, *, pattern: Pattern, by: str = "", ignore_case: bool = False) -> str:
-    r"""Replace what a regular expression finds; `by` may name its groups, as in `\1`."""
+    r"""Replace the matches of a regular expression; `by` may refer to groups, as in `\1`."""
     return compiled(pattern, ignore_case=ignore_case).sub(by, text)

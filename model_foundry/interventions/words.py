@@ -1,4 +1,4 @@
-"""Steps on the words of a document: their order, and the words of a list."""
+"""Steps on the words of a document."""
 
 import random
 import re
@@ -14,8 +14,8 @@ from model_foundry.interventions.settings import WORD, Replacements, Words, requ
 _BLANKS = re.compile(r"(\s+)")
 
 
-def _reordered(sentence: str, order: Callable[[list[str]], list[str]]) -> str:
-    """Put the words of a sentence in another order; white space and the last mark stay."""
+def _reorder(sentence: str, order: Callable[[list[str]], list[str]]) -> str:
+    """Reorder the words of a sentence; white space and the final mark stay in place."""
     unquoted = sentence.rstrip().rstrip(CLOSING)
     unmarked = unquoted.rstrip(f"{MARKS}{WIDE_MARKS}")
     inner = (unmarked if unmarked != unquoted else sentence).strip()
@@ -25,21 +25,12 @@ def _reordered(sentence: str, order: Callable[[list[str]], list[str]]) -> str:
     return sentence[:start] + "".join(parts) + sentence[start + len(inner) :]
 
 
-def _shuffled(words: list[str], rng: random.Random, window: int) -> list[str]:
-    shuffled = []
-    for start in range(0, len(words), window):
-        part = words[start : start + window]
-        rng.shuffle(part)
-        shuffled += part
-    return shuffled
-
-
-def _window_has_a_use(settings: Any) -> None:
+def _check_window(settings: Any) -> None:
     if (settings.how == "window") is (settings.window is None):
         raise ValueError("window: is required under `how: window`, and only read there")
 
 
-@register_intervention("shuffle_words", check=_window_has_a_use)
+@register_intervention("shuffle_words", check=_check_window)
 def shuffle_words(
     text: str,
     *,
@@ -51,22 +42,26 @@ def shuffle_words(
     """Change the order of the words in each sentence: at random, within windows, or reversed.
 
     After the impossible languages of Kallini et al. (2024, arXiv:2401.06416). Theirs reorder the
-    tokens of a subword tokenizer, the last mark of a sentence among them; some use one permutation
-    for all sentences of a length, and a reversal is marked with a token. Here the words between
-    white space are moved, by a new permutation for each sentence (or each window of `window` words,
-    one after the other); the mark that closes a sentence stays there, and nothing is added.
+    tokens of a subword tokenizer, including the final mark of a sentence; some use one permutation
+    for all sentences of a length, and mark a reversal with a token. Here words between white space
+    are moved, by a new permutation for each sentence (or each window of `window` words in it); the
+    final mark of a sentence stays in place, and nothing is added.
     """
     rng = random.Random(f"{seed}-{index}")
 
     def order(words: list[str]) -> list[str]:
         if how == "reverse":
             return words[::-1]
-        return _shuffled(words, rng, window or max(len(words), 1))
+        size = window or max(len(words), 1)
+        windows = [words[start : start + size] for start in range(0, len(words), size)]
+        for part in windows:
+            rng.shuffle(part)
+        return [word for part in windows for word in part]
 
-    return "".join(_reordered(sentence, order) for sentence in sentences(text))
+    return "".join(_reorder(sentence, order) for sentence in sentences(text))
 
 
-def _words_can_be_found(settings: Any) -> None:
+def _check_case(settings: Any) -> None:
     if settings.ignore_case:
         require_lower_case("words", settings.words)
 
@@ -75,11 +70,11 @@ def _blank(text: str, at: int) -> bool:
     return text[at : at + 1].isspace() and text[at] != "\n"
 
 
-@register_intervention("delete_words", check=_words_can_be_found)
+@register_intervention("delete_words", check=_check_case)
 def delete_words(text: str, *, words: Words, ignore_case: bool = False) -> str:
-    """Delete the words of a list, each with the blanks before it; at the start of a line, behind.
+    """Delete the words of a list, each with the blanks before it, or after it at a line's start.
 
-    A word is found as a whole: `well` is neither in `farewell` nor in `well-known`.
+    Only whole words are found: `well` is neither in `farewell` nor in `well-known`.
     """
     kept, last = [], 0
     for found in WORD.finditer(text):
@@ -97,9 +92,9 @@ def delete_words(text: str, *, words: Words, ignore_case: bool = False) -> str:
     return "".join(kept) + text[last:]
 
 
-@register_intervention("replace_words", check=_words_can_be_found)
+@register_intervention("replace_words", check=_check_case)
 def replace_words(text: str, *, words: Replacements, ignore_case: bool = False) -> str:
-    """Replace whole words by what a mapping says; what it puts in is not looked at again."""
+    """Replace whole words by those of a mapping; replacements are not replaced again."""
 
     def by(found: re.Match[str]) -> str:
         word = found[0].lower() if ignore_case else found[0]

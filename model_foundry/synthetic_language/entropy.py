@@ -1,7 +1,7 @@
 """The exact entropy and mean length of an unambiguous probabilistic grammar.
 
-Each is a sum over symbols of (how often the symbol occurs in a sentence) x (what one occurrence
-contributes); the occurrences solve a linear system (Grenander 1967; Chi 1999).
+Each is a sum over symbols of (occurrences in a sentence) x (contribution of one occurrence); the
+occurrences solve a linear system (Grenander 1967; Chi 1999).
 """
 
 import math
@@ -15,10 +15,10 @@ from model_foundry.synthetic_language.grammar import Category, Grammar
 
 @dataclass(frozen=True)
 class Entropy:
-    """The average information of a sentence: a lower bound of the loss of any model.
+    """The average information of a sentence, a lower bound on the loss of any model.
 
-    The separator between sentences is not part of a sentence: a corpus with one sentence a line has
-    one byte more a sentence, and the same nats.
+    The separator between sentences is not counted: a corpus with one sentence per line has one byte
+    more per sentence, and the same nats.
     """
 
     nats_per_sentence: float
@@ -38,7 +38,7 @@ class Entropy:
 
 
 def entropy_of(grammar: Grammar) -> Entropy:
-    """Return the entropy of a grammar that gives each sentence one derivation."""
+    """Return the entropy of an unambiguous grammar."""
     symbols = sorted(grammar.reachable([grammar.start]))
     start = np.array([float(symbol == grammar.start) for symbol in symbols])
     means = grammar.expected_children(symbols)
@@ -51,7 +51,7 @@ def entropy_of(grammar: Grammar) -> Entropy:
             letters += count * _mean_bytes(category)
         else:
             nats += count * _nats(rule.probability for rule in grammar.rules[symbol])
-    # A sentence has one space fewer than words, and a full stop: as many bytes as words.
+    # Spaces between the words and a full stop: one byte per word.
     return Entropy(nats, words, letters + words)
 
 

@@ -1,7 +1,4 @@
-"""A probabilistic context-free grammar and its validity checks.
-
-`reader` reads its file and `lalr` parses its sentences.
-"""
+"""A probabilistic context-free grammar and its validity checks."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,9 +13,8 @@ from model_foundry.errors import ConfigError
 class Rule:
     """One expansion of a plain symbol.
 
-    `scheme` tells which line of the grammar file it comes from and with which values of the
-    variables that do not occur on its left. Rules of two symbols with an equal scheme say the same
-    thing of different features.
+    `scheme` is the line of the grammar file, followed by the values of the variables that do not
+    occur on its left side. Rules of two symbols with an equal scheme differ in features only.
     """
 
     left: str
@@ -34,7 +30,7 @@ class Rule:
 class Category:
     """The words of one terminal symbol with their probabilities.
 
-    Categories of the same name list the forms of the same lemmas at the same positions.
+    Categories of one name list the forms of the same lemmas at the same positions.
     """
 
     words: tuple[str, ...]
@@ -61,9 +57,9 @@ class Grammar:
         return found
 
     def expected_children(self, symbols: list[str]) -> NDArray[np.float64]:
-        """Return M of shape (S, S): how often one symbol's expansion holds another, on average.
+        """Return the mean number of each symbol in one expansion of each other symbol, (S, S).
 
-        `symbols` (length S) must be closed under expansion.
+        `symbols`, of length S, must be closed under expansion.
         """
         index = {symbol: i for i, symbol in enumerate(symbols)}
         means = np.zeros((len(symbols), len(symbols)))
@@ -75,10 +71,9 @@ class Grammar:
 
 
 def check_grammar(grammar: Grammar, *, extra_roots: Iterable[str]) -> None:
-    """Raise ConfigError unless the grammar is complete, without waste, and ends its sentences.
+    """Raise ConfigError unless the grammar is complete, has no unused symbol, and is finite.
 
     Args:
-        grammar: the grammar.
         extra_roots: symbols used outside the rules, which count as reached.
     """
     roots = [grammar.start, *extra_roots]
@@ -131,7 +126,7 @@ def _check_productive(grammar: Grammar) -> None:
 
 
 def _check_subcritical(grammar: Grammar) -> None:
-    """Demand that the branching process of expansions dies out with finite mean (Harris 1963)."""
+    """Require sentences of finite mean length: a subcritical branching process (Harris 1963)."""
     symbols = sorted(grammar.rules.keys() | grammar.lexicon.keys())
     values, vectors = np.linalg.eig(grammar.expected_children(symbols))
     worst = int(np.argmax(np.abs(values)))
@@ -144,7 +139,7 @@ def _check_subcritical(grammar: Grammar) -> None:
 
 
 def _check_words(grammar: Grammar) -> None:
-    """Demand that the text of a sentence tells the category of each word."""
+    """Require that each word of a sentence belongs to exactly one category."""
     owners: dict[str, str] = {}
     for symbol, category in grammar.lexicon.items():
         for word in category.words:
@@ -154,7 +149,7 @@ def _check_words(grammar: Grammar) -> None:
                     f"lexicon.{symbol}: {word!r} has a full stop or a first letter without a "
                     "capital of the same length; choose another word."
                 )
-            # A capital opens the sentence, so two words must differ in more than that.
+            # The first word of a sentence is capitalised, so words must differ in more than case.
             opener = first + word[1:]
             if opener in owners:
                 raise ConfigError(

@@ -1,4 +1,4 @@
-"""A deterministic bottom-up parser, whose very existence proves that its grammar is unambiguous.
+"""A deterministic bottom-up parser. If it can be built, the grammar is unambiguous.
 
 LALR(1) tables after DeRemer and Pennello (1982). Rules are never empty, so the lookaheads need only
 their `includes` and `lookback` relations.
@@ -30,7 +30,7 @@ class _States:
         self._build()
 
     def _opening_rules(self, symbol: str) -> set[int]:
-        """Return the rules that can open an expansion of `symbol`."""
+        """Return the rules that can start an expansion of `symbol`."""
         found: set[int] = set()
         waiting = list(self.by_left[symbol])
         while waiting:
@@ -43,7 +43,7 @@ class _States:
     def _build(self) -> None:
         waiting = [frozenset({(0, 0)})]
         self._number[waiting[0]] = 0
-        for kernel in waiting:  # grows while it is walked: states keep their order of discovery
+        for kernel in waiting:  # grows during the loop
             successors: dict[str, set[Item]] = defaultdict(set)
             for number, read in self._closure(kernel):
                 right = self.rules[number].right
@@ -66,7 +66,7 @@ class _States:
         return items
 
     def path(self, state: int, right: Sequence[str]) -> list[int]:
-        """Return the states met while reading `right` from `state`, both ends included."""
+        """Return the states passed while reading `right` from `state`, both ends included."""
         path = [state]
         for symbol in right:
             path.append(self.moves[path[-1]][symbol])
@@ -74,7 +74,7 @@ class _States:
 
 
 def _lookaheads(states: _States) -> dict[tuple[int, int], set[str]]:
-    """Return, for each state and each rule complete in it, what may come next after the rule."""
+    """Return the terminals that may follow each rule that is complete in a state."""
     follow: dict[tuple[int, str], set[str]] = {}
     includes: dict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
     lookback: list[tuple[tuple[int, int], tuple[int, str]]] = []
@@ -102,11 +102,11 @@ def _lookaheads(states: _States) -> dict[tuple[int, int], set[str]]:
 
 
 class Parser:
-    """Reads a sequence of word categories and returns the one derivation it has, if any.
+    """An LALR(1) parser of sequences of word categories.
 
     Raises:
-        ConfigError: the grammar is not LALR(1): it is ambiguous, or more than one word ahead is
-            needed to see which rule applies.
+        ConfigError: the grammar is not LALR(1): it is ambiguous, or needs more than one word of
+            lookahead.
     """
 
     def __init__(self, grammar: Grammar) -> None:
@@ -126,12 +126,12 @@ class Parser:
         if rival is not rule or terminal in self._moves[state]:
             other = f"'{rival}'" if rival is not rule else "a longer rule"
             raise ConfigError(
-                f"grammar: before {terminal}, '{rule}' cannot be told from {other} (not LALR(1)); "
-                "rewrite them so that no sentence has two readings."
+                f"grammar: before {terminal}, '{rule}' and {other} both apply (not LALR(1)); "
+                "rewrite them so that no sentence has two derivations."
             )
 
     def derivation(self, categories: Sequence[str]) -> list[Rule] | None:
-        """Return the rules that make `categories` out of the start symbol, or None if none do."""
+        """Return the rules that derive `categories` from the start symbol; None: there are none."""
         stack = [0]
         used: list[Rule] = []
         for terminal in (*categories, _END):

@@ -1,10 +1,5 @@
-"""An artificial language whose probabilities are known exactly.
+"""An artificial language with exact probabilities: sentences, their entropy, minimal pairs."""
 
-It gives sentences, the exact probability of each, the entropy that bounds every model from below,
-and minimal pairs. The grammar file defines the sentences.
-"""
-
-import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,7 +27,7 @@ def spell(words: Sequence[str]) -> str:
 
 
 class Language:
-    """The language of a probabilistic grammar in which each sentence has exactly one derivation."""
+    """The language of an unambiguous probabilistic grammar."""
 
     def __init__(self, grammar: Grammar, phenomena: dict[str, Phenomenon]) -> None:
         self.grammar = grammar
@@ -49,10 +44,10 @@ class Language:
 
     @classmethod
     def from_file(cls, path: str | Path) -> "Language":
-        """Read a language from a grammar file; `english.yaml` in this folder explains the form.
+        """Read a language from a grammar file; `english.yaml` in this folder explains the format.
 
         Raises:
-            ConfigError: the file is missing or malformed, or its grammar is unusable or ambiguous.
+            ConfigError: the file is missing or malformed, or its grammar is invalid or ambiguous.
         """
         try:
             return cls(*read_language(Path(path)))
@@ -61,19 +56,19 @@ class Language:
 
     @property
     def phenomena(self) -> tuple[str, ...]:
-        """The names that `minimal_pairs` knows, in the order of the file."""
+        """The names of the phenomena of `minimal_pairs`, in the order of the file."""
         return tuple(self._phenomena)
 
     def sample(self, sentences: int, *, seed: int) -> Iterator[str]:
         """Yield sentences drawn from the grammar.
 
-        The first k sentences depend on `seed` alone, not on how many are asked for.
+        The first k sentences depend on `seed` alone, not on the number requested.
         """
-        stream = self._sampler.stream(self.grammar.start, seed=seed)
-        return map(spell, itertools.islice(stream, sentences))
+        draw, start = uniform(seed), self.grammar.start
+        return (spell(self._sampler.words(start, draw)) for _ in range(sentences))
 
     def log_probability(self, sentence: str) -> float:
-        """Return the log-probability of a sentence in nats; -inf for what is not a sentence."""
+        """Return the log-probability of a sentence in nats; -inf for any other text."""
         opener, *others = sentence.removesuffix(".").split(" ")
         words = [self._openers.get(opener, ""), *others]
         if not sentence.endswith(".") or not all(word in self._places for word in words):
@@ -89,13 +84,13 @@ class Language:
         return self.log_probability(sentence) > -math.inf
 
     def minimal_pairs(self, phenomenon: str, *, pairs: int, seed: int) -> list[dict[str, Any]]:
-        """Return distinct pairs of an accepted and a rejected sentence, as objects of BLiMP's form.
+        """Return distinct pairs of an accepted and a rejected sentence, with the fields of BLiMP.
 
-        The first k pairs depend on `seed` alone, not on how many are asked for.
+        The first k pairs depend on `seed` alone, not on the number requested.
 
         Raises:
-            ConfigError: the phenomenon is unknown, its definition yields a pair that the grammar
-                does not tell apart, or it has fewer pairs than asked for.
+            ConfigError: the phenomenon is unknown, has fewer pairs than requested, or yields a pair
+                of which the grammar accepts both sentences or neither.
         """
         if phenomenon not in self._phenomena:
             raise ConfigError(
@@ -106,7 +101,7 @@ class Language:
         found: dict[str, dict[str, Any]] = {}
         barren = 0
         while len(found) < pairs:
-            words = sampler.words(definition, draw)
+            words = sampler.draw_pair(definition, draw)
             record = words and _blimp_record(definition, *words, number=len(found))
             if record and record["sentence_good"] + record["sentence_bad"] not in found:
                 self._check_contrast(record)
@@ -115,7 +110,7 @@ class Language:
             elif (barren := barren + 1) == _BARREN_DRAWS:
                 raise ConfigError(
                     f"phenomenon {phenomenon!r}: no more than {len(found)} distinct pairs found, "
-                    f"{pairs} asked for; ask for fewer or enrich its definition."
+                    f"{pairs} requested; request fewer or extend its definition."
                 )
         return list(found.values())
 
@@ -131,7 +126,7 @@ class Language:
 def _blimp_record(
     phenomenon: Phenomenon, good: list[str], bad: list[str], *, number: int
 ) -> dict[str, Any]:
-    """Return a pair with the fields that BLiMP's files have."""
+    """Return a pair with the fields of BLiMP's files."""
     critical = next(i for i, (g, b) in enumerate(zip(good, bad, strict=True)) if g != b)
     record: dict[str, Any] = {"sentence_good": spell(good), "sentence_bad": spell(bad)}
     if critical > 0:
@@ -152,5 +147,5 @@ def _blimp_record(
 
 @cache
 def load_language() -> Language:
-    """Return the built-in language, an English-like one; it is read once in a process."""
+    """Return the built-in English-like language, read once per process."""
     return Language.from_file(BUILT_IN)

@@ -1,8 +1,8 @@
-"""Symbols with features, as the grammar file writes them, and the plain symbols they stand for.
+"""Symbols with features, as in the grammar file, and the plain symbols they abbreviate.
 
-`NounPhrase[n, person]` is a pattern: `n` is a variable, `person` a value. Giving each variable a
-value makes plain symbols such as `NounPhrase[sg,person]`, so that rules over patterns are a short
-way to write a plain context-free grammar.
+`NounPhrase[n, person]` is a pattern: `n` is a variable, `person` a value. Binding the variables
+gives plain symbols such as `NounPhrase[sg,person]`, so rules over patterns abbreviate a plain
+context-free grammar.
 """
 
 import itertools
@@ -16,14 +16,14 @@ from model_foundry.errors import ConfigError
 _PATTERN = re.compile(r"\s*([^\W\d_][\w'-]*)(?:\[([^\[\]]+)\])?(?=\s|$)")
 
 Assignment = dict[str, str]
-"""The value of each argument that occurs in some patterns; a value stands for itself."""
+"""The value of each argument of some patterns; a value is assigned to itself."""
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """A name with arguments: variables (`n`, `n2`), their contraries (`!n`) and values (`sg`).
+    """A name with arguments: variables (`n`, `n2`), their complements (`!n`) and values (`sg`).
 
-    A name that begins with a small letter is a word of the language and has no arguments.
+    A name in lower case is a word of the language and has no arguments.
     """
 
     name: str
@@ -35,17 +35,17 @@ class Pattern:
         return self.name[0].islower()
 
     def bind(self, assignment: Assignment) -> str:
-        """Return the plain symbol that the pattern becomes under `assignment`."""
+        """Return the plain symbol of the pattern under `assignment`."""
         if not self.arguments:
             return self.name
         return f"{self.name}[{','.join(assignment[argument] for argument in self.arguments)}]"
 
 
 def read_patterns(text: str, *, where: str) -> tuple[Pattern, ...]:
-    """Read patterns separated by spaces; `where` names the place in messages.
+    """Read patterns separated by spaces; `where` is the field for messages.
 
     Raises:
-        ConfigError: `text` is empty or not of this form.
+        ConfigError: `text` is empty or malformed.
     """
     patterns, position = [], 0
     while position < len(text.rstrip()):
@@ -73,8 +73,8 @@ def read_patterns(text: str, *, where: str) -> tuple[Pattern, ...]:
 class Variables:
     """The variables of a grammar file, each with its values and their weights.
 
-    A name may carry a number (`n2`): a further variable over the same values. `!n` is any value of
-    `n` other than the one that `n` has.
+    A name with a number (`n2`) is a further variable over the same values. `!n` is any value of `n`
+    other than the current one.
     """
 
     def __init__(self, domains: Mapping[str, Mapping[str, float]]) -> None:
@@ -104,20 +104,20 @@ class Variables:
         )
 
     def assignments(self, patterns: Sequence[Pattern], *, where: str) -> Iterator[Assignment]:
-        """Yield each way to give values to the arguments of `patterns`.
+        """Yield each assignment of values to the arguments of `patterns`.
 
         Raises:
             ConfigError: an argument is unknown, or `!x` occurs without `x`.
         """
         arguments = list(dict.fromkeys(itertools.chain(*(p.arguments for p in patterns))))
-        contraries = [argument for argument in arguments if argument.startswith("!")]
-        for contrary in contraries:
-            if contrary[1:] not in arguments:
-                raise ConfigError(f"{where}: {contrary!r} needs {contrary[1:]!r} beside it.")
+        complements = [argument for argument in arguments if argument.startswith("!")]
+        for complement in complements:
+            if complement[1:] not in arguments:
+                raise ConfigError(f"{where}: {complement!r} needs {complement[1:]!r} beside it.")
         domains = [self.domain(argument, where=where) for argument in arguments]
         for values in itertools.product(*domains):
             assignment = dict(zip(arguments, values, strict=True))
-            if all(assignment[name] != assignment[name[1:]] for name in contraries):
+            if all(assignment[name] != assignment[name[1:]] for name in complements):
                 yield assignment
 
     def weight(self, assignment: Assignment, arguments: Sequence[str], *, where: str) -> float:

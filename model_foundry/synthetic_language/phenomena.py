@@ -1,8 +1,8 @@
-"""Minimal pairs from templates: two sentences made by the same choices, of which one is wrong.
+"""Minimal pairs from templates: two sentences drawn with the same choices, one ungrammatical.
 
 A template lists symbols that differ in a feature between the good and the bad sentence. Both are
-expanded in step, by the same line of the grammar and the same lemma. The fields are those of BLiMP
-(Warstadt et al. 2020, arXiv:1912.00582).
+expanded in parallel, by the same line of the grammar and the same lemma. The fields are those of
+BLiMP (Warstadt et al. 2020, arXiv:1912.00582).
 """
 
 from bisect import bisect_right
@@ -14,18 +14,13 @@ from model_foundry.synthetic_language.sampler import Draw, Sampler, thresholds
 
 WordPair = tuple[list[str], list[str]]
 """The words of the good and of the bad sentence, equally many."""
-
-
-@dataclass(frozen=True)
-class Template:
-    """The plain forms of a template, one an assignment: (good, bad) symbols in sentence order."""
-
-    forms: tuple[tuple[tuple[str, str], ...], ...]
+Template = tuple[tuple[tuple[str, str], ...], ...]
+"""The plain forms of a template, one per assignment: (good, bad) symbols in sentence order."""
 
 
 @dataclass(frozen=True)
 class Phenomenon:
-    """A contrast between right and wrong, with the names that BLiMP's fields give it."""
+    """A grammatical contrast, with the names of BLiMP's fields."""
 
     name: str
     field: str
@@ -34,25 +29,25 @@ class Phenomenon:
 
     @property
     def symbols(self) -> list[str]:
-        """Every plain symbol that a template mentions."""
-        return [s for t in self.templates for form in t.forms for pair in form for s in pair]
+        """All plain symbols of the templates."""
+        return [s for t in self.templates for form in t for pair in form for s in pair]
 
 
 class PairSampler:
-    """Draws the two word sequences of a phenomenon."""
+    """Draws pairs of word sequences."""
 
     def __init__(self, grammar: Grammar, sampler: Sampler) -> None:
         self._grammar = grammar
         self._sampler = sampler
 
-    def words(self, phenomenon: Phenomenon, draw: Draw) -> WordPair | None:
-        """Return one pair, or None when the choices made have no wrong counterpart.
+    def draw_pair(self, phenomenon: Phenomenon, draw: Draw) -> WordPair | None:
+        """Return one pair, or None if the choices drawn have no ungrammatical counterpart.
 
-        Templates are drawn evenly, and so are the assignments of one: a model that always prefers
-        one value of a feature gets half of the pairs right.
+        Templates are drawn uniformly, and so are the assignments of one, so that a model that
+        always prefers one value of a feature gets half of the pairs right.
         """
         template = phenomenon.templates[int(draw() * len(phenomenon.templates))]
-        form = template.forms[int(draw() * len(template.forms))]
+        form = template[int(draw() * len(template))]
         pair = self._sequence(form, draw)
         return pair if pair and pair[0] != pair[1] else None
 
@@ -68,13 +63,13 @@ class PairSampler:
         return good, bad
 
     def _expand(self, good: str, bad: str, draw: Draw) -> WordPair | None:
-        """Expand two symbols in step; equal ones once, two that list other words separately."""
+        """Expand two symbols in parallel: equal ones once, ones with different words separately."""
         lexicon, rules = self._grammar.lexicon, self._grammar.rules
         if good == bad:
             words = self._sampler.words(good, draw)
             return words, words
         if good in lexicon and bad in lexicon:
-            if _name(good) != _name(bad):
+            if good.partition("[")[0] != bad.partition("[")[0]:
                 return self._sampler.words(good, draw), self._sampler.words(bad, draw)
             lemma = bisect_right(thresholds(lexicon[good].probabilities), draw())
             return [lexicon[good].words[lemma]], [lexicon[bad].words[lemma]]
@@ -88,7 +83,3 @@ class PairSampler:
             if rule.scheme == chosen.scheme:
                 return self._sequence(tuple(zip(chosen.right, rule.right, strict=True)), draw)
         return None
-
-
-def _name(symbol: str) -> str:
-    return symbol.partition("[")[0]

@@ -1,26 +1,60 @@
-"""Reading a grammar file: YAML with features and Zipf ranks in, a plain grammar and phenomena out.
+"""Grammar files, read into a plain grammar and its phenomena.
 
-It knows the form of the file and no word of any language; `english.yaml` explains the form.
+Features are expanded and Zipf ranks become probabilities. `english.yaml` explains the format.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import short_repr
 from model_foundry.synthetic_language.grammar import Category, Grammar, Rule, check_grammar
 from model_foundry.synthetic_language.patterns import Pattern, Variables, read_patterns
 from model_foundry.synthetic_language.phenomena import Phenomenon, Template
 
-_SECTIONS = ("start", "zipf", "variables", "rules", "lexicon", "phenomena")
+Weight = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weights = Annotated[dict[str, Weight], Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Zipf(_Section):
+    """Parameters of the weight of a word: (rank + shift) ** -exponent, with ranks from 0."""
+
+    exponent: Weight
+    shift: Weight
+
+
+class _Pair(_Section):
+    good: str
+    bad: str
+
+
+class _Phenomenon(_Section):
+    field: str
+    term: str
+    pairs: list[_Pair]
+
+
+class _GrammarFile(_Section):
+    start: str
+    zipf: _Zipf
+    variables: dict[str, Weights]
+    rules: dict[str, Weights]
+    lexicon: dict[str, str]
+    phenomena: dict[str, _Phenomenon]
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """A loader that refuses a key given twice, of which YAML would silently drop the first."""
+    """A loader that refuses duplicate keys, of which YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -37,63 +71,51 @@ def read_language(path: Path) -> tuple[Grammar, dict[str, Phenomenon]]:
     """Read a grammar file.
 
     Raises:
-        ConfigError: the file is missing or not of the form, or the grammar breaks a law of
-            `check_grammar`.
+        ConfigError: the file is missing or malformed, or `check_grammar` refuses the grammar.
     """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
-    except OSError as error:
-        raise ConfigError(f"cannot be read ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}.") from error
-    sections = _mapping(data, where="grammar file")
-    if sections.keys() != set(_SECTIONS):
-        wrong = min(sections.keys() ^ set(_SECTIONS))
-        raise ConfigError(f"{wrong}: a grammar file has exactly {', '.join(_SECTIONS)}.")
-    variables = _read_variables(sections["variables"])
-    lexicon = _read_lexicon(sections["lexicon"], variables, sections["zipf"])
-    rules, literals = _read_rules(sections["rules"], variables)
-    for word in literals:
-        lexicon[word] = Category((word,), (1.0,))
+    file = _read_file(path)
+    variables = Variables(file.variables)
+    lexicon = _read_lexicon(file, variables)
+    rules, words = _read_rules(file.rules, variables)
+    lexicon |= {word: Category((word,), (1.0,)) for word in words}
     phenomena = {
-        name: _read_phenomenon(name, _mapping(entry, where=f"phenomena.{name}"), variables)
-        for name, entry in _mapping(sections["phenomena"], where="phenomena").items()
+        name: _read_phenomenon(name, entry, variables) for name, entry in file.phenomena.items()
     }
-    grammar = Grammar(_text(sections["start"], where="start"), rules, lexicon)
+    grammar = Grammar(file.start, rules, lexicon)
     used = [symbol for phenomenon in phenomena.values() for symbol in phenomenon.symbols]
     check_grammar(grammar, extra_roots=used)
     return grammar, phenomena
 
 
-def _read_variables(section: object) -> Variables:
-    return Variables(
-        {
-            name: {
-                value: _positive(weight, where=f"variables.{name}.{value}")
-                for value, weight in _mapping(domain, where=f"variables.{name}").items()
-            }
-            for name, domain in _mapping(section, where="variables").items()
-        }
-    )
+def _read_file(path: Path) -> _GrammarFile:
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        return _GrammarFile.model_validate(data)
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not valid YAML: {' '.join(str(error).split())}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "grammar file"
+        raise ConfigError(f"{field}: {first['msg']}, got {short_repr(first['input'])}.") from error
 
 
 def _read_rules(
-    section: object, variables: Variables
+    section: Mapping[str, Mapping[str, float]], variables: Variables
 ) -> tuple[dict[str, tuple[Rule, ...]], list[str]]:
-    """Return the plain rules by left symbol, and the words that stand in rules themselves."""
+    """Return the plain rules by left symbol, and the words that occur in rules themselves."""
     weighted: dict[str, list[Rule]] = defaultdict(list)
-    literals: dict[str, None] = {}
-    for left_text, expansions in _mapping(section, where="rules").items():
-        where = f"rules.{left_text}"
-        left = _one_symbol(left_text, where=where)
-        for right_text, weight in _mapping(expansions, where=where).items():
-            place = f"{where}.{right_text}"
-            right = read_patterns(right_text, where=place)
-            literals |= {pattern.name: None for pattern in right if pattern.is_word}
-            share = _positive(weight, where=place)
-            for rule in _expand(left, right, share, variables, where=place):
+    words: dict[str, None] = {}
+    for left_text, expansions in section.items():
+        left = _one_symbol(left_text, where=f"rules.{left_text}")
+        for right_text, weight in expansions.items():
+            where = f"rules.{left_text}.{right_text}"
+            right = read_patterns(right_text, where=where)
+            words |= {pattern.name: None for pattern in right if pattern.is_word}
+            for rule in _expand(left, right, weight, variables, where=where):
                 weighted[rule.left].append(rule)
-    return {symbol: _normalised(rules) for symbol, rules in weighted.items()}, list(literals)
+    return {symbol: _normalised(rules) for symbol, rules in weighted.items()}, list(words)
 
 
 def _expand(
@@ -118,25 +140,18 @@ def _expand(
 
 def _normalised(rules: list[Rule], total: float = 1.0) -> tuple[Rule, ...]:
     mass = sum(rule.probability for rule in rules)
-    return tuple(
-        Rule(rule.left, rule.right, total * rule.probability / mass, rule.scheme) for rule in rules
-    )
+    return tuple(replace(rule, probability=total * rule.probability / mass) for rule in rules)
 
 
-def _read_lexicon(section: object, variables: Variables, zipf: object) -> dict[str, Category]:
-    """Return the words by plain symbol, with the Zipf-Mandelbrot law over their ranks."""
-    law = _mapping(zipf, where="zipf")
-    if law.keys() != {"exponent", "shift"}:
-        raise ConfigError("zipf: needs exponent and shift, for weight = (rank + shift)^-exponent.")
-    exponent = _positive(law["exponent"], where="zipf.exponent")
-    shift = _positive(law["shift"], where="zipf.shift")
+def _read_lexicon(file: _GrammarFile, variables: Variables) -> dict[str, Category]:
+    """Return the words by plain symbol, with Zipf-Mandelbrot probabilities by rank."""
     lexicon: dict[str, Category] = {}
-    for key, text in _mapping(section, where="lexicon").items():
+    for key, text in file.lexicon.items():
         where = f"lexicon.{key}"
         pattern = _one_symbol(key, where=where)
         symbols = [pattern.bind(a) for a in variables.assignments((pattern,), where=where)]
-        lemmas = _read_lemmas(_text(text, where=where), symbols, where=where)
-        weights = [(rank + shift) ** -exponent for rank in range(len(lemmas))]
+        lemmas = _read_lemmas(text, symbols, where=where)
+        weights = [(rank + file.zipf.shift) ** -file.zipf.exponent for rank in range(len(lemmas))]
         probabilities = tuple(weight / sum(weights) for weight in weights)
         for symbol, words in zip(symbols, zip(*lemmas, strict=True), strict=True):
             if symbol in lexicon:
@@ -146,7 +161,7 @@ def _read_lexicon(section: object, variables: Variables, zipf: object) -> dict[s
 
 
 def _read_lemmas(text: str, symbols: list[str], *, where: str) -> list[list[str]]:
-    """Return the forms of each lemma, one a symbol."""
+    """Return the forms of each lemma, one per symbol."""
     lemmas = [entry.split("/") for entry in text.split()]
     for lemma in lemmas:
         if len(lemma) != len(symbols) or not all(lemma):
@@ -157,35 +172,20 @@ def _read_lemmas(text: str, symbols: list[str], *, where: str) -> list[list[str]
     return lemmas
 
 
-def _read_phenomenon(name: str, entry: Mapping[str, Any], variables: Variables) -> Phenomenon:
+def _read_phenomenon(name: str, entry: _Phenomenon, variables: Variables) -> Phenomenon:
     where = f"phenomena.{name}"
-    if entry.keys() != {"field", "term", "pairs"} or not isinstance(entry["pairs"], list):
-        raise ConfigError(f"{where}: needs exactly field, term and a list of pairs.")
-    templates = []
-    for pair in entry["pairs"]:
-        texts = _mapping(pair, where=f"{where}.pairs")
-        if texts.keys() != {"good", "bad"}:
-            raise ConfigError(f"{where}.pairs: each needs exactly good and bad.")
-        templates.append(_read_template(texts, variables, where=where))
-    return Phenomenon(
-        name=name,
-        field=_text(entry["field"], where=f"{where}.field"),
-        term=_text(entry["term"], where=f"{where}.term"),
-        templates=tuple(templates),
-    )
+    templates = tuple(_read_template(pair, variables, where=where) for pair in entry.pairs)
+    return Phenomenon(name=name, field=entry.field, term=entry.term, templates=templates)
 
 
-def _read_template(texts: Mapping[str, Any], variables: Variables, *, where: str) -> Template:
-    good = read_patterns(_text(texts["good"], where=where), where=f"{where}.good")
-    bad = read_patterns(_text(texts["bad"], where=where), where=f"{where}.bad")
+def _read_template(pair: _Pair, variables: Variables, *, where: str) -> Template:
+    good = read_patterns(pair.good, where=f"{where}.good")
+    bad = read_patterns(pair.bad, where=f"{where}.bad")
     if len(good) != len(bad) or good == bad:
         raise ConfigError(f"{where}: good and bad must have equally many symbols and differ.")
-    assignments = list(variables.assignments((*good, *bad), where=where))
-    return Template(
-        tuple(
-            tuple((g.bind(a), b.bind(a)) for g, b in zip(good, bad, strict=True))
-            for a in assignments
-        )
+    return tuple(
+        tuple((g.bind(a), b.bind(a)) for g, b in zip(good, bad, strict=True))
+        for a in variables.assignments((*good, *bad), where=where)
     )
 
 
@@ -194,21 +194,3 @@ def _one_symbol(text: str, *, where: str) -> Pattern:
     if len(patterns) != 1 or patterns[0].is_word:
         raise ConfigError(f"{where}: must be one symbol, written with a capital letter.")
     return patterns[0]
-
-
-def _mapping(value: object, *, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict) or not value or not all(isinstance(k, str) for k in value):
-        raise ConfigError(f"{where}: must be a mapping with at least one text key, got {value!r}.")
-    return value
-
-
-def _text(value: object, *, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ConfigError(f"{where}: must be text, got {value!r}.")
-    return value
-
-
-def _positive(value: object, *, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigError(f"{where}: must be a finite number above 0, got {value!r}.")
-    return float(value)

@@ -1,23 +1,23 @@
-"""Drawing words from a grammar, fast, and the same on every machine for the same seed."""
+"""Random words from a grammar, the same on every machine for the same seed."""
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from numpy.random import PCG64, Generator
 
 from model_foundry.synthetic_language.grammar import Grammar
 
 Draw = Callable[[], float]
-"""Returns the next number of a stream of uniform numbers in [0, 1)."""
+"""The next of a stream of uniform random numbers in [0, 1)."""
 
 _BLOCK = 4096
 
 
 def uniform(seed: int) -> Draw:
-    """Return a stream of uniform numbers that depends on `seed` alone.
+    """Return a stream of uniform random numbers that depends on `seed` alone.
 
-    Only `random` is used: numpy keeps its stream, but not that of `choice`, between versions.
+    Only `random` is used: its stream is stable across versions of numpy, that of `choice` is not.
     """
     generator = Generator(PCG64(seed))
     blocks = (generator.random(_BLOCK).tolist() for _ in itertools.repeat(None))
@@ -25,12 +25,12 @@ def uniform(seed: int) -> Draw:
 
 
 def thresholds(probabilities: Sequence[float]) -> list[float]:
-    """Return the bounds between outcomes: `bisect_right(bounds, u)` is the outcome that u draws."""
+    """Return the bounds of outcomes: `bisect_right(bounds, u)` is the outcome drawn by u."""
     return list(itertools.accumulate(probabilities))[:-1]
 
 
 class _Node:
-    """A symbol compiled for drawing: an outcome is a word, or nodes in reversed order."""
+    """A symbol compiled for sampling: an outcome is a word, or nodes in reversed order."""
 
     __slots__ = ("bounds", "outcomes")
 
@@ -65,9 +65,3 @@ class Sampler:
             else:
                 stack += outcome
         return words
-
-    def stream(self, symbol: str, *, seed: int) -> Iterator[list[str]]:
-        """Yield the words of one expansion of `symbol` after another, without end."""
-        draw = uniform(seed)
-        while True:
-            yield self.words(symbol, draw)

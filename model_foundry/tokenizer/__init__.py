@@ -1,1 +1,1 @@
-"""Tokenizers: one file a kind, a factory over them, and the encoding of corpora."""
+"""Tokenizers: one file per kind, a factory, loading and saving."""

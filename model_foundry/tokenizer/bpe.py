@@ -29,7 +29,7 @@ def train(
         len(alphabet) + len(specials),
         f"the {len(alphabet)} bytes and {len(specials)} special tokens",
     )
-    # No unk_token: every byte is in the vocabulary, and the <unk> of the wrapper is never produced.
+    # no unk_token: every byte is in the vocabulary, so the <unk> of the wrapper is never produced
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

@@ -1,4 +1,4 @@
-"""Characters: every Unicode code point is one token; lossless on the characters that were seen."""
+"""Characters: each Unicode code point is one token; lossless on characters of the training text."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from model_foundry.tokenizer.training_text import TrainedTokenizer, require_voca
 
 
 def most_frequent(counts: Mapping[str, int], limit: int | None) -> list[str]:
-    """Return the keys, the most frequent first and equals in the order of their code points."""
+    """Return the keys, the most frequent first, equally frequent ones by code points."""
     return sorted(counts, key=lambda key: (-counts[key], key))[:limit]
 
 
@@ -20,11 +20,12 @@ def train(
     vocab_size: int | None = None,
     special_tokens: Mapping[str, str | None] | None = None,
 ) -> TrainedTokenizer:
-    """Make a vocabulary of the characters in the documents.
+    """Build a vocabulary of the characters in the documents.
 
     Args:
         documents: the training text.
-        vocab_size: keep only the most frequent, special tokens counted; None keeps all characters.
+        vocab_size: number of tokens, special tokens counted; the most frequent characters are kept.
+            None keeps all.
         special_tokens: role -> string, instead of the defaults.
 
     Raises:

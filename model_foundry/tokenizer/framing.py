@@ -1,13 +1,12 @@
-"""The frame around a text: a tokenizer adapted to the objective of the model that it goes with.
+"""The special tokens around a text, adapted to the objective of a model.
 
-One tokenizer serves many models, and they are shown different frames: a causal one reads documents
-that begin with BOS, a masked one blocks between two tokens. A tokenizer that is saved with a model
-puts exactly that around a text, so that other tools read what training showed. See plans/0014.
+One tokenizer serves many models with different frames: causal models read documents that begin with
+BOS, masked models read blocks between two tokens. The tokenizer saved with a model adds exactly
+these, so that other tools give a model the same input as in training. See plans/0014.
 """
 
 import copy
 import json
-from collections.abc import Iterator
 from typing import Any
 
 from tokenizers import processors
@@ -21,16 +20,15 @@ Frame = tuple[list[int], list[int]]
 
 
 def framed(tokenizer: PreTrainedTokenizerFast, blocks: Frame) -> PreTrainedTokenizerFast:
-    """Return a copy of a tokenizer that puts around a text what a model's training shows there.
+    """Return a copy of a tokenizer that frames a text as in the training of a model.
 
     Args:
-        tokenizer: of any origin; text becomes the same tokens in the copy.
-        blocks: ids around each block, as the objective frames them. Where there are none, documents
-            follow each other, and a text stands as the beginning of one: behind BOS, or behind the
-            end of another document.
+        tokenizer: of any origin; the copy has the same ids for a text.
+        blocks: ids before and after each block under the objective. If there are none, a text is
+            the beginning of a document: after BOS, or after the end of another document.
 
     Raises:
-        DataError: the tokenizer has nothing to end a document with.
+        DataError: the tokenizer has no token that ends a document.
     """
     begin, end = document_frame(tokenizer)
     adapted: PreTrainedTokenizerFast = copy.deepcopy(tokenizer)
@@ -42,39 +40,36 @@ def framed(tokenizer: PreTrainedTokenizerFast, blocks: Frame) -> PreTrainedToken
     )
     adapted.model_input_names = list(MODEL_INPUT_NAMES)
     names = tokenizer.convert_ids_to_tokens
-    # the documents of its corpus, which the frame of a block no longer tells
+    # the frame of documents, which cannot be derived from the frame of a block
     adapted.init_kwargs[DOCUMENT_FRAME] = [names(begin), names(end)]
-    # tools look for the frame by these names, and take them for words where they miss them
+    # other tools find the frame by these roles; without them, they count its tokens as words
     first, last = ("cls_token", "sep_token") if after else ("bos_token", "eos_token")
     setattr(adapted, first, names(before[0]))
     setattr(adapted, last, names((after or end)[-1]))
     if adapted.pad_token is None:
-        adapted.pad_token = names(end[-1])  # as the collators pad
+        adapted.pad_token = names(end[-1])  # as in the collators
     return adapted
 
 
 def _template(
     tokenizer: PreTrainedTokenizerFast, before: list[int], after: list[int], *, between: list[int]
 ) -> processors.TemplateProcessing:
-    """Return the template of one text, and of two texts as two documents, all in segment 0."""
-
-    def parts(*pieces: list[int] | str) -> Iterator[str]:
-        for piece in pieces:
-            if isinstance(piece, str):
-                yield piece
-            else:
-                yield from (f"{name}:0" for name in tokenizer.convert_ids_to_tokens(piece))
+    """Return the template of one text and of two texts as two documents, all in segment 0."""
 
     used = sorted({*before, *after, *between})
+    names = dict(zip(used, tokenizer.convert_ids_to_tokens(used), strict=True))
+    head, tail, joint = (
+        [f"{names[i]}:0" for i in ids] for ids in (before, after, after or between)
+    )
     return processors.TemplateProcessing(
-        single=list(parts(before, "$A:0", after)),
-        pair=list(parts(before, "$A:0", after or between, before, "$B:0", after)),
-        special_tokens=list(zip(tokenizer.convert_ids_to_tokens(used), used, strict=True)),
+        single=[*head, "$A:0", *tail],
+        pair=[*head, "$A:0", *joint, *head, "$B:0", *tail],
+        special_tokens=[(name, index) for index, name in names.items()],
     )
 
 
 def _offset_trimmers(tokenizer: PreTrainedTokenizerFast) -> list[Any]:
-    """Return the steps behind a byte-level model that keep spaces out of the offsets of words."""
+    """Return the processors of a byte-level model that exclude spaces from the offsets of words."""
     return [
         processors.ByteLevel(trim_offsets=True, add_prefix_space=step["add_prefix_space"])
         for step in trims_offsets(json.loads(tokenizer.backend_tokenizer.to_str()))

@@ -1,7 +1,7 @@
-"""Tokenizers that are trained already: loaded, or copied from place to place.
+"""Loading and copying of trained tokenizers.
 
-A directory is data, whoever made it. `tokenizer.json` is taken at its word, as the generic class of
-transformers does; the class that a directory names only fills in what its authors left unsaid.
+A directory is data, from whatever source. `tokenizer.json` is read by the generic class of
+transformers; the class named in the directory only provides defaults.
 """
 
 import inspect
@@ -22,29 +22,16 @@ from model_foundry.foundation.messages import reason_of, short_repr
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.untrusted_files import read_json, require_regular_files
 
-TOKENIZER, SETTINGS, TOKENS_MAP = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
+TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+TOKENS_MAP = "special_tokens_map.json"
 MODEL_CONFIG = "config.json"
 CHAT_TEMPLATES = "additional_chat_templates/*.jinja"
-# What transformers opens of a tokenizer directory, and what other tools may want of it.
+# the files of a tokenizer directory that transformers opens, and that other tools may need
 FILES = (
-    TOKENIZER,
-    SETTINGS,
-    TOKENS_MAP,
-    "added_tokens.json",
-    "chat_template.jinja",
-    "tokenizer.model",
-    "spiece.model",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
+    *(TOKENIZER, SETTINGS, TOKENS_MAP, "added_tokens.json", "chat_template.jinja"),
+    *("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt"),
 )
-NAMES_OTHER_FILES = (
-    "fast_tokenizer_files"  # of older versions of transformers; they may lie anywhere
-)
+OTHER_FILES = "fast_tokenizer_files"  # paths anywhere, for older versions of transformers
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 REMEDY = "check the path, or train the tokenizer again"
 
@@ -54,7 +41,7 @@ def _read(directory: Path, name: str) -> dict[str, Any]:
 
 
 def directory_of(path: str | Path) -> Path:
-    """Return the directory of a tokenizer, fetched where it is named as the hub does."""
+    """Return the directory of a tokenizer, downloaded if the path is a name on the hub."""
     try:
         directory = Path(written_path(path))
     except RuntimeError as error:
@@ -63,13 +50,13 @@ def directory_of(path: str | Path) -> Path:
         templates = [str(each.relative_to(directory)) for each in directory.glob(CHAT_TEMPLATES)]
         require_regular_files(directory, *FILES, MODEL_CONFIG, *templates, error=DataError)
         return directory
-    if str(path).startswith((".", "/", "~")) or len(directory.parts) > 2:  # no name on a hub
+    if str(path).startswith((".", "/", "~")) or len(directory.parts) > 2:  # not a name on the hub
         raise DataError(f"{path}: no such directory; check the path of the tokenizer.")
     try:
         fetched = snapshot_download(
             str(path), allow_patterns=[*FILES, MODEL_CONFIG, CHAT_TEMPLATES]
         )
-    except Exception as error:  # no network, no such name, no permission: a class for each
+    except Exception as error:  # of many types: no network, no such name, no permission
         reason = str(error).strip().partition("\n")[0]
         raise DataError(
             f"{path}: cannot be loaded as a tokenizer ({reason}); check the path or the hub name."
@@ -78,7 +65,7 @@ def directory_of(path: str | Path) -> Path:
 
 
 def _require_tokenizer(directory: Path) -> dict[str, Any]:
-    """Return the settings of a tokenizer directory that names no code and no other place."""
+    """Return the settings of a tokenizer directory; refuse code and paths of other files."""
     if not ((directory / SETTINGS).exists() and (directory / TOKENIZER).exists()):
         raise DataError(
             f"{directory}: holds no tokenizer that can be read ({SETTINGS} and {TOKENIZER}); train "
@@ -90,13 +77,13 @@ def _require_tokenizer(directory: Path) -> dict[str, Any]:
             f"{directory / SETTINGS}: names code of its own (auto_map); code of a tokenizer "
             "directory is never run; save the tokenizer without it."
         )
-    if NAMES_OTHER_FILES in settings:
+    if OTHER_FILES in settings:
         raise DataError(
-            f"{directory / SETTINGS}: names other files ({NAMES_OTHER_FILES}); only {TOKENIZER} is "
-            "read; save the tokenizer again."
+            f"{directory / SETTINGS}: names other files ({OTHER_FILES}); only {TOKENIZER} is read; "
+            "save the tokenizer again."
         )
     if (directory / TOKENS_MAP).exists():
-        # transformers would take any key of it for a setting, the place of the vocabulary too
+        # transformers would read any of its keys as a setting, even the path of the vocabulary
         strays = [k for k in _read(directory, TOKENS_MAP) if not k.endswith(("_token", "_tokens"))]
         if strays:
             raise DataError(
@@ -107,9 +94,9 @@ def _require_tokenizer(directory: Path) -> dict[str, Any]:
 
 
 def _class_of(directory: Path, settings: dict[str, Any]) -> Any:
-    """Return the class of transformers that a directory names, or None where it names no fast one.
+    """Return the fast tokenizer class of transformers that a directory names, if any.
 
-    It is a key of their table, by the class or by the type of the model beside it.
+    It is looked up in their table, by the class or by the type of the model beside it.
     """
     name = settings.get("tokenizer_class")
     if name is None and (directory / MODEL_CONFIG).exists():
@@ -123,12 +110,12 @@ def _class_of(directory: Path, settings: dict[str, Any]) -> Any:
     return found if is_fast else None
 
 
-def _add_what_goes_without_saying(
+def _add_class_defaults(
     tokenizer: PreTrainedTokenizerFast, directory: Path, settings: dict[str, Any]
 ) -> None:
-    """Give a tokenizer the roles and inputs that its own class has by default.
+    """Add the default roles and model inputs of a tokenizer's own class.
 
-    GPT-2 and BERT as they lie on the hub name neither. Nothing is added to the vocabulary.
+    The files of GPT-2 and BERT on the hub have neither. The vocabulary is not extended.
     """
     own_class = _class_of(directory, settings)
     if own_class is None:
@@ -136,8 +123,8 @@ def _add_what_goes_without_saying(
     defaults, vocabulary = inspect.signature(own_class).parameters, tokenizer.get_vocab()
     for role in (f"{role}_token" for role in ROLES):
         default = defaults[role].default if role in defaults else None
-        unsaid = getattr(tokenizer, role) is None and role not in settings
-        if unsaid and isinstance(default, str) and default in vocabulary:
+        missing = getattr(tokenizer, role) is None and role not in settings
+        if missing and isinstance(default, str) and default in vocabulary:
             setattr(tokenizer, role, default)
     if "model_input_names" not in settings:
         tokenizer.model_input_names = list(own_class.model_input_names)
@@ -147,7 +134,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
     """Load a tokenizer from a directory, or by its name on the HuggingFace hub.
 
     Raises:
-        DataError: there is none, it is broken, it is not a fast tokenizer, or it brings code.
+        DataError: it is missing, damaged, not a fast tokenizer, or names code.
     """
     directory = directory_of(path)
     settings = _require_tokenizer(directory)
@@ -155,12 +142,12 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(
             str(directory), local_files_only=True, trust_remote_code=False
         )
-        _add_what_goes_without_saying(tokenizer, directory, settings)
+        _add_class_defaults(tokenizer, directory, settings)
         tokenizer("")
     except DataError:
         raise
     except BaseException as error:
-        # the tokenizers library raises bare Exception, and panics with one of its own
+        # the tokenizers library raises bare Exception, or its PanicException, a BaseException
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise DataError(
@@ -171,7 +158,7 @@ def load_tokenizer(path: str | Path) -> PreTrainedTokenizerFast:
 
 
 def copy_tokenizer(source: str | Path, target: Path) -> None:
-    """Put the tokenizer of a directory, or of that hub name, into `target` in one step.
+    """Copy the tokenizer of a directory or a hub name to `target`, atomically.
 
     Raises:
         DataError: there is no tokenizer.

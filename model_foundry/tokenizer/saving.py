@@ -1,7 +1,7 @@
-"""Tokenizer directories that any version of transformers from 4.51 on reads with equal ids.
+"""Tokenizer directories that all versions of transformers from 4.51 read with the same ids.
 
-transformers writes what only its own version understands. Only `tokenizer.json` decides what text
-becomes; of the settings beside it those are kept that every version reads alike.
+transformers writes settings that only its own version reads. The ids depend on `tokenizer.json`
+alone; of the settings beside it, those are kept that all versions read alike.
 """
 
 import json
@@ -14,14 +14,14 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from model_foundry.data.tokens.document_frame import DOCUMENT_FRAME
 from model_foundry.tokenizer.loading import ROLES, SETTINGS, TOKENS_MAP, directory_of
 
-# The name under which 4.x and 5.x know the generic class; any other would rebuild the tokenizer.
+# The generic class in 4.x and 5.x; any other would rebuild the tokenizer.
 CLASS = "PreTrainedTokenizerFast"
 PROVENANCE = ("tokenizer.model", "spiece.model")
 OLD_LIST, NEW_LIST = "additional_special_tokens", "extra_special_tokens"
-# Not among them: add_bos_token and its like, for which some versions rebuild the frame of a text.
-READ_ALIKE = (*(f"{role}_token" for role in ROLES), "chat_template", DOCUMENT_FRAME)
-# Said though they may be the defaults of this version, since those of others differ.
-SAID = ("padding_side", "truncation_side", "model_input_names", "clean_up_tokenization_spaces")
+# Without add_bos_token and the like, for which some versions rebuild the frame of a text.
+KEPT = (*(f"{role}_token" for role in ROLES), "chat_template", DOCUMENT_FRAME)
+# Always written, because their defaults differ between versions.
+ALWAYS = ("padding_side", "truncation_side", "model_input_names", "clean_up_tokenization_spaces")
 
 
 def save_tokenizer(
@@ -34,9 +34,8 @@ def save_tokenizer(
     """Write a tokenizer into a directory.
 
     Args:
-        positions: of the model that it goes with, beyond which `truncation=True` cuts a text; None:
-            the model has no limit.
-        source: what the tokenizer was loaded from; the files are copied that tell how it was made.
+        positions: number of positions of its model, for `truncation=True`; None: no limit.
+        source: path or name that the tokenizer was loaded from; provenance files are copied.
     """
     if source is not None:
         for path in (directory_of(source) / name for name in PROVENANCE):
@@ -45,10 +44,10 @@ def save_tokenizer(
     tokenizer.save_pretrained(directory)
     path = directory / SETTINGS
     written = json.loads(path.read_text(encoding="utf-8"))
-    # a file of 4.x, which would be read beside the settings
+    # a file of 4.x, which would be read in addition to the settings
     (directory / TOKENS_MAP).unlink(missing_ok=True)
-    kept = {name: written[name] for name in READ_ALIKE if written.get(name) is not None}
-    kept |= {name: getattr(tokenizer, name) for name in SAID}
+    kept = {name: written[name] for name in KEPT if written.get(name) is not None}
+    kept |= {name: getattr(tokenizer, name) for name in ALWAYS}
     others = written.get(OLD_LIST) or written.get(NEW_LIST) or []
     if isinstance(others, list) and others:
         kept[OLD_LIST] = others  # 5.x reads the old name too

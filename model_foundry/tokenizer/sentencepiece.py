@@ -1,7 +1,7 @@
 """SentencePiece: pieces of raw text, spaces included; lossless on any text by default.
 
-Kudo and Richardson 2018 (arXiv:1808.06226). Trained by their library from bounded pieces of the
-documents; the result runs as a fast tokenizer, see `sentencepiece_conversion.py`.
+Kudo and Richardson 2018 (arXiv:1808.06226). Trained by their library on bounded pieces of the
+documents, and converted to a fast tokenizer by `sentencepiece_conversion.py`.
 """
 
 import io
@@ -20,34 +20,33 @@ from model_foundry.tokenizer.training_text import TrainedTokenizer, require_voca
 
 Normalization = Literal["identity", "nfkc", "nmt_nfkc"]
 
-_RESERVED = re.compile("[\0\u2585]")  # the trainer drops a whole sentence that holds one of these
+_RESERVED = re.compile("[\0\u2585]")  # the trainer drops whole sentences that contain one of these
 _MAX_PIECE = 4096  # characters given to the trainer at once
 _MAX_PIECE_BYTES = 4 * 2 * _MAX_PIECE
-_NUM_THREADS = 4  # never the machine's number: the order of the sums, so the scores, depend on it
+_NUM_THREADS = 4  # constant, because the order of sums, and so the scores, depend on it
 _ERRORS_ONLY = 2
 
-# A long line is cut before a space; only a run of 4096 characters without any is cut inside.
+# A long line is cut before a space, a run of 4096 characters without spaces anywhere.
 _PIECES = re.compile(
     rf"\n{{0,64}}[^\n]{{1,{_MAX_PIECE}}}(?![^ \n])|\n{{0,64}}[^\n]{{1,{_MAX_PIECE}}}|\n{{1,64}}"
 )
 
 
-def split_for_training(document: str) -> Iterator[str]:
-    """Yield the document in pieces that the trainer does not drop; joined they are the document.
+def split_for_training(document: str) -> list[str]:
+    """Split a document into pieces that the trainer does not drop.
 
-    A piece begins with the newlines before its line, since the trainer strips them from the end.
+    A piece begins with the newlines before its line, because the trainer strips those at the end.
     """
-    for found in _PIECES.finditer(document):
-        yield found.group()
+    return _PIECES.findall(document)
 
 
 def _training_text(
     documents: Iterable[str], *, starts: str, end: str, failures: list[Exception]
 ) -> Iterator[str]:
-    """Yield what the trainer reads, and keep the error of a document that cannot be read.
+    """Yield the pieces for the trainer; append an error of the documents to `failures`.
 
-    The trainer drops text that equals a special token, so such text is cut where a piece ends
-    anyway. `end` (a special token) keeps the newlines at the end of a document from being stripped.
+    The trainer drops text that equals a special token, so such text is cut after its `starts`.
+    `end`, a special token, protects the newlines at the end of a document from being stripped.
     """
     cut = re.compile(f"(?:{starts})")
     try:
@@ -61,7 +60,7 @@ def _training_text(
 
 
 def _explain(error: Exception, vocab_size: int) -> Exception:
-    """Return the user's error behind a failure of the trainer."""
+    """Return the error of the user for a failure of the trainer."""
     reason = re.sub(r"^.*?\] *", "", reason_of(error))
     if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", reason):
         return ConfigError(
@@ -83,7 +82,7 @@ def _learn(
     normalization: Normalization,
     byte_fallback: bool,
 ) -> bytes:
-    """Return the serialized model that the library learns from the documents."""
+    """Train a model with the library; return it serialized."""
     trims_spaces = normalization != "identity"
     if trims_spaces:
         documents = (unicodedata.normalize("NFKC", document) for document in documents)
@@ -109,7 +108,7 @@ def _learn(
             max_sentence_length=_MAX_PIECE_BYTES,
             num_threads=_NUM_THREADS,
             minloglevel=_ERRORS_ONLY,
-            # Control symbols, the mask too: the library then never finds them in a text.
+            # control symbols, the mask too, are never found in a text
             control_symbols=[token for role, token in specials.items() if role not in roles],
             **ids,
             **pieces,
@@ -138,12 +137,12 @@ def train(
         normalization: "identity" keeps the text as it is, every space too. The others apply
             Unicode NFKC ("nmt_nfkc" turns newlines into spaces), put a space in front, and remove
             extra spaces.
-        byte_fallback: spell characters outside the vocabulary (never seen, or among the rarest that
-            make up 0.05% of the text) in bytes; else they are unknown.
+        byte_fallback: encode characters outside the vocabulary (not in the training text, or among
+            the rarest that make up 0.05% of it) as bytes; else they are unknown.
 
     Raises:
         ConfigError: `vocab_size` has no room for the characters of the text.
-        DataError: the library finds nothing to learn from.
+        DataError: the library cannot be trained on the text.
     """
     specials = resolve_special_tokens(GPT_STYLE, special_tokens)
     num_bytes = 256 if byte_fallback else 0

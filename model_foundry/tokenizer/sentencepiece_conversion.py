@@ -1,7 +1,7 @@
-"""A SentencePiece model rebuilt for the tokenizers library, with the same ids on the same text.
+"""Conversion of a SentencePiece model to the tokenizers library, with the same ids.
 
-No built-in route of transformers 5 is faithful: they change the treatment of leading and double
-spaces, or read a special token's string in a text as that token.
+The conversions of transformers 5 are not faithful: they treat leading and double spaces
+differently, or read the string of a special token in a text as that token.
 """
 
 import re
@@ -13,7 +13,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 ModelType = Literal["unigram", "bpe"]
 
-SPACE = "\u2581"  # stands for the space inside pieces
+SPACE = "\u2581"  # the space in pieces
 
 
 def _varint(message: bytes, position: int) -> tuple[int, int]:
@@ -28,9 +28,9 @@ def _varint(message: bytes, position: int) -> tuple[int, int]:
 
 
 def _read_field(message: bytes, number: int) -> bytes:
-    """Return the bytes of field `number` of a protobuf message, empty when the field is absent.
+    """Return the bytes of field `number` of a protobuf message; empty if the field is absent.
 
-    Knows only the two wire types of SentencePiece's normalizer: numbers (0) and bytes (2).
+    Supports the two wire types of SentencePiece's normalizer only: numbers (0) and bytes (2).
     """
     position = 0
     while position < len(message):
@@ -48,12 +48,12 @@ def _normalizer(model: bytes, *, trims_spaces: bool) -> normalizers.Normalizer:
     charsmap = _read_field(spec, 2)
     steps: list[normalizers.Normalizer] = []
     if charsmap:
-        # Precompiled looks up whole graphemes and drops marks that a decomposed one (Vietnamese,
-        # Hangul) carries beyond the first. NFKC, of which the charsmap is one form, composes them
-        # before; the trainer's text is treated alike.
+        # Precompiled looks up whole graphemes and drops all combining marks but the first of a
+        # decomposed one (Vietnamese, Hangul). NFKC, of which the charsmap is a variant, composes
+        # them first, as in the trainer's text.
         steps += [normalizers.NFKC(), normalizers.Precompiled(charsmap)]
     if trims_spaces:
-        # \A and \z: ^ and $ would match at every line break.
+        # \A and \z, because ^ and $ match at every line break
         steps += [
             normalizers.Replace(Regex(r"\A +| +\z"), ""),
             normalizers.Replace(Regex(" {2,}"), " "),
@@ -67,26 +67,20 @@ def _decoder(*, trims_spaces: bool) -> decoders.Decoder:
     return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if trims_spaces else steps)
 
 
-def _inside(token: str) -> int:
-    """Return where a special token's brackets end and its first letter stands."""
-    found = re.search("[A-Za-z]", token)
-    assert found, "the law of special tokens asks for a letter"
-    return found.start()
-
-
 def special_starts(special_tokens: Iterable[str]) -> str:
     """Return the pattern of the brackets that begin a special token or a byte piece in a text.
 
-    A split behind them keeps `<s>` or `<0x41>` in a text from being read as that very piece. It
-    changes nothing else: SentencePiece learns no piece that mixes letters with signs or digits.
+    A split after them prevents `<s>` or `<0x41>` in a text from being read as that piece. Nothing
+    else changes: SentencePiece learns no piece that mixes letters with signs or digits.
     """
-    pairs = [(token[: _inside(token)], token[_inside(token) :]) for token in special_tokens]
+    # brackets, and the rest from the first letter, which each special token has
+    pairs = [re.split("(?=[A-Za-z])", token, maxsplit=1) for token in special_tokens]
     specials = [f"{re.escape(start)}(?={re.escape(rest)})" for start, rest in pairs]
     return "|".join([*specials, "<0(?=x[0-9A-F]{2}>)"])
 
 
 def _merges(vocab: Mapping[str, int], pieces: Iterable[str]) -> list[tuple[str, str]]:
-    """Return every way to join two pieces into a third, ordered by the id of the result."""
+    """Return all merges of two pieces into a third, ordered by the id of the result."""
     return [
         (piece[:cut], piece[cut:])
         for piece in sorted(pieces, key=vocab.__getitem__)
@@ -117,7 +111,7 @@ def _model(model: bytes, *, model_type: ModelType, byte_fallback: bool) -> model
 def rebuild(
     model: bytes, *, model_type: ModelType, trims_spaces: bool, special_tokens: Mapping[str, str]
 ) -> Tokenizer:
-    """Return the tokenizers pipeline that gives the ids of a serialized SentencePiece model."""
+    """Return a tokenizer with the ids of a serialized SentencePiece model."""
     library = sentencepiece.SentencePieceProcessor(model_proto=model)
     byte_fallback = library.is_byte(library.piece_to_id("<0x00>"))
     backend = Tokenizer(_model(model, model_type=model_type, byte_fallback=byte_fallback))

@@ -1,12 +1,12 @@
-"""Special tokens: strings by role, the law they obey, and the tokenizer object that knows them.
+"""Special tokens: strings by role, their rules, and the tokenizer object with them.
 
-Two styles: BERT's frame ([CLS] ... [SEP]) for WordPiece and GPT's (<s> in front) for the rest. This
-is a tokenizer before it serves a model; `framing` puts around a text what its training shows.
+Two styles: BERT's frame ([CLS] ... [SEP]) for WordPiece and GPT's (<s> in front) for the rest.
+`framing` adapts the frame to a model.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tokenizers import AddedToken, Tokenizer, processors
 from transformers import PreTrainedTokenizerFast
@@ -16,10 +16,10 @@ from model_foundry.errors import ConfigError
 
 # Without `token_type_ids`: recurrent models have none, and GPT-2 adds an embedding for each.
 MODEL_INPUT_NAMES = ("input_ids", "attention_mask")
-# Brackets around an ASCII letter. Every tokenizer kind but `word`, which sees to it in another way,
-# separates the two in ordinary text, so no word of a corpus can grow into a vocabulary entry that
-# equals a special token.
-_LAW = re.compile(r"(?=[!-9;-~]+\Z)[<\[({|].*[A-Za-z].*[>\])}|]")
+# Brackets around an ASCII letter. Every kind of tokenizer separates the two in ordinary text (but
+# `word`, which replaces such words), so no vocabulary entry learned from a corpus can equal a
+# special token.
+_FORM = re.compile(r"(?=[!-9;-~]+\Z)[<\[({|].*[A-Za-z].*[>\])}|]")
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -30,7 +30,7 @@ class SpecialTokenStyle:
     Attributes:
         defaults: role -> string, in the order of the ids.
         single: template of one text, as roles and `$A`.
-        pair: what frames two texts. All is segment 0: no training shows a model another one.
+        pair: template of two texts, all in segment 0, the only one of training.
     """
 
     defaults: Mapping[str, str]
@@ -39,13 +39,7 @@ class SpecialTokenStyle:
 
 
 BERT_STYLE = SpecialTokenStyle(
-    defaults={
-        "pad": "[PAD]",
-        "unk": "[UNK]",
-        "cls": "[CLS]",
-        "sep": "[SEP]",
-        "mask": "[MASK]",
-    },
+    defaults={role: f"[{role.upper()}]" for role in ("pad", "unk", "cls", "sep", "mask")},
     single=("cls", "$A", "sep"),
     pair=("cls", "$A", "sep", "cls", "$B", "sep"),
 )
@@ -56,46 +50,42 @@ GPT_STYLE = SpecialTokenStyle(
 )
 
 
-def _check(role: str, token: str) -> None:
+def _checked(role: str, token: str | None) -> str:
     if role not in SPECIAL_TOKEN_ROLES:
         raise ConfigError(
             f"tokenizer.special_tokens: {role!r} is not a role; the roles are "
             f"{', '.join(SPECIAL_TOKEN_ROLES)}."
         )
-    if not _LAW.fullmatch(token) or _BYTE_PIECE.fullmatch(token):
+    if token is None:
+        raise ConfigError(
+            f"tokenizer.special_tokens.{role}: must be text, got null; only mask can be null."
+        )
+    if not _FORM.fullmatch(token) or _BYTE_PIECE.fullmatch(token):
         raise ConfigError(
             f"tokenizer.special_tokens.{role}: {token!r} could occur as ordinary text; write an "
             "ASCII word in brackets without blanks or colons, such as '<name>' or '[NAME]'."
         )
-
-
-def _strings(overrides: Mapping[str, str | None]) -> dict[str, str]:
-    for role, token in overrides.items():
-        if token is None:
-            raise ConfigError(
-                f"tokenizer.special_tokens.{role}: must be text, got null; only mask can be null."
-            )
-    return {role: token for role, token in overrides.items() if token is not None}
+    return token
 
 
 def resolve_special_tokens(
     style: SpecialTokenStyle, overrides: Mapping[str, str | None] | None
 ) -> dict[str, str]:
-    """Return role -> string, in the order of the ids: the style's own, changed and completed.
+    """Return role -> string, in the order of the ids: the defaults of the style with overrides.
 
-    Roles may be written as transformers does, `pad_token` for `pad`. None leaves out the mask.
+    Roles may be written as in transformers, `pad_token` for `pad`. None removes the mask.
 
     Raises:
         ConfigError: an unknown role, a string that ordinary text could equal, or one string twice.
     """
-    given = {role.removesuffix("_token"): token for role, token in (overrides or {}).items()}
+    changed = {role.removesuffix("_token"): token for role, token in (overrides or {}).items()}
+    given = {**style.defaults, **changed}
     if given.get("mask", "") is None:
-        style = replace(style, defaults={r: t for r, t in style.defaults.items() if r != "mask"})
         del given["mask"]
-    resolved: dict[str, str] = {**style.defaults, **_strings(given)}
+    resolved: dict[str, str] = {}
     owner: dict[str, str] = {}
-    for role, token in resolved.items():
-        _check(role, token)
+    for role, value in given.items():
+        resolved[role] = token = _checked(role, value)
         if token in owner:
             raise ConfigError(
                 f"tokenizer.special_tokens: {token!r} is given to both {owner[token]} and {role}; "
@@ -108,10 +98,10 @@ def resolve_special_tokens(
 def wrap(
     backend: Tokenizer, style: SpecialTokenStyle, special_tokens: Mapping[str, str]
 ) -> PreTrainedTokenizerFast:
-    """Return the transformers tokenizer over `backend`, whose model holds the special tokens.
+    """Return the transformers tokenizer over `backend`, whose model has the special tokens.
 
-    Sets the frame, the roles and the names of the model inputs. Its class is the generic one, since
-    an architecture's own class would rebuild the tokenizer from its recipe when it is loaded.
+    Sets the frame, the roles and the names of the model inputs. Its class is the generic one; the
+    class of an architecture would rebuild the tokenizer when it is loaded.
     """
 
     def fill(template: tuple[str, ...]) -> list[str]:

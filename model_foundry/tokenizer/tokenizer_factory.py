@@ -1,7 +1,4 @@
-"""The public entrance: train a tokenizer of any kind from text, or as an experiment asks for it.
-
-What a kind does stands in its own file; what is trained already is read by `loading`.
-"""
+"""Training of tokenizers of any kind, from text or for an experiment."""
 
 import hashlib
 import inspect
@@ -34,14 +31,14 @@ from model_foundry.tokenizer.training_text import (
     TrainedTokenizer,
     check_text,
     read_files,
-    report_vocab_size,
 )
 
 logger = logging.getLogger(__name__)
 
-RECIPE = 2  # raised whenever the same text and settings give another tokenizer
+RECIPE = 2  # part of the cache key; raised when the same text and settings give another tokenizer
 
 InputFiles = str | Path | Iterable[str | Path]
+SpecialTokens = Mapping[str, str | None] | None
 
 TRAINERS: dict[str, Callable[..., TrainedTokenizer]] = {
     "sentencepiece": sentencepiece.train,
@@ -59,30 +56,18 @@ def _save(trained: TrainedTokenizer, output_dir: str | Path) -> None:
             (directory / name).write_bytes(content)
 
 
-def _choose_documents(
-    input_files: InputFiles | None, documents: Iterable[str] | None
-) -> Iterable[str]:
-    if input_files is not None and documents is None:
-        return read_files(input_files)
-    if documents is not None and input_files is None:
-        return documents
-    raise ConfigError(
-        "input_files, documents: exactly one of them is the training text; give the other as None."
-    )
-
-
 class TokenizerFactory:
-    """Trains tokenizers. All its methods are static and return a transformers fast tokenizer.
+    """Static methods that train tokenizers and return them as fast tokenizers of transformers.
 
-    Common to them: exactly one of `input_files` (UTF-8 text files, each one document) and
-    `documents` is given. `vocab_size` counts the special tokens; a small corpus may yield fewer
-    tokens, which is reported as a warning. `special_tokens` maps roles (pad, unk, bos, eos, cls,
-    sep, mask) to strings, in place of the defaults of the kind. `output_dir` receives a directory
-    that `AutoTokenizer.from_pretrained` loads; None writes nothing.
+    Exactly one of `input_files` (UTF-8 text files, each one document) and `documents` is given.
+    `vocab_size` counts the special tokens; a small corpus may yield fewer tokens, with a warning.
+    `special_tokens` maps roles (pad, unk, bos, eos, cls, sep, mask) to strings, instead of the
+    defaults of the kind. `output_dir` receives a directory that `AutoTokenizer.from_pretrained`
+    loads; None writes nothing.
 
-    Raises, all of them:
-        ConfigError: a setting that cannot be met.
-        DataError: text that cannot be read or learned from.
+    All methods raise:
+        ConfigError: a setting is invalid, or does not fit the text.
+        DataError: the text cannot be read or used.
         SaveError: `output_dir` cannot be written.
     """
 
@@ -92,11 +77,11 @@ class TokenizerFactory:
         *,
         documents: Iterable[str],
         vocab_size: int | None,
-        special_tokens: Mapping[str, str | None] | None = None,
+        special_tokens: SpecialTokens = None,
         output_dir: str | Path | None = None,
         **options: Any,
     ) -> PreTrainedTokenizerFast:
-        """Train a tokenizer of the kind with this name; `options` are those of the kind."""
+        """Train a tokenizer of a kind, with its `options`."""
         if tokenizer_type not in TRAINERS:
             near = nearest(tokenizer_type, list(TRAINERS))
             hint = f" Did you mean {near!r}?" if near else ""
@@ -104,13 +89,17 @@ class TokenizerFactory:
                 f"tokenizer.tokenizer_type: {tokenizer_type!r} is not known; "
                 f"choose one of {', '.join(sorted(TRAINERS))}.{hint}"
             )
-        # read here: the trainers would ask for it from threads of their own, whose stacks are small
+        # a list, because trainers iterate in threads of their own, whose stacks are small
         texts = list(check_text(documents))
         trained = TRAINERS[tokenizer_type](
             texts, vocab_size=vocab_size, special_tokens=special_tokens, **options
         )
-        if vocab_size is not None:
-            report_vocab_size(vocab_size, len(trained.tokenizer))
+        size = len(trained.tokenizer)
+        if vocab_size is not None and size < vocab_size:
+            logger.warning(
+                "tokenizer.vocab_size: %d requested, but the training text yields only %d tokens.",
+                *(vocab_size, size),
+            )
         if output_dir is not None:
             _save(trained, output_dir)
         return trained.tokenizer
@@ -120,20 +109,18 @@ class TokenizerFactory:
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int = 8000,
-        special_tokens: Mapping[str, str | None] | None = None,
+        special_tokens: SpecialTokens = None,
         *,
         documents: Iterable[str] | None = None,
         model_type: ModelType = "unigram",
         normalization: Normalization = "identity",
         byte_fallback: bool = True,
     ) -> PreTrainedTokenizerFast:
-        """Train a SentencePiece tokenizer, by default one that loses nothing."""
-        return TokenizerFactory.train(
+        """Train a SentencePiece tokenizer, lossless by default."""
+        given = (input_files, documents, output_dir, vocab_size, special_tokens)
+        return _train_on(
             "sentencepiece",
-            documents=_choose_documents(input_files, documents),
-            vocab_size=vocab_size,
-            special_tokens=special_tokens,
-            output_dir=output_dir,
+            *given,
             model_type=model_type,
             normalization=normalization,
             byte_fallback=byte_fallback,
@@ -144,109 +131,108 @@ class TokenizerFactory:
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int = 8000,
-        special_tokens: Mapping[str, str | None] | None = None,
+        special_tokens: SpecialTokens = None,
         *,
         documents: Iterable[str] | None = None,
         lowercase: bool = False,
     ) -> PreTrainedTokenizerFast:
-        """Train a WordPiece tokenizer, as BERT uses it."""
-        return TokenizerFactory.train(
-            "wordpiece",
-            documents=_choose_documents(input_files, documents),
-            vocab_size=vocab_size,
-            special_tokens=special_tokens,
-            output_dir=output_dir,
-            lowercase=lowercase,
-        )
+        """Train a WordPiece tokenizer, as in BERT."""
+        given = (input_files, documents, output_dir, vocab_size, special_tokens)
+        return _train_on("wordpiece", *given, lowercase=lowercase)
 
     @staticmethod
     def train_bpe(
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int = 8000,
-        special_tokens: Mapping[str, str | None] | None = None,
+        special_tokens: SpecialTokens = None,
         *,
         documents: Iterable[str] | None = None,
     ) -> PreTrainedTokenizerFast:
-        """Train a byte-level BPE tokenizer, as GPT-2 uses it."""
-        return TokenizerFactory.train(
-            "bpe",
-            documents=_choose_documents(input_files, documents),
-            vocab_size=vocab_size,
-            special_tokens=special_tokens,
-            output_dir=output_dir,
-        )
+        """Train a byte-level BPE tokenizer, as in GPT-2."""
+        given = (input_files, documents, output_dir, vocab_size, special_tokens)
+        return _train_on("bpe", *given)
 
     @staticmethod
     def train_character(
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int | None = None,
-        special_tokens: Mapping[str, str | None] | None = None,
+        special_tokens: SpecialTokens = None,
         *,
         documents: Iterable[str] | None = None,
     ) -> PreTrainedTokenizerFast:
-        """Train a character tokenizer; `vocab_size` None: it knows every character it has seen."""
-        return TokenizerFactory.train(
-            "character",
-            documents=_choose_documents(input_files, documents),
-            vocab_size=vocab_size,
-            special_tokens=special_tokens,
-            output_dir=output_dir,
-        )
+        """Train a character tokenizer; `vocab_size` None keeps every character of the text."""
+        given = (input_files, documents, output_dir, vocab_size, special_tokens)
+        return _train_on("character", *given)
 
     @staticmethod
     def train_word(
         input_files: InputFiles | None = None,
         output_dir: str | Path | None = None,
         vocab_size: int = 8000,
-        special_tokens: Mapping[str, str | None] | None = None,
+        special_tokens: SpecialTokens = None,
         *,
         documents: Iterable[str] | None = None,
         min_frequency: int = 1,
     ) -> PreTrainedTokenizerFast:
-        """Train a tokenizer of words between white space, of which rare ones are unknown to it."""
-        return TokenizerFactory.train(
-            "word",
-            documents=_choose_documents(input_files, documents),
-            vocab_size=vocab_size,
-            special_tokens=special_tokens,
-            output_dir=output_dir,
-            min_frequency=min_frequency,
-        )
+        """Train a tokenizer of words between white space; rare words are unknown."""
+        given = (input_files, documents, output_dir, vocab_size, special_tokens)
+        return _train_on("word", *given, min_frequency=min_frequency)
+
+
+def _train_on(
+    kind: str,
+    input_files: InputFiles | None,
+    documents: Iterable[str] | None,
+    output_dir: str | Path | None,
+    vocab_size: int | None,
+    special_tokens: SpecialTokens,
+    **options: Any,
+) -> PreTrainedTokenizerFast:
+    if input_files is not None and documents is None:
+        documents = read_files(input_files)
+    elif documents is None or input_files is not None:
+        raise ConfigError("input_files, documents: give exactly one of them as the training text.")
+    return TokenizerFactory.train(
+        kind,
+        documents=documents,
+        vocab_size=vocab_size,
+        special_tokens=special_tokens,
+        output_dir=output_dir,
+        **options,
+    )
 
 
 def _settings_of(config: TokenizerConfig) -> dict[str, Any]:
-    """Return the settings that this kind reads: they are the keywords of its trainer."""
+    """Return the settings of the tokenizer's kind: the keyword arguments of its trainer."""
     keywords = inspect.signature(TRAINERS[config.tokenizer_type]).parameters
     return config.model_dump(include=set(keywords) & set(TokenizerConfig.model_fields))
 
 
 def check_settings(config: TokenizerConfig) -> None:
-    """Refuse settings that no text could meet, by training on next to none.
+    """Check the settings by training on a tiny text.
 
     Raises:
-        ConfigError: the vocabulary is too small, or a special token is not allowed.
+        ConfigError: the vocabulary is too small for any text, or a special token is not allowed.
     """
     settings = _settings_of(config)
     if "min_frequency" in settings:
-        settings["min_frequency"] = 1  # some text meets any
+        settings["min_frequency"] = 1  # a larger text may meet any
     TRAINERS[config.tokenizer_type](["some text"], **settings)
 
 
 def train_in_cache(
     config: TokenizerConfig, split: Split, *, cache: Path, hashes: FileHashes, processes: int = 0
 ) -> Path:
-    """Train a tokenizer on a split, unless the same was done before; return its directory.
+    """Train a tokenizer on a split, or find it in the cache; return its directory.
 
     Args:
-        cache: directory in which trained tokenizers are kept, each under the hash of its settings
-            and of what its training text was made of.
-        processes: how many apply interventions to the text; 0: this one does.
+        processes: number of processes that apply interventions to the text; 0: this one.
 
     Raises:
-        ConfigError: a setting that cannot be met on this text.
-        DataError: text that no tokenizer can be trained on.
+        ConfigError: a setting does not fit this text.
+        DataError: no tokenizer can be trained on the text.
     """
     kind, settings, limit = config.tokenizer_type, _settings_of(config), config.training_bytes
     cache_key = split.cache_key(hashes.of_source)
@@ -268,7 +254,7 @@ def train_tokenizer_from_config(
     """Train the tokenizer of an experiment, or of its file, into `<output_dir>/tokenizer`.
 
     Raises:
-        ConfigError: the file is wrong, or a setting cannot be met.
+        ConfigError: the file is wrong, or a setting does not fit the text.
         DataError: the corpus cannot be used.
     """
     config = experiment if isinstance(experiment, ExperimentConfig) else load_config(experiment)

@@ -1,6 +1,5 @@
-"""Shared by the trainers of all kinds: reading of documents, the result, checks of its size."""
+"""Training documents, their checks, and the result of a trainer."""
 
-import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,19 +9,25 @@ from transformers import PreTrainedTokenizerFast
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.interrupts import check_interrupt
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class TrainedTokenizer:
-    """A tokenizer, and the files (name -> content) that are saved beside it as its provenance."""
+    """A tokenizer, and further files (name -> content) that are saved with it."""
 
     tokenizer: PreTrainedTokenizerFast
     extra_files: dict[str, bytes] = field(default_factory=dict)
 
 
-def _read(paths: list[Path]) -> Iterator[str]:
-    for path in paths:
+def read_files(input_files: str | Path | Iterable[str | Path]) -> Iterator[str]:
+    """Yield the text of each file as one document, with newlines as `\\n`.
+
+    Raises:
+        DataError: a file does not exist, or is not UTF-8 text.
+    """
+    given = [input_files] if isinstance(input_files, str | Path) else input_files
+    for path in map(Path, given):
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; give the path of a UTF-8 text file.")
         try:
             yield path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
@@ -33,25 +38,11 @@ def _read(paths: list[Path]) -> Iterator[str]:
             raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
 
 
-def read_files(input_files: str | Path | Iterable[str | Path]) -> Iterator[str]:
-    """Return the text of each file as one document, read when it is asked for, newlines as `\\n`.
-
-    Raises:
-        DataError: a file does not exist (at once), or is not UTF-8 text (when it is read).
-    """
-    given = [input_files] if isinstance(input_files, str | Path) else input_files
-    paths = [Path(path) for path in given]
-    for path in paths:
-        if not path.is_file():
-            raise DataError(f"{path}: no such file; give the path of a UTF-8 text file.")
-    return _read(paths)
-
-
 def check_text(documents: Iterable[str]) -> Iterator[str]:
-    """Yield the documents, refusing what no tokenizer can be trained on.
+    """Yield the documents, and check them.
 
     Raises:
-        DataError: a document that has no UTF-8 form, or not a single character in all of them.
+        DataError: a document cannot be encoded as UTF-8, or all documents are empty.
         Interrupted: a signal came.
     """
     num_characters = 0
@@ -62,7 +53,7 @@ def check_text(documents: Iterable[str]) -> Iterator[str]:
         except UnicodeEncodeError as error:
             raise DataError(
                 f"Document {index}: character {error.start} is a lone surrogate, which is no text; "
-                "repair the source's encoding."
+                "correct the encoding of the source."
             ) from error
         num_characters += len(document)
         yield document
@@ -72,25 +63,9 @@ def check_text(documents: Iterable[str]) -> Iterator[str]:
         )
 
 
-def require_vocab_size(asked: int, minimum: int, reason: str) -> None:
-    """Refuse a vocabulary that cannot hold what this kind of tokenizer always has.
-
-    Raises:
-        ConfigError: `asked` is below `minimum`.
-    """
-    if asked < minimum:
+def require_vocab_size(size: int, minimum: int, reason: str) -> None:
+    """Raise ConfigError for a vocabulary without room for the entries that are always in it."""
+    if size < minimum:
         raise ConfigError(
-            f"tokenizer.vocab_size: {asked} is too small; {reason} need at least {minimum}."
-        )
-
-
-def report_vocab_size(asked: int, trained: int) -> None:
-    """Warn when the corpus was too small for the vocabulary that was asked for."""
-    if trained < asked:
-        logger.warning(
-            "tokenizer.vocab_size: asked for %d, but the training text yields only %d tokens; "
-            "the vocabulary has %d.",
-            asked,
-            trained,
-            trained,
+            f"tokenizer.vocab_size: {size} is too small; {reason} need at least {minimum}."
         )

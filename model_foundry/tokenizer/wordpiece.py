@@ -1,11 +1,11 @@
-"""WordPiece: words split into pieces, the inner ones marked by `##`, as BERT reads them.
+"""WordPiece: words split into pieces, the inner ones marked by `##`, as in BERT.
 
 Schuster and Nakajima 2012; Devlin et al. 2019 (arXiv:1810.04805). Lossy by design: white space and
 unknown characters are not kept. The pieces are learned by BPE merges, as in the tokenizers library.
 
-The library takes a word of more than 100 characters for unknown as a whole, and scripts such as
-Thai put no space between words, so that longer stretches are cut. A higher limit would not do: the
-time that a word takes grows with the cube of its length.
+The library treats a word of more than 100 characters as unknown, and scripts such as Thai have no
+spaces between words, so longer stretches are cut. A higher limit would be slow: the time for a word
+grows with the cube of its length.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ def _count_words(documents: Iterable[str], backend: Tokenizer) -> Counter[str]:
 
 
 def _repeat(counts: Mapping[str, int]) -> Iterator[str]:
-    """Yield each word as often as it was counted, in strings separated by spaces."""
+    """Yield strings in which each word occurs as often as counted."""
     for word, count in counts.items():
         for start in range(0, count, _REPEATS):
             yield f"{word} " * min(_REPEATS, count - start)
@@ -45,10 +45,10 @@ def _alphabet(counts: Iterable[str]) -> list[str]:
 
 
 def _learn_vocab(counts: Mapping[str, int], *, first: list[str], vocab_size: int) -> dict[str, int]:
-    """Return piece -> id; `first` holds the pieces that need no learning, by id.
+    """Return piece -> id; the pieces of `first` have the first ids.
 
-    The library's trainer numbers the `##` characters in the order of a hash table that differs from
-    process to process, and breaks ties by number. Declaring them beforehand makes it deterministic.
+    The library's trainer numbers the `##` characters in the order of a hash table that differs
+    between processes, and breaks ties by number. Declaring them first makes it deterministic.
     """
     learner = Tokenizer(models.WordPiece())
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -75,7 +75,7 @@ def train(
         documents: the training text.
         vocab_size: number of tokens, special tokens counted.
         special_tokens: role -> string, instead of the defaults.
-        lowercase: turn text to lower case and strip its accents, as the uncased BERT does.
+        lowercase: convert text to lower case and strip accents, as in the uncased BERT.
 
     Raises:
         ConfigError: `vocab_size` has no room for the characters of the text.

@@ -267,7 +267,7 @@ def test_interventions_are_listed_with_their_settings(cli: Cli) -> None:
     code, out, _ = cli("list", "interventions")
     lines = out.splitlines()
     assert code == 0
-    assert "lowercase: Write everything in lower case." in lines
+    assert "lowercase: Convert the text to lower case." in lines
     place = next(i for i, line in enumerate(lines) if line.startswith("replace: "))
     assert lines[place + 1] == "  pattern: regular expression (required)"
 

@@ -1,4 +1,4 @@
-"""Models that read what they are to predict, each in a way of its own, and models that do not."""
+"""Models that read their targets, each in another way, and models that do not."""
 
 import sys
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ from tests.experiments import MASKED, MODELS, tiny_experiment
 
 
 class Honest(BaseLanguageModel):
-    """Looks one token back."""
+    """A causal model of the current and the previous token."""
 
     model_type = "small"
     supports_generation = True
@@ -71,7 +71,7 @@ class Honest(BaseLanguageModel):
 
 
 class Ahead(Honest):
-    """Sees the next token, as a convolution that is padded on both sides."""
+    """Reads the next token, like a convolution padded on both sides."""
 
     def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return x + nn.functional.pad(x, (0, 0, 0, 1))[:, 1:]
@@ -88,7 +88,7 @@ class Pooled(Honest):
 
 
 class InPieces(Honest):
-    """Sees both ways within pieces of four tokens."""
+    """Reads in both directions within pieces of four tokens."""
 
     def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
         pieces = x.unflatten(1, (-1, 4))
@@ -96,14 +96,14 @@ class InPieces(Honest):
 
 
 class Gated(Honest):
-    """Sees the next token once its gate, which begins at zero, has opened."""
+    """Reads the next token when its gate, initially zero, opens."""
 
     def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return x + self.gate * nn.functional.pad(x, (0, 0, 0, 1))[:, 1:]
 
 
 class Normalised(Honest):
-    """Normalises over all positions of all rows; in evaluation by what it has seen before."""
+    """Normalises over all positions of all rows, but only in training."""
 
     def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
         normalised: Tensor = self.norm(x.mT).mT
@@ -111,7 +111,7 @@ class Normalised(Honest):
 
 
 class Unshifted(Honest):
-    """Scores the logits of a token with that token."""
+    """Scores the logits of each token with the token itself."""
 
     def loss(self, logits: Tensor, labels: Tensor | None) -> Tensor | None:
         return language_model_loss(logits, labels, causal=False)
@@ -128,7 +128,7 @@ class AcrossRows(Honest):
 
 
 class Rounding(Honest):
-    """Differs by what the last bits of a transform over all positions come to."""
+    """Differs by rounding errors of a transform over all positions."""
 
     def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
         transformed: Tensor = torch.fft.irfft(torch.fft.rfft(x, dim=1), n=x.shape[1], dim=1)
@@ -136,7 +136,7 @@ class Rounding(Honest):
 
 
 class Unsteady(Honest):
-    """Computes the same only nearly twice."""
+    """Returns slightly different results for equal inputs."""
 
     calls = 0
 
@@ -146,7 +146,7 @@ class Unsteady(Honest):
 
 
 class BothWays(Ahead):
-    """Fills masks, and may see what follows."""
+    """A masked model, which may read later tokens."""
 
     supports_generation = False
     causal = False
@@ -182,8 +182,8 @@ def leak_of(model: BaseLanguageModel, prepared: Prepared, rows: Rows | None = No
         (Gated, "its logits at position 0 depend on the token at position 1:"),
         (Normalised, "depend on the token at position 1 in training, though not in evaluation"),
         (Unshifted, "its loss of the token at position 1 depends on that token in the input"),
-        (ByLabels, "its output depends on the labels"),
-        (AcrossRows, "what it computes of row 1 depends on the tokens of row 0"),
+        (ByLabels, "its output depends on its labels"),
+        (AcrossRows, "its output for row 1 depends on the tokens of row 0"),
     ],
 )
 def test_each_way_to_read_a_target_is_found(
@@ -195,7 +195,7 @@ def test_each_way_to_read_a_target_is_found(
 
 
 @pytest.mark.parametrize("kind", [Honest, Rounding, Unsteady])
-def test_what_reads_no_target_is_let_through(kind: type[Honest], prepared: Prepared) -> None:
+def test_models_without_a_leak_pass(kind: type[Honest], prepared: Prepared) -> None:
     assert leak_of(kind(), prepared) is None
 
 
@@ -207,16 +207,16 @@ def test_a_text_of_one_row_is_enough(number: int, prepared: Prepared) -> None:
     assert "row 0" in str(leak_of(AcrossRows(), prepared, rows))
 
 
-def test_a_model_that_fills_masks_may_see_what_follows(masked: Prepared) -> None:
+def test_a_masked_model_may_read_later_tokens(masked: Prepared) -> None:
     assert leak_of(BothWays(), masked) is None
 
     class Copying(BothWays, ByLabels):
         mixed = ByLabels.mixed
 
-    assert "depends on the labels" in str(leak_of(Copying(), masked))
+    assert "depends on its labels" in str(leak_of(Copying(), masked))
 
 
-def test_a_collator_that_hides_nothing_is_found(masked: Prepared) -> None:
+def test_a_collator_that_masks_nothing_is_found(masked: Prepared) -> None:
     def showing(features: Any) -> dict[str, Tensor]:
         batch = masked.collator(features)
         scored = batch["labels"] != IGNORE_INDEX
@@ -225,14 +225,14 @@ def test_a_collator_that_hides_nothing_is_found(masked: Prepared) -> None:
 
     leak = find_leak(BothWays(), masked.train, showing, masked.objective, causal=False)
     assert leak is not None
-    assert leak.startswith("training.objective: 100% of the tokens that are to be predicted stand")
+    assert leak.startswith("training.objective: 100% of the targets are visible")
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
 def test_built_in_models_leak_nothing(
     kind: str, prepared: Prepared, masked: Prepared, tmp_path: Path
 ) -> None:
-    """Packed documents, and so padding and masks, included."""
+    """Also with packed documents, that is padding and masks."""
     config = tiny_experiment(kind, tmp_path, "data.packing=documents")
     data = prepare(config)
     model = create_model(config, tokenizer=data.tokenizer)
@@ -260,9 +260,7 @@ def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 @pytest.mark.parametrize("kind", [Honest, Normalised, Gated])
 @pytest.mark.parametrize("training", [True, False])
-def test_nothing_is_changed_by_looking(
-    kind: type[Honest], training: bool, prepared: Prepared
-) -> None:
+def test_the_check_changes_nothing(kind: type[Honest], training: bool, prepared: Prepared) -> None:
     model = kind().train(training)
     model.norm.eval()
     before = {name: tensor.clone() for name, tensor in tensors(model)}
@@ -284,7 +282,7 @@ def test_a_leak_is_an_error_of_the_configuration(prepared: Prepared) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_half_precision_is_given_room(prepared: Prepared) -> None:
+def test_half_precision_has_a_larger_tolerance(prepared: Prepared) -> None:
     class Halved(Rounding):
         def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
             return x + 1e-3 * x.mean(1, keepdim=True)
@@ -295,7 +293,7 @@ def test_half_precision_is_given_room(prepared: Prepared) -> None:
     assert find_leak(Ahead(), *known, causal=True, half=True) is not None
 
 
-def test_every_architecture_is_among_those_tried() -> None:
+def test_all_architectures_are_checked() -> None:
     own = {a.name for a in ARCHITECTURES.values() if a.target.startswith("model_foundry.")}
     assert {model["architecture"] for model in MODELS.values()} == own
 
@@ -305,7 +303,7 @@ def test_every_architecture_is_among_those_tried() -> None:
 def test_the_check_changes_no_bit_of_a_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With dropout, which draws from the global generators."""
+    """With dropout, which uses the global random generators."""
     runs = []
     for name in ("with", "without"):
         if name == "without":
@@ -323,7 +321,7 @@ register_architecture("reads_ahead")(Ahead)
 """
 
 
-def test_a_plugin_that_reads_ahead_is_refused_and_the_doctor_says_so(
+def test_a_plugin_that_reads_ahead_is_refused_and_reported_by_the_doctor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN)

@@ -1,4 +1,4 @@
-"""Texts without a target, and texts that a tokenizer does not know."""
+"""Texts without a target, and texts with unknown tokens."""
 
 import json
 import random
@@ -23,7 +23,7 @@ UNKNOWN = "the text is unknown to the tokenizer"
 
 
 def with_texts(kind: str, directory: Path, *overrides: str, **texts: str) -> ExperimentConfig:
-    """Return an experiment whose texts, by split, are the ones given."""
+    """Return an experiment with these texts by split."""
     words = ["the", "cat", "sees", "a", "dog", "that", "runs", "away"]
     draw = random.Random(0)
     plain = "\n".join(" ".join(draw.choices(words, k=8)) for _ in range(80))
@@ -55,15 +55,15 @@ def test_a_training_text_of_unknown_words_is_refused(tmp_path: Path) -> None:
 
 
 def mixed(share: float) -> str:
-    """Return a text of which about this share is unknown to WordPiece, in bytes."""
+    """Return a text with about this share of bytes unknown to WordPiece."""
     known = "the cat sees a dog " * 100
     return known + "ก" * max(101, round(share * len(known) / (1 - share) / 3))
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.0, False), (0.3, True)])
-def test_a_share_of_unknown_text_is_told_wherever_a_loss_is(
+@pytest.mark.parametrize(("share", "reported"), [(0.0, False), (0.3, True)])
+def test_the_share_of_unknown_text_is_reported_with_each_loss(
     share: float,
-    told: bool,
+    reported: bool,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
@@ -73,34 +73,35 @@ def test_a_share_of_unknown_text_is_told_wherever_a_loss_is(
         "gpt2", tmp_path, "tokenizer.tokenizer_type=wordpiece", validation=held_out, test=held_out
     )
     result = train(config)
-    assert (UNKNOWN in caplog.text) is told
-    assert set(result.not_comparable) == ({"eval", "test"} if told else set())
+    assert (UNKNOWN in caplog.text) is reported
+    assert set(result.not_comparable) == ({"eval", "test"} if reported else set())
     shares = [result.metrics[f"{split}/unknown_share"] for split in ("eval", "test")]
     assert shares == pytest.approx([share, share], abs=0.02)
     lines = read_metrics(config.output_dir / "metrics.jsonl")
     assert lines[-1]["eval/unknown_share"] == shares[0]
     (measured,) = (config.output_dir / "evaluation").glob("loss-step-*.json")
     marks = [json.loads(measured.read_text()).get(f"{s}/not_comparable") for s in ("eval", "test")]
-    assert marks == ([result.not_comparable["eval"]] * 2 if told else [None] * 2)
+    assert marks == ([result.not_comparable["eval"]] * 2 if reported else [None] * 2)
     shown = capsys.readouterr().err
-    assert ("of the text unknown)" in shown) is told
+    assert ("of the text unknown)" in shown) is reported
     print_summary(result)
     assert (
-        capsys.readouterr().out.count(f"not comparable: {shares[0]:.1%} of {UNKNOWN}") == 2 * told
+        capsys.readouterr().out.count(f"not comparable: {shares[0]:.1%} of {UNKNOWN}")
+        == 2 * reported
     )
     assert train(config).not_comparable == result.not_comparable  # completed
 
 
-def test_the_corpus_report_tells_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_corpus_report_has_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = with_texts(
         "gpt2", tmp_path, "tokenizer.tokenizer_type=wordpiece", validation=mixed(0.3)
     )
     data = prepare(config)
     report = build_report(config, data)
-    told: dict[str, Any] = report.as_json()["splits"][1]
-    assert told["unknown_share_of_bytes"] == unknown_share(data.validation) > 0.25
-    assert told["not_comparable"] == not_comparable(data.validation)
+    split: dict[str, Any] = report.as_json()["splits"][1]
+    assert split["unknown_share_of_bytes"] == unknown_share(data.validation) > 0.25
+    assert split["not_comparable"] == not_comparable(data.validation)
     print_report(report)
     text = " ".join(capsys.readouterr().out.split())
-    assert f"validation: bits per byte not comparable: {told['not_comparable']}" in text
+    assert f"validation: bits per byte not comparable: {split['not_comparable']}" in text
     assert "train: bits per byte" not in text

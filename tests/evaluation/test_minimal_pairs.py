@@ -1,4 +1,4 @@
-"""Sentence probabilities against the loss of the model itself; accuracy by hand."""
+"""Sentence probabilities, compared with the loss of the model; accuracies."""
 
 import logging
 import math
@@ -29,7 +29,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def test_score_is_the_sum_of_token_log_probabilities(
     kind: str, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    """Oracle: the model's own mean loss over one unpadded sentence, times its tokens."""
+    """Compare with the model's mean loss of one unpadded sentence, times its tokens."""
     config = tiny_experiment(kind, tmp_path, "data.max_sequence_length=32")
     model = create_model(config, tokenizer=tokenizer).eval()
     scores = sentence_log_probabilities(model, tokenizer, SENTENCES, batch_size=3)

@@ -1,4 +1,4 @@
-"""The entropy of the language beside a figure that it bounds, and nowhere else."""
+"""The measurements on the built-in language, with its entropy only where it is a bound."""
 
 import logging
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_the_entropy_is_no_floor_for_another_text(
     assert not is_bounded(config, prepare(config))
 
 
-def test_what_is_done_to_the_training_text_alone_leaves_the_floor(tmp_path: Path) -> None:
+def test_a_change_of_the_training_text_alone_keeps_the_floor(tmp_path: Path) -> None:
     step = "data.interventions=[{step: shuffle_words, splits: [train]}]"
     config = tiny_experiment("gpt2", tmp_path, step)
     assert is_bounded(config, prepare(config))
@@ -78,7 +78,7 @@ def test_a_model_below_the_floor_by_more_than_chance_is_reported(
     assert ("the entropy of the language, which no causal model" in caplog.text) is warned
 
 
-def test_pairs_that_are_too_long_are_counted_out(
+def test_pairs_that_are_too_long_are_not_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     config = tiny_experiment("gpt2", tmp_path)
@@ -93,7 +93,7 @@ def test_pairs_that_are_too_long_are_counted_out(
 
 
 @pytest.mark.parametrize("kind", sorted(MASKED))
-def test_minimal_pairs_of_a_model_that_fills_masks_are_refused(kind: str, tmp_path: Path) -> None:
+def test_minimal_pairs_of_a_masked_model_are_refused(kind: str, tmp_path: Path) -> None:
     config = tiny_experiment(kind, tmp_path)
     tokenizer = prepare(config).tokenizer
     model = create_model(config, tokenizer=tokenizer)

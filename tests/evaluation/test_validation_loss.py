@@ -1,4 +1,4 @@
-"""Held-out loss by hand: a uniform model, uneven batches, bytes of scored tokens only."""
+"""Validation loss: a uniform model, uneven batches, bytes of scored tokens only."""
 
 import math
 import random
@@ -44,7 +44,7 @@ def test_uniform_model_has_the_vocabulary_as_perplexity(kind: str, tmp_path: Pat
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
 def test_result_does_not_depend_on_the_batches(kind: str, tmp_path: Path) -> None:
-    """The mean of batch means would: the last batch is smaller and its last row is short."""
+    """The mean of batch means does: the last batch is smaller, and its last row is short."""
     one, many = (measure(kind, tmp_path, batch_size=size) for size in (1, 7))
     assert one["tokens"] == many["tokens"]
     assert one["loss"] == pytest.approx(many["loss"], rel=1e-5)
@@ -52,7 +52,7 @@ def test_result_does_not_depend_on_the_batches(kind: str, tmp_path: Path) -> Non
 
 
 def scored_bytes(prepared: Prepared, blocks: Blocks) -> int:
-    """Count by hand: all bytes, but for those of each block's first token."""
+    """Count all bytes except those of the first token of each block."""
     firsts = [blocks[(0, index)]["num_bytes"][0] for index in range(len(blocks))]
     return prepared.validation.stream.bytes - int(sum(firsts))
 
@@ -67,7 +67,7 @@ def test_bits_per_byte_divides_by_the_bytes_of_scored_tokens(tmp_path: Path) -> 
     assert figures["bits_per_byte"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_model_comes_back_in_the_mode_it_was_in(tmp_path: Path) -> None:
+def test_the_mode_of_the_model_is_restored(tmp_path: Path) -> None:
     config = tiny_experiment("gpt2", tmp_path)
     prepared = prepare(config)
     collator = prepared.objective.collator(config, prepared.tokenizer)
@@ -97,7 +97,7 @@ def test_quantiles_of_students_distribution_are_those_of_the_tables(
 
 
 class _Drawn:
-    """Stands for a model whose batches cost what was drawn for them."""
+    """A model with given losses of the batches."""
 
     computes_loss_alone = training = False
 
@@ -123,7 +123,7 @@ def batch_of(tokens: int) -> Batch:
 
 
 def test_the_interval_holds_the_truth_19_times_in_20() -> None:
-    """Oracle: texts of ten batches of uneven size are drawn again and again."""
+    """Simulate many texts of ten batches of uneven size."""
     draw, truth, held, trials = random.Random(1), 2.0 / 3 / math.log(2), 0, 600
     for _ in range(trials):
         sizes = [draw.randint(10, 30) for _ in range(10)]
@@ -133,7 +133,7 @@ def test_the_interval_holds_the_truth_19_times_in_20() -> None:
     assert 0.92 < held / trials < 0.98
 
 
-def test_what_is_not_defined_is_left_out() -> None:
+def test_undefined_figures_are_left_out() -> None:
     few = measure_loss(_Drawn([1.0] * 3), [batch_of(5)] * 3, CausalLM())  # type: ignore[arg-type]
     assert "bits_per_byte" in few and "bits_per_byte_interval" not in few
     silent = [replace(batch_of(5), num_bytes=torch.zeros(1, 6, dtype=torch.int64))] * 5

@@ -1,4 +1,4 @@
-"""A server on this machine that speaks as much of the chat protocol as `ai_step` needs."""
+"""A local server with the part of the chat protocol that `ai_step` needs."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ Reply = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Server(ThreadingHTTPServer):
-    """Remembers what it was asked, and answers as it is told to."""
+    """A server that records requests and answers with `reply`."""
 
     daemon_threads = True
 
@@ -26,11 +26,11 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that has heard enough hangs up."""
+        """Ignore clients that close the connection."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request."""
+    """The handler of one request."""
 
     server: Server
 
@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_error(404)
 
     def log_message(self, *args: Any) -> None:
-        """Leave the terminal alone."""
+        """Log nothing."""
 
 
 def raw(status: int, body: bytes, **headers: str) -> Reply:

@@ -1,4 +1,4 @@
-"""A corpus taken through the steps of one split, as the data pipeline does it."""
+"""The steps of one split applied to a corpus, as in the data pipeline."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ def chain_of(*steps: dict[str, Any], split: Any = "train", seed: int = 7) -> Cha
 
 
 def planned(chain: Chain, texts: Sequence[str], *, batch: int = 3) -> Chain:
-    """Survey and plan what needs it, in batches."""
+    """Survey the texts in batches, and plan the steps."""
     documents = list(enumerate(texts))
     cuts = [documents[at : at + batch] for at in range(0, len(documents), batch)]
     for position in chain.needs_surveys():

@@ -1,6 +1,6 @@
-"""Laws that hold for every built-in step, over one corpus that touches each of them.
+"""Properties of all built-in steps, on a corpus that each of them changes.
 
-`ai_step` is not among them: it needs an endpoint, and `test_ai.py` has its laws.
+`ai_step` has its own tests, because it needs an endpoint.
 """
 
 import pickle
@@ -90,7 +90,7 @@ def test_a_document_does_not_depend_on_others_or_on_the_cut(chain: Chain) -> Non
 @pytest.mark.parametrize("batch", [1, 2, 7])
 def test_a_plan_does_not_depend_on_the_cut(chain: Chain, batch: int) -> None:
     again = planned(chain_of(*_given(chain)), TEXTS, batch=batch)
-    assert str(again.links[0].planned) == str(chain.links[0].planned)
+    assert str(again.steps[0].planned) == str(chain.steps[0].planned)
 
 
 def test_it_travels(chain: Chain) -> None:
@@ -119,4 +119,4 @@ def test_it_is_described(step: dict[str, Any]) -> None:
 
 
 def _given(chain: Chain) -> list[dict[str, Any]]:
-    return [{"step": link.intervention.name, **link.given} for link in chain.links]
+    return [{"step": step.intervention.name, **step.given} for step in chain.steps]

@@ -1,12 +1,11 @@
-"""Steps on whole documents, by hand."""
+"""Steps on whole documents."""
 
 from typing import Any
 
 import pytest
 
-from model_foundry.errors import ConfigError
 from model_foundry.interventions.documents import filter_documents, filter_length
-from tests.interventions.passes import chain_of, taken, texts_after
+from tests.interventions.passes import taken, texts_after
 
 
 def test_documents_are_kept_and_dropped_by_patterns() -> None:
@@ -31,7 +30,7 @@ def test_the_first_of_each_duplicate_stays_whatever_the_batches() -> None:
     assert texts_after({"step": "drop_duplicates"}, texts=texts) == ["b", "a", "b ", ""]
 
 
-def test_duplicates_are_looked_for_in_what_earlier_steps_left() -> None:
+def test_duplicates_are_those_after_earlier_steps() -> None:
     texts = ["cat", "Cat", "CAT", "dog", "DOG"]
     steps = (
         {"step": "filter_documents", "drop": "^cat"},
@@ -41,22 +40,3 @@ def test_duplicates_are_looked_for_in_what_earlier_steps_left() -> None:
     applied = taken(*steps, texts=texts)
     assert applied.texts == [(1, "cat"), (3, "dog")]
     assert [step.dropped for step in applied.report.steps] == [1, 0, 2]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"step": "filter_documents"}, "keep: or drop is required"),
-        ({"step": "filter_documents", "keep": "("}, "keep: must be a regular expression"),
-        ({"step": "filter_length"}, "min: or max is required"),
-        ({"step": "filter_length", "min": 3, "max": 2}, r"min: must be <= max \(=2\), got 3"),
-        ({"step": "filter_length", "min": -1}, "min: must be >= 0, got -1"),
-        ({"step": "filter_length", "min": "3"}, "min: must be an integer, got '3'"),
-        ({"step": "drop_duplicates", "split": ["train"]}, "unknown key; did you mean 'splits'"),
-        ({"step": "replace", "pattern": "(a)", "by": r"\2"}, "by: does not fit the pattern"),
-        ({"step": "replace"}, "pattern: is required"),
-    ],
-)
-def test_settings_that_are_refused(settings: dict[str, object], message: str) -> None:
-    with pytest.raises(ConfigError, match=f"^data.interventions.0.(.*){message}"):
-        chain_of(settings)

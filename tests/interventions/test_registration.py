@@ -1,4 +1,4 @@
-"""How steps join: signatures become settings, mistakes are named, outsiders bring their own."""
+"""Registration: settings from signatures, refused signatures, steps of plugins."""
 
 import hashlib
 import sys
@@ -9,11 +9,9 @@ from typing import Any, Literal
 import pytest
 
 from model_foundry.architectures import load_plugin
-from model_foundry.config import INTERVENTIONS, ExperimentConfig, InterventionStep
-from model_foundry.config.section_checks import interventions_are_known
+from model_foundry.config import INTERVENTIONS, ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.interventions import describe, intervention, register_intervention
-from model_foundry.interventions.chain import Chain
 from model_foundry.interventions.registration import parse_settings
 from model_foundry.registry import DuplicateNameError
 from tests.interventions.passes import chain_of, taken
@@ -47,7 +45,7 @@ def outsider(text: str, *, index: int, planned: bool, share: Annotated[float, Fi
 
 @pytest.fixture
 def tidy() -> Iterator[None]:
-    """Take out again what a test registers."""
+    """Remove the steps that a test registers."""
     before = set(INTERVENTIONS)
     yield
     for name in set(INTERVENTIONS) - before:
@@ -62,54 +60,32 @@ def outsider(tmp_path: Path, tidy: None) -> Path:
     return path
 
 
-def faults(*steps: dict[str, Any]) -> list[tuple[str, str]]:
-    config = ExperimentConfig.model_validate(
-        {
-            "experiment_name": "one",
-            "data": {"train": "corpus.txt"},
-            "model": {"architecture": "lstm", "rnn": {"embedding_size": 4, "hidden_size": 4}},
-            "training": {"max_steps": 1},
-        }
-    )
-    config.data.interventions = [InterventionStep(**step) for step in steps]
-    return list(interventions_are_known(config))
-
-
-def test_the_law_finds_nothing_wrong_with_good_steps() -> None:
-    assert faults({"step": "lowercase"}, {"step": "replace", "pattern": "a"}) == []
-
-
-def test_the_law_names_step_and_setting() -> None:
-    found = faults(
-        {"step": "lowercase"},
-        {"step": "lower_case"},
+def test_an_experiment_names_each_faulty_step_and_setting() -> None:
+    steps: list[Any] = [
+        {"step": "replace", "pattern": "a"},
+        "lower_case",
         {"step": "replace", "pattern": "(", "bye": ""},
         {"step": "lowercase", "pattern": "a"},
         {"step": "shuffle_words", "how": "window"},
-    )
-    assert [field for field, _ in found] == [
-        "data.interventions.1.step",
-        "data.interventions.2.pattern",
-        "data.interventions.2.bye",
-        "data.interventions.3.pattern",
-        "data.interventions.4.window",
     ]
-    assert "Unknown intervention: 'lower_case'; did you mean 'lowercase'?" in found[0][1]
-    assert "must be a regular expression" in found[1][1]
-    assert found[2][1] == "unknown key; did you mean 'by'?"
-    assert found[3][1] == "unknown key; valid keys here: splits, step"
-
-
-def test_an_experiment_with_a_fault_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"data\.interventions\.0\.step: Unknown intervention"):
+    with pytest.raises(ValueError, match="interventions") as error:
         ExperimentConfig.model_validate(
             {
                 "experiment_name": "one",
-                "data": {"train": "corpus.txt", "interventions": ["lower"]},
+                "data": {"train": "corpus.txt", "interventions": steps},
                 "model": {"architecture": "lstm", "rnn": {"embedding_size": 4, "hidden_size": 4}},
                 "training": {"max_steps": 1},
             }
         )
+    for fault in (
+        "data.interventions.1.step: Unknown intervention: 'lower_case'; did you mean 'lowercase'?",
+        "data.interventions.2.pattern: must be a regular expression",
+        "data.interventions.2.bye: unknown key; did you mean 'by'?",
+        "data.interventions.3.pattern: unknown key; valid keys here: splits, step",
+        "data.interventions.4.window: is required",
+    ):
+        assert fault in str(error.value)
+    assert "data.interventions.0" not in str(error.value)
 
 
 @pytest.mark.slow
@@ -126,7 +102,7 @@ def test_steps_are_known_without_numpy_or_torch(capfd: pytest.CaptureFixture[str
     assert done.stdout == "[]\n"
 
 
-def test_an_outsiders_step(outsider: Path) -> None:
+def test_a_step_of_a_plugin(outsider: Path) -> None:
     applied = taken({"step": "outsider", "share": 0.6}, texts=["abcde", "ab", "abc"])
     assert applied.texts == [(0, "0 abcde"), (2, "2 abc")]
     (cache_key,) = chain_of({"step": "outsider"}).cache_key()
@@ -141,29 +117,21 @@ def test_an_outsiders_step(outsider: Path) -> None:
         chain_of({"step": "outsider", "share": 0})
 
 
-def test_the_function_comes_back_and_works_alone(tidy: None) -> None:
+def test_the_function_is_returned_and_its_name_is_taken(tidy: None) -> None:
     def twice(text: str, *, times: int = 2) -> str:
         return text * times
 
     assert register_intervention("twice")(twice) is twice
-    assert twice("a", times=3) == "aaa"
     assert intervention("twice").function is twice
-    with pytest.raises(DuplicateNameError, match="'twice' is already registered"):
+    for name in ("twice", "lowercase"):
+        with pytest.raises(DuplicateNameError, match=f"'{name}' is already registered"):
 
-        @register_intervention("twice")
-        def another(text: str) -> str:
-            return text
-
-
-def test_a_built_in_name_is_taken(tidy: None) -> None:
-    with pytest.raises(DuplicateNameError, match="'lowercase' is already registered"):
-
-        @register_intervention("lowercase")
-        def mine(text: str) -> str:
-            return text
+            @register_intervention(name)
+            def another(text: str) -> str:
+                return text
 
 
-def test_types_of_settings_are_strict_where_json_can_say_them(tidy: None) -> None:
+def test_types_of_settings_are_strict_as_far_as_json_has_them(tidy: None) -> None:
     @register_intervention("typed")
     def typed(
         text: str,
@@ -186,7 +154,7 @@ def test_types_of_settings_are_strict_where_json_can_say_them(tidy: None) -> Non
     ]
 
 
-def test_signatures_that_leave_something_open_are_refused(tidy: None) -> None:
+def test_incomplete_signatures_are_refused(tidy: None) -> None:
     def positional(text: str, pattern: str) -> str:
         return text
 
@@ -216,8 +184,3 @@ def test_a_function_without_a_file_is_refused(tidy: None) -> None:
     exec(source, scope)
     with pytest.raises(TypeError, match="must be a function in a file"):
         register_intervention("lost")(scope["lost"])
-
-
-def test_a_chain_of_an_unknown_step_is_refused() -> None:
-    with pytest.raises(ConfigError, match="Unknown intervention: 'upper'"):
-        Chain.of([InterventionStep(step="upper")], "train", 0)

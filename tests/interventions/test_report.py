@@ -1,4 +1,4 @@
-"""Reports: examples about the first difference, and merging in any order."""
+"""Reports: examples around the first difference, and merging in any order."""
 
 import json
 import random

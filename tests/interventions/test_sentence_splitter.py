@@ -1,4 +1,4 @@
-"""Where sentences end, by hand; and the laws of the splitter on random text."""
+"""Sentence splitting: examples, and properties on random text."""
 
 import random
 

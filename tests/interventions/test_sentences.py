@@ -1,4 +1,4 @@
-"""Steps on sentences, by hand; and the matched control."""
+"""Steps on sentences, and the matched control."""
 
 import random
 import re
@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from model_foundry.errors import ConfigError, DataError
+from model_foundry.errors import DataError
 from model_foundry.interventions.selection import plan_control
 from model_foundry.interventions.sentence_splitter import sentences
 from model_foundry.interventions.sentences import drop_sentences, keep_sentences, shuffle_sentences
-from tests.interventions.passes import chain_of, taken, texts_after
+from tests.interventions.passes import taken, texts_after
 
 GIVEN = {"seed": 1, "index": 0}
 TEXT = "The cat sat. Dogs bark!  The CAT ran.\nNo.  "
@@ -28,7 +28,7 @@ def counted(texts: list[str]) -> Counter[str]:
     return Counter(sentence for text in texts for sentence in sentences(text))
 
 
-def test_sentences_that_match_go_and_the_rest_stays_byte_for_byte() -> None:
+def test_matching_sentences_are_dropped_and_the_rest_is_unchanged() -> None:
     assert drop_sentences(TEXT, **GIVEN, pattern="cat") == "Dogs bark!  The CAT ran.\nNo.  "
     assert drop_sentences(TEXT, **GIVEN, pattern="cat", ignore_case=True) == "Dogs bark!  No.  "
     assert drop_sentences(TEXT, **GIVEN, pattern=r"\.$") == "Dogs bark!  "
@@ -60,7 +60,7 @@ def test_shuffled_sentences_leave_the_white_space_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 4, 100])
-def test_the_control_of_dropping_takes_out_as_many_and_none_that_matches(batch: int) -> None:
+def test_the_control_of_dropping_drops_as_many_and_none_that_matches(batch: int) -> None:
     texts = corpus(100)
     before = counted(texts)
     treated = taken({"step": "drop_sentences", "pattern": "cat"}, texts=texts)
@@ -92,7 +92,7 @@ def test_the_control_works_where_each_document_is_one_sentence() -> None:
     assert Counter(text for _, text in applied.texts) == {"a cat": 30, "a dog": 10}
 
 
-def test_every_other_sentence_is_as_likely_to_go() -> None:
+def test_all_other_sentences_are_equally_likely_to_be_dropped() -> None:
     texts = ["cat.\ncat.\na.\nb.\nc.\n", "d.\n"]
     gone: Counter[str] = Counter()
     step = {"step": "drop_sentences", "pattern": "cat", "control": True}
@@ -104,7 +104,7 @@ def test_every_other_sentence_is_as_likely_to_go() -> None:
     assert all(250 < number < 350 for number in gone.values())  # 300 +- 4 sigma
 
 
-def test_the_plan_never_asks_for_more_than_a_document_has() -> None:
+def test_the_plan_never_drops_more_than_a_document_has() -> None:
     surveys = np.array([[5, 0], [0, 3], [2, 4], [0, 0]], dtype=np.int64)
     plan = plan_control(surveys, seed=2)
     assert plan.tolist() == [0, 3, 4, 0]  # all seven
@@ -116,11 +116,3 @@ def test_a_control_without_enough_others_is_refused() -> None:
     law = r"data.interventions.0 \(drop_sentences\): .* match \(=2\), and there are only 1"
     with pytest.raises(DataError, match=law):
         taken(step, texts=["A cat. A cat.", "A dog."])
-
-
-@pytest.mark.parametrize(
-    "settings", [{}, {"pattern": "a", "words": ["a"]}, {"words": ["A"], "ignore_case": True}]
-)
-def test_what_matches_is_said_once(settings: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r"^data.interventions.0.(pattern|words): "):
-        chain_of({"step": "keep_sentences", **settings})

@@ -1,4 +1,4 @@
-"""Steps on tags and lemmas, with pipelines that a test makes by rules: nothing is downloaded."""
+"""Steps on tags and lemmas, with rule-based pipelines: nothing is downloaded."""
 
 import shutil
 import sys
@@ -29,7 +29,7 @@ TEXTS = [
 
 @pytest.fixture
 def pipeline(tmp_path: Path) -> str:
-    """A directory that spaCy wrote, of a pipeline that knows the tags of a few words."""
+    """Return the directory of a spaCy pipeline that tags a few words."""
     nlp = spacy.blank("en")
     ruler = nlp.add_pipe("attribute_ruler")
     for word, attributes in TAGS.items():
@@ -44,7 +44,7 @@ def step(kind: str, pipeline: str, /, **settings: Any) -> dict[str, Any]:
     return {"step": f"{kind}_tagged_sentences"} | given
 
 
-def test_sentences_that_match_go_or_stay(pipeline: str) -> None:
+def test_matching_sentences_are_dropped_or_kept(pipeline: str) -> None:
     assert texts_after(step("drop", pipeline), texts=TEXTS) == [
         "It ate.  He sees.",
         *("She was here.", "He had eaten. Yes."),
@@ -55,7 +55,7 @@ def test_sentences_that_match_go_or_stay(pipeline: str) -> None:
     ]
 
 
-def test_the_control_takes_out_as_many_and_none_that_matches(pipeline: str) -> None:
+def test_the_control_drops_as_many_and_none_that_matches(pipeline: str) -> None:
     passive = {"It was eaten. ", "He is seen\n", "It is eaten."}
     treated = taken(step("drop", pipeline), texts=TEXTS)
     control = taken(step("drop", pipeline, control=True), texts=TEXTS)
@@ -65,7 +65,7 @@ def test_the_control_takes_out_as_many_and_none_that_matches(pipeline: str) -> N
         assert applied.report.steps[0].sentences_removed == 3
 
 
-def test_the_pipeline_counts_by_what_it_holds(pipeline: str) -> None:
+def test_the_content_of_the_pipeline_is_in_the_cache_key(pipeline: str) -> None:
     (cache_key,) = chain_of(step("drop", pipeline)).cache_key()
     assert cache_key["beside"]["spaCy"] == spacy.__version__
     copies = [Path(f"{pipeline}-{number}") for number in (1, 2)]
@@ -100,12 +100,12 @@ def test_settings_that_are_refused(settings: dict[str, Any], message: str) -> No
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_pipeline_without_the_tags_it_is_asked_for_is_named() -> None:
+def test_a_pipeline_without_the_tags_of_the_pattern_is_refused() -> None:
     with pytest.raises(DataError, match=r"0 \(drop_tagged_sentences\): document 0.*Matcher"):
         texts_after(step("drop", "blank:en"), texts=["It was eaten."])
 
 
-def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'model-foundry\[spacy\]'"):

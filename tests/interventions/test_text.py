@@ -1,4 +1,4 @@
-"""Steps on characters, by hand."""
+"""Steps on characters."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An independent oracle: counts and weighs all derivations of a sentence by dynamic programming.
+"""An independent oracle: counts and sums all derivations of a sentence by dynamic programming.
 
 It tries every rule over every span, so it finds each derivation of an ambiguous grammar, too.
 """
@@ -12,7 +12,7 @@ Inside = tuple[int, float]
 
 
 def inside(grammar: Grammar, words: list[str]) -> Inside:
-    """Return how many derivations `words` has, and the sum of their probabilities."""
+    """Return the number of derivations of `words`, and the sum of their probabilities."""
     openers = _possible_first_words(grammar)
 
     @cache
@@ -31,7 +31,7 @@ def inside(grammar: Grammar, words: list[str]) -> Inside:
 
     @cache
     def rule_over(rule: Rule, read: int, start: int, end: int) -> Inside:
-        """Return the same for the symbols of a rule from number `read` on."""
+        """Return the same for the symbols of a rule after the first `read` ones."""
         left = len(rule.right) - read - 1
         if left == 0:
             return symbol_over(rule.right[read], start, end)
@@ -61,7 +61,7 @@ def _possible_first_words(grammar: Grammar) -> dict[str, set[str]]:
 
 
 def words_of(sentence: str, grammar: Grammar) -> list[str]:
-    """Return the words of a sentence, with the first as the lexicon spells it."""
+    """Return the words of a sentence, with the first as in the lexicon."""
     first, *others = sentence.removesuffix(".").split(" ")
     known = {word for category in grammar.lexicon.values() for word in category.words}
     return [first if first in known else first[0].lower() + first[1:], *others]

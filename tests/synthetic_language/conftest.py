@@ -1,4 +1,4 @@
-"""The built-in language, and a way to read small ones whose figures can be worked out by hand."""
+"""The built-in language, and a reader of small ones."""
 
 from collections.abc import Callable
 from pathlib import Path

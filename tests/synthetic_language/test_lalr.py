@@ -1,4 +1,4 @@
-"""The parser takes grammars that need its kind of lookahead, and refuses ambiguous ones."""
+"""The parser: grammars that need LALR(1) lookahead, and ambiguous grammars."""
 
 import itertools
 
@@ -27,7 +27,7 @@ MIRROR = {"S": ["a S a", "b"]}
 
 
 @pytest.mark.parametrize("rules", [ASSIGNMENT, ARITHMETIC, MIRROR])
-def test_all_short_strings_are_judged_as_by_the_oracle(rules: dict[str, list[str]]) -> None:
+def test_all_short_strings_are_accepted_as_by_the_oracle(rules: dict[str, list[str]]) -> None:
     grammar = _grammar(rules)
     parser = Parser(grammar)
     accepted = 0
@@ -52,17 +52,17 @@ def test_all_short_strings_are_judged_as_by_the_oracle(rules: dict[str, list[str
         {"S": ["S", "x"]},
         {"S": ["A", "B"], "A": ["x"], "B": ["x"]},
         {"S": ["if S", "if S else S", "x"]},
-        {"S": ["x S x", "x"]},  # has one reading for each string, but its middle is not in sight
+        {"S": ["x S x", "x"]},  # unambiguous, but needs unlimited lookahead
     ],
 )
-def test_a_grammar_that_one_word_ahead_does_not_decide_is_refused(
+def test_a_grammar_that_needs_more_than_one_word_of_lookahead_is_refused(
     rules: dict[str, list[str]],
 ) -> None:
     with pytest.raises(ConfigError, match=r"not LALR\(1\)"):
         Parser(_grammar(rules))
 
 
-def test_the_oracle_counts_every_reading() -> None:
+def test_the_oracle_counts_all_derivations() -> None:
     grammar = _grammar({"S": ["S plus S", "x"]})
     words = ["x", "plus", "x", "plus", "x", "plus", "x"]
     assert inside(grammar, words)[0] == 5  # the Catalan number of three joints

@@ -1,4 +1,4 @@
-"""One derivation a sentence, exact probabilities, exact entropy, reproducible samples."""
+"""One derivation per sentence, exact probabilities and entropy, reproducible samples."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from model_foundry.synthetic_language import Language, load_language
+from model_foundry.synthetic_language import Language
 
 from .chart import inside, words_of
 from .grammars import FIVE_SENTENCES, RECURSIVE
@@ -24,7 +24,7 @@ def test_each_sampled_sentence_has_one_derivation_with_its_probability(english: 
         assert english.log_probability(sentence) == pytest.approx(math.log(probability), rel=1e-12)
 
 
-def test_altered_sentences_are_judged_as_by_the_oracle(english: Language) -> None:
+def test_altered_sentences_are_accepted_as_by_the_oracle(english: Language) -> None:
     words_by_name = defaultdict(list)
     for symbol, category in english.grammar.lexicon.items():
         words_by_name[symbol.split("[")[0]] += category.words
@@ -147,7 +147,7 @@ def test_agreement_decides_what_is_a_sentence(english: Language, good: str, bad:
         "The dog sleeps.\n",
     ],
 )
-def test_other_text_than_a_sentence_to_the_letter_is_rejected(english: Language, text: str) -> None:
+def test_other_text_than_an_exact_sentence_is_rejected(english: Language, text: str) -> None:
     assert english.accepts("The dog sleeps.")
     assert not english.accepts(text)
 
@@ -156,11 +156,7 @@ def test_first_sentences_do_not_depend_on_how_many_are_drawn(english: Language) 
     long = list(english.sample(2000, seed=4))
     assert list(english.sample(700, seed=4)) == long[:700]
     assert list(islice(english.sample(10**12, seed=4), 20)) == long[:20]
-
-
-def test_seeds_give_different_and_repeatable_samples(english: Language) -> None:
-    assert list(english.sample(50, seed=4)) == list(english.sample(50, seed=4))
-    assert list(english.sample(50, seed=4)) != list(english.sample(50, seed=5))
+    assert list(english.sample(50, seed=5)) != long[:50]
 
 
 @pytest.mark.slow
@@ -193,7 +189,3 @@ def test_subjects_meet_attractors_of_both_numbers(english: Language) -> None:
 
 def _is_plural(language: Language, noun: str) -> bool:
     return language.accepts(f"The {noun} are young.") or language.accepts(f"The {noun} are cheap.")
-
-
-def test_the_built_in_language_is_read_once() -> None:
-    assert load_language() is load_language()

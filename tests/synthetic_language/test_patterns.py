@@ -1,4 +1,4 @@
-"""Patterns stand for plain symbols: variables range, contraries differ, numbers make new ones."""
+"""Patterns and their plain symbols: variables, complements and numbered variables."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def _symbols(text: str) -> list[str]:
                      "A[cup,dog]"]),
     ],
 )  # fmt: skip
-def test_a_pattern_stands_for_these_symbols(text: str, expected: list[str]) -> None:
+def test_the_symbols_of_a_pattern(text: str, expected: list[str]) -> None:
     assert _symbols(text) == expected
 
 

@@ -1,4 +1,4 @@
-"""Laws of the minimal pairs, over every phenomenon of the built-in language."""
+"""Properties of minimal pairs, for each phenomenon of the built-in language."""
 
 import json
 from collections import Counter
@@ -25,7 +25,7 @@ def test_the_documented_phenomena_are_there(english: Language) -> None:
 
 
 @pytest.mark.parametrize("phenomenon", PHENOMENA)
-def test_pairs_are_distinct_and_told_apart_by_one_word(english: Language, phenomenon: str) -> None:
+def test_pairs_are_distinct_and_differ_in_one_word(english: Language, phenomenon: str) -> None:
     pairs = english.minimal_pairs(phenomenon, pairs=300, seed=2)
     assert len({(pair["sentence_good"], pair["sentence_bad"]) for pair in pairs}) == 300
     for pair in pairs:
@@ -102,7 +102,7 @@ def test_attractors_mismatch_the_subject(english: Language, phenomenon: str) -> 
 
 
 @pytest.mark.parametrize("phenomenon", [p for p in PHENOMENA if p.startswith(AGREEMENT)])
-def test_preferring_one_number_is_no_way_to_succeed(english: Language, phenomenon: str) -> None:
+def test_both_numbers_are_equally_frequent(english: Language, phenomenon: str) -> None:
     number = _number_of_nouns(english)
     subjects = Counter(
         next(number[word] for word in pair["sentence_good"].lower().split() if word in number)
@@ -118,7 +118,7 @@ def test_first_pairs_do_not_depend_on_how_many_are_drawn(english: Language) -> N
     assert english.minimal_pairs(phenomenon, pairs=30, seed=7) != long[:30]
 
 
-def test_unknown_phenomenon_is_answered_with_the_known_ones(english: Language) -> None:
+def test_an_unknown_phenomenon_is_refused_with_the_known_ones(english: Language) -> None:
     with pytest.raises(ConfigError, match=r"wh_island.*determiner_noun_agreement"):
         english.minimal_pairs("wh_island", pairs=1, seed=0)
 

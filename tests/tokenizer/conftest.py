@@ -1,4 +1,4 @@
-"""A small varied corpus, texts that break tokenizers, and one trained tokenizer of each kind."""
+"""A small varied corpus, difficult texts, and a trained tokenizer of each kind."""
 
 import random
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def documents() -> list[str]:
 
 @pytest.fixture(scope="session")
 def odd_texts() -> list[str]:
-    """Texts at the edges of Unicode and of white space, then random strings."""
+    """Unusual Unicode and white space, and random strings."""
     fixed = [
         "",
         " ",

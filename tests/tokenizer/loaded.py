@@ -1,4 +1,4 @@
-"""Tokenizers as others make them: what lies on hubs in miniature, by name."""
+"""Small tokenizers of the kinds on the hub, by name."""
 
 from collections.abc import Sequence
 
@@ -34,7 +34,7 @@ def _template(tokenizer: PreTrainedTokenizerFast, single: str, pair: str) -> Non
 
 
 def loaded(name: str) -> PreTrainedTokenizerFast:
-    """Return a tokenizer as it would be loaded: GPT-2's has one token for three roles, no pad."""
+    """Return a tokenizer as loaded; that of GPT-2 has one token for three roles, and no pad."""
     if name == "gpt2":
         end = "<|endoftext|>"
         return _byte_level(

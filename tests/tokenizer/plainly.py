@@ -1,4 +1,4 @@
-"""Texts without the frames of documents, as the ids and bytes of which streams are made."""
+"""Ids and bytes of texts without the frames of documents."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from model_foundry.data.tokens.encoding import Encoded, Encoder
 
 
 def encode_plainly(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[Encoded]:
-    """Encode texts as parts of documents that neither start nor end in them."""
+    """Encode texts as inner parts of documents."""
     encoder = Encoder(tokenizer)
     return [encoder.encode([Piece(text, starts=False, ends=False)]) for text in texts]
 
 
 def is_lossless(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> bool:
-    """Tell whether all texts come back from their ids."""
+    """Return True if decoding the ids gives all texts back."""
     ids = [encoded.ids.tolist() for encoded in encode_plainly(tokenizer, texts)]
     decoded = [tokenizer.decode(row, clean_up_tokenization_spaces=False) for row in ids]
     return decoded == list(texts)

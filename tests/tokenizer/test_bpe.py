@@ -1,4 +1,4 @@
-"""Byte-level BPE: merges by hand, and the floor of its vocabulary."""
+"""Byte-level BPE: its first merges, and its smallest vocabulary."""
 
 import pytest
 from tokenizers import pre_tokenizers

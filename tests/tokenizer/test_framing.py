@@ -1,4 +1,4 @@
-"""What stands around a text: in training, in our own scores, and in an export that others open."""
+"""The frame of a text in training, in evaluations and in exported tokenizers."""
 
 import json
 from functools import cache
@@ -91,7 +91,7 @@ def test_a_pair_is_two_documents_and_all_of_it_is_one_segment(kind: str, objecti
 def test_corpora_are_tokenised_alike_before_and_after(
     kind: str, objective: str, tmp_path: Path
 ) -> None:
-    """A stream in the cache serves all objectives, and a run that is resumed has its own."""
+    """A cached stream serves all objectives; a resumed run has its own tokenizer."""
     tokenizer = adapted(kind, objective)
     tokenizer.save_pretrained(tmp_path)
     again = load_tokenizer(tmp_path)
@@ -115,7 +115,7 @@ def test_the_tokenizer_itself_stays_as_it_was() -> None:
     assert tokenizer.cls_token is None and tokenizer.pad_token is None
 
 
-def test_a_frame_that_names_no_tokens_is_refused(tmp_path: Path) -> None:
+def test_a_frame_of_unknown_tokens_is_refused(tmp_path: Path) -> None:
     adapted("bpe", "causal_lm").save_pretrained(tmp_path)
     path = tmp_path / "tokenizer_config.json"
     for given in ([["<nowhere>"], ["</s>"]], "</s>", [["</s>"]], 3, [[["</s>"]], []]):
@@ -129,7 +129,7 @@ def test_a_frame_that_names_no_tokens_is_refused(tmp_path: Path) -> None:
 def test_an_export_reads_a_text_as_training_did_and_gives_our_own_score(
     kind: str, architecture: str, tmp_path: Path
 ) -> None:
-    """Over the row that training reads: ids, the nats of our validation, our sentence score."""
+    """Compare ids, validation loss and sentence scores on a row of training."""
     objective = "masked_lm" if architecture in MASKED else "causal_lm"
     tokenizer = adapted(kind, objective)
     config = tiny_experiment(
@@ -138,7 +138,7 @@ def test_an_export_reads_a_text_as_training_did_and_gives_our_own_score(
     torch.manual_seed(0)
     model = create_model(config, tokenizer=tokenizer).eval()
     with torch.no_grad():
-        for parameter in model.parameters():  # fresh ones hardly tell tokens apart
+        for parameter in model.parameters():  # the initial ones hardly distinguish tokens
             parameter.add_(0.2 * torch.randn_like(parameter))
     save_model(tmp_path / "model", model, tokenizer)
     goal = OBJECTIVES.load(objective)()
@@ -197,7 +197,7 @@ def test_a_prompt_begins_a_document_and_its_special_strings_are_text(
 
 
 def test_a_token_that_is_read_is_no_padding_of_the_embedding(tmp_path: Path) -> None:
-    """GPT-2's end of text pads too; as the padding of BERT's embedding it would stay at zero."""
+    """GPT-2's end of text is also its padding, for which BERT's embedding would stay zero."""
     tokenizer = adapted("gpt2", "masked_lm")
     assert tokenizer.pad_token_id == tokenizer.sep_token_id
     assert special_token_ids(tokenizer)["pad_token_id"] is None

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from transformers import AutoProcessor, AutoTokenizer, pipeline
+from transformers import AutoProcessor, AutoTokenizer, BertConfig, GPT2Config, pipeline
 
 from model_foundry.model import create_model
 from model_foundry.tokenizer.framing import framed
@@ -22,7 +22,7 @@ from tests.tokenizer.loaded import LOADED, TEXTS, loaded
 KINDS = [*sorted(TRAINERS), *LOADED]
 OF_ONE_VERSION = {"backend", "is_local", "local_files_only", "name_or_path", "tokenizer_file"}
 REBUILD = {"add_bos_token", "add_eos_token", "add_prefix_space", "extra_special_tokens"}
-# what tokenizers 0.21 does not know, by the types of a tokenizer.json
+# types in tokenizer.json that tokenizers 0.21 does not support
 NEWER = {"FixedLength"}
 
 
@@ -32,7 +32,7 @@ def settings_of(directory: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_settings_are_those_that_all_versions_read_alike(kind: str, tmp_path: Path) -> None:
+def test_all_versions_read_the_settings_alike(kind: str, tmp_path: Path) -> None:
     tokenizer = loaded(kind) if kind in LOADED else tokenizer_of(kind)
     tokenizer.init_kwargs |= {"add_bos_token": True, "local_files_only": True, "is_local": True}
     save_tokenizer(tokenizer, tmp_path)
@@ -40,8 +40,13 @@ def test_settings_are_those_that_all_versions_read_alike(kind: str, tmp_path: Pa
     assert settings["tokenizer_class"] == CLASS == "PreTrainedTokenizerFast"
     assert not settings.keys() & (OF_ONE_VERSION | REBUILD)
     # their defaults differ between versions
-    said = {"model_input_names", "padding_side", "truncation_side", "clean_up_tokenization_spaces"}
-    assert said < settings.keys()
+    always = {
+        "model_input_names",
+        "padding_side",
+        "truncation_side",
+        "clean_up_tokenization_spaces",
+    }
+    assert always < settings.keys()
     steps = json.loads((tmp_path / "tokenizer.json").read_text())["pre_tokenizer"] or {}
     assert not NEWER & {step["type"] for step in [steps, *steps.get("pretokenizers", [])]}
 
@@ -72,7 +77,7 @@ def test_sentencepiece_keeps_the_model_that_it_was_made_from(tmp_path: Path) -> 
 def test_a_text_is_cut_at_the_positions_of_the_model_where_it_has_any(
     architecture: str, tmp_path: Path
 ) -> None:
-    tokenizer = framed(loaded("gpt2"), ([], []))  # it says 1024, which is another model's
+    tokenizer = framed(loaded("gpt2"), ([], []))  # its own limit is 1024
     model = create_model(tiny_experiment(architecture, tmp_path), tokenizer=tokenizer).eval()
     save_model(tmp_path / "model", model, tokenizer)
     for auto in (AutoTokenizer, AutoProcessor):
@@ -93,12 +98,17 @@ def test_a_pipeline_cuts_a_text_that_is_too_long(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_directory_is_read_where_this_package_is_not(tmp_path: Path) -> None:
-    """In a process of its own: loading in this one may hide what another has to know."""
-    expected = []
+    """In another process, beside the configuration of any model."""
+    expected, places = [], []
     for kind in KINDS:
         tokenizer = loaded(kind) if kind in LOADED else tokenizer_of(kind, TEXTS)
-        save_tokenizer(framed(tokenizer, ([], [])), tmp_path / kind)
-        expected.append(load_tokenizer(tmp_path / kind)(TEXTS)["input_ids"])
+        for config in (None, GPT2Config(), BertConfig()):
+            place = tmp_path / f"{kind}-{type(config).__name__}"
+            save_tokenizer(framed(tokenizer, ([], [])), place)
+            if config is not None:
+                config.save_pretrained(place)
+            places.append(str(place))
+            expected.append(load_tokenizer(place)(TEXTS)["input_ids"])
     script = (
         "import json, sys; from transformers import AutoTokenizer as A\n"
         "places, texts = json.load(sys.stdin)\n"
@@ -106,7 +116,7 @@ def test_the_directory_is_read_where_this_package_is_not(tmp_path: Path) -> None
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        input=json.dumps([[str(tmp_path / kind) for kind in KINDS], TEXTS]),
+        input=json.dumps([places, TEXTS]),
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},

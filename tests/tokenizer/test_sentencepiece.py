@@ -1,4 +1,4 @@
-"""SentencePiece: the library itself is the oracle of the ids."""
+"""SentencePiece: the same ids as the library itself."""
 
 import random
 import unicodedata

@@ -1,4 +1,4 @@
-"""Words: a count by hand says which are known."""
+"""Words: the vocabulary equals an independent count."""
 
 import random
 from collections import Counter

@@ -1,4 +1,4 @@
-"""WordPiece: the pieces of words, and what it may lose."""
+"""WordPiece: the pieces of words, and the loss of white space and case."""
 
 from transformers import BertTokenizer
 
@@ -29,7 +29,7 @@ def test_a_long_stretch_without_spaces_is_no_unknown_word(train):
 
 
 def test_time_grows_with_the_length_of_a_word_and_not_with_its_cube(train):
-    """The library's own search looks up every part of a word, and would not end on this one."""
+    """The library's own search looks up every part of a word: it would take hours for this one."""
     tokenizer = train("wordpiece", documents=["ab" * 50] * 20, vocab_size=40)
     assert len(pieces(tokenizer, "ab" * 50_000)) >= 1000
 

@@ -1,14 +1,14 @@
-"""One question to an OpenAI-compatible endpoint, which the environment names; one bounded answer.
+"""One request to an OpenAI-compatible endpoint, named by the environment; one bounded answer.
 
-The key is sent to that endpoint and stands in no message, log or file. Redirects are not followed.
-Nothing is asked a second time.
+The key is sent to that endpoint only, and is in no message, log or file. Redirects are not
+followed, and requests are not repeated.
 """
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
 from importlib.util import find_spec
 from typing import Any
@@ -19,9 +19,9 @@ from model_foundry.foundation.interrupts import blocking_section, check_interrup
 from model_foundry.foundation.messages import printable, reason_of
 
 URL, KEY, MODEL = "OPENAI_BASE_URL", "OPENAI_API_KEY", "FOUNDRY_AI_MODEL"
-CONNECTING, ANSWERING = 10.0, 300.0  # seconds; a model on a processor thinks for minutes
+CONNECTING, SILENCE = 10.0, 300.0  # timeouts in seconds; a model on a CPU takes minutes
 LARGEST_ANSWER = 1_000_000  # bytes
-SHORTEST_KEY = 8  # characters; a local server is often given a word instead, which hides nothing
+SHORTEST_KEY = 8  # characters; keys of local servers are often common words, and no secrets
 REMEDIES: dict[int, str] = {
     HTTPStatus.UNAUTHORIZED: f"check {KEY}",
     HTTPStatus.FORBIDDEN: f"check {KEY}",
@@ -32,20 +32,18 @@ REMEDIES: dict[int, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Whom to ask."""
+    """An endpoint, its model and its key."""
 
     url: str
-    """Base URL, to which the client adds the path of the question."""
+    """Base URL, to which the client adds the path of the request."""
     model: str
-    """The model's name there."""
     key: str = field(repr=False)
-    """Sent with the question, shown nowhere."""
 
-    def refused(self, said: str, remedy: str) -> ConfigError:
-        """Return the error for an answer that cannot be used."""
-        line = f"{self.url}: {said}"
+    def refused(self, fault: str, remedy: str) -> ConfigError:
+        """Return the error for an unusable answer, without the key."""
+        line = f"{self.url}: {fault}"
         if len(self.key) >= SHORTEST_KEY:
-            line = line.replace(self.key, "[key]")  # first: what is cut would hold a part of it
+            line = line.replace(self.key, "[key]")  # before it is shortened, maybe within the key
         return ConfigError(f"{URL} {printable(reason_of(line))}; {remedy}")
 
 
@@ -60,47 +58,43 @@ def endpoint_of_environment() -> Endpoint:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, brackets that do not close
+    except ValueError:  # an invalid port or IPv6 address
         usable = False
     if not usable or "@" in url or not url.isprintable():
-        law = "must be a URL that begins with http:// or https:// and holds no password"
-        raise ConfigError(f"{URL}: {law}")
+        rule = "must be a URL that begins with http:// or https:// and holds no password"
+        raise ConfigError(f"{URL}: {rule}")
     return Endpoint(url=url, model=model, key=key)
 
 
 def ask(endpoint: Endpoint, *, instructions: str, question: str) -> str:
-    """Return what the model answers, at temperature 0.
+    """Return the answer of the model at temperature 0.
 
     Raises:
-        ConfigError: the client is not installed, or no whole answer of bounded size came in time.
+        ConfigError: the client is not installed, or the endpoint sends no usable answer.
         Interrupted: a signal came while the answer was read.
     """
     if find_spec("openai") is None:
         remedy = "run pip install 'model-foundry[openai]'"
         raise ConfigError(f"ai_step needs the package openai; {remedy}")
+    messages = [
+        {"role": "system", "content": instructions},
+        {"role": "user", "content": question},
+    ]
     with blocking_section("the answer of the endpoint"):
-        return _content(endpoint, _body(endpoint, instructions, question))
+        return _content(endpoint, _send(endpoint, messages))
 
 
-def _body(endpoint: Endpoint, instructions: str, question: str) -> bytes:
+def _send(endpoint: Endpoint, messages: list[Any]) -> bytes:
+    """Send the request; return the body of the answer."""
     import openai
 
-    deadline = time.monotonic() + ANSWERING
-    timeout = openai.Timeout(ANSWERING, connect=CONNECTING)
-    refusals: list[FoundryError] = []
-
-    def look(response: Any) -> None:
-        # Here, because the client reads an error of any length before it raises.
-        try:
-            _require_answer(endpoint, response, deadline)
-        except FoundryError as error:
-            refusals.append(error)  # some versions of the client raise one of their own for it
-            raise
-
+    timeout = openai.Timeout(SILENCE, connect=CONNECTING)
+    # a hook, because the client reads the whole body of an error before it raises
+    hooks: dict[str, list[Any]] = {"response": [partial(_check_response, endpoint)]}
     try:
         with (
             openai.DefaultHttpxClient(
-                follow_redirects=False, timeout=timeout, event_hooks={"response": [look]}
+                follow_redirects=False, timeout=timeout, event_hooks=hooks
             ) as http,
             openai.OpenAI(
                 base_url=endpoint.url, api_key=endpoint.key, max_retries=0, http_client=http
@@ -108,67 +102,62 @@ def _body(endpoint: Endpoint, instructions: str, question: str) -> bytes:
             client.chat.completions.with_streaming_response.create(
                 model=endpoint.model,
                 temperature=0,
-                messages=[
-                    {"role": "system", "content": instructions},
-                    {"role": "user", "content": question},
-                ],
+                messages=messages,
                 timeout=timeout,
                 extra_headers={"Accept-Encoding": "identity"},
             ) as response,
         ):
-            return _bounded(endpoint, response.iter_bytes(), deadline)
+            return _read_bounded(endpoint, response.iter_bytes())
     except openai.OpenAIError as error:
         # from None: the client's errors hold the request, and the key in its headers
-        raise (refusals or [_unreached(endpoint, error)])[0] from None
+        raise _refusal_of(endpoint, error) from None
 
 
-def _require_answer(endpoint: Endpoint, response: Any, deadline: float) -> None:
-    """Refuse an answer by its status and its headers, before its body is read."""
+def _refusal_of(endpoint: Endpoint, error: Exception) -> FoundryError:
+    import openai
+
+    if isinstance(error.__cause__, FoundryError):  # of the hook; some versions wrap it
+        return error.__cause__
+    if isinstance(error, openai.APITimeoutError):
+        return endpoint.refused(f"is silent for {SILENCE:g} seconds", "name a faster one")
+    return endpoint.refused(f"cannot be reached ({error.__cause__ or error})", f"check {URL}")
+
+
+def _check_response(endpoint: Endpoint, response: Any) -> None:
+    """Refuse an answer by its status and headers, before its body is read."""
     status = int(response.status_code)
     if response.headers.get("Content-Encoding", "identity") != "identity":
-        # what it unpacks to is in memory before it can be counted
+        # decompression allocates memory before the size is known
         raise endpoint.refused("sends a compressed answer", "name one that sends it as it is")
     if status == HTTPStatus.OK:
         return
-    said = f"answers with HTTP status {status}"
+    fault = f"answers with HTTP status {status}"
     if 300 <= status < 400:
-        raise endpoint.refused(f"{said}, a redirect", f"set {URL} to where the endpoint is")
+        raise endpoint.refused(f"{fault}, a redirect", f"set {URL} to its target")
     if status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):  # which may quote the key
-        said += f" ({_message(_bounded(endpoint, response.iter_bytes(), deadline))})"
-    raise endpoint.refused(said, REMEDIES.get(status, "mend what it names"))
+        fault += f" ({_error_message(_read_bounded(endpoint, response.iter_bytes()))})"
+    raise endpoint.refused(fault, REMEDIES.get(status, "correct the cause"))
 
 
-def _bounded(endpoint: Endpoint, pieces: Iterator[bytes], deadline: float) -> bytes:
-    """Read a body of bounded size in bounded time."""
+def _read_bounded(endpoint: Endpoint, pieces: Iterator[bytes]) -> bytes:
+    """Read a body of bounded size."""
     body = b""
     try:
         for piece in pieces:
             body += piece
-            if len(body) > LARGEST_ANSWER or time.monotonic() > deadline:
+            if len(body) > LARGEST_ANSWER:
                 break
-    except Exception as error:  # of the HTTP library, which is another in other versions of openai
+    except Exception as error:  # the HTTP library differs between versions of openai
         raise endpoint.refused(f"breaks off ({type(error).__name__})", "start again") from None
     check_interrupt()
     if len(body) > LARGEST_ANSWER:
-        law = f"answers with more than {LARGEST_ANSWER:,} bytes"
-        raise endpoint.refused(law, "word the prompt more narrowly")
-    if time.monotonic() > deadline:
-        raise endpoint.refused(f"takes more than {ANSWERING:g} seconds", "name a faster one")
+        fault = f"answers with more than {LARGEST_ANSWER:,} bytes"
+        raise endpoint.refused(fault, "ask for less in the prompt")
     return body
 
 
-def _unreached(endpoint: Endpoint, error: Exception) -> ConfigError:
-    import openai
-
-    if isinstance(error, openai.APITimeoutError):
-        said, remedy = f"is silent for {ANSWERING:g} seconds", "name a faster one"
-    else:
-        said, remedy = f"cannot be reached ({error.__cause__ or error})", f"check {URL}"
-    return endpoint.refused(said, remedy)
-
-
-def _message(body: bytes) -> str:
-    """Return what an answer that is an error says, in the form of the protocol or in another."""
+def _error_message(body: bytes) -> str:
+    """Return the message of an error, in the form of the protocol or as plain text."""
     text = body.decode(errors="replace")
     try:
         return f"{json.loads(text)['error']['message']}"
@@ -186,5 +175,5 @@ def _content(endpoint: Endpoint, body: bytes) -> str:
     if not isinstance(content, str):
         raise endpoint.refused("gives an answer that is no chat completion", f"check {URL}")
     if reason == "length":
-        raise endpoint.refused("breaks its answer off", f"name a {MODEL} that answers at length")
+        raise endpoint.refused("truncates its answer", f"name a {MODEL} with longer answers")
     return content

@@ -1,4 +1,4 @@
-"""`ai_step`: asked once, read by a person, run as approved; what an endpoint can do wrong."""
+"""`ai_step`: one request, approval, execution, and faults of an endpoint."""
 
 import hashlib
 import multiprocessing
@@ -43,7 +43,7 @@ ANSWER = f"Here it is:\n```python\n{CODE}```\nTell me if you need more."
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """An endpoint that the environment names, and that answers with CODE."""
+    """An endpoint in the environment that answers with CODE."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with serving() as server:
@@ -72,7 +72,7 @@ def write(file: Path, code: str = CODE, prompt: str = PROMPT) -> str:
 
 
 def refusal(function: Callable[..., Any], *steps: InterventionStep) -> str:
-    """Return why steps are refused: a line for each, in which the key does not stand."""
+    """Return the message by which steps are refused: a line for each, without the key."""
     with pytest.raises(ConfigError) as raised:
         function(list(steps))
     message = str(raised.value)
@@ -81,7 +81,7 @@ def refusal(function: Callable[..., Any], *steps: InterventionStep) -> str:
     return message
 
 
-# --- asking ---------------------------------------------------------------------------------------
+# --- requests -------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -170,20 +170,11 @@ def test_a_file_that_came_meanwhile_is_kept(server: Server, file: Path) -> None:
     assert "upper" not in read_code(file).text.partition(SIGNATURE)[2]
 
 
-# --- what an endpoint can do wrong ----------------------------------------------------------------
+# --- faults of an endpoint ------------------------------------------------------------------------
 
 
 def silent(handler: BaseHTTPRequestHandler) -> None:
     time.sleep(2)
-
-
-def dripping(handler: BaseHTTPRequestHandler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000")
-    handler.end_headers()
-    for _ in range(20):
-        handler.wfile.write(b" ")
-        time.sleep(0.05)
 
 
 def error(status: int, message: str) -> Reply:
@@ -206,21 +197,19 @@ def error(status: int, message: str) -> Reply:
         (raw(200, b'{"choices": [null]}'), "gives an answer that is no chat completion"),
         (raw(200, b'{"choices": [{"message": "a"}]}'), "is no chat completion"),
         (completion(None), "gives an answer that is no chat completion"),
-        (completion(ANSWER, "length"), "breaks its answer off"),
+        (completion(ANSWER, "length"), "truncates its answer"),
         (raw(200, b"{}", Content_Length="50"), "breaks off (RemoteProtocolError); start again"),
         (raw(200, b"{}", Content_Encoding="gzip"), "sends a compressed answer"),
         (silent, "is silent for 0.3 seconds"),
-        (dripping, "takes more than 0.3 seconds"),
-        (completion("def transform(): ..."), "the answer holds 0 whole Python code blocks"),
-        (completion(f"```python\n{CODE}"), "the answer holds 0 whole Python code blocks"),
-        (completion(f"{ANSWER}\n{ANSWER}"), "the answer holds 2 whole Python code blocks"),
+        (completion("def transform(): ..."), "the answer has 0 complete Python code blocks"),
+        (completion(f"```python\n{CODE}"), "the answer has 0 complete Python code blocks"),
+        (completion(f"{ANSWER}\n{ANSWER}"), "the answer has 2 complete Python code blocks"),
     ],
 )
 def test_a_useless_answer_is_one_line_and_no_file(
     reply: Reply, said: str, server: Server, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if reply in (silent, dripping):
-        monkeypatch.setattr(endpoint, "ANSWERING", 0.3)
+    monkeypatch.setattr(endpoint, "SILENCE", 0.3 if reply is silent else 60)
     server.reply = reply
     message = refusal(prepare_ai_steps, step(file))
     assert said in message and message.isprintable()
@@ -238,7 +227,7 @@ def test_a_redirect_is_not_followed(status: int, server: Server, file: Path) -> 
     assert len(server.asked) == 1
 
 
-def test_nobody_there_is_one_line(
+def test_an_unreachable_endpoint_is_one_line(
     server: Server, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(endpoint.URL, "http://127.0.0.1:1/v1")
@@ -356,7 +345,7 @@ def test_approved_code_is_given_text_seed_and_index(file: Path) -> None:
     steps = [step(file, write(file))]
     prepare_ai_steps(steps)
     chain = Chain.of(steps, "train", 5)
-    seed = chain.links[0].seed
+    seed = chain.steps[0].seed
     applied = pickle.loads(pickle.dumps(chain)).apply([(4, "a b"), (5, "c"), (6, "d")])
     scope: dict[str, Any] = {}
     exec(CODE, scope)
@@ -426,7 +415,7 @@ def test_what_an_editor_may_not_show_is_refused(unseen: str, file: Path) -> None
     file.write_bytes(content)
     said = refusal(prepare_ai_steps, step(file, hashlib.sha256(content).hexdigest()))
     line = content.count(b"\n")
-    assert f"holds U+{ord(unseen):04X} in line {line}" in said and said.isprintable()
+    assert f"has U+{ord(unseen):04X} in line {line}" in said and said.isprintable()
 
 
 def test_a_file_of_another_editor_is_read(file: Path) -> None:
