@@ -6,6 +6,7 @@ followed, and requests are not repeated.
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +20,7 @@ from model_foundry.foundation.interrupts import blocking_section, check_interrup
 from model_foundry.foundation.messages import printable, reason_of
 
 URL, KEY, MODEL = "OPENAI_BASE_URL", "OPENAI_API_KEY", "FOUNDRY_AI_MODEL"
-CONNECTING, SILENCE = 10.0, 300.0  # timeouts in seconds; a model on a CPU takes minutes
+CONNECTING, ANSWERING = 10.0, 300.0  # timeouts in seconds; a model on a CPU takes minutes
 LARGEST_ANSWER = 1_000_000  # bytes
 SHORTEST_KEY = 8  # characters; keys of local servers are often common words, and no secrets
 REMEDIES: dict[int, str] = {
@@ -88,9 +89,10 @@ def _send(endpoint: Endpoint, messages: list[Any]) -> bytes:
     """Send the request; return the body of the answer."""
     import openai
 
-    timeout = openai.Timeout(SILENCE, connect=CONNECTING)
+    deadline = time.monotonic() + ANSWERING
+    timeout = openai.Timeout(ANSWERING, connect=CONNECTING)
     # a hook, because the client reads the whole body of an error before it raises
-    hooks: dict[str, list[Any]] = {"response": [partial(_check_response, endpoint)]}
+    hooks: dict[str, list[Any]] = {"response": [partial(_check_response, endpoint, deadline)]}
     try:
         with (
             openai.DefaultHttpxClient(
@@ -107,7 +109,7 @@ def _send(endpoint: Endpoint, messages: list[Any]) -> bytes:
                 extra_headers={"Accept-Encoding": "identity"},
             ) as response,
         ):
-            return _read_bounded(endpoint, response.iter_bytes())
+            return _read_bounded(endpoint, deadline, response.iter_bytes())
     except openai.OpenAIError as error:
         # from None: the client's errors hold the request, and the key in its headers
         raise _refusal_of(endpoint, error) from None
@@ -119,11 +121,11 @@ def _refusal_of(endpoint: Endpoint, error: Exception) -> FoundryError:
     if isinstance(error.__cause__, FoundryError):  # of the hook; some versions wrap it
         return error.__cause__
     if isinstance(error, openai.APITimeoutError):
-        return endpoint.refused(f"is silent for {SILENCE:g} seconds", "name a faster one")
+        return endpoint.refused(f"is silent for {ANSWERING:g} seconds", "name a faster one")
     return endpoint.refused(f"cannot be reached ({error.__cause__ or error})", f"check {URL}")
 
 
-def _check_response(endpoint: Endpoint, response: Any) -> None:
+def _check_response(endpoint: Endpoint, deadline: float, response: Any) -> None:
     """Refuse an answer by its status and headers, before its body is read."""
     status = int(response.status_code)
     if response.headers.get("Content-Encoding", "identity") != "identity":
@@ -135,17 +137,18 @@ def _check_response(endpoint: Endpoint, response: Any) -> None:
     if 300 <= status < 400:
         raise endpoint.refused(f"{fault}, a redirect", f"set {URL} to its target")
     if status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):  # which may quote the key
-        fault += f" ({_error_message(_read_bounded(endpoint, response.iter_bytes()))})"
+        body = _read_bounded(endpoint, deadline, response.iter_bytes())
+        fault += f" ({_error_message(body)})"
     raise endpoint.refused(fault, REMEDIES.get(status, "correct the cause"))
 
 
-def _read_bounded(endpoint: Endpoint, pieces: Iterator[bytes]) -> bytes:
-    """Read a body of bounded size."""
+def _read_bounded(endpoint: Endpoint, deadline: float, pieces: Iterator[bytes]) -> bytes:
+    """Read a body of bounded size in bounded time; a server may send byte by byte."""
     body = b""
     try:
         for piece in pieces:
             body += piece
-            if len(body) > LARGEST_ANSWER:
+            if len(body) > LARGEST_ANSWER or time.monotonic() > deadline:
                 break
     except Exception as error:  # the HTTP library differs between versions of openai
         raise endpoint.refused(f"breaks off ({type(error).__name__})", "start again") from None
@@ -153,6 +156,8 @@ def _read_bounded(endpoint: Endpoint, pieces: Iterator[bytes]) -> bytes:
     if len(body) > LARGEST_ANSWER:
         fault = f"answers with more than {LARGEST_ANSWER:,} bytes"
         raise endpoint.refused(fault, "ask for less in the prompt")
+    if time.monotonic() > deadline:
+        raise endpoint.refused(f"takes more than {ANSWERING:g} seconds", "name a faster one")
     return body
 
 

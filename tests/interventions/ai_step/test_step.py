@@ -177,6 +177,15 @@ def silent(handler: BaseHTTPRequestHandler) -> None:
     time.sleep(2)
 
 
+def dripping(handler: BaseHTTPRequestHandler) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    for _ in range(20):
+        handler.wfile.write(b" ")
+        time.sleep(0.05)
+
+
 def error(status: int, message: str) -> Reply:
     return raw(status, b'{"error": {"message": "%s"}}' % message.encode())
 
@@ -201,6 +210,7 @@ def error(status: int, message: str) -> Reply:
         (raw(200, b"{}", Content_Length="50"), "breaks off (RemoteProtocolError); start again"),
         (raw(200, b"{}", Content_Encoding="gzip"), "sends a compressed answer"),
         (silent, "is silent for 0.3 seconds"),
+        (dripping, "takes more than 0.3 seconds"),
         (completion("def transform(): ..."), "the answer has 0 complete Python code blocks"),
         (completion(f"```python\n{CODE}"), "the answer has 0 complete Python code blocks"),
         (completion(f"{ANSWER}\n{ANSWER}"), "the answer has 2 complete Python code blocks"),
@@ -209,7 +219,7 @@ def error(status: int, message: str) -> Reply:
 def test_a_useless_answer_is_one_line_and_no_file(
     reply: Reply, said: str, server: Server, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "SILENCE", 0.3 if reply is silent else 60)
+    monkeypatch.setattr(endpoint, "ANSWERING", 0.3 if reply in (silent, dripping) else 60)
     server.reply = reply
     message = refusal(prepare_ai_steps, step(file))
     assert said in message and message.isprintable()
