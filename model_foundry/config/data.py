@@ -106,8 +106,8 @@ PlainSource = Annotated[
     _Path | _Paths | _Hub | _Disk | _Language,
     Discriminator(
         _source_kind,
-        custom_error_type="nested_mixture",  # all that no kind here stands for
-        custom_error_message="a mixture cannot stand in a mixture",
+        custom_error_type="nested_mixture",  # any other kind
+        custom_error_message="a mixture cannot contain a mixture",
     ),
 ]
 
