@@ -4,15 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from model_foundry.config.sections import (
@@ -76,7 +68,7 @@ class LanguageSource(Section):
     """The sample to draw."""
 
 
-def _countable(paths: list[str]) -> list[str]:
+def _limited(paths: list[str]) -> list[str]:
     if len(paths) > MOST_PATHS:
         law = f"must have at most {MOST_PATHS} entries; name a folder or a glob"
         raise PydanticCustomError("too_many", law)
@@ -84,21 +76,17 @@ def _countable(paths: list[str]) -> list[str]:
 
 
 def _source_kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "paths"
     if isinstance(value, dict):
         return next((kind for kind in ("language", "mixture", "disk") if kind in value), "hub")
-    kinds: dict[type, str] = {
-        LanguageSource: "language",
-        MixtureSource: "mixture",
-        DiskSource: "disk",
-        HubSource: "hub",
-        list: "paths",
-    }
-    return kinds.get(type(value), "path")
+    # each class of a source has a field with the name of its kind
+    return next((kind for kind in SOURCE_KINDS if hasattr(value, kind)), "path")
 
 
 SOURCE_KINDS = ("path", "paths", "hub", "disk", "language", "mixture")
 _Path = Annotated[PathText, Tag("path")]
-_Paths = Annotated[list[PathText], Field(min_length=1), AfterValidator(_countable), Tag("paths")]
+_Paths = Annotated[list[PathText], Field(min_length=1), AfterValidator(_limited), Tag("paths")]
 _Hub = Annotated[HubSource, Tag("hub")]
 _Disk = Annotated[DiskSource, Tag("disk")]
 _Language = Annotated[LanguageSource, Tag("language")]
@@ -182,10 +170,8 @@ Source = Annotated[
 ]
 
 
-class InterventionStep(Section):
+class InterventionStep(Section, extra="allow"):
     """One step of `data.interventions`; beside these two it has the settings of its own."""
-
-    model_config = ConfigDict(extra="allow")
 
     step: str
     """A registered name; `foundry list interventions` shows them."""

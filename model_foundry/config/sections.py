@@ -7,14 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from model_foundry.foundation.paths import written_path
@@ -74,15 +67,12 @@ class Section(BaseModel):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # pydantic leaves the new value in place when a validator of the whole section refuses it
-        before, extra = dict(self.__dict__), dict(self.__pydantic_extra__ or {})
-        given = set(self.__pydantic_fields_set__)
+        before = self.model_copy()
         try:
             super().__setattr__(name, value)
         except ValueError:
-            object.__setattr__(self, "__dict__", before)
-            object.__setattr__(self, "__pydantic_fields_set__", given)
-            if self.__pydantic_extra__ is not None:
-                object.__setattr__(self, "__pydantic_extra__", extra)
+            for part in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__"):
+                object.__setattr__(self, part, getattr(before, part))
             raise
 
 
