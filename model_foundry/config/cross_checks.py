@@ -1,7 +1,4 @@
-"""Checks between the sections of an experiment, and the list of all checks.
-
-Each check is a function from the experiment to its faults: pairs of (dotted field, message).
-"""
+"""Checks between the sections of an experiment, and the list of all checks."""
 
 from collections.abc import Iterator
 
@@ -14,27 +11,22 @@ def objective_suits_architecture(config: Sections) -> Iterator[Fault]:
     architecture, objective = architecture_of(config), objective_of(config)
     if architecture is None or objective is None:
         return
-    causal = architecture.causal_with(config.model.section)
-    named = f"{architecture.name!r}"
+    causal, field = architecture.causal_with(config.model.section), "training.objective"
+    named, setting = f"{architecture.name!r}", f"model.{architecture.section}.bidirectional"
     if {objective.name, objective.variant_of}.isdisjoint(architecture.objectives):
         known = ", ".join(architecture.objectives)
-        yield (
-            "training.objective",
-            f"{objective.name!r} does not suit architecture {named}; use {known}",
-        )
+        yield field, f"{objective.name!r} does not suit architecture {named}; use {known}"
     elif objective.requires_causal and not causal:
         yield (
-            "training.objective",
+            field,
             f"{objective.name!r} needs a causal model, but {named} reads in both directions here "
-            "and would see its own targets; set "
-            f"model.{architecture.section}.bidirectional=false or training.objective=masked_lm",
+            f"and would see its own targets; set {setting}=false or {field}=masked_lm",
         )
     elif causal and not objective.requires_causal:
         yield (
-            "training.objective",
+            field,
             f"{objective.name!r} needs a model that reads in both directions, but {named} is "
-            f"causal here; set model.{architecture.section}.bidirectional=true or "
-            "training.objective=causal_lm",
+            f"causal here; set {setting}=true or {field}=causal_lm",
         )
 
 
@@ -112,24 +104,16 @@ def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
     architecture, objective = architecture_of(config), objective_of(config)
     if not config.training.carry_state:
         return
-    remedy = "leave training.carry_state out"
-    if config.data.packing != "streams":
-        yield (
-            "training.carry_state",
-            f"needs rows that continue, but data.packing is {config.data.packing!r}; set "
-            f"data.packing=streams, or {remedy}",
-        )
+    field, packing = "training.carry_state", config.data.packing
+    if packing != "streams":
+        law = f"needs rows that continue, but data.packing is {packing!r}"
+        yield field, f"{law}; set data.packing=streams, or leave {field} out"
     if architecture and "carry_state" not in architecture.settings:
-        yield (
-            "training.carry_state",
-            f"needs a recurrent model, but {architecture.name!r} has no state to carry; {remedy}",
-        )
+        law = f"needs a recurrent model, but {architecture.name!r} has no state to carry"
+        yield field, f"{law}; leave {field} out"
     elif objective and not objective.requires_causal:
-        yield (
-            "training.carry_state",
-            f"needs a model that reads from left to right, but {objective.name!r} trains one that "
-            f"reads both ways; {remedy}",
-        )
+        law = f"needs a model that reads from left to right, but {objective.name!r} trains one that"
+        yield field, f"{law} reads both ways; leave {field} out"
 
 
 def token_budgets_need_a_tokenizer(config: Sections) -> Iterator[Fault]:

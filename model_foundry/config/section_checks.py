@@ -35,7 +35,7 @@ class Sections(Protocol):
 
 
 def architecture_of(config: Sections) -> ArchitectureSpec | None:
-    """Return the spec of the architecture; None: not registered, so no law applies."""
+    """Return the spec of the architecture; None: not registered, so nothing is checked."""
     return ARCHITECTURES.get(config.model.architecture)
 
 
