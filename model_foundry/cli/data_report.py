@@ -73,7 +73,7 @@ def save_report(report: CorpusReport, directory: Path) -> list[str]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SaveError(f"{directory}: cannot be made ({error.strerror}).") from error
+        raise SaveError(f"{directory}: cannot be created ({error.strerror}).") from error
     figures, picture = directory / "data.json", directory / "document_lengths.png"
     write_text(figures, strict_json(report.as_json(), indent=1) + "\n")
     drawn = save_histogram(report, picture)

@@ -1,4 +1,4 @@
-"""Settings of the whole process, made by the command line only: memory, threads, TF32.
+"""Settings of the whole process, set by the command line only: memory, threads, TF32.
 
 Neither importing this package nor calling `train` from Python changes any of them.
 """

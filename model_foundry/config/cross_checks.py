@@ -126,7 +126,7 @@ def token_budgets_need_a_tokenizer(config: Sections) -> Iterator[Fault]:
         )
 
 
-LAWS = (
+CHECKS = (
     section_checks.objective_is_known,
     objective_suits_architecture,
     objective_has_its_mask_token,
@@ -149,6 +149,6 @@ LAWS = (
 )
 
 
-def broken_laws(config: Sections) -> list[Fault]:
+def find_faults(config: Sections) -> list[Fault]:
     """Return the faults of all checks."""
-    return [fault for law in LAWS for fault in law(config)]
+    return [fault for check in CHECKS for fault in check(config)]

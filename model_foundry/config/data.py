@@ -14,7 +14,7 @@ from model_foundry.config.sections import (
     Section,
     Seed,
     at_home,
-    law_broken,
+    faults_error,
 )
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.paths import written_path
@@ -104,7 +104,7 @@ class _Budget(Section):
     """The amount of text to take; at most one unit is given."""
 
     documents: Count | None = None
-    """Number of documents; None: as many as there are, or as another unit says."""
+    """Number of documents; None: all, or as limited by another unit."""
     words: Count | None = None
     """Number of words; None: see `documents`."""
     tokens: Count | None = None
@@ -120,7 +120,7 @@ class _Budget(Section):
     def _one_unit(self) -> "_Budget":
         given = [unit for unit in BUDGETS if getattr(self, unit) is not None]
         if len(given) > 1:
-            raise law_broken((given[1], f"only one unit can be given, and {given[0]} is"))
+            raise faults_error((given[1], f"only one unit can be given, and {given[0]} is"))
         return self
 
 
@@ -142,7 +142,7 @@ class MixturePart(_Budget):
     @model_validator(mode="after")
     def _weight_or_budget(self) -> "MixturePart":
         if self.weight is not None and self.budget is not None:
-            raise law_broken(("weight", f"and {self.budget[0]} exclude each other; drop one"))
+            raise faults_error(("weight", f"and {self.budget[0]} exclude each other; drop one"))
         return self
 
 
@@ -156,9 +156,11 @@ class MixtureSource(_Budget):
     def _weights_share_a_budget(self) -> "MixtureSource":
         weighted = [part.weight is not None for part in self.mixture]
         if any(weighted) and self.budget is None:
-            raise law_broken(("mixture", "weights share a budget; give documents, words or tokens"))
+            raise faults_error(
+                ("mixture", "weights share a budget; give documents, words or tokens")
+            )
         if self.budget is not None and not all(weighted):
-            raise law_broken(
+            raise faults_error(
                 (self.budget[0], "is shared by weight, but not every source has a weight")
             )
         return self
@@ -171,7 +173,7 @@ Source = Annotated[
 
 
 class InterventionStep(Section, extra="allow"):
-    """One step of `data.interventions`; beside these two it has the settings of its own."""
+    """One step of `data.interventions`; its other keys are its own settings."""
 
     step: str
     """A registered name; `foundry list interventions` shows them."""

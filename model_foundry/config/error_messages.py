@@ -1,4 +1,4 @@
-"""Messages for pydantic's errors, one line each: dotted field, law, value, nearest valid key."""
+"""Messages for pydantic's errors, one line each: dotted field, rule, value, nearest valid key."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
     context = fault.get("ctx", {})
     if kind == "default_factory_not_called":
         return  # follows from the fault of another field, which has its own line
-    if kind == "law":
+    if kind == "faults":
         for below, message in context["faults"]:
             if message == "unknown key":
                 yield _unknown_key(field, below, root)
@@ -165,7 +165,7 @@ def _foreign(parent: str, key: str, root: type[BaseModel]) -> str | None:
     # a section that is read alone has the same names without that of the section
     meant = [name for ours in OURS.get(plain, ()) for name in (ours, ours.partition(".")[2])]
     known = [name for name in meant if name.partition(":")[0] in _all_keys(root)]
-    # of two places that have such a setting, the one where it was looked for
+    # of two places that have such a setting, the one where it was given
     here = [name for name in known if name.partition(":")[0].rpartition(".")[0] == parent]
     names = [name.removeprefix(f"{parent}.") for name in here] or known
     if parent and names == ["seed"]:
@@ -176,7 +176,7 @@ def _foreign(parent: str, key: str, root: type[BaseModel]) -> str | None:
 def _keys_at(path: str, root: type[BaseModel]) -> list[str]:
     """Return the keys of the section at a dotted path; none where it is not a section.
 
-    Entries of a list have the same keys, whatever their number.
+    All entries of a list have the same keys.
     """
     prefix = f"{INDEX.sub('', path)}." if path else ""
     below = [key.removeprefix(prefix) for key in _all_keys(root) if key.startswith(prefix)]

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from model_foundry.config.cross_checks import broken_laws
+from model_foundry.config.cross_checks import find_faults
 from model_foundry.config.data import DataConfig
 from model_foundry.config.model import ModelConfig
-from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, law_broken
+from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, faults_error
 from model_foundry.config.training import TrainingConfig
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -73,7 +73,7 @@ class ExperimentConfig(Section):
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "ExperimentConfig":
-        faults = broken_laws(self)
+        faults = find_faults(self)
         if faults:
-            raise law_broken(*faults)
+            raise faults_error(*faults)
         return self

@@ -50,7 +50,7 @@ def _read_text(path: Path) -> str:
             reason = "is not a file; name an experiment file"
         else:
             with path.open("rb") as file:
-                content = file.read(LARGEST_FILE + 1)  # whatever size the file claims to have
+                content = file.read(LARGEST_FILE + 1)  # the size in its metadata may be wrong
             if len(content) > LARGEST_FILE:
                 reason = f"larger than {LARGEST_FILE:,} bytes, so no experiment file"
             elif _is_utf16(content):
@@ -58,7 +58,7 @@ def _read_text(path: Path) -> str:
             else:
                 return content.decode("utf-8-sig")
     except FileNotFoundError as error:
-        cause, reason = error, "no such file"
+        cause, reason = error, "no such file; check the path"
     except UnicodeDecodeError as error:
         cause, line = error, error.object.count(b"\n", 0, error.start) + 1
         reason = f"not UTF-8 text at byte {error.start}, in line {line}; save it as UTF-8"
@@ -127,7 +127,7 @@ def experiment_of(given: ExperimentConfig | str | Path) -> ExperimentConfig:
         return load_config(given)
     raise TypeError(
         f"an experiment is an ExperimentConfig or the path of its file, got a "
-        f"{type(given).__name__}; make one with load_config(path) or ExperimentConfig(**settings)"
+        f"{type(given).__name__}; create one with load_config(path) or ExperimentConfig(**settings)"
     )
 
 

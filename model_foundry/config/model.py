@@ -10,7 +10,7 @@ from model_foundry.config.sections import (
     RNNModelConfig,
     Section,
     TransformerModelConfig,
-    law_broken,
+    faults_error,
 )
 from model_foundry.config.specs import ARCHITECTURES
 
@@ -40,14 +40,14 @@ class ModelConfig(Section, extra="allow"):
         spec, extra = ARCHITECTURES.get(self.architecture), self.__pydantic_extra__ or {}
         known = spec.sections() if spec else {k for k, v in extra.items() if isinstance(v, dict)}
         if unknown := sorted(extra.keys() - known):
-            raise law_broken(*((key, "unknown key") for key in unknown))
+            raise faults_error(*((key, "unknown key") for key in unknown))
         if spec is None:
             return self
         for key in extra:
             extra[key] = _parse_section(key, extra[key], spec.sections()[key])
         if spec.section and getattr(self, spec.section, None) is None:
             law = f"Architecture {spec.name!r} requires {spec.section!r} configuration"
-            raise law_broken(("", law))
+            raise faults_error(("", f"{law}; add the section model.{spec.section}"))
         return self
 
 
@@ -56,4 +56,4 @@ def _parse_section(key: str, value: Any, schema: type[BaseModel]) -> BaseModel:
         return schema.model_validate(value)
     except ValidationError as error:
         faults = describe(error, schema)
-        raise law_broken(*((f"{key}.{field}", message) for field, message in faults)) from error
+        raise faults_error(*((f"{key}.{field}", message) for field, message in faults)) from error

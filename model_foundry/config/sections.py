@@ -17,13 +17,13 @@ Width = Annotated[int, Field(gt=0, le=2**20)]  # of a layer; torch cannot count 
 Depth = Annotated[int, Field(gt=0, le=1000)]  # in layers; two billion would be built for ever
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-LONGEST_NAME = 200  # bytes; file systems end at 255, and names beside it are made of it
+LONGEST_NAME = 200  # bytes; file systems allow 255, and longer names are built from it
 
 
-def law_broken(*faults: tuple[str, str]) -> PydanticCustomError:
-    """Return the error for laws between fields: pairs of (dotted field from here, message)."""
+def faults_error(*faults: tuple[str, str]) -> PydanticCustomError:
+    """Return the error for several faults: pairs of (dotted field from here, message)."""
     text = "; ".join(f"{field}: {message}" for field, message in faults)
-    return PydanticCustomError("law", "{text}", {"text": text, "faults": faults})
+    return PydanticCustomError("faults", "{text}", {"text": text, "faults": faults})
 
 
 def _nameable(path: Path) -> Path:
@@ -139,13 +139,13 @@ class TransformerModelConfig(Section):
     attention_dropout: Probability = 0.1
     """Dropout on the attention weights."""
     max_position_embeddings: PositiveInt | None = None
-    """Positions that the model can tell apart; None: the block length."""
+    """Positions that the model can distinguish; None: the block length."""
 
     @model_validator(mode="after")
     def _heads_divide_the_hidden_size(self) -> "TransformerModelConfig":
         if self.hidden_size % self.attention_heads:
             law = f"must be a multiple of attention_heads (={self.attention_heads})"
-            raise law_broken(("hidden_size", f"{law}, got {self.hidden_size}"))
+            raise faults_error(("hidden_size", f"{law}, got {self.hidden_size}"))
         return self
 
 
@@ -172,6 +172,6 @@ class RNNModelConfig(Section):
     dropout: Probability = 0.1
     """Dropout on embeddings, between layers and on the output."""
     rnn_type: str | None = None
-    """Kind of cell; None: as `model.architecture` says, which it must equal."""
+    """Kind of cell; None: that of `model.architecture`, which it must equal."""
     tie_word_embeddings: bool = False
     """Use the embedding matrix as the output matrix too (Press and Wolf 2017, arXiv:1608.05859)."""

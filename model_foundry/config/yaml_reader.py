@@ -78,7 +78,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_text(self, text: str) -> yaml.Node:
-        # PyYAML writes NEL and such as they are, and reads them as newlines, unless told to escape
+        # PyYAML writes NEL and the like unescaped by default, and reads them as newlines
         style = None if text.isprintable() else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -105,7 +105,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Parse YAML text.
 
     Raises:
-        ConfigError: it is not YAML, or uses what is not read here; the line says where.
+        ConfigError: it is not YAML, or uses aliases or tags; the message has line and column.
     """
     place = source
     cause: Exception
@@ -124,5 +124,5 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def dump_yaml(plain: Any) -> str:
-    """Return the text that `parse_yaml` reads as `plain`, which is made of JSON types."""
+    """Return the text that `parse_yaml` reads as `plain`, which consists of JSON types."""
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True))

@@ -1,6 +1,7 @@
 """The checks of `foundry doctor`: a minute of trying out an experiment on this machine.
 
-The experiment runs with short blocks, small batches and four steps, in a directory beside its own.
+The experiment runs with short blocks, small batches and four steps, in a temporary directory beside
+that of its run.
 """
 
 import logging
@@ -120,12 +121,12 @@ def generation(trial: SmallExperiment) -> Verdict:
     rows = [torch.randint(_rows(model), (n,), generator=draw) for n in (max(1, long // 2), long)]
     ids = pad_sequence(rows, batch_first=True, padding_value=pad, padding_side="left")
     mask = pad_sequence([torch.ones_like(row) for row in rows], True, padding_side="left")
-    made = model.generate(
+    generated = model.generate(
         ids, attention_mask=mask, max_new_tokens=new, eos_token_id=None, pad_token_id=pad
     )
     wrong = sum(
         int((together[long:] != _continued(model, row, new)).sum())
-        for row, together in zip(rows, made, strict=True)
+        for row, together in zip(rows, generated, strict=True)
     )
     figure = f"{wrong} of {new * len(rows)} tokens differ between cached and uncached generation"
     return wrong == 0, figure
@@ -219,11 +220,11 @@ CHECKS: dict[str, Callable[[SmallExperiment], Verdict]] = {
 def examine(
     config: ExperimentConfig | None = None, *, announce: Callable[[str], object] = str
 ) -> Iterator[Finding]:
-    """Yield the finding of each check, as soon as it is made.
+    """Yield the finding of each check, as soon as it is known.
 
     Args:
         config: the experiment; None: a small one on the built-in language.
-        announce: called with the name of each check before it is made.
+        announce: called with the name of each check before it runs.
 
     Raises:
         Interrupted: a signal came; nothing is left behind.

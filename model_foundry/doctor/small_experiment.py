@@ -48,9 +48,9 @@ def slowdown_of_bf16() -> float:
         matrix = torch.ones(256, 256, dtype=dtype)
         times = []
         for _ in range(5):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             matrix @ matrix
-            times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - start)
         return min(times)
 
     return seconds(torch.bfloat16) / seconds(torch.float32)
@@ -193,7 +193,7 @@ class SmallExperiment:
 def randomize(model: BaseLanguageModel) -> None:
     """Draw weights with which every next token depends on all tokens before it.
 
-    With initial weights a model repeats one token, whatever it has read. Larger weights than these
+    With initial weights a model repeats one token, whatever its input. Larger weights than these
     amplify rounding differences from one step to the next.
     """
     draw = torch.Generator().manual_seed(0)

@@ -225,7 +225,7 @@ def test_without_matplotlib_the_remedy_is_told(
 def test_a_place_that_cannot_be_written_is_named(cli: Cli, here: Path) -> None:
     code, out, err = cli("data", "one.yaml", "--output", "corpus.txt/figures")
     assert (code, out) == (8, "")
-    assert err.splitlines()[-1] == "error: corpus.txt/figures: cannot be made (Not a directory)."
+    assert err.splitlines()[-1] == "error: corpus.txt/figures: cannot be created (Not a directory)."
 
 
 def test_streams_that_cannot_be_read_are_a_fault_of_the_corpus(cli: Cli) -> None:

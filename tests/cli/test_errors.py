@@ -247,7 +247,7 @@ def test_the_traceback_is_there_for_who_asks(cli: Cli, here: Path) -> None:
     code, _, err = cli("train", "missing.yaml", "--debug")
     assert code == 2
     assert err.startswith("Traceback (most recent call last):")
-    assert err.endswith("error: missing.yaml: no such file\n")
+    assert err.endswith("error: missing.yaml: no such file; check the path\n")
     (here / "plugin.py").write_text("1 / 0\n")
     code, _, err = cli("validate", "good.yaml", "--plugin", "plugin.py", "--debug")
     assert code == 2

@@ -188,8 +188,15 @@ OVERRIDES: list[tuple[str, str]] = [
     ("model.architecture=spoilt.Model", unregistered("spoilt.Model")),
     ("model.architecture=os:system", unregistered("os:system")),
     ("training.objective=spoilt:Model", ": Unknown objective: 'spoilt:Model'. Objective..."),
-    ("model.architecture=gru", "model: Architecture 'gru' requires 'rnn' configuration"),
-    ("model={architecture: gpt2}", ": Architecture 'gpt2' requires 'transformer' configuration"),
+    (
+        "model.architecture=gru",
+        "model: Architecture 'gru' requires 'rnn' configuration; add ...",
+    ),
+    (
+        "model={architecture: gpt2}",
+        ": Architecture 'gpt2' requires 'transformer' configuration; add the section "
+        "model.transformer",
+    ),
     ("model={}", ".architecture: is required"),
     ("model.transformer={layers: 1, hidden_size: 4}", ".attention_heads: is required"),
     # numbers
