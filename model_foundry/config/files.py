@@ -30,7 +30,7 @@ M = TypeVar("M", bound=BaseModel)
 Fault = tuple[str, str]  # dotted field, message
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read an experiment file as plain data.
 
     Raises:
@@ -43,13 +43,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: str | Path) -> str:
     cause: Exception | None = None
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device could block or never end
+        place = Path(written_path(path))
+        if not stat.S_ISREG(place.stat().st_mode):  # a pipe or a device could block or never end
             reason = "is not a file; name an experiment file"
         else:
-            with path.open("rb") as file:
+            with place.open("rb") as file:
                 content = file.read(LARGEST_FILE + 1)  # the size in its metadata may be wrong
             if len(content) > LARGEST_FILE:
                 reason = f"larger than {LARGEST_FILE:,} bytes, so no experiment file"
@@ -62,7 +63,7 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         cause, line = error, error.object.count(b"\n", 0, error.start) + 1
         reason = f"not UTF-8 text at byte {error.start}, in line {line}; save it as UTF-8"
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+    except (OSError, ValueError, RuntimeError) as error:  # a zero byte in the path; unknown home
         cause, reason = error, f"cannot be read ({getattr(error, 'strerror', error)})"
     raise ConfigError(one_line(f"{path}: {reason}")) from cause
 
@@ -105,13 +106,6 @@ def apply_override(raw: dict[str, Any], text: str) -> None:
             raise ConfigError(one_line(f"override {short_repr(text)}: {law}"))
         here = below
     here[keys[-1]] = value
-
-
-def _experiment_file(path: str | Path) -> Path:
-    try:
-        return Path(written_path(path))
-    except RuntimeError as error:
-        raise ConfigError(one_line(f"{path}: {error}")) from error
 
 
 def experiment_of(given: ExperimentConfig | str | Path) -> ExperimentConfig:
@@ -161,7 +155,6 @@ def load_config(
         raise TypeError("load_config: section and model go together; give both or neither")
     if isinstance(overrides, str | Mapping):
         raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
-    path = _experiment_file(path)
     raw = read_yaml(path)
     own = raw.get("training")
     own = dict(own) if isinstance(own, dict) else {}

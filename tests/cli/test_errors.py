@@ -9,7 +9,6 @@ import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from typer.main import get_command
-from typer.testing import CliRunner
 
 from model_foundry.cli import commands
 from model_foundry.errors import (
@@ -23,25 +22,9 @@ from model_foundry.errors import (
 )
 from model_foundry.experiment.run_directory import RunDirectory
 from tests.cli.conftest import Cli
+from tests.config.conftest import CORPUS, GOOD
 
-GOOD = """
-experiment_name: one
-data: {train: corpus.txt, document: line, max_sequence_length: 8}
-tokenizer: {tokenizer_type: character}
-model: {architecture: gpt2, transformer: {layers: 1, hidden_size: 8, attention_heads: 2}}
-training: {max_steps: 2, per_device_train_batch_size: 2}
-"""
-COMMANDS = [
-    "train",
-    "train-tokenizer",
-    "validate",
-    "data",
-    "prepare",
-    "doctor",
-    "generate",
-    "list",
-]
-CORPUS = "".join(f"a line of {number} words\n" for number in range(40))
+COMMANDS = ["train", "train-tokenizer", "validate", "data", "prepare", "doctor", "generate", "list"]
 # Runs a command and says on the last line of the standard error what was imported for it.
 WATCHED = """
 import sys
@@ -264,13 +247,6 @@ def test_validate_tells_what_it_found_and_what_has_no_effect(cli: Cli, here: Pat
         "warning: training.mlm_probability has no effect: 'gpt2' with 'causal_lm'"
     )
     assert files(here) == before
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_each_command_ends_with_an_example(command: str) -> None:
-    result = CliRunner().invoke(commands.app, [command, "--help"])
-    assert result.exit_code == 0
-    assert f"Example: foundry {command} " in " ".join(result.stdout.split())
 
 
 def test_every_command_is_known_here() -> None:
