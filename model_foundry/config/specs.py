@@ -93,14 +93,10 @@ def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
         section="rnn",
         schema=RNNModelConfig,
         objectives=("causal_lm", "masked_lm"),
-        is_causal=_reads_one_way,
+        is_causal=lambda section: not section.bidirectional,
         settings=("carry_state",),
         isolates_documents=True,
     )
-
-
-def _reads_one_way(section: RNNModelConfig) -> bool:
-    return not section.bidirectional
 
 
 ARCHITECTURES: Registry[ArchitectureSpec] = Registry(

@@ -1,4 +1,4 @@
-"""Commands as they are asked for: by the names of elsewhere, with any path, from any shell."""
+"""Commands under the names of other programs, with any path, from any shell."""
 
 import shlex
 import sys

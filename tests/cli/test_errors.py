@@ -1,4 +1,4 @@
-"""The command line: exit codes, one line a fault, no torch for a broken file, no debris."""
+"""The command line: exit codes, one line per fault, no torch for a broken file, nothing left."""
 
 import os
 import subprocess
@@ -91,7 +91,7 @@ def test_help_and_lists_come_without_torch(here: Path, project: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_itself_imports_next_to_nothing(project: Path) -> None:
-    """A key that is pressed in the meantime is answered in one line."""
+    """Ctrl-C in the meantime is answered in one line."""
     program = (
         "import sys; from model_foundry.cli import main; "
         "print(*{'typer', 'torch', 'pydantic', 'model_foundry.cli.commands'} & set(sys.modules))"
@@ -267,12 +267,12 @@ def test_a_list_holds_every_name(cli: Cli, what: str, expected: set[str]) -> Non
     assert {line.split()[0] for line in out.splitlines()} == expected
 
 
-# --- going on -------------------------------------------------------------------------------------
+# --- resuming -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, bool]]:
-    """What the command asks the experiment to do, which is not done."""
+    """The options that the command passes to training, which does not run."""
     import model_foundry.cli.summary
 
     options: list[dict[str, bool]] = []

@@ -1,4 +1,4 @@
-"""No command ends in an internal failure because of where its words go, and none loses its work."""
+"""No output stream and no locale makes a command fail or lose its work."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Each law between settings broken once, and each setting that can be without effect."""
+"""Each check between settings fails once, and each setting that can be without effect is one."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Experiment files: the YAML that is read, overrides, what is refused, and load -> save -> load."""
+"""Experiment files: the YAML dialect, overrides, single sections, and load -> save -> load."""
 
 import random
 from pathlib import Path
@@ -97,7 +97,7 @@ def test_what_is_written_reads_back_whatever_the_text() -> None:
         assert parse_yaml(dump_yaml(plain), "text") == plain
 
 
-# --- what is refused ------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(good: Path, tmp_path: Path) -> None:

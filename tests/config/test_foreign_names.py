@@ -1,4 +1,4 @@
-"""Names that people bring along get the right one, or a sentence on why there is none."""
+"""Settings of other programs: each is answered with ours, or with the reason why there is none."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The sections alone: strictness, defaults that follow other fields, assignment, model sections."""
+"""Single sections: strictness, defaults that follow other fields, assignment, model sections."""
 
 from pathlib import Path
 from typing import Any
