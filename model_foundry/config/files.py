@@ -121,7 +121,7 @@ def experiment_of(given: ExperimentConfig | str | Path) -> ExperimentConfig:
         return load_config(given)
     raise TypeError(
         f"an experiment is an ExperimentConfig or the path of its file, got a "
-        f"{type(given).__name__}; create one with load_config(path) or ExperimentConfig(**settings)"
+        f"{type(given).__name__}; make one with load_config(path) or ExperimentConfig(**settings)"
     )
 
 
