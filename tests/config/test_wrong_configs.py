@@ -105,7 +105,6 @@ NONE = ": unknown key; there is no such setting: "
 WHOLE, WORDS = ": must be an integer, got", ": must be a number, a list of numbers or 'babylm', got"
 MAPPING, OWN = ": must be a mapping, got", ": must name a directory of its own, got"
 KINDS = ": must be one of 'sentencepiece', 'wordpiece', 'bpe', 'character', 'word', got"
-NAMES = "bert, gpt2, gru, lstm, rnn; others come with --plugin FILE.py."
 UNQUOTED = "(text); write it without quotes"
 HOME = ": must not begin with an unknown home, got"
 
@@ -116,8 +115,8 @@ def quoted(value: Any) -> str:
 
 
 def unregistered(name: str, hint: str = ".") -> str:
-    known = f"Architecture '{name}' not registered. Available: {NAMES}"
-    return f": Unknown architecture: '{name}'{hint} {known}"
+    # others may have registered more names
+    return f": Unknown architecture: '{name}'{hint} Architecture '{name}' not registered. Avail..."
 
 
 OVERRIDES: list[tuple[str, str]] = [
