@@ -7,7 +7,7 @@ from model_foundry.config.section_checks import Fault, Sections, architecture_of
 
 
 def objective_suits_architecture(config: Sections) -> Iterator[Fault]:
-    """A causal objective needs a causal model, a masked one a bidirectional model."""
+    """Check that the objective suits the architecture and the direction in which it reads."""
     architecture, objective = architecture_of(config), objective_of(config)
     if architecture is None or objective is None:
         return
@@ -31,7 +31,7 @@ def objective_suits_architecture(config: Sections) -> Iterator[Fault]:
 
 
 def objective_has_its_mask_token(config: Sections) -> Iterator[Fault]:
-    """A masked objective needs a mask token."""
+    """Check that a masked objective has its mask token."""
     objective = objective_of(config)
     special_tokens = config.tokenizer.special_tokens
     if objective and objective.needs_mask_token and special_tokens.get("mask", "") is None:
@@ -42,7 +42,7 @@ def objective_has_its_mask_token(config: Sections) -> Iterator[Fault]:
 
 
 def block_fits_positions(config: Sections) -> Iterator[Fault]:
-    """A block is no longer than the positions of the model."""
+    """Check that a block is no longer than the positions of the model."""
     section, length = config.model.transformer, config.data.max_sequence_length
     positions = section.max_position_embeddings if section else None
     if positions is not None and length > positions:
@@ -59,7 +59,7 @@ def _framing(config: Sections) -> int:
 
 
 def content_fits_block(config: Sections) -> Iterator[Fault]:
-    """The text of a block and its framing fit into the block."""
+    """Check that a block has room for its text and the framing."""
     data, framing = config.data, _framing(config)
     if data.max_sequence_length <= framing:
         yield (
@@ -77,7 +77,7 @@ def content_fits_block(config: Sections) -> Iterator[Fault]:
 
 
 def overlap_leaves_room(config: Sections) -> Iterator[Fault]:
-    """A row with overlap also has new tokens."""
+    """Check that a row with overlap also has new tokens."""
     data = config.data
     room = data.content_tokens or data.max_sequence_length - _framing(config)
     if data.packing == "documents" and 0 < room <= data.document_overlap:
@@ -89,7 +89,7 @@ def overlap_leaves_room(config: Sections) -> Iterator[Fault]:
 
 
 def documents_are_isolated(config: Sections) -> Iterator[Fault]:
-    """Packing by documents needs a model that isolates documents."""
+    """Check that packing by documents has a model that isolates documents."""
     architecture = architecture_of(config)
     if config.data.packing == "documents" and architecture and not architecture.isolates_documents:
         yield (
@@ -100,7 +100,7 @@ def documents_are_isolated(config: Sections) -> Iterator[Fault]:
 
 
 def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
-    """A carried state needs streams and a recurrent model that reads one way."""
+    """Check that a carried state has streams and a recurrent model that reads one way."""
     architecture, objective = architecture_of(config), objective_of(config)
     if not config.training.carry_state:
         return
@@ -117,7 +117,7 @@ def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
 
 
 def token_budgets_need_a_tokenizer(config: Sections) -> Iterator[Fault]:
-    """A budget in tokens needs a trained tokenizer, which does not depend on the budget."""
+    """Check that a budget in tokens has a trained tokenizer, which does not depend on it."""
     if config.data.counts_tokens and config.tokenizer.path is None:
         yield (
             "tokenizer.path",

@@ -182,7 +182,7 @@ class InterventionStep(Section, extra="allow"):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the step's own."""
+        """The step's own settings."""
         return dict(self.model_extra or {})
 
 

@@ -174,7 +174,7 @@ def load_config(
 
 
 def _fit_warmup(raw: dict[str, Any], own: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Cut a warm-up that a shorter run, asked for by an override, no longer has room for.
+    """Shorten a warm-up that no longer fits a run that an override has shortened.
 
     Args:
         own: section `training` as the file has it. A file that contradicts itself stays wrong.
