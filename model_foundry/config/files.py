@@ -188,11 +188,8 @@ def _fit_warmup(raw: dict[str, Any], own: Mapping[str, Any], overrides: Sequence
         return
     if before is None or (type(before) is int and before >= warmup):
         training["warmup_steps"] = steps
-        logger.warning(
-            "training.warmup_steps: %d -> %d, all steps of training.max_steps (=%d) as the command "
-            "line has it",
-            *(warmup, steps, steps),
-        )
+        reason = f"because the command line sets training.max_steps={steps}"
+        logger.warning("training.warmup_steps: %d -> %d, %s", warmup, steps, reason)
 
 
 def validate(raw: Mapping[str, Any], source: str) -> ExperimentConfig:
