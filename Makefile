@@ -13,39 +13,39 @@ help:  ## list these targets
 quickstart: $(INSTALLED)  ## train a small GPT-2 on the built-in language and show what it learned
 	$(BIN)/foundry train configs/quickstart.yaml
 
-quick: $(INSTALLED)  ## run the tests that start no process and take little; under two minutes
+quick: $(INSTALLED)  ## run the quick tests, in under two minutes
 	$(BIN)/python -m pytest -m "not slow and not torture" -n 2 --dist loadfile
 
 test: $(INSTALLED)  ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-torture: $(INSTALLED)  ## kill runs at random and in every combination; takes up to half an hour
+torture: $(INSTALLED)  ## run the tests that kill runs at random; takes up to half an hour
 	$(BIN)/python -m pytest -m torture -n 2 --dist load
 
-bench: $(INSTALLED)  ## measure speed and write benchmarks/RESULTS.md; takes an hour, ARGS="--help" tells more
+bench: $(INSTALLED)  ## measure speed and write benchmarks/RESULTS.md; takes an hour, ARGS="--help" lists options
 	$(BIN)/python -m benchmarks $(ARGS)
 
-gpu:  ## test and measure on one NVIDIA GPU in eight minutes, with PYTHON=..., that has this package
+gpu:  ## test and measure on one NVIDIA GPU in eight minutes; PYTHON=... must have this package
 	$(PYTHON) -m benchmarks.gpu_check $(ARGS)
 
-versions: $(INSTALLED)  ## the laws of models with the oldest and the newest libraries that are supported
+versions: $(INSTALLED)  ## test models with the oldest and the newest supported libraries
 	$(BIN)/python -m compatibility.versions $(ARGS)
 	$(BIN)/python -m compatibility --diagonal --sets 4.51 5.0
 
-wheel: $(INSTALLED)  ## install the wheel into an empty environment, and use it there
+wheel: $(INSTALLED)  ## install the wheel into an empty environment and test it there
 	$(BIN)/python -m compatibility.wheel $(ARGS)
 
-newest: $(INSTALLED)  ## the same with whatever is newest today, with the laws of models
+newest: $(INSTALLED)  ## the same with the newest libraries of today, and test models with them
 	$(BIN)/python -m compatibility.wheel --whole --tests $(ARGS)
 
-compatibility: $(INSTALLED)  ## try what opens saved models, and write docs/compatibility.md
+compatibility: $(INSTALLED)  ## test which tools open saved models, and write docs/compatibility.md
 	$(BIN)/python -m compatibility --tools --page docs/compatibility.md $(ARGS)
 
-format: $(INSTALLED)  ## format the code and mend what the linter can
+format: $(INSTALLED)  ## format the code and fix what the linter can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: $(INSTALLED)  ## look for faults without changing anything
+lint: $(INSTALLED)  ## check style and format without changing a file
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 

@@ -66,7 +66,7 @@ class NonFiniteError(FoundryError, ArithmeticError):
 
 
 class SaveError(FoundryError, OSError):
-    """A file could not be written; whatever was committed before is untouched."""
+    """A file could not be written; what was saved before is intact."""
 
     exit_code = 8
 

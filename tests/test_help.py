@@ -1,4 +1,4 @@
-"""The help of every command, whole at 80 columns."""
+"""The help of every command: whole at 80 columns, with an example."""
 
 import re
 
@@ -20,3 +20,4 @@ def test_every_line_is_whole_at_80_columns(command: str, monkeypatch: pytest.Mon
     text = result.output.replace("[ARGS]...", "").replace("[KEY=VALUE]...", "")
     assert "..." not in text and "\u2026" not in text
     assert not re.search("<(Path|str|int|float|list)", text)  # no Python types
+    assert not command or f"Example: foundry {command} " in " ".join(text.split())

@@ -1,4 +1,4 @@
-"""`create_model`: which size, which special ids, and weights that follow from the seed alone."""
+"""`create_model`: the size, the special ids, and weights that depend on the seed alone."""
 
 from pathlib import Path
 

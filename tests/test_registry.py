@@ -1,4 +1,4 @@
-"""Names and specs: what a registry refuses, suggests, and completes from entry points."""
+"""Registries: refused, suggested and announced names."""
 
 import sys
 from collections.abc import Iterator

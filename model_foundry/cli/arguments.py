@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Options:
-    """The options that hold for every command."""
+    """The options of every command."""
 
     debug: bool = False
     """Print the traceback of an error."""
@@ -47,19 +47,14 @@ def _load_plugins(files: list[Path] | None) -> list[Path]:
     return files or []
 
 
-Config = Annotated[
-    Path,
-    typer.Argument(
-        help="Experiment file.", parser=path_argument, metavar="CONFIG", show_default=False
-    ),
-]
+def argument(metavar: str, help: str, parser: Any = None) -> Any:
+    """Return a positional argument that shows no default."""
+    return typer.Argument(metavar=metavar, help=help, parser=parser, show_default=False)
+
+
+Config = Annotated[Path, argument("CONFIG", "Experiment file.", path_argument)]
 Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(
-        help="Settings to change, e.g. training.max_steps=100.",
-        metavar="KEY=VALUE",
-        show_default=False,
-    ),
+    list[str] | None, argument("KEY=VALUE", "Settings to change, e.g. training.max_steps=100.")
 ]
 Plugins = Annotated[
     list[Path] | None,

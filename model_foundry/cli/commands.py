@@ -13,6 +13,7 @@ from model_foundry.cli.arguments import (
     Debug,
     Overrides,
     Plugins,
+    argument,
     load,
     load_with_warnings,
     options,
@@ -34,7 +35,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class _Commands(TyperGroup):
-    """The commands, with a hint for each name that other programs use."""
+    """The commands, with a hint for the names of other programs."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         hint = FOREIGN.get(args[0].lower()) if args and args[0] not in self.commands else None
@@ -179,13 +180,7 @@ def _check_seed(number: int) -> int:
 @_command("generate", "runs/quickstart --prompt 'The dogs' --number 3")
 def generate(
     run: Annotated[
-        Path,
-        typer.Argument(
-            help="Directory of a run, a checkpoint or a model.",
-            parser=path_argument,
-            metavar="RUN",
-            show_default=False,
-        ),
+        Path, argument("RUN", "Directory of a run, a checkpoint or a model.", path_argument)
     ],
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="Beginning of the text.")] = "",
     number: Annotated[int, typer.Option(metavar="N", min=1, help="Number of texts.")] = 1,
@@ -232,12 +227,7 @@ def generate(
 def doctor(
     config: Annotated[
         Path | None,
-        typer.Argument(
-            help="Experiment file; by default a small built-in one.",
-            parser=path_argument,
-            metavar="CONFIG",
-            show_default=False,
-        ),
+        argument("CONFIG", "Experiment file; by default a small built-in one.", path_argument),
     ] = None,
     overrides: Overrides = None,
     plugin: Plugins = None,
@@ -260,12 +250,7 @@ def doctor(
 @_command("list", "architectures")
 def list_names(
     what: Annotated[
-        str | None,
-        typer.Argument(
-            help="architectures, tokenizers, objectives, interventions.",
-            metavar="KIND",
-            show_default=False,
-        ),
+        str | None, argument("KIND", "architectures, tokenizers, objectives, interventions.")
     ] = None,
     plugin: Plugins = None,
     debug: Debug = False,

@@ -39,24 +39,29 @@ def print_report(report: CorpusReport, *, examples: bool = False) -> None:
         examples: show what each step did to single documents.
     """
     console = Console(highlight=False, markup=False, emoji=False)
-    names = [split.name for split in report.splits]
-    _print_table(console, "corpus", names, _corpus_rows(report))
-    if report.same_source and any(
-        BEFORE_THE_SPLIT & split.left_out.keys() for split in report.splits
-    ):
-        _say(console, "what is left out before train and validation are parted counts for both")
-    for split in report.splits:
+    for part in _parts(report, examples):
+        console.print(part, soft_wrap=isinstance(part, str))
+
+
+def _parts(report: CorpusReport, examples: bool) -> Iterator[str | Table]:
+    splits = report.splits
+    yield from ("", _split_table("corpus", splits, _corpus_rows(report)))
+    if report.same_source and any(BEFORE_THE_SPLIT & split.left_out.keys() for split in splits):
+        yield "what is left out before train and validation are split counts for both"
+    for split in splits:
         if split.not_comparable:
-            _say(console, f"{split.name}: bits per byte not comparable: {split.not_comparable}")
-    _print_table(console, "one pass", names, _pass_rows(report))
-    _say(console, f"rows: {_shapes(report.splits)}")
-    _say(console, f"predicted: {report.predicted}")
-    _print_interventions(console, report.splits)
-    _print_lengths(console, report)
-    _print_vocabulary(console, report)
-    _print_samples(console, report)
+            yield f"{split.name}: bits per byte not comparable: {split.not_comparable}"
+    yield from ("", _split_table("one pass", splits, _pass_rows(report)))
+    yield f"rows: {_shapes(splits)}"
+    yield f"predicted: {report.predicted}"
+    for split in splits:
+        if split.interventions:
+            yield from ("", _intervention_table(split))
+    yield from ("", _length_table(report))
+    yield from ("", *_vocabulary_tables(report))
+    yield from ("", *_samples(report))
     if examples:
-        _print_examples(console, report.splits)
+        yield from _examples(splits)
 
 
 def save_report(report: CorpusReport, directory: Path) -> list[str]:
@@ -68,15 +73,11 @@ def save_report(report: CorpusReport, directory: Path) -> list[str]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SaveError(f"{directory}: cannot be made ({error.strerror}).") from error
+        raise SaveError(f"{directory}: cannot be created ({error.strerror}).") from error
     figures, picture = directory / "data.json", directory / "document_lengths.png"
     write_text(figures, strict_json(report.as_json(), indent=1) + "\n")
     drawn = save_histogram(report, picture)
     return ["", f"figures   {figures}", f"picture   {picture if drawn else NO_PICTURE}"]
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, soft_wrap=True)
 
 
 def _plain_table(*headings: str, left: int = 1) -> Table:
@@ -87,12 +88,11 @@ def _plain_table(*headings: str, left: int = 1) -> Table:
     return table
 
 
-def _print_table(console: Console, title: str, names: Sequence[str], rows: Iterator[Row]) -> None:
-    table = _plain_table(title, *names)
+def _split_table(title: str, splits: Sequence[SplitFigures], rows: Iterator[Row]) -> Table:
+    table = _plain_table(title, *(split.name for split in splits))
     for label, cells in rows:
         table.add_row(label, *cells)
-    console.print()
-    console.print(table)
+    return table
 
 
 def _each(splits: Sequence[SplitFigures], label: str, figure: Callable[[SplitFigures], Any]) -> Row:
@@ -177,23 +177,19 @@ def _shapes(splits: Sequence[SplitFigures]) -> str:
     return ", ".join(f"{split.name} {split.tokens.shape}" for split in splits)
 
 
-def _print_interventions(console: Console, splits: Sequence[SplitFigures]) -> None:
-    for split in splits:
-        if not split.interventions:
-            continue
-        table = _plain_table(
-            *(f"{split.name}: step", "documents", "changed", "dropped"),
-            *("words\nbefore", "words\nafter", "sentences\nremoved"),
-        )
-        for label, step in _steps(split):
-            counts = (step.documents, step.changed, step.dropped)
-            rest = (step.words_before, step.words_after, step.sentences_removed)
-            table.add_row(label, *map(_cell, counts + rest))
-        console.print()
-        console.print(table)
+def _intervention_table(split: SplitFigures) -> Table:
+    table = _plain_table(
+        *(f"{split.name}: step", "documents", "changed", "dropped"),
+        *("words\nbefore", "words\nafter", "sentences\nremoved"),
+    )
+    for label, step in _steps(split):
+        counts = (step.documents, step.changed, step.dropped)
+        rest = (step.words_before, step.words_after, step.sentences_removed)
+        table.add_row(label, *map(_cell, counts + rest))
+    return table
 
 
-def _print_lengths(console: Console, report: CorpusReport) -> None:
+def _length_table(report: CorpusReport) -> Table:
     heads = [(s.name, "") if s.name == "train" else (s.name,) for s in report.splits]
     table = _plain_table("tokens in a document", *(name for head in heads for name in head))
     table.columns[2].justify = "left"
@@ -207,47 +203,40 @@ def _print_lengths(console: Console, report: CorpusReport) -> None:
         figures = [getattr(split.lengths, name) for split in report.splits]
         cells = [median_text(figure) if name == "median" else _cell(figure) for figure in figures]
         table.add_row(name, cells[0], "", *cells[1:])
-    console.print()
-    console.print(table)
+    return table
 
 
-def _print_vocabulary(console: Console, report: CorpusReport) -> None:
+def _vocabulary_tables(report: CorpusReport) -> Iterator[str | Table]:
     known = report.vocabulary
-    rows = {
-        "entries": known.size,
-        "  not special": known.ordinary,
-        "  of these, in the training text": known.used,
-        "  fewest that make up 90% of it": known.bulk,
-    }
-    cells = ((label, [_cell(figure)]) for label, figure in rows.items())
-    _print_table(console, "vocabulary", [""], cells)
+    counts = _plain_table("vocabulary", "")
+    counts.add_row("entries", _cell(known.size))
+    counts.add_row("  not special", _cell(known.ordinary))
+    counts.add_row("  of these, in the training text", _cell(known.used))
+    counts.add_row("  fewest that make up 90% of it", _cell(known.bulk))
     table = _plain_table("most frequent", "id", "times", "share")
     for token in known.most_frequent:
         text = shortened(token.text, LONGEST_TOKEN)
         table.add_row(text, str(token.id), _cell(token.count), f"{token.share:.2%}")
-    console.print()
-    console.print(table)
+    yield from (counts, "", table)
 
 
-def _print_samples(console: Console, report: CorpusReport) -> None:
-    console.print()
-    _say(console, "rows of the training text, as the model reads them in the first pass")
+def _samples(report: CorpusReport) -> Iterator[str]:
+    yield "rows of the training text, as the model reads them in the first pass"
     if report.packing == "documents":
-        _say(console, f"{BORDER.strip()} stands between documents that do not see each other")
+        yield f"{BORDER.strip()} separates documents that do not see each other"
     for sample in report.samples:
-        _say(console, f"row {sample.index:,}: {shortened(sample.text, LONGEST_ROW)}")
+        yield f"row {sample.index:,}: {shortened(sample.text, LONGEST_ROW)}"
 
 
-def _print_examples(console: Console, splits: Sequence[SplitFigures]) -> None:
+def _examples(splits: Sequence[SplitFigures]) -> Iterator[str]:
     for split in splits:
         for label, step in _steps(split):
-            console.print()
             settings = shortened(json.dumps(step.settings), LONGEST_ROW) if step.settings else ""
-            _say(console, f"{split.name}: step {label} {settings}".rstrip())
+            yield from ("", f"{split.name}: step {label} {settings}".rstrip())
             for example in step.examples:
                 after = "(left out)" if example.after is None else printable(example.after)
-                _say(console, f"document {example.index:,}")
-                _say(console, f"  before  {printable(example.before)}")
-                _say(console, f"  after   {after}")
+                yield f"document {example.index:,}"
+                yield f"  before  {printable(example.before)}"
+                yield f"  after   {after}"
             if not step.examples:
-                _say(console, "it changed nothing")
+                yield "it changed nothing"

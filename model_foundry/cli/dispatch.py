@@ -44,23 +44,12 @@ def _rank() -> str:
 
 
 def _run_app() -> Any:
-    try:
-        return _run_as_rank()
-    except Exception as error:
-        with plugin_errors():
-            raise error
-
-
-def _run_as_rank() -> Any:
-    if _rank() == "0":
+    with (
+        plugin_errors(),
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+        redirect_stdout(sys.stdout if _rank() == "0" else nowhere),
+    ):
         return app(standalone_mode=False)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        return app(standalone_mode=False)
-
-
-def _rank_prefix() -> str:
-    several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
-    return f"rank {_rank()}: " if several else ""
 
 
 def _report_other(error: Exception) -> int:
@@ -78,6 +67,8 @@ def _report(error: BaseException, text: str, code: int) -> int:
     if options.debug:
         traceback.print_exception(error)
     # a corpus error is one line: a newline can only be part of a file name
+    several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
+    prefix = f"rank {_rank()}: " if several else ""
     for line in [text] if isinstance(error, DataError) else text.split("\n"):
-        print(f"error: {_rank_prefix()}{printable(line)}", file=sys.stderr)
+        print(f"error: {prefix}{printable(line)}", file=sys.stderr)
     return code

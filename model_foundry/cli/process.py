@@ -1,4 +1,4 @@
-"""Settings of the whole process, made by the command line only: memory, threads, TF32.
+"""Settings of the whole process, set by the command line only: memory, threads, TF32.
 
 Neither importing this package nor calling `train` from Python changes any of them.
 """
@@ -7,7 +7,6 @@ import ctypes
 import logging
 import os
 import sys
-from typing import Final
 
 from model_foundry.config import SpeedConfig
 from model_foundry.foundation.hardware import usable_cores
@@ -15,23 +14,15 @@ from model_foundry.foundation.hardware import usable_cores
 logger = logging.getLogger(__name__)
 
 # Parameters of mallopt(3) in glibc, which takes an int.
-FAST_BLOCKS: Final = 1  # M_MXFAST: bytes up to which freed blocks are not merged
-TRIM_THRESHOLD: Final = -1
-TOP_PAD: Final = -2
-MMAP_MAX: Final = -4
-NEVER: Final = -1
-STEP_OF_THE_HEAP: Final = 2**28
-THREADS: Final = "OMP_NUM_THREADS"
+FAST_BLOCKS, TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = 1, -1, -2, -4
+NEVER, HEAP_STEP = -1, 2**28
+THREADS = "OMP_NUM_THREADS"
 
 
 def set_up_process(speed: SpeedConfig) -> None:
     """Set up this process for training; call it before the first tensor is made."""
-    if speed.keep_freed_memory:
-        keeps = keep_freed_memory()
-        logger.debug(
-            "freed memory %s",
-            "is kept" if keeps else "is returned to the system: this C library cannot keep it",
-        )
+    if speed.keep_freed_memory and not keep_freed_memory():
+        logger.debug("freed memory is returned to the system: this C library cannot keep it")
     set_threads(speed.threads)
 
 
@@ -51,10 +42,10 @@ def keep_freed_memory() -> bool:
         # glibc merges freed small blocks only when a large one is asked for, or a heap is full. In
         # the heap of a worker thread neither happens, with the pad below: backward passes of
         # attention left 192 bytes there each (plans/0020-memory-of-long-runs.md).
-        (FAST_BLOCKS, 0),
+        (FAST_BLOCKS, 0),  # M_MXFAST: bytes up to which freed blocks are not merged
         (MMAP_MAX, 0),
         (TRIM_THRESHOLD, NEVER),
-        (TOP_PAD, STEP_OF_THE_HEAP),
+        (TOP_PAD, HEAP_STEP),
     )
     answers = [mallopt(parameter, value) for parameter, value in wanted]  # 1: it does
     return answers == [1] * len(wanted)

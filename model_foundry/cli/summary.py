@@ -40,8 +40,7 @@ def listing(what: str) -> Iterator[str]:
             yield f"{spec.name:12} for {needs}"
     elif what == "interventions":
         for name in INTERVENTIONS:
-            said, *settings = describe(name).splitlines()
-            yield from (f"{name}: {said}", *settings)
+            yield f"{name}: {describe(name)}"
     else:
         for architecture in ARCHITECTURES.values():
             section = f"model.{architecture.section}" if architecture.section else "no section"
@@ -88,7 +87,7 @@ def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
             yield "", f"not comparable: {result.not_comparable[split]}"
         elif not result.generates:
             yield "", "compare only with models that are masked in the same way"
-        elif floor := _floor(result, split):
+        elif split == "eval" and (floor := result.language and result.language.floor_bits_per_byte):
             yield "  floor", f"{floor:.4f}, the entropy of the language"
 
 
@@ -98,13 +97,6 @@ def _bits_per_byte(result: "RunResult", split: str) -> str:
     if value is None:
         return "none: the predicted tokens have no text"
     return f"{value:.4f}" if interval is None else f"{value:.4f} ± {interval:.4f}"
-
-
-def _floor(result: "RunResult", split: str) -> float | None:
-    """Return the entropy that bounds the bits per byte of a text; None if it is not known."""
-    if result.language is None or split != "eval":
-        return None
-    return result.language.floor_bits_per_byte
 
 
 def _language_lines(report: "LanguageReport") -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 `sections`, `data`, `model`, `training` and `experiment` define the settings; `specs` lists the
 built-in architectures, objectives and interventions; `section_checks` and `cross_checks` validate
-combinations, `unused_settings` finds settings without effect; `yaml_reader` reads the YAML;
-`files` loads and saves. No torch.
+combinations; `unused_settings` finds settings without effect; `yaml_reader` reads YAML; `files`
+loads and saves. None imports torch.
 """
 
 from model_foundry.config.data import (
@@ -13,12 +13,11 @@ from model_foundry.config.data import (
     InterventionStep,
     LanguageSample,
     LanguageSource,
-    MixturePart,
     MixtureSource,
     PlainSource,
     Source,
 )
-from model_foundry.config.experiment import ExperimentConfig, Seeds
+from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.files import experiment_of, load_config, save_config, validate
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.sections import (
@@ -39,7 +38,6 @@ from model_foundry.config.specs import (
 )
 from model_foundry.config.training import (
     Attention,
-    DistributedConfig,
     MilestonesConfig,
     SpeedConfig,
     TrainingConfig,
@@ -55,7 +53,6 @@ __all__ = [
     "BERTSpecificConfig",
     "DataConfig",
     "DiskSource",
-    "DistributedConfig",
     "ExperimentConfig",
     "HubSource",
     "InterventionSpec",
@@ -63,7 +60,6 @@ __all__ = [
     "LanguageSample",
     "LanguageSource",
     "MilestonesConfig",
-    "MixturePart",
     "MixtureSource",
     "ModelConfig",
     "ObjectiveSpec",
@@ -71,7 +67,6 @@ __all__ = [
     "PositiveInt",
     "RNNModelConfig",
     "Section",
-    "Seeds",
     "Source",
     "SpeedConfig",
     "TokenizerConfig",

@@ -1,7 +1,4 @@
-"""Checks between the sections of an experiment, and the list of all checks.
-
-Each check is a function from the experiment to its faults: pairs of (dotted field, message).
-"""
+"""Checks between the sections of an experiment, and the list of all checks."""
 
 from collections.abc import Iterator
 
@@ -10,36 +7,31 @@ from model_foundry.config.section_checks import Fault, Sections, architecture_of
 
 
 def objective_suits_architecture(config: Sections) -> Iterator[Fault]:
-    """A causal objective needs a causal model, a masked one a bidirectional model."""
+    """Check that the objective suits the architecture and the direction in which it reads."""
     architecture, objective = architecture_of(config), objective_of(config)
     if architecture is None or objective is None:
         return
-    causal = architecture.causal_with(config.model.section)
-    named = f"{architecture.name!r}"
+    causal, field = architecture.causal_with(config.model.section), "training.objective"
+    named, setting = f"{architecture.name!r}", f"model.{architecture.section}.bidirectional"
     if {objective.name, objective.variant_of}.isdisjoint(architecture.objectives):
         known = ", ".join(architecture.objectives)
-        yield (
-            "training.objective",
-            f"{objective.name!r} does not suit architecture {named}; use {known}",
-        )
+        yield field, f"{objective.name!r} does not suit architecture {named}; use {known}"
     elif objective.requires_causal and not causal:
         yield (
-            "training.objective",
+            field,
             f"{objective.name!r} needs a causal model, but {named} reads in both directions here "
-            "and would see its own targets; set "
-            f"model.{architecture.section}.bidirectional=false or training.objective=masked_lm",
+            f"and would see its own targets; set {setting}=false or {field}=masked_lm",
         )
     elif causal and not objective.requires_causal:
         yield (
-            "training.objective",
+            field,
             f"{objective.name!r} needs a model that reads in both directions, but {named} is "
-            f"causal here; set model.{architecture.section}.bidirectional=true or "
-            "training.objective=causal_lm",
+            f"causal here; set {setting}=true or {field}=causal_lm",
         )
 
 
 def objective_has_its_mask_token(config: Sections) -> Iterator[Fault]:
-    """A masked objective needs a mask token."""
+    """Check that a masked objective has its mask token."""
     objective = objective_of(config)
     special_tokens = config.tokenizer.special_tokens
     if objective and objective.needs_mask_token and special_tokens.get("mask", "") is None:
@@ -50,7 +42,7 @@ def objective_has_its_mask_token(config: Sections) -> Iterator[Fault]:
 
 
 def block_fits_positions(config: Sections) -> Iterator[Fault]:
-    """A block is no longer than the positions of the model."""
+    """Check that a block is no longer than the positions of the model."""
     section, length = config.model.transformer, config.data.max_sequence_length
     positions = section.max_position_embeddings if section else None
     if positions is not None and length > positions:
@@ -67,7 +59,7 @@ def _framing(config: Sections) -> int:
 
 
 def content_fits_block(config: Sections) -> Iterator[Fault]:
-    """The text of a block and its framing fit into the block."""
+    """Check that a block has room for its text and the framing."""
     data, framing = config.data, _framing(config)
     if data.max_sequence_length <= framing:
         yield (
@@ -85,7 +77,7 @@ def content_fits_block(config: Sections) -> Iterator[Fault]:
 
 
 def overlap_leaves_room(config: Sections) -> Iterator[Fault]:
-    """A row with overlap also has new tokens."""
+    """Check that a row with overlap also has new tokens."""
     data = config.data
     room = data.content_tokens or data.max_sequence_length - _framing(config)
     if data.packing == "documents" and 0 < room <= data.document_overlap:
@@ -97,7 +89,7 @@ def overlap_leaves_room(config: Sections) -> Iterator[Fault]:
 
 
 def documents_are_isolated(config: Sections) -> Iterator[Fault]:
-    """Packing by documents needs a model that isolates documents."""
+    """Check that packing by documents has a model that isolates documents."""
     architecture = architecture_of(config)
     if config.data.packing == "documents" and architecture and not architecture.isolates_documents:
         yield (
@@ -108,32 +100,24 @@ def documents_are_isolated(config: Sections) -> Iterator[Fault]:
 
 
 def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
-    """A carried state needs streams and a recurrent model that reads one way."""
+    """Check that a carried state has streams and a recurrent model that reads one way."""
     architecture, objective = architecture_of(config), objective_of(config)
     if not config.training.carry_state:
         return
-    remedy = "leave training.carry_state out"
-    if config.data.packing != "streams":
-        yield (
-            "training.carry_state",
-            f"needs rows that continue, but data.packing is {config.data.packing!r}; set "
-            f"data.packing=streams, or {remedy}",
-        )
+    field, packing = "training.carry_state", config.data.packing
+    if packing != "streams":
+        law = f"needs rows that continue, but data.packing is {packing!r}"
+        yield field, f"{law}; set data.packing=streams, or leave {field} out"
     if architecture and "carry_state" not in architecture.settings:
-        yield (
-            "training.carry_state",
-            f"needs a recurrent model, but {architecture.name!r} has no state to carry; {remedy}",
-        )
+        law = f"needs a recurrent model, but {architecture.name!r} has no state to carry"
+        yield field, f"{law}; leave {field} out"
     elif objective and not objective.requires_causal:
-        yield (
-            "training.carry_state",
-            f"needs a model that reads from left to right, but {objective.name!r} trains one that "
-            f"reads both ways; {remedy}",
-        )
+        law = f"needs a model that reads from left to right, but {objective.name!r} trains one that"
+        yield field, f"{law} reads both ways; leave {field} out"
 
 
 def token_budgets_need_a_tokenizer(config: Sections) -> Iterator[Fault]:
-    """A budget in tokens needs a trained tokenizer, which does not depend on the budget."""
+    """Check that a budget in tokens has a trained tokenizer, which does not depend on it."""
     if config.data.counts_tokens and config.tokenizer.path is None:
         yield (
             "tokenizer.path",
@@ -142,7 +126,7 @@ def token_budgets_need_a_tokenizer(config: Sections) -> Iterator[Fault]:
         )
 
 
-LAWS = (
+CHECKS = (
     section_checks.objective_is_known,
     objective_suits_architecture,
     objective_has_its_mask_token,
@@ -165,6 +149,6 @@ LAWS = (
 )
 
 
-def broken_laws(config: Sections) -> list[Fault]:
+def find_faults(config: Sections) -> list[Fault]:
     """Return the faults of all checks."""
-    return [fault for law in LAWS for fault in law(config)]
+    return [fault for check in CHECKS for fault in check(config)]

@@ -4,15 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from model_foundry.config.sections import (
@@ -22,7 +14,7 @@ from model_foundry.config.sections import (
     Section,
     Seed,
     at_home,
-    law_broken,
+    faults_error,
 )
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.paths import written_path
@@ -76,7 +68,7 @@ class LanguageSource(Section):
     """The sample to draw."""
 
 
-def _countable(paths: list[str]) -> list[str]:
+def _limited(paths: list[str]) -> list[str]:
     if len(paths) > MOST_PATHS:
         law = f"must have at most {MOST_PATHS} entries; name a folder or a glob"
         raise PydanticCustomError("too_many", law)
@@ -84,21 +76,17 @@ def _countable(paths: list[str]) -> list[str]:
 
 
 def _source_kind(value: Any) -> str:
+    if isinstance(value, list):
+        return "paths"
     if isinstance(value, dict):
         return next((kind for kind in ("language", "mixture", "disk") if kind in value), "hub")
-    kinds: dict[type, str] = {
-        LanguageSource: "language",
-        MixtureSource: "mixture",
-        DiskSource: "disk",
-        HubSource: "hub",
-        list: "paths",
-    }
-    return kinds.get(type(value), "path")
+    # each class of a source has a field with the name of its kind
+    return next((kind for kind in SOURCE_KINDS if hasattr(value, kind)), "path")
 
 
 SOURCE_KINDS = ("path", "paths", "hub", "disk", "language", "mixture")
 _Path = Annotated[PathText, Tag("path")]
-_Paths = Annotated[list[PathText], Field(min_length=1), AfterValidator(_countable), Tag("paths")]
+_Paths = Annotated[list[PathText], Field(min_length=1), AfterValidator(_limited), Tag("paths")]
 _Hub = Annotated[HubSource, Tag("hub")]
 _Disk = Annotated[DiskSource, Tag("disk")]
 _Language = Annotated[LanguageSource, Tag("language")]
@@ -106,8 +94,8 @@ PlainSource = Annotated[
     _Path | _Paths | _Hub | _Disk | _Language,
     Discriminator(
         _source_kind,
-        custom_error_type="nested_mixture",  # all that no kind here stands for
-        custom_error_message="a mixture cannot stand in a mixture",
+        custom_error_type="nested_mixture",  # any other kind
+        custom_error_message="a mixture cannot contain a mixture",
     ),
 ]
 
@@ -116,7 +104,7 @@ class _Budget(Section):
     """The amount of text to take; at most one unit is given."""
 
     documents: Count | None = None
-    """Number of documents; None: as many as there are, or as another unit says."""
+    """Number of documents; None: all, or as limited by another unit."""
     words: Count | None = None
     """Number of words; None: see `documents`."""
     tokens: Count | None = None
@@ -132,7 +120,7 @@ class _Budget(Section):
     def _one_unit(self) -> "_Budget":
         given = [unit for unit in BUDGETS if getattr(self, unit) is not None]
         if len(given) > 1:
-            raise law_broken((given[1], f"only one unit can be given, and {given[0]} is"))
+            raise faults_error((given[1], f"only one unit can be given, and {given[0]} is"))
         return self
 
 
@@ -154,7 +142,7 @@ class MixturePart(_Budget):
     @model_validator(mode="after")
     def _weight_or_budget(self) -> "MixturePart":
         if self.weight is not None and self.budget is not None:
-            raise law_broken(("weight", f"and {self.budget[0]} exclude each other; drop one"))
+            raise faults_error(("weight", f"and {self.budget[0]} exclude each other; drop one"))
         return self
 
 
@@ -168,9 +156,11 @@ class MixtureSource(_Budget):
     def _weights_share_a_budget(self) -> "MixtureSource":
         weighted = [part.weight is not None for part in self.mixture]
         if any(weighted) and self.budget is None:
-            raise law_broken(("mixture", "weights share a budget; give documents, words or tokens"))
+            raise faults_error(
+                ("mixture", "weights share a budget; give documents, words or tokens")
+            )
         if self.budget is not None and not all(weighted):
-            raise law_broken(
+            raise faults_error(
                 (self.budget[0], "is shared by weight, but not every source has a weight")
             )
         return self
@@ -182,10 +172,8 @@ Source = Annotated[
 ]
 
 
-class InterventionStep(Section):
-    """One step of `data.interventions`; beside these two it has the settings of its own."""
-
-    model_config = ConfigDict(extra="allow")
+class InterventionStep(Section, extra="allow"):
+    """One step of `data.interventions`; its other keys are its own settings."""
 
     step: str
     """A registered name; `foundry list interventions` shows them."""
@@ -194,7 +182,7 @@ class InterventionStep(Section):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of the step's own."""
+        """The step's own settings."""
         return dict(self.model_extra or {})
 
 

@@ -1,4 +1,4 @@
-"""Messages for pydantic's errors, one line each: dotted field, law, value, nearest valid key."""
+"""Messages for pydantic's errors, one line each: dotted field, rule, value, nearest valid key."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,10 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from model_foundry.config.data import SOURCE_KINDS
 from model_foundry.config.foreign_names import ABSENT, OURS, VALUES
-from model_foundry.config.sections import (
-    RNNModelConfig,
-    TransformerModelConfig,
-)
+from model_foundry.config.sections import RNNModelConfig, TransformerModelConfig
 from model_foundry.foundation.messages import short_repr
 from model_foundry.registry import nearest
 
@@ -38,11 +35,13 @@ TYPES = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
-REMEDIES = {"nested_mixture": "; write its sources beside the others"}
-MIXED_REMEDY = "; a list holds paths, other sources stand in {mixture: [{source: ...}, ...]}"
-# Fields whose kind pydantic puts below them: those of `data`, and that of a part of a mixture.
-SOURCES = {"train", "validation", "test", "source"}
-SOURCE_IN_PART = 3  # places from `train` to the `source` in train.mixture.0.source
+REMEDIES = {"nested_mixture": "; list its sources beside the others"}
+MIXED_REMEDY = "; a list holds paths only; put other sources in {mixture: [{source: ...}, ...]}"
+# Tags of unions, which pydantic puts below the fields of these names.
+TAGS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("train", "validation", "test", "source"), SOURCE_KINDS),
+    "seed": ("all", "each"),
+}
 # Keys that stood right below `model` before each architecture had a section of its own.
 FLAT_MODEL_KEYS = {*TransformerModelConfig.model_fields, *RNNModelConfig.model_fields}
 
@@ -57,7 +56,7 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
     context = fault.get("ctx", {})
     if kind == "default_factory_not_called":
         return  # follows from the fault of another field, which has its own line
-    if kind == "law":
+    if kind == "faults":
         for below, message in context["faults"]:
             if message == "unknown key":
                 yield _unknown_key(field, below, root)
@@ -72,14 +71,8 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
 
 def dotted(location: tuple[int | str, ...]) -> str:
     """Return a location as it is written on the command line, without the tags of unions."""
-    parts = [str(part) for part in location]
-    at = 1 if parts[:1] == ["data"] else 0  # the section may be read alone
-    for place in (at, at + SOURCE_IN_PART):
-        if len(parts) > place + 1 and parts[place] in SOURCES and parts[place + 1] in SOURCE_KINDS:
-            del parts[place + 1]
-    if parts[:1] == ["seed"]:
-        del parts[1:2]
-    return ".".join(parts)
+    pairs = zip(("", *location), location, strict=False)
+    return ".".join(str(part) for above, part in pairs if part not in TAGS.get(str(above), ()))
 
 
 def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) -> str:
@@ -99,8 +92,6 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
         close = ours if ours in allowed else nearest(str(fault["input"]), allowed)
         hint = f"; did you mean {close!r}?" if close else ""
         return f"must be one of {expected}, {got}{hint}"
-    if kind == "string_pattern_mismatch":
-        return f"must match {context['pattern']}, {got}"
     if kind == "finite_number":
         return f"must be finite, {got}"
     if kind in EMPTY:
@@ -169,13 +160,14 @@ def _foreign(parent: str, key: str, root: type[BaseModel]) -> str | None:
     plain = key.lower().replace("-", "_")
     if plain in ABSENT:
         return f"there is no such setting: {ABSENT[plain]}"
-    known, flat = set(_all_keys(root)), parent == "model" and key in FLAT_MODEL_KEYS
-    meant = [] if flat else list(OURS.get(plain, ()))
-    meant += [name.partition(".")[2] for name in meant]  # where a section is read alone
-    below = [name for name in meant if name.partition(":")[0] in known]
-    # of two places that have such a setting, the one where it was looked for
-    here = [name for name in below if name.partition(":")[0].rpartition(".")[0] == parent]
-    names = [name.removeprefix(f"{parent}.") for name in here] or below
+    if parent == "model" and key in FLAT_MODEL_KEYS:
+        return None
+    # a section that is read alone has the same names without that of the section
+    meant = [name for ours in OURS.get(plain, ()) for name in (ours, ours.partition(".")[2])]
+    known = [name for name in meant if name.partition(":")[0] in _all_keys(root)]
+    # of two places that have such a setting, the one where it was given
+    here = [name for name in known if name.partition(":")[0].rpartition(".")[0] == parent]
+    names = [name.removeprefix(f"{parent}.") for name in here] or known
     if parent and names == ["seed"]:
         return "did you mean 'seed', at the top of the file?"
     return f"did you mean {' or '.join(map(repr, names))}?" if names else None
@@ -184,7 +176,7 @@ def _foreign(parent: str, key: str, root: type[BaseModel]) -> str | None:
 def _keys_at(path: str, root: type[BaseModel]) -> list[str]:
     """Return the keys of the section at a dotted path; none where it is not a section.
 
-    Entries of a list have the same keys, whatever their number.
+    All entries of a list have the same keys.
     """
     prefix = f"{INDEX.sub('', path)}." if path else ""
     below = [key.removeprefix(prefix) for key in _all_keys(root) if key.startswith(prefix)]

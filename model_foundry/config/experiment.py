@@ -1,17 +1,19 @@
 """The whole experiment: all sections together."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
-from model_foundry.config.cross_checks import broken_laws
+from model_foundry.config.cross_checks import find_faults
 from model_foundry.config.data import DataConfig
 from model_foundry.config.model import ModelConfig
-from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, law_broken
+from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, faults_error
 from model_foundry.config.training import TrainingConfig
 
-RUN_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Seeds(Section):
@@ -31,6 +33,13 @@ class Seeds(Section):
 SET_BY_ONE_SEED = ("init", "data", "dropout")
 
 
+def _is_run_name(name: str) -> str:
+    if not RUN_NAME.fullmatch(name):
+        law = "must be up to 100 letters, digits, '.', '_' or '-', and begin with a letter or digit"
+        raise PydanticCustomError("run_name", law)
+    return name
+
+
 def _seed_kind(value: Any) -> str:
     return "each" if isinstance(value, dict | Seeds) else "all"
 
@@ -38,7 +47,7 @@ def _seed_kind(value: Any) -> str:
 class ExperimentConfig(Section):
     """One experiment, as one YAML file states it."""
 
-    experiment_name: Annotated[str, Field(pattern=RUN_NAME)]
+    experiment_name: Annotated[str, AfterValidator(_is_run_name)]
     """Letters, digits, '.', '_' and '-'; names the run."""
     seed: Annotated[
         Annotated[Seed, Tag("all")] | Annotated[Seeds, Tag("each")], Discriminator(_seed_kind)
@@ -64,7 +73,7 @@ class ExperimentConfig(Section):
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> "ExperimentConfig":
-        faults = broken_laws(self)
+        faults = find_faults(self)
         if faults:
-            raise law_broken(*faults)
+            raise faults_error(*faults)
         return self

@@ -3,9 +3,10 @@
 Every fault of a file is reported, one per line. `yaml_reader` defines the YAML.
 """
 
+import codecs
 import logging
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -14,7 +15,6 @@ from pydantic import BaseModel, ValidationError
 from model_foundry.config.error_messages import describe, dotted
 from model_foundry.config.experiment import SET_BY_ONE_SEED, ExperimentConfig
 from model_foundry.config.specs import ARCHITECTURES
-from model_foundry.config.yaml_hints import name_of_encoding
 from model_foundry.config.yaml_reader import dump_yaml, parse_yaml
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import one_line, short_repr
@@ -27,9 +27,10 @@ LARGEST_FILE = 1_000_000  # bytes; a bigger file is no experiment
 MOST_FAULTS = 20  # lines of a message; the rest is counted
 DEEPEST_KEY = 20  # parts of the path of an override
 M = TypeVar("M", bound=BaseModel)
+Fault = tuple[str, str]  # dotted field, message
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read an experiment file as plain data.
 
     Raises:
@@ -42,30 +43,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: str | Path) -> str:
     cause: Exception | None = None
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe or a device could block or never end
+        place = Path(written_path(path))
+        if not stat.S_ISREG(place.stat().st_mode):  # a pipe or a device could block or never end
             reason = "is not a file; name an experiment file"
-        elif len(content := _first_bytes(path, LARGEST_FILE + 1)) > LARGEST_FILE:
-            reason = f"larger than {LARGEST_FILE:,} bytes, so no experiment file"
-        elif name := name_of_encoding(content):
-            reason = f"is {name} text; save it as UTF-8"
         else:
-            return content.decode("utf-8-sig")
+            with place.open("rb") as file:
+                content = file.read(LARGEST_FILE + 1)  # the size in its metadata may be wrong
+            if len(content) > LARGEST_FILE:
+                reason = f"larger than {LARGEST_FILE:,} bytes, so no experiment file"
+            elif _is_utf16(content):
+                reason = "is UTF-16 or UTF-32 text; save it as UTF-8"
+            else:
+                return content.decode("utf-8-sig")
     except FileNotFoundError as error:
-        cause, reason = error, "no such file"
+        cause, reason = error, "no such file; check the path"
     except UnicodeDecodeError as error:
         cause, line = error, error.object.count(b"\n", 0, error.start) + 1
         reason = f"not UTF-8 text at byte {error.start}, in line {line}; save it as UTF-8"
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+    except (OSError, ValueError, RuntimeError) as error:  # a zero byte in the path; unknown home
         cause, reason = error, f"cannot be read ({getattr(error, 'strerror', error)})"
     raise ConfigError(one_line(f"{path}: {reason}")) from cause
 
 
-def _first_bytes(path: Path, number: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(number)  # whatever size the file claims to have
+def _is_utf16(content: bytes) -> bool:
+    """Return True for UTF-16 and UTF-32: a mark, or ASCII characters of more than one byte."""
+    return content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or 0 in content[:4]
 
 
 def parse_override(text: str) -> tuple[list[str], Any]:
@@ -79,7 +84,8 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     if not equals or not all(keys):
         raise ConfigError(f"override {short_repr(text)}: must read key.key=value")
     if len(keys) > DEEPEST_KEY:
-        raise ConfigError(f"override {short_repr(text)}: no key lies {len(keys)} sections deep")
+        law = f"has {len(keys):,} parts; no key has more than {DEEPEST_KEY}"
+        raise ConfigError(f"override {short_repr(text)}: {law}")
     return keys, parse_yaml(value, f"override {short_repr(text)}")
 
 
@@ -100,13 +106,6 @@ def apply_override(raw: dict[str, Any], text: str) -> None:
             raise ConfigError(one_line(f"override {short_repr(text)}: {law}"))
         here = below
     here[keys[-1]] = value
-
-
-def _experiment_file(path: str | Path) -> Path:
-    try:
-        return Path(written_path(path))
-    except RuntimeError as error:
-        raise ConfigError(one_line(f"{path}: {error}")) from error
 
 
 def experiment_of(given: ExperimentConfig | str | Path) -> ExperimentConfig:
@@ -156,7 +155,6 @@ def load_config(
         raise TypeError("load_config: section and model go together; give both or neither")
     if isinstance(overrides, str | Mapping):
         raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
-    path = _experiment_file(path)
     raw = read_yaml(path)
     own = raw.get("training")
     own = dict(own) if isinstance(own, dict) else {}
@@ -176,7 +174,7 @@ def load_config(
 
 
 def _fit_warmup(raw: dict[str, Any], own: Mapping[str, Any], overrides: Sequence[str]) -> None:
-    """Cut a warm-up that a shorter run, asked for by an override, no longer has room for.
+    """Shorten a warm-up that no longer fits a run that an override has shortened.
 
     Args:
         own: section `training` as the file has it. A file that contradicts itself stays wrong.
@@ -190,11 +188,8 @@ def _fit_warmup(raw: dict[str, Any], own: Mapping[str, Any], overrides: Sequence
         return
     if before is None or (type(before) is int and before >= warmup):
         training["warmup_steps"] = steps
-        logger.warning(
-            "training.warmup_steps: %d -> %d, all steps of training.max_steps (=%d) as the command "
-            "line has it",
-            *(warmup, steps, steps),
-        )
+        reason = f"because the command line sets training.max_steps={steps}"
+        logger.warning("training.warmup_steps: %d -> %d, %s", warmup, steps, reason)
 
 
 def validate(raw: Mapping[str, Any], source: str) -> ExperimentConfig:
@@ -219,59 +214,43 @@ def save_config(config: ExperimentConfig, notes: Iterable[str] = ()) -> str:
     return comments + dump_yaml(config.model_dump(mode="json"))
 
 
-def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> list[tuple[str, str]]:
-    """Return the faults of the fields and, as far as they can be judged, of the laws between them.
+def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> Iterator[Fault]:
+    """Yield the faults of the fields and, as far as possible, of the checks between them.
 
-    Laws are only checked on sections that are whole. So what is wrong is taken out, and what the
-    rest is then found to break is reported too, unless it speaks of something that was taken out.
+    The checks need valid sections. So invalid values are taken out and the rest is checked again;
+    faults that mention a removed value are not reported.
     """
     faults = describe(error, ExperimentConfig)
-    repaired = _without(raw, [fault["loc"] for fault in error.errors()])
+    yield from faults
     removed = {field for field, _ in faults} | {dotted(fault["loc"]) for fault in error.errors()}
+    repaired = _without(raw, {dotted(fault["loc"]) for fault in error.errors()})
     try:
         ExperimentConfig.model_validate(repaired)
     except ValidationError as second:
         names = {place.rpartition(".")[2] for place in removed}
         for field, message in describe(second, ExperimentConfig):
             if message != "is required" and not any(name in f"{field} {message}" for name in names):
-                faults.append((field, message))
-    if not any(field.startswith("model.architecture") for field, _ in faults):
-        faults += _architecture_fault(raw)
-    return faults
-
-
-def _architecture_fault(raw: Mapping[str, Any]) -> list[tuple[str, str]]:
+                yield field, message
     model = raw.get("model")
     name = model.get("architecture") if isinstance(model, dict) else None
     try:
         if isinstance(name, str):
             ARCHITECTURES[name]
-    except UnknownNameError as error:
-        return [("model.architecture", str(error))]
-    return []
+    except UnknownNameError as unknown:
+        yield "model.architecture", str(unknown)
 
 
-def _without(raw: Mapping[str, Any], locations: Iterable[tuple[int | str, ...]]) -> dict[str, Any]:
-    """Return a copy of plain data that lacks the values at the given places."""
-    paths = {dotted(location) for location in locations}
-
-    def kept(value: Any, here: str) -> Any:
-        if not isinstance(value, dict):
-            return value
-        prefix = f"{here}." if here else ""
-        return {
-            key: kept(below, f"{prefix}{key}")
-            for key, below in value.items()
-            if f"{prefix}{key}" not in paths
-        }
-
-    copy: dict[str, Any] = kept(dict(raw), "")
-    return copy
+def _without(value: Any, places: set[str], here: str = "") -> Any:
+    """Return a copy of plain data that lacks the values at these dotted places."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: below for key, below in value.items() if f"{here}{key}" not in places}
+    return {key: _without(below, places, f"{here}{key}.") for key, below in kept.items()}
 
 
-def _refusal(faults: Iterable[tuple[str, str]], source: str) -> ConfigError:
+def _refusal(faults: Iterable[Fault], source: str) -> ConfigError:
     lines = [f"{source}: {field}: {message}" for field, message in dict.fromkeys(faults)]
     if len(lines) > MOST_FAULTS:
         rest = len(lines) - MOST_FAULTS
-        lines[MOST_FAULTS:] = [f"{source}: and {rest:,} more faults; mend these first"]
+        lines[MOST_FAULTS:] = [f"{source}: and {rest:,} more faults; correct these first"]
     return ConfigError("\n".join(map(one_line, lines)))

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from model_foundry.config.error_messages import describe
 from model_foundry.config.sections import (
@@ -10,15 +10,13 @@ from model_foundry.config.sections import (
     RNNModelConfig,
     Section,
     TransformerModelConfig,
-    law_broken,
+    faults_error,
 )
 from model_foundry.config.specs import ARCHITECTURES
 
 
-class ModelConfig(Section):
+class ModelConfig(Section, extra="allow"):
     """The architecture and its section; an architecture of another package brings its own."""
-
-    model_config = ConfigDict(extra="allow")
 
     architecture: str
     """A registered name: gpt2, bert, lstm, gru, rnn, or one of a plugin."""
@@ -37,31 +35,25 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _sections_belong_to_the_architecture(self) -> "ModelConfig":
-        # A name that nobody registered passes here, so that a plugin may come later; its sections
-        # are only looked at once the name means something.
-        if self.architecture not in ARCHITECTURES:
-            extra = self.model_extra or {}
-            self._refuse({key for key, value in extra.items() if not isinstance(value, dict)})
+        # A name that is not registered passes here, so that a plugin may come later; its sections
+        # are checked once it is registered.
+        spec, extra = ARCHITECTURES.get(self.architecture), self.__pydantic_extra__ or {}
+        known = spec.sections() if spec else {k for k, v in extra.items() if isinstance(v, dict)}
+        if unknown := sorted(extra.keys() - known):
+            raise faults_error(*((key, "unknown key") for key in unknown))
+        if spec is None:
             return self
-        spec = ARCHITECTURES[self.architecture]
-        foreign = set(self.model_extra or {}) - set(spec.sections())
-        self._refuse(foreign)
-        for key in set(self.model_extra or {}) & set(spec.sections()):
-            self._parse_section(key, spec.sections()[key])
+        for key in extra:
+            extra[key] = _parse_section(key, extra[key], spec.sections()[key])
         if spec.section and getattr(self, spec.section, None) is None:
-            raise law_broken(
-                ("", f"Architecture {spec.name!r} requires {spec.section!r} configuration")
-            )
+            law = f"Architecture {spec.name!r} requires {spec.section!r} configuration"
+            raise faults_error(("", f"{law}; add the section model.{spec.section}"))
         return self
 
-    def _refuse(self, keys: set[str]) -> None:
-        if keys:
-            raise law_broken(*((key, "unknown key") for key in sorted(keys)))
 
-    def _parse_section(self, key: str, schema: type[BaseModel]) -> None:
-        extra = self.__pydantic_extra__ or {}
-        try:
-            extra[key] = schema.model_validate(extra[key])
-        except ValidationError as error:
-            faults = describe(error, schema)
-            raise law_broken(*((f"{key}.{field}", said) for field, said in faults)) from error
+def _parse_section(key: str, value: Any, schema: type[BaseModel]) -> BaseModel:
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        faults = describe(error, schema)
+        raise faults_error(*((f"{key}.{field}", message) for field, message in faults)) from error

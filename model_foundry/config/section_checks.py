@@ -35,7 +35,7 @@ class Sections(Protocol):
 
 
 def architecture_of(config: Sections) -> ArchitectureSpec | None:
-    """Return the spec of the architecture; None: not registered, so no law applies."""
+    """Return the spec of the architecture; None: not registered, so nothing is checked."""
     return ARCHITECTURES.get(config.model.architecture)
 
 
@@ -45,7 +45,7 @@ def objective_of(config: Sections) -> ObjectiveSpec | None:
 
 
 def objective_is_known(config: Sections) -> Iterator[Fault]:
-    """The objective is registered."""
+    """Check that the objective is registered."""
     try:
         OBJECTIVES[config.training.objective]
     except UnknownNameError as error:
@@ -53,7 +53,7 @@ def objective_is_known(config: Sections) -> Iterator[Fault]:
 
 
 def special_tokens_have_roles(config: Sections) -> Iterator[Fault]:
-    """Special tokens are given by role, and only `mask` may be null."""
+    """Check that special tokens are given by role, and only `mask` is null."""
     for role, token in config.tokenizer.special_tokens.items():
         field = f"tokenizer.special_tokens.{role}"
         if role.removesuffix("_token") not in SPECIAL_TOKEN_ROLES:
@@ -63,7 +63,7 @@ def special_tokens_have_roles(config: Sections) -> Iterator[Fault]:
 
 
 def embedding_fits_hidden_size(config: Sections) -> Iterator[Fault]:
-    """Some architectures add embeddings to the residual stream without a projection."""
+    """Check the widths of architectures without a projection between embedding and layers."""
     architecture, section = architecture_of(config), config.model.transformer
     if architecture is None or section is None or not architecture.ties_embedding_size:
         return
@@ -76,7 +76,7 @@ def embedding_fits_hidden_size(config: Sections) -> Iterator[Fault]:
 
 
 def rnn_type_is_the_architecture(config: Sections) -> Iterator[Fault]:
-    """`rnn_type` repeats the architecture, or is left out."""
+    """Check that `rnn_type` repeats the architecture, or is left out."""
     section, architecture = config.model.rnn, architecture_of(config)
     if section is None or architecture is None or architecture.schema is not RNNModelConfig:
         return
@@ -89,7 +89,7 @@ def rnn_type_is_the_architecture(config: Sections) -> Iterator[Fault]:
 
 
 def split_suits_the_source(config: Sections) -> Iterator[Fault]:
-    """A split by position needs a single source, and counts no documents."""
+    """Check that a split by position has a single source, and counts no documents."""
     data = config.data
     if data.validation is not None or data.split_by != "position":
         return
@@ -107,7 +107,7 @@ def split_suits_the_source(config: Sections) -> Iterator[Fault]:
 
 
 def controls_are_matched(config: Sections) -> Iterator[Fault]:
-    """A control of an intervention removes a matched number of sentences."""
+    """Check that a control of an intervention can remove as many sentences as the step."""
     source = config.data.train
     if not isinstance(source, MixtureSource) or len({part.repeats for part in source.mixture}) < 2:
         return
@@ -121,7 +121,7 @@ def controls_are_matched(config: Sections) -> Iterator[Fault]:
 
 
 def length_is_given_once(config: Sections) -> Iterator[Fault]:
-    """The length of a run is given in steps or in epochs."""
+    """Check that the length of a run is given once, in steps or in epochs."""
     steps, epochs = config.training.max_steps, config.training.epochs
     if steps is None and epochs is None:
         yield "training.max_steps", "is required, unless training.epochs is given"
@@ -134,7 +134,7 @@ def length_is_given_once(config: Sections) -> Iterator[Fault]:
 
 
 def warmup_within_run(config: Sections) -> Iterator[Fault]:
-    """The warm-up ends before the run does."""
+    """Check that the warm-up is not longer than the run."""
     warmup, steps = config.training.warmup_steps, config.training.max_steps
     if steps is not None and warmup > steps:
         law = f"must be <= training.max_steps (={steps}), got {warmup}"
@@ -142,14 +142,14 @@ def warmup_within_run(config: Sections) -> Iterator[Fault]:
 
 
 def minimum_below_peak(config: Sections) -> Iterator[Fault]:
-    """The minimum learning rate is not above the peak."""
+    """Check that the minimum learning rate is not above the peak."""
     low, peak = config.training.min_learning_rate, config.training.learning_rate
     if low > peak:
         yield "training.min_learning_rate", f"must be <= learning_rate (={peak:g}), got {low:g}"
 
 
 def run_directory_is_named(config: Sections) -> Iterator[Fault]:
-    """The run directory is a directory of its own."""
+    """Check that the run directory is named and no parent directory."""
     text = str(config.output_dir)
     nameless = config.output_dir.name in {"", ".."}  # could not be moved aside for a fresh run
     if nameless or not text.isprintable():
@@ -157,7 +157,7 @@ def run_directory_is_named(config: Sections) -> Iterator[Fault]:
 
 
 def interventions_are_known(config: Sections) -> Iterator[Fault]:
-    """Each intervention is registered, and its settings are valid."""
+    """Check that each intervention is registered and its settings are valid."""
     for number, step in enumerate(config.data.interventions):
         field = f"data.interventions.{number}"
         try:

@@ -7,14 +7,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from model_foundry.foundation.paths import written_path
@@ -24,13 +17,13 @@ Width = Annotated[int, Field(gt=0, le=2**20)]  # of a layer; torch cannot count 
 Depth = Annotated[int, Field(gt=0, le=1000)]  # in layers; two billion would be built for ever
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-LONGEST_NAME = 200  # bytes; file systems end at 255, and names beside it are made of it
+LONGEST_NAME = 200  # bytes; file systems allow 255, and longer names are built from it
 
 
-def law_broken(*faults: tuple[str, str]) -> PydanticCustomError:
-    """Return the error for laws between fields: pairs of (dotted field from here, message)."""
+def faults_error(*faults: tuple[str, str]) -> PydanticCustomError:
+    """Return the error for several faults: pairs of (dotted field from here, message)."""
     text = "; ".join(f"{field}: {message}" for field, message in faults)
-    return PydanticCustomError("law", "{text}", {"text": text, "faults": faults})
+    return PydanticCustomError("faults", "{text}", {"text": text, "faults": faults})
 
 
 def _nameable(path: Path) -> Path:
@@ -74,15 +67,12 @@ class Section(BaseModel):
 
     def __setattr__(self, name: str, value: Any) -> None:
         # pydantic leaves the new value in place when a validator of the whole section refuses it
-        before, extra = dict(self.__dict__), dict(self.__pydantic_extra__ or {})
-        given = set(self.__pydantic_fields_set__)
+        before = self.model_copy()
         try:
             super().__setattr__(name, value)
         except ValueError:
-            object.__setattr__(self, "__dict__", before)
-            object.__setattr__(self, "__pydantic_fields_set__", given)
-            if self.__pydantic_extra__ is not None:
-                object.__setattr__(self, "__pydantic_extra__", extra)
+            for part in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__"):
+                object.__setattr__(self, part, getattr(before, part))
             raise
 
 
@@ -149,13 +139,13 @@ class TransformerModelConfig(Section):
     attention_dropout: Probability = 0.1
     """Dropout on the attention weights."""
     max_position_embeddings: PositiveInt | None = None
-    """Positions that the model can tell apart; None: the block length."""
+    """Positions that the model can distinguish; None: the block length."""
 
     @model_validator(mode="after")
     def _heads_divide_the_hidden_size(self) -> "TransformerModelConfig":
         if self.hidden_size % self.attention_heads:
             law = f"must be a multiple of attention_heads (={self.attention_heads})"
-            raise law_broken(("hidden_size", f"{law}, got {self.hidden_size}"))
+            raise faults_error(("hidden_size", f"{law}, got {self.hidden_size}"))
         return self
 
 
@@ -182,6 +172,6 @@ class RNNModelConfig(Section):
     dropout: Probability = 0.1
     """Dropout on embeddings, between layers and on the output."""
     rnn_type: str | None = None
-    """Kind of cell; None: as `model.architecture` says, which it must equal."""
+    """Kind of cell; None: that of `model.architecture`, which it must equal."""
     tie_word_embeddings: bool = False
     """Use the embedding matrix as the output matrix too (Press and Wolf 2017, arXiv:1608.05859)."""

@@ -40,7 +40,7 @@ class ArchitectureSpec:
     ties_embedding_size: bool = False
     """True if `embedding_size` must equal `hidden_size`."""
     settings: tuple[str, ...] = ()
-    """Fields of `training` that only some architectures heed, and this one does."""
+    """Fields of `training` that only some architectures read, this one among them."""
     isolates_documents: bool = False
     """True if `forward` takes `document_ids` and isolates documents."""
     gains_from_compile: bool = False
@@ -65,8 +65,7 @@ class ObjectiveSpec:
     target: str
     """The `Objective` subclass, as `module:class`."""
     variant_of: str | None = None
-    """Another objective: what architecture suits that one suits this one; None: only those do that
-    name it."""
+    """Another objective, whose architectures suit this one too; None: only those that name it."""
     requires_causal: bool
     """True: only causal models can be trained so; False: only models that see both sides."""
     framing_tokens: int = 0
@@ -74,7 +73,7 @@ class ObjectiveSpec:
     needs_mask_token: bool = False
     """True if the tokenizer must have a mask token."""
     settings: tuple[str, ...] = ()
-    """Fields of `training` that only this objective heeds."""
+    """Fields of `training` that only this objective reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,14 +93,10 @@ def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
         section="rnn",
         schema=RNNModelConfig,
         objectives=("causal_lm", "masked_lm"),
-        is_causal=_reads_one_way,
+        is_causal=lambda section: not section.bidirectional,
         settings=("carry_state",),
         isolates_documents=True,
     )
-
-
-def _reads_one_way(section: RNNModelConfig) -> bool:
-    return not section.bidirectional
 
 
 ARCHITECTURES: Registry[ArchitectureSpec] = Registry(

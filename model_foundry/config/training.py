@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
 
 from model_foundry.config.data import Count
-from model_foundry.config.sections import PositiveInt, Probability, Section, law_broken
+from model_foundry.config.sections import PositiveInt, Probability, Section, faults_error
 from model_foundry.registry import nearest
 
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
@@ -19,7 +19,7 @@ _COUNT, _COUNTS = TypeAdapter(Count), TypeAdapter(list[Count])
 
 
 def _every_or_at(value: Any) -> Any:
-    # Before the union is tried: it would report a line for each of its members.
+    # Before the union, which would report a line for each of its members.
     if value is None:
         return None
     if isinstance(value, list):
@@ -33,12 +33,12 @@ def _every_or_at_or_babylm(value: Any) -> Any:
     if value != "babylm":
         law = "must be a number, a list of numbers or 'babylm'"
         hint = f"; did you mean {close!r}?" if (close := nearest(value, ["babylm"])) else ""
-        raise law_broken(("", f"{law}, got {value!r} (text){hint}"))
+        raise faults_error(("", f"{law}, got {value!r} (text){hint}"))
     return value
 
 
 class MilestonesConfig(Section):
-    """Checkpoints for later analysis, beside those to resume from; they are kept for ever."""
+    """Checkpoints for later analysis, beside those to resume from; they are never deleted."""
 
     steps: Annotated[list[PositiveInt], AfterValidator(_ascending)] = Field(default_factory=list)
     """After these optimizer steps, in any order."""
@@ -63,10 +63,10 @@ class MilestonesConfig(Section):
 
 
 def _yes_no_or_auto(value: Any) -> Any:
-    # Before the union is tried: it would report a line for each of its members.
+    # Before the union, which would report a line for each of its members.
     if isinstance(value, bool) or value == "auto":
         return value
-    raise law_broken(("", f"must be true, false or 'auto', got {value!r}"))
+    raise faults_error(("", f"must be true, false or 'auto', got {value!r}"))
 
 
 class SpeedConfig(Section):
@@ -112,12 +112,12 @@ class DistributedConfig(Section):
 def _at_least_two(limit: int) -> int:
     if limit < 2:
         risk = "a single checkpoint would be at risk while the next one is written and verified"
-        raise law_broken(("", f"must be >= 2, got {limit}: {risk}; leave it out to keep all"))
+        raise faults_error(("", f"must be >= 2, got {limit}: {risk}; leave it out to keep all"))
     return limit
 
 
 class TrainingConfig(Section):
-    """The objective, the optimizer and the rhythm of a run. Names follow `TrainingArguments`."""
+    """The objective, the optimizer and the schedule of a run. Names follow `TrainingArguments`."""
 
     objective: str = "causal_lm"
     """A registered objective: causal_lm, masked_lm."""
@@ -134,7 +134,7 @@ class TrainingConfig(Section):
     max_steps: PositiveInt | None = None
     """Optimizer steps; None: as many as `epochs` need."""
     epochs: PositiveInt | None = None
-    """Passes over the training blocks; None: as many as `max_steps` make."""
+    """Passes over the training blocks; None: as many as `max_steps` needs."""
     per_device_train_batch_size: PositiveInt = 32
     """Most blocks in one forward pass on one device. Together with `gradient_accumulation_steps` it
     sets the global batch, which is the same for any number of processes."""

@@ -1,5 +1,6 @@
 """Settings that differ from their defaults but have no effect in this experiment."""
 
+import re
 from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any
@@ -20,15 +21,12 @@ from model_foundry.config.specs import ARCHITECTURES, OBJECTIVES
 from model_foundry.config.training import TrainingConfig
 
 OF_A_TRAINING = (
-    "special_tokens",
-    "model_type",
-    "normalization",
-    "lowercase",
-    "min_frequency",
+    *("special_tokens", "model_type", "normalization", "lowercase", "min_frequency"),
     "training_bytes",
 )
-ROW_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow")
-COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+KINDS = {"txt": "text", "conllu": "text"}  # of documents, by the suffix of their file
+KINDS |= dict.fromkeys(("jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow"), "rows")
+COMPRESSED = re.compile(r"\.(gz|zst|bz2|xz)$")
 Rule = tuple[bool, str, tuple[str, ...], str]
 """Does it apply, the section, the fields that have no effect then, and the reason."""
 
@@ -128,12 +126,5 @@ def _kinds_of(source: Any) -> set[str]:
     if isinstance(source, HubSource | DiskSource):
         return {"rows"}
     paths = [source] if isinstance(source, str) else source
-    return {_kind_of_path(path) for path in paths}
-
-
-def _kind_of_path(path: str) -> str:
-    for suffix in COMPRESSED:
-        path = path.removesuffix(suffix)
-    if path.endswith(ROW_SUFFIXES):
-        return "rows"
-    return "text" if path.endswith((".txt", ".conllu")) else "unknown"  # a folder, for one
+    suffixes = [COMPRESSED.sub("", path).rpartition(".")[2] for path in paths]
+    return {KINDS.get(suffix, "unknown") for suffix in suffixes}  # unknown: a folder, for one

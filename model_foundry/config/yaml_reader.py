@@ -18,6 +18,10 @@ MOST_DIGITS = 100  # of an integer
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+def _error(problem: str, mark: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+
+
 class _Loader(yaml.SafeLoader):
     """The scalars named above, without aliases and tags."""
 
@@ -27,33 +31,29 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.values += 1
         event = self.peek_event()  # type: ignore[no-untyped-call]
-        for problem, found in (
-            ("aliases are not read here", isinstance(event, yaml.AliasEvent)),
-            ("tags are not read here", getattr(event, "tag", None) is not None),
-            (f"more than {MOST_VALUES:,} values", self.values > MOST_VALUES),
-        ):
-            if found:
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        if isinstance(event, yaml.AliasEvent):
+            raise _error("aliases are not read here; put text in quotes", event.start_mark)
+        if getattr(event, "tag", None) is not None:
+            raise _error("tags are not read here; put text in quotes", event.start_mark)
+        if self.values > MOST_VALUES:
+            raise _error(f"more than {MOST_VALUES:,} values", event.start_mark)
         return super().compose_node(parent, index)
 
     def scan_flow_scalar_non_spaces(self, double: bool, start_mark: Any) -> Any:
         try:
             return super().scan_flow_scalar_non_spaces(double, start_mark)
         except (ValueError, OverflowError) as error:  # of chr, for "\UFFFFFFFF"
-            problem, mark = "the escape names no character", self.get_mark()
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark) from error
+            raise _error("the escape names no character", self.get_mark()) from error
 
     def construct_scalar(self, node: Any) -> Any:
         text = super().construct_scalar(node)
         if SURROGATE.search(text):  # from an escape; no file name could hold it
-            problem = "half of a surrogate pair is no text"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+            raise _error("half of a surrogate pair is no text", node.start_mark)
         return text
 
     def construct_integer(self, node: Any) -> int:
         if len(node.value) > MOST_DIGITS:  # of some thousands, int() complains in its own words
-            problem = f"an integer of more than {MOST_DIGITS} digits"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+            raise _error(f"an integer of more than {MOST_DIGITS} digits", node.start_mark)
         return int(node.value)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -61,11 +61,9 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                problem = f"key {short_repr(key)} is not text"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+                raise _error(f"key {short_repr(key)} is not text", key_node.start_mark)
             if key in seen:
-                problem = f"duplicate key {short_repr(key)}"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key_node.start_mark)
+                raise _error(f"duplicate key {short_repr(key)}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -80,7 +78,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_text(self, text: str) -> yaml.Node:
-        # PyYAML writes NEL and such as they are, and reads them as newlines, unless told to escape
+        # PyYAML writes NEL and the like unescaped by default, and reads them as newlines
         style = None if text.isprintable() else '"'
         return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -107,23 +105,18 @@ def parse_yaml(text: str, source: str) -> Any:
     """Parse YAML text.
 
     Raises:
-        ConfigError: it is not YAML, or uses what is not read here; the line says where.
+        ConfigError: it is not YAML, or uses aliases or tags; the message has line and column.
     """
     place = source
     cause: Exception
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        cause, problem, mark = error, str(error.problem), error.problem_mark
-        if problem.startswith("but ") and error.context:
-            problem = f"{error.context}, {problem}"
-        if mark:
-            line, column, hint = explain(text, error)
-            place = f"{source}:{line + 1}:{column + 1}"
-            problem += f"; {hint}" if hint else ""
+        row, column, problem = explain(text, error)
+        cause, place = error, f"{source}:{row + 1}:{column + 1}"
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        place = f"{source}:{line}:{error.position - text.rfind(chr(10), 0, error.position)}"
+        row = text.count("\n", 0, error.position) + 1
+        place = f"{source}:{row}:{error.position - text.rfind(chr(10), 0, error.position)}"
         cause, problem = error, f"unacceptable character #x{error.character:04x}"
     except RecursionError as error:
         cause, problem = error, "nested too deeply"
@@ -131,5 +124,5 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def dump_yaml(plain: Any) -> str:
-    """Return the text that `parse_yaml` reads as `plain`, which is made of JSON types."""
+    """Return the text that `parse_yaml` reads as `plain`, which consists of JSON types."""
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True))

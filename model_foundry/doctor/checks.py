@@ -1,6 +1,7 @@
 """The checks of `foundry doctor`: a minute of trying out an experiment on this machine.
 
-The experiment runs with short blocks, small batches and four steps, in a directory beside its own.
+The experiment runs with short blocks, small batches and four steps, in a temporary directory beside
+that of its run.
 """
 
 import logging
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig, load_config
@@ -25,6 +27,7 @@ from model_foundry.doctor.small_experiment import (
     MAX_BF16_SLOWDOWN,
     STEPS,
     SmallExperiment,
+    randomize,
     slowdown_of_bf16,
 )
 from model_foundry.errors import Interrupted, LockedError, SaveError
@@ -109,23 +112,21 @@ def generation(trial: SmallExperiment) -> Verdict:
     """Check that cached generation of padded rows equals uncached generation of single rows."""
     if not trial.untrained.supports_generation:
         return None, f"{trial.config.model.architecture} fills masks"
-    model, pad = trial.random_model(), trial.prepared.tokenizer.pad_token_id or 0
+    model, pad = trial.new_model().eval(), trial.prepared.tokenizer.pad_token_id or 0
+    randomize(model)
     length = trial.batch().inputs["input_ids"].shape[1]
     new = max(1, min(NEW_TOKENS, length // 2))
     long = max(1, min(NEW_TOKENS, length - new))
     draw = torch.Generator().manual_seed(0)
     rows = [torch.randint(_rows(model), (n,), generator=draw) for n in (max(1, long // 2), long)]
-    ids, mask = (torch.zeros(len(rows), long, dtype=torch.long) for _ in range(2))
-    for index, row in enumerate(rows):
-        filler = long - len(row)
-        ids[index] = torch.cat((torch.full((filler,), pad), row))
-        mask[index, filler:] = 1
-    made = model.generate(
+    ids = pad_sequence(rows, batch_first=True, padding_value=pad, padding_side="left")
+    mask = pad_sequence([torch.ones_like(row) for row in rows], True, padding_side="left")
+    generated = model.generate(
         ids, attention_mask=mask, max_new_tokens=new, eos_token_id=None, pad_token_id=pad
     )
     wrong = sum(
         int((together[long:] != _continued(model, row, new)).sum())
-        for row, together in zip(rows, made, strict=True)
+        for row, together in zip(rows, generated, strict=True)
     )
     figure = f"{wrong} of {new * len(rows)} tokens differ between cached and uncached generation"
     return wrong == 0, figure
@@ -219,11 +220,11 @@ CHECKS: dict[str, Callable[[SmallExperiment], Verdict]] = {
 def examine(
     config: ExperimentConfig | None = None, *, announce: Callable[[str], object] = str
 ) -> Iterator[Finding]:
-    """Yield the finding of each check, as soon as it is made.
+    """Yield the finding of each check, as soon as it is known.
 
     Args:
         config: the experiment; None: a small one on the built-in language.
-        announce: called with the name of each check before it is made.
+        announce: called with the name of each check before it runs.
 
     Raises:
         Interrupted: a signal came; nothing is left behind.

@@ -15,12 +15,12 @@ def disk(trial: SmallExperiment) -> tuple[bool, str]:
     checkpoint = trial.whole_run.checkpoint(STEPS)
     size = sum(path.stat().st_size for path in checkpoint.iterdir())
     probe = trial.directory / "probe"
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with probe.open("wb") as file:
         file.write(bytes(size))
         file.flush()
         os.fsync(file.fileno())
-    speed = size / (time.perf_counter() - begun)
+    speed = size / (time.perf_counter() - start)
     free, number = shutil.disk_usage(trial.directory).free, _checkpoints(trial)
     figure = (
         f"{number} x {size / 1e6:,.1f} MB of checkpoints, {free / 1e9:,.1f} GB free; "

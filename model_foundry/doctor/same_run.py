@@ -83,7 +83,7 @@ def _tensor_differences(one: Path, other: Path, label: str) -> Iterator[str]:
 
 
 def same_bits(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
-    """Tell whether two tensors have the same type, shape and bits; None equals nothing."""
+    """Return True if two tensors have the same type, shape and bits; None equals nothing."""
     if one is None or other is None or (one.dtype, one.shape) != (other.dtype, other.shape):
         return False
     return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (one, other)))

@@ -4,7 +4,7 @@ Blocks are short, batches small and evaluations few; all other settings are thos
 """
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -48,27 +48,40 @@ def slowdown_of_bf16() -> float:
         matrix = torch.ones(256, 256, dtype=dtype)
         times = []
         for _ in range(5):
-            begun = time.perf_counter()
+            start = time.perf_counter()
             matrix @ matrix
-            times.append(time.perf_counter() - begun)
+            times.append(time.perf_counter() - start)
         return min(times)
 
     return seconds(torch.bfloat16) / seconds(torch.float32)
 
 
+SMALL_DATA = {"content_tokens": None, "document_overlap": 0}
+SMALL_TRAINING: dict[str, Any] = {
+    "max_steps": STEPS,
+    "epochs": None,
+    "warmup_steps": 1,
+    "per_device_train_batch_size": 1,
+    "per_device_eval_batch_size": ROWS,
+    "gradient_accumulation_steps": ROWS,
+    "logging_steps": 1,
+    "eval_steps": None,
+    "save_steps": STEPS // 2,
+    "save_minutes": None,
+    "save_total_limit": None,
+    "milestones": {},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class SmallExperiment:
     """A small version of an experiment, in a directory of its own."""
 
-    def __init__(
-        self,
-        asked: ExperimentConfig,
-        config: ExperimentConfig,
-        prepared: Prepared,
-        accelerator: Accelerator,
-        directory: Path,
-    ) -> None:
-        self.asked, self.config, self.prepared = asked, config, prepared
-        self.accelerator, self.directory = accelerator, directory
+    asked: ExperimentConfig
+    config: ExperimentConfig
+    prepared: Prepared
+    accelerator: Accelerator
+    directory: Path
 
     @classmethod
     def of(cls, asked: ExperimentConfig, directory: Path) -> "SmallExperiment":
@@ -79,25 +92,8 @@ class SmallExperiment:
         """
         raw = asked.model_dump(exclude_unset=True)
         length = min(asked.data.max_sequence_length, LONGEST_BLOCK)
-        raw["data"] |= {
-            "max_sequence_length": length,
-            "content_tokens": None,
-            "document_overlap": 0,
-        }
-        raw["training"] |= {
-            "max_steps": STEPS,
-            "epochs": None,
-            "warmup_steps": 1,
-            "per_device_train_batch_size": 1,
-            "per_device_eval_batch_size": ROWS,
-            "gradient_accumulation_steps": ROWS,
-            "logging_steps": 1,
-            "eval_steps": None,
-            "save_steps": STEPS // 2,
-            "save_minutes": None,
-            "save_total_limit": None,
-            "milestones": {},
-        }
+        raw["data"] |= SMALL_DATA | {"max_sequence_length": length}
+        raw["training"] |= SMALL_TRAINING
         if slowdown_of_bf16() > MAX_BF16_SLOWDOWN:
             raw["training"] |= {"mixed_precision": "no"}
         raw["output_dir"] = directory / "run"
@@ -107,7 +103,9 @@ class SmallExperiment:
         length = asked.data.content_tokens or asked.data.max_sequence_length
         total_steps(asked, rows=max(1, len(prepared.train.stream) // length))  # of the asked one
         few = replace(prepared, validation=prepared.validation.first(EVALUATED_BLOCKS))
-        return cls(asked, config, few, accelerator, directory)
+        return cls(
+            asked=asked, config=config, prepared=few, accelerator=accelerator, directory=directory
+        )
 
     @cached_property
     def untrained(self) -> BaseLanguageModel:
@@ -117,12 +115,6 @@ class SmallExperiment:
     def new_model(self) -> BaseLanguageModel:
         """Return a new model; all have the same initial weights."""
         return create_model(self.config, tokenizer=self.prepared.tokenizer)
-
-    def random_model(self) -> BaseLanguageModel:
-        """Return a new model whose every next token depends on all tokens before it."""
-        model = self.new_model().eval()
-        randomize(model)
-        return model
 
     def batch(self) -> Batch:
         """Return the first rows of the training text."""
@@ -201,7 +193,7 @@ class SmallExperiment:
 def randomize(model: BaseLanguageModel) -> None:
     """Draw weights with which every next token depends on all tokens before it.
 
-    With initial weights a model repeats one token, whatever it has read. Larger weights than these
+    With initial weights a model repeats one token, whatever its input. Larger weights than these
     amplify rounding differences from one step to the next.
     """
     draw = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""Commands as they are asked for: by the names of elsewhere, with any path, from any shell."""
+"""Commands under the names of other programs, with any path, from any shell."""
 
 import shlex
 import sys
@@ -13,7 +13,8 @@ from model_foundry.cli import commands
 from model_foundry.cli.foreign_commands import FOREIGN
 from model_foundry.cli.summary import _next_command
 from tests.cli.conftest import Cli
-from tests.cli.test_errors import COMMANDS, CORPUS, GOOD
+from tests.cli.test_errors import COMMANDS
+from tests.config.conftest import CORPUS, GOOD
 
 
 @pytest.fixture

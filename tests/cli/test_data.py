@@ -1,4 +1,4 @@
-"""`foundry data` and `foundry prepare`: what they print and write, and that they are safe."""
+"""`foundry data` and `foundry prepare`: their output and files, and that both are safe."""
 
 import json
 import struct
@@ -42,7 +42,7 @@ def line_of(out: str, label: str) -> list[str]:
 
 
 def size_of_png(path: Path) -> tuple[int, int]:
-    """Return width and height in pixels, as the header says them."""
+    """Return width and height in pixels, from the header."""
     content = path.read_bytes()
     assert content[:8] == b"\x89PNG\r\n\x1a\n" and content[-8:-4] == b"IEND"
     width, height = struct.unpack(">II", content[16:24])
@@ -225,7 +225,7 @@ def test_without_matplotlib_the_remedy_is_told(
 def test_a_place_that_cannot_be_written_is_named(cli: Cli, here: Path) -> None:
     code, out, err = cli("data", "one.yaml", "--output", "corpus.txt/figures")
     assert (code, out) == (8, "")
-    assert err.splitlines()[-1] == "error: corpus.txt/figures: cannot be made (Not a directory)."
+    assert err.splitlines()[-1] == "error: corpus.txt/figures: cannot be created (Not a directory)."
 
 
 def test_streams_that_cannot_be_read_are_a_fault_of_the_corpus(cli: Cli) -> None:

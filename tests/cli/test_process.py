@@ -1,4 +1,4 @@
-"""What the command line does to its own process, and that nothing else does it."""
+"""Settings of the process: the command line changes them, and nothing else does."""
 
 import json
 import os
@@ -96,7 +96,7 @@ def test_more_is_kept_than_an_int_can_count() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
 def test_small_blocks_of_a_worker_thread_do_not_pile_up() -> None:
-    """Left apart, they come to 3.5 MiB."""
+    """Unmerged, they take 3.5 MiB."""
     assert run(KEEPING + THREAD) < 2**18
 
 

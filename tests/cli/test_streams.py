@@ -1,4 +1,4 @@
-"""No command ends in an internal failure because of where its words go, and none loses its work."""
+"""No output stream and no locale makes a command fail or lose its work."""
 
 import json
 import os
@@ -10,7 +10,8 @@ import pytest
 
 from model_foundry.cli.streams import _Sink
 from tests.cli.conftest import Cli
-from tests.cli.test_errors import COMMANDS, CORPUS, GOOD
+from tests.cli.test_errors import COMMANDS
+from tests.config.conftest import CORPUS, GOOD
 
 ARGUMENTS = {
     "train": ["n\u00f6.yaml", "output_dir=runs/again"],

@@ -1,4 +1,4 @@
-"""What is printed when a run is done: figures with their units, and the next command."""
+"""The summary of a finished run: figures with their units, and the next command."""
 
 from pathlib import Path
 from typing import Any

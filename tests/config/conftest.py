@@ -21,7 +21,7 @@ CORPUS = "".join(f"a line of {number} words\n" for number in range(40))
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -29,7 +29,7 @@ class Ended(NamedTuple):
 
     @property
     def faults(self) -> list[str]:
-        """The lines that name a fault."""
+        """The lines that report a fault."""
         return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 

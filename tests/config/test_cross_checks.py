@@ -1,4 +1,4 @@
-"""Each law between settings broken once, and each setting that can be without effect."""
+"""Each check between settings fails once, and each setting that can be without effect is one."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ from model_foundry.config import (
     settings_without_effect,
     validate,
 )
-from model_foundry.config.cross_checks import LAWS
+from model_foundry.config.cross_checks import CHECKS
 from model_foundry.config.files import apply_override
 from model_foundry.errors import ConfigError
 
@@ -271,15 +271,15 @@ def test_a_broken_law_is_one_line_with_its_field(
 
 
 def test_the_table_breaks_every_law() -> None:
-    assert {law for law, *_ in BROKEN} == {law.__name__ for law in LAWS}
+    assert {law for law, *_ in BROKEN} == {law.__name__ for law in CHECKS}
 
 
 @pytest.mark.parametrize(("law", "model", "overrides"), [row[:3] for row in BROKEN])
 def test_without_the_law_nothing_else_refuses_it(
     law: str, model: dict[str, Any], overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    others = tuple(one for one in LAWS if one.__name__ != law)
-    monkeypatch.setattr("model_foundry.config.cross_checks.LAWS", others)
+    others = tuple(one for one in CHECKS if one.__name__ != law)
+    monkeypatch.setattr("model_foundry.config.cross_checks.CHECKS", others)
     load(model, *overrides)
 
 

@@ -1,4 +1,4 @@
-"""Experiment files changed at random, as data and as bytes: each loads or is refused, plainly.
+"""Experiment files changed at random, as data and as bytes: each loads or is refused plainly.
 
 What is changed follows from a number, which a failure names: `mutated(number)` is the file again.
 """
@@ -138,7 +138,7 @@ def mutated(number: int) -> bytes:
     return content
 
 
-# --- what is said ---------------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------------
 
 
 def all_sections(root: type[Section] = Section) -> list[type[Section]]:
@@ -153,7 +153,7 @@ INTERNAL = re.compile(
 
 
 def faults_of(message: str, source: str) -> list[str]:
-    """Return what is wrong with the wording of a refusal, which names `source` on each line."""
+    """Return the faults in the wording of a refusal, which names `source` on each line."""
     wrong = [] if message else ["nothing is said"]
     for line in message.split("\n"):
         if not line.startswith(source) or len(line) <= len(source) + 5:
@@ -168,7 +168,7 @@ def faults_of(message: str, source: str) -> list[str]:
 
 
 def outcome(path: Path) -> tuple[int, list[str]]:
-    """Load a file as `foundry validate` does: the exit code, and what is wrong with the message."""
+    """Load a file as `foundry validate` does; return exit code and faults of the message."""
     try:
         config: ExperimentConfig = load_config(path)
         for line in settings_without_effect(config):
@@ -184,7 +184,7 @@ def outcome(path: Path) -> tuple[int, list[str]]:
 
 
 def hunt(numbers: range, directory: Path) -> tuple[list[str], dict[int, int]]:
-    """Return an account of each mutation that ends as it should not, and how often each code."""
+    """Return a description of each wrong ending, and the number of endings by exit code."""
     path, wrong, codes = directory / "file.yaml", [], {0: 0, 2: 0}
     for number in numbers:
         content = mutated(number)
@@ -205,7 +205,7 @@ def test_a_mutated_file_loads_or_is_refused_in_plain_words(tmp_path: Path) -> No
 
 
 def samples_little(path: Path) -> bool:
-    """Tell whether a file is refused, or asks for no corpus that would take minutes to make.
+    """Return True if a file is refused, or asks for no corpus that would take minutes to make.
 
     Two billion sentences of the built-in language are too many for a test, and no mistake.
     """

@@ -1,4 +1,4 @@
-"""A `~` is the home directory at the beginning of what was written, and a name anywhere else."""
+"""A `~` is the home directory at the beginning of a path, and a name anywhere else."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The sections alone: strictness, defaults that follow other fields, assignment, model sections."""
+"""Single sections: strictness, defaults that follow other fields, assignment, model sections."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from model_foundry.config import (
 )
 from model_foundry.config.files import apply_override
 from model_foundry.config.yaml_reader import parse_yaml
-from model_foundry.errors import ConfigError
 
 TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
 RECURRENT = {"embedding_size": 8, "hidden_size": 8}
@@ -171,54 +170,6 @@ def test_milestones_are_set_by_an_override_and_saved_as_they_are(
     config = overridden(f"training.milestones.{override}")
     assert getattr(config.training.milestones, field) == value
     assert validate(parse_yaml(save_config(config), "saved"), "saved") == config
-
-
-WORDS = "training.milestones.words: must be a number, a list of numbers or 'babylm', got "
-ALONE = "a single checkpoint would be at risk while the next one is written and verified"
-
-
-@pytest.mark.parametrize(
-    ("override", "line"),
-    [
-        ("milestones.words=babylmm", f"{WORDS}'babylmm' (text); did you mean 'babylm'?"),
-        ("milestones.words='9'", f"{WORDS}'9' (text)"),
-        ("milestones.words=0", "training.milestones.words: must be > 0, got 0"),
-        ("milestones.words=true", "training.milestones.words: must be an integer, got true"),
-        (
-            "milestones.words=1e6",
-            "training.milestones.words: must be an integer, got 1000000.0; write 1000000",
-        ),
-        ("milestones.words=[5, -1]", "training.milestones.words.1: must be > 0, got -1"),
-        (
-            "milestones.words=['5']",
-            "training.milestones.words.0: must be an integer, got '5' (text); write it without "
-            "quotes",
-        ),
-        ("milestones.tokens=[true]", "training.milestones.tokens.0: must be an integer, got true"),
-        (f"milestones.words={2**63}", f"training.milestones.words: must be < {2**63}, got {2**63}"),
-        (
-            "milestones.tokens=babylm",
-            "training.milestones.tokens: must be an integer, got 'babylm'",
-        ),
-        ("milestones.steps=5", "training.milestones.steps: must be a list, got 5"),
-        ("milestones.steps=[1, 0]", "training.milestones.steps.1: must be > 0, got 0"),
-        ("milestones.word=5", "training.milestones.word: unknown key; did you mean 'words'?"),
-        ("milestones=babylm", "training.milestones: must be a mapping, got 'babylm'"),
-        *(
-            (
-                f"save_total_limit={limit}",
-                f"training.save_total_limit: must be >= 2, got {limit}: {ALONE}; leave it out to "
-                "keep all",
-            )
-            for limit in (1, 0, -1)
-        ),
-        ("save_total_limit=2.0", "training.save_total_limit: must be an integer, got 2.0; write 2"),
-    ],
-)
-def test_a_fault_of_the_checkpoint_schedule_is_one_line(override: str, line: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        overridden(f"training.{override}")
-    assert str(caught.value) == f"file: {line}"
 
 
 def test_two_checkpoints_can_be_kept_and_all_are_unless_told() -> None:

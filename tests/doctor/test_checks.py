@@ -1,4 +1,4 @@
-"""The doctor finds nothing where all is well, and each of its checks can fail."""
+"""The doctor finds no fault in a sound experiment, and each of its checks can fail."""
 
 import functools
 import os
@@ -63,7 +63,7 @@ def test_without_an_experiment_a_small_one_is_examined(
 
 
 def ill(name: str, patch: pytest.MonkeyPatch) -> None:
-    """Break what the check of this name looks at."""
+    """Break what the check of this name inspects."""
     forward = GPT2Model.forward
     if name == "attention":
         patch.setattr(GPT2Model, "attention_in_use", "eager")

@@ -1,4 +1,4 @@
-"""What tells two runs apart must be able to: one bit, one line, one file."""
+"""The comparison of two runs finds one bit, one line and one file that differ."""
 
 import json
 import shutil
