@@ -1,5 +1,6 @@
 """A histogram of document lengths; needs matplotlib, from the extra `plots`."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from model_foundry.corpus_report import CorpusReport, SplitFigures
 from model_foundry.errors import SaveError
+from model_foundry.foundation.atomic_files import UNFINISHED
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,8 +94,11 @@ def save_histogram(report: CorpusReport, path: Path) -> bool:
         figure = draw_histogram(report)
     except ImportError:
         return False
+    aside = path.with_name(f"{UNFINISHED}{path.name}-{os.getpid()}")
     try:
-        figure.savefig(path, dpi=RESOLUTION, format="png")
+        figure.savefig(aside, dpi=RESOLUTION, format="png")
+        aside.replace(path)
     except OSError as error:
+        aside.unlink(missing_ok=True)
         raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
     return True
