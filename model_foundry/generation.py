@@ -30,6 +30,8 @@ def generate_texts(
 ) -> list[str]:
     """Continue each prompt until the document ends or `max_new_tokens` are reached.
 
+    A model with a limited number of positions stops at the last one.
+
     Args:
         prompts: beginnings of documents; may be "". Special tokens in them are plain text.
         temperature: divides the logits before sampling; 0 always takes the most likely token.
@@ -105,7 +107,8 @@ def _room(model: BaseLanguageModel, length: int, wanted: int) -> int:
         return wanted
     if length >= positions:
         raise ConfigError(
-            f"prompt: {length} tokens fill the {positions} positions of the model; shorten it"
+            f"prompt: has {length} tokens, but the model reads at most {positions - 1} before a "
+            "new one; shorten it"
         )
     return min(wanted, positions - length)
 

@@ -7,8 +7,8 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel, create_model_from_config
 from model_foundry.config import OBJECTIVES, ExperimentConfig, experiment_of
-from model_foundry.errors import ConfigError
-from model_foundry.foundation.atomic_files import is_committed
+from model_foundry.errors import CheckpointError, ConfigError
+from model_foundry.foundation.atomic_files import find_damage, is_committed
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.random_state import seeded
 from model_foundry.foundation.token_roles import first_token_id
@@ -95,6 +95,7 @@ def find_model(path: str | Path) -> Path:
         path: a model, a checkpoint, or a run: its final model, else its newest checkpoint.
 
     Raises:
+        CheckpointError: the newest model of the run is damaged.
         ConfigError: there is no model.
     """
     try:
@@ -104,7 +105,11 @@ def find_model(path: str | Path) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot be read ({reason})") from error
     if newest is not None:
-        return newest
+        if (fault := find_damage(newest)) is None:
+            return newest
+        if newest.exists():
+            raise CheckpointError(f"{newest}: damaged, {fault}; name another checkpoint or model")
+        return find_model(path)  # a training beside this process has deleted it
     if not is_directory:
         kind = "is a file" if place.exists() else "no such directory"
         raise ConfigError(f"{path}: {kind}; name a run or a model")

@@ -54,7 +54,7 @@ def test_text_stays_within_the_positions(
     model = create_model(tiny_experiment("gpt2", tmp_path), tokenizer=tokenizer)
     [text] = generate_texts(model, tokenizer, ["the"], max_new_tokens=500)
     assert len(text) < 16
-    with pytest.raises(ConfigError, match="17 tokens fill the 16 positions"):
+    with pytest.raises(ConfigError, match="17 tokens, but the model reads at most 15 before"):
         generate_texts(model, tokenizer, ["t" * 16])
 
 

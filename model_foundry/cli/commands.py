@@ -185,7 +185,7 @@ def generate(
     prompt: Annotated[str, typer.Option(metavar="TEXT", help="Beginning of the text.")] = "",
     number: Annotated[int, typer.Option(metavar="N", min=1, help="Number of texts.")] = 1,
     max_new_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Maximum number of new tokens.")
+        int, typer.Option(metavar="N", min=1, help="Maximum of new tokens; positions limit it too.")
     ] = 50,
     temperature: Annotated[
         float, typer.Option(metavar="T", min=0, help="Sampling temperature; 0: greedy.")
