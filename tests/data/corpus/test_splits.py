@@ -66,7 +66,7 @@ def test_both_parts_of_a_small_corpus_hold_a_document() -> None:
     [
         (["a"], {}, r"single document.* set data\.split_by=position, or data\.document=line"),
         (["a", " \n"], {}, "single document"),
-        ([], {}, "texts: holds no text; name a corpus that has some"),
+        ([], {}, "texts: holds no text; name a corpus with text"),
         (["\n", ""], {}, "texts: holds no text"),
         (["a", "b"], {"validation_documents": 2}, r"validation_documents \(=2\) leaves nothing to"),
         (
@@ -173,8 +173,8 @@ def test_a_budget_is_met_as_far_as_whole_documents_allow(unit: str) -> None:
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        (("documents", 4), "texts: holds 3 documents, fewer than the 4 that are to be taken"),
-        (("words", 7), "texts: holds 6 words, fewer than the 7"),
+        (("documents", 4), "texts: has 3 documents, fewer than its budget of 4"),
+        (("words", 7), "texts: has 6 words, fewer than its budget of 7"),
         (("words", 1), r"every document has more than the 1 words .*data\.document"),
     ],
 )
@@ -387,5 +387,5 @@ def test_a_weight_that_comes_to_nothing_is_refused(tmp_path: Path) -> None:
     data = DataConfig.model_validate(
         {"train": {"mixture": parts, "words": 2}, "document": "line", "validation": path}
     )
-    with pytest.raises(DataError, match="its weight leaves it less than one of the words"):
+    with pytest.raises(DataError, match="its weight gives it less than one of the words"):
         texts_of(open_splits(data, seed=0).train)

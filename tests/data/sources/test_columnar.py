@@ -101,7 +101,7 @@ def test_a_table_may_have_no_rows(tmp_path: Path, write: Writer, name: str) -> N
         (["a"], {"text_column": "nested"}, "the column 'nested' is of list<"),
         ([b"a"], {}, "the column 'text' is of binary, not text"),
         ([{"a": "b"}], {}, "the column 'text' is of struct<a: string>, not text"),
-        ([*TEXTS, None], {}, "row 1001: 'text' is null; leave such rows out or mend them"),
+        ([*TEXTS, None], {}, "row 1001: 'text' is null; remove such rows or correct them"),
         ([None, None], {}, "row 1: 'text' is null"),
         ([*TEXTS, "a\0b"], {}, "row 1001: 'text' has a zero character at 1; remove it"),
     ],
@@ -125,7 +125,7 @@ def test_bytes_that_are_not_utf8_are_told_or_replaced_and_counted(
 ) -> None:
     raw = pa.array([b"ok", b"caf\xe9", b"\xef\xbf\xbd"])
     path = write(tmp_path / name, pa.table({"text": raw.view(pa.string())}))
-    assert "row 2: not UTF-8 at byte 3 (0xe9) of the text; mend it, or set" in refusal(path)
+    assert "row 2: not UTF-8 at byte 3 (0xe9) of the text; correct it, or set" in refusal(path)
     assert read(path, encoding_errors="replace") == ["ok", "caf\ufffd", "\ufffd"]
 
 
@@ -137,7 +137,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, write: Writer, name: 
         path.write_bytes(raw[:size])
         assert refusal(path).endswith("; copy or download it again"), size
     path.write_bytes(b"just text, and a good deal of it")
-    assert f"{name}: no whole {path.suffix[1:]} file (" in refusal(path)
+    assert f"{name}: not a complete {path.suffix[1:]} file (" in refusal(path)
 
 
 @each_writer
@@ -162,4 +162,4 @@ def test_a_dictionary_that_explodes_is_refused(
 ) -> None:
     monkeypatch.setattr(compression, "HARMLESS", 2**22)
     path = write_parquet(tmp_path / "a.parquet", table_of(["x" * 10_000] * 1000))
-    assert "unpacks to more than 200 times its size, as no text does; write its" in refusal(path)
+    assert "unpacks to more than 200 times its size, unlike any text; write its" in refusal(path)

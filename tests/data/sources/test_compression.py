@@ -74,7 +74,7 @@ def test_what_unpacks_to_more_than_any_text_is_refused(
     assert len(read(bomb)[0]) == 2**22  # little enough to do no harm
     monkeypatch.setattr(compression, "HARMLESS", 2**16)
     assert "bomb.txt" in refusal(bomb)
-    assert "unpacks to more than 200 times its size, as no text does" in refusal(bomb)
+    assert "unpacks to more than 200 times its size, unlike any text" in refusal(bomb)
     assert read(write(tmp_path / f"a.txt{suffix}", PACKERS[suffix](TEXT.encode() * 8)))
 
 
@@ -116,7 +116,7 @@ def test_that_it_changes_is_said_before_what_is_wrong_with_it(tmp_path: Path) ->
         raise DataError("half a line")
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "text")
     path.chmod(0)
     if os.geteuid() != 0:
@@ -124,7 +124,6 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.Monkey
     path.unlink()
     with pytest.raises(DataError, match=r"a\.txt: cannot be read \(No such file"), opened(path):
         raise AssertionError
-    os.mkfifo(path)  # which takes the place of the file after it was looked at
-    monkeypatch.setattr(compression, "require_regular", lambda path: None)
+    os.mkfifo(path)
     with pytest.raises(DataError, match=r"a\.txt: is not a regular file"), opened(path):
         raise AssertionError

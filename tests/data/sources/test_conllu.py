@@ -93,14 +93,26 @@ GOOD = sentence("text = Good.")
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("plain text\n", "line 4: is no line of CoNLL-U: 10 columns between tabs, not 1; mend it"),
-        (word(1, "a").replace("\t_\n", "\n"), "line 4: is no line of CoNLL-U: 10 columns between"),
-        ("# x\n" + word(1, "a\tb"), "line 5: is no line of CoNLL-U: 10 columns between tabs, not"),
-        (word("ID", "FORM"), "line 4: begins with no number of a word, such as 3, 3-4 or 5.1; "),
-        (word("1-", "a"), "line 4: begins with no number of a word"),
-        (word("²", "a"), "line 4: begins with no number of a word"),
-        (word("9" * 5000, "a"), "line 4: begins with no number of a word"),
-        (word(1, ""), "line 4: the column FORM is empty; mend the line"),
+        (
+            "plain text\n",
+            "line 4: not CoNLL-U, which has 10 columns separated by tabs, not 1; correct it",
+        ),
+        (
+            word(1, "a").replace("\t_\n", "\n"),
+            "line 4: not CoNLL-U, which has 10 columns separated",
+        ),
+        (
+            "# x\n" + word(1, "a\tb"),
+            "line 5: not CoNLL-U, which has 10 columns separated by tabs, not",
+        ),
+        (
+            word("ID", "FORM"),
+            "line 4: does not begin with the number of a word, such as 3, 3-4 or 5.1; ",
+        ),
+        (word("1-", "a"), "line 4: does not begin with the number of a word"),
+        (word("²", "a"), "line 4: does not begin with the number of a word"),
+        (word("9" * 5000, "a"), "line 4: does not begin with the number of a word"),
+        (word(1, ""), "line 4: the column FORM is empty; correct the line"),
         (word(1, "a") + "# text = b\n", "line 5: is a comment below the words of a sentence; end "),
         ("# text = a\n# text = b\n", "line 5: is the second '# text' of a sentence; end each sent"),
     ],

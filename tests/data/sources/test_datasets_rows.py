@@ -117,7 +117,7 @@ def test_a_split_and_a_configuration_are_found(tmp_path: Path) -> None:
     ("rows", "column", "message"),
     [
         (RAW, "txt", "has no column data.text_column='txt', but text, body; did you mean 'text'?"),
-        (RAW, "body", "row 3: 'body' is null; leave such rows out or mend them"),
+        (RAW, "body", "row 3: 'body' is null; remove such rows or correct them"),
         ([{"text": 1}], "text", "row 1: 'text' is 1, not text"),
         ([{"text": ["a"]}], "text", "row 1: 'text' is ['a'], not text"),
         ([{"text": "a"}, {"text": "b\0"}], "text", "row 2: 'text' has a zero character at 1"),
@@ -165,7 +165,7 @@ def test_what_was_not_saved_by_the_library_is_told_so(tmp_path: Path) -> None:
         assert refusal(source).startswith(f"{tmp_path / name}: cannot be read as a data set")
     source = disk(tmp_path / "disk", RAW, split="nine")
     assert "has no split 'nine', but train, dev" in refusal(source)
-    with pytest.raises(DataError, match="no such directory; name what save_to_disk wrote"):
+    with pytest.raises(DataError, match="no such directory; name one that save_to_disk wrote"):
         opened(DiskSource(disk=str(tmp_path / "missing"))).cache_key(file_sha256)
 
 

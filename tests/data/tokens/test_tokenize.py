@@ -184,7 +184,7 @@ def test_no_document_is_refused_and_nothing_is_kept(
 ) -> None:
     emptied = split_of(["abc"], interventions=[{"step": "replace", "pattern": "."}])
     for split, message in (
-        (split_of(["", " "]), "texts: holds no text; name a corpus that has some"),
+        (split_of(["", " "]), "texts: holds no text; name a corpus with text"),
         (emptied, r"data\.train: no document is left"),
     ):
         with pytest.raises(DataError, match=message):
