@@ -42,4 +42,4 @@ def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterato
             kept += size
             yield piece.text
     if not seen:
-        raise split.is_empty()
+        raise split.empty_error()

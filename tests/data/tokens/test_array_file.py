@@ -59,7 +59,7 @@ def test_a_type_is_not_widened_without_need(tmp_path: Path) -> None:
 )
 def test_another_array_is_refused(array: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(ValueError, match=r"a\.npy is no array of unsigned integers"):
+    with pytest.raises(ValueError, match=r"a\.npy is not an array of unsigned integers"):
         map_array(tmp_path / "a.npy")
 
 

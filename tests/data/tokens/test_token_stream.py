@@ -123,6 +123,6 @@ def save(name: str, array: np.ndarray) -> Callable[[Path], None]:
 )
 def test_what_is_no_stream_is_refused(change: Callable[[Path], None], stream: Path) -> None:
     change(stream)
-    with pytest.raises(DataError, match=r"remove .*made again") as caught:
+    with pytest.raises(DataError, match=r"remove .*run the command again") as caught:
         read_stream(stream)
     assert str(stream) in str(caught.value) and "\n" not in str(caught.value)

@@ -174,7 +174,7 @@ def test_a_lone_surrogate_is_told_with_what_stands_before_it(
 ) -> None:
     monkeypatch.setattr(process_pool, "BATCH", SMALL)
     texts = [*documents_of(30), "the dog\ud800"]
-    with pytest.raises(DataError, match=r"lone surrogate behind 'the dog', which is no text"):
+    with pytest.raises(DataError, match=r"lone surrogate after 'the dog', which is not text"):
         stream_from(texts, bpe, tmp_path, processes=processes)
     assert made(tmp_path) == []
 
@@ -466,7 +466,7 @@ def test_a_signal_in_the_middle_leaves_no_stream(number: int, code: int, tmp_pat
     left = made(tmp_path / "cache")
     if number == signal.SIGTERM:
         assert left == []
-        assert "asked to stop during the tokenisation of the train text" in ended.said
+        assert "asked to stop during the tokenization of the train text" in ended.said
     assert all(path.name.startswith(".tmp-") for path in left)
 
 
@@ -484,5 +484,5 @@ def test_two_processes_that_need_a_stream_make_it_once(tmp_path: Path) -> None:
     ):
         ended = [one.ended(), other.ended()]
     assert [each.code for each in ended] == [0, 0], [each.said for each in ended]
-    assert "".join(each.said for each in ended).count("tokenising the train text") == 1
+    assert "".join(each.said for each in ended).count("tokenizing the train text") == 1
     assert [find_damage(path) for path in made(tmp_path / "cache")] == [None]
