@@ -132,10 +132,10 @@ def test_the_expected_share_of_spans_is_exact_in_short_rows_too(
     sizes: list[int], mean: float
 ) -> None:
     generator = np.random.default_rng(0)
-    goes_on = [False] + [True] * (len(sizes) - 1)
+    is_adjacent = [False] + [True] * (len(sizes) - 1)
     hidden = np.array(
         [
-            sum(np.array(sizes)[draw_spans(sizes, goes_on, SHARE, mean, generator) >= 0])
+            sum(np.array(sizes)[draw_spans(sizes, is_adjacent, SHARE, mean, generator) >= 0])
             for _ in range(4000)
         ]
     )
@@ -147,8 +147,8 @@ def test_a_word_keeps_within_the_budget_of_its_row() -> None:
     generator = np.random.default_rng(0)
     for _ in range(50):
         sizes = generator.integers(1, 5, 60)
-        goes_on = generator.random(60) < 0.9
-        hidden = draw_spans(sizes.tolist(), goes_on.tolist(), 0.3, 3.0, generator) >= 0
+        is_adjacent = generator.random(60) < 0.9
+        hidden = draw_spans(sizes.tolist(), is_adjacent.tolist(), 0.3, 3.0, generator) >= 0
         assert abs(sizes[hidden].sum() - 0.3 * sizes.sum()) < sizes.max()
 
 
@@ -174,10 +174,10 @@ def test_spans_are_geometric_in_words_and_cut_at_ten(mean: float) -> None:
 
 def test_spans_end_at_breaks() -> None:
     generator = np.random.default_rng(0)
-    goes_on = generator.random(3000) < 0.6
-    spans = draw_spans([1] * 3000, goes_on.tolist(), 0.5, 4.0, generator)
+    is_adjacent = generator.random(3000) < 0.6
+    spans = draw_spans([1] * 3000, is_adjacent.tolist(), 0.5, 4.0, generator)
     inside = spans[1:] == spans[:-1]
-    assert goes_on[1:][inside & (spans[1:] >= 0)].all()
+    assert is_adjacent[1:][inside & (spans[1:] >= 0)].all()
     assert lengths_of(spans).max() > 2
 
 
@@ -197,7 +197,7 @@ def test_words_end_with_their_document_and_at_what_is_not_hidden() -> None:
     # x | x x | special | x x | x || x | x x
     assert words.of_token.tolist() == [0, 1, 1, 2, 2, 3, 4, 5, 5]
     assert words.sizes.tolist() == [1, 2, 2, 1, 1, 2]
-    assert words.goes_on.tolist() == [False, True, False, True, True, False]
+    assert words.is_adjacent.tolist() == [False, True, False, True, True, False]
     assert words.bounds.tolist() == [0, 4, 6]
 
 
