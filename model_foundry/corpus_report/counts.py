@@ -75,7 +75,7 @@ class LengthFigures:
 def length_edges(shortest: int, longest: int) -> list[int]:
     """Return the edges of bins between two lengths, about evenly spaced on a log scale.
 
-    They are integers, and no bin is narrower than the previous one, so that rounding makes no peaks.
+    They are integers, and no bin is narrower than the previous one: rounding makes no peaks.
     """
     ratio = ((longest + 1) / shortest) ** (1 / BINS)
     edges = [shortest]
