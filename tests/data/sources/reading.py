@@ -1,8 +1,14 @@
 """Reads files as a source does, for the tests of the kinds."""
 
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from model_foundry.data.sources.base import Reading
@@ -11,6 +17,21 @@ from model_foundry.data.sources.fragments import whole_documents
 from model_foundry.errors import DataError
 
 DEFAULTS = {"document": "file", "text_column": "text", "encoding_errors": "strict"}
+
+
+def zstandard(raw: bytes) -> bytes:
+    buffer = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(buffer, "zstd") as stream:
+        stream.write(raw)
+    return bytes(buffer.getvalue())
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".zst": zstandard,
+    ".bz2": bz2.compress,
+    ".xz": partial(lzma.compress, preset=0),
+}
 
 
 def source_of(path: Path, **settings: str) -> FileSource:

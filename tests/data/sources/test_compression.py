@@ -1,38 +1,20 @@
 """Packed files: read whole or refused; what changes while it is read is refused as well."""
 
-import bz2
-import gzip
 import lzma
 import os
 import zlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from model_foundry.data.sources import compression
 from model_foundry.data.sources.compression import opened, unpacked
 from model_foundry.errors import DataError
-from tests.data.sources.reading import read, refusal, write
+from tests.data.sources.reading import PACKERS, read, refusal, write
 
 TEXT = "".join(f"line {number * number}\n" for number in range(5000))
 
 
-def zstandard(raw: bytes) -> bytes:
-    buffer = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(buffer, "zstd") as stream:
-        stream.write(raw)
-    return bytes(buffer.getvalue())
-
-
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.compress,
-    ".zst": zstandard,
-    ".bz2": bz2.compress,
-    ".xz": partial(lzma.compress, preset=0),
-}
 each_packer = pytest.mark.parametrize("suffix", PACKERS)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import datasets
 import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from model_foundry.config import DiskSource, HubSource
@@ -62,8 +64,12 @@ def refusal(source: HubSource | DiskSource, column: str = "text") -> str:
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_each_row_of_a_data_set_is_a_document(streaming: bool, tmp_path: Path) -> None:
-    expected = ["one\ntwo", " ", "three"]  # blank ones are left out by whoever reads
+    expected = ["one\ntwo", " ", "three"]  # blank documents are left out later
     assert read(hub(tmp_path / "hub", lines(RAW), streaming=streaming)) == expected
+    table = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(RAW), table)
+    columns = hub(tmp_path / "columns", bytes(table.getvalue()), "parquet", streaming=streaming)
+    assert read(columns) == expected
     assert read(disk(tmp_path / "disk", RAW)) == expected
     assert read(disk(tmp_path / "more", RAW, split="dev")) == expected[:1]
 

@@ -1,11 +1,8 @@
 """Files as a source: one corpus whatever it is stored as, known by content, in bounded memory."""
 
-import bz2
 import csv
-import gzip
 import hashlib
 import json
-import lzma
 import signal
 import tracemalloc
 from collections import deque
@@ -22,7 +19,7 @@ from model_foundry.data.sources.files import open_files
 from model_foundry.data.sources.fragments import FRAGMENT
 from model_foundry.errors import DataError, Interrupted
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
-from tests.data.sources.reading import DEFAULTS, read, refusal, source_of, write
+from tests.data.sources.reading import DEFAULTS, PACKERS, read, refusal, source_of, write
 from tests.waiting import wait_until
 
 TEXTS = [f"sentence {number} ö€𝄞 \u2028 of \x85 many" for number in range(500)]
@@ -50,21 +47,6 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "a.tsv": lambda path: write_table(path, "excel-tab"),
     "a.parquet": lambda path: pq.write_table(pa.table({"text": TEXTS}), path),
     "a.arrow": write_arrow,
-}
-
-
-def zstandard(raw: bytes) -> bytes:
-    buffer = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(buffer, "zstd") as stream:
-        stream.write(raw)
-    return bytes(buffer.getvalue())
-
-
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.compress,
-    ".zst": zstandard,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
 }
 
 
