@@ -1,4 +1,4 @@
-"""What batches hold, bit for bit: a run that is repeated or resumed reads what it read before."""
+"""The content of batches, bit for bit: a repeated or resumed run reads the same batches."""
 
 import hashlib
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Reads files as a source does, for the tests of the kinds."""
+"""Helpers that read files as a source, for the tests of all formats."""
 
 import bz2
 import gzip
@@ -35,7 +35,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def source_of(path: Path, **settings: str) -> FileSource:
-    """Open a file, a folder or a glob with the default settings but those given."""
+    """Open a file, a folder or a glob with the default settings, or those given."""
     return open_files(str(path), Reading(**(DEFAULTS | settings)))
 
 
@@ -45,15 +45,15 @@ def read(path: Path, **settings: str) -> list[str]:
 
 
 def write(path: Path, content: bytes | str) -> Path:
-    """Write a file as it stands, surrogates included, and return its path."""
+    """Write a file without changing line ends, and return its path."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode(errors="strict"))
     return path
 
 
 def refusal(path: Path, **settings: Any) -> str:
-    """Return the one line that is said of a file that cannot be read, without its folder."""
+    """Return the one-line error of a file that cannot be read, without its folder."""
     with pytest.raises(DataError) as caught:
         read(path, **settings)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said.replace(f"{path.parent}/", "")
+    error = str(caught.value)
+    assert "\n" not in error
+    return error.replace(f"{path.parent}/", "")

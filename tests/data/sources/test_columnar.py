@@ -1,4 +1,4 @@
-"""Parquet and Arrow: the text column, batch by batch, whatever its type of text and its batches."""
+"""Parquet and Arrow: the text column in batches, for all types of text."""
 
 import random
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def test_each_row_is_a_document(
     assert read(write(tmp_path / name, pa.table({"n": range(1000), "text": column}))) == READ
 
 
-def test_rows_are_the_same_however_they_are_stored(tmp_path: Path) -> None:
+def test_rows_do_not_depend_on_storage_settings(tmp_path: Path) -> None:
     table = table_of(TEXTS)
     for settings in (
         {"row_group_size": 7},
@@ -106,11 +106,11 @@ def test_a_table_may_have_no_rows(tmp_path: Path, write: Writer, name: str) -> N
         ([*TEXTS, "a\0b"], {}, "row 1001: 'text' has a zero character at 1; remove it"),
     ],
 )
-def test_a_column_that_is_no_text_is_told_which_and_where(
+def test_a_column_without_text_is_reported(
     tmp_path: Path, write: Writer, name: str, column: Any, settings: dict[str, str], message: str
 ) -> None:
-    said = refusal(write(tmp_path / name, table_of(column)), **settings)
-    assert said.startswith(f"{name}: ") and message in said
+    error = refusal(write(tmp_path / name, table_of(column)), **settings)
+    assert error.startswith(f"{name}: ") and message in error
 
 
 @each_writer
@@ -120,9 +120,7 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, write: Writer, name
 
 
 @each_writer
-def test_bytes_that_are_not_utf8_are_told_or_replaced_and_counted(
-    tmp_path: Path, write: Writer, name: str
-) -> None:
+def test_invalid_utf8_is_reported_or_replaced(tmp_path: Path, write: Writer, name: str) -> None:
     raw = pa.array([b"ok", b"caf\xe9", b"\xef\xbf\xbd"])
     path = write(tmp_path / name, pa.table({"text": raw.view(pa.string())}))
     assert "row 2: not UTF-8 at byte 3 (0xe9) of the text; correct it, or set" in refusal(path)
@@ -157,7 +155,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_crashes(
             assert "\n" not in str(error)
 
 
-def test_a_dictionary_that_explodes_is_refused(
+def test_a_dictionary_that_expands_too_far_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compression, "HARMLESS", 2**22)

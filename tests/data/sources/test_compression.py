@@ -1,4 +1,4 @@
-"""Packed files: read whole or refused; what changes while it is read is refused as well."""
+"""Compressed files are read completely or refused; files that change are refused."""
 
 import lzma
 import os
@@ -28,16 +28,16 @@ def test_a_packed_text_is_the_text(tmp_path: Path, suffix: str) -> None:
 
 
 @each_packer
-def test_a_packed_file_that_is_not_whole_is_refused(tmp_path: Path, suffix: str) -> None:
+def test_a_damaged_compressed_file_is_refused(tmp_path: Path, suffix: str) -> None:
     raw = PACKERS[suffix](TEXT.encode())
     path = tmp_path / f"a.txt{suffix}"
     for damaged in (
         *(raw[: len(raw) // 2], raw[:-4], raw[:-1], b"", raw + b"and more", TEXT.encode()),
         *(raw[:3], raw + raw[:-1]),
     ):
-        said = refusal(write(path, damaged))
-        assert said.startswith(f"{path.name}: damaged, cut off or not packed as {suffix} (")
-        assert said.endswith("); copy or download it again")
+        error = refusal(write(path, damaged))
+        assert error.startswith(f"{path.name}: damaged, cut off or not packed as {suffix} (")
+        assert error.endswith("); copy or download it again")
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])  # the frames of pyarrow have no checksum
@@ -49,7 +49,7 @@ def test_a_flipped_bit_is_found_by_the_checksum(tmp_path: Path, suffix: str) -> 
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz"])
-def test_what_unpacks_to_more_than_any_text_is_refused(
+def test_a_decompression_bomb_is_refused(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bomb = write(tmp_path / f"bomb.txt{suffix}", PACKERS[suffix](b"\n" * 2**22))
@@ -74,8 +74,8 @@ def test_memory_that_a_file_asks_for_is_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["grow", "rewrite", "replace", "vanish"])
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, change: str) -> None:
     path = write(tmp_path / "a.txt", "text")
-    said = r"a\.txt: changed while it was read; start again once"
-    with pytest.raises(DataError, match=said), opened(path) as file:
+    error = r"a\.txt: changed while it was read; start again once"
+    with pytest.raises(DataError, match=error), opened(path) as file:
         assert b"".join(unpacked(file, "a.txt", None)) == b"text"
         if change == "grow":
             with path.open("a") as end:
@@ -89,7 +89,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, change:
             path.unlink()
 
 
-def test_that_it_changes_is_said_before_what_is_wrong_with_it(tmp_path: Path) -> None:
+def test_a_change_is_reported_before_other_faults(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "text")
     with pytest.raises(DataError, match="changed while it was read"), opened(path):
         path.write_text("half a li")
@@ -98,7 +98,7 @@ def test_that_it_changes_is_said_before_what_is_wrong_with_it(tmp_path: Path) ->
         raise DataError("half a line")
 
 
-def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "text")
     path.chmod(0)
     if os.geteuid() != 0:

@@ -1,4 +1,4 @@
-"""Files as a source: one corpus whatever it is stored as, known by content, in bounded memory."""
+"""Files as a source: the same corpus in every format, its key, and bounded memory."""
 
 import csv
 import hashlib
@@ -51,7 +51,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_corpus_is_the_same_whatever_it_is_stored_as(tmp_path: Path, name: str) -> None:
+def test_every_format_gives_the_same_corpus(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path)
     assert read(path, document="line") == TEXTS
@@ -91,7 +91,7 @@ def test_datasets_reads_the_same(tmp_path: Path, name: str, builder: str) -> Non
 
 
 def generated(path: Path, size: int) -> None:
-    """Write a file piece by piece: text without an end of a line, or rows."""
+    """Write a file in parts: text without a line end, or rows."""
     row = "words of a row " * 600
     pieces = {
         ".txt": row,
@@ -165,7 +165,7 @@ def cache_key(path: Path, **settings: str) -> Any:
     return json.loads(json.dumps(source_of(path, **settings).cache_key(sha256)))
 
 
-def test_a_source_is_known_by_what_its_files_hold(tmp_path: Path) -> None:
+def test_the_key_depends_on_the_content_of_files(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "text")
     known = cache_key(path)
     (tmp_path / "elsewhere").mkdir()
@@ -202,7 +202,7 @@ def test_the_settings_count_that_matter_to_the_files(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_gone_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "text")
     source = source_of(path)
     path.unlink()
@@ -210,7 +210,7 @@ def test_what_is_gone_is_named(tmp_path: Path) -> None:
         source.cache_key(sha256)
 
 
-def test_a_source_is_called_what_the_user_wrote(tmp_path: Path) -> None:
+def test_a_source_is_named_by_its_patterns(tmp_path: Path) -> None:
     paths = [str(write(tmp_path / f"{n}.txt", "x")) for n in range(5)]
     reading = Reading(**DEFAULTS)
     assert open_files(paths[0], reading).name == paths[0]
@@ -229,8 +229,8 @@ def test_a_file_that_grows_while_its_documents_are_taken_is_refused(tmp_path: Pa
     assert len(read(path, document="line")) == 3
 
 
-def test_a_missing_row_is_never_made_up(tmp_path: Path) -> None:
-    """As `datasets` does, which gives None for it."""
+def test_a_missing_value_is_refused(tmp_path: Path) -> None:
+    """`datasets` would return None for it."""
     assert "line 2: has no column" in refusal(
         write(tmp_path / "a.jsonl", '{"text": "a"}\n{"b": 1}')
     )

@@ -1,4 +1,4 @@
-"""JSON lines: a document a row, and what is said of a row that has none."""
+"""JSON lines: one document a row, and the errors of invalid rows."""
 
 import json
 from pathlib import Path
@@ -54,17 +54,17 @@ def test_each_object_is_a_document(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_row_that_is_none_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:
-    said = refusal(write(tmp_path / "bad.jsonl", f"{GOOD}\n{GOOD}{line}"))
-    assert said.startswith("bad.jsonl: line 4: ")
-    assert message in said
+def test_an_invalid_row_is_reported_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+    error = refusal(write(tmp_path / "bad.jsonl", f"{GOOD}\n{GOOD}{line}"))
+    assert error.startswith("bad.jsonl: line 4: ")
+    assert message in error
 
 
 def test_a_row_is_not_held_at_any_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "LONGEST_ROW", 100)
     assert read(write(tmp_path / "a.jsonl", GOOD * 100)) == ["one"] * 100
-    said = refusal(write(tmp_path / "a.jsonl", GOOD + " " * 2**21))
-    assert "line 2 is longer than 100 characters, the limit for a row; write one row" in said
+    error = refusal(write(tmp_path / "a.jsonl", GOOD + " " * 2**21))
+    assert "line 2 is longer than 100 characters, the limit for a row; write one row" in error
 
 
 def test_long_lines_are_counted_as_well() -> None:

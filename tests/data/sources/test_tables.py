@@ -1,4 +1,4 @@
-"""CSV and TSV: a document a row, and what is said of a table that does not hold together."""
+"""CSV and TSV: one document a row, and the errors of invalid tables."""
 
 import csv
 from pathlib import Path
@@ -42,17 +42,17 @@ def test_a_table_may_be_empty_and_blank_lines_are_no_rows(tmp_path: Path) -> Non
         ('text,b\n"a" x,1\n', "line 2: not a valid row (',' expected after '\"'); quote a field"),
     ],
 )
-def test_what_does_not_hold_together_is_told_with_its_line(
+def test_an_invalid_table_is_reported_with_its_line(
     tmp_path: Path, rows: str, message: str
 ) -> None:
     assert refusal(write(tmp_path / "bad.csv", rows)).startswith(f"bad.csv: {message}")
 
 
-def test_a_zero_byte_is_told_where_it_is(tmp_path: Path) -> None:
+def test_a_zero_byte_is_reported_with_its_offset(tmp_path: Path) -> None:
     assert "zero byte at byte 7" in refusal(write(tmp_path / "bad.csv", b"text\na\n\0\n"))
 
 
-def test_a_quote_that_never_ends_does_not_take_the_whole_file(
+def test_an_unclosed_quote_does_not_read_the_whole_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = csv.field_size_limit()

@@ -1,4 +1,4 @@
-"""Documents of a text that are in the training text too are counted."""
+"""Counts of documents that are also in the training text."""
 
 import numpy as np
 import pytest
