@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from model_foundry.data.batches.loaders import (
     Batch,
@@ -21,37 +20,19 @@ from model_foundry.data.batches.loaders import (
 )
 from model_foundry.data.batches.order import BatchSplit, Key
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
-from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.data.streams import stream_of
 from tests.waiting import wait_until
 
 COLLATOR = CausalLMDataCollator(TokenizerFactory.train_character(documents=["abc"]))
 TWO_ROWS = BatchSplit(micro_batch=2, rows_per_step=2)
 
 
-def stream_with(ids: NDArray[Any], *, num_bytes: int = 1, words: int = 1) -> TokenStream:
-    """Return one document of these ids with `num_bytes` bytes each and a word every `words` ids."""
-    tokens = ids.astype(np.uint16)
-    return TokenStream(
-        tokens=Sharded([tokens]),
-        num_bytes=Sharded([np.full_like(tokens, num_bytes)]),
-        num_words=Sharded([(np.arange(len(ids)) % words == 0).astype(np.uint16)]),
-        document_ends=np.array([len(ids)], np.uint64),
-        document_digests=np.zeros(1, np.uint64),
-        facts=StreamFacts(
-            text_sha256="",
-            tokens_sha256="",
-            bytes=num_bytes * len(ids),
-            words=-(-len(ids) // words),
-            lossless=True,
-        ),
-    )
-
-
 def stream(tokens: int) -> TokenStream:
     """Return tokens 10, 11, ... of two bytes each, of which every fourth begins a word."""
-    return stream_with(np.arange(10, 10 + tokens), num_bytes=2, words=4)
+    return stream_of(np.arange(10, 10 + tokens), 2, np.arange(tokens) % 4 == 0)
 
 
 def test_blocks_cover_the_stream_but_for_the_rest() -> None:

@@ -6,31 +6,19 @@ import numpy as np
 import pytest
 
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Frame, Rows
-from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.labels import IGNORE_INDEX
+from tests.data import streams
 
 CLS, SEP, BOS, EOS = 1, 2, 3, 4
 
 
-def stream_of(
-    documents: list[list[int]], *, shards: int = 1, num_bytes: int = 2, words: int = 3
-) -> TokenStream:
-    """Return a stream of these documents, of which every `words`-th token begins a word."""
-    tokens = np.array([index for ids in documents for index in ids], np.uint16)
-    begins = (np.arange(len(tokens)) % words == 0).astype(np.uint8)
-    columns = [tokens, np.full(len(tokens), num_bytes, np.uint8), begins]
-    return TokenStream(
-        *(Sharded(np.array_split(column, shards)) for column in columns),
-        document_ends=np.cumsum([len(ids) for ids in documents]).astype(np.uint64),
-        document_digests=np.arange(len(documents), dtype=np.uint64),
-        facts=StreamFacts(
-            text_sha256="0",
-            tokens_sha256="1",
-            bytes=num_bytes * len(tokens),
-            words=int(begins.sum()),
-            lossless=True,
-        ),
-    )
+def stream_of(documents: list[list[int]], *, shards: int = 1) -> TokenStream:
+    """Return a stream of these documents, in which every third token begins a word."""
+    ids = np.concatenate(documents)
+    ends = np.cumsum([len(document) for document in documents])
+    starts = np.arange(len(ids)) % 3 == 0
+    return streams.stream_of(ids, 2, starts, ends=ends, shards=shards)
 
 
 def documents_of(seed: int, *, end: list[int], start: list[int]) -> list[list[int]]:
