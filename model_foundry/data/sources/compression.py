@@ -22,7 +22,7 @@ from model_foundry.errors import DataError
 from model_foundry.foundation.file_hashes import stat_of
 from model_foundry.foundation.messages import printable, reason_of
 
-# Text is compressed to a third or a tenth of its size; a much larger ratio is an attack.
+# Text is compressed to a third or a tenth of its size; a much larger ratio is not text.
 LARGEST_RATIO = 200
 HARMLESS = 2**26  # bytes that a file of any size may decompress to
 XZ_MEMORY = 2**28  # bytes; `xz -9` needs a quarter of it

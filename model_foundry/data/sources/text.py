@@ -27,7 +27,7 @@ MISTAKEN = (
     (rb"PK\x03\x04", "a ZIP archive", "unpack it"),
     (rb"%PDF-", "PDF", "extract its text"),
 )
-HEAD = 16  # bytes that tell all of them
+HEAD = 16  # bytes, enough to recognize all of them
 BINARY_REMEDY = "give plain UTF-8 text"
 REPLACED = "\ufffd"
 
@@ -48,7 +48,7 @@ def _characters(
 ) -> Iterator[str]:
     head = _head(parts, where)
     offset, rest = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0, b""
-    for part in chain(filter(None, chain([head[offset:]], parts)), [b""]):  # b"" ends the last text
+    for part in chain(filter(None, chain([head[offset:]], parts)), [b""]):  # b"": the end
         check_interrupt()
         if (zero := part.find(0)) >= 0:
             place = offset + len(rest) + zero

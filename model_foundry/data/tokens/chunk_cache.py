@@ -40,7 +40,7 @@ class Chunks:
         self._forget()
 
     def _forget(self) -> None:
-        # a chunk that follows a space is stored without it, apart from one that begins a text
+        # chunks after a space are stored without it, separately from those that begin a text
         self._following: dict[str, int] = {}
         self._beginning: dict[str, int] = {}
         self._table = self._encode([])

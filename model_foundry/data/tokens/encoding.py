@@ -190,7 +190,7 @@ class Encoder:
         each = [encoding.ids for encoding in encodings]
         restored = [b"".join(map(self._table.__getitem__, ids)) for ids in each]
         exact = [text.encode() == bytes_ for text, bytes_ in zip(texts, restored, strict=True)]
-        if not all(exact):  # some ids are unknown, or text was normalised
+        if not all(exact):  # some ids are unknown, or text was normalized
             return self._with_offsets(texts, exact)
         flat = np.array(list(chain.from_iterable(each)), dtype=np.int64)
         counts = np.array([len(ids) for ids in each], dtype=np.int64)
