@@ -1,4 +1,4 @@
-"""What stands in docs/data.md, and the corpora that its lines name.
+"""The parts of docs/data.md, and the corpora of its lines.
 
 The corpora are written by other libraries than those that read them, where there are any.
 """
@@ -48,7 +48,7 @@ def rows(header: str) -> Iterator[list[str]]:
 
 
 def pack(path: Path) -> None:
-    """Write a file packed in each way beside it."""
+    """Write a file in each compression next to it."""
     raw = path.read_bytes()
     for suffix, packed in ((".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)):
         Path(f"{path}{suffix}").write_bytes(packed(raw))
@@ -94,7 +94,7 @@ def write_corpora(place: Path) -> None:
 
 
 def write_hub_directory(place: Path) -> None:
-    """Write a directory as data sets lie on a hub, with two configurations."""
+    """Write a directory like a data set of the Hub, with two configurations."""
     place.mkdir()
     configs = "".join(
         f"- config_name: {name}\n  default: {str(name == 'all').lower()}\n"

@@ -1,4 +1,4 @@
-"""What is labelled and what is hidden."""
+"""Labels and hidden tokens."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_causal_labels_are_the_tokens_and_padding_is_ignored(
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
 
 
-def test_real_end_of_sequence_is_learned_where_it_is_also_the_pad_token(
+def test_end_of_sequence_is_a_target_even_if_it_is_the_pad_token(
     gpt_style: PreTrainedTokenizerFast,
 ) -> None:
     tokenizer = TokenizerFactory.train_character(documents=[TEXT])
@@ -94,7 +94,7 @@ def test_context_is_read_and_no_target(gpt_style: PreTrainedTokenizerFast) -> No
     assert batch["labels"].tolist() == [[-100, -100, 8, 9]]
 
 
-def test_a_batch_names_documents_only_where_its_rows_do(
+def test_a_batch_has_document_ids_only_if_its_rows_have(
     gpt_style: PreTrainedTokenizerFast, bert_style: PreTrainedTokenizerFast
 ) -> None:
     for collator in (CausalLMDataCollator(gpt_style), MaskedLMDataCollator(bert_style)):
@@ -104,9 +104,7 @@ def test_a_batch_names_documents_only_where_its_rows_do(
 
 
 @pytest.mark.parametrize("name", ["document_ids", "is_context", "word_starts"])
-def test_what_is_said_of_tokens_is_said_of_each(
-    name: str, gpt_style: PreTrainedTokenizerFast
-) -> None:
+def test_columns_need_a_value_for_each_token(name: str, gpt_style: PreTrainedTokenizerFast) -> None:
     collator = CausalLMDataCollator(gpt_style)
     short = [{**row, name: [0] * 3} for row in rows(3, 5)]
     mixed = [{**rows(3)[0], name: [0] * 3}, *rows(5)]
@@ -206,7 +204,7 @@ def test_flag_that_contradicts_the_class_is_refused(
         collator(tokenizer=bert_style, mlm=mlm)
 
 
-def test_padding_that_rows_bring_along_is_taken_off(gpt_style: PreTrainedTokenizerFast) -> None:
+def test_padding_of_rows_is_removed_first(gpt_style: PreTrainedTokenizerFast) -> None:
     features = [
         {"input_ids": [6, 7, 0], "attention_mask": [1, 1, 0], "document_ids": [3, 3, 9]},
         {"input_ids": [6, 7, 8], "attention_mask": [1, 1, 1], "document_ids": [4, 4, 4]},
@@ -216,7 +214,7 @@ def test_padding_that_rows_bring_along_is_taken_off(gpt_style: PreTrainedTokeniz
     assert batch["document_ids"].tolist() == [[3, 3, -1], [4, 4, 4]]
 
 
-def test_what_is_no_batch_is_refused(gpt_style: PreTrainedTokenizerFast) -> None:
+def test_invalid_batches_are_refused(gpt_style: PreTrainedTokenizerFast) -> None:
     collator = CausalLMDataCollator(gpt_style)
     for features, message in (
         ([], "at least one row"),

@@ -1,4 +1,4 @@
-"""What docs/data.md says happens: each of its lines is read, each of its refusals is seen."""
+"""The lines, commands, output and errors of docs/data.md."""
 
 import gzip
 import os
@@ -224,15 +224,15 @@ def test_every_refusal_of_the_page_is_tried() -> None:
     assert [cells[0] for cells in rows("a corpus that")] == list(REFUSED)
 
 
-@pytest.mark.parametrize(("what", "said"), [cells[:2] for cells in rows("a corpus that")])
-def test_a_corpus_is_refused_as_the_page_says(
-    what: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("corpus", "message"), [cells[:2] for cells in rows("a corpus that")])
+def test_a_corpus_is_refused_with_the_message_of_the_page(
+    corpus: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named, write = REFUSED[what]
+    named, write = REFUSED[corpus]
     write(tmp_path)
     monkeypatch.chdir(tmp_path)
     Path("wrong.yaml").write_text(experiment(("train: corpus.txt", f"train: {named}")))
     with pytest.raises(DataError) as caught:
         prepare(load_config("wrong.yaml"))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -261,7 +261,7 @@ def test_a_finished_run_answers_all_processes_and_changes_nothing(
 
 MADE_BY_MAIN = (
     "model_foundry.tokenizer.tokenizer_factory:_save",
-    "model_foundry.data.tokens.tokenize:_tokenise",
+    "model_foundry.data.tokens.tokenize:_tokenize",
 )
 
 

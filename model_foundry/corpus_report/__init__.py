@@ -1,6 +1,6 @@
-"""Figures of a prepared corpus: what was read, what becomes of each token, what was left out.
+"""Figures of a prepared corpus: documents, tokens and their use, and what was left out.
 
-Streams are read in stretches, so that memory does not grow with the corpus. Nothing is printed or
+Streams are read in parts, so that memory does not grow with the corpus. Nothing is printed or
 written here.
 """
 

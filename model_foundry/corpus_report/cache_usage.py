@@ -15,13 +15,13 @@ class Place:
 
     directory: Path
     bytes: int
-    """Of its files."""
+    """Size of its files."""
     is_new: bool
-    """True if it is newer than the listing that it is compared with."""
+    """True if it was written after the listing `before`."""
 
 
 def look_into(cache: Path) -> dict[Path, int]:
-    """Return when each entry of a cache was made, in nanoseconds."""
+    """Return the time at which each entry of a cache was written, in nanoseconds."""
     return {path.parent: path.stat().st_mtime_ns for path in cache.glob(f"*/*/{MANIFEST}")}
 
 
@@ -29,15 +29,14 @@ def place_of(made: TokenStream | Path, *, before: dict[Path, int]) -> Place:
     """Return the entry of a stream or of a tokenizer's directory.
 
     Args:
-        before: what `look_into` returned before it was prepared.
+        before: the result of `look_into` before it was prepared.
     """
-    directory = made if isinstance(made, Path) else _directory_of(made)
-    files = [path.stat() for path in directory.iterdir()]
-    new = (directory / MANIFEST).stat().st_mtime_ns != before.get(directory)
-    return Place(directory=directory, bytes=sum(file.st_size for file in files), is_new=new)
-
-
-def _directory_of(stream: TokenStream) -> Path:
-    mapped = stream.document_ends.base  # a view of the file
-    assert isinstance(mapped, np.memmap) and mapped.filename is not None
-    return Path(mapped.filename).parent
+    if isinstance(made, Path):
+        directory = made
+    else:
+        mapped = made.document_ends.base  # a view of the file
+        assert isinstance(mapped, np.memmap) and mapped.filename is not None
+        directory = Path(mapped.filename).parent
+    size = sum(path.stat().st_size for path in directory.iterdir())
+    is_new = (directory / MANIFEST).stat().st_mtime_ns != before.get(directory)
+    return Place(directory=directory, bytes=size, is_new=is_new)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.interrupts import check_interrupt
 
-STRETCH = 2**18  # tokens that are counted at once; more would leave the processor's cache
-BINS = 20  # of the histogram, at most a few more
+STRETCH = 2**18  # tokens that are counted at once; more would not fit into the CPU's cache
+BINS = 20  # of the histogram, about
 Ints = NDArray[np.int64]
 Lengths = NDArray[np.unsignedinteger[Any]]
 
@@ -23,7 +23,7 @@ def _stretches(length: int, start: int = 0) -> Iterator[slice]:
 
 
 def count_ids(stream: TokenStream, vocabulary: int, *, start: int = 0) -> Ints:
-    """Return how often each id occurs from a token on, (V,).
+    """Count each id, starting at a token, (V,).
 
     Args:
         vocabulary: one more than the largest id.
@@ -35,13 +35,13 @@ def count_ids(stream: TokenStream, vocabulary: int, *, start: int = 0) -> Ints:
 
 
 def words_in(stream: TokenStream, index: int) -> int:
-    """Return how many words begin in the tokens with an id."""
+    """Count the words that begin in tokens with an id."""
     parts = _stretches(len(stream))
     return sum(int(stream.num_words[p][stream.tokens[p] == index].sum()) for p in parts)
 
 
 def document_lengths(stream: TokenStream) -> Lengths:
-    """Return the tokens of each document, (D,), its frame included, so that they sum to all."""
+    """Return the number of tokens of each document with its frame, (D,)."""
     ends = stream.document_ends
     lengths = np.empty(len(ends), dtype=np.min_scalar_type(len(stream)))
     lengths[0] = ends[0]
@@ -51,18 +51,18 @@ def document_lengths(stream: TokenStream) -> Lengths:
 
 @dataclass(frozen=True, kw_only=True)
 class LengthFigures:
-    """Lengths of the documents of a text, in tokens with their frame."""
+    """Lengths of the documents of a text, in tokens with frames."""
 
     shortest: int
     median: float
     mean: float
     longest: int
     histogram: list[int]
-    """Documents from each edge up to the next."""
+    """Number of documents from each edge up to the next."""
 
     @classmethod
     def of(cls, lengths: Lengths, edges: list[int]) -> "LengthFigures":
-        """Summarise lengths."""
+        """Summarize lengths."""
         return cls(
             shortest=int(lengths.min()),
             median=float(np.median(lengths)),
@@ -73,10 +73,9 @@ class LengthFigures:
 
 
 def length_edges(shortest: int, longest: int) -> list[int]:
-    """Return the edges of bins from one length to another, as evenly on a log scale as can be.
+    """Return the edges of bins between two lengths, about evenly spaced on a log scale.
 
-    They are whole numbers, and no bin is narrower than the one before, so that rounding makes no
-    hills.
+    They are integers, and no bin is narrower than the previous one: rounding makes no peaks.
     """
     ratio = ((longest + 1) / shortest) ** (1 / BINS)
     edges = [shortest]

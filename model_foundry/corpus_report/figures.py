@@ -1,4 +1,4 @@
-"""Figures of a corpus before training; `report` computes them."""
+"""Figures of a corpus before training, which `report` computes."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,52 +19,53 @@ class SplitFigures:
     name: str
     documents: int
     sources: list[dict[str, Any]]
-    """Of a mixture, the `name` of each source and its number of `documents`, before interventions;
-    empty where there is one source."""
+    """The `name` and the number of `documents` of each source of a mixture, before interventions;
+    empty for a single source."""
     words: int
-    """Pieces between white space."""
+    """Text between white space."""
     bytes: int
-    """Of the text in UTF-8."""
+    """UTF-8 bytes of the text."""
     tokens: EpochCounts
     """The tokens of one pass, in rows and left over."""
     predicted: int | None
-    """Tokens that are predicted in a pass, in expectation where they are drawn; None: the
-    objective is none of ours."""
+    """Tokens that are predicted in a pass, or their expected number if they are drawn; None: the
+    objective is a plugin."""
     text_tokens: int
-    """Tokens that stand for text: all but those that frame documents."""
+    """Tokens of text, without the frames of documents."""
     unknown_tokens: int
-    """Of the tokens that stand for text, those that are the unknown token."""
+    """Tokens of text that are the unknown token."""
     unknown_bytes: int
-    """UTF-8 bytes of the text that these stand for."""
+    """UTF-8 bytes of the text of these tokens."""
     unknown_words: int
     """Words that begin in an unknown token."""
     lengths: LengthFigures
     shared: int
-    """Documents that are in the training text too; 0 for the training text."""
+    """Documents that are also in the training text; 0 for the training text."""
     left_out: dict[str, int]
-    """Documents that were read and left out, by the reason."""
+    """Documents that were read and left out, by reason."""
     replaced: int
-    """Stretches of bytes that were not UTF-8 and became U+FFFD."""
+    """Invalid UTF-8 that was replaced by U+FFFD."""
     lossless: bool
     """True if the tokenizer restores every character."""
     not_comparable: str | None
-    """Why bits per byte of this text compare nothing across tokenizers; None: they do."""
+    """The reason why bits per byte of this text cannot be compared across tokenizers; None: they
+    can."""
     interventions: list[dict[str, Any]]
     """The report of each step; see `interventions.report.StepReport`."""
     step_numbers: list[int]
-    """The place of each of these steps in `data.interventions`, the first being 1."""
+    """Position of each of these steps in `data.interventions`, from 1."""
     text_sha256: str
     tokens_sha256: str
 
     def taken_from(self, source: str) -> int | None:
-        """Return the documents of a source, which may be in a mixture twice; None: this text is no
-        mixture."""
+        """Return the number of documents of a source, which may be in a mixture twice; None if
+        this text is not a mixture."""
         counts = [taken["documents"] for taken in self.sources if taken["name"] == source]
         return sum(counts) if self.sources else None
 
     @property
     def ratios(self) -> dict[str, float | None]:
-        """Figures that follow from the others; None where they would divide by zero."""
+        """Ratios of the other figures; None instead of a division by zero."""
         return {
             "tokens_per_word": _ratio(self.text_tokens, self.words),
             "bytes_per_token": _ratio(self.bytes, self.text_tokens),
@@ -76,7 +77,7 @@ class SplitFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class FrequentToken:
-    """An entry of the vocabulary, and how often it stands for text in the training text."""
+    """An entry of the vocabulary, and its number of occurrences in the training text."""
 
     id: int
     text: str
@@ -91,11 +92,11 @@ class Vocabulary:
     size: int
     """Entries of the tokenizer."""
     ordinary: int
-    """Entries that are no special tokens."""
+    """Entries that are not special tokens."""
     used: int
-    """Those of them that occur."""
+    """Entries among these that occur."""
     bulk: int
-    """The fewest entries that make up 90% of the tokens that stand for text."""
+    """The fewest entries that make up 90% of the tokens of text."""
     most_frequent: list[FrequentToken]
 
 
@@ -107,13 +108,13 @@ class CorpusReport:
     objective: str
     packing: str
     predicted: str
-    """A description of the predicted tokens, to print."""
+    """Description of the predicted tokens."""
     same_source: bool
-    """True if validation is held out from the training source, so that both report what it left
-    out."""
+    """True if validation is held out from the training source, so that both report the documents
+    that it left out."""
     splits: list[SplitFigures]
     length_edges: list[int]
-    """Edges of the bins of all histograms, in tokens; the last one is beyond the longest."""
+    """Edges of the bins of all histograms, in tokens; the last one is above the longest length."""
     vocabulary: Vocabulary
     samples: list[SampleRow]
     """Rows of the training text."""

@@ -33,15 +33,11 @@ from model_foundry.experiment.run_length import rows_of_a_pass
 from model_foundry.objectives import CausalLM, MaskedLM
 
 MOST_FREQUENT = 20
-BULK = 0.9  # of the tokens, which few entries make up
+BULK = 0.9  # share of the tokens
 
 
 class _Text:
-    """One text of an experiment, with its counts.
-
-    Args:
-        read: rows of one pass.
-    """
+    """One text of an experiment with its counts; one pass reads `read` rows."""
 
     def __init__(
         self, name: str, rows: Rows, tokenizer: PreTrainedTokenizerBase, *, read: int
@@ -52,12 +48,12 @@ class _Text:
 
     @cached_property
     def counts(self) -> Ints:
-        """Occurrences of each id, (V,)."""
+        """Count of each id, (V,)."""
         return count_ids(self.stream, self.size)
 
     @property
     def text_counts(self) -> Ints:
-        """Occurrences of each id as text, (V,): one token may be both EOS and unknown."""
+        """Count of each id without the frames of documents, (V,): EOS may be the unknown token."""
         before, after = document_frame(self.tokenizer)
         counts = self.counts.copy()
         for index in (*before, *after):
@@ -65,13 +61,13 @@ class _Text:
         return counts
 
     def specials_before(self, end: int) -> int:
-        """Return how many of the first tokens are special ones, the unknown token included."""
+        """Count the special tokens before a token, with the unknown token."""
         behind = count_ids(self.stream, self.size, start=end)
         return int((self.counts - behind)[self.tokenizer.all_special_ids].sum())
 
 
 def build_report(config: ExperimentConfig, prepared: Prepared) -> CorpusReport:
-    """Count everything in a prepared corpus.
+    """Compute the figures of a prepared corpus.
 
     Raises:
         DataError: there are fewer blocks than a step of streams needs.
@@ -83,7 +79,7 @@ def build_report(config: ExperimentConfig, prepared: Prepared) -> CorpusReport:
         experiment_name=config.experiment_name,
         objective=config.training.objective,
         packing=config.data.packing,
-        predicted=_law_of_prediction(config, prepared),
+        predicted=_prediction_rule(config, prepared),
         same_source=config.data.validation is None,
         splits=[_figures(text, config, prepared, edges) for text in texts],
         length_edges=edges,
@@ -133,27 +129,27 @@ def _figures(
 
 
 def _step_numbers(config: ExperimentConfig, split: str) -> list[int]:
-    """Return the places of the steps that change a text, from 1."""
+    """Return the positions of the steps that change a text, from 1."""
     steps = enumerate(config.data.interventions, 1)
     return [number for number, step in steps if split in step.splits]
 
 
-def _law_of_prediction(config: ExperimentConfig, prepared: Prepared) -> str:
-    kind = type(prepared.objective)  # a subclass may predict otherwise
+def _prediction_rule(config: ExperimentConfig, prepared: Prepared) -> str:
+    kind = type(prepared.objective)  # a subclass may predict other tokens
     if kind is CausalLM and config.data.packing == "documents":
         return "each token but the first of each document or part of one; context is not"
     if kind is CausalLM and config.training.carry_state:
-        return "each token but the first of a pass, since rows go on"
+        return "each token but the first of a pass, since rows continue"
     if kind is CausalLM:
         return "each token but the first of each block"
     if kind is MaskedLM:
         share = config.training.mlm_probability
-        return f"about {share:.0%} of the tokens that are not special, drawn anew in each pass"
-    return f"the objective {config.training.objective!r} is a plugin's, and says it to nobody else"
+        return f"about {share:.0%} of the tokens that are not special, drawn again in each pass"
+    return f"not known: the objective {config.training.objective!r} is a plugin"
 
 
 def _predicted(text: _Text, config: ExperimentConfig, prepared: Prepared) -> int | None:
-    """Return the targets of a pass; None where only the objective knows them."""
+    """Return the number of targets in a pass; None if only the objective knows them."""
     kind, counted = type(prepared.objective), pass_over(text.rows, number=text.read)
     if kind is CausalLM:
         return predicted_from_the_left(text.rows, counted)

@@ -1,4 +1,4 @@
-"""Tokens and rows as text, for people; unescaped, so whoever prints them has to do that."""
+"""Tokens and rows as readable text, unescaped: the caller escapes what it prints."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +11,7 @@ from model_foundry.data.batches.rows import Rows
 from model_foundry.data.tokens.text_bytes import NO_TEXT, bytes_of_ids
 from model_foundry.data_collators import Collator
 
-BORDER = " ┃ "  # between documents that share a row unseen by each other
+BORDER = " ┃ "  # between documents of a row that do not see each other
 SPACE = "␣"
 
 
@@ -20,17 +20,16 @@ class SampleRow:
     """A row as the model reads it in the first pass."""
 
     index: int
-    """Its number."""
     tokens: int
     """Tokens that the model reads."""
     text: str
-    """Special tokens included; `BORDER` stands between documents that share the row."""
+    """Text with special tokens, and with `BORDER` between documents that share the row."""
 
 
 def sample_rows(
     rows: Rows, tokenizer: PreTrainedTokenizerBase, collator: Collator, *, number: int = 10
 ) -> list[SampleRow]:
-    """Decode rows, evenly spread over all of them."""
+    """Decode rows that are spread evenly over all of them."""
     chosen = np.linspace(0, len(rows) - 1, min(number, len(rows))).round().astype(int)
     return [_sample(rows, int(index), tokenizer, collator) for index in chosen]
 
@@ -51,7 +50,7 @@ def _sample(
 
 
 def texts_of(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return what tokens stand for, blanks made visible; where nothing says it, their names."""
+    """Return the text of tokens with visible spaces, or their names if the text is unknown."""
     table = bytes_of_ids(tokenizer)
     names = tokenizer.convert_ids_to_tokens(ids)
     if table is None:

@@ -1,4 +1,4 @@
-"""Collators, which turn blocks into labelled batches; one per objective."""
+"""Collators, one for each objective, which turn rows into labelled batches."""
 
 from transformers import PreTrainedTokenizerBase
 

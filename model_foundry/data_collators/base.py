@@ -1,7 +1,7 @@
-"""The base class of collators: reading features, padding rows, building a batch.
+"""The base class of collators: features are read, padded and joined to a batch.
 
-Labels are -100 where nothing is to be predicted. They follow from the lengths of the rows, never
-from the pad id: a tokenizer may pad with its end-of-sequence token, whose real occurrences count.
+Labels are -100 at positions without a target. They depend on the lengths of the rows and never on
+the pad id: a tokenizer may pad with its end-of-sequence token, which is a target in a text.
 
 Letters of shapes: B rows, T positions, N tokens without padding in all rows.
 """
@@ -28,7 +28,7 @@ NO_DOCUMENT = -1  # the document id of padding
 
 @dataclass(frozen=True)
 class Rows:
-    """The tokens of a batch without padding, row after row; None: not in the features."""
+    """The tokens of a batch without padding, row by row; None: not in the features."""
 
     ids: NDArray[np.int64]
     """(N,)."""
@@ -39,13 +39,13 @@ class Rows:
     document_ids: NDArray[np.int64] | None = None
     """(N,) number of the document, the same for all its tokens in a row."""
     is_context: NDArray[np.bool_] | None = None
-    """(N,) True for tokens repeated from the row before: read, never predicted."""
+    """(N,) True for tokens repeated from the previous row, which are no targets."""
     word_starts: NDArray[np.bool_] | None = None
-    """(N,) True where a word begins in the token."""
+    """(N,) True for tokens in which a word begins."""
 
     @property
     def begins(self) -> NDArray[np.bool_]:
-        """(N,) True where a document or a row begins."""
+        """(N,) True for the first token of a document or a row."""
         begins = np.zeros(len(self.ids), bool)
         begins[self.bounds[:-1][self.bounds[:-1] < self.bounds[1:]]] = True
         if self.document_ids is not None:
@@ -61,13 +61,13 @@ def _row(feature: Feature) -> NDArray[np.integer[Any]]:
 
 
 def _real(feature: Feature) -> Any:
-    """Return the part of a row that is no padding."""
+    """Return an index of the tokens of a row that are not padding."""
     mask = feature.get("attention_mask")
     return slice(None) if mask is None else np.asarray(mask).astype(bool)
 
 
 def _column(name: str, features: Sequence[Feature], bounds: NDArray[np.int64], dtype: type) -> Any:
-    """Return a column of all features, (N,); None if no feature has it."""
+    """Return a column of all features, (N,), or None if no feature has it."""
     having = [feature for feature in features if name in feature]
     if not having:
         return None
@@ -80,11 +80,7 @@ def _column(name: str, features: Sequence[Feature], bounds: NDArray[np.int64], d
 
 
 def read_rows(features: Sequence[Feature]) -> Rows:
-    """Return the tokens of the features, without padding.
-
-    Raises:
-        ValueError: these are no rows of one batch.
-    """
+    """Return the tokens of the features without padding; raise a ValueError if they are invalid."""
     rows = [_row(feature) for feature in features]
     if not rows:
         raise ValueError("a batch needs at least one row")
@@ -115,16 +111,16 @@ class Collator(ABC):
         """Collate rows of `input_ids`.
 
         They may have an `example_id` (pass, index) and, each as long as `input_ids`,
-        `document_ids`, `is_context` and `word_starts`, see `Rows`. Where a row has an
-        `attention_mask`, its padding is taken off first.
+        `document_ids`, `is_context` and `word_starts`; see `Rows`. If a row has an
+        `attention_mask`, its padding is removed first.
 
         Returns:
-            `input_ids`, `attention_mask` (1 on real tokens), `labels` and, if the rows have them,
-            `document_ids` (-1 on padding), each (B, T) int64, where T is the longest row, or the
-            next multiple of `pad_to_multiple_of`.
+            `input_ids`, `attention_mask` (1 at real tokens), `labels` and, if the rows have them,
+            `document_ids` (-1 at padding), each (B, T) int64, where T is the length of the longest
+            row, or the next multiple of `pad_to_multiple_of`.
 
         Raises:
-            ValueError: the rows are no batch, or lack what the objective needs.
+            ValueError: the rows are invalid, or lack a column that the objective needs.
             DataError: there is no token to pad with.
         """
         batch = self._collated(read_rows(features))
@@ -132,10 +128,8 @@ class Collator(ABC):
 
     @property
     def collate_joined(self) -> Callable[..., dict[str, Tensor]] | None:
-        """A faster call for rows that are joined already, with the arguments of `Rows`.
-
-        It returns an `attention_mask` only with padding. None: a subclass overrides the call.
-        """
+        """A faster call for joined rows with the arguments of `Rows`; None if a subclass overrides
+        the call. It returns an `attention_mask` only with padding."""
         own = type(self).__call__ is not Collator.__call__
         return None if own else lambda *columns, **named: self._collated(Rows(*columns, **named))
 
@@ -145,7 +139,7 @@ class Collator(ABC):
         if rows.is_context is not None:
             labels = np.where(rows.is_context, IGNORE_INDEX, labels)
         elif np.may_share_memory(ids, labels):
-            labels = labels.copy()  # what is changed in one is not to change in the other
+            labels = labels.copy()  # changes of one must not change the other
         batch = {
             "input_ids": _laid_out(ids, real, self.pad_id or 0),
             "labels": _laid_out(labels, real, IGNORE_INDEX),
@@ -157,25 +151,25 @@ class Collator(ABC):
         return batch
 
     def _real_positions(self, lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return the positions that are no padding, (B, T), given the lengths of rows."""
+        """Return the positions that are not padding, (B, T), given the lengths of rows."""
         multiple = self.pad_to_multiple_of or 1
         width = -(-int(lengths.max()) // multiple) * multiple
         if self.pad_id is None and lengths.min() < width:
             raise DataError("the tokenizer has neither a pad nor an eos token to pad with")
-        distance = np.arange(width)[:: -1 if self.pads_left else 1]  # from the side of the tokens
+        distance = np.arange(width)[
+            :: -1 if self.pads_left else 1
+        ]  # from the side opposite the padding
         return distance < lengths[:, None]
 
     @abstractmethod
     def _label(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the ids that the model reads and the labels, (N,) each.
-
-        Labels of context are removed afterwards.
-        """
+        """Return the ids that the model reads and the labels, (N,) each; labels of context are
+        removed later."""
 
 
 def _laid_out(values: NDArray[np.int64], real: NDArray[np.bool_], filler: int) -> Tensor:
     """Return values (N,) as a batch (B, T), with the filler at padding."""
-    if values.size == real.size:  # nothing is padding
+    if values.size == real.size:  # no padding
         return torch.from_numpy(values.reshape(real.shape))
     batch = np.full(real.shape, filler, dtype=np.int64)
     batch[real] = values  # row by row, as they are ordered

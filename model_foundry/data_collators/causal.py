@@ -9,15 +9,15 @@ from model_foundry.foundation.labels import IGNORE_INDEX
 
 
 class CausalLMDataCollator(Collator):
-    """Each token is to be predicted from those before it; the model shifts the labels.
+    """Labels for predicting each token from those before it; the model shifts the labels.
 
-    Where documents share a row, the first token of each has nothing before it and is no target.
+    If documents share a row, the first token of each document has no context and is no target.
 
     Args:
-        tokenizer: gives the pad token and the padding side.
+        tokenizer: has the pad token and the padding side.
         mlm: must be False.
-        mlm_probability: has no meaning here.
-        pad_to_multiple_of: width of a batch is a multiple of this; None: of 1.
+        mlm_probability: not used.
+        pad_to_multiple_of: the width of a batch is a multiple of this; None: of 1.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class CausalLMDataCollator(Collator):
         super().__init__(tokenizer, pad_to_multiple_of=pad_to_multiple_of)
 
     def _label(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        # after padding on the left too, the neighbour of a row's first token is no context
+        # padding on the left is no context for the first token of a row either
         without_context = self.pads_left or rows.document_ids is not None
         labels = np.where(rows.begins, IGNORE_INDEX, rows.ids) if without_context else rows.ids
         return rows.ids, labels

@@ -1,6 +1,6 @@
-"""Labels for models that see both sides: hidden tokens and their replacements.
+"""Labels for bidirectional models: hidden tokens and their replacements.
 
-Words and spans are drawn in `masking`.
+`masking` draws words and spans.
 """
 
 from collections.abc import Iterator
@@ -21,34 +21,34 @@ from model_foundry.errors import DataError
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 Drawn = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
-"""Of the hidden tokens (K,) each: where they are, their fate, and which token a random one is."""
+"""For the hidden tokens, (K,) each: position, draw of the kind of replacement, draw of a token."""
 
 
 def _generator(*numbers: int) -> np.random.Generator:
-    """Return `np.random.default_rng(numbers)`, which spends most of its time on a list."""
+    """Return `np.random.default_rng(numbers)`, without its slow conversion of lists."""
     small = max(numbers) < 2**32  # else a number is more than one word of entropy
     entropy = np.array(numbers, np.uint32) if small else numbers
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
 class MaskedLMDataCollator(Collator):
-    """Some tokens are hidden and to be restored (Devlin et al. 2019, arXiv:1810.04805).
+    """Labels for restoring hidden tokens (Devlin et al. 2019, arXiv:1810.04805).
 
-    Of what is hidden 80% becomes the mask token, 10% a random token and 10% stays. That is drawn
+    80% of the hidden tokens become the mask token, 10% a random token, and 10% stay. This is drawn
     for each token, or once for all tokens of a word or span, as in SpanBERT; BERT's own code for
-    whole words draws it for each token. Special tokens are neither hidden nor drawn, context is not
-    hidden. What is hidden follows from the seed and the example's id; a row without an id draws
+    whole words draws it for each token. Special tokens are neither hidden nor drawn; context is not
+    hidden. The seed and the example's id determine the hidden tokens; a row without an id draws
     from the collator's own generator.
 
     Args:
-        tokenizer: gives the mask, special and pad tokens.
+        tokenizer: has the mask, special and pad tokens.
         mlm: must be True.
-        mlm_probability: expected share of tokens that are hidden.
-        pad_to_multiple_of: width of a batch is a multiple of this; None: of 1.
-        seed: of the masks.
-        masking: what is hidden together: single tokens, words, or spans of words. Words and spans
-            need rows with `word_starts`.
-        span_length: mean words in a span.
+        mlm_probability: expected share of hidden tokens.
+        pad_to_multiple_of: the width of a batch is a multiple of this; None: of 1.
+        seed: seed of the masks.
+        masking: unit of hiding: token, word, or span of words. Words and spans need rows with
+            `word_starts`.
+        span_length: mean number of words in a span.
 
     Raises:
         DataError: the tokenizer has no mask token.
@@ -79,7 +79,7 @@ class MaskedLMDataCollator(Collator):
         self.mask_id: int = tokenizer.mask_token_id
         self.special_ids = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
         self.ordinary_ids = np.setdiff1d(np.arange(len(tokenizer)), self.special_ids)
-        # a table, since np.isin costs more for a row than all the rest
+        # a table, since np.isin would take more time than the rest
         self.is_special = np.zeros(max(len(tokenizer), self.special_ids[-1] + 1), bool)
         self.is_special[self.special_ids] = True
         self._generator = np.random.default_rng(seed)
@@ -97,7 +97,7 @@ class MaskedLMDataCollator(Collator):
         return read, labels
 
     def _generators(self, rows: Rows) -> Iterator[tuple[np.random.Generator, slice]]:
-        """Yield for each row what it draws from, and where its tokens are."""
+        """Yield the generator of each row and the slice of its tokens."""
         bounds = rows.bounds.tolist()
         for example_id, start, end in zip(rows.example_ids, bounds, bounds[1:], strict=False):
             own = self._generator if example_id is None else _generator(self.seed, *example_id)
@@ -113,18 +113,18 @@ class MaskedLMDataCollator(Collator):
     def _draw_groups(self, rows: Rows, maskable: NDArray[np.bool_]) -> Drawn:
         if rows.word_starts is None:
             raise ValueError(
-                f"mlm_masking {self.masking!r} needs to know where words begin: give each row "
-                "`word_starts`, a truth value for each token, or use mlm_masking 'token'"
+                f"mlm_masking {self.masking!r} needs the starts of words: give each row "
+                "`word_starts`, a bool for each token, or use mlm_masking 'token'"
             )
         words = find_words(
             rows.word_starts, maskable=maskable, begins=rows.begins, bounds=rows.bounds
         )
-        sizes, goes_on = words.sizes.tolist(), words.goes_on.tolist()
+        sizes, is_adjacent = words.sizes.tolist(), words.is_adjacent.tolist()
         hides, fate = np.empty(len(sizes), bool), np.empty(len(sizes))  # of each word
         which = np.empty(len(rows.ids))
         for index, (generator, tokens) in enumerate(self._generators(rows)):
             part = slice(*words.bounds[index : index + 2])
-            group = self._draw_row(sizes[part], goes_on[part], generator)
+            group = self._draw_row(sizes[part], is_adjacent[part], generator)
             hides[part], fate[part] = group != NOT_HIDDEN, generator.random(len(group))[group]
             which[tokens] = generator.random(tokens.stop - tokens.start)
         chosen = hides[words.of_token]
@@ -132,9 +132,9 @@ class MaskedLMDataCollator(Collator):
         return hidden, fate[words.of_token[chosen]], which[hidden]
 
     def _draw_row(
-        self, sizes: list[int], goes_on: list[bool], generator: np.random.Generator
+        self, sizes: list[int], is_adjacent: list[bool], generator: np.random.Generator
     ) -> NDArray[np.int64]:
         """Return the group of each word of a row, (W,)."""
         if self.masking == "word":
             return draw_words(len(sizes), self.mlm_probability, generator)
-        return draw_spans(sizes, goes_on, self.mlm_probability, self.span_length, generator)
+        return draw_spans(sizes, is_adjacent, self.mlm_probability, self.span_length, generator)

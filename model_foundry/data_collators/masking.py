@@ -21,14 +21,14 @@ NOT_HIDDEN = -1
 
 @dataclass(frozen=True)
 class Words:
-    """The words of some rows, as far as they may be hidden."""
+    """The words of some rows, without the tokens that must not be hidden."""
 
     of_token: NDArray[np.int64]
-    """The number of the word of each token that may be hidden, in their order."""
+    """The index of the word of each token that may be hidden."""
     sizes: NDArray[np.int64]
     """(W,) tokens in each word."""
-    goes_on: NDArray[np.bool_]
-    """(W,) True if the word directly follows the one before."""
+    is_adjacent: NDArray[np.bool_]
+    """(W,) True if the word directly follows the previous one."""
     bounds: NDArray[np.int64]
     """(B + 1,) the first word of each row, and W."""
 
@@ -42,15 +42,15 @@ def find_words(
 ) -> Words:
     """Find the words among the tokens that may be hidden.
 
-    A word ends where another begins, with its document, and at a token that may not be hidden. What
-    the edge of a row or of its context leaves over of a word is a word here: else its tokens could
-    never be hidden.
+    A word ends before the next one, with its document, and before a token that must not be hidden.
+    The rest of a word that the edge of a row or of its context cuts is also a word: otherwise its
+    tokens could never be hidden.
 
     Args:
-        word_starts: (N,) in which tokens a word begins.
-        maskable: (N,) which tokens may be hidden.
-        begins: (N,) with which tokens a row or a document begins.
-        bounds: (B + 1,) where each row begins, and N.
+        word_starts: (N,) True for tokens in which a word begins.
+        maskable: (N,) True for tokens that may be hidden.
+        begins: (N,) True for the first token of a row or a document.
+        bounds: (B + 1,) first token of each row, and N.
     """
     broken = begins.copy()  # before this token
     broken[1:] |= ~maskable[:-1]
@@ -60,15 +60,15 @@ def find_words(
     return Words(
         of_token=of_token,
         sizes=np.bincount(of_token),
-        goes_on=~broken[first],
+        is_adjacent=~broken[first],
         bounds=np.append(0, counted)[bounds],
     )
 
 
 def draw_words(number: int, share: float, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Return the group of each word, (W,): its own number where it is hidden, else -1.
+    """Return the group of each word, (W,): its own index if it is hidden, else -1.
 
-    Each word has the same chance, so that `share` of the tokens is hidden in expectation, as under
+    Each word has the same probability, so that the expected `share` of tokens is hidden, as with
     token masking. BERT's own code draws words until a budget is spent.
     """
     hidden = generator.random(number) < share
@@ -77,24 +77,24 @@ def draw_words(number: int, share: float, generator: np.random.Generator) -> NDA
 
 def draw_spans(
     sizes: Sequence[int],
-    goes_on: Sequence[bool],
+    is_adjacent: Sequence[bool],
     share: float,
     mean: float,
     generator: np.random.Generator,
 ) -> NDArray[np.int64]:
-    """Return the group of each word, (W,): the number of the span that hides it, or -1.
+    """Return the group of each word, (W,): the index of the span that hides it, or -1.
 
     Spans begin at words drawn without replacement, and end early at a break or a hidden word, until
     `share` of the tokens is hidden. As in SpanBERT the budget cuts the last span: there within a
-    word, here before the word that crosses it, which is still hidden so often that the expected
-    share is exact.
+    word, here before the word that exceeds it, which is hidden with the probability that makes the
+    expected share exact.
 
     Args:
         sizes: (W,) tokens in each word.
-        goes_on: (W,) whether nothing stands between a word and the one before.
-        share: of all these tokens.
-        mean: words in a span. Lengths are geometric with p = 1/mean; those over ten become ten,
-            where SpanBERT's code draws from the rest of the distribution instead.
+        is_adjacent: (W,) True if a word directly follows the previous one.
+        share: share of all these tokens.
+        mean: mean number of words in a span. Lengths are geometric with p = 1/mean and at most ten;
+            SpanBERT's code draws from the truncated distribution instead.
     """
     number, budget = len(sizes), share * sum(sizes)
     firsts = generator.permutation(number).tolist()
@@ -103,7 +103,7 @@ def draw_spans(
     spans = [NOT_HIDDEN] * number
     for span, (first, length) in enumerate(zip(firsts, lengths, strict=True)):
         for word in range(first, min(first + length, number)):
-            if spans[word] != NOT_HIDDEN or (word > first and not goes_on[word]):
+            if spans[word] != NOT_HIDDEN or (word > first and not is_adjacent[word]):
                 break
             if sizes[word] > budget:
                 if last * sizes[word] < budget:

@@ -13,23 +13,14 @@ from model_foundry.corpus_report.counts import (
     length_edges,
     words_in,
 )
-from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data.tokens.token_stream import TokenStream
+from tests.data.streams import stream_of
 
-FACTS = StreamFacts(text_sha256="", tokens_sha256="", bytes=0, words=0, lossless=True)
 
-
-def stream_of(
-    *documents: Sequence[int], words: Sequence[int] = (), digests: Sequence[int] = ()
-) -> TokenStream:
-    """Return a stream of these ids, in two shards."""
-    ids = np.array([index for document in documents for index in document], np.uint16)
-    begun = np.array(words or [0] * len(ids), np.uint8)
-    return TokenStream(
-        *(Sharded([column[:3], column[3:]]) for column in (ids, begun, begun)),
-        document_ends=np.cumsum([len(document) for document in documents]).astype(np.uint64),
-        document_digests=np.array(digests or range(len(documents)), np.uint64),
-        facts=FACTS,
-    )
+def documents(*documents: Sequence[int], words: Sequence[int] | int = 0) -> TokenStream:
+    """Return a stream of these documents, in two shards."""
+    ends = np.cumsum([len(document) for document in documents])
+    return stream_of(np.concatenate(documents), words=words, ends=ends, shards=2)
 
 
 @pytest.fixture(autouse=True)
@@ -38,18 +29,18 @@ def _short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ids_are_counted_over_stretches_and_shards() -> None:
-    stream = stream_of([1, 2, 2, 5], [5, 5, 0])
+    stream = documents([1, 2, 2, 5], [5, 5, 0])
     assert count_ids(stream, 7).tolist() == [1, 1, 2, 0, 0, 3, 0]
     assert count_ids(stream, 6, start=3).tolist() == [1, 0, 0, 0, 0, 3]
 
 
 def test_words_count_where_they_begin() -> None:
-    stream = stream_of([1, 2, 2, 5], [5, 5, 0], words=[1, 1, 0, 1, 2, 0, 1])
+    stream = documents([1, 2, 2, 5], [5, 5, 0], words=[1, 1, 0, 1, 2, 0, 1])
     assert [words_in(stream, index) for index in (1, 2, 5, 0, 3)] == [1, 1, 3, 1, 0]
 
 
 def test_lengths_sum_to_all_tokens() -> None:
-    stream = stream_of([1, 2, 2, 5], [5], [5, 0])
+    stream = documents([1, 2, 2, 5], [5], [5, 0])
     assert document_lengths(stream).tolist() == [4, 1, 2]
 
 

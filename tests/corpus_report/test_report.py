@@ -97,7 +97,7 @@ def test_byte_level_tokens_are_shown_as_text(tmp_path: Path) -> None:
     assert "␣naïve" in shown and "␣cats" in shown
 
 
-def test_what_was_left_out_has_its_reason(tmp_path: Path) -> None:
+def test_left_out_documents_have_a_reason(tmp_path: Path) -> None:
     columns = tmp_path / "train.jsonl"
     columns.write_text('{"text": "aab b"}\n{"text": " "}\n{"text": "X"}\n{"text": "ab"}\n')
     report = report_on(

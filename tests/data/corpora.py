@@ -1,4 +1,4 @@
-"""Corpora that stand in a test, and the tokenizers that read them."""
+"""Corpora and tokenizers for tests."""
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +32,7 @@ def text_of(words: int, seed: int) -> str:
 
 
 def documents_of(number: int, seed: int = 0) -> list[str]:
-    """Return short documents, each another."""
+    """Return different short documents."""
     return [f"{text_of(5 + n % 7, seed * 10_007 + n)}{n}" for n in range(number)]
 
 
@@ -91,6 +91,6 @@ def texts_of(split: Split, processes: int = 0) -> list[str]:
 def stream_from(
     source: Split | Sequence[str], tokenizer: PreTrainedTokenizerFast, cache: Path, **options: Any
 ) -> TokenStream:
-    """Tokenise documents, or find them in the cache."""
+    """Tokenize documents, or find them in the cache."""
     split = source if isinstance(source, Split) else split_of(source)
     return tokenize_split(split, tokenizer, cache=cache, hashes=FileHashes(cache), **options)

@@ -1,4 +1,4 @@
-"""What batches hold, bit for bit: a run that is repeated or resumed reads what it read before."""
+"""The content of batches, bit for bit: a repeated or resumed run reads the same batches."""
 
 import hashlib
 from collections.abc import Iterable
@@ -15,9 +15,10 @@ from model_foundry.data.batches.loaders import (
 )
 from model_foundry.data.batches.order import BatchSplit
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
-from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data_collators import CausalLMDataCollator, Collator, MaskedLMDataCollator
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.data.streams import stream_of
 
 LETTERS = [chr(code) for code in range(97, 123)]
 TOKENIZER = TokenizerFactory.train_character(documents=LETTERS)
@@ -65,13 +66,7 @@ def text(shards: int) -> TokenStream:
     num_bytes = draw.integers(1, 5, len(tokens)).astype(np.uint8)
     words = (draw.random(len(tokens)) < 0.3).astype(np.uint8)
     tokens[ends - 1], num_bytes[ends - 1], words[::97] = SEP, 0, 2
-    columns = (np.array_split(column, shards) for column in (tokens, num_bytes, words))
-    return TokenStream(
-        *map(Sharded, columns),
-        document_ends=ends.astype(np.uint64),
-        document_digests=np.arange(len(ends), dtype=np.uint64),
-        facts=StreamFacts(text_sha256="", tokens_sha256="", bytes=0, words=0, lossless=True),
-    )
+    return stream_of(tokens, num_bytes, words, ends=ends, shards=shards)
 
 
 def rows_of(packing: str, kind: str, *, keep_rest: bool, shards: int) -> Rows:

@@ -1,4 +1,4 @@
-"""What is hidden together, under word and span masking."""
+"""Words and spans that are hidden together."""
 
 import math
 
@@ -39,7 +39,7 @@ def features_of(
 
 
 def groups_by_hand(starts: list[bool], breaks: list[bool]) -> list[list[int]]:
-    """Return the tokens of each word, where `breaks` are tokens that belong to none."""
+    """Return the tokens of each word; tokens at `breaks` belong to none."""
     groups: list[list[int]] = []
     open_group = False
     for place, (start, is_break) in enumerate(zip(starts, breaks, strict=True)):
@@ -132,10 +132,10 @@ def test_the_expected_share_of_spans_is_exact_in_short_rows_too(
     sizes: list[int], mean: float
 ) -> None:
     generator = np.random.default_rng(0)
-    goes_on = [False] + [True] * (len(sizes) - 1)
+    is_adjacent = [False] + [True] * (len(sizes) - 1)
     hidden = np.array(
         [
-            sum(np.array(sizes)[draw_spans(sizes, goes_on, SHARE, mean, generator) >= 0])
+            sum(np.array(sizes)[draw_spans(sizes, is_adjacent, SHARE, mean, generator) >= 0])
             for _ in range(4000)
         ]
     )
@@ -147,13 +147,13 @@ def test_a_word_keeps_within_the_budget_of_its_row() -> None:
     generator = np.random.default_rng(0)
     for _ in range(50):
         sizes = generator.integers(1, 5, 60)
-        goes_on = generator.random(60) < 0.9
-        hidden = draw_spans(sizes.tolist(), goes_on.tolist(), 0.3, 3.0, generator) >= 0
+        is_adjacent = generator.random(60) < 0.9
+        hidden = draw_spans(sizes.tolist(), is_adjacent.tolist(), 0.3, 3.0, generator) >= 0
         assert abs(sizes[hidden].sum() - 0.3 * sizes.sum()) < sizes.max()
 
 
 def lengths_of(spans: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the words of each span, and see that it is one stretch."""
+    """Return the words of each span, after checking that it is contiguous."""
     for span in set(spans[spans >= 0].tolist()):
         places = (spans == span).nonzero()[0]
         assert places[-1] - places[0] + 1 == len(places)
@@ -174,20 +174,20 @@ def test_spans_are_geometric_in_words_and_cut_at_ten(mean: float) -> None:
 
 def test_spans_end_at_breaks() -> None:
     generator = np.random.default_rng(0)
-    goes_on = generator.random(3000) < 0.6
-    spans = draw_spans([1] * 3000, goes_on.tolist(), 0.5, 4.0, generator)
+    is_adjacent = generator.random(3000) < 0.6
+    spans = draw_spans([1] * 3000, is_adjacent.tolist(), 0.5, 4.0, generator)
     inside = spans[1:] == spans[:-1]
-    assert goes_on[1:][inside & (spans[1:] >= 0)].all()
+    assert is_adjacent[1:][inside & (spans[1:] >= 0)].all()
     assert lengths_of(spans).max() > 2
 
 
-def test_words_are_hidden_alike_whatever_their_length() -> None:
+def test_words_of_all_lengths_are_hidden_equally() -> None:
     groups = np.stack([draw_words(3, SHARE, np.random.default_rng(seed)) for seed in range(4000)])
     assert set(np.unique(groups)) == {-1, 0, 1, 2}
     assert (groups >= 0).mean(0).tolist() == pytest.approx([SHARE] * 3, abs=0.02)
 
 
-def test_words_end_with_their_document_and_at_what_is_not_hidden() -> None:
+def test_words_end_with_their_document_and_before_special_tokens() -> None:
     words = find_words(
         np.array([0, 1, 0, 0, 0, 0, 1, 1, 0, 0], bool),
         maskable=np.array([1, 1, 1, 0, 1, 1, 1, 1, 1, 1], bool),
@@ -197,7 +197,7 @@ def test_words_end_with_their_document_and_at_what_is_not_hidden() -> None:
     # x | x x | special | x x | x || x | x x
     assert words.of_token.tolist() == [0, 1, 1, 2, 2, 3, 4, 5, 5]
     assert words.sizes.tolist() == [1, 2, 2, 1, 1, 2]
-    assert words.goes_on.tolist() == [False, True, False, True, True, False]
+    assert words.is_adjacent.tolist() == [False, True, False, True, True, False]
     assert words.bounds.tolist() == [0, 4, 6]
 
 
@@ -243,7 +243,7 @@ def test_rows_with_nothing_to_hide_stay_as_they_are(
 
 
 @pytest.mark.parametrize("masking", ["word", "span"])
-def test_rows_must_say_where_words_begin(tokenizer: PreTrainedTokenizerFast, masking: str) -> None:
+def test_rows_need_word_starts(tokenizer: PreTrainedTokenizerFast, masking: str) -> None:
     with pytest.raises(ValueError, match=rf"mlm_masking '{masking}'.*`word_starts`.*'token'"):
         MaskedLMDataCollator(tokenizer, masking=masking)([{"input_ids": [2, 7, 3]}])
     with pytest.raises(ValueError, match=r"span_length must be at least 1, got 0\.5"):

@@ -220,7 +220,7 @@ def test_a_changed_text_is_prepared_anew_and_the_rest_is_found(
     assert tokens(second.train.stream) == tokens(first.train.stream)
     assert second.validation.stream.documents == 9
     assert "training a bpe" not in caplog.text
-    assert caplog.text.count("tokenising the") == caplog.text.count("tokenising the validation")
+    assert caplog.text.count("tokenizing the") == caplog.text.count("tokenizing the validation")
 
 
 @pytest.mark.parametrize("changed", ["data.preprocessing_num_workers=2", "seed=9"])
@@ -230,7 +230,7 @@ def test_what_cannot_change_the_text_leaves_the_cache_in_force(
     first = prepare(experiment(tmp_path))
     caplog.set_level("INFO")
     assert same(prepare(experiment(tmp_path, changed)), first)
-    assert "tokenising" not in caplog.text and "training a" not in caplog.text
+    assert "tokenizing" not in caplog.text and "training a" not in caplog.text
 
 
 def test_a_read_only_cache_that_is_warm_is_enough(

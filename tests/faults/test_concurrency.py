@@ -173,7 +173,7 @@ def test_processes_that_need_the_same_cache_make_it_once(
     assert [each.code for each in ended] == [0] * number, [each.said for each in ended]
     said = "".join(each.said for each in ended)
     assert said.count("training a bpe tokenizer") == 1
-    assert said.count("tokenising the train text") == 1
+    assert said.count("tokenizing the train text") == 1
     made = list((tmp_path / "cache").glob("token*/[!.]*"))
     assert len(made) == 2
     assert [find_damage(path) for path in made] == [None, None]

@@ -162,4 +162,4 @@ def test_a_stream_whose_arrays_differ_is_refused(fresh: Callable[[str], Path]) -
         np.array(3, np.uint16),
     ):
         np.save(directory / "num_words-00000.npy", wrong)
-        assert "is no token stream" in refusal("token cache", directory)
+        assert "is not a token stream" in refusal("token cache", directory)

@@ -120,7 +120,7 @@ def test_a_frame_of_unknown_tokens_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "tokenizer_config.json"
     for given in ([["<nowhere>"], ["</s>"]], "</s>", [["</s>"]], 3, [[["</s>"]], []]):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"document_frame": given}))
-        with pytest.raises(DataError, match="document_frame is no pair of lists"):
+        with pytest.raises(DataError, match="document_frame is not a pair of lists"):
             document_frame(load_tokenizer(tmp_path))
 
 

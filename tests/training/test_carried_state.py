@@ -29,7 +29,7 @@ from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
 from model_foundry.training.step import Learner
 from model_foundry.training.step_batches import StepBatch
-from tests.data.batches.test_loaders import stream_with
+from tests.data.streams import stream_of
 from tests.experiments import MODELS, tiny_experiment
 
 KINDS = ["gru", "lstm", "rnn"]
@@ -48,7 +48,7 @@ def text(tokens: int) -> Tensor:
 
 
 def blocks_of(tokens: Tensor, *, keep_rest: bool = False) -> Blocks:
-    return Blocks(stream_with(tokens.numpy()), content=T, keep_rest=keep_rest, following=True)
+    return Blocks(stream_of(tokens.numpy(), 1, 1), content=T, keep_rest=keep_rest, following=True)
 
 
 def shares_of(tokens: Tensor, micro_batch: int, **rank: int) -> Iterator[Batch]:

@@ -1,1 +1,1 @@
-"""Rows cut from token streams, their order, and the batches that training reads."""
+"""Rows of token streams, their order, and batches of them."""

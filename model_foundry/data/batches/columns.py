@@ -1,4 +1,4 @@
-"""Rows as columns: one entry per token of all rows, so that reading costs no Python object each.
+"""Rows as columns with one entry per token of all rows, so that reading them is fast.
 
 Letters of shapes: B rows, M spans of the stream in all of them, N tokens.
 """
@@ -20,39 +20,39 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """Some rows; a column that they lack is None."""
+    """Some rows; a missing column is None."""
 
     keys: list[Key]
     """(pass, index) of each row."""
     ids: Ints
-    """(N,), the frame included."""
+    """(N,), with the frame."""
     bounds: Ints
     """(B + 1,) the start of each row, and N."""
     tokens: int
-    """Tokens of text, without framing and repeated context."""
+    """Tokens of text, without frames and repeated context."""
     words: int
-    """Words that begin in these."""
+    """Words that begin in these tokens."""
     num_bytes: Ints | None = None
     """(N,) source bytes that each token accounts for."""
     document_ids: Ints | None = None
     """(N,) number of the document within its row."""
     is_context: Bools | None = None
-    """(N,) True at a token that is repeated from the row before."""
+    """(N,) True for a token that is repeated from the previous row."""
     word_starts: Bools | None = None
-    """(N,) True at a token in which a word begins."""
+    """(N,) True for a token in which a word begins."""
     following: Ints | None = None
-    """(B,) the token behind each row, or `IGNORE_INDEX`."""
+    """(B,) the token after each row, or `IGNORE_INDEX`."""
     following_bytes: Ints | None = None
-    """(B,) its source bytes."""
+    """(B,) source bytes of that token."""
 
     def of_tokens(self) -> dict[str, NDArray[Any]]:
-        """Return the columns beside the ids that a collator reads."""
+        """Return the columns that a collator reads, apart from the ids."""
         names = ("document_ids", "is_context", "word_starts")
         columns = {name: getattr(self, name) for name in names}
         return {name: column for name, column in columns.items() if column is not None}
 
     def features(self) -> list[dict[str, Any]]:
-        """Return each row as a dictionary, for collators that read rows one by one."""
+        """Return each row as a dictionary, for collators that read single rows."""
         columns = {"input_ids": self.ids, **self.of_tokens()}
         parts = map(slice, self.bounds[:-1], self.bounds[1:])
         return [
@@ -62,7 +62,7 @@ class Columns:
 
 
 def read_stretches(columns: Sequence[Sharded], starts: Ints, sizes: Ints) -> list[NDArray[Any]]:
-    """Return a copy of stretches of a stream, joined, for each column."""
+    """Return a copy of parts of a stream, joined, for each column."""
     if len(columns[0].shards) == 1:
         places = positions(starts, sizes)
         return [column.shards[0][places] for column in columns]
@@ -71,7 +71,7 @@ def read_stretches(columns: Sequence[Sharded], starts: Ints, sizes: Ints) -> lis
 
 
 class Framing:
-    """Inserts the ids of a frame before and after the spans that take one."""
+    """Inserts the ids of a frame before and after spans."""
 
     def __init__(self, spans: Spans, *, before: Ints, after: Ints) -> None:
         ends = spans.lengths.cumsum()
@@ -83,7 +83,7 @@ class Framing:
             self._is_text[places] = False
 
     def of_ids(self, text: NDArray[Any]) -> Ints:
-        """Return the ids of the text with those of the frame, (N,)."""
+        """Return the ids of the text and of the frame, (N,)."""
         ids: Ints = self.of(text, np.int64)
         for places, frame in (self._before, self._after):
             ids[places] = frame

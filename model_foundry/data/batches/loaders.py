@@ -1,4 +1,4 @@
-"""Batches for training and evaluation, from rows in the order that `order` gives."""
+"""Batches of rows for training and evaluation."""
 
 import hashlib
 import signal
@@ -26,7 +26,7 @@ from model_foundry.foundation.labels import IGNORE_INDEX
 Collator = Callable[[list[dict[str, Any]]], dict[str, Tensor]]
 NOT_READ = torch.zeros(0, 0, dtype=torch.int64)
 WORKER_TIMEOUT = 600  # seconds for a batch; a worker that takes longer hangs
-MOST_LANES, SHORTEST_LANE = 8, 4  # of evaluated streams: few rows without a past, and fast enough
+MOST_LANES, SHORTEST_LANE = 8, 4  # in evaluation: few rows lack a past, and it is fast enough
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,19 @@ class Batch:
 
     inputs: dict[str, Tensor]
     """Keyword arguments of the model: `input_ids` (B, T), `labels` (B, T), `attention_mask` (B, T)
-    where some position is padding, and what the collator adds. Where rows continue in a later
-    batch, `labels` is (B, T + 1): the token that follows a row is its last target."""
+    if there is padding, and what the collator adds. If rows continue in a later batch, `labels` is
+    (B, T + 1): the token after a row is its last target."""
     num_bytes: Tensor
-    """As long as `labels`: source bytes that each token accounts for; 0 on padding. Empty, (0, 0),
-    in a training batch, which does not need them."""
+    """In the shape of `labels`: source bytes that each token accounts for; 0 at padding. Empty,
+    (0, 0), in training batches, which do not need them."""
     tokens: int
-    """Tokens of text, without framing and padding."""
+    """Tokens of text, without frames and padding."""
     words: int
     """Words of text."""
     keys: list[Key]
     """(pass, index) of each block."""
     begins: bool = True
-    """False if each row continues that of the batch before."""
+    """False if each row continues that of the previous batch."""
 
 
 def batch_digest(batches: Iterable[Batch]) -> str:
@@ -65,7 +65,7 @@ def assemble(
     """Collate rows into a batch.
 
     Args:
-        lane_starts: the first block of each lane; None: no row continues another.
+        lane_starts: first block of each lane; None: no row continues another.
     """
     inputs = _collated(rows, collator)
     mask = inputs.get("attention_mask")
@@ -74,7 +74,7 @@ def assemble(
         num_bytes = _padded(torch.from_numpy(rows.num_bytes), inputs["input_ids"], mask)
     if rows.following is not None and rows.following_bytes is not None:
         following = torch.from_numpy(rows.following)[:, None]
-        # behind padding, a last column would not be the token after the row
+        # after padding, a last column would not be the token after the row
         assert mask is None or bool((mask[:, -1:].bool() | (following == IGNORE_INDEX)).all())
         inputs["labels"] = torch.cat((inputs["labels"], following), dim=1)  # (B, T + 1)
         if rows.num_bytes is not None:
@@ -91,11 +91,11 @@ def assemble(
 
 
 def _collated(rows: Columns, collator: Collator) -> dict[str, Tensor]:
-    """Return the model's inputs, without a mask that hides nothing.
+    """Return the model's inputs, without a mask if there is no padding.
 
-    Such a mask would cost attention its fast path and recurrence its packing.
+    Such a mask would prevent the fast path of attention and the packing of recurrent models.
     """
-    # a plugin's collator may be any function of dictionaries
+    # the collator of a plugin may be any function of dictionaries
     collate = getattr(collator, "collate_joined", None)
     if collate is None:
         inputs = dict(collator(rows.features()))
@@ -119,7 +119,7 @@ def _padded(values: Tensor, like: Tensor, mask: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class _Batches(Dataset[Batch]):
-    """A batch for each list of keys."""
+    """Batches by their lists of keys."""
 
     rows: Rows
     collator: Collator
@@ -146,11 +146,11 @@ def training_batches(
     Closing the generator ends the worker processes.
 
     Args:
-        packing: under `streams`, each row continues that of the step before.
+        packing: with `streams`, each row continues that of the previous step.
 
     Raises:
         DataError: there are fewer blocks than rows in a step of streams.
-        RuntimeError: a worker process has died or hangs.
+        RuntimeError: a worker process died or hangs.
     """
     order: Order
     lane_starts = None
@@ -168,10 +168,9 @@ def _identity(batch: Any) -> Any:
 
 
 def _raising_between_batches(batches: Iterator[Batch]) -> Generator[Batch]:
-    """Yield batches, and raise the death of a worker process only where a batch is requested.
+    """Yield batches; raise the error for a dead worker process only when a batch is requested.
 
-    torch raises it wherever the main thread is at that moment, which may be halfway through an
-    update of the weights.
+    torch raises it wherever the main thread is, perhaps in the middle of an optimizer step.
     """
     raise_if_one_died = signal.getsignal(signal.SIGCHLD)
     if not callable(raise_if_one_died) or current_thread() is not main_thread():
@@ -189,17 +188,17 @@ def _raising_between_batches(batches: Iterator[Batch]) -> Generator[Batch]:
 
 
 def _from_workers(source: _Batches, order: Order, workers: int) -> Generator[Batch]:
-    """Yield the batches that worker processes prepare ahead."""
+    """Yield batches that worker processes prefetch."""
     loader = DataLoader(
         source,
         sampler=order,
         batch_size=None,  # the sampler draws whole batches
         collate_fn=_identity,
         num_workers=workers,
-        # not this Python's default: handlers keep signals and locks from workers at the fork
+        # not Python's default everywhere; handlers keep signals and locks from workers at the fork
         multiprocessing_context="fork",
         timeout=WORKER_TIMEOUT,
-        # otherwise an iterator draws from the global generator, and dropout would depend on it
+        # otherwise an iterator draws from the global generator, which would change dropout
         generator=torch.Generator(),
     )
     yield from _raising_between_batches(iter(loader))
@@ -210,7 +209,7 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
     """Yield every block once, in order; a masked objective masks the same tokens each time.
 
-    A rank reads every `world_size`-th of the batches that one process alone would read.
+    Each rank reads every `world_size`-th of the batches of a single process.
     """
     source = _Batches(rows, collator)
     for first in range(rank * batch_size, len(rows), world_size * batch_size):
@@ -220,10 +219,10 @@ def evaluation_batches(
 def evaluation_streams(
     rows: Rows, collator: Collator, *, rank: int = 0, world_size: int = 1
 ) -> Iterator[Batch]:
-    """Yield every block once, in lanes: each row continues that of the batch before.
+    """Yield every block once, in lanes: each row continues that of the previous batch.
 
-    The number of lanes, and with it what is measured, depends on the text alone; each rank reads
-    whole lanes. Where lanes end, later batches have fewer rows, always the first ones.
+    The number of lanes, and so the result, depends only on the text; each rank reads whole lanes.
+    When lanes end, later batches have fewer rows, always the first ones.
     """
     cut = lanes(len(rows), max(1, min(MOST_LANES, len(rows) // SHORTEST_LANE)))
     own = [lane for lane in cut[rank::world_size] if lane]

@@ -1,8 +1,8 @@
-"""The order in which blocks are drawn: a pure function of seed and position.
+"""The order of blocks, a pure function of seed and position.
 
 The position counts the blocks drawn since the start of the run, so that a run can resume anywhere.
 `TrainingOrder` reads all blocks in a new permutation in each pass over the data, and a batch may
-straddle two passes. `StreamOrder` reads lanes of neighbouring blocks side by side, unshuffled.
+contain blocks of two passes. `StreamOrder` reads lanes of adjacent blocks side by side, unshuffled.
 """
 
 from abc import abstractmethod
@@ -51,14 +51,14 @@ class BatchSplit:
 
 
 class Order(Sampler[list[Key]]):
-    """The keys of each micro-batch of one rank, from any position on, without end.
+    """The keys of each micro-batch of one rank, from any position, without end.
 
-    A step draws `rows_per_step` positions in a row. Each rank reads one stretch of them, rank 0 the
-    first, and cuts it into its micro-batches.
+    A step draws `rows_per_step` consecutive positions. Each rank reads an equal part of them in
+    micro-batches, rank 0 the first part.
 
     Args:
         blocks: number of blocks in the data.
-        start: blocks drawn since the beginning of the run, by all ranks; a multiple of
+        start: blocks that all ranks have drawn since the start of the run; a multiple of
             `rows_per_step`.
     """
 
@@ -74,11 +74,11 @@ class Order(Sampler[list[Key]]):
 
     @abstractmethod
     def keys(self, position: int, number: int) -> list[Key]:
-        """Return `number` keys from a position of the run on."""
+        """Return `number` keys, starting at a position of the run."""
 
 
 class TrainingOrder(Order):
-    """Every block once in each pass, in an order that the seed and the pass decide."""
+    """Every block once in each pass, in an order given by the seed and the pass."""
 
     def __init__(self, blocks: int, share: BatchSplit, *, seed: int, start: int = 0) -> None:
         super().__init__(blocks, share, start=start)
@@ -97,14 +97,14 @@ class TrainingOrder(Order):
 
 
 def lanes(blocks: int, number: int) -> list[range]:
-    """Cut all blocks into contiguous lanes, the first of which may be one block longer."""
+    """Split all blocks into contiguous lanes; the first lanes may be one block longer."""
     length, longer = divmod(blocks, number)
     starts = [lane * length + min(lane, longer) for lane in range(number + 1)]
     return [range(*ends) for ends in pairwise(starts)]
 
 
 def usable_blocks(blocks: int, *, rows_per_step: int) -> int:
-    """Return the number of blocks that a pass over streams reads; the rest at the end is left out.
+    """Return the number of blocks that a pass over streams reads; the last blocks are left out.
 
     Raises:
         DataError: there are fewer blocks than rows in a step.
@@ -119,10 +119,10 @@ def usable_blocks(blocks: int, *, rows_per_step: int) -> int:
 
 
 class StreamOrder(Order):
-    """Rows that continue those of the step before.
+    """Rows that continue those of the previous step.
 
-    The blocks form as many lanes of neighbours as a step has rows, all of one length; row r of each
-    step reads the next block of lane r. A new pass starts each lane from its beginning.
+    The blocks form as many contiguous lanes of one length as a step has rows; row r of each step is
+    the next block of lane r. Each pass starts at the beginning of the lanes.
 
     Raises:
         DataError: there are fewer blocks than rows.
@@ -141,5 +141,5 @@ class StreamOrder(Order):
     def keys(self, position: int, number: int) -> list[Key]:
         step, row = divmod(position, self.lanes)
         epoch, place = divmod(step, self.length)
-        # no micro-batch reaches into the next step
+        # a micro-batch is always within one step
         return [(epoch, lane * self.length + place) for lane in range(row, row + number)]

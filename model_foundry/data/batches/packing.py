@@ -1,7 +1,7 @@
-"""Packing of documents into rows of limited length: pure functions of their lengths.
+"""Packing of documents into rows of limited length, as pure functions of their lengths.
 
 Long documents are cut into spans; spans are packed by best fit over the histogram of their lengths
-(Krell et al. 2021, arXiv:2107.02027), which fills rows nearly whole; a million take 0.2 seconds.
+(Krell et al. 2021, arXiv:2107.02027), which leaves little padding: a million spans take 0.2 s.
 """
 
 from dataclasses import dataclass, fields
@@ -9,25 +9,25 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from model_foundry.data.tokens.stretches import Ints
 
 
 @dataclass(frozen=True)
 class Spans:
-    """Stretches of documents, (S,) each, in the order of the stream."""
+    """Parts of documents, (S,) each, in the order of the stream."""
 
     starts: Ints
     """First token, in the stream."""
     sizes: Ints
     """Tokens of the stream."""
     context: Ints
-    """Number of first tokens that repeat the end of the span before."""
+    """Number of first tokens that repeat the end of the previous span."""
     before: NDArray[np.bool_]
-    """True where the frame is added before the span."""
+    """True if the frame is added before the span."""
     after: NDArray[np.bool_]
-    """True where the frame is added after the span."""
+    """True if the frame is added after the span."""
     lengths: Ints
-    """Tokens of a row that the span takes, the frame included."""
+    """Tokens of the span in a row, with its frame."""
 
     def chosen(self, members: Ints) -> "Spans":
         """Return some of the spans."""
@@ -50,7 +50,7 @@ def spans_of(
         length: tokens in a row.
         overlap: tokens of a cut document that its next span repeats.
         before, after: tokens of the frame around a span.
-        framed: True where the stream already has this frame at the start and end of a document.
+        framed: True if the stream already has this frame at the start and end of documents.
     """
     ends = document_ends.astype(np.int64)
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1]])
@@ -81,7 +81,7 @@ def spans_of(
 
 
 def pack(lengths: Ints, capacity: int) -> tuple[Ints, Ints]:
-    """Pack spans into as few rows as best fit finds.
+    """Pack spans into rows by best fit.
 
     Args:
         lengths: (S,) tokens of each span, each at most `capacity`.
@@ -91,7 +91,7 @@ def pack(lengths: Ints, capacity: int) -> tuple[Ints, Ints]:
     """
     queue = np.argsort(lengths, kind="stable")
     left = np.bincount(lengths)
-    taken = np.cumsum(left) - left  # place in the queue of the next span of each length
+    taken = np.cumsum(left) - left  # index in the queue of the next span of each length
     order: list[Ints] = [np.zeros(0, np.int64)]
     row_sizes: list[Ints] = [np.zeros(0, np.int64)]
     longest = int(lengths.max(initial=0))
@@ -115,7 +115,7 @@ def pack(lengths: Ints, capacity: int) -> tuple[Ints, Ints]:
 
 
 def _pattern(left: Ints, longest: int, capacity: int) -> list[tuple[int, int]]:
-    """Return (length, count) for one row: the longest span, then again the longest that fits."""
+    """Return (length, count) for one row: the longest span, then always the longest that fits."""
     pattern, room, size = [], capacity, longest
     while room and size:
         count = min(int(left[size]), room // size)
@@ -124,30 +124,3 @@ def _pattern(left: Ints, longest: int, capacity: int) -> list[tuple[int, int]]:
             room -= count * size
         size = min(size - 1, room)
     return pattern
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The assignment of spans of documents to rows."""
-
-    spans: Spans
-    order: Ints
-    """(S,) the spans in the order of the rows."""
-    row_ends: Ints
-    """(R,) spans up to the end of each row."""
-
-
-def lay_out(
-    document_ends: NDArray[np.uint64],
-    *,
-    length: int,
-    overlap: int,
-    before: int,
-    after: int,
-    framed: tuple[bool, bool],
-) -> Layout:
-    """Cut documents into spans and pack these into rows; see `spans_of` and `pack`."""
-    spans = spans_of(
-        document_ends, length=length, overlap=overlap, before=before, after=after, framed=framed
-    )
-    return Layout(spans, *pack(spans.lengths, length))

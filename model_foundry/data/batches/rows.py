@@ -1,7 +1,7 @@
-"""Rows of a token stream, read by training and evaluation under keys (pass, index).
+"""Rows of a token stream, which training and evaluation read by keys (pass, index).
 
-`Blocks` cuts the joined documents into stretches of one length. `DocumentRows` packs documents into
-rows and gives each token the number of its document.
+`Blocks` are parts of the joined documents with the same length. `DocumentRows` packs documents into
+rows and numbers the documents of each row.
 """
 
 import copy
@@ -13,7 +13,7 @@ import numpy as np
 
 from model_foundry.data.batches.columns import Columns, Framing, read_stretches
 from model_foundry.data.batches.order import Key
-from model_foundry.data.batches.packing import Spans, lay_out
+from model_foundry.data.batches.packing import Spans, pack, spans_of
 from model_foundry.data.tokens.stretches import Ints, positions
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.labels import IGNORE_INDEX
@@ -29,10 +29,10 @@ class Rows(ABC):
         word_starts: read the column `word_starts` too.
 
     Attributes:
-        number: of rows.
+        number: number of rows.
         dropped: tokens of the stream that are in no row.
         unread: rows that no pass reads, because they fill no lane of streams.
-        repeated: tokens in a second row, as context.
+        repeated: tokens that are in a second row, as context.
     """
 
     number: int
@@ -58,11 +58,7 @@ class Rows(ABC):
         return feature
 
     def read(self, keys: list[Key], *, with_bytes: bool = True) -> Columns:
-        """Read rows, at least one.
-
-        Args:
-            with_bytes: read `num_bytes` too, which only a loss per byte needs.
-        """
+        """Read one or more rows, with `num_bytes` if `with_bytes`, which only evaluation needs."""
         spans, numbers = self._spans(np.array([index for _, index in keys]))
         columns = [self.stream.tokens, self.stream.num_words]
         if with_bytes:
@@ -74,7 +70,7 @@ class Rows(ABC):
             is_context = np.zeros(len(ids), bool)
             is_context[positions(spans.sizes.cumsum() - spans.sizes, spans.context)] = True
             for counts in (words, *sizes):
-                counts[is_context] = 0  # they count in the row before
+                counts[is_context] = 0  # counted in the previous row
             more["is_context"] = framing.of(is_context, np.bool_)
         if self.word_starts:
             more["word_starts"] = framing.of(words, np.bool_)
@@ -92,11 +88,11 @@ class Rows(ABC):
 
     @abstractmethod
     def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
-        """Return the spans of rows, and their number in each row."""
+        """Return the spans of some rows, and the number of spans in each row."""
 
     @abstractmethod
     def _further_columns(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
-        """Return the fields of `Columns` that only this kind of rows has."""
+        """Return the fields of `Columns` specific to this kind of rows."""
 
     def first(self, number: int) -> Self:
         """Return the first `number` rows."""
@@ -105,7 +101,7 @@ class Rows(ABC):
         return part
 
     def describe(self) -> str:
-        """Return the figures of the text and of its rows in one line."""
+        """Return the counts of the text and of its rows in one line."""
         stream = self.stream
         left_over = f", {self.left_over:,} left over" if self.left_over else ""
         repeated = f", {self.repeated:,} repeated as context" if self.repeated else ""
@@ -123,16 +119,16 @@ class Rows(ABC):
     @property
     @abstractmethod
     def shape(self) -> str:
-        """A description of the rows, to print."""
+        """Description of the rows."""
 
 
 class Blocks(Rows):
-    """The joined documents, cut into stretches.
+    """The joined documents, cut into parts of one length.
 
     Args:
         content: tokens of the stream in one block.
         keep_rest: keep the last, shorter block. If not, its tokens are `dropped`.
-        following: read the token behind each block too, for a model that carries its state.
+        following: read the token after each block too, for a model that carries its state.
     """
 
     def __init__(
@@ -176,7 +172,7 @@ class Blocks(Rows):
         if not self.following:
             return {}
         stops = spans.starts + spans.sizes
-        # what is left over is no target either
+        # tokens that are left over are not predicted
         known = stops < len(self.stream) - self.left_over
         following, following_bytes = np.full(len(stops), IGNORE_INDEX), np.zeros(len(stops), int)
         if known.any():
@@ -187,12 +183,12 @@ class Blocks(Rows):
 
 
 class DocumentRows(Rows):
-    """Documents, several short ones in a row and long ones in several, numbered within each row.
+    """Documents packed into rows, numbered within each row; a long one is cut into several rows.
 
-    A document that is cut continues in another row with `overlap` tokens repeated as context.
+    Each further row of a document begins with `overlap` repeated tokens as context.
 
     Args:
-        length: most tokens in a row, framing included.
+        length: maximum of tokens in a row, with frames.
         document_frame: ids that the stream has around each document.
     """
 
@@ -213,7 +209,7 @@ class DocumentRows(Rows):
             bool(len(own)) and list(own) == list(ids)
             for own, ids in zip(document_frame, (self.before, self.after), strict=True)
         ]
-        layout = lay_out(
+        self.spans = spans_of(
             stream.document_ends,
             length=length,
             overlap=overlap,
@@ -221,7 +217,8 @@ class DocumentRows(Rows):
             after=len(self.after),
             framed=(framed[0], framed[1]),
         )
-        self.spans, self.order, self.row_ends = layout.spans, layout.order, layout.row_ends
+        # (S,) spans in the order of the rows, (R,) number of spans up to the end of each row
+        self.order, self.row_ends = pack(self.spans.lengths, length)
         self.number = len(self.row_ends)
         self.repeated = int(self.spans.context.sum())
 

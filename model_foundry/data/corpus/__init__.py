@@ -1,1 +1,1 @@
-"""Documents of a corpus: split into texts, selected, sampled, changed by interventions."""
+"""Documents of a corpus: selection, splits, interventions, samples."""

@@ -1,7 +1,7 @@
-"""A text with its sources, budgets, repeats and held-out documents.
+"""A corpus: sources with budgets and repeats, and the documents held out from training.
 
-Nothing is read before it is needed. The draw for a budget or for validation depends on the number
-or the sizes of the documents, for which the text is read once more.
+Nothing is read before it is needed. A draw for a budget or for validation reads the text once more
+to count or measure its documents.
 """
 
 import logging
@@ -38,7 +38,7 @@ class Component:
     repeats: int = 1
 
     def fragments(self, blank: Counter[str] | None = None) -> Iterator[Fragment]:
-        """Read the documents that are not blank; `blank` counts the others."""
+        """Read the documents that are not blank; count the others in `blank`."""
         return without_blank_documents(self.source.fragments(), blank)
 
     def sizes(self, unit: str, count_tokens: CountTokens | None) -> NDArray[np.int64]:
@@ -49,38 +49,38 @@ class Component:
         """
         if unit == "documents":
             return np.ones(sum(ends for _, ends in self.fragments()), dtype=np.int64)
-        if unit == "characters":  # of all together
+        if unit == "characters":  # of all documents together
             return np.array([sum(len(text) for text, _ in self.fragments())], dtype=np.int64)
         documents = whole_documents(self.fragments())
         if unit == "words":
             return np.fromiter((len(text.split()) for text in documents), np.int64)
-        assert count_tokens is not None  # a law of the configuration
+        assert count_tokens is not None  # checked with the configuration
         counts = (n for batch in batched(documents, len) for n in count_tokens(batch))
         return np.fromiter(counts, np.int64)
 
 
 @dataclass
 class Corpus:
-    """The components of a text, and which of their documents are held out from training."""
+    """The components of a corpus, and the choice of their documents."""
 
     components: list[Component]
     data: DataConfig
     seed: int
     count_tokens: CountTokens | None = None
-    """Counts the tokens of documents, for budgets in tokens; None: there are none."""
+    """Counts the tokens of documents, for budgets in tokens; None: no budget is in tokens."""
 
     def cache_key(self, sha256: Hash) -> Any:
-        """Return plain data that identifies the documents drawn."""
+        """Return plain data that identifies the drawn documents."""
         parts = [[c.source.cache_key(sha256), c.budget, c.repeats] for c in self.components]
         drawn = len(parts) > 1 or any(c.budget for c in self.components)
         return [parts, self.seed if drawn else None]
 
     @cached_property
     def taken(self) -> list[Mask]:
-        """The documents of each component that are in the experiment.
+        """The documents of each component that the experiment uses.
 
         Raises:
-            DataError: a component is empty, or has less than its budget.
+            DataError: a component is empty, or smaller than its budget.
         """
         return [self._within_budget(*each) for each in enumerate(self.components)]
 
@@ -88,25 +88,24 @@ class Corpus:
         unit, amount = component.budget or ("documents", None)
         sizes = component.sizes(unit, self.count_tokens)
         if len(sizes) == 0:
-            raise DataError(f"{component.source.name}: holds no text; name a corpus that has some")
+            raise DataError(f"{component.source.name}: holds no text; name a corpus with text")
         if amount is None:
             return np.ones(len(sizes), dtype=np.bool_)
         if sizes.sum() < amount:
             raise DataError(
-                f"{component.source.name}: holds {sizes.sum():,} {unit}, fewer than the "
-                f"{amount:,} that are to be taken; lower that, or raise repeats where a weight "
-                "asks for them"
+                f"{component.source.name}: has {sizes.sum():,} {unit}, fewer than its budget of "
+                f"{amount:,}; lower the budget, or raise repeats if the source has a weight"
             )
         if amount == 0:
             raise DataError(
-                f"{component.source.name}: its weight leaves it less than one of the {unit} of the "
+                f"{component.source.name}: its weight gives it less than one of the {unit} of the "
                 "mixture; raise the weight or the budget"
             )
         taken = within_budget(sizes, amount, self.seed, part)
         if not taken.any():
             raise DataError(
-                f"{component.source.name}: every document has more than the {amount:,} {unit} that "
-                "are to be taken; raise that, or cut the text into shorter documents "
+                f"{component.source.name}: every document has more than the {amount:,} {unit} of "
+                "the budget; raise the budget, or split the text into shorter documents "
                 "(data.document)"
             )
         logger.info(
@@ -119,7 +118,7 @@ class Corpus:
 
     @cached_property
     def held_out(self) -> list[Mask]:
-        """The documents of each component that validate.
+        """The documents of each component that are held out for validation.
 
         Raises:
             DataError: there are too few documents.
@@ -145,12 +144,12 @@ class Corpus:
 
     @cached_property
     def characters(self) -> int:
-        """Characters of all its sources, whatever is taken of them."""
+        """Characters of all sources, including what the experiment does not use."""
         return sum(int(c.sizes("characters", None)[0]) for c in self.components)
 
     @cached_property
     def border(self) -> int:
-        """The character from which on a text that is split by position validates."""
+        """The index of the first character of the validation text, if split by position."""
         fraction = self.data.validation_fraction
         characters, border = self.characters, int(self.characters * (1 - fraction))
         if border < 1 or border >= characters:
@@ -163,8 +162,10 @@ class Corpus:
 
 def _components(source: SourceConfig, data: DataConfig) -> list[Component]:
     if not isinstance(source, MixtureSource):
-        return [Component(open_source(source, Reading.of(data)))]
-    largest = max(part.weight or 0.0 for part in source.mixture)  # whose sum may be infinite
+        reading = Reading(data.document, data.text_column, data.encoding_errors)
+        return [Component(open_source(source, reading))]
+    # relative to the largest, since the sum of the weights may be infinite
+    largest = max(part.weight or 0.0 for part in source.mixture)
     weights = sum((part.weight or 0.0) / largest for part in source.mixture) if largest else 0.0
     components = []
     for part in source.mixture:

@@ -1,4 +1,4 @@
-"""Selection of documents: drawn, held out, interleaved; pure functions of numbers and a seed."""
+"""Draws of documents, as pure functions of numbers and a seed."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,18 +10,14 @@ def shuffled(number: int, seed: int, part: int = 0) -> NDArray[np.int64]:
     """Return the numbers below `number` in the order in which documents are drawn.
 
     Args:
-        part: number of the source in a mixture, so that each has a draw of its own.
+        part: index of the source in a mixture, so that each has its own draw.
     """
     seeds = [seed, number, part] if part else [seed, number]
     return np.random.default_rng(seeds).random(number).argsort(kind="stable")
 
 
 def held_out(taken: Mask, count: int, seed: int) -> Mask:
-    """Draw `count` of the documents that are taken.
-
-    Args:
-        taken: (N,) the documents of a corpus that belong to the experiment.
-    """
+    """Draw `count` of the documents that the experiment uses, which are `taken`, (N,)."""
     places = np.flatnonzero(taken)
     drawn = np.zeros_like(taken)
     drawn[places[shuffled(len(places), seed)[:count]]] = True
@@ -29,7 +25,7 @@ def held_out(taken: Mask, count: int, seed: int) -> Mask:
 
 
 def within_budget(sizes: NDArray[np.int64], amount: int, seed: int, part: int = 0) -> Mask:
-    """Draw documents, and pass over those that would exceed the budget.
+    """Draw documents, and skip those that would exceed the budget.
 
     Args:
         sizes: (N,) size of each document in the unit of the budget.
@@ -45,7 +41,7 @@ def within_budget(sizes: NDArray[np.int64], amount: int, seed: int, part: int = 
     taken[order[:fitting]] = True
     room = amount - (int(sums[fitting - 1]) if fitting else 0)
     rest = order[fitting:]
-    while room:  # the next document that fits, until none does
+    while room:  # for the next document that fits
         rest = rest[sizes[rest] <= room]
         if not len(rest):
             break
@@ -56,10 +52,10 @@ def within_budget(sizes: NDArray[np.int64], amount: int, seed: int, part: int = 
 
 
 def interleaved(counts: list[int], seed: int) -> NDArray[np.int16]:
-    """Return the index of the corpus from which each document of a mixture comes.
+    """Return the index of the source of each document of a mixture.
 
     Args:
-        counts: documents of each; each keeps its own order.
+        counts: documents of each source, which keep their order.
     """
     labels = np.repeat(np.arange(len(counts), dtype=np.int16), counts)
     np.random.default_rng([seed, *counts]).shuffle(labels)

@@ -1,10 +1,10 @@
-"""The texts of an experiment: train, validation and test documents, after interventions.
+"""The train, validation and test texts of an experiment, after interventions.
 
-Nothing is kept: a text is read again each time it is needed.
+No text is kept in memory: it is read again each time it is needed.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from model_foundry.errors import DataError
 from model_foundry.foundation.process_pool import batched, map_in_order
 from model_foundry.interventions.chain import Chain
 
-Document = tuple[int, str]  # its number in the corpus, its text
+Document = tuple[int, str]  # number in the corpus, text
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Split:
 
     Attributes:
         name: train, validation or test.
-        role: `all` of the corpus, its `rest` without what is held out, or what is `held out`.
+        role: `all` of the corpus, the documents `held out`, or the `rest`.
         chain: the interventions applied to each document.
     """
 
@@ -40,24 +40,22 @@ class Split:
     role: str
     chain: Chain
     excluded: NDArray[np.int64] | None = None
-    """Numbers of the documents that are left out because they are in the training text; None: no
-    such documents are left out."""
+    """Numbers of the documents to leave out because they are in the training text; None: keep
+    them."""
     blank: Counter[str] = field(default_factory=Counter)
     """Blank documents that the last reading left out."""
+    _planned: bool = field(default=False, init=False)
 
     def cache_key(self, sha256: Hash) -> Any:
-        """Return plain data that identifies the text: equal for equal texts only."""
-        data, how = self.corpus.data, []
+        """Return plain data that identifies the text: equal only for equal texts."""
+        data, drawn = self.corpus.data, []
         if self.role != "all":
-            how = [data.split_by, data.validation_fraction, data.validation_documents]
-            how += [self.corpus.seed] if data.split_by == "document" else []
-        return [self.corpus.cache_key(sha256), self.role, how, self.chain.cache_key()]
+            drawn = [data.split_by, data.validation_fraction, data.validation_documents]
+            drawn += [self.corpus.seed] if data.split_by == "document" else []
+        return [self.corpus.cache_key(sha256), self.role, drawn, self.chain.cache_key()]
 
     def numbered(self) -> Iterator[tuple[int, Fragment]]:
-        """Read the documents before interventions, each with its number.
-
-        A document that is repeated keeps its number.
-        """
+        """Read the documents before interventions with their numbers, the same for repeats."""
         self.blank.clear()
         numbered = self._by_position() if self._split_by_position else self._by_document()
         if self.excluded is None:
@@ -67,11 +65,11 @@ class Split:
         yield from (pair for pair in numbered if pair[0] not in excluded)
 
     def whole(self) -> Iterator[Document]:
-        """Read the documents like `numbered`, each whole."""
+        """Read the documents of `numbered` as whole texts."""
         return _whole(self.numbered())
 
     def left_out(self) -> dict[str, int]:
-        """Return the number of documents that the last reading left out, by the reason."""
+        """Return the number of documents that the last reading left out, by reason."""
         counts = dict(self.blank)
         if any(component.budget for component in self.corpus.components):
             counts["beyond the budget"] = sum(int((~mask).sum()) for mask in self.corpus.taken)
@@ -80,7 +78,7 @@ class Split:
         return {reason: count for reason, count in counts.items() if count}
 
     def sources(self) -> list[dict[str, Any]]:
-        """Return the name of each source of a mixture and its number of documents."""
+        """Return the `name` of each source of a mixture and its number of `documents`."""
         components = self.corpus.components
         if len(components) == 1:
             return []
@@ -91,11 +89,11 @@ class Split:
 
     @property
     def replaced(self) -> int:
-        """Stretches of bytes that the last reading replaced because they were not UTF-8."""
+        """Characters that replaced invalid UTF-8 in the last reading."""
         return sum(getattr(c.source, "replaced", 0) for c in self.corpus.components)
 
     def once(self) -> Iterator[Document]:
-        """Read each document whole, and none twice."""
+        """Read each document once, as a whole text."""
         parts = self._readers(repeated=False)
         return _whole(pair for reader in parts for pair in reader)
 
@@ -105,45 +103,41 @@ class Split:
             yield from (fragment for _, fragment in self.numbered())
             return
         self.plan(processes)
-        batches = batched(self.whole(), _length)
+        batches = in_batches(self.whole())
         for applied in map_in_order(self.chain.apply, batches, processes=processes):
             for _, text in applied.texts:
                 if text and not text.isspace():
                     yield Fragment(text)
 
     def count(self, processes: int) -> tuple[int, int]:
-        """Return the number of documents and of characters.
-
-        Raises:
-            DataError: there are none.
-        """
+        """Return the number of documents and of characters; raise a DataError if there are none."""
         documents = characters = 0
         for text, ends in self.texts(processes):
             documents += ends
             characters += len(text)
         if not documents:
-            raise self.is_empty()
+            raise self.empty_error()
         return documents, characters
 
-    def is_empty(self) -> DataError:
-        """Return the error for a split without a document."""
+    def empty_error(self) -> DataError:
+        """Return the error for a split without documents."""
         if self.role == "all" and not self.chain and self.excluded is None:
             names = ", ".join(component.source.name for component in self.corpus.components)
-            return DataError(f"{names}: holds no text; name a corpus that has some")
+            return DataError(f"{names}: holds no text; name a corpus with text")
         return DataError(
-            f"data.{self.name}: no document is left; name a corpus that has text, or let "
-            "data.interventions and data.shared_documents leave some"
+            f"data.{self.name}: no document is left; name a corpus with text, or change "
+            "data.interventions or data.shared_documents"
         )
 
     def plan(self, processes: int) -> None:
-        """Survey the whole text for the steps that need it; done once."""
+        """Survey the whole text for the steps that need it, once."""
         if self._planned:
             return
         for position in self.chain.needs_surveys():
             survey = partial(_survey, self.chain, position)
-            found = list(map_in_order(survey, batched(self.once(), _length), processes=processes))
+            found = list(map_in_order(survey, in_batches(self.once()), processes=processes))
             if not found:
-                return  # no text: its reader raises the error
+                return  # no text: the next reading raises the error
             numbers = np.concatenate([numbers for numbers, _, _ in found])
             rows = np.concatenate([rows for _, rows, _ in found])
             alive = np.zeros(int(numbers.max()) + 1, dtype=np.bool_)
@@ -152,8 +146,6 @@ class Split:
             alive[numbers] = np.concatenate([mask for _, _, mask in found])
             self.chain.plan(position, surveys, alive)
         self._planned = True
-
-    _planned: bool = field(default=False, init=False)
 
     @property
     def _split_by_position(self) -> bool:
@@ -182,7 +174,7 @@ class Split:
                     break
 
     def _counts(self) -> list[int]:
-        """Return the documents of each source, repeats included."""
+        """Return the number of documents of each source, repeats included."""
         pairs = zip(self._masks(), self.corpus.components, strict=True)
         return [int(mask.sum()) * self._times(component) for mask, component in pairs]
 
@@ -198,17 +190,16 @@ class Split:
         return [t & ~h for t, h in zip(corpus.taken, corpus.held_out, strict=True)]
 
     def _readers(self, *, repeated: bool) -> list[Iterator[tuple[int, Fragment]]]:
-        """Return a reader for each component; it yields every fragment with its number."""
+        """Return a reader of numbered fragments for each component."""
         components = self.corpus.components
         if self._split_by_position:
             return [self._by_position()]
-        if self.role == "all" and len(components) == 1 and components[0].budget is None:
-            times = self._times(components[0]) if repeated else 1  # its size need not be known
-            return [self._reader(components[0], None, 0, times)]
-        masks = self._masks()
-        firsts = np.cumsum([0, *(len(mask) for mask in masks)])
+        masks: Sequence[Mask | None] = [None]  # all documents, which need not be counted
+        if self.role != "all" or len(components) > 1 or components[0].budget:
+            masks = self._masks()
+        firsts = np.cumsum([0, *(0 if mask is None else len(mask) for mask in masks)]).tolist()
         return [
-            self._reader(component, mask, int(first), self._times(component) if repeated else 1)
+            self._reader(component, mask, first, self._times(component) if repeated else 1)
             for component, mask, first in zip(components, masks, firsts[:-1], strict=True)
         ]
 
@@ -220,8 +211,8 @@ class Split:
             for number, fragment in _number(component.fragments(blank)):
                 if mask is not None and number >= len(mask):
                     raise DataError(
-                        f"{component.source.name}: has more documents than a moment ago: it was "
-                        "changed while it was read; run the same command again when it is at rest"
+                        f"{component.source.name}: has more documents than a moment ago: it "
+                        "changed while it was read; run the same command again once it is complete"
                     )
                 if mask is None or mask[number]:
                     yield first + number, fragment
@@ -239,12 +230,13 @@ def _whole(numbered: Iterable[tuple[int, Fragment]]) -> Iterator[Document]:
     for number, (text, ends) in numbered:
         parts.append(text)
         if ends:
-            yield number, parts[0] if len(parts) == 1 else "".join(parts)
-            parts = []
+            yield number, "".join(parts)
+            parts.clear()
 
 
-def _length(document: Document) -> int:
-    return len(document[1])
+def in_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    """Yield lists of documents of about the same size."""
+    return batched(documents, lambda document: len(document[1]))
 
 
 def _survey(
@@ -256,19 +248,19 @@ def _survey(
 
 @dataclass(frozen=True)
 class Splits:
-    """The texts of an experiment."""
+    """All texts of an experiment."""
 
     train: Split
     validation: Split
     test: Split | None
-    """None where the experiment names no test text."""
+    """None if the experiment has no test text."""
 
 
 def open_splits(data: DataConfig, *, seed: int, count_tokens: CountTokens | None = None) -> Splits:
-    """Open the texts of an experiment; next to nothing is read.
+    """Open the texts of an experiment without reading them.
 
     Args:
-        seed: draws validation documents, budgets and the order of mixtures.
+        seed: for the draws of validation documents and budgets, and the order of mixtures.
         count_tokens: counts the tokens of documents; None: no budget is in tokens.
 
     Raises:
@@ -278,17 +270,16 @@ def open_splits(data: DataConfig, *, seed: int, count_tokens: CountTokens | None
     def corpus(source: Source) -> Corpus:
         return open_corpus(source, data, seed=seed, count_tokens=count_tokens)
 
-    def split(name: SplitName, of: Corpus, role: str) -> Split:
+    def split(name: SplitName, of: Corpus, role: str = "all") -> Split:
         return Split(name, of, role, Chain.of(data.interventions, name, seed))
 
     training = corpus(data.train)
-    given = data.validation is not None
-    return Splits(
-        train=split("train", training, "all" if given else "rest"),
-        validation=split(
-            "validation",
-            corpus(data.validation) if data.validation is not None else training,
-            "all" if given else "held out",
-        ),
-        test=split("test", corpus(data.test), "all") if data.test is not None else None,
-    )
+    if data.validation is None:
+        train, validation = (
+            split("train", training, "rest"),
+            split("validation", training, "held out"),
+        )
+    else:
+        train, validation = split("train", training), split("validation", corpus(data.validation))
+    test = None if data.test is None else split("test", corpus(data.test))
+    return Splits(train, validation, test)

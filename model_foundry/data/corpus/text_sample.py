@@ -1,4 +1,4 @@
-"""The text that a tokenizer is trained on: a split, or an even share of it where it is large."""
+"""The text that a tokenizer is trained on: a split, or an even sample of a large one."""
 
 import logging
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ def _size(text: str) -> int:
 
 
 def _share(split: Split, limit: int) -> float:
-    """Return which share of a split has so many bytes, before anything is done to its documents."""
+    """Return the share of a split that has `limit` bytes, before interventions."""
     share = limit / max(sum(_size(text) for _, (text, _) in split.numbered()), 1)
     if share < 1.0:
         logger.info(
@@ -25,13 +25,13 @@ def _share(split: Split, limit: int) -> float:
 
 
 def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterator[str]:
-    """Yield the text of a split in pieces, those of a long one spread evenly over it.
+    """Yield the text of a split in pieces, or pieces spread evenly over a long text.
 
     Args:
-        limit: UTF-8 bytes that are yielded at most, about; None: all of it.
+        limit: number of UTF-8 bytes at most, about; None: the whole text.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no text.
     """
     share = 1.0 if limit is None else _share(split, limit)
     seen = kept = 0
@@ -42,4 +42,4 @@ def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterato
             kept += size
             yield piece.text
     if not seen:
-        raise split.is_empty()
+        raise split.empty_error()

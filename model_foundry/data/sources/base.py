@@ -1,4 +1,4 @@
-"""The interface of every source of text."""
+"""The interface of sources of text."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_foundry.config import DataConfig
 from model_foundry.data.sources.fragments import Fragment
 
 Hash = Callable[[Path], str]
@@ -15,40 +14,35 @@ Hash = Callable[[Path], str]
 
 @dataclass(frozen=True)
 class Reading:
-    """The settings by which documents are read from a source, as in `DataConfig`."""
+    """Settings for reading documents from a source, as in `DataConfig`."""
 
     document: str
     text_column: str
     encoding_errors: str
 
-    @classmethod
-    def of(cls, data: DataConfig) -> "Reading":
-        """Return the settings of an experiment."""
-        return cls(data.document, data.text_column, data.encoding_errors)
-
 
 class Source(ABC):
-    """Text that can be read again and again, and is the same each time."""
+    """Text that can be read any number of times, and is the same each time."""
 
     name: str
-    """Its name in messages."""
+    """Name in messages."""
 
     @abstractmethod
     def fragments(self) -> Iterator[Fragment]:
-        """Read every document, in order; newlines are `\\n`.
+        """Read all documents in order; newlines are `\\n`.
 
         Raises:
-            DataError: it is missing, damaged, not text, or changes while it is read.
-            Interrupted: a signal came.
+            DataError: the source is missing, damaged, not text, or changes while it is read.
+            Interrupted: a signal arrived.
         """
 
     @abstractmethod
     def cache_key(self, sha256: Hash) -> Any:
-        """Return plain data that identifies its documents: equal only where they are equal.
+        """Return plain data that identifies the documents: equal only for equal documents.
 
         Args:
             sha256: hashes a file; may use a cache.
 
         Raises:
-            DataError: it cannot be read.
+            DataError: the source cannot be read.
         """

@@ -1,13 +1,12 @@
-"""Treebanks in CoNLL-U, the format of Universal Dependencies: their text, without the analyses.
+"""The text of treebanks in CoNLL-U, the format of Universal Dependencies, without the analyses.
 
-A sentence is its `# text`, or else the words of its column FORM; a paragraph begins where a
-sentence says `# newpar` or `# newdoc`. https://universaldependencies.org/format.html
+A sentence is its `# text`, or else the words of its column FORM; a paragraph begins at a sentence
+with `# newpar` or `# newdoc`. https://universaldependencies.org/format.html
 """
 
 import re
 from collections.abc import Iterable, Iterator
 from itertools import takewhile
-from typing import NamedTuple
 
 from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_lines import lines_of
@@ -21,16 +20,8 @@ BEGINS = re.compile(r"#\s*new(?:doc|par)(?:\s|$)")  # with or without an id
 BLOCK_REMEDY = "end each sentence with an empty line"
 
 
-class Sentence(NamedTuple):
-    """A sentence of a treebank."""
-
-    text: str
-    begins: bool
-    """True if a paragraph or a document begins with it."""
-
-
 def _blocks(texts: Iterable[str], where: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines between blank ones, with the number of the first."""
+    """Yield the lines between blank lines, with the number of the first one."""
     block: list[str] = []
     size = 0
     for number, line in enumerate(lines_of(texts, where, longest=LONGEST_SENTENCE), 1):
@@ -49,23 +40,23 @@ def _blocks(texts: Iterable[str], where: str) -> Iterator[tuple[int, list[str]]]
 
 def _columns(line: str, place: str) -> list[str]:
     columns = line.split("\t")
-    if line.startswith("#"):  # where the empty line is missing, the sentence before would be lost
+    if line.startswith("#"):  # without an empty line the previous sentence would be lost
         raise DataError(f"{place}: is a comment below the words of a sentence; {BLOCK_REMEDY}")
     if len(columns) != COLUMNS:
-        law = f"is no line of CoNLL-U: {COLUMNS} columns between tabs, not {len(columns)}"
-        raise DataError(f"{place}: {law}; mend it, or name a file of plain text .txt")
+        law = f"not CoNLL-U, which has {COLUMNS} columns separated by tabs, not {len(columns)}"
+        raise DataError(f"{place}: {law}; correct it, or name a file of plain text .txt")
     if not ID.fullmatch(columns[0]):
-        law = "begins with no number of a word, such as 3, 3-4 or 5.1"
-        raise DataError(f"{place}: {law}; mend the line, or begin a comment with #")
+        law = "does not begin with the number of a word, such as 3, 3-4 or 5.1"
+        raise DataError(f"{place}: {law}; correct it, or begin a comment with #")
     if not columns[1]:
-        raise DataError(f"{place}: the column FORM is empty; mend the line")
+        raise DataError(f"{place}: the column FORM is empty; correct the line")
     return columns
 
 
 def _surface(rows: Iterable[list[str]]) -> str:
-    """Join what is written: a token such as 3-4 stands for its words, and 5.1 was never written."""
+    """Join the surface tokens: 3-4 replaces its words, and empty nodes such as 5.1 have none."""
     parts: list[str] = []
-    last = 0  # word of the latest token of several
+    last = 0  # last word of the latest token of several words
     for number, form, *_, misc in rows:
         first, sign, end = re.split("([-.])", number) if not number.isdigit() else (number, "", "")
         if sign == "." or (not sign and int(first) <= last):
@@ -87,8 +78,9 @@ def _given_text(comments: list[str], where: str, first: int) -> str:
     return given[0][1] if given else ""
 
 
-def _sentences(texts: Iterable[str], where: str) -> Iterator[Sentence]:
-    begins = False  # a head of comments alone may stand above the first sentence of a paragraph
+def _sentences(texts: Iterable[str], where: str) -> Iterator[tuple[str, bool]]:
+    """Yield the text of each sentence, and whether a paragraph or document begins with it."""
+    begins = False  # a block of comments may precede the first sentence of a paragraph
     for first, block in _blocks(texts, where):
         comments = list(takewhile(lambda line: line.startswith("#"), block))
         words = enumerate(block[len(comments) :], first + len(comments))
@@ -96,20 +88,20 @@ def _sentences(texts: Iterable[str], where: str) -> Iterator[Sentence]:
         begins = begins or any(map(BEGINS.match, comments))
         text = _given_text(comments, where, first) or _surface(rows)
         if text:
-            yield Sentence(text, begins)
+            yield text, begins
             begins = False
 
 
 def read_conllu(texts: Iterable[str], where: str, document: str) -> Iterator[Fragment]:
-    """Read the text of a treebank: a sentence a line, a blank line between two paragraphs.
+    """Read the text of a treebank: one sentence a line, a blank line between paragraphs.
 
     Args:
         document: `data.document`; a line is a sentence.
 
     Raises:
-        DataError: a line is neither blank, nor a comment, nor a word with its ten columns.
+        DataError: a line is not blank, a comment or a word with its ten columns.
     """
-    held = ""  # whether the document ends with it, the next sentence tells
+    held = ""  # the next sentence shows whether the document ends with it
     for text, begins in _sentences(texts, where):
         ends = document == "line" or (document == "paragraph" and begins)
         if held:

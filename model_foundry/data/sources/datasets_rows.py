@@ -1,4 +1,4 @@
-"""Data sets that the `datasets` library reads: of a hub, of a directory like one, saved to disk."""
+"""Data sets read by the `datasets` library: from the Hub, a directory like one, or save_to_disk."""
 
 import re
 from abc import abstractmethod
@@ -14,19 +14,19 @@ from model_foundry.errors import DataError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.messages import reason_of
 
-ROWS = 1000  # in one batch; rows one by one cost ten times as much
+ROWS = 1000  # in a batch; single rows take ten times as long
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class RowSource(Source):
-    """Rows with a column of text; each row is a document."""
+    """Rows with a text column; each row is a document."""
 
     def __init__(self, name: str, column: str) -> None:
         self.name, self.column = name, column
 
     @abstractmethod
     def rows(self) -> Any:
-        """Open the data set, which has an `iter(batch_size)`."""
+        """Load the data set, which has an `iter(batch_size)`."""
 
     def fragments(self) -> Iterator[Fragment]:
         """Read the column of each row."""
@@ -44,12 +44,13 @@ class RowSource(Source):
 
         try:
             yield from self.rows().iter(batch_size=ROWS)
-        except (OSError, ValueError, DatasetGenerationError) as error:
-            # the fault of the file is the cause of a generation error
-            raise self._cannot_be_read(error.__cause__ or error) from error
-
-    def _cannot_be_read(self, error: BaseException) -> DataError:
-        return DataError(f"{self.name}: cannot be read as a data set ({reason_of(error)})")
+        except DataError:
+            raise
+        except Exception as error:  # no network, no such name, no permission: a class for each
+            reason = error.__cause__ if isinstance(error, DatasetGenerationError) else error
+            raise DataError(
+                f"{self.name}: cannot be read as a data set ({reason_of(reason)})"
+            ) from error
 
 
 def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:
@@ -63,46 +64,38 @@ def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:
 
 
 class HubRows(RowSource):
-    """A data set of a hub, or a directory laid out like one.
+    """A data set of the Hub, or a directory with the layout of one.
 
-    A directory is read from its files each time; `datasets` would keep a copy that stays when the
-    files change.
+    The files of a directory are read each time: a copy that `datasets` caches would stay the same
+    when they change.
     """
 
     def __init__(self, source: HubSource, reading: Reading) -> None:
         super().__init__(source.hub, reading.text_column)
         self.source = source
 
-    @property
-    def _directory(self) -> Path | None:
-        directory = Path(self.source.hub)
-        return directory if directory.is_dir() else None
-
     def rows(self) -> Any:
-        """Open it; over the network where it is on a hub and not kept yet."""
+        """Load the split, over the network unless it is a directory or cached."""
         import datasets
 
-        directory, source = self._directory, self.source
-        try:
-            return datasets.load_dataset(
-                str(directory or source.hub),
-                source.name,
-                split=source.split,
-                revision=None if directory else source.revision,
-                streaming=source.streaming or directory is not None,
-            )
-        except Exception as error:  # no network, no such name, no permission: a class for each
-            raise self._cannot_be_read(error) from error
+        source, is_directory = self.source, Path(self.source.hub).is_dir()
+        return datasets.load_dataset(
+            source.hub,
+            source.name,
+            split=source.split,
+            revision=None if is_directory else source.revision,
+            streaming=source.streaming or is_directory,
+        )
 
     def cache_key(self, sha256: Hash) -> Any:
-        """Return the content of a directory, or the commit of a data set on a hub."""
+        """Return the content of a directory, or the commit of a data set on the Hub."""
         which = [self.source.name, self.source.split, self.column]
-        if directory := self._directory:
+        if (directory := Path(self.source.hub)).is_dir():
             return ["hub directory", *which, _sha256_of_tree(directory, sha256)]
         return ["hub", *which, self.source.hub, self._commit()]
 
     def _commit(self) -> str:
-        """Return the commit that is read; without a network it must be given in full."""
+        """Return the commit of the revision; without a network only a full hash will do."""
         from huggingface_hub import HfApi
 
         revision = self.source.revision
@@ -112,8 +105,8 @@ class HubRows(RowSource):
             return str(HfApi().dataset_info(self.source.hub, revision=revision).sha)
         except Exception as error:  # no network, no such name, no permission: a class for each
             raise DataError(
-                f"{self.name}: its newest commit cannot be found out ({reason_of(error)}); check "
-                "the name, or pin `revision` to a commit of 40 digits that was fetched before"
+                f"{self.name}: its newest commit cannot be determined ({reason_of(error)}); check "
+                "the name, or pin `revision` to a commit of 40 digits that was downloaded before"
             ) from error
 
 
@@ -125,16 +118,11 @@ class SavedRows(RowSource):
         self.source, self.directory = source, Path(source.disk)
 
     def rows(self) -> Any:
-        """Open the split."""
+        """Load the split."""
         import datasets
 
-        try:
-            found = datasets.load_from_disk(str(self.directory))
-        except Exception as error:  # neither of the two, or damaged
-            raise self._cannot_be_read(error) from error
-        # whatever format it was saved with: rows of NumPy, torch or pandas hold no plain text, and
-        # a format may leave the column out
-        found = found.with_format(None)
+        # a saved format may turn rows into NumPy, torch or pandas, or leave the column out
+        found = datasets.load_from_disk(str(self.directory)).with_format(None)
         if not isinstance(found, datasets.DatasetDict):
             return found
         if self.source.split not in found:
@@ -145,6 +133,6 @@ class SavedRows(RowSource):
     def cache_key(self, sha256: Hash) -> Any:
         """Return the content of the directory."""
         if not self.directory.is_dir():
-            raise DataError(f"{self.name}: no such directory; name what save_to_disk wrote")
+            raise DataError(f"{self.name}: no such directory; name one that save_to_disk wrote")
         tree = _sha256_of_tree(self.directory, sha256)
         return ["disk", self.source.split, self.column, tree]

@@ -1,7 +1,7 @@
-"""Files as a source: named by a path, a glob, a folder or a list of these, of any kinds.
+"""Files of all kinds as a source.
 
-What `datasets` could read as well is read here without it, and so in place, in bounded memory, with
-the number of each line, and with nothing missing made up.
+`datasets` could read some of them, but copies the text, holds more in memory, reports no line
+numbers and fills in missing values.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,11 +26,10 @@ from model_foundry.data.sources.paths import (
 )
 from model_foundry.data.sources.tables import read_table
 from model_foundry.data.sources.text import decoded, documents
-from model_foundry.errors import DataError
 from model_foundry.foundation.messages import printable
 
-VERSION = 1  # of what is read from the same bytes
-MOST_NAMED = 3  # patterns that a message names
+VERSION = 1  # incremented when the same bytes give other documents
+MOST_NAMED = 3  # patterns in a message
 
 ROWS: dict[str, Callable[[Iterable[str], str, str], Iterator[Fragment]]] = {
     "json lines": read_json_lines,
@@ -41,13 +40,13 @@ ROWS: dict[str, Callable[[Iterable[str], str, str], Iterator[Fragment]]] = {
 
 
 class FileSource(Source):
-    """The documents of files, one file after the other. See `open_files`."""
+    """The documents of files, in order; see `open_files`."""
 
     def __init__(self, name: str, paths: Sequence[Path], reading: Reading) -> None:
         self.name = name
         self.paths = list(paths)
         self.replaced = 0
-        """Characters that stand for bytes that are no UTF-8, in what was last read."""
+        """Characters that replace invalid UTF-8 in the last reading."""
         self._reading = reading
         self._kinds = [kind_of(path) for path in paths]
 
@@ -58,11 +57,11 @@ class FileSource(Source):
             yield from self._fragments_of(path, kind)
 
     def cache_key(self, sha256: Hash) -> Any:
-        """Return the content of the files, whatever they are called, and how it is read."""
-        contents = [
-            [*kind, self._hash(path, sha256)]
-            for kind, path in zip(self._kinds, self.paths, strict=True)
-        ]
+        """Return the content of the files, without their names, and the settings that matter."""
+        for path in self.paths:
+            require_regular(path)
+        pairs = zip(self._kinds, self.paths, strict=True)
+        contents = [[*kind, sha256(path)] for kind, path in pairs]
         settings = {"encoding_errors": self._reading.encoding_errors}
         are_cut = [kind.content in CUT for kind in self._kinds]
         if any(are_cut):
@@ -70,14 +69,6 @@ class FileSource(Source):
         if not all(are_cut):
             settings["text_column"] = self._reading.text_column
         return ["files", VERSION, contents, settings]
-
-    @staticmethod
-    def _hash(path: Path, sha256: Hash) -> str:
-        require_regular(path)
-        try:
-            return sha256(path)
-        except OSError as error:
-            raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from error
 
     def _note_replaced(self, count: int) -> None:
         self.replaced += count
@@ -103,13 +94,13 @@ class FileSource(Source):
 
 
 def open_files(patterns: str | Sequence[str], reading: Reading) -> FileSource:
-    """Return files as a source; the suffix says what each is, and any other one that it is text.
+    """Return files as a source; an unknown suffix is text.
 
     Args:
         patterns: a path, a glob, a folder, or a list of these.
 
     Raises:
-        DataError: one of them names no file, or a folder that `save_to_disk` wrote.
+        DataError: a pattern matches no file, or is a folder that `save_to_disk` wrote.
     """
     named = [patterns] if isinstance(patterns, str) else list(patterns)
     more = f", ... ({len(named)} entries)" if len(named) > MOST_NAMED else ""

@@ -1,48 +1,41 @@
-"""Documents on their way from a source to the tokenizer: as fragments, as wholes, as pieces.
+"""Documents as fragments, as whole texts, and as pieces.
 
-A source yields fragments: a document is one or several of them, so that a file of any size is read
-in bounded memory. Interventions see whole documents. The tokenizer sees pieces, whose cuts
-depend on the text of the document alone.
+A source yields fragments, one or several for a document, so that a file of any size is read in
+bounded memory. Interventions see whole documents. The tokenizer sees pieces, whose borders depend
+only on the text of the document.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-FRAGMENT = 2**20  # characters in which a source reads what is longer, about
-PIECE = 2**14  # characters that are tokenised at once, at most
+FRAGMENT = 2**20  # characters in a fragment of a long document, about
+PIECE = 2**14  # characters that are tokenized at once, at most
 
 
 class Fragment(NamedTuple):
-    """A stretch of a document's text."""
+    """A part of a document's text."""
 
     text: str
     ends: bool = True
-    """True if the document ends with it."""
+    """True if the document ends with this part."""
 
 
 def whole_documents(fragments: Iterable[Fragment]) -> Iterator[str]:
     """Join the fragments of each document."""
     parts: list[str] = []
     for text, ends in fragments:
-        if ends and not parts:
-            yield text
-        elif ends:
-            yield "".join([*parts, text])
-            parts = []
-        else:
-            parts.append(text)
+        parts.append(text)
+        if ends:
+            yield "".join(parts)
+            parts.clear()
 
 
 def without_blank_documents(
     fragments: Iterable[Fragment], blank: Counter[str] | None = None
 ) -> Iterator[Fragment]:
-    """Leave out the documents that have nothing but white space.
-
-    Args:
-        blank: counts them; None: they are not counted.
-    """
-    held: list[Fragment] = []  # the white space that a document begins with
+    """Drop the documents of white space; count them in `blank`."""
+    held: list[Fragment] = []  # the white space at the start of a document
     begun = False
     for fragment in fragments:
         if not begun and (not fragment.text or fragment.text.isspace()):
@@ -57,10 +50,10 @@ def without_blank_documents(
 
 
 def _cut(text: str) -> int:
-    """Return where the first piece of a text longer than a piece ends.
+    """Return the end of the first piece of a long text.
 
-    Before a lone space between two words: no tokenizer that splits at white space joins across it.
-    A stretch without such a space is cut where the piece is full.
+    It is before a single space between two words, across which no tokenizer that splits at white
+    space joins tokens. Without such a space the piece is full.
     """
     place = PIECE
     while (place := text.rfind(" ", 1, place)) > 0:
@@ -70,19 +63,19 @@ def _cut(text: str) -> int:
 
 
 class Piece(NamedTuple):
-    """A text that is tokenised at once: a document, or a part of a long one."""
+    """A text that is tokenized at once: a document, or a part of a long one."""
 
     text: str
     starts: bool = True
-    """True if the document starts with it."""
+    """True if the document starts with this piece."""
     ends: bool = True
-    """True if the document ends with it."""
+    """True if the document ends with this piece."""
     inside_word: bool = False
-    """True if it starts within a word, which began in the piece before."""
+    """True if the piece starts within a word that began in the previous piece."""
 
 
 def pieces(fragments: Iterable[Fragment]) -> Iterator[Piece]:
-    """Cut long documents; where they are cut depends on their text alone, not on the fragments."""
+    """Cut long documents into pieces, independent of the borders of fragments."""
     rest, starts, inside = "", True, False
     for text, ends in fragments:
         if starts and not rest and ends and len(text) <= PIECE:  # nearly all documents

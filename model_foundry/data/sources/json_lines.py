@@ -1,7 +1,7 @@
-"""Rows of JSON: an object a line. What an array of them is made of, `json_arrays` reads.
+"""JSON lines: an object a line. `json_arrays` reads arrays of objects.
 
-Read strictly: a key twice, a number that is none, a missing text are errors, for each of them would
-be a text lost or changed in silence.
+Duplicate keys, invalid numbers and missing texts are errors: other readers silently lose or change
+text.
 """
 
 import json
@@ -23,19 +23,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {short_repr(twice)} stands twice in an object")
+        raise ValueError(f"the key {short_repr(twice)} is twice in an object")
     return content
 
 
 def _finite(digits: str) -> float:
     number = float(digits)
     if math.isinf(number):
-        raise ValueError(f"{short_repr(digits)} is beyond every number")
+        raise ValueError(f"{short_repr(digits)} is too large for a number")
     return number
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 DECODER = json.JSONDecoder(
@@ -43,8 +43,8 @@ DECODER = json.JSONDecoder(
 )
 
 
-def fault_of(error: ValueError | RecursionError) -> str:
-    """Return what is wrong with what the decoder refuses, without the place."""
+def reason_of_fault(error: ValueError | RecursionError) -> str:
+    """Return the reason of an error of the decoder, without the place."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, json.JSONDecodeError):
@@ -53,7 +53,7 @@ def fault_of(error: ValueError | RecursionError) -> str:
 
 
 def lines_of(texts: Iterable[str], where: str, *, longest: int) -> Iterator[str]:
-    """Yield whole lines without their ends; refuse one that is too long to be a row."""
+    """Yield lines without their ends; raise a DataError for one that is too long for a row."""
     parts: list[str] = []
     size, number = 0, 1
     for text, ends in documents(texts, "line"):
@@ -64,7 +64,7 @@ def lines_of(texts: Iterable[str], where: str, *, longest: int) -> Iterator[str]
         parts.append(text)
         size += len(text)
         if size > longest:
-            law = f"is longer than {longest:,} characters, which a row must not be"
+            law = f"is longer than {longest:,} characters, the limit for a row"
             raise DataError(f"{where}: line {number} {law}; write one row a line")
         if ends:
             yield "".join(parts)
@@ -72,24 +72,16 @@ def lines_of(texts: Iterable[str], where: str, *, longest: int) -> Iterator[str]
 
 
 def text_of_row(row: Any, where: str, column: str) -> str:
-    """Return the text of a JSON object.
-
-    Raises:
-        DataError: it is no object or has no text.
-    """
+    """Return the text of a JSON object; raise a DataError if it is no object or has no text."""
     if not isinstance(row, dict):
-        raise DataError(f"{where}: is {short_repr(row)}, no JSON object that has {column!r}")
+        raise DataError(f"{where}: is {short_repr(row)}, not a JSON object with {column!r}")
     if column not in row:
         raise no_column(where, column, list(row))
     return text_of(row[column], where, column)
 
 
 def read_json_lines(texts: Iterable[str], where: str, column: str) -> Iterator[Fragment]:
-    """Read a document from the key `column` of each line; blank lines are skipped.
-
-    Raises:
-        DataError: a line is not a JSON object or has no text.
-    """
+    """Read one document from the key `column` of each line; skip blank lines."""
     for number, line in enumerate(lines_of(texts, where, longest=LONGEST_ROW), 1):
         if not line or line.isspace():
             continue
@@ -97,7 +89,7 @@ def read_json_lines(texts: Iterable[str], where: str, column: str) -> Iterator[F
             row = DECODER.decode(line)
         except (ValueError, RecursionError) as error:
             place = f" at character {error.pos + 1}" if hasattr(error, "pos") else ""
-            reason = f"not valid JSON ({fault_of(error)}{place})"
+            reason = f"not valid JSON ({reason_of_fault(error)}{place})"
             raise DataError(
                 f"{where}: line {number}: {reason}; each line must be a JSON object"
             ) from error

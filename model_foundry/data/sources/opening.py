@@ -1,4 +1,4 @@
-"""From a source of the configuration to one that can be read."""
+"""Opening of the sources of a configuration."""
 
 from model_foundry.config import DiskSource, HubSource, LanguageSource, PlainSource
 from model_foundry.data.sources.base import Reading, Source
@@ -8,10 +8,10 @@ from model_foundry.data.sources.synthetic_language import LanguageCorpus
 
 
 def open_source(source: PlainSource, reading: Reading) -> Source:
-    """Open a source; next to nothing is read.
+    """Open a source without reading its text.
 
     Raises:
-        DataError: it does not exist.
+        DataError: the source does not exist.
     """
     if isinstance(source, LanguageSource):
         return LanguageCorpus(source.language)

@@ -1,4 +1,4 @@
-"""Files named by a path, a glob, a folder or a list of these, and the kind of each."""
+"""Resolution of paths, globs and folders to files, and the kind of each file."""
 
 import glob
 import os
@@ -22,67 +22,62 @@ KINDS = {
     ".arrow": "arrow",
 }
 COLUMNAR = ("parquet", "arrow")
-CUT = ("text", "conllu")  # into documents by `data.document`; a row is a document already
+CUT = ("text", "conllu")  # split into documents by `data.document`; a row is one document
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
 
 class Kind(NamedTuple):
-    """The kind of a file, by its name."""
+    """The kind of a file, from its name."""
 
     content: str
     """A value of `KINDS`."""
     compression: str | None
-    """An entry of `COMPRESSIONS`; None: none."""
+    """An entry of `COMPRESSIONS`; None: not compressed."""
+
+
+def _suffixes(name: str) -> tuple[str, str | None]:
+    """Return the suffix of the content and that of the compression."""
+    inner, suffix = os.path.splitext(name.lower())
+    return (os.path.splitext(inner)[1], suffix) if suffix in COMPRESSIONS else (suffix, None)
 
 
 def kind_of(path: Path) -> Kind:
-    """Return the kind of a file; one of an unknown suffix is text.
+    """Return the kind of a file; a file with an unknown suffix is text.
 
     Raises:
-        DataError: it cannot be read as a stream.
+        DataError: the file is columnar and compressed, so it cannot be read as a stream.
     """
-    inner, suffix = os.path.splitext(path.name.lower())
-    if suffix not in COMPRESSIONS:
-        return Kind(KINDS.get(suffix, "text"), None)
-    content = KINDS.get(os.path.splitext(inner)[1], "text")
-    if content in COLUMNAR:
+    suffix, compression = _suffixes(path.name)
+    content = KINDS.get(suffix, "text")
+    if content in COLUMNAR and compression:
         raise DataError(
-            f"{printable(path)}: {content} cannot be read from within {suffix}; unpack it"
+            f"{printable(path)}: {content} cannot be read from a {compression} file; unpack it"
         )
-    return Kind(content, suffix)
-
-
-def _is_known(name: str) -> bool:
-    inner, suffix = os.path.splitext(name.lower())
-    return suffix in KINDS or (suffix in COMPRESSIONS and os.path.splitext(inner)[1] in KINDS)
+    return Kind(content, compression)
 
 
 def require_regular(path: Path) -> None:
-    """Refuse what is no file: a pipe would block whoever opens it, and a device may never end.
-
-    Raises:
-        DataError: it is not there, or is something else.
-    """
+    """Raise a DataError unless a path is a file: opening a pipe blocks, a device may never end."""
     if path.is_file():
         return
-    if path.is_symlink() and not path.exists():
-        raise DataError(f"{printable(path)}: is a link that leads to no file; remove or mend it")
-    if not path.exists():
+    if not os.path.lexists(path):
         raise DataError(f"{printable(path)}: cannot be read (No such file or directory)")
+    if not path.exists():
+        raise DataError(f"{printable(path)}: is a broken link; remove or repair it")
     raise DataError(f"{printable(path)}: is not a regular file; name a text file or a folder")
 
 
 def _folders(top: str | Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield a folder and all below it, but for hidden ones, each with its files; links lead on."""
+    """Yield a folder and those below it with their files; follow links, skip hidden folders."""
 
     def refuse(error: OSError) -> None:
         raise DataError(
             f"{printable(error.filename)}: cannot be read ({error.strerror})"
         ) from error
 
-    entered = set()  # a link may lead back to a folder above it
+    entered = set()  # a link may point to a folder above it
     for place, folders, files in os.walk(top, followlinks=True, onerror=refuse):
-        # sorted, so that of two ways to one folder it is always the same that is taken
+        # sorted, so that a folder with two paths is always found by the same one
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if (real := os.path.realpath(place)) in entered:
             folders.clear()
@@ -92,7 +87,7 @@ def _folders(top: str | Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _matches(pattern: Path) -> Iterator[Path]:
-    """Yield what a glob matches; that of the library is lost for ever where two links lead back."""
+    """Yield the matches of a glob; `**` of the standard library never ends if links form cycles."""
     if "**" not in pattern.parts:
         yield from map(Path, glob.glob(str(pattern)))
         return
@@ -103,30 +98,24 @@ def _matches(pattern: Path) -> Iterator[Path]:
             yield from _matches(Path(glob.escape(folder), *rest))
 
 
-def _refuse_saved_dataset(folder: Path) -> None:
-    """Leave what `save_to_disk` wrote to its own reader: it has splits, and lists its files."""
-    names = ("dataset_dict.json", "dataset_info.json", "state.json")
-    has_splits, has_info, has_state = ((folder / name).is_file() for name in names)
-    if has_splits or (has_info and has_state):
+def _files_below(folder: Path) -> list[Path]:
+    info, state, splits = "dataset_info.json", "state.json", "dataset_dict.json"
+    saved = {name for name in (info, state, splits) if (folder / name).is_file()}
+    if splits in saved or saved == {info, state}:  # not a folder of independent files
         where = printable(folder)
         raise DataError(
-            f"{where}: is a data set that save_to_disk wrote; name it as "
-            f"{{disk: {where}, split: train}}"
+            f"{where}: was saved by save_to_disk; name it as {{disk: {where}, split: train}}"
         )
-
-
-def _files_below(folder: Path) -> list[Path]:
-    _refuse_saved_dataset(folder)
-    visible = (
-        (place, name) for place, names in _folders(folder) for name in names if name[0] != "."
-    )
-    found = sorted(Path(place, name) for place, name in visible if _is_known(name))
+    found = [
+        Path(place, name)
+        for place, names in _folders(folder)
+        for name in names
+        if not name.startswith(".") and _suffixes(name)[0] in KINDS
+    ]
     if not found:
         known = " ".join(KINDS)
         remedy = "name the files by a glob"
-        raise DataError(f"{printable(folder)}: the folder holds no file of {known}; {remedy}")
-    for path in found:
-        require_regular(path)
+        raise DataError(f"{printable(folder)}: the folder has no file of {known}; {remedy}")
     return found
 
 
@@ -141,7 +130,7 @@ def _files_of(pattern: str) -> list[Path]:
         # a name too long, a zero byte, or the home of an unknown user
         raise DataError(f"{printable(pattern)}: is no path ({printable(error)})") from error
     if is_folder:
-        return _files_below(path)
+        found = sorted(_files_below(path))
     if not found:
         raise DataError(f"{printable(pattern)}: no such file, folder or match; check the path")
     for match in found:
@@ -150,13 +139,13 @@ def _files_of(pattern: str) -> list[Path]:
 
 
 def resolve_files(patterns: str | Sequence[str]) -> list[Path]:
-    """Return the files that are named, in order, none of them twice.
+    """Return the files that the patterns name, in order and without duplicates.
 
-    A folder stands for all files below it that have a suffix of `KINDS`, sorted; hidden ones are
-    left out, and so are hidden folders. Links are followed.
+    A folder stands for all files below it that have a suffix of `KINDS`, sorted, without hidden
+    files and folders. Links are followed.
 
     Raises:
-        DataError: an entry names no file, or something that is not to be opened.
+        DataError: a pattern matches no file, or something else than a regular file.
     """
     named = [patterns] if isinstance(patterns, str) else patterns
     found: dict[str, Path] = {}

@@ -9,11 +9,11 @@ from model_foundry.data.sources.fragments import Fragment
 from model_foundry.synthetic_language import load_language
 from model_foundry.synthetic_language.language import BUILT_IN
 
-SAMPLER = 1  # raised whenever the same seed yields other sentences
+SAMPLER = 1  # incremented when the same seed yields different sentences
 
 
 class LanguageCorpus(Source):
-    """Sentences of the built-in language."""
+    """Sentences sampled from the built-in language."""
 
     name = "the built-in language"
 
@@ -26,5 +26,5 @@ class LanguageCorpus(Source):
             yield Fragment(text)
 
     def cache_key(self, sha256: Hash) -> Any:
-        """Return the sample's settings and the grammar."""
+        """Return the settings of the sample and the hash of the grammar."""
         return ["language", SAMPLER, self.sample.model_dump(), sha256(BUILT_IN)]

@@ -1,23 +1,21 @@
-"""Rows of CSV and TSV, with a header; a field that holds its delimiter or a newline is quoted."""
+"""Rows of CSV and TSV files with a header; fields with a delimiter or newline are quoted."""
 
 import csv
 from collections.abc import Iterable, Iterator
 
 from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_lines import lines_of
-from model_foundry.data.sources.rows import no_column, text_of
+from model_foundry.data.sources.rows import column_place, text_of
 from model_foundry.errors import DataError
 from model_foundry.foundation.messages import reason_of
 
-LONGEST_FIELD = (
-    2**25
-)  # characters, of which the csv module holds four bytes each, twice when it grows
-QUOTES_REMEDY = 'a quote that begins a field needs one at its end, and "" within'
+LONGEST_FIELD = 2**25  # characters, at four bytes each in the csv module, twice when it grows
+QUOTES_REMEDY = "quote a field with a delimiter or newline, and double the quotes in it"
 
 
 def _rows(texts: Iterable[str], where: str, *, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line on which each row begins, and its fields; a blank line is no row."""
-    # the limit is one for the whole process; another reader of it is never given less than it set
+    """Yield the first line of each row, and its fields; skip blank lines."""
+    # the limit is global to the process, so a higher limit set elsewhere is kept
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))
     lines = (line + "\n" for line in lines_of(texts, where, longest=LONGEST_FIELD))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -32,20 +30,10 @@ def _rows(texts: Iterable[str], where: str, *, delimiter: str) -> Iterator[tuple
         raise DataError(f"{where}: line {first}: {reason}; {QUOTES_REMEDY}") from error
 
 
-def _place_of(header: list[str], where: str, column: str) -> int:
-    if column not in header:
-        raise no_column(where, column, header)
-    if header.count(column) > 1:
-        raise DataError(
-            f"{where}: has {header.count(column)} columns {column!r}; rename all but one"
-        )
-    return header.index(column)
-
-
 def read_table(
     texts: Iterable[str], where: str, column: str, *, delimiter: str
 ) -> Iterator[Fragment]:
-    """Read a document from the column of each row.
+    """Read one document from the column of each row.
 
     Raises:
         DataError: there is no such column, or a row has more or fewer fields than the header.
@@ -54,7 +42,7 @@ def read_table(
     _, header = next(rows, (1, None))
     if header is None:
         return
-    place = _place_of(header, where, column)
+    place = column_place(header, where, column)
     for line, row in rows:
         if len(row) != len(header):
             counts = f"has {len(row)} fields, not {len(header)} as the header"

@@ -1,9 +1,10 @@
-"""UTF-8 text as a stream: decoded, with `\\n` for every line end, and cut into documents.
+"""UTF-8 text as a stream: decoded, with `\\n` for every line end, and split into documents.
 
-Nothing but a line end ends a line: not U+2028, not U+0085, no form feed.
+Only `\\n`, `\\r\\n` and `\\r` end a line: not U+2028, U+0085 or a form feed.
 """
 
 import codecs
+import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
@@ -12,8 +13,8 @@ from model_foundry.data.sources.fragments import FRAGMENT, Fragment
 from model_foundry.errors import DataError
 from model_foundry.foundation.interrupts import check_interrupt
 
-# What files begin with that are often taken for text, what they are, and what helps. None of it can
-# begin a text.
+# the first bytes of files that are mistaken for text, none of which can begin a text; their format;
+# the remedy
 MISTAKEN = (
     (rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-32", "convert it with `iconv -f utf-32 -t utf-8`"),
     (rb"\xff\xfe|\xfe\xff", "UTF-16", "convert it with `iconv -f utf-16 -t utf-8`"),
@@ -26,13 +27,13 @@ MISTAKEN = (
     (rb"PK\x03\x04", "a ZIP archive", "unpack it"),
     (rb"%PDF-", "PDF", "extract its text"),
 )
-HEAD = 16  # bytes in which all of them are seen
+HEAD = 16  # bytes, enough to recognize all of them
 BINARY_REMEDY = "give plain UTF-8 text"
 REPLACED = "\ufffd"
 
 
 def _head(parts: Iterator[bytes], where: str) -> bytes:
-    """Take from the parts what a file begins with, and refuse what is known to be no text."""
+    """Take the first bytes of a file; raise a DataError if they belong to another format."""
     head = b""
     while len(head) < HEAD and (part := next(parts, None)) is not None:
         head += part
@@ -70,43 +71,35 @@ def _characters(
 def decoded(
     parts: Iterator[bytes], where: str, *, errors: str, note_replaced: Callable[[int], None]
 ) -> Iterator[str]:
-    """Decode a file; a byte-order mark is dropped, and every line ends with `\\n`.
+    """Decode a file without its byte-order mark; every line ends with `\\n`.
 
     Args:
-        parts: its bytes, unpacked.
+        parts: the decompressed bytes.
         errors: `data.encoding_errors`.
-        note_replaced: is told how many characters stand for bytes that are no UTF-8.
+        note_replaced: receives the number of characters that replace invalid UTF-8.
 
     Raises:
-        DataError: it is binary or not UTF-8; the offset is in unpacked bytes, from 0.
-        Interrupted: a signal came.
+        DataError: the file is binary or not UTF-8; offsets count decompressed bytes, from 0.
+        Interrupted: a signal arrived.
     """
-    held = ""  # a carriage return that a newline may follow
-    texts = _characters(parts, where, errors=errors, note_replaced=note_replaced)
-    for text in texts:
-        text, held = held + text, ""
-        if text.endswith("\r"):
-            text, held = text[:-1], "\r"
-        if text:
-            yield text if "\r" not in text else text.replace("\r\n", "\n").replace("\r", "\n")
-    if held:
-        yield "\n"
+    newlines = io.IncrementalNewlineDecoder(None, translate=True)
+    for text in _characters(parts, where, errors=errors, note_replaced=note_replaced):
+        if text := newlines.decode(text):
+            yield text
+    if text := newlines.decode("", final=True):
+        yield text
 
 
 # --- documents ------------------------------------------------------------------------------------
 
 
 def _file(texts: Iterable[str]) -> Iterator[Fragment]:
-    held = ""
-    for text in texts:
-        if held:
-            yield Fragment(held, ends=False)
-        held = text
-    yield Fragment(held)
+    yield from (Fragment(text, ends=False) for text in texts)
+    yield Fragment("")
 
 
 def _lines(texts: Iterable[str]) -> Iterator[Fragment]:
-    held, begun = "", False  # the open line: its last stretch, and whether that is not the first
+    held, begun = "", False  # the open line: its last part, and whether it has parts before
     for text in texts:
         closed, newline, held = (held + text).rpartition("\n")
         if newline:
@@ -123,10 +116,10 @@ BLANK_LINES = re.compile(r"\n\s*\n")
 
 
 def _paragraphs(texts: Iterable[str]) -> Iterator[Fragment]:
-    held, begun = "\n\n", False  # as if blank lines stood above, which belong to no paragraph
+    held, begun = "\n\n", False  # blank lines before the first paragraph belong to none
     for text in texts:
         text = held + text
-        body = text.rstrip()  # what white space at the end belongs to is seen later
+        body = text.rstrip()  # the next text shows what white space at the end belongs to
         *closed, last = BLANK_LINES.split(body)
         for paragraph in closed:
             if paragraph or begun:
@@ -135,7 +128,7 @@ def _paragraphs(texts: Iterable[str]) -> Iterator[Fragment]:
         space = text[len(body) :]
         line = space.rpartition("\n")[2]
         if len(line) >= FRAGMENT and (line == space or not (last or begun)):
-            last, space = last + line, ""  # a long blank within a line is not kept for later
+            last, space = last + line, ""  # long white space within a line is not held back
         if len(last) >= FRAGMENT:
             yield Fragment(last, ends=False)
             last, begun = "", True
@@ -149,8 +142,8 @@ CUTS = {"file": _file, "line": _lines, "paragraph": _paragraphs}
 
 
 def documents(texts: Iterable[str], document: str) -> Iterator[Fragment]:
-    """Cut the text of a file into documents, as `data.document` says.
+    """Split the text of a file into documents by `data.document`.
 
-    A paragraph ends at a line of nothing but white space.
+    A paragraph ends at a line of white space.
     """
     return CUTS[document](texts)

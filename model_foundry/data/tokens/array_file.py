@@ -1,4 +1,4 @@
-"""One-dimensional arrays of unsigned integers: appended to a `.npy` file, and memory-mapped."""
+"""One-dimensional arrays of unsigned integers in `.npy` files: written in parts, memory-mapped."""
 
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +11,7 @@ COPIED = 2**24  # values that are converted at once
 
 
 class ArrayFile:
-    """A file to which values are appended; one too large for the type of the array widens it."""
+    """A file to which values are appended; a value too large for its dtype widens the dtype."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
         self.path, self.dtype, self._length = path, dtype, 0
@@ -21,7 +21,7 @@ class ArrayFile:
         return self._length
 
     def append(self, values: NDArray[Any]) -> None:
-        """Write values behind the present ones."""
+        """Append values."""
         top = int(values.max(initial=0))
         if top > np.iinfo(self.dtype).max:
             self._widen(np.min_scalar_type(top))
@@ -29,7 +29,7 @@ class ArrayFile:
         self._length += len(values)
 
     def close(self) -> None:
-        """Write the header, which holds the length, and close the file."""
+        """Write the header with the length, and close the file."""
         if self._file.closed:
             return
         descr = np.lib.format.dtype_to_descr(self.dtype)
@@ -65,8 +65,8 @@ def map_array(path: Path) -> NDArray[Any]:
         OSError: the file cannot be read.
         ValueError: it holds something else.
     """
-    # np.load would open archives and pickles too
+    # np.load would also read archives and pickles
     array = np.lib.format.open_memmap(path, mode="r")
     if array.ndim != 1 or array.dtype.kind != "u":
-        raise ValueError(f"{path.name} is no array of unsigned integers")
-    return array.view(np.ndarray)  # a plain view is sliced faster
+        raise ValueError(f"{path.name} is not an array of unsigned integers")
+    return array.view(np.ndarray)  # slicing a plain array is faster

@@ -1,7 +1,7 @@
-"""Tokenization by chunks: text is cut before its lone spaces, and each chunk is tokenised once.
+"""Tokenization by chunks: text is cut before its single spaces, and each chunk is tokenized once.
 
-Text repeats its words, and most tokenizers do not join across the spaces between them. The caller
-checks that a tokenizer allows it.
+Text repeats its words, and most tokenizers do not join tokens across the spaces between them. The
+caller checks that a tokenizer allows it.
 """
 
 import re
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from model_foundry.data.tokens.stretches import Ints, positions
 
-LONE_SPACE = re.compile(r" (?<=\S )(?=\S)")  # begins with what is searched fastest
-MOST_KNOWN = 2**18  # chunks that are remembered, at some 300 bytes
+LONE_SPACE = re.compile(r" (?<=\S )(?=\S)")  # begins with the fastest search
+MOST_KNOWN = 2**18  # chunks in the cache, at about 300 bytes
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,21 @@ class Plain:
 
 
 class Chunks:
-    """A cache of chunks as tokens, filled by `encode`."""
+    """A cache of tokenized chunks, filled by `encode`."""
 
     def __init__(self, encode: Callable[[Sequence[str]], Plain]) -> None:
         self._encode = encode
         self._forget()
 
     def _forget(self) -> None:
-        # a chunk that follows a space is known without it; one that begins a text is another
+        # chunks after a space are stored without it, separately from those that begin a text
         self._following: dict[str, int] = {}
         self._beginning: dict[str, int] = {}
         self._table = self._encode([])
         self._starts, self._bytes = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
     def encode(self, texts: Sequence[str]) -> Plain:
-        """Tokenise texts."""
+        """Tokenize texts."""
         split = [LONE_SPACE.split(text) for text in texts]
         begin = [parts[0] for parts in split]
         follow = list(chain.from_iterable(parts[1:] for parts in split))
@@ -63,7 +63,7 @@ class Chunks:
         return self._gather(codes, firsts)
 
     def _codes(self, chunks: list[str], known: dict[str, int], prefix: str) -> Ints:
-        """Return the number under which each chunk is remembered."""
+        """Return the index of each chunk in the cache."""
         codes = np.fromiter(map(known.get, chunks, repeat(-1)), np.int64, len(chunks))
         strange = np.flatnonzero(codes < 0).tolist()
         if strange:
@@ -72,7 +72,7 @@ class Chunks:
         return codes
 
     def _learn(self, new: list[str], known: dict[str, int], prefix: str) -> None:
-        """Tokenise chunks and remember them."""
+        """Tokenize chunks and store them."""
         found, table = self._encode([prefix + chunk for chunk in new]), self._table
         first = len(self._starts)
         known.update((chunk, first + number) for number, chunk in enumerate(new))
@@ -88,7 +88,7 @@ class Chunks:
         )
 
     def _gather(self, codes: Ints, firsts: Ints) -> Plain:
-        """Join chunks into texts; each text begins with a chunk at one of `firsts`."""
+        """Join chunks into texts, which begin with the chunks at `firsts`."""
         table = self._table
         counts = table.counts[codes]
         places = positions(self._starts[codes], counts)

@@ -1,4 +1,4 @@
-"""The ids around each document of a token stream, and before a text that begins one."""
+"""The ids around each document of a token stream, and before a prompt."""
 
 from transformers import PreTrainedTokenizerBase
 
@@ -6,21 +6,21 @@ from model_foundry.errors import DataError
 from model_foundry.foundation.token_roles import first_token_id
 
 DOCUMENT_FRAME = "document_frame"
-"""Setting in which a tokenizer adapted to an objective keeps the frame of its documents."""
+"""The setting of a tokenizer adapted to an objective that holds its document frame."""
 
 
 def document_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return the ids before and after each document of a stream.
 
-    A document ends with EOS, or SEP where there is no such role. It begins with BOS, or CLS, where
-    the tokenizer's own template puts that before a text. A token that is both stands between two
-    documents once.
+    A document ends with EOS, or with SEP if there is no EOS. It begins with BOS, or CLS, if the
+    tokenizer's own template puts that before a text. A token that is both is between two documents
+    once.
 
     Raises:
-        DataError: the tokenizer has nothing to end a document with.
+        DataError: the tokenizer has no token to end a document with.
     """
     if DOCUMENT_FRAME in tokenizer.init_kwargs:
-        return _remembered_frame(tokenizer)
+        return _saved_frame(tokenizer)
     end = first_token_id(tokenizer, "eos", "sep")
     if end is None:
         raise DataError(
@@ -33,8 +33,7 @@ def document_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[
     return [begin], [end]
 
 
-def _remembered_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the frame of documents from the settings of a tokenizer adapted to an objective."""
+def _saved_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     vocabulary = tokenizer.get_vocab()
     try:
         before, after = (
@@ -43,16 +42,12 @@ def _remembered_frame(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], li
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
-            f"the tokenizer's {DOCUMENT_FRAME} is no pair of lists of its tokens; save it again"
+            f"the tokenizer's {DOCUMENT_FRAME} is not a pair of lists of its tokens; save it again"
         ) from error
     return before, after
 
 
 def text_prefix(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids before a text that begins a document: BOS, or the end of another document.
-
-    Raises:
-        DataError: the tokenizer has nothing to end a document with.
-    """
+    """Return the ids before the start of a document: BOS, or the end of another document."""
     before, after = document_frame(tokenizer)
     return before or after

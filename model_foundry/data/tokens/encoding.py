@@ -1,17 +1,16 @@
-"""Encoding of corpora: pieces of plain text in, ids and the bytes and words behind each id out.
+"""Encoding of pieces of plain text as ids, with the bytes and words that each id accounts for.
 
-Never adds a special token and never finds one in a text. The bytes make figures of different
-tokenizers comparable (bits per byte), so they always sum to the length of the text.
+No special token is added to a text or found in it. The bytes make figures of different tokenizers
+comparable (bits per byte), so they always sum to the length of the text.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,44 +22,51 @@ from model_foundry.data.tokens.chunk_cache import LONE_SPACE, Chunks, Plain
 from model_foundry.data.tokens.document_frame import document_frame
 from model_foundry.data.tokens.text_bytes import bytes_of_ids, count_bytes, text_digest, word_starts
 
-TRIED = 64  # texts of a batch, the longest of which is tokenised as a whole too, to compare
+TRIED = 64  # texts of a batch, the longest of which is tokenized as a whole too, to compare
 PROBE = (
     'One of the first of these, and it is not to be the last: 3 000 of 12,5 (in the "old" one)!\n'
     "At the same time it's as good as it can be ; na\u00efve \u6771\u4eac  \u3000 and - so on ...\n"
 )
-DECODED = 8  # pieces of a batch that are decoded to check that the tokenizer loses no text
+DECODED = 8  # pieces of a batch that are decoded to check whether the tokenizer loses text
+
+
+class _Framed(NamedTuple):
+    ids: NDArray[np.uint32]
+    num_bytes: NDArray[np.int64]
+    piece_ends: NDArray[np.int64]
+    rest: int
 
 
 class CannotBeCutError(Exception):
-    """A tokenizer joins text across spaces, so that it needs each document as a whole."""
+    """A tokenizer joins tokens across spaces, so that it needs whole documents."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Pieces as tokens, framed as documents."""
+    """Tokenized pieces, with the frames of documents."""
 
     ids: NDArray[np.uint32]
     """(T,) token ids."""
     num_bytes: NDArray[np.int64]
-    """(T,) UTF-8 bytes of source text per token. Skipped text belongs to the token after it, at the
-    end of a piece to its last one; a document without tokens belongs to the end of its frame. Of
-    several tokens that share a character, the first has its bytes."""
+    """(T,) UTF-8 bytes of source text per token. Skipped text counts for the next token, at the end
+    of a piece for the last one; a document without tokens counts for the end of its frame. If
+    several tokens share a character, its bytes count for the first."""
     num_words: NDArray[np.int64]
-    """(T,) words (pieces between white space) that begin in each token."""
+    """(T,) words (text between white space) that begin in each token."""
     piece_ends: NDArray[np.int64]
     """(P,) tokens up to the end of each piece."""
     digests: list[bytes]
     """`text_digest` of each piece."""
     lossless: bool
-    """True if all pieces can be restored from their ids; some are tried if it takes decoding."""
+    """True if all pieces can be restored from their ids; only some are decoded to check."""
     rest: tuple[int, int] = 0, 0
-    """Bytes and words of text without tokens, which belong to the next token."""
+    """Bytes and words of text without tokens, which count for the next token."""
     unknown: tuple[int, int] = 0, 0
-    """Tokens that stand for text the vocabulary cannot spell, and the bytes of that text."""
+    """Tokens for text that the vocabulary cannot spell, and the bytes of that text."""
 
 
 def unknown_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids that stand for text the vocabulary cannot spell; most tokenizers have one."""
+    """Return the ids for text that the vocabulary cannot spell; most tokenizers have one."""
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     named = model.get("unk_token")
     ids = {
@@ -72,7 +78,7 @@ def unknown_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def trims_offsets(state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the post-processing steps of a tokenizer, as JSON, that change offsets."""
+    """Return the post-processing steps of a tokenizer's JSON state that change offsets."""
     last = state["post_processor"] or {}
     steps = last["processors"] if last.get("type") == "Sequence" else [last]
     return [
@@ -80,29 +86,20 @@ def trims_offsets(state: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-@contextmanager
-def _reading_plain_text(backend: Tokenizer) -> Iterator[None]:
-    """Switch off special tokens in texts, truncation and padding, and restore them afterwards."""
-    specials_as_text = backend.encode_special_tokens
-    truncation, padding = backend.truncation, backend.padding
+def _plain_text_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
+    """Return a copy that neither finds special tokens in a text nor truncates or pads it."""
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     backend.encode_special_tokens = True
     backend.no_truncation()
     backend.no_padding()
-    try:
-        yield
-    finally:
-        backend.encode_special_tokens = specials_as_text
-        if truncation is not None:
-            backend.enable_truncation(**truncation)
-        if padding is not None:
-            backend.enable_padding(**padding)
+    return backend
 
 
 class Encoder:
     """Encodes batches of pieces; created once, used in forked processes."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.backend: Tokenizer = tokenizer.backend_tokenizer
+        self.backend = _plain_text_backend(tokenizer)
         self.before, self.after = document_frame(tokenizer)
         self._unknown = unknown_ids(tokenizer)
         self._table = bytes_of_ids(tokenizer)
@@ -111,30 +108,28 @@ class Encoder:
 
     @cached_property
     def cuts(self) -> bool:
-        """True if the parts of a text, cut before its lone spaces, have the ids of the whole.
+        """True if the parts of a text, cut before single spaces, have the ids of the whole.
 
         False if the tokenizer marks the start of a text, as some do with a space, or has tokens for
         several words.
         """
         parts = LONE_SPACE.split(PROBE)
-        with _reading_plain_text(self.backend):
-            whole = self.backend.encode(PROBE, add_special_tokens=False).ids
-            chunks = [parts[0], *(f" {part}" for part in parts[1:])]
-            each = self.backend.encode_batch_fast(chunks, add_special_tokens=False)
+        whole = self.backend.encode(PROBE, add_special_tokens=False).ids
+        chunks = [parts[0], *(f" {part}" for part in parts[1:])]
+        each = self.backend.encode_batch_fast(chunks, add_special_tokens=False)
         return bool(whole == [index for encoding in each for index in encoding.ids])
 
     def encode(self, batch: Sequence[Piece]) -> Encoded:
         """Encode pieces in their order.
 
         Raises:
-            CannotBeCutError: `cuts` is true, but this text shows that it cannot be cut.
+            CannotBeCutError: `cuts` is true, but this text must not be cut.
             UnicodeEncodeError: a text has a lone surrogate.
         """
         digests = [text_digest(piece.text) for piece in batch]  # first: refuses lone surrogates
-        with _reading_plain_text(self.backend):
-            plain = self._encode([piece.text for piece in batch])
+        plain = self._encode([piece.text for piece in batch])
         framed = self._framed(batch, plain)
-        # counted without the frames: GPT-2 ends documents with the token that it calls unknown
+        # without the frames: GPT-2 ends documents with its unknown token
         is_unknown = np.isin(plain.ids, self._unknown)
         places, ends = word_starts(batch), np.cumsum(framed.num_bytes)
         begun = np.searchsorted(places, ends, side="left")
@@ -157,28 +152,16 @@ class Encoder:
         )
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each document, its frame included."""
+        """Return the number of tokens of each document with its frame."""
+        cut = list(pieces(map(Fragment, texts)) if self.cuts else map(Piece, texts))
         try:
-            return self._count(texts)
+            plain = self._encode([piece.text for piece in cut])
         except CannotBeCutError:
             self.cuts = False
-            return self._count(texts)
-
-    def _count(self, texts: Sequence[str]) -> list[int]:
-        cut = [
-            piece
-            for text in texts
-            for piece in (pieces([Fragment(text)]) if self.cuts else [Piece(text)])
-        ]
-        with _reading_plain_text(self.backend):
-            plain = self._encode([piece.text for piece in cut])
-        frame, counts = len(self.before) + len(self.after), []
-        total = frame
-        for piece, count in zip(cut, plain.counts.tolist(), strict=True):
-            total += count
-            if piece.ends:
-                counts.append(total)
-                total = frame
+            return self.count(texts)
+        ends = plain.counts.cumsum()[[piece.ends for piece in cut]]
+        frame = len(self.before) + len(self.after)
+        counts: list[int] = (np.diff(ends, prepend=0) + frame).tolist()
         return counts
 
     def _encode(self, texts: list[str]) -> Plain:
@@ -189,7 +172,7 @@ class Encoder:
         return plain
 
     def _compare(self, texts: list[str], plain: Plain) -> None:
-        """Check one text of the batch against its ids as a whole."""
+        """Compare the ids of one text of the batch with those of the whole text."""
         tried = max(range(min(len(texts), TRIED)), key=lambda n: len(texts[n]), default=None)
         if tried is None:
             return
@@ -200,14 +183,14 @@ class Encoder:
             raise CannotBeCutError
 
     def _whole(self, texts: Sequence[str]) -> Plain:
-        """Encode whole texts by the library."""
+        """Encode whole texts with the library."""
         if self._table is None:
             return self._with_offsets(texts)
         encodings = self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
         each = [encoding.ids for encoding in encodings]
         restored = [b"".join(map(self._table.__getitem__, ids)) for ids in each]
         exact = [text.encode() == bytes_ for text, bytes_ in zip(texts, restored, strict=True)]
-        if not all(exact):  # some ids are unknown, or text was normalised
+        if not all(exact):  # some ids are unknown, or text was normalized
             return self._with_offsets(texts, exact)
         flat = np.array(list(chain.from_iterable(each)), dtype=np.int64)
         counts = np.array([len(ids) for ids in each], dtype=np.int64)
@@ -226,7 +209,7 @@ class Encoder:
             np.array(exact or [False] * len(texts), dtype=np.bool_),
         )
 
-    def _framed(self, batch: Sequence[Piece], plain: Plain) -> "_Framed":
+    def _framed(self, batch: Sequence[Piece], plain: Plain) -> _Framed:
         """Add the frames of documents around the pieces; frames have no bytes."""
         starts = np.array([piece.starts for piece in batch], dtype=np.int64) * len(self.before)
         ends = np.array([piece.ends for piece in batch], dtype=np.int64) * len(self.after)
@@ -250,11 +233,3 @@ class Encoder:
             else:
                 rest += size
         return _Framed(ids, num_bytes, piece_ends, rest)
-
-
-@dataclass(frozen=True)
-class _Framed:
-    ids: NDArray[np.uint32]
-    num_bytes: NDArray[np.int64]
-    piece_ends: NDArray[np.int64]
-    rest: int

@@ -1,10 +1,9 @@
-"""Writing of a token stream, batch by batch, into the files that `token_stream` reads."""
+"""Writing of a token stream in batches, into the files that `token_stream` reads."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -23,51 +22,41 @@ SHARD = 2**28  # tokens; about a gigabyte of English
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """A batch of documents or pieces as tokens."""
+    """A batch of tokenized documents or pieces."""
 
     encoded: Encoded
     ends: list[bool]
-    """True at each piece that ends its document."""
-    num_bytes: int
+    """True for each piece at the end of its document."""
     report: Report
     emptied: int = 0
-    """Documents that interventions left nothing of but white space."""
+    """Documents of which interventions left only white space."""
 
 
 def first_bits(digests: list[bytes]) -> NDArray[np.uint64]:
-    """Return the first 64 bits of each hash: enough to tell documents apart."""
+    """Return the first 64 bits of each hash, enough to distinguish documents."""
     return np.frombuffer(b"".join(digest[:8] for digest in digests), dtype=np.uint64)
 
 
 class StreamWriter:
-    """Writes a stream into a directory, batch by batch."""
+    """Writes a stream into a directory in batches."""
 
     def __init__(self, directory: Path, largest: int) -> None:
-        self.directory, self.documents = directory, 0
+        self.directory, self.documents, self.num_bytes = directory, 0, 0
         self._ids = np.dtype(np.uint16 if largest < 2**16 else np.uint32)
         self._shards = 0
         self._open: list[ArrayFile] = []
         self._ends = ArrayFile(directory / "document_ends.npy", np.dtype(np.uint64))
         self._digests = ArrayFile(directory / "document_digests.npy", np.dtype(np.uint64))
-        self._tokens = self._bytes = self._words = 0
+        self._tokens = self._words = self._emptied = 0
+        self._report: Report | None = None
         self._lossless = True
         self._unknown = [0, 0]  # tokens, and the bytes behind them
         self._text, self._all_tokens = sha256(), sha256()
         self._parts: list[bytes] = []
-        self._rest = [
-            0,
-            0,
-        ]  # bytes and words of text without tokens, which belong to the next token
+        self._rest = [0, 0]  # bytes and words of text without tokens, counted for the next token
 
-    def __enter__(self) -> "StreamWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Finish the files."""
         with ExitStack() as closing:  # all of them, even if the disk is full for one
             for file in (*self._open, self._ends, self._digests):
                 closing.callback(file.close)
@@ -84,26 +73,31 @@ class StreamWriter:
         self._end_documents(batch)
         self._all_tokens.update(encoded.ids.astype("<u4", copy=False).tobytes())
         self._tokens += len(encoded.ids)
-        self._bytes += int(encoded.num_bytes.sum())
+        self.num_bytes += int(encoded.num_bytes.sum())
         self._words += int(encoded.num_words.sum())
         self._lossless = self._lossless and encoded.lossless
         for number, count in enumerate(encoded.unknown):
             self._unknown[number] += count
+        self._emptied += batch.emptied
+        if self._report is None:
+            self._report = batch.report
+        else:
+            self._report.merge(batch.report)
 
-    def facts(self, split: Split, report: Report, *, emptied: int) -> StreamFacts:
-        """Return the facts of the stream once all is written."""
+    def facts(self, split: Split) -> StreamFacts:
+        """Return the facts of the complete stream."""
         return StreamFacts(
             text_sha256=self._text.hexdigest(),
             tokens_sha256=self._all_tokens.hexdigest(),
-            bytes=self._bytes,
+            bytes=self.num_bytes,
             words=self._words,
             lossless=self._lossless,
             unknown=self._unknown[0],
             unknown_bytes=self._unknown[1],
             sources=split.sources(),
-            left_out=split.left_out() | ({EMPTIED: emptied} if emptied else {}),
+            left_out=split.left_out() | ({EMPTIED: self._emptied} if self._emptied else {}),
             replaced=split.replaced,
-            interventions=report.as_json(),
+            interventions=self._report.as_json() if self._report else [],
         )
 
     def _take_rest(self, encoded: Encoded) -> None:

@@ -1,4 +1,4 @@
-"""Indices of stretches of an array, joined."""
+"""Indices of parts of an array, joined."""
 
 import numpy as np
 from numpy.typing import NDArray

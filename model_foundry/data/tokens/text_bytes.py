@@ -1,4 +1,4 @@
-"""Bytes and words of texts, and the bytes that the ids of a tokenizer stand for."""
+"""Bytes and words of texts, and the bytes of the ids of a tokenizer."""
 
 import json
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.sources.fragments import PIECE, Fragment, Piece, pieces
 
-NO_TEXT = b"\xff"  # stands for ids that are no text, and occurs in no UTF-8
+NO_TEXT = b"\xff"  # for ids that are not text; never occurs in UTF-8
 _SPACES = [c for c in range(0x3001) if chr(c).isspace()]
 IS_SPACE = np.zeros(0x3002, dtype=np.bool_)
 IS_SPACE[_SPACES] = True
 
 
 def text_digest(text: str) -> bytes:
-    """Return the SHA-256 of a text; of a long one, that over the SHA-256 of its pieces.
+    """Return the SHA-256 of a text, or for a long text that of the hashes of its pieces.
 
-    So it is known of a text that is read piece by piece, whether the tokenizer sees it so or not.
+    A text that is read piece by piece has the same hash.
     """
     if len(text) <= PIECE:
         return sha256(text.encode()).digest()
@@ -27,7 +27,7 @@ def text_digest(text: str) -> bytes:
 
 
 def join_digests(parts: list[bytes]) -> bytes:
-    """Return the digest of a text from those of its pieces."""
+    """Return the digest of a text, given those of its pieces."""
     return parts[0] if len(parts) == 1 else sha256(b"".join(parts)).digest()
 
 
@@ -48,14 +48,14 @@ def _bytes_of(token: str, decoders: list[str], table: dict[str, int]) -> bytes:
 
 
 def bytes_of_ids(tokenizer: PreTrainedTokenizerBase) -> list[bytes] | None:
-    """Return the text that each id stands for, wherever it stands; None where there is no such.
+    """Return the text of each id; None if it depends on the ids around it.
 
-    What the decoder seems to say is only a conjecture: whoever uses it compares with the text.
+    The settings of the decoder give only a conjecture, which the caller compares with the text.
     """
     decoder = json.loads(tokenizer.backend_tokenizer.to_str())["decoder"] or {}
     decoders = [each["type"] for each in decoder.get("decoders", [decoder]) if each]
     if not decoders or not {*decoders} <= {"ByteLevel", "Replace", "ByteFallback", "Fuse"}:
-        return None  # such as one that strips or adds spaces, by what stands beside
+        return None  # such as a decoder that strips or adds spaces between tokens
     vocabulary, specials = tokenizer.get_vocab(), {*tokenizer.all_special_ids}
     found, table = [NO_TEXT] * (1 + max(vocabulary.values())), _byte_of_character()
     for token, index in vocabulary.items():
@@ -65,11 +65,11 @@ def bytes_of_ids(tokenizer: PreTrainedTokenizerBase) -> list[bytes] | None:
 
 
 def count_bytes(text: str, ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the UTF-8 bytes from the end of each token to the end of the one before it.
+    """Return the UTF-8 bytes between the end of each token and that of the previous one.
 
     Args:
         text: the source of the tokens.
-        ends: (T,) the index of the character behind each token.
+        ends: (T,) the index of the character after each token.
 
     Returns:
         (T,) bytes; they sum to those of the text unless T is zero.
@@ -89,14 +89,14 @@ def _codes(text: str) -> NDArray[np.uint32]:
 
 
 def _bytes_before(text: str) -> NDArray[np.int64]:
-    """Return the (C + 1,) bytes before each place between the C characters of a text."""
+    """Return the bytes before each of the C characters of a text and at its end, (C + 1,)."""
     codes = _codes(text)
     widths = 1 + (codes > 0x7F).astype(np.int64) + (codes > 0x7FF) + (codes > 0xFFFF)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
 
 
 def word_starts(batch: Sequence[Piece]) -> NDArray[np.int64]:
-    """Return the places, in bytes of the joined pieces, at which words begin."""
+    """Return the byte offsets in the joined pieces at which words begin."""
     text = "".join(piece.text for piece in batch)
     space = IS_SPACE[np.minimum(_codes(text), len(IS_SPACE) - 1)]
     begins = ~space

@@ -1,13 +1,12 @@
-"""A tokenised text on disk: arrays with one entry a token, in shards, mapped and never loaded.
+"""A tokenized text on disk: memory-mapped arrays with one entry for each token, in shards.
 
-Documents stand in the stream as the tokenizer frames a text of its own: BOS first where its
-template puts one, EOS (or SEP) where the document ends. Beside each token stands the number of
-UTF-8 bytes and of words of the source text that it accounts for, so that a loss over any tokens can
-be given per byte.
+Documents have the frame that the tokenizer gives a single text: BOS at the start if its template
+has one, EOS (or SEP) at the end. Each token has the number of UTF-8 bytes and of words of source
+text that it accounts for, so that a loss over any tokens can be reported per byte.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class Sharded:
         return self._starts[-1]
 
     def __getitem__(self, part: slice) -> Unsigned:
-        """Return a stretch; a view of the mapped file if it is in one shard."""
+        """Return a slice; a view of the mapped file if it is within one shard."""
         start, stop, step = part.indices(len(self))
         assert step == 1
         if stop <= self._starts[1]:  # nearly always
@@ -58,7 +57,7 @@ class Sharded:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamFacts:
-    """Facts about a stream, kept beside its arrays."""
+    """Facts about a stream, stored beside its arrays."""
 
     text_sha256: str
     """SHA-256 over the SHA-256 of the text of each document."""
@@ -71,29 +70,29 @@ class StreamFacts:
     lossless: bool
     """True if the tokenizer restored every character."""
     unknown: int = 0
-    """Tokens of the text that stand for what the vocabulary cannot spell."""
+    """Tokens for text that the vocabulary cannot spell."""
     unknown_bytes: int = 0
-    """UTF-8 bytes of the text behind them: one may be a whole line of a script without spaces."""
+    """UTF-8 bytes of that text; one token may be a whole line in a script without spaces."""
     sources: list[dict[str, Any]] = field(default_factory=list)
-    """Of a mixture, the `name` of each source and its number of `documents`, repeats included and
-    before interventions."""
+    """The `name` and the number of `documents` of each source of a mixture, with repeats and before
+    interventions."""
     left_out: dict[str, int] = field(default_factory=dict)
-    """Documents that were read and left out, by the reason."""
+    """Documents that were read and left out, by reason."""
     replaced: int = 0
-    """Stretches of bytes that were not UTF-8 and became U+FFFD, in all that was read for it."""
+    """Invalid UTF-8 that was replaced by U+FFFD, in all text that was read."""
     interventions: list[dict[str, Any]] = field(default_factory=list)
     """The report of each step; see `interventions.report.Report`."""
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "StreamFacts":
-        """Read what `as_json` wrote; `TypeError` or `ValueError` where it is none."""
+        """Return the facts of a record; raise a TypeError or ValueError if it is invalid."""
         facts = cls(**record)
         unknown = facts.unknown, facts.unknown_bytes
         counts = (facts.bytes, facts.words, *unknown, facts.replaced, *facts.left_out.values())
         if not all(isinstance(count, int) for count in counts):
-            raise ValueError("a count is no number")
+            raise ValueError("a count is not a number")
         if not isinstance(facts.text_sha256, str) or not isinstance(facts.tokens_sha256, str):
-            raise ValueError("a hash is no text")
+            raise ValueError("a hash is not text")
         return facts
 
     def as_json(self) -> dict[str, Any]:
@@ -103,14 +102,14 @@ class StreamFacts:
 
 @dataclass(frozen=True)
 class TokenStream:
-    """A tokenised text. The three sharded arrays have one entry a token."""
+    """A tokenized text. The three sharded arrays have one entry for each token."""
 
     tokens: Sharded
     """Token ids."""
     num_bytes: Sharded
-    """UTF-8 bytes of source text that a token accounts for; 0 for BOS, EOS and SEP."""
+    """UTF-8 bytes of source text for each token; 0 for BOS, EOS and SEP."""
     num_words: Sharded
-    """Words (pieces between white space) that begin in a token."""
+    """Words (text between white space) that begin in each token."""
     document_ends: NDArray[np.uint64]
     """(D,) tokens up to the end of each document."""
     document_digests: NDArray[np.uint64]
@@ -148,49 +147,32 @@ def write_facts(directory: Path, facts: StreamFacts) -> None:
 
 
 def shard_names(directory: Path) -> list[list[str]]:
-    """Return the names of the arrays of each shard."""
+    """Return the file names of the arrays of each shard."""
     number = len(list(directory.glob("tokens-*.npy")))
     return [[f"{array}-{shard:05d}.npy" for array in ARRAYS] for shard in range(number)]
 
 
 def read_stream(directory: Path) -> TokenStream:
-    """Map a stream from the disk, and check that it is one.
-
-    Raises:
-        DataError: it is no stream.
-    """
+    """Map a stream from disk; raise a DataError if it is invalid."""
     shards, documents = shard_names(directory), [f"{name}.npy" for name in DOCUMENTS]
     names = [*(name for shard in shards for name in shard), *documents]
     require_regular_files(directory, *names, FACTS, error=DataError)
-    remedy = f"remove {directory}, and it is made again"
+    remedy = f"remove {directory}, and run the command again"
     record = read_json(directory, FACTS, error=DataError, remedy=remedy)
     try:
         facts = StreamFacts.from_json(record)
         arrays = [[map_array(directory / name) for name in shard] for shard in shards]
         ends, digests = (map_array(directory / name) for name in documents)
         tokens, num_bytes, num_words = (Sharded(column) for column in zip(*arrays, strict=True))
-        stream = TokenStream(
-            tokens,
-            num_bytes,
-            num_words,
-            document_ends=ends,
-            document_digests=digests,
-            facts=facts,
-        )
+        if (
+            any(len({len(array) for array in shard}) > 1 for shard in arrays)
+            or not len(ends) == len(digests) > 0
+            or ends[-1] != len(tokens)
+            or not np.all(ends[1:] > ends[:-1])
+        ):
+            raise ValueError("the lengths of its arrays differ")
     except (OSError, ValueError, TypeError, EOFError) as error:
         raise DataError(
-            f"{directory}: is no token stream ({reason_of(error)}); {remedy}."
+            f"{directory}: is not a token stream ({reason_of(error)}); {remedy}."
         ) from error
-    if not _is_whole(arrays, stream):
-        raise DataError(f"{directory}: is no token stream (its arrays are others); {remedy}.")
-    return stream
-
-
-def _is_whole(arrays: Iterable[list[NDArray[Any]]], stream: TokenStream) -> bool:
-    ends = stream.document_ends
-    return (
-        all(len({len(array) for array in shard}) == 1 for shard in arrays)
-        and len(ends) == len(stream.document_digests) > 0
-        and int(ends[-1]) == len(stream)
-        and bool(np.all(ends[1:] > ends[:-1]))
-    )
+    return TokenStream(tokens, num_bytes, num_words, ends, digests, facts)

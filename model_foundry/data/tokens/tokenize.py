@@ -1,13 +1,14 @@
-"""Tokenization of a split into a token stream: once, in parallel, and cached.
+"""Tokenization of a split into a token stream, in parallel and cached.
 
 The cache key is a hash of the content of the source's files, the draw of documents, interventions
-and tokenizer. The stream is written a batch at a time, so that neither text nor tokens are ever in
-memory as a whole.
+and tokenizer. The stream is written in batches, so that memory never holds the whole text or all
+tokens.
 """
 
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data.corpus.splits import Document, Split
-from model_foundry.data.sources.fragments import Fragment, Piece, pieces
+from model_foundry.data.corpus.splits import Document, Split, in_batches
+from model_foundry.data.sources.fragments import Fragment, Piece, pieces, whole_documents
 from model_foundry.data.tokens.document_frame import document_frame
 from model_foundry.data.tokens.encoding import CannotBeCutError, Encoder, trims_offsets
 from model_foundry.data.tokens.progress import Progress
@@ -34,22 +35,18 @@ from model_foundry.interventions.chain import Report
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 4  # raised whenever the arrays or facts change their meaning
+CACHE_FORMAT = 4  # incremented when the arrays or facts change their meaning
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a SHA-256 that identifies the tokens that a tokenizer makes of a corpus.
+    """Return a SHA-256 that identifies the tokens that a tokenizer gives for a corpus.
 
-    One tokenizer adapted to different objectives has one hash: the frame of a text is left out.
+    A tokenizer has the same hash for all objectives: the frame of a text is left out.
     """
     before, after = document_frame(tokenizer)
     pipeline = json.loads(tokenizer.backend_tokenizer.to_str())
     unused = {"post_processor": trims_offsets(pipeline), "truncation": None, "padding": None}
-    state = {
-        "tokenizer": pipeline | unused,
-        "before": before,
-        "after": after,
-    }
+    state = {"tokenizer": pipeline | unused, "before": before, "after": after}
     return sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
@@ -62,12 +59,12 @@ def tokenize_split(
     processes: int = 0,
     without: TokenStream | None = None,
 ) -> TokenStream:
-    """Tokenise a split into a stream, or find it in the cache.
+    """Tokenize a split into a stream, or find it in the cache.
 
     Args:
-        cache: directory in which streams are kept.
+        cache: directory of all streams.
         processes: number of worker processes; 0: none.
-        without: a stream whose documents are left out of this one; None: none are.
+        without: a stream whose documents are left out of this one.
 
     Raises:
         DataError: there is no text, or it cannot be used.
@@ -82,47 +79,40 @@ def tokenize_split(
     place = cache / "tokens" / digest[:32]
     with building(place, sha256_of=hashes) as missing:
         if missing:
-            logger.info("tokenising the %s text", split.name)
+            logger.info("tokenizing the %s text", split.name)
             encoder = Encoder(tokenizer)
             split.excluded = None if without is None else _shared(split, without, processes)
 
             def build() -> None:
                 with commit_directory(place, sha256_of=hashes) as aside:
                     largest = len(tokenizer) - 1
-                    _tokenise(split, encoder, aside, largest=largest, processes=processes)
+                    _tokenize(split, encoder, aside, largest=largest, processes=processes)
 
-            with blocking_section(f"the tokenisation of the {split.name} text"):
+            with blocking_section(f"the tokenization of the {split.name} text"):
                 try:
                     build()
                 except CannotBeCutError:
-                    logger.info("the tokenizer sees across spaces: it is given whole documents")
+                    logger.info("the tokenizer joins tokens across spaces: it gets whole documents")
                     encoder.cuts = False
                     build()
     hashes.keep()
     return read_stream(place)
 
 
-def _tokenise(
+def _tokenize(
     split: Split, encoder: Encoder, directory: Path, *, largest: int, processes: int
 ) -> None:
     split.plan(processes)
-    report: Report | None = None
-    emptied = 0
     with (
-        Progress(f"tokenising the {split.name} text") as progress,
-        StreamWriter(directory, largest) as writer,
+        Progress(f"tokenizing the {split.name} text") as progress,
+        closing(StreamWriter(directory, largest)) as writer,
     ):
         for batch in _encoded(split, encoder, processes):
             writer.append(batch)
-            if report is None:
-                report = batch.report
-            else:
-                report.merge(batch.report)
-            emptied += batch.emptied
-            progress.advance(batch.num_bytes, documents=writer.documents)
+            progress.show(writer.num_bytes, writer.documents)
     if not writer.documents:
-        raise split.is_empty()
-    write_facts(directory, writer.facts(split, report or Report(), emptied=emptied))
+        raise split.empty_error()
+    write_facts(directory, writer.facts(split))
 
 
 def _encoded(split: Split, encoder: Encoder, processes: int) -> Iterator[EncodedBatch]:
@@ -137,8 +127,7 @@ def _encoded(split: Split, encoder: Encoder, processes: int) -> Iterator[Encoded
             emptied = len(applied.texts) - len(texts)
             return replace(_encode(encoder, cut, applied.report), emptied=emptied)
 
-        batches = batched(split.whole(), lambda document: len(document[1]))
-        yield from map_in_order(work, batches, processes=processes)
+        yield from map_in_order(work, in_batches(split.whole()), processes=processes)
     else:
         cut = _cut((fragment for _, fragment in split.numbered()), encoder)
         batches = batched(cut, lambda piece: len(piece.text))
@@ -148,27 +137,19 @@ def _encoded(split: Split, encoder: Encoder, processes: int) -> Iterator[Encoded
 
 
 def _cut(fragments: Iterable[Fragment], encoder: Encoder) -> Iterator[Piece]:
-    if encoder.cuts:
-        yield from pieces(fragments)
-        return
-    parts: list[str] = []
-    for text, ends in fragments:
-        parts.append(text)
-        if ends:
-            yield Piece("".join(parts))
-            parts = []
+    return pieces(fragments) if encoder.cuts else map(Piece, whole_documents(fragments))
 
 
 def _encode(encoder: Encoder, batch: Sequence[Piece], report: Report) -> EncodedBatch:
     try:
         encoded = encoder.encode(batch)
     except UnicodeEncodeError as error:
-        shown = error.object[max(error.start - 20, 0) : error.start]
+        before = error.object[max(error.start - 20, 0) : error.start]
         raise DataError(
-            f"a document has a lone surrogate behind {shown!r}, which is no text; repair the "
-            "source's encoding"
+            f"a document has a lone surrogate after {before!r}, which is not text; correct the "
+            "encoding of the source"
         ) from error
-    return EncodedBatch(encoded, [p.ends for p in batch], int(encoded.num_bytes.sum()), report)
+    return EncodedBatch(encoded, [piece.ends for piece in batch], report)
 
 
 def _shared(split: Split, without: TokenStream, processes: int) -> NDArray[np.int64]:
@@ -182,6 +163,5 @@ def _shared(split: Split, without: TokenStream, processes: int) -> NDArray[np.in
         found = np.isin(first_bits([text_digest(text) for _, text in texts]), known)
         return [number for (number, _), both in zip(texts, found, strict=True) if both]
 
-    batches = batched(split.once(), lambda document: len(document[1]))
-    numbers = [n for found in map_in_order(shared, batches, processes=processes) for n in found]
-    return np.array(sorted(numbers), dtype=np.int64)
+    found = map_in_order(shared, in_batches(split.once()), processes=processes)
+    return np.array(sorted(number for numbers in found for number in numbers), dtype=np.int64)

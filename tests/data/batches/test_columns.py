@@ -1,4 +1,4 @@
-"""Stretches of a stream and the frames around them, against plain loops."""
+"""Parts of a stream and the frames around them, compared with plain loops."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_stretches_are_read_across_shards_and_as_copies(sizes: list[int], shards
 
 @pytest.mark.parametrize("framed", [(False, False), (True, False), (False, True)])
 @pytest.mark.parametrize(("before", "after"), [([], []), ([1], []), ([], [2]), ([1, 3], [2, 4, 5])])
-def test_a_frame_stands_around_the_spans_that_have_one(
+def test_a_frame_is_added_around_spans(
     before: list[int], after: list[int], framed: tuple[bool, bool]
 ) -> None:
     spans = spans_of(
@@ -52,5 +52,5 @@ def test_a_frame_stands_around_the_spans_that_have_one(
         expected += after * int(has_after)
     framing = Framing(spans, before=np.array(before, int), after=np.array(after, int))
     assert framing.of_ids(np.arange(10, 40)).tolist() == expected
-    said = framing.of(np.ones(30, np.uint8), np.bool_)
-    assert said.tolist() == [index >= 10 for index in expected] and said.dtype == np.bool_
+    column = framing.of(np.ones(30, np.uint8), np.bool_)
+    assert column.tolist() == [index >= 10 for index in expected] and column.dtype == np.bool_

@@ -1,4 +1,4 @@
-"""Blocks and batches: nothing lost, nothing twice, and every row where it belongs."""
+"""Blocks and batches: each token once, and each row in its place."""
 
 from collections import Counter
 from contextlib import closing
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from model_foundry.data.batches.loaders import (
     Batch,
@@ -21,40 +20,22 @@ from model_foundry.data.batches.loaders import (
 )
 from model_foundry.data.batches.order import BatchSplit, Key
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
-from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.data.streams import stream_of
 from tests.waiting import wait_until
 
 COLLATOR = CausalLMDataCollator(TokenizerFactory.train_character(documents=["abc"]))
 TWO_ROWS = BatchSplit(micro_batch=2, rows_per_step=2)
 
 
-def stream_with(ids: NDArray[Any], *, num_bytes: int = 1, words: int = 1) -> TokenStream:
-    """Return one document of these ids, each of so many bytes, where every so many begin a word."""
-    tokens = ids.astype(np.uint16)
-    return TokenStream(
-        tokens=Sharded([tokens]),
-        num_bytes=Sharded([np.full_like(tokens, num_bytes)]),
-        num_words=Sharded([(np.arange(len(ids)) % words == 0).astype(np.uint16)]),
-        document_ends=np.array([len(ids)], np.uint64),
-        document_digests=np.zeros(1, np.uint64),
-        facts=StreamFacts(
-            text_sha256="",
-            tokens_sha256="",
-            bytes=num_bytes * len(ids),
-            words=-(-len(ids) // words),
-            lossless=True,
-        ),
-    )
-
-
 def stream(tokens: int) -> TokenStream:
-    """Return tokens 10, 11, ... of two bytes each, where every fourth begins a word."""
-    return stream_with(np.arange(10, 10 + tokens), num_bytes=2, words=4)
+    """Return tokens 10, 11, ... of two bytes each, of which every fourth begins a word."""
+    return stream_of(np.arange(10, 10 + tokens), 2, np.arange(tokens) % 4 == 0)
 
 
-def test_blocks_cut_the_stream_and_say_what_is_left_over() -> None:
+def test_blocks_cover_the_stream_but_for_the_rest() -> None:
     training = Blocks(stream(23), content=5, keep_rest=False)
     assert len(training) == 4 and training.dropped == 3
     evaluation = Blocks(stream(23), content=5, keep_rest=True)
@@ -109,7 +90,7 @@ def test_a_batch_to_train_on_reads_no_bytes() -> None:
     assert batch.num_bytes.shape == (0, 0)
 
 
-def test_what_is_changed_in_ids_does_not_change_in_labels() -> None:
+def test_labels_do_not_share_memory_with_ids() -> None:
     blocks = Blocks(stream(23), content=5, keep_rest=False)
     batch = next(training_batches(blocks, COLLATOR, TWO_ROWS, seed=1))
     labels = batch.inputs["labels"].clone()
@@ -201,7 +182,7 @@ def streams(
 
 
 def test_the_token_that_follows_a_row_is_its_last_target() -> None:
-    """23 tokens in two lanes of two blocks; what is left over of them is no target."""
+    """23 tokens in two lanes of two blocks; the rest are no targets."""
     first, second, again = streams(23, steps=3)
     assert first.inputs["input_ids"].tolist() == [[*range(10, 15)], [*range(20, 25)]]
     assert first.inputs["labels"].tolist() == [[*range(10, 16)], [*range(20, 26)]]
@@ -218,7 +199,7 @@ def test_nothing_follows_the_last_token_of_a_text() -> None:
     assert scored.num_bytes.tolist() == [[2] * 6, [2] * 5 + [0]]
 
 
-def test_a_batch_says_whether_its_rows_begin() -> None:
+def test_a_batch_knows_if_its_rows_begin() -> None:
     assert [batch.begins for batch in streams(34, steps=7)] == [True, False, False] * 2 + [True]
     share = BatchSplit(micro_batch=1, rows_per_step=2, rank=1, world_size=2)
     begins = [batch.begins for batch in streams(34, steps=4, share=share)]
@@ -270,6 +251,6 @@ def test_processes_evaluate_whole_lanes_and_each_row_once(tokens: int, processes
     ("blocks", "expected"), [(1, 1), (7, 1), (8, 2), (31, 7), (32, 8), (99, 8)]
 )
 def test_a_short_text_is_evaluated_in_fewer_lanes(blocks: int, expected: int) -> None:
-    """The rows without a past would weigh too much otherwise."""
+    """Otherwise the rows without a past would have too much weight."""
     whole = Blocks(stream(5 * blocks), content=5, keep_rest=True, following=True)
     assert len(next(evaluation_streams(whole, COLLATOR)).keys) == expected

@@ -1,4 +1,4 @@
-"""The order of blocks: nothing lost, nothing twice, and no trace of how a step is cut."""
+"""The order of blocks: each one once, whatever the division of a step."""
 
 from collections.abc import Callable
 from functools import partial
@@ -81,7 +81,7 @@ def test_permutation_is_the_documented_one() -> None:
     ],
     ids=str,
 )
-def test_a_step_has_the_same_rows_however_it_is_cut(name: str, cut: dict[str, int]) -> None:
+def test_the_rows_of_a_step_do_not_depend_on_its_division(name: str, cut: dict[str, int]) -> None:
     assert steps_of(ORDERS[name], **cut) == steps_of(ORDERS[name], micro_batch=8)
 
 
@@ -120,7 +120,7 @@ def test_each_pass_over_streams_reads_every_block_that_is_usable_once(
         assert read == list(range(usable_blocks(blocks, rows_per_step=rows)))
 
 
-def test_every_row_goes_on_where_it_was_until_the_pass_ends() -> None:
+def test_every_row_continues_until_the_pass_ends() -> None:
     for before, after in zip(
         *(steps_of(StreamOrder, micro_batch=2)[i:] for i in (0, 1)), strict=False
     ):

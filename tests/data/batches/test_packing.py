@@ -76,7 +76,7 @@ def test_a_document_that_fits_with_the_frame_of_the_stream_is_not_cut() -> None:
 
 
 def fewest_rows(lengths: list[int], capacity: int) -> int:
-    """Lay spans in all orders, each into the first row with room: one order is the best."""
+    """Put spans in all orders into the first row with room: one order is the best."""
     fewest = len(lengths)
     for order in set(permutations(lengths)):
         room: list[int] = []

@@ -1,4 +1,4 @@
-"""Every token is trained on or reported: what is counted is what the loaders really yield."""
+"""Counts of a pass, compared with the batches of the loaders."""
 
 from itertools import islice
 from pathlib import Path
@@ -26,7 +26,7 @@ CARRIED = ("data.packing=streams", "training.carry_state=true")
 
 
 def batches_of_a_pass(config: ExperimentConfig, prepared: Prepared) -> list[Batch]:
-    """Return what one pass over the training text reads, from the loaders of training."""
+    """Return the batches of one pass over the training text."""
     rows, per_step = prepared.train, config.training.rows_per_step
     if config.data.packing != "streams":
         return list(evaluation_batches(rows, prepared.collator, batch_size=4))
@@ -52,7 +52,7 @@ def examined(
 
 
 def maskable(rows: Rows, keys: list[tuple[int, int]], special: list[int]) -> int:
-    """Count in the rows themselves what a masked objective may hide."""
+    """Count the tokens of rows that a masked objective may hide."""
     total = 0
     for key in keys:
         row = rows[key]
@@ -90,9 +90,7 @@ def test_the_targets_of_a_causal_pass_are_counted(tmp_path: Path, packing: str) 
 
 
 @pytest.mark.parametrize("length", [16, 20])
-def test_where_rows_go_on_only_the_first_token_has_nothing_before_it(
-    tmp_path: Path, length: int
-) -> None:
+def test_a_carried_state_predicts_all_but_the_first_token(tmp_path: Path, length: int) -> None:
     settings = (*CARRIED, f"data.max_sequence_length={length}")
     config, prepared, train, _ = examined("lstm", tmp_path, *settings)
     batches = batches_of_a_pass(config, prepared)
@@ -101,9 +99,7 @@ def test_where_rows_go_on_only_the_first_token_has_nothing_before_it(
 
 
 @pytest.mark.parametrize("packing", PACKINGS)
-def test_a_masked_pass_predicts_its_share_of_what_may_be_hidden(
-    tmp_path: Path, packing: str
-) -> None:
+def test_a_masked_pass_predicts_its_share_of_tokens(tmp_path: Path, packing: str) -> None:
     config, prepared, train, _ = examined("bert", tmp_path, *PACKINGS[packing])
     keys = [key for batch in batches_of_a_pass(config, prepared) for key in batch.keys]
     special = prepared.tokenizer.all_special_ids

@@ -1,4 +1,4 @@
-"""Rows of a stream: every token in one of them, counted once, with words, bytes and documents."""
+"""Rows of a stream: each token in one row, with its words, bytes and documents."""
 
 from typing import Any
 
@@ -6,35 +6,23 @@ import numpy as np
 import pytest
 
 from model_foundry.data.batches.rows import Blocks, DocumentRows, Frame, Rows
-from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.labels import IGNORE_INDEX
+from tests.data import streams
 
 CLS, SEP, BOS, EOS = 1, 2, 3, 4
 
 
-def stream_of(
-    documents: list[list[int]], *, shards: int = 1, num_bytes: int = 2, words: int = 3
-) -> TokenStream:
-    """Return a stream of these documents, where every `words`-th token begins a word."""
-    tokens = np.array([index for ids in documents for index in ids], np.uint16)
-    begins = (np.arange(len(tokens)) % words == 0).astype(np.uint8)
-    columns = [tokens, np.full(len(tokens), num_bytes, np.uint8), begins]
-    return TokenStream(
-        *(Sharded(np.array_split(column, shards)) for column in columns),
-        document_ends=np.cumsum([len(ids) for ids in documents]).astype(np.uint64),
-        document_digests=np.arange(len(documents), dtype=np.uint64),
-        facts=StreamFacts(
-            text_sha256="0",
-            tokens_sha256="1",
-            bytes=num_bytes * len(tokens),
-            words=int(begins.sum()),
-            lossless=True,
-        ),
-    )
+def stream_of(documents: list[list[int]], *, shards: int = 1) -> TokenStream:
+    """Return a stream of these documents, in which every third token begins a word."""
+    ids = np.concatenate(documents)
+    ends = np.cumsum([len(document) for document in documents])
+    starts = np.arange(len(ids)) % 3 == 0
+    return streams.stream_of(ids, 2, starts, ends=ends, shards=shards)
 
 
 def documents_of(seed: int, *, end: list[int], start: list[int]) -> list[list[int]]:
-    """Return documents of many lengths with ids from 10 on, each another, framed."""
+    """Return framed documents of many lengths with different ids from 10 on."""
     sizes = np.random.default_rng(seed).integers(1, 60, size=50)
     first = np.cumsum(sizes) - sizes + 10
     return [[*start, *range(at, at + size), *end] for at, size in zip(first, sizes, strict=True)]
@@ -73,7 +61,7 @@ def test_a_frame_has_neither_bytes_nor_words() -> None:
     assert framed[(0, 2)]["input_ids"].tolist() == [CLS, 18, 19, SEP]
 
 
-def test_word_starts_are_told_where_they_are_asked_for() -> None:
+def test_word_starts_are_optional() -> None:
     stream = stream_of([list(range(10, 20))])
     assert "word_starts" not in Blocks(stream, content=4, keep_rest=True)[(0, 0)]
     row = Blocks(stream, content=4, keep_rest=True, word_starts=True)[(0, 0)]
@@ -82,7 +70,7 @@ def test_word_starts_are_told_where_they_are_asked_for() -> None:
 
 
 @pytest.mark.parametrize("shards", [1, 4])
-def test_a_block_tells_the_token_behind_it(shards: int) -> None:
+def test_a_block_has_the_token_after_it(shards: int) -> None:
     stream = stream_of([list(range(10, 20))], shards=shards)
     rows = all_of(Blocks(stream, content=4, keep_rest=True, following=True))
     assert [row["following"] for row in rows] == [14, 18, IGNORE_INDEX]
@@ -96,14 +84,14 @@ def test_the_first_rows_alone_are_those_rows() -> None:
     assert rows.first(2)[(0, 1)]["input_ids"].tolist() == rows[(0, 1)]["input_ids"].tolist()
 
 
-def test_what_rows_are_is_said_in_one_line() -> None:
+def test_rows_are_described_in_one_line() -> None:
     stream = stream_of([list(range(10, 20)), list(range(20, 33))])
     assert Blocks(stream, content=5, keep_rest=False).describe() == (
         "2 documents, 8 words, 46 bytes, 23 tokens in 4 blocks of 5, 3 left over"
     )
-    said = DocumentRows(stream, length=8, overlap=2).describe()
-    assert "left over" not in said and ", 4 repeated as context" in said
-    assert "rows of 8 (" in said and "% full)" in said
+    description = DocumentRows(stream, length=8, overlap=2).describe()
+    assert "left over" not in description and ", 4 repeated as context" in description
+    assert "rows of 8 (" in description and "% full)" in description
 
 
 # --- documents ------------------------------------------------------------------------------------
@@ -136,7 +124,7 @@ def test_every_token_of_every_document_is_in_one_row(
 
 
 @pytest.mark.parametrize("overlap", [0, 2])
-def test_what_a_row_tells_of_one_document_is_a_stretch_of_that_document(overlap: int) -> None:
+def test_a_document_in_a_row_is_a_part_of_that_document(overlap: int) -> None:
     documents = documents_of(1, start=[], end=[EOS])
     rows = DocumentRows(
         stream_of(documents), length=16, document_frame=([], [EOS]), overlap=overlap
@@ -208,7 +196,7 @@ def test_rows_are_the_same_each_time() -> None:
         assert one["input_ids"].tolist() == other["input_ids"].tolist()
 
 
-def test_what_no_pass_reads_is_no_target() -> None:
+def test_tokens_that_no_pass_reads_are_no_targets() -> None:
     stream = stream_of([list(range(10, 25))])
     rows = Blocks(stream, content=4, keep_rest=False, following=True)
     assert [row["following"] for row in all_of(rows)] == [14, 18, IGNORE_INDEX]

@@ -1,4 +1,4 @@
-"""Splits, budgets, mixtures and repeats: exact counts, nothing on both sides, order kept."""
+"""Splits, budgets, mixtures and repeats: exact counts, disjoint parts, constant order."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,7 +19,7 @@ DOCUMENTS = [f"document {number}" for number in range(100)]
 
 
 def both(*components: Any, seed: int = 0, **settings: Any) -> tuple[list[str], list[str]]:
-    """Return the documents that train and those that are held out."""
+    """Return the training documents and the held-out documents."""
     rest, held = (
         texts_of(split_of(*components, role=role, seed=seed, **settings))
         for role in ("rest", "held out")
@@ -66,7 +66,7 @@ def test_both_parts_of_a_small_corpus_hold_a_document() -> None:
     [
         (["a"], {}, r"single document.* set data\.split_by=position, or data\.document=line"),
         (["a", " \n"], {}, "single document"),
-        ([], {}, "texts: holds no text; name a corpus that has some"),
+        ([], {}, "texts: holds no text; name a corpus with text"),
         (["\n", ""], {}, "texts: holds no text"),
         (["a", "b"], {"validation_documents": 2}, r"validation_documents \(=2\) leaves nothing to"),
         (
@@ -151,7 +151,7 @@ MEASURES = {"documents": len, "words": words, "tokens": tokens}
 
 
 @pytest.mark.parametrize("unit", MEASURES)
-def test_a_budget_is_met_as_far_as_whole_documents_allow(unit: str) -> None:
+def test_a_budget_is_filled_with_whole_documents(unit: str) -> None:
     documents, measure = documents_of(200), MEASURES[unit]
     amount, longest = measure(documents) // 3, max(measure([text]) for text in documents)
     drawn = {}
@@ -173,8 +173,8 @@ def test_a_budget_is_met_as_far_as_whole_documents_allow(unit: str) -> None:
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        (("documents", 4), "texts: holds 3 documents, fewer than the 4 that are to be taken"),
-        (("words", 7), "texts: holds 6 words, fewer than the 7"),
+        (("documents", 4), "texts: has 3 documents, fewer than its budget of 4"),
+        (("words", 7), "texts: has 6 words, fewer than its budget of 7"),
         (("words", 1), r"every document has more than the 1 words .*data\.document"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_budget_that_cannot_be_met_is_refused(budget: tuple[str, int], message
         texts_of(split_of(Component(Texts(["a b", "c d", "e f"]), budget)))
 
 
-def test_a_split_of_a_budget_holds_out_of_what_was_drawn() -> None:
+def test_validation_is_held_out_of_the_budget() -> None:
     source = Component(Texts(DOCUMENTS), ("documents", 40))
     train, held_out = both(source, validation_fraction=0.25)
     whole = texts_of(split_of(source))
@@ -195,7 +195,7 @@ def test_a_split_of_a_budget_holds_out_of_what_was_drawn() -> None:
 
 
 def mixture(directory: Path, *parts: dict[str, Any], **budget: int) -> DataConfig:
-    """Return the data settings of a mixture of files with a document a line."""
+    """Return the data settings of a mixture of files with one document a line."""
     mixed = []
     for number, part in enumerate(parts):
         path = directory / f"{number}.txt"
@@ -209,7 +209,7 @@ def read(data: DataConfig, seed: int = 0) -> tuple[list[str], list[str]]:
     return texts_of(splits.train), texts_of(splits.validation)
 
 
-def test_a_mixture_repeats_what_trains_and_nothing_that_validates(tmp_path: Path) -> None:
+def test_a_mixture_repeats_training_but_not_validation_documents(tmp_path: Path) -> None:
     train, held_out = read(mixture(tmp_path, {"repeats": 3}, {}, {"documents": 20, "repeats": 2}))
     assert not set(train) & set(held_out)
     assert len(held_out) == len(set(held_out)) == round(0.05 * 120)
@@ -260,7 +260,7 @@ def test_dropped_duplicates_leave_the_repeats(tmp_path: Path) -> None:
 # --- files and the language -----------------------------------------------------------------------
 
 
-def test_the_splits_are_what_the_settings_say(tmp_path: Path) -> None:
+def test_the_settings_determine_the_splits(tmp_path: Path) -> None:
     for name in ("train", "validation", "test"):
         (tmp_path / f"{name}.txt").write_text("".join(f"{name} {n}\n" for n in range(20)))
     files = {name: str(tmp_path / f"{name}.txt") for name in ("train", "validation", "test")}
@@ -283,7 +283,7 @@ def test_a_sample_of_the_language_is_the_corpus() -> None:
     assert sorted(together) == sorted(sentences)
 
 
-def test_a_text_that_interventions_empty_is_no_document_and_none_left_is_told() -> None:
+def test_emptied_documents_are_dropped_and_an_empty_split_is_refused() -> None:
     strip = [{"step": "replace", "pattern": "[a-m]", "by": ""}]
     assert texts_of(split_of(["abc", "xyz"], interventions=strip)) == ["xyz"]
     with pytest.raises(DataError, match=r"data\.train: no document is left"):
@@ -297,7 +297,7 @@ def key(split: Split) -> Any:
     return split.cache_key(lambda path: path.name)
 
 
-def test_the_key_of_a_text_changes_with_whatever_changes_the_text() -> None:
+def test_every_change_of_a_text_changes_its_key() -> None:
     a, b = ["a", "b", "c"], ["b", "a", "c"]
     different = [
         split_of(a),
@@ -319,7 +319,7 @@ def test_the_key_of_a_text_changes_with_whatever_changes_the_text() -> None:
     assert len({repr(key(split)) for split in different}) == len(different)
 
 
-def test_the_key_of_a_text_does_not_change_with_what_cannot_change_it() -> None:
+def test_the_key_ignores_what_does_not_change_the_text() -> None:
     a = ["a", "b", "c"]
     assert key(split_of(a)) == key(split_of(a, seed=9, validation_fraction=0.9))
     assert key(split_of(a, role="rest", split_by="position")) == key(
@@ -380,12 +380,12 @@ def test_weights_of_any_size_share_a_budget(tmp_path: Path) -> None:
         assert len(texts_of(open_splits(data, seed=0).train)) == 40
 
 
-def test_a_weight_that_comes_to_nothing_is_refused(tmp_path: Path) -> None:
+def test_a_weight_that_gives_no_document_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("a\nb\nc\n")
     path = str(tmp_path / "a.txt")
     parts = [{"source": path, "weight": weight} for weight in (1.0, 1e-9)]
     data = DataConfig.model_validate(
         {"train": {"mixture": parts, "words": 2}, "document": "line", "validation": path}
     )
-    with pytest.raises(DataError, match="its weight leaves it less than one of the words"):
+    with pytest.raises(DataError, match="its weight gives it less than one of the words"):
         texts_of(open_splits(data, seed=0).train)

@@ -1,4 +1,4 @@
-"""The text that a tokenizer is trained on: all of it, or an even share that is no larger."""
+"""The text that a tokenizer is trained on: a whole split, or an even sample within the limit."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_a_limit_is_in_bytes_and_met_with_an_even_share(letter: str) -> None:
     assert gaps[0] <= 20 and places[-1] > 980
 
 
-def test_what_is_not_in_the_split_is_no_part_of_the_share() -> None:
+def test_the_share_ignores_documents_outside_the_split() -> None:
     texts = documents_of(400)
     for split in (
         split_of(Component(Texts(texts), ("documents", 20))),

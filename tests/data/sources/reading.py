@@ -1,8 +1,14 @@
-"""Reads files as a source does, for the tests of the kinds."""
+"""Helpers that read files as a source, for the tests of all formats."""
 
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from model_foundry.data.sources.base import Reading
@@ -13,8 +19,23 @@ from model_foundry.errors import DataError
 DEFAULTS = {"document": "file", "text_column": "text", "encoding_errors": "strict"}
 
 
+def zstandard(raw: bytes) -> bytes:
+    buffer = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(buffer, "zstd") as stream:
+        stream.write(raw)
+    return bytes(buffer.getvalue())
+
+
+PACKERS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": gzip.compress,
+    ".zst": zstandard,
+    ".bz2": bz2.compress,
+    ".xz": partial(lzma.compress, preset=0),
+}
+
+
 def source_of(path: Path, **settings: str) -> FileSource:
-    """Open a file, a folder or a glob with the default settings but those given."""
+    """Open a file, a folder or a glob with the default settings, or those given."""
     return open_files(str(path), Reading(**(DEFAULTS | settings)))
 
 
@@ -24,15 +45,15 @@ def read(path: Path, **settings: str) -> list[str]:
 
 
 def write(path: Path, content: bytes | str) -> Path:
-    """Write a file as it stands, surrogates included, and return its path."""
+    """Write a file without changing line ends, and return its path."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode(errors="strict"))
     return path
 
 
 def refusal(path: Path, **settings: Any) -> str:
-    """Return the one line that is said of a file that cannot be read, without its folder."""
+    """Return the one-line error of a file that cannot be read, without its folder."""
     with pytest.raises(DataError) as caught:
         read(path, **settings)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said.replace(f"{path.parent}/", "")
+    error = str(caught.value)
+    assert "\n" not in error
+    return error.replace(f"{path.parent}/", "")

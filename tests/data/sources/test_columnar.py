@@ -1,4 +1,4 @@
-"""Parquet and Arrow: the text column, batch by batch, whatever its type of text and its batches."""
+"""Parquet and Arrow: the text column in batches, for all types of text."""
 
 import random
 from collections.abc import Callable
@@ -70,7 +70,7 @@ def test_each_row_is_a_document(
     assert read(write(tmp_path / name, pa.table({"n": range(1000), "text": column}))) == READ
 
 
-def test_rows_are_the_same_however_they_are_stored(tmp_path: Path) -> None:
+def test_rows_do_not_depend_on_storage_settings(tmp_path: Path) -> None:
     table = table_of(TEXTS)
     for settings in (
         {"row_group_size": 7},
@@ -101,16 +101,16 @@ def test_a_table_may_have_no_rows(tmp_path: Path, write: Writer, name: str) -> N
         (["a"], {"text_column": "nested"}, "the column 'nested' is of list<"),
         ([b"a"], {}, "the column 'text' is of binary, not text"),
         ([{"a": "b"}], {}, "the column 'text' is of struct<a: string>, not text"),
-        ([*TEXTS, None], {}, "row 1001: 'text' is null; leave such rows out or mend them"),
+        ([*TEXTS, None], {}, "row 1001: 'text' is null; remove such rows or correct them"),
         ([None, None], {}, "row 1: 'text' is null"),
         ([*TEXTS, "a\0b"], {}, "row 1001: 'text' has a zero character at 1; remove it"),
     ],
 )
-def test_a_column_that_is_no_text_is_told_which_and_where(
+def test_a_column_without_text_is_reported(
     tmp_path: Path, write: Writer, name: str, column: Any, settings: dict[str, str], message: str
 ) -> None:
-    said = refusal(write(tmp_path / name, table_of(column)), **settings)
-    assert said.startswith(f"{name}: ") and message in said
+    error = refusal(write(tmp_path / name, table_of(column)), **settings)
+    assert error.startswith(f"{name}: ") and message in error
 
 
 @each_writer
@@ -120,12 +120,10 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path, write: Writer, name
 
 
 @each_writer
-def test_bytes_that_are_not_utf8_are_told_or_replaced_and_counted(
-    tmp_path: Path, write: Writer, name: str
-) -> None:
+def test_invalid_utf8_is_reported_or_replaced(tmp_path: Path, write: Writer, name: str) -> None:
     raw = pa.array([b"ok", b"caf\xe9", b"\xef\xbf\xbd"])
     path = write(tmp_path / name, pa.table({"text": raw.view(pa.string())}))
-    assert "row 2: not UTF-8 at byte 3 (0xe9) of the text; mend it, or set" in refusal(path)
+    assert "row 2: not UTF-8 at byte 3 (0xe9) of the text; correct it, or set" in refusal(path)
     assert read(path, encoding_errors="replace") == ["ok", "caf\ufffd", "\ufffd"]
 
 
@@ -137,7 +135,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, write: Writer, name: 
         path.write_bytes(raw[:size])
         assert refusal(path).endswith("; copy or download it again"), size
     path.write_bytes(b"just text, and a good deal of it")
-    assert f"{name}: no whole {path.suffix[1:]} file (" in refusal(path)
+    assert f"{name}: not a complete {path.suffix[1:]} file (" in refusal(path)
 
 
 @each_writer
@@ -157,9 +155,9 @@ def test_a_damaged_file_is_refused_or_read_but_never_crashes(
             assert "\n" not in str(error)
 
 
-def test_a_dictionary_that_explodes_is_refused(
+def test_a_dictionary_that_expands_too_far_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compression, "HARMLESS", 2**22)
     path = write_parquet(tmp_path / "a.parquet", table_of(["x" * 10_000] * 1000))
-    assert "unpacks to more than 200 times its size, as no text does; write its" in refusal(path)
+    assert "unpacks to more than 200 times its size, unlike any text; write its" in refusal(path)

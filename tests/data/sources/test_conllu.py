@@ -1,4 +1,4 @@
-"""Treebanks: sentences, paragraphs and files out of CoNLL-U, and what is no CoNLL-U."""
+"""Treebanks: sentences, paragraphs and files of CoNLL-U, and the errors of invalid lines."""
 
 import gzip
 import hashlib
@@ -47,7 +47,7 @@ def test_the_packing_line_ends_and_the_last_blank_line_change_nothing(tmp_path: 
     assert read(windows, document="paragraph") == PARAGRAPHS
 
 
-def test_what_has_no_paragraphs_is_one(tmp_path: Path) -> None:
+def test_a_file_without_paragraph_marks_is_one_paragraph(tmp_path: Path) -> None:
     path = write(tmp_path / "a.conllu", sentence("text = One.") + sentence("text = Two."))
     assert read(path, document="paragraph") == ["One.\nTwo."]
 
@@ -93,23 +93,33 @@ GOOD = sentence("text = Good.")
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        ("plain text\n", "line 4: is no line of CoNLL-U: 10 columns between tabs, not 1; mend it"),
-        (word(1, "a").replace("\t_\n", "\n"), "line 4: is no line of CoNLL-U: 10 columns between"),
-        ("# x\n" + word(1, "a\tb"), "line 5: is no line of CoNLL-U: 10 columns between tabs, not"),
-        (word("ID", "FORM"), "line 4: begins with no number of a word, such as 3, 3-4 or 5.1; "),
-        (word("1-", "a"), "line 4: begins with no number of a word"),
-        (word("²", "a"), "line 4: begins with no number of a word"),
-        (word("9" * 5000, "a"), "line 4: begins with no number of a word"),
-        (word(1, ""), "line 4: the column FORM is empty; mend the line"),
+        (
+            "plain text\n",
+            "line 4: not CoNLL-U, which has 10 columns separated by tabs, not 1; correct it",
+        ),
+        (
+            word(1, "a").replace("\t_\n", "\n"),
+            "line 4: not CoNLL-U, which has 10 columns separated",
+        ),
+        (
+            "# x\n" + word(1, "a\tb"),
+            "line 5: not CoNLL-U, which has 10 columns separated by tabs, not",
+        ),
+        (
+            word("ID", "FORM"),
+            "line 4: does not begin with the number of a word, such as 3, 3-4 or 5.1; ",
+        ),
+        (word("1-", "a"), "line 4: does not begin with the number of a word"),
+        (word("²", "a"), "line 4: does not begin with the number of a word"),
+        (word("9" * 5000, "a"), "line 4: does not begin with the number of a word"),
+        (word(1, ""), "line 4: the column FORM is empty; correct the line"),
         (word(1, "a") + "# text = b\n", "line 5: is a comment below the words of a sentence; end "),
         ("# text = a\n# text = b\n", "line 5: is the second '# text' of a sentence; end each sent"),
     ],
 )
-def test_what_is_no_treebank_is_told_with_its_line(
-    tmp_path: Path, lines: str, message: str
-) -> None:
-    said = refusal(write(tmp_path / "bad.conllu", GOOD + lines))
-    assert said.startswith(f"bad.conllu: {message}")
+def test_invalid_conllu_is_reported_with_its_line(tmp_path: Path, lines: str, message: str) -> None:
+    error = refusal(write(tmp_path / "bad.conllu", GOOD + lines))
+    assert error.startswith(f"bad.conllu: {message}")
 
 
 def test_a_sentence_is_not_held_at_any_length(
@@ -117,8 +127,8 @@ def test_a_sentence_is_not_held_at_any_length(
 ) -> None:
     monkeypatch.setattr(conllu, "LONGEST_SENTENCE", 1000)
     assert len(read(write(tmp_path / "a.conllu", GOOD * 100), document="line")) == 100
-    said = refusal(write(tmp_path / "b.conllu", GOOD + word(1, "a") * 100))
-    assert said.startswith("b.conllu: line 56: a sentence is longer than 1,000 characters; end ")
+    error = refusal(write(tmp_path / "b.conllu", GOOD + word(1, "a") * 100))
+    assert error.startswith("b.conllu: line 56: a sentence is longer than 1,000 characters; end ")
 
 
 def test_memory_does_not_grow_with_the_treebank(tmp_path: Path) -> None:
@@ -134,7 +144,7 @@ def test_memory_does_not_grow_with_the_treebank(tmp_path: Path) -> None:
     assert peak(12_000) < 1.5 * peak(4_000)  # of 12 MB, of 4 MB
 
 
-def test_the_content_and_what_a_document_is_decide(tmp_path: Path) -> None:
+def test_the_key_depends_on_content_and_document_setting(tmp_path: Path) -> None:
     def cache_key(name: str, **settings: str) -> Any:
         path = write(tmp_path / name, BANK)
         source = source_of(path, **settings)

@@ -1,4 +1,4 @@
-"""Data sets of a hub, of a directory like one, and saved to disk: as they stand, or refused."""
+"""Data sets of the Hub, of a directory like one, and saved to disk."""
 
 import json
 import shutil
@@ -7,6 +7,8 @@ from typing import Any
 
 import datasets
 import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from model_foundry.config import DiskSource, HubSource
@@ -52,18 +54,22 @@ def read(source: HubSource | DiskSource, column: str = "text") -> list[str]:
 
 
 def refusal(source: HubSource | DiskSource, column: str = "text") -> str:
-    """Return the one line that is said of what cannot be read."""
+    """Return the one-line error of a data set that cannot be read."""
     with pytest.raises(DataError) as caught:
         read(source, column)
-    said = str(caught.value)
-    assert "\n" not in said
-    return said
+    error = str(caught.value)
+    assert "\n" not in error
+    return error
 
 
 @pytest.mark.parametrize("streaming", [False, True])
 def test_each_row_of_a_data_set_is_a_document(streaming: bool, tmp_path: Path) -> None:
-    expected = ["one\ntwo", " ", "three"]  # blank ones are left out by whoever reads
+    expected = ["one\ntwo", " ", "three"]  # blank documents are left out later
     assert read(hub(tmp_path / "hub", lines(RAW), streaming=streaming)) == expected
+    table = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(RAW), table)
+    columns = hub(tmp_path / "columns", bytes(table.getvalue()), "parquet", streaming=streaming)
+    assert read(columns) == expected
     assert read(disk(tmp_path / "disk", RAW)) == expected
     assert read(disk(tmp_path / "more", RAW, split="dev")) == expected[:1]
 
@@ -117,18 +123,18 @@ def test_a_split_and_a_configuration_are_found(tmp_path: Path) -> None:
     ("rows", "column", "message"),
     [
         (RAW, "txt", "has no column data.text_column='txt', but text, body; did you mean 'text'?"),
-        (RAW, "body", "row 3: 'body' is null; leave such rows out or mend them"),
+        (RAW, "body", "row 3: 'body' is null; remove such rows or correct them"),
         ([{"text": 1}], "text", "row 1: 'text' is 1, not text"),
         ([{"text": ["a"]}], "text", "row 1: 'text' is ['a'], not text"),
         ([{"text": "a"}, {"text": "b\0"}], "text", "row 2: 'text' has a zero character at 1"),
     ],
 )
-def test_a_row_that_is_no_text_is_told_where(
+def test_a_row_without_text_is_reported_with_its_number(
     rows: list[dict[str, Any]], column: str, message: str, tmp_path: Path
 ) -> None:
-    said = refusal(hub(tmp_path / "hub", lines(rows)), column)
-    assert said.startswith(f"{tmp_path / 'hub'}: ") and message in said
-    assert refusal(disk(tmp_path / "disk", rows), column).endswith(said.partition(": ")[2])
+    error = refusal(hub(tmp_path / "hub", lines(rows)), column)
+    assert error.startswith(f"{tmp_path / 'hub'}: ") and message in error
+    assert refusal(disk(tmp_path / "disk", rows), column).endswith(error.partition(": ")[2])
 
 
 @pytest.mark.parametrize(
@@ -139,14 +145,14 @@ def test_a_row_that_is_no_text_is_told_where(
         (b"\x80\x00 no text", "jsonl"),
     ],
 )
-def test_a_damaged_file_is_told_with_the_data_set(
+def test_a_damaged_file_is_reported_with_the_data_set(
     content: bytes, suffix: str, tmp_path: Path
 ) -> None:
-    said = refusal(hub(tmp_path / "hub", content, suffix))
-    assert said.startswith(f"{tmp_path / 'hub'}: cannot be read as a data set (")
+    error = refusal(hub(tmp_path / "hub", content, suffix))
+    assert error.startswith(f"{tmp_path / 'hub'}: cannot be read as a data set (")
 
 
-def test_a_data_set_that_is_not_there_is_told_so(tmp_path: Path) -> None:
+def test_a_missing_data_set_is_reported(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     there = hub(tmp_path / "hub", lines(RAW))
     for source in (
@@ -158,18 +164,18 @@ def test_a_data_set_that_is_not_there_is_told_so(tmp_path: Path) -> None:
         assert "cannot be read as a data set (" in refusal(source)
 
 
-def test_what_was_not_saved_by_the_library_is_told_so(tmp_path: Path) -> None:
+def test_a_directory_without_a_saved_data_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for name in ("empty", "missing"):
         source = DiskSource(disk=str(tmp_path / name))
         assert refusal(source).startswith(f"{tmp_path / name}: cannot be read as a data set")
     source = disk(tmp_path / "disk", RAW, split="nine")
     assert "has no split 'nine', but train, dev" in refusal(source)
-    with pytest.raises(DataError, match="no such directory; name what save_to_disk wrote"):
+    with pytest.raises(DataError, match="no such directory; name one that save_to_disk wrote"):
         opened(DiskSource(disk=str(tmp_path / "missing"))).cache_key(file_sha256)
 
 
-def test_the_key_of_a_directory_is_its_content_wherever_it_lies(tmp_path: Path) -> None:
+def test_the_key_of_a_directory_is_its_content(tmp_path: Path) -> None:
     for source, place in (
         (hub(tmp_path / "hub", lines(RAW)), "hub"),
         (disk(tmp_path / "disk", RAW), "disk"),
@@ -184,7 +190,7 @@ def test_the_key_of_a_directory_is_its_content_wherever_it_lies(tmp_path: Path) 
         assert opened(source).cache_key(file_sha256) != before
 
 
-def test_a_file_that_cannot_be_hashed_is_a_fault_of_the_corpus(
+def test_a_file_that_cannot_be_hashed_is_a_data_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = opened(hub(tmp_path / "hub", lines(RAW)))
@@ -197,7 +203,7 @@ def test_a_file_that_cannot_be_hashed_is_a_fault_of_the_corpus(
         source.cache_key(FileHashes(tmp_path).of_source)
 
 
-def test_the_commit_of_a_hub_is_the_key_and_asked_for_unless_pinned(
+def test_the_key_of_a_hub_data_set_is_its_commit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     commit = "0123456789" * 4
@@ -215,15 +221,17 @@ def test_the_commit_of_a_hub_is_the_key_and_asked_for_unless_pinned(
     assert [key[-1] for key in keys] == ["newest", "of v1", commit]
 
 
-def test_a_commit_that_cannot_be_asked_for_is_to_be_pinned() -> None:
-    with pytest.raises(DataError, match=r"owner/name: its newest commit .*pin `revision`") as said:
+def test_an_unknown_commit_must_be_pinned() -> None:
+    with pytest.raises(
+        DataError, match=r"owner/name: its newest commit .*pin `revision`"
+    ) as caught:
         opened(HubSource(hub="owner/name")).cache_key(file_sha256)
-    assert "\n" not in str(said.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch", "pandas", "arrow", "python"])
 @pytest.mark.parametrize("columns", [None, ["body"]])
-def test_a_saved_data_set_is_read_whatever_format_it_has(
+def test_a_saved_data_set_is_read_in_every_format(
     kind: str, columns: list[str] | None, tmp_path: Path
 ) -> None:
     rows = [{"text": f"text {number}", "body": number} for number in range(3)]

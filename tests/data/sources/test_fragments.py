@@ -1,4 +1,4 @@
-"""Fragments, whole documents and pieces: what stays the same however a text comes in."""
+"""Fragments, whole documents and pieces, which do not depend on the fragments."""
 
 import random
 from collections import Counter
@@ -65,12 +65,12 @@ def test_a_long_text_is_cut_before_its_last_lone_space_that_fits() -> None:
 
 
 @pytest.mark.parametrize("space", ["  ", " \n", "\n ", " \u3000", "\u3000", "\n", "\x1f "])
-def test_a_text_is_not_cut_at_spaces_that_stand_together_or_are_others(space: str) -> None:
+def test_a_text_is_cut_only_at_single_spaces(space: str) -> None:
     text = "a" * 100 + " " + "b" * (PIECE - 200) + space + "c" * 100 + space + "d" * 400
     assert len(cut(text)[0]) == 100
 
 
-def test_a_piece_tells_where_it_stands_in_its_document() -> None:
+def test_a_piece_knows_its_position_in_the_document() -> None:
     long = "x" * (PIECE + 5) + " y" + "z" * PIECE
     assert [tuple(piece)[1:] for piece in pieces(map(Fragment, ["short", long]))] == [
         (True, True, False),
@@ -82,7 +82,7 @@ def test_a_piece_tells_where_it_stands_in_its_document() -> None:
     assert list(pieces([Fragment("", True)])) == [Piece("")]
 
 
-def test_blank_documents_are_left_out_and_counted_however_they_are_broken() -> None:
+def test_blank_documents_are_dropped_and_counted_in_any_fragments() -> None:
     for seed in range(50):
         blank: Counter[str] = Counter()
         kept = without_blank_documents(broken([*TEXTS, "\u3000", "  x ", ""], seed), blank)

@@ -16,7 +16,7 @@ TEXTS = ["one", "", 'quo"te\\', "]}", "[{,", "ö𝄞", "x" * 100]
 
 @pytest.mark.parametrize("indent", [None, 2])
 @pytest.mark.parametrize("size", [1, 2, 3, 10, 1000])
-def test_an_array_is_the_same_in_whatever_parts_it_is_read(size: int, indent: int | None) -> None:
+def test_an_array_is_the_same_in_parts_of_any_size(size: int, indent: int | None) -> None:
     draw = random.Random(size)
     rows = [text if draw.random() < 0.5 else {"n": -1.5e3, "text": text} for text in TEXTS]
     content = f" \n{json.dumps(rows, indent=indent, ensure_ascii=size % 2 > 0)}\n"
@@ -40,23 +40,23 @@ def test_a_file_without_an_array_has_an_object_a_line(tmp_path: Path) -> None:
         ('["a",]', "line 1: not valid JSON (Expecting value)"),
         ('["a" "b"]', "line 1: not valid JSON (no comma)"),
         ('["a"]\n["b"]', "line 2: not valid JSON (more than one array)"),
-        ('["a",\n\n1]', "item 2 on line 3: is 1, no JSON object that has 'text'"),
-        ('["a", null]', "item 2 on line 1: is null, no JSON object"),
+        ('["a",\n\n1]', "item 2 on line 3: is 1, not a JSON object with 'text'"),
+        ('["a", null]', "item 2 on line 1: is null, not a JSON object"),
         ('[{"text": null}]', "item 1 on line 1: 'text' is null"),
         ('[{"body": "a"}]', "item 1 on line 1: has no column data.text_column='text', but body"),
         (r'["a\udc00"]', "item 1 on line 1: 'text' has half a surrogate pair"),
-        ('[\n{"n": 1e999}]', "line 2: not valid JSON ('1e999' is beyond every number)"),
+        ('[\n{"n": 1e999}]', "line 2: not valid JSON ('1e999' is too large for a number)"),
         ("[" * 100_000, "line 1: not valid JSON (nested too deeply)"),
         ('{"data": [{"text": "a"}]}', "line 1: has no column data.text_column='text', but data"),
         ('{\n  "text": "a"\n}', "line 1: not valid JSON (Expecting property name"),
         ('{"text": ["a", "b"]}', "line 1: 'text' is ['a', 'b'], not text"),
     ],
 )
-def test_what_is_no_array_of_texts_is_told_where(
+def test_an_invalid_array_is_reported_with_its_line(
     tmp_path: Path, content: str, message: str
 ) -> None:
-    said = refusal(write(tmp_path / "bad.json", content))
-    assert said.startswith(f"bad.json: {message}")
+    error = refusal(write(tmp_path / "bad.json", content))
+    assert error.startswith(f"bad.json: {message}")
 
 
 def test_an_item_is_not_held_at_any_length(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""JSON lines: a document a row, and what is said of a row that has none."""
+"""JSON lines: one document a row, and the errors of invalid rows."""
 
 import json
 from pathlib import Path
@@ -33,18 +33,18 @@ def test_each_object_is_a_document(tmp_path: Path) -> None:
         ('{"text": "a"} x', "not valid JSON (Extra data at character 15)"),
         ("{'text': 'a'}", "not valid JSON (Expecting property name enclosed in double quotes at"),
         ('{"text": "a\tb"}', "not valid JSON (Invalid control character at character 12)"),
-        ('{"text": null}', "'text' is null; leave such rows out or mend them"),
+        ('{"text": null}', "'text' is null; remove such rows or correct them"),
         ('{"text": 1}', "'text' is 1, not text"),
         ('{"text": ["a"]}', "'text' is ['a'], not text"),
         ('{"texts": "a", "b": 1}', "no column data.text_column='text', but texts, b; did you mean"),
         ("{}", "has no column data.text_column='text', but none"),
-        ('"text"', "is 'text', no JSON object that has 'text'"),
-        ("[1]", "is [1], no JSON object that has 'text'"),
-        ('{"text": "a", "text": "b"}', "(the key 'text' stands twice in an object)"),
-        ('{"text": "a", "n": {"m": 1, "m": 1}}', "(the key 'm' stands twice in an object)"),
-        ('{"text": "a", "n": 1e999}', "not valid JSON ('1e999' is beyond every number)"),
-        ('{"text": "a", "n": NaN}', "not valid JSON (NaN is no number of JSON)"),
-        ('{"text": "a", "n": -Infinity}', "not valid JSON (-Infinity is no number of JSON)"),
+        ('"text"', "is 'text', not a JSON object with 'text'"),
+        ("[1]", "is [1], not a JSON object with 'text'"),
+        ('{"text": "a", "text": "b"}', "(the key 'text' is twice in an object)"),
+        ('{"text": "a", "n": {"m": 1, "m": 1}}', "(the key 'm' is twice in an object)"),
+        ('{"text": "a", "n": 1e999}', "not valid JSON ('1e999' is too large for a number)"),
+        ('{"text": "a", "n": NaN}', "not valid JSON (NaN is not a number in JSON)"),
+        ('{"text": "a", "n": -Infinity}', "not valid JSON (-Infinity is not a number in JSON)"),
         (r'{"text": "a\ud800"}', r"'text' has half a surrogate pair (\ud800) at 1"),
         (r'{"text": "a\u0000"}', "'text' has a zero character at 1; remove it"),
         ('{"text": ' + "[" * 100_000, "not valid JSON (nested too deeply)"),
@@ -54,17 +54,17 @@ def test_each_object_is_a_document(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_row_that_is_none_is_told_with_its_line(tmp_path: Path, line: str, message: str) -> None:
-    said = refusal(write(tmp_path / "bad.jsonl", f"{GOOD}\n{GOOD}{line}"))
-    assert said.startswith("bad.jsonl: line 4: ")
-    assert message in said
+def test_an_invalid_row_is_reported_with_its_line(tmp_path: Path, line: str, message: str) -> None:
+    error = refusal(write(tmp_path / "bad.jsonl", f"{GOOD}\n{GOOD}{line}"))
+    assert error.startswith("bad.jsonl: line 4: ")
+    assert message in error
 
 
 def test_a_row_is_not_held_at_any_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "LONGEST_ROW", 100)
     assert read(write(tmp_path / "a.jsonl", GOOD * 100)) == ["one"] * 100
-    said = refusal(write(tmp_path / "a.jsonl", GOOD + " " * 2**21))
-    assert "line 2 is longer than 100 characters, which a row must not be; write one row" in said
+    error = refusal(write(tmp_path / "a.jsonl", GOOD + " " * 2**21))
+    assert "line 2 is longer than 100 characters, the limit for a row; write one row" in error
 
 
 def test_long_lines_are_counted_as_well() -> None:

@@ -1,4 +1,4 @@
-"""Which files are meant, in which order, and what is refused before it is opened."""
+"""Files of a pattern and their order, and what is refused before it is opened."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from model_foundry.errors import DataError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Text files at two depths, beside what is no corpus."""
+    """Text files at two depths, with files that are no corpus."""
     for below in ("below", ".git"):
         (tmp_path / below).mkdir()
     for name in ("b.txt", "a.txt", "below/c.jsonl.GZ", "notes.md", ".d.txt", ".git/e.txt"):
@@ -62,7 +62,7 @@ def test_the_home_directory_is_written_as_a_tilde(
     assert names(resolve_files("~/a.txt")) == ["a.txt"]
 
 
-def test_links_are_followed_but_not_in_circles(
+def test_links_are_followed_but_not_in_cycles(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
@@ -76,16 +76,16 @@ def test_links_are_followed_but_not_in_circles(
 
 
 @pytest.mark.parametrize("source", ["missing.txt", "no/*.txt", "a\0b", "~nobody-here/a", "x" * 300])
-def test_what_names_no_file_is_said_so(source: str) -> None:
-    said = refusal(source)
-    assert "no such file, folder or match; check the path" in said or "is no path (" in said
+def test_a_pattern_without_files_is_refused(source: str) -> None:
+    error = refusal(source)
+    assert "no such file, folder or match; check the path" in error or "is no path (" in error
 
 
-def test_what_is_no_file_is_refused_and_never_opened(tmp_path: Path) -> None:
-    assert "the folder holds no file of .txt .jsonl" in refusal(tmp_path)
+def test_pipes_devices_and_broken_links_are_never_opened(tmp_path: Path) -> None:
+    assert "the folder has no file of .txt .jsonl" in refusal(tmp_path)
     os.mkfifo(tmp_path / "pipe.txt")  # to open it would wait for a writer for ever
     (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
-    assert "loop.csv: is a link that leads to no file" in refusal(tmp_path)
+    assert "loop.csv: is a broken link" in refusal(tmp_path)
     (tmp_path / "loop.csv").unlink()
     for pattern in (tmp_path, tmp_path / "*", tmp_path / "pipe.txt"):
         assert "pipe.txt: is not a regular file" in refusal(pattern)
@@ -140,10 +140,10 @@ def test_names_that_no_terminal_can_show_are_escaped(tmp_path: Path) -> None:
         ("d.arrow", Kind("arrow", None)),
     ],
 )
-def test_the_name_says_what_a_file_holds(name: str, kind: Kind) -> None:
+def test_the_suffix_gives_the_kind_of_a_file(name: str, kind: Kind) -> None:
     assert kind_of(Path(name)) == kind
 
 
-def test_columns_are_not_read_from_within_a_packed_file() -> None:
-    with pytest.raises(DataError, match=r"d\.parquet\.gz: parquet cannot be read from within \.gz"):
+def test_columnar_files_must_not_be_compressed() -> None:
+    with pytest.raises(DataError, match=r"d\.parquet\.gz: parquet cannot be read from a \.gz"):
         kind_of(Path("d.parquet.gz"))

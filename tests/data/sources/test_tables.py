@@ -1,4 +1,4 @@
-"""CSV and TSV: a document a row, and what is said of a table that does not hold together."""
+"""CSV and TSV: one document a row, and the errors of invalid tables."""
 
 import csv
 from pathlib import Path
@@ -33,23 +33,26 @@ def test_a_table_may_be_empty_and_blank_lines_are_no_rows(tmp_path: Path) -> Non
         ("txt,b\n", "has no column data.text_column='text', but txt, b; did you mean 'txt'?"),
         ("a;text\n", "has no column data.text_column='text', but a;text; did you mean 'a;text'?"),
         ("text,text\n", "has 2 columns 'text'; rename all but one"),
-        ('text,b\n"a\nb",1\nc\n', "line 4: has 1 fields, not 2 as the header; a quote that begins"),
+        ('text,b\n"a\nb",1\nc\n', "line 4: has 1 fields, not 2 as the header; quote a field with"),
         ("text,b\na,1\nc,2,3\n", "line 3: has 3 fields, not 2 as the header"),
-        ('text,b\na,1\n"c,2\nd,3\n', "line 3: not a valid row (unexpected end of data); a quote"),
-        ('text,b\n"a" x,1\n', "line 2: not a valid row (',' expected after '\"'); a quote"),
+        (
+            'text,b\na,1\n"c,2\nd,3\n',
+            "line 3: not a valid row (unexpected end of data); quote a field",
+        ),
+        ('text,b\n"a" x,1\n', "line 2: not a valid row (',' expected after '\"'); quote a field"),
     ],
 )
-def test_what_does_not_hold_together_is_told_with_its_line(
+def test_an_invalid_table_is_reported_with_its_line(
     tmp_path: Path, rows: str, message: str
 ) -> None:
     assert refusal(write(tmp_path / "bad.csv", rows)).startswith(f"bad.csv: {message}")
 
 
-def test_a_zero_byte_is_told_where_it_is(tmp_path: Path) -> None:
+def test_a_zero_byte_is_reported_with_its_offset(tmp_path: Path) -> None:
     assert "zero byte at byte 7" in refusal(write(tmp_path / "bad.csv", b"text\na\n\0\n"))
 
 
-def test_a_quote_that_never_ends_does_not_take_the_whole_file(
+def test_an_unclosed_quote_does_not_read_the_whole_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit = csv.field_size_limit()

@@ -1,4 +1,4 @@
-"""Text files: decoded to one text whatever system wrote them, told where they are none, and cut."""
+"""Text files: decoding, errors with their offset, and documents."""
 
 import gzip
 import random
@@ -15,7 +15,7 @@ PARTS = (1, 2, 3, 7, 2**20)  # bytes or characters that are read at once
 
 
 def decode(raw: bytes, size: int = 2**20, *, errors: str = "strict") -> tuple[str, int]:
-    """Return the text of a file read in parts, and how many characters were replaced."""
+    """Return the text of a file read in parts, and the number of replaced characters."""
     counts: list[int] = []
     parts = (raw[n : n + size] for n in range(0, len(raw), size))
     texts = decoded(parts, "a.txt", errors=errors, note_replaced=counts.append)
@@ -50,9 +50,11 @@ def cut(text: str, document: str, size: int = 2**20) -> list[str]:
         (b"PAR1\x15\x04", "Parquet at byte 0, not UTF-8 text; give its name the suffix .parquet"),
     ],
 )
-def test_what_is_no_text_is_told_where(tmp_path: Path, raw: bytes, message: str) -> None:
-    said = refusal(write(tmp_path / "bad.txt", raw))
-    assert said.startswith("bad.txt: ") and message in said
+def test_binary_and_invalid_text_is_reported_with_its_offset(
+    tmp_path: Path, raw: bytes, message: str
+) -> None:
+    error = refusal(write(tmp_path / "bad.txt", raw))
+    assert error.startswith("bad.txt: ") and message in error
     packed = refusal(write(tmp_path / "bad.txt.gz", gzip.compress(raw)))
     assert message in packed  # the offset is that in the unpacked text
 
@@ -74,7 +76,7 @@ def test_replaced_bytes_are_counted(size: int) -> None:
 def test_a_source_reports_what_was_replaced(tmp_path: Path) -> None:
     source = source_of(write(tmp_path / "a.txt", b"caf\xe9s"), encoding_errors="replace")
     for _ in range(2):
-        assert [text for text, _ in source.fragments()] == ["caf\ufffds"]
+        assert list(whole_documents(source.fragments())) == ["caf\ufffds"]
         assert source.replaced == 1
     wide = write(tmp_path / "b.txt", "wide".encode("utf-16"))
     assert "UTF-16" in refusal(wide, encoding_errors="replace")
@@ -103,7 +105,7 @@ def test_nothing_but_a_newline_ends_a_line() -> None:
 
 
 def by_lines(text: str) -> Iterator[str]:
-    """Cut paragraphs as the law is written, a line at a time."""
+    """Split paragraphs by their definition, a line at a time."""
     paragraph: list[str] = []
     for line in [*text.split("\n"), ""]:
         if line and not line.isspace():
@@ -113,7 +115,7 @@ def by_lines(text: str) -> Iterator[str]:
             paragraph = []
 
 
-def test_how_a_file_is_read_in_parts_changes_no_document() -> None:
+def test_documents_do_not_depend_on_the_parts_of_a_file() -> None:
     draw = random.Random(0)
     for _ in range(1000):
         text = "".join(
@@ -136,7 +138,7 @@ def test_a_long_document_comes_in_fragments(kind: str) -> None:
     assert [ends for _, ends in fragments[:2]] == [False] * 2
 
 
-def test_a_long_line_that_ends_where_a_fragment_does_ends() -> None:
+def test_a_long_line_may_end_with_a_fragment() -> None:
     line = "x" * FRAGMENT
     assert list(documents(iter([line]), "line")) == [Fragment(line, ends=False), Fragment("")]
     assert cut(f"{line}\n{line}", "line") == [line, line]

@@ -1,4 +1,4 @@
-"""Arrays that grow on the disk: plain `.npy` files that any reader of them opens."""
+"""Arrays that grow on disk, as plain `.npy` files."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def written(path: Path, dtype: type, *parts: list[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.uint64])
-def test_what_was_appended_is_a_plain_array(dtype: type, tmp_path: Path) -> None:
+def test_appended_values_are_a_plain_array(dtype: type, tmp_path: Path) -> None:
     array = written(tmp_path / "a.npy", dtype, [1, 2], [], [255, 0])
     assert array.dtype == dtype and array.tolist() == [1, 2, 255, 0]
     mapped = map_array(tmp_path / "a.npy")
@@ -59,7 +59,7 @@ def test_a_type_is_not_widened_without_need(tmp_path: Path) -> None:
 )
 def test_another_array_is_refused(array: np.ndarray, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(ValueError, match=r"a\.npy is no array of unsigned integers"):
+    with pytest.raises(ValueError, match=r"a\.npy is not an array of unsigned integers"):
         map_array(tmp_path / "a.npy")
 
 

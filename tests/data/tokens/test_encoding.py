@@ -1,4 +1,4 @@
-"""Which token accounts for which bytes and words, and texts that are encoded in pieces."""
+"""Bytes and words of each token, and texts that are encoded in pieces."""
 
 import hashlib
 import random
@@ -156,9 +156,7 @@ def test_pieces_of_a_text_give_the_ids_of_the_whole(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_remembered_and_forgotten_changes_nothing(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_chunk_cache_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [text_of(30, seed) for seed in range(30)]
     fresh = [Encoder(tokenizer_of(kind)).encode([Piece(text)]) for text in texts[-2:]]
     for limit in (20, 10**6):
@@ -170,7 +168,7 @@ def test_what_is_remembered_and_forgotten_changes_nothing(
             assert one.num_bytes.tolist() == other.num_bytes.tolist()
 
 
-def test_a_tokenizer_found_to_see_across_spaces_is_not_cut_to_count() -> None:
+def test_counting_does_not_cut_for_a_tokenizer_that_joins_across_spaces() -> None:
     backend = Tokenizer(models.WordLevel({"one dog": 0, "?": 1, "one": 2}, unk_token="?"))
     encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="?"))
     encoder.cuts = True  # as if the probe had not shown it

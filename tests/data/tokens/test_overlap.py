@@ -1,23 +1,22 @@
-"""Documents of a text that are in the training text too are counted."""
+"""Counts of documents that are also in the training text."""
 
 import numpy as np
 import pytest
 
 from model_foundry.data.tokens import overlap
 from model_foundry.data.tokens.overlap import shared_documents
-from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data.tokens.token_stream import TokenStream
+from tests.data.streams import stream_of
 
 
-def stream_of(*digests: int) -> TokenStream:
+def with_hashes(*digests: int) -> TokenStream:
     """Return a stream of documents with these hashes, one token each."""
-    tokens = Sharded([np.zeros(len(digests), np.uint8)])
-    facts = StreamFacts(text_sha256="", tokens_sha256="", bytes=0, words=0, lossless=True)
-    ends = np.arange(1, len(digests) + 1, dtype=np.uint64)
-    return TokenStream(tokens, tokens, tokens, ends, np.array(digests, np.uint64), facts)
+    number = len(digests)
+    return stream_of([0] * number, ends=range(1, number + 1), digests=digests)
 
 
 def test_a_shared_document_counts_as_often_as_it_is_in_the_text() -> None:
-    assert shared_documents(stream_of(7, 7, 5, 9, 2**63), stream_of(7, 2**63, 7, 8)) == 3
+    assert shared_documents(with_hashes(7, 7, 5, 9, 2**63), with_hashes(7, 2**63, 7, 8)) == 3
 
 
 def test_counts_agree_with_sets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,4 +25,4 @@ def test_counts_agree_with_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     text, training = (draw.integers(50, size=size).tolist() for size in (40, 60))
     expected = sum(digest in set(training) for digest in text)
     assert 0 < expected < 40
-    assert shared_documents(stream_of(*text), stream_of(*training)) == expected
+    assert shared_documents(with_hashes(*text), with_hashes(*training)) == expected

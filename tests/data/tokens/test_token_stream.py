@@ -1,4 +1,4 @@
-"""Streams on the disk: shards read as one array, and what is no stream refused."""
+"""Streams on disk: shards read as one array, and invalid streams refused."""
 
 import json
 from collections.abc import Callable
@@ -52,7 +52,7 @@ def test_a_stretch_of_one_shard_is_a_view() -> None:
         assert np.shares_memory(part, shard)
 
 
-def test_an_array_is_made_of_a_type_that_is_asked_for() -> None:
+def test_an_array_can_be_converted() -> None:
     sharded = Sharded([np.array([1, 2], np.uint8), np.array([300], np.uint16)])
     assert np.asarray(sharded, dtype=np.float32).dtype == np.float32
     assert np.asarray(sharded).tolist() == [1, 2, 300]
@@ -121,8 +121,8 @@ def save(name: str, array: np.ndarray) -> Callable[[Path], None]:
         lambda directory: (directory / "stream.json").unlink(),
     ],
 )
-def test_what_is_no_stream_is_refused(change: Callable[[Path], None], stream: Path) -> None:
+def test_an_invalid_stream_is_refused(change: Callable[[Path], None], stream: Path) -> None:
     change(stream)
-    with pytest.raises(DataError, match=r"remove .*made again") as caught:
+    with pytest.raises(DataError, match=r"remove .*run the command again") as caught:
         read_stream(stream)
     assert str(stream) in str(caught.value) and "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Streams: framing, accounting of bytes and words, the cache, and what is left when it fails."""
+"""Streams: frames, counts of bytes and words, the cache, and failures."""
 
 import os
 import signal
@@ -56,7 +56,7 @@ def ids_of(stream: TokenStream) -> list[int]:
 
 
 def made(cache: Path) -> list[Path]:
-    """Return the streams in a cache, and whatever else lies beside them but locks."""
+    """Return all entries among the streams of a cache, without locks."""
     found = (cache / "tokens").glob("*") if (cache / "tokens").is_dir() else []
     return [path for path in found if not path.name.endswith(".lock")]
 
@@ -81,8 +81,8 @@ def test_text_that_the_vocabulary_cannot_spell_is_counted(kind: str, tmp_path: P
     assert (facts.unknown, facts.unknown_bytes) == UNKNOWN_OF.get(kind, (0, 0))
 
 
-def test_ends_of_documents_are_not_unknown_where_one_token_is_both(tmp_path: Path) -> None:
-    """As for GPT-2, whose unknown and end-of-text tokens are one."""
+def test_ends_of_documents_are_not_unknown_tokens(tmp_path: Path) -> None:
+    """As in GPT-2, which has the same token for both."""
     tokenizer = tokenizer_of("bpe")
     tokenizer.unk_token = tokenizer.eos_token
     assert stream_from(["the cat"] * 3, tokenizer, tmp_path).facts.unknown == 0
@@ -94,7 +94,7 @@ def test_each_unspellable_byte_is_counted_once_per_document(tmp_path: Path) -> N
     assert (three.unknown, three.unknown_bytes) == (3 * one.unknown, 3 * one.unknown_bytes)
 
 
-def test_documents_stand_in_the_stream_as_the_tokenizer_frames_a_text(
+def test_documents_have_the_frame_of_the_tokenizer(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     stream = stream_from(TEXTS[:1], tokenizer, tmp_path)
@@ -122,7 +122,7 @@ def test_every_byte_and_every_word_is_accounted_for(
     assert np.asarray(stream.num_bytes)[special].sum() == 0
 
 
-def test_where_documents_end_is_part_of_the_content(
+def test_borders_of_documents_change_the_hash(
     tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     joined = stream_from(["ab"], tokenizer, tmp_path)
@@ -169,22 +169,22 @@ def test_text_without_tokens_is_counted_across_batches(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
-def test_a_lone_surrogate_is_told_with_what_stands_before_it(
+def test_a_lone_surrogate_is_reported_with_the_text_before_it(
     processes: int, bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_pool, "BATCH", SMALL)
     texts = [*documents_of(30), "the dog\ud800"]
-    with pytest.raises(DataError, match=r"lone surrogate behind 'the dog', which is no text"):
+    with pytest.raises(DataError, match=r"lone surrogate after 'the dog', which is not text"):
         stream_from(texts, bpe, tmp_path, processes=processes)
     assert made(tmp_path) == []
 
 
-def test_no_document_is_refused_and_nothing_is_kept(
+def test_an_empty_text_is_refused_and_nothing_is_cached(
     bpe: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     emptied = split_of(["abc"], interventions=[{"step": "replace", "pattern": "."}])
     for split, message in (
-        (split_of(["", " "]), "texts: holds no text; name a corpus that has some"),
+        (split_of(["", " "]), "texts: holds no text; name a corpus with text"),
         (emptied, r"data\.train: no document is left"),
     ):
         with pytest.raises(DataError, match=message):
@@ -194,7 +194,7 @@ def test_no_document_is_refused_and_nothing_is_kept(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [0, 2])
-def test_a_tokenizer_found_late_to_see_across_spaces_gets_whole_documents(
+def test_a_tokenizer_that_joins_across_spaces_gets_whole_documents(
     processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_pool, "BATCH", SMALL)
@@ -210,7 +210,7 @@ def test_a_tokenizer_found_late_to_see_across_spaces_gets_whole_documents(
 
 
 @pytest.mark.slow
-def test_what_was_left_out_and_done_is_kept_beside_the_stream(
+def test_left_out_documents_and_interventions_are_stored_with_the_stream(
     bpe: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_pool, "BATCH", 30)
@@ -248,7 +248,7 @@ def test_a_stream_in_shards_is_the_stream_in_one(
         assert np.array_equal(found.tokens[start : start + 90], tokens[start : start + 90])
 
 
-def test_a_token_of_many_bytes_widens_what_is_narrow(
+def test_a_token_of_many_bytes_widens_the_array(
     bpe: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     words = tokenizer_of("word")
@@ -351,7 +351,7 @@ def test_another_tokenizer_has_another_stream_of_the_same_text(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["tokens-00000.npy", "document_ends.npy", "stream.json"])
-def test_a_damaged_stream_is_made_again(
+def test_a_damaged_stream_is_built_again(
     name: str,
     bpe: PreTrainedTokenizerFast,
     tmp_path: Path,
@@ -396,7 +396,7 @@ def test_documents_of_another_stream_are_left_out(
 
 @pytest.fixture
 def deadly() -> Iterator[str]:
-    """A step that kills the process that takes the 20th document through it."""
+    """A step that kills its process at the 20th document."""
     home = os.getpid()
 
     @register_intervention("deadly")
@@ -411,7 +411,7 @@ def deadly() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_is_told_and_nothing_is_kept(
+def test_a_killed_process_is_reported_and_nothing_is_cached(
     deadly: str,
     bpe: PreTrainedTokenizerFast,
     tmp_path: Path,
@@ -438,7 +438,7 @@ def test_a_disk_that_is_full_leaves_nothing(
 
 
 def tokenise_slowly(directory: Path, number: int) -> None:
-    """Tokenise a text in two processes; in the middle of it, send this one a signal."""
+    """Tokenize a text in two processes; halfway, send a signal to this one."""
     append, calls = StreamWriter.append, 0
 
     def counting(writer: StreamWriter, batch: EncodedBatch) -> None:
@@ -466,7 +466,7 @@ def test_a_signal_in_the_middle_leaves_no_stream(number: int, code: int, tmp_pat
     left = made(tmp_path / "cache")
     if number == signal.SIGTERM:
         assert left == []
-        assert "asked to stop during the tokenisation of the train text" in ended.said
+        assert "asked to stop during the tokenization of the train text" in ended.said
     assert all(path.name.startswith(".tmp-") for path in left)
 
 
@@ -484,5 +484,5 @@ def test_two_processes_that_need_a_stream_make_it_once(tmp_path: Path) -> None:
     ):
         ended = [one.ended(), other.ended()]
     assert [each.code for each in ended] == [0, 0], [each.said for each in ended]
-    assert "".join(each.said for each in ended).count("tokenising the train text") == 1
+    assert "".join(each.said for each in ended).count("tokenizing the train text") == 1
     assert [find_damage(path) for path in made(tmp_path / "cache")] == [None]
