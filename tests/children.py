@@ -30,7 +30,7 @@ from tests.experiments import MODELS, tiny_experiment
 
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["pytest", __name__])
-KILLED = -signal.SIGKILL
+KILLED, STOPPED = -signal.SIGKILL, 75  # exit codes: of a killed process, and after a signal
 
 for _model in MODELS.values():
     MODEL_REGISTRY[_model["architecture"]]
@@ -61,15 +61,21 @@ class Ended:
 def in_child(
     function: Callable[..., Any],
     *arguments: Any,
+    code: int | None = None,
     threads: int = 1,
     timeout: float = 120,
 ) -> Ended:
     """Call a function of a test module in a process of its own.
 
     An exception ends it with the exit code that the command line would return.
+
+    Args:
+        code: the exit code that the process must have; None: any.
     """
     with child_running(function, *arguments, threads=threads) as child:
-        return child.ended(timeout)
+        ended = child.ended(timeout)
+    assert code is None or ended.code == code, ended.said
+    return ended
 
 
 @contextmanager
@@ -131,12 +137,13 @@ def train_in_child(
     directory: Path,
     *overrides: str,
     fault: Fault | None = None,
+    code: int | None = None,
     threads: int = 1,
     **options: Any,
 ) -> Ended:
     """Run `tiny_experiment(kind, directory, *overrides)`, with a fault or without."""
     arguments = (kind, directory, overrides, fault, options)
-    return in_child(train_with, *arguments, threads=threads)
+    return in_child(train_with, *arguments, code=code, threads=threads)
 
 
 def train_with(
