@@ -73,9 +73,7 @@ def in_child(
         code: the exit code that the process must have; None: any.
     """
     with child_running(function, *arguments, threads=threads) as child:
-        ended = child.ended(timeout)
-    assert code is None or ended.code == code, ended.said
-    return ended
+        return child.ended(timeout, code=code)
 
 
 @contextmanager
@@ -105,11 +103,12 @@ class Child:
         if self.process.is_alive():
             os.kill(self.process.pid, number)
 
-    def ended(self, timeout: float = 120) -> Ended:
-        """Wait for its end."""
+    def ended(self, timeout: float = 120, *, code: int | None = None) -> Ended:
+        """Wait for its end; see `in_child`."""
         self.process.join(timeout)
         said = self.output.read()
         assert self.process.exitcode is not None, f"still running after {timeout} seconds: {said}"
+        assert code is None or self.process.exitcode == code, said
         return Ended(self.process.exitcode, said)
 
 

@@ -30,7 +30,7 @@ from model_foundry.foundation.locks import exclusive
 from model_foundry.training.checkpoint.store import step_directories
 from model_foundry.training.distributed import split_global_batch
 from tests.children import KILLED, Ended, Fault, child_running, send, train_with
-from tests.experiments import MODELS, three_passes, tiny_experiment
+from tests.experiments import MODELS, snapshot, three_passes, tiny_experiment
 from tests.waiting import terminated_at
 
 pytestmark = pytest.mark.slow
@@ -125,10 +125,6 @@ def must_be_close(run: Path, whole: Path) -> None:
 
 def files_of(run: Path) -> list[str]:
     return sorted(str(path.relative_to(run)) for path in run.rglob("*"))
-
-
-def times_of(run: Path) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.name != ".lock"}
 
 
 def steps_saved(run: Path) -> list[int]:
@@ -250,11 +246,11 @@ def test_resumed_on_as_many_processes_a_run_is_the_same_to_the_last_bit(
 def test_a_finished_run_answers_all_processes_and_changes_nothing(
     whole: Path, plain: tuple[str, ...]
 ) -> None:
-    before = times_of(whole)
+    before = snapshot(whole)
     main, other = train_in(2, "lstm", whole.parent, *plain)
     assert (main.code, other.code) == (0, 0), main.said
     assert "the run is complete, at step 18; there is nothing left to do" in main.said
-    assert times_of(whole) == before
+    assert snapshot(whole) == before
 
 
 # --- what main prepares ---------------------------------------------------------------------------

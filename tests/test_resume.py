@@ -4,7 +4,6 @@ Every weight, moment, counter and random state, and every line of the log, to th
 that is left unrestored on purpose is found and named.
 """
 
-import hashlib
 import random
 import shutil
 import signal
@@ -31,7 +30,7 @@ from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.checkpoint.store import step_directories
 from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, STOPPED, Fault, in_child, train_in_child, train_with
-from tests.experiments import BLOCKS_OF_TEXT, MODELS, three_passes
+from tests.experiments import BLOCKS_OF_TEXT, MODELS, snapshot, three_passes
 
 pytestmark = pytest.mark.slow
 
@@ -122,15 +121,6 @@ def interrupt(
     return run
 
 
-def contents(directory: Path) -> dict[str, tuple[str, int]]:
-    """Return the SHA-256 and the time of change of each file but the lock."""
-    return {
-        str(path): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in directory.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
-
-
 def of(precision: str) -> str:
     return f"training.mixed_precision={PRECISIONS[precision]}"
 
@@ -168,9 +158,9 @@ def test_interrupted_and_resumed_equals_uninterrupted(
     newest = read_state(run / "checkpoints" / f"step-{TOTAL_STEPS:08d}")
     assert newest.identity.environment["threads"] == str(threads)
 
-    before = contents(run)  # after the end, there is nothing left to do
+    before = snapshot(run)  # after the end, there is nothing left to do
     assert "the run is complete" in finish(kind, tmp_path, *overrides, threads=threads)
-    assert contents(run) == before
+    assert snapshot(run) == before
 
 
 def test_the_compared_runs_differ_from_one_another(uninterrupted: Runs) -> None:

@@ -26,7 +26,7 @@ from model_foundry.tokenizer.tokenizer_factory import (
     train_tokenizer_from_config,
 )
 from model_foundry.training.metrics_log import read_metrics
-from tests.experiments import MASKED, MODELS, tiny_experiment
+from tests.experiments import MASKED, MODELS, snapshot, tiny_experiment
 
 LOAD_ELSEWHERE = """
 import json, sys, torch
@@ -128,21 +128,12 @@ def test_epochs_show_every_block(tmp_path: Path) -> None:
     assert (result.step - 1) * 4 < blocks <= result.step * 4
 
 
-def everything_in(directory: Path) -> dict[Path, tuple[int, bytes | None]]:
-    """Return the time of the last change and the content of everything below a directory."""
-    return {
-        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
-        for path in (directory, *directory.rglob("*"))
-        if path.name != ".lock"
-    }
-
-
 def test_a_finished_run_answers_with_its_result_and_changes_no_file(tmp_path: Path) -> None:
     config = tiny_experiment("rnn", tmp_path, "data.test={language: {sentences: 40, seed: 9}}")
     result = train(config)
-    before = everything_in(result.output_dir)
+    before = snapshot(result.output_dir)
     assert train(config) == result
-    assert everything_in(result.output_dir) == before
+    assert snapshot(result.output_dir) == before
 
 
 @pytest.mark.slow
@@ -161,14 +152,14 @@ def test_fresh_moves_a_run_aside_and_begins_another(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_may_not_go_on_is_left_as_it_is(tmp_path: Path) -> None:
     run = train(tiny_experiment("rnn", tmp_path)).output_dir
-    before = everything_in(run)
+    before = snapshot(run)
     with pytest.raises(ResumeError, match=r"model\.rnn\.dropout: 0\.1 -> 0\.5"):
         train(tiny_experiment("rnn", tmp_path, "model.rnn.dropout=0.5"))
     with pytest.raises(ResumeError, match=r"--extend .*\n  optimizer steps: 6 -> 8"):
         train(tiny_experiment("rnn", tmp_path, "training.max_steps=8"))
     with pytest.raises(ResumeError, match=r"training text: SHA-256 \w{12} -> SHA-256 \w{12}"):
         train(tiny_experiment("rnn", tmp_path, "data.train={language: {sentences: 301}}"))
-    assert everything_in(run) == before
+    assert snapshot(run) == before
     assert train(tiny_experiment("rnn", tmp_path, "training.max_steps=8"), extend=True).step == 8
 
 
