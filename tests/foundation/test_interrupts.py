@@ -241,24 +241,19 @@ def test_other_signals_are_not_counted(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.slow
-def test_a_signal_that_was_ignored_stays_ignored(project: Path) -> None:
-    with running(project, AS_NOHUP) as process:
+@pytest.mark.parametrize(
+    ("program", "printed", "answers"),
+    [
+        (AS_NOHUP, "went on True\nas before True\n", 0),
+        (FORKED, "child ended with 7\n", 1),
+        (FORKED_LATE, "child ended with 7\n", 1),
+    ],
+    ids=["ignored before", "to a forked process too", "before a fork"],
+)
+def test_a_signal_is_for_the_process_that_listens(
+    program: str, printed: str, answers: int, project: Path
+) -> None:
+    with running(project, program) as process:
         out, err = process.communicate(timeout=60)
-    assert (out, err) == ("went on True\nas before True\n", "")
-
-
-@pytest.mark.slow
-def test_a_forked_process_neither_dies_nor_counts(project: Path) -> None:
-    with running(project, FORKED) as process:
-        out, err = process.communicate(timeout=60)
-    assert out == "child ended with 7\n"
-    assert err.count("SIGTERM") == 1
-    assert "still waiting" not in err
-
-
-@pytest.mark.slow
-def test_a_forked_process_is_asked_nothing_that_its_parent_was_asked(project: Path) -> None:
-    with running(project, FORKED_LATE) as process:
-        out, err = process.communicate(timeout=60)
-    assert out == "child ended with 7\n"
-    assert err.count("SIGTERM") == 1
+    assert out == printed
+    assert (err.count("SIGTERM"), err.count("\n")) == (answers, answers)
