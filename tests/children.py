@@ -4,6 +4,7 @@ The processes are forked from a server that has imported everything and started 
 each costs a tenth of a second and not five.
 """
 
+import inspect
 import logging
 import multiprocessing
 import os
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -155,6 +157,31 @@ def train_with(
     """Train in this process; a fault strikes at its point."""
     with watching(striking(fault)):
         train(tiny_experiment(kind, directory, *overrides), **options)
+
+
+def before(target: str, strike: Callable[[], object], *, call: int | None = None) -> None:
+    """Have this process call `strike` before each call of a function.
+
+    Args:
+        target: `module:function` or `module:Class.method`.
+        call: the number of the only call that is struck, from 1; None: all are.
+    """
+    module, _, name = target.partition(":")
+    owner: Any = import_module(module)
+    *classes, name = name.split(".")
+    for part in classes:
+        owner = getattr(owner, part)
+    function, calls = getattr(owner, name), 0
+    is_static = isinstance(inspect.getattr_static(owner, name), staticmethod)
+
+    def struck(*positional: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if call in (calls, None):
+            strike()
+        return function(*positional, **named)
+
+    setattr(owner, name, staticmethod(struck) if is_static else struck)
 
 
 def striking(fault: Fault | None) -> Callable[[str], None]:

@@ -16,11 +16,11 @@ from model_foundry.architectures import load_plugin
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import LockedError, ResumeError
 from model_foundry.experiment.run_directory import RunDirectory
-from model_foundry.foundation.atomic_files import commit_directory
 from model_foundry.foundation.failpoints import watching
 from model_foundry.training.run_fingerprint import as_settings, changed_settings
 from tests.children import STOPPED, Fault, in_child, train_in_child, train_with
 from tests.experiments import snapshot, three_passes, tiny_experiment
+from tests.foundation.test_atomic_files import reseal
 
 pytestmark = pytest.mark.slow
 
@@ -226,17 +226,10 @@ def test_another_tokenizer_of_the_same_size_is_refused(
     change(state)
     text = json.dumps(state)
     assert Tokenizer.from_str(text).get_vocab_size() == size
-    replace_file(tokenizer, path.name, text)
+    path.write_text(text)
+    reseal(tokenizer)
     with pytest.raises(ResumeError, match=r"\n  tokenizer: SHA-256 \w+ -> SHA-256 \w+$"):
         train(tiny_experiment(KIND, tmp_path, *place.but_for("tokenizer."), override))
-
-
-def replace_file(directory: Path, name: str, text: str) -> None:
-    """Write a committed directory anew, with another file in it."""
-    files = {p.name: p.read_bytes() for p in directory.iterdir() if p.name != "manifest.json"}
-    with commit_directory(directory) as aside:
-        for other, content in (files | {name: text.encode()}).items():
-            (aside / other).write_bytes(content)
 
 
 def test_the_same_tokenizer_elsewhere_is_the_same_run(

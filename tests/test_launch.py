@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from model_foundry.experiment.train import train
 from model_foundry.foundation.locks import exclusive
 from model_foundry.training.checkpoint.store import step_directories
 from model_foundry.training.distributed import split_global_batch
-from tests.children import KILLED, Ended, Fault, child_running, send, train_with
+from tests.children import KILLED, Ended, Fault, before, child_running, send, train_with
 from tests.experiments import MODELS, snapshot, three_passes, tiny_experiment
 from tests.waiting import terminated_at
 
@@ -135,19 +134,6 @@ def status_of(run: Path) -> tuple[str, int | None, int]:
     status = RunDirectory(run).status()
     assert status is not None
     return status.state, status.exit_code, status.step
-
-
-def before(target: str, strike: Callable[[], object]) -> None:
-    """Have this process call something before each call of a function, `module:name`."""
-    module, _, name = target.partition(":")
-    owner = import_module(module)
-    function = getattr(owner, name)
-
-    def struck(*positional: Any, **named: Any) -> Any:
-        strike()
-        return function(*positional, **named)
-
-    setattr(owner, name, struck)
 
 
 # --- a step divided -------------------------------------------------------------------------------

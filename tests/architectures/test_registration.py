@@ -264,13 +264,6 @@ def test_a_missing_section_is_named(tiny_config: Callable[..., ExperimentConfig]
         create_model_from_config(config, vocab_size=11)
 
 
-def test_an_unknown_architecture_is_named(tiny_config: Callable[..., ExperimentConfig]) -> None:
-    config = tiny_config("gpt2")
-    config.model.__dict__["architecture"] = "unknown"
-    with pytest.raises(UnknownNameError, match="Unknown architecture: 'unknown'"):
-        create_model_from_config(config, vocab_size=11)
-
-
 def test_a_special_token_outside_the_vocabulary_is_refused(
     tiny_config: Callable[..., ExperimentConfig],
 ) -> None:

@@ -95,12 +95,13 @@ def test_the_words_of_a_span_have_one_fate(
     assert agree == pytest.approx(agreement, abs=0.08)
 
 
-@pytest.mark.parametrize("masking", ["word", "span"])
+@pytest.mark.parametrize("masking", ["token", "word", "span"])
 def test_groups_are_hidden_80_10_10(tokenizer: PreTrainedTokenizerFast, masking: str) -> None:
     features = features_of(tokenizer, rows=150, length=800)
     batch = MaskedLMDataCollator(tokenizer, masking=masking)(features)
     ids = torch.from_numpy(np.stack([feature["input_ids"] for feature in features]))
     hidden = batch["labels"] != -100
+    assert not hidden[:, [0, -1]].any()  # special tokens
     assert torch.equal(batch["labels"][hidden], ids[hidden])
     assert torch.equal(batch["input_ids"][~hidden], ids[~hidden])
     read = batch["input_ids"][hidden]
@@ -215,8 +216,8 @@ def test_context_is_neither_hidden_nor_labelled(
     assert share == pytest.approx(SHARE, abs=0.015)  # of what may be hidden
 
 
-@pytest.mark.parametrize("masking", ["word", "span"])
-def test_words_and_spans_follow_from_seed_pass_and_example(
+@pytest.mark.parametrize("masking", ["token", "word", "span"])
+def test_masks_follow_from_seed_pass_and_example(
     tokenizer: PreTrainedTokenizerFast, masking: str
 ) -> None:
     one, two = features_of(tokenizer, rows=2, length=60)

@@ -87,12 +87,6 @@ def test_a_model_that_reads_on_is_told_the_token_behind_a_block(tmp_path: Path) 
     assert "following" not in prepare(experiment(tmp_path, kind="lstm")).train[(0, 0)]
 
 
-def test_a_text_shorter_than_a_block_is_refused(tmp_path: Path) -> None:
-    config = experiment(tmp_path, "data.max_sequence_length=100000")
-    with pytest.raises(DataError, match=r"data\.train: .* fewer than one block of \d+; use more"):
-        prepare(config)
-
-
 # --- documents on both sides ----------------------------------------------------------------------
 
 SHARED = [TRAIN[3], *OTHER, TRAIN[5], TRAIN[3]]
@@ -159,13 +153,6 @@ def test_a_budget_in_tokens_is_counted_by_the_tokenizer_that_is_named(tmp_path: 
     longest = int(np.diff(stream.document_ends.astype(np.int64), prepend=0).max())
     assert 500 - longest < len(stream) // 2 <= 500 and len(stream) % 2 == 0
     assert stream.facts.left_out == {"beyond the budget": 40 - stream.documents // 2}
-
-
-def test_a_tokenizer_too_large_for_the_vocabulary_is_refused(tmp_path: Path) -> None:
-    raw = experiment(tmp_path).model_dump()
-    raw["tokenizer"] = {"path": str(trained(tmp_path)), "vocab_size": 200}
-    with pytest.raises(DataError, match=r"ids up to \d+, but tokenizer\.vocab_size \(=200\)"):
-        prepare(ExperimentConfig.model_validate(raw))
 
 
 def test_a_tokenizer_that_a_run_was_begun_with_is_not_trained_again(

@@ -4,7 +4,6 @@ Most cases look for the newest usable checkpoint on a copy of one interrupted ru
 end, where the run must equal the one that nothing happened to.
 """
 
-import hashlib
 import json
 import os
 import random
@@ -32,6 +31,7 @@ from tests.faults.runs import (
     train_smallest,
     whole_steps,
 )
+from tests.foundation.test_atomic_files import entry, reseal
 from tests.hostile.test_files import PAYLOADS, Payload
 from tests.waiting import computing_less_than
 
@@ -85,26 +85,6 @@ def used(checkpoints: Path, run_id: str) -> int | None:
     """Return the step of the checkpoint that a restart uses."""
     found = newest_usable(checkpoints, run_id=run_id)
     return found and found.step
-
-
-def reseal(checkpoint: Path, **changes: Any) -> None:
-    """Make the manifest anew over what the files are now, as a forger would.
-
-    Args:
-        changes: what the manifest says otherwise.
-    """
-    files = [path for path in sorted(checkpoint.iterdir()) if path.name != MANIFEST]
-    entries = [
-        {
-            "name": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in files
-    ]
-    facts = {"format": 2, "name": checkpoint.name, "files": entries} | changes
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    (checkpoint / MANIFEST).write_text(json.dumps(facts | {"sha256": digest}, indent=1) + "\n")
 
 
 def rewrite_state(checkpoint: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -381,10 +361,9 @@ def name_outside(checkpoint: Path, name: Any) -> None:
     """List a file that is not in the checkpoint."""
     outside = checkpoint.parent / "outside"
     outside.write_bytes(b"x")
-    entry = {"name": str(outside) if name == "{absolute}" else name, "bytes": 1}
-    entry["sha256"] = hashlib.sha256(b"x").hexdigest()
     listed = json.loads((checkpoint / MANIFEST).read_text())["files"]
-    reseal(checkpoint, files=[*listed, entry])
+    name = str(outside) if name == "{absolute}" else name
+    reseal(checkpoint, files=[*listed, entry(name, b"x")])
 
 
 def write_a_number_beyond_all(checkpoint: Path) -> None:

@@ -56,6 +56,13 @@ def entry(name: str, content: bytes = b"") -> dict[str, Any]:
     }
 
 
+def reseal(directory: Path, **changes: Any) -> None:
+    """Make the manifest fit the files as they are now; `changes` are facts to be forged."""
+    files = [path for path in sorted(directory.iterdir()) if path.name != MANIFEST]
+    entries = [entry(path.name, path.read_bytes()) for path in files]
+    forge(directory, **({"name": directory.name, "files": entries} | changes))
+
+
 def test_nothing_is_seen_until_all_is_there(tmp_path: Path) -> None:
     target = tmp_path / "below" / "done"
     with commit_directory(target) as aside:

@@ -1,7 +1,5 @@
 """Which checkpoint a restart uses, what is moved aside or refused, and what retention deletes."""
 
-import hashlib
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -26,6 +24,7 @@ from model_foundry.training.checkpoint.store import (
 )
 from model_foundry.training.run_fingerprint import RunFingerprint
 from tests.experiments import tiny_experiment
+from tests.foundation.test_atomic_files import forge
 
 MINE, OTHER = "0123", "4567"
 BLOCKS = 8
@@ -70,16 +69,6 @@ def save(place: Path, step: int, run_id: str = MINE, **changed: Any) -> Path:
 
 def harm(directory: Path) -> Path:
     (directory / "weights").write_text("weightz")
-    return directory
-
-
-def from_the_future(directory: Path) -> Path:
-    """Write the manifest of a checkpoint in a later format."""
-    manifest = json.loads((directory / MANIFEST).read_text())
-    del manifest["sha256"]
-    manifest["format"] = MANIFEST_FORMAT + 1
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    (directory / MANIFEST).write_text(json.dumps(manifest | {"sha256": digest}))
     return directory
 
 
@@ -206,7 +195,7 @@ def test_with_milestones_only_there_is_none(place: Path) -> None:
 
 def test_one_of_a_newer_version_is_refused_and_nothing_is_moved(place: Path) -> None:
     save(place, 1)
-    from_the_future(save(place, 2))
+    forge(save(place, 2), format=MANIFEST_FORMAT + 1)
     harm(save(place, 3))
     before = names(place)
     with pytest.raises(ResumeError, match=r"step-00000002: written by a newer .* format 3; update"):
