@@ -225,7 +225,7 @@ def test_a_contender_that_hangs_is_ended_and_named(
     hanging = contender("hanging", tmp_path)
     hanging.command = [sys.executable, "-c", "import time; time.sleep(600)"]
     measured = run_rounds([hanging], rounds=1)
-    assert measured.faults == {"hanging": "hanging hangs: it said nothing"}
+    assert measured.faults == {"hanging": "hanging hangs: no output"}
     assert has_ended(hanging)
 
 
@@ -327,7 +327,7 @@ def test_every_other_script_runs(part: str, tmp_path: Path) -> None:
 def test_a_text_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     done = bench("--only", "gpu", f"data.train={tmp_path / 'none.txt'}")
     assert done.returncode == 2
-    assert "there is no such file" in done.stderr
+    assert "no such file" in done.stderr
 
 
 # --- on one GPU -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What every contender is given: a shape, tokens, a device, and where its ticks go."""
+"""Inputs of a contender: a shape, tokens, a device, and the file of its ticks."""
 
 import json
 import time
