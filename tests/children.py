@@ -56,7 +56,7 @@ class Ended:
 
     code: int
     """Exit code; negative: the signal that killed it."""
-    said: str
+    stderr: str
     """Its standard error stream."""
 
 
@@ -108,10 +108,10 @@ class Child:
     def ended(self, timeout: float = 120, *, code: int | None = None) -> Ended:
         """Wait for its end; see `in_child`."""
         self.process.join(timeout)
-        said = self.output.read()
-        assert self.process.exitcode is not None, f"still running after {timeout} seconds: {said}"
-        assert code is None or self.process.exitcode == code, said
-        return Ended(self.process.exitcode, said)
+        stderr = self.output.read()
+        assert self.process.exitcode is not None, f"still running after {timeout} seconds: {stderr}"
+        assert code is None or self.process.exitcode == code, stderr
+        return Ended(self.process.exitcode, stderr)
 
 
 def _run(output: str, threads: int, function: Callable[..., Any], arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""What may change between two starts of a run, and what is refused with a table of it."""
+"""Changes between two starts of a run: allowed, or refused with a table."""
 
 import json
 import os
@@ -78,9 +78,9 @@ def refused(place: Place, directory: Path, *overrides: str, **options: Any) -> l
 
 def resume(place: Place, directory: Path, *overrides: str, **options: Any) -> str:
     """Start the run again, which must resume and end; return its messages."""
-    said = train_in_child(KIND, directory, *place.settings, *overrides, code=0, **options).said
-    assert "attempt 2 resumes from " in said
-    return said
+    stderr = train_in_child(KIND, directory, *place.settings, *overrides, code=0, **options).stderr
+    assert "attempt 2 resumes from " in stderr
+    return stderr
 
 
 def is_the_same_model(place: Place, directory: Path) -> bool:
@@ -138,7 +138,7 @@ def test_another_architecture_is_refused(kind: str, place: Place, stopped: Path)
     assert ("  training.objective: causal_lm -> masked_lm" in table) == (kind == "bert")
 
 
-def test_several_changes_are_told_at_once(place: Place, stopped: Path) -> None:
+def test_all_changes_are_reported_at_once(place: Place, stopped: Path) -> None:
     table = refused(place, stopped, "training.warmup_steps=3", "training.learning_rate=0.02")
     assert [line.split(":")[0] for line in table] == [
         "training.learning_rate",
@@ -273,8 +273,8 @@ def test_a_run_that_was_moved_resume(move: bool, place: Place, stopped: Path) ->
 
 def test_another_cut_into_micro_batches_warns_of_the_last_bits(place: Place, stopped: Path) -> None:
     cut = ("training.per_device_train_batch_size=3", "training.gradient_accumulation_steps=2")
-    said = resume(place, stopped, *cut)
-    (line,) = [line for line in said.splitlines() if "bit for bit" in line]
+    stderr = resume(place, stopped, *cut)
+    (line,) = [line for line in stderr.splitlines() if "bit for bit" in line]
     assert "training.per_device_train_batch_size: 2 -> 3" in line
     assert "training.gradient_accumulation_steps: 3 -> 2" in line
     digests = [
@@ -291,9 +291,9 @@ def test_a_longer_run_needs_extend(state: str, place: Place, tmp_path: Path) -> 
     longer = "training.max_steps=24"
     assert refused(place, tmp_path, longer) == ["optimizer steps: 18 -> 24"]
     assert refused(place, tmp_path, "training.learning_rate=0.02")
-    said = resume(place, tmp_path, longer, extend=True)
+    stderr = resume(place, tmp_path, longer, extend=True)
     last = {"stopped": 10, "whole": 18}[state]
-    assert f"extended from 18 to 24 steps: the learning rate after step {last} is " in said
+    assert f"extended from 18 to 24 steps: the learning rate after step {last} is " in stderr
     status = RunDirectory(tmp_path / "run").status()
     assert status is not None and (status.state, status.step) == ("completed", 24)
 
@@ -315,14 +315,14 @@ def test_epochs_that_come_to_the_same_steps_are_the_same_length(place: Place) ->
 
 
 def test_another_number_of_threads_warns(place: Place, stopped: Path) -> None:
-    said = resume(place, stopped, threads=2)
-    (line,) = [line for line in said.splitlines() if "bit for bit" in line]
+    stderr = resume(place, stopped, threads=2)
+    (line,) = [line for line in stderr.splitlines() if "bit for bit" in line]
     assert line.endswith("(saved -> now): threads: 1 -> 2")
 
 
 def test_other_versions_and_another_device_warn(place: Place, stopped: Path) -> None:
-    said = in_child(train_elsewhere, stopped, place.settings, code=0).said
-    (line,) = [line for line in said.splitlines() if "bit for bit" in line]
+    stderr = in_child(train_elsewhere, stopped, place.settings, code=0).stderr
+    (line,) = [line for line in stderr.splitlines() if "bit for bit" in line]
     assert " -> cuda (another)" in line and "torch: " in line and " -> 99.0" in line
 
 
@@ -339,7 +339,7 @@ def test_a_plugin_that_changed_is_refused(place: Place, tmp_path: Path) -> None:
     arguments = (train_with_plugin, plugin, tmp_path, place.settings)
     in_child(*arguments, True, code=STOPPED)
     plugin.write_text("SECOND = 2\n")
-    assert "plugin plugin.py: SHA-256 " in in_child(*arguments, False, code=OTHER_RUN).said
+    assert "plugin plugin.py: SHA-256 " in in_child(*arguments, False, code=OTHER_RUN).stderr
     plugin.write_text("FIRST = 1\n")
     in_child(*arguments, False, code=0)
 
@@ -350,8 +350,8 @@ def test_lines_that_the_log_has_lost_are_reported(place: Place, stopped: Path) -
     assert "were written" not in resume(place, copy)
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join(lines[:1] + lines[2:]))
-    said = resume(place, stopped)
-    assert f"has {len(lines) - 1} lines up to step" in said and f"but {len(lines)} were" in said
+    stderr = resume(place, stopped)
+    assert f"has {len(lines) - 1} lines up to step" in stderr and f"but {len(lines)} were" in stderr
 
 
 @pytest.mark.parametrize("how", ["moved", "deleted", "taken over"])

@@ -224,9 +224,9 @@ def test_every_refusal_of_the_page_is_tried() -> None:
     assert [cells[0] for cells in rows("a corpus that")] == list(REFUSED)
 
 
-@pytest.mark.parametrize(("what", "said"), [cells[:2] for cells in rows("a corpus that")])
-def test_a_corpus_is_refused_as_the_page_says(
-    what: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("what", "message"), [cells[:2] for cells in rows("a corpus that")])
+def test_a_corpus_is_refused_as_documented(
+    what: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named, write = REFUSED[what]
     write(tmp_path)
@@ -234,5 +234,5 @@ def test_a_corpus_is_refused_as_the_page_says(
     Path("wrong.yaml").write_text(experiment(("train: corpus.txt", f"train: {named}")))
     with pytest.raises(DataError) as caught:
         prepare(load_config("wrong.yaml"))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Whatever stops a run, nothing that was learned and saved is lost, and the run goes on from there.
+"""Whatever stops a run, no saved progress is lost, and the run resumes from there.
 
 Signals at every stage, to one process and to its whole group; processes that die; a terminal that
 goes away; numbers that are none.
@@ -88,7 +88,7 @@ def steps_saved(run: Path) -> list[int]:
 
 
 def must_end_like(whole: Path, directory: Path, *overrides: str) -> None:
-    """Run the same command again, which must come to the end of the uninterrupted run."""
+    """Run the same command again, which must end like the uninterrupted run."""
     train_in_child(KIND, directory, *overrides, code=0)
     assert differences(whole, directory / "run") == []
 
@@ -121,15 +121,15 @@ SIGNALLED = [
 @pytest.mark.parametrize(
     ("moment", "number"), SIGNALLED, ids=[f"{s.name}-{moment}" for moment, s in SIGNALLED]
 )
-def test_a_signal_stops_the_run_where_it_can_go_on(
+def test_a_signal_stops_the_run_where_it_can_resume(
     moment: str, number: signal.Signals, settings: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     target, call, saved = MOMENTS[moment]
     overrides = (*settings, f"data.cache_dir={tmp_path / 'cache'}")
     arguments = (tmp_path, overrides, target, call, send, number)
-    said = in_child(train_struck, *arguments, code=STOPPED).said
-    assert f"{number.name}: asked to stop during " in said
-    assert "run the same command again to continue" in said
+    stderr = in_child(train_struck, *arguments, code=STOPPED).stderr
+    assert f"{number.name}: asked to stop during " in stderr
+    assert "run the same command again to continue" in stderr
     if saved is None:
         assert not (tmp_path / "run").exists()
     else:
@@ -145,7 +145,7 @@ def test_a_signal_stops_the_run_where_it_can_go_on(
 def test_a_signal_is_obeyed_while_a_lock_is_waited_for(tmp_path: Path) -> None:
     with exclusive(tmp_path / "lock"):
         ended = in_child(wait_for_a_lock, tmp_path / "lock", code=STOPPED, timeout=30)
-    assert f"waiting for process {os.getpid()}" in ended.said
+    assert f"waiting for process {os.getpid()}" in ended.stderr
 
 
 def wait_for_a_lock(path: Path) -> None:
@@ -160,12 +160,12 @@ def wait_for_a_lock(path: Path) -> None:
 IN_A_SAVE = "step-00000008: optimizer written"
 
 
-def test_a_second_signal_says_what_is_waited_for(
+def test_a_second_signal_names_the_save_in_progress(
     settings: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     fault = Fault(IN_A_SAVE, signal=TERM, repeated=2)
     ended = train_in_child(KIND, tmp_path, *settings, fault=fault, code=STOPPED)
-    assert "SIGTERM: still waiting for the save of step 8; one more ends " in ended.said
+    assert "SIGTERM: still waiting for the save of step 8; one more ends " in ended.stderr
     assert steps_saved(tmp_path / "run") == [4, 8]
     must_end_like(whole, tmp_path, *settings)
 
@@ -176,7 +176,7 @@ def test_a_third_signal_ends_at_once_and_harms_nothing(
 ) -> None:
     fault = Fault(IN_A_SAVE, signal=number, repeated=3)
     ended = train_in_child(KIND, tmp_path, *settings, fault=fault, code=code)
-    assert f"{number.name}: ended at once, during the save of step 8" in ended.said
+    assert f"{number.name}: ended at once, during the save of step 8" in ended.stderr
     assert steps_saved(tmp_path / "run") == [4]
     must_end_like(whole, tmp_path, *settings)
 
@@ -215,9 +215,9 @@ def struck_group(
     """Run with workers until they are struck; no process may be left of it."""
     pids = directory / "pid"
     arguments = (pids, directory, (*settings, WORKERS), strike)
-    said = in_child(in_a_group, *arguments, code=code, timeout=60).said
+    stderr = in_child(in_a_group, *arguments, code=code, timeout=60).stderr
     wait_until(lambda: not group_exists(int(pids.read_text())))
-    return said
+    return stderr
 
 
 def group_exists(group: int) -> bool:
@@ -231,9 +231,9 @@ def group_exists(group: int) -> bool:
 def test_a_signal_to_the_whole_group_stops_it_like_one_to_the_run(
     settings: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
-    said = struck_group(tmp_path, settings, stop_the_group, STOPPED)
-    assert "Traceback" not in said and "DataLoader" not in said
-    assert said.count("asked to stop") == 1
+    stderr = struck_group(tmp_path, settings, stop_the_group, STOPPED)
+    assert "Traceback" not in stderr and "DataLoader" not in stderr
+    assert stderr.count("asked to stop") == 1
     assert steps_saved(tmp_path / "run") == [4, 7]
     must_end_like(whole, tmp_path, *settings, WORKERS)
 
@@ -251,11 +251,11 @@ def test_a_killed_worker_is_named_and_nothing_is_lost(
 ) -> None:
     """It dies while the step is made, which must not be torn in two."""
     began = time.monotonic()
-    said = struck_group(tmp_path, settings, kill_a_worker, 9)
+    stderr = struck_group(tmp_path, settings, kill_a_worker, 9)
     assert time.monotonic() - began < 60
-    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in stderr.splitlines() if line.startswith("error: ")]
     assert line.startswith("error: training.dataloader_num_workers (=2): DataLoader worker")
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     assert steps_saved(tmp_path / "run") == [4, 7]
     must_end_like(whole, tmp_path, *settings, WORKERS)
 
@@ -278,11 +278,11 @@ def break_stderr() -> None:
 
 
 @pytest.mark.parametrize("strike", [close_stderr, fill_stderr, break_stderr])
-def test_a_run_goes_on_when_nobody_can_read_its_messages(
+def test_a_run_continues_when_nobody_can_read_its_messages(
     strike: Callable[[], None], settings: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
-    said = in_child(train_struck, tmp_path, settings, TAKE_STEP, 7, strike, code=0).said
-    assert "step 6/18" in said and "step 8/18" not in said
+    stderr = in_child(train_struck, tmp_path, settings, TAKE_STEP, 7, strike, code=0).stderr
+    assert "step 6/18" in stderr and "step 8/18" not in stderr
     assert differences(whole, tmp_path / "run") == []
 
 
@@ -300,14 +300,14 @@ def started(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
 
 
-def test_the_command_stops_and_goes_on(
+def test_the_command_stops_and_resumes(
     settings: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     words = command(tmp_path, *settings)
     with started(words) as process:
-        said = terminated_at(process, "step 2/")
-    assert process.returncode == STOPPED, said
-    assert said.splitlines()[-1].startswith("error: SIGTERM: saved at step ")
+        stderr = terminated_at(process, "step 2/")
+    assert process.returncode == STOPPED, stderr
+    assert stderr.splitlines()[-1].startswith("error: SIGTERM: saved at step ")
     assert len(steps_saved(tmp_path / "run")) >= 1
     must_end_like(whole, tmp_path, *settings)
 
@@ -322,9 +322,9 @@ def test_a_signal_while_torch_is_imported_leaves_no_traceback(
         while "libtorch_cpu" not in maps.read_text():
             time.sleep(0.01)
         process.send_signal(number)
-        said = process.stderr.read()
-    assert process.returncode in (STOPPED, 130), said
-    assert "Traceback" not in said and "error: " in said
+        stderr = process.stderr.read()
+    assert process.returncode in (STOPPED, 130), stderr
+    assert "Traceback" not in stderr and "error: " in stderr
     assert not (tmp_path / "run").exists()
 
 
@@ -378,7 +378,7 @@ def test_what_is_no_number_stops_the_run_before_it_is_learned_from(
 ) -> None:
     number = 7 * 3 + micro_batch  # in step 8
     ended = in_child(train_spoilt, tmp_path, settings, number, spoil, code=7)
-    (line,) = [line for line in ended.said.splitlines() if line.startswith("error: ")]
+    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
     for part in ("step 8: loss ", "at learning rate 0.00778", "on blocks ", "update was not made"):
         assert part in line
     assert "The last checkpoint is step 4; to start again with other settings" in line

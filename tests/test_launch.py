@@ -101,9 +101,9 @@ def train_in(
 def must_train(number: int, kind: str, directory: Path, *overrides: str, **options: Any) -> Path:
     """Train to the end; only main may speak."""
     main, *others = train_in(number, kind, directory, *overrides, **options)
-    assert main.code == 0, main.said
+    assert main.code == 0, main.stderr
     for other in others:
-        assert (other.code, other.said) == (0, "")
+        assert (other.code, other.stderr) == (0, "")
     return directory / "run"
 
 
@@ -202,7 +202,7 @@ def whole(place: Path, plain: tuple[str, ...]) -> Path:
     return must_train(1, "lstm", place / "whole", *plain)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_a_run_resumes_with_another_number_of_processes(
     plain: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     for number, point in ((1, "step 5 made"), (2, "step 11 made"), (1, "step 15 made")):
@@ -210,10 +210,10 @@ def test_a_run_goes_on_with_another_number_of_processes(
         assert [each.code for each in ended] == [75] * number, ended
     assert steps_saved(tmp_path / "run") == [4, 5, 8, 11, 12, 15]
     (main, other) = train_in(2, "lstm", tmp_path, *plain)
-    assert (main.code, other.code) == (0, 0), main.said
-    assert "processes: 1 -> 2" in main.said  # the last bits
-    said = "2 processes divide the 6 rows of a step; forward passes of each: 3, rows in a pass: 1\n"
-    assert said in main.said
+    assert (main.code, other.code) == (0, 0), main.stderr
+    assert "processes: 1 -> 2" in main.stderr  # the last bits
+    line = "2 processes divide the 6 rows of a step; forward passes of each: 3, rows in a pass: 1\n"
+    assert line in main.stderr
     must_be_close(tmp_path / "run", whole)
 
 
@@ -234,8 +234,8 @@ def test_a_finished_run_answers_all_processes_and_changes_nothing(
 ) -> None:
     before = snapshot(whole)
     main, other = train_in(2, "lstm", whole.parent, *plain)
-    assert (main.code, other.code) == (0, 0), main.said
-    assert "the run is complete, at step 18; there is nothing left to do" in main.said
+    assert (main.code, other.code) == (0, 0), main.stderr
+    assert "the run is complete, at step 18; there is nothing left to do" in main.stderr
     assert snapshot(whole) == before
 
 
@@ -271,14 +271,14 @@ def test_main_prepares_the_text_and_the_others_open_what_it_made(
 
 
 def errors_of(ended: list[Ended]) -> list[str]:
-    return [line for each in ended for line in each.said.splitlines() if "error: " in line]
+    return [line for each in ended for line in each.stderr.splitlines() if "error: " in line]
 
 
 def test_a_corpus_that_cannot_be_read_is_named_by_all_and_nothing_is_left(tmp_path: Path) -> None:
     ended = train_in(2, "gpt2", tmp_path, f"data.train={tmp_path / 'none.txt'}")
     assert [each.code for each in ended] == [3, 3]
-    said = f"error: {tmp_path / 'none.txt'}: no such file, folder or match; check the path"
-    assert errors_of(ended) == [said, said]
+    stderr = f"error: {tmp_path / 'none.txt'}: no such file, folder or match; check the path"
+    assert errors_of(ended) == [stderr, stderr]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -367,17 +367,17 @@ def test_a_signal_to_one_before_the_training_stops_all(
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_is_missed_at_once_and_the_run_goes_on(
+def test_a_killed_process_is_missed_at_once_and_the_run_resumes(
     killed: int, plain: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     fault = {killed: Fault("step 7 made", KILL)}
     ended = train_in(2, "lstm", tmp_path, *plain, faults=fault)
     assert ended[killed].code == KILLED
     survivor = ended[1 - killed]
-    assert survivor.code == 9, survivor.said
+    assert survivor.code == 9, survivor.stderr
     (line,) = errors_of([survivor])
     assert line.startswith("error: another process of the run is gone, as step ")
-    assert "Traceback" not in survivor.said
+    assert "Traceback" not in survivor.stderr
     state = ("failed", 9) if killed == 1 else ("running", None)
     assert status_of(tmp_path / "run")[:2] == state
     ended = train_in(2 - killed, "lstm", tmp_path, *plain)
@@ -401,23 +401,23 @@ def started(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
-def test_torchrun_stops_on_a_signal_and_goes_on(
+def test_torchrun_stops_on_a_signal_and_resumes(
     plain: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     words = torchrun(tmp_path, *plain)
     with started(words) as process:
-        said = terminated_at(process, "step 2/")
+        stderr = terminated_at(process, "step 2/")
     saved = steps_saved(tmp_path / "run")[-1]
     assert status_of(tmp_path / "run") == ("interrupted", 75, saved)
     for rank in (0, 1):
         text = f"error: rank {rank}: SIGTERM: saved at step {saved}; run the same command again"
-        assert said.count(text) == 1, said
+        assert stderr.count(text) == 1, stderr
     with started(words) as process:
-        output, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert said.count("step 18/18  loss") == 1
+        output, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert stderr.count("step 18/18  loss") == 1
     assert output.count(str(tmp_path / "run" / "model")) == 1
-    assert "arning" not in said, said
+    assert "arning" not in stderr, stderr
     must_be_close(tmp_path / "run", whole)
 
 
@@ -439,7 +439,7 @@ touch -r "$RUN".begun.* "$RUN/status.json"; fi; exit $CODE""",
         ("interrupted", 1, True),
         ("failed", 1, False),
         ("completed", 0, False),
-        ("refused", 1, False),  # what is told there is of another start
+        ("refused", 1, False),  # the status is that of another start
     ],
 )
 def test_the_slurm_job_is_queued_again_when_its_time_was_up(

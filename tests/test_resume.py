@@ -73,10 +73,10 @@ def uninterrupted(place: Path, settings: tuple[str, ...]) -> Runs:
         key = (kind, overrides, threads)
         if key not in made:
             directory = place / f"uninterrupted-{len(made)}"
-            said = finish(kind, directory, *settings, *overrides, threads=threads)
+            stderr = finish(kind, directory, *settings, *overrides, threads=threads)
             lanes = "data.packing=streams" in overrides  # three blocks fill none
             read, rest = (BLOCKS_OF_TEXT - 3, 53) if lanes else (BLOCKS_OF_TEXT, 11)
-            assert f"in {read} blocks of 14, {rest} left over" in said
+            assert f"in {read} blocks of 14, {rest} left over" in stderr
             made[key] = directory / "run"
         return made[key]
 
@@ -95,7 +95,7 @@ def last_counters(run: Path) -> Any:
 
 def finish(kind: str, directory: Path, *overrides: str, threads: int = 1) -> str:
     """Run to the end; return the messages."""
-    return train_in_child(kind, directory, *overrides, threads=threads, code=0).said
+    return train_in_child(kind, directory, *overrides, threads=threads, code=0).stderr
 
 
 def stop(kind: str, directory: Path, *overrides: str, point: str = "step 7 made") -> None:
@@ -207,7 +207,7 @@ def test_tied_weights_are_one_matrix_in_a_resumed_model(
     tied = TIED if kind == "lstm" else ()
     stop(kind, tmp_path, *settings, *tied)
     arguments = (kind, tmp_path, (*settings, *tied))
-    assert "tied by identity" in in_child(train_checking_ties, *arguments, code=0).said
+    assert "tied by identity" in in_child(train_checking_ties, *arguments, code=0).stderr
     assert differences(uninterrupted(kind, *(tied or (of("fp32"),))), tmp_path / "run") == []
 
 
@@ -260,7 +260,7 @@ def test_a_checkpoint_without_the_carried_state_is_refused(
     stop("lstm", tmp_path, *settings, *STREAMS)
     arguments = (tmp_path, (*settings, *STREAMS))
     ended = in_child(resume_without_its_file, *arguments, code=CheckpointError.exit_code)
-    assert "carried.safetensors: cannot be read" in ended.said
+    assert "carried.safetensors: cannot be read" in ended.stderr
 
 
 def resume_without_its_file(directory: Path, overrides: tuple[str, ...]) -> None:

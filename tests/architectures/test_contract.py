@@ -90,7 +90,7 @@ def tied_pairs(model: BaseLanguageModel) -> list[tuple[Tensor, Tensor]]:
 # --- forward --------------------------------------------------------------------------------------
 
 
-def test_a_model_says_what_it_is(model: BaseLanguageModel, config: ExperimentConfig) -> None:
+def test_a_model_agrees_with_its_spec(model: BaseLanguageModel, config: ExperimentConfig) -> None:
     spec = ARCHITECTURES[config.model.architecture]
     assert model.model_type == config.model.architecture
     assert type(model) is MODEL_REGISTRY[model.model_type]

@@ -1,4 +1,4 @@
-"""How architectures join: what is accepted, what is refused, and with which words."""
+"""Registration of architectures: accepted, refused, and the messages."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""What is hidden together, under word and span masking."""
+"""Word and span masking."""
 
 import math
 
@@ -252,7 +252,7 @@ def test_rows_must_say_where_words_begin(tokenizer: PreTrainedTokenizerFast, mas
 
 
 def test_token_masks_never_change(tokenizer: PreTrainedTokenizerFast) -> None:
-    # (place, id that is read) of what is hidden: a run that goes on must find the masks it had
+    # (place, id that is read) of what is hidden: a resumed run must find the same masks
     rows = [{"input_ids": list(range(5, 45)), "example_id": (0, index)} for index in range(2)]
     batch = MaskedLMDataCollator(tokenizer, seed=7)(rows)
     hidden = [(labels != -100).nonzero()[:, 0].tolist() for labels in batch["labels"]]

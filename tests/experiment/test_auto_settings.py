@@ -1,4 +1,4 @@
-"""What is left open is settled by facts, the reason is told, and asking again changes nothing."""
+"""Open settings are resolved from facts, with a reason, and resolving again changes nothing."""
 
 from pathlib import Path
 

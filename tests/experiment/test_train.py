@@ -107,7 +107,7 @@ def test_models_load_in_a_process_without_this_package(
         assert ours == found[kind], kind
 
 
-def test_result_says_what_was_reached(tmp_path: Path) -> None:
+def test_the_result_holds_the_final_figures(tmp_path: Path) -> None:
     config = tiny_experiment("gpt2", tmp_path, "data.test={language: {sentences: 40, seed: 9}}")
     result = train(config)
     assert result.step == 6 and result.vocab_size == 300
@@ -325,11 +325,11 @@ def test_check_refuses_what_no_text_could_meet(setting: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("rows", "told"), [(8, False), (3000, True)])
-def test_a_batch_larger_than_the_text_is_told(
+def test_a_batch_larger_than_the_text_is_reported(
     rows: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     batch = f"training.per_device_train_batch_size={rows}"
     train(tiny_experiment("rnn", tmp_path, batch, "training.max_steps=2"))
-    said = [line for line in caplog.messages if "of the training text: each step reads" in line]
-    assert len(said) == told
-    assert all("(=3,000 rows) is more than the" in line and " times;" in line for line in said)
+    lines = [line for line in caplog.messages if "of the training text: each step reads" in line]
+    assert len(lines) == told
+    assert all("(=3,000 rows) is more than the" in line and " times;" in line for line in lines)

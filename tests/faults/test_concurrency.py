@@ -1,4 +1,4 @@
-"""Several processes at once: on one run, on one cache, and readers beside a run that trains."""
+"""Several processes at once: on one run, on one cache, and readers beside a run."""
 
 import errno
 import fcntl
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 
 def train_and_pause(corpus: Path, directory: Path, paused: Path, released: Path) -> None:
-    """Train; after the third step, say so and wait."""
+    """Train; after the third step, leave a file and wait."""
 
     def pause(point: str) -> None:
         if point == "step 3 made":
@@ -60,9 +60,9 @@ def test_a_second_start_is_refused_at_once_and_harms_nothing(
             train_smallest(corpus, directory, fresh=fresh)
         assert time.monotonic() - began < 30  # it did not wait for the other
         assert refused.value.exit_code == 6
-        said = str(refused.value)
-        assert f"process {first.process.pid} on {socket.gethostname()} since " in said
-        assert "\n" not in said
+        message = str(refused.value)
+        assert f"process {first.process.pid} on {socket.gethostname()} since " in message
+        assert "\n" not in message
         released.touch()
         first.ended(code=0)
     assert not faults_of_finished(directory, reference)
@@ -99,7 +99,7 @@ def test_a_reader_beside_a_run_sees_whole_models_only(corpus: Path, tmp_path: Pa
             try:
                 model, tokenizer = load_model(newest), load_tokenizer(newest)
             except FoundryError:
-                assert not newest.exists()  # a slow reader may come too late, and is told so
+                assert not newest.exists()  # a slow reader may come too late, and gets an error
                 continue
             texts = generate_texts(model, tokenizer, ["the dog"], max_new_tokens=3)
             assert texts[0].startswith("the dog")
@@ -122,7 +122,7 @@ def test_a_whole_checkpoint_exists_at_all_times(corpus: Path, tmp_path: Path) ->
 
 
 def whole_now(run: Path) -> list[int]:
-    """Return the steps of the checkpoints that verify; one may go while it is looked at."""
+    """Return the steps of the checkpoints that verify; one may be deleted while it is read."""
     for _ in range(5):
         if found := whole_steps(run):
             return found
@@ -158,9 +158,9 @@ def test_processes_that_need_the_same_cache_make_it_once(
         ]
         wait_until(lambda: all(path.exists() for path in ready))
         (tmp_path / "go").touch()
-        said = "".join(child.ended(code=0).said for child in children)
-    assert said.count("training a bpe tokenizer") == 1
-    assert said.count("tokenising the train text") == 1
+        stderr = "".join(child.ended(code=0).stderr for child in children)
+    assert stderr.count("training a bpe tokenizer") == 1
+    assert stderr.count("tokenising the train text") == 1
     made = list((tmp_path / "cache").glob("token*/[!.]*"))
     assert len(made) == 2
     assert [find_damage(path) for path in made] == [None, None]
@@ -177,8 +177,8 @@ def test_a_cache_of_a_killed_process_is_made_by_the_one_that_waits(
         with child_running(train_smallest, corpus, tmp_path / "b", cache) as second:
             wait_until(lambda: "waiting for process" in Path(second.output.name).read_text())
             first.send(signal.SIGKILL)
-            said = second.ended(code=0).said
-    assert f"waiting for process {first.process.pid}" in said
+            stderr = second.ended(code=0).stderr
+    assert f"waiting for process {first.process.pid}" in stderr
     assert not debris(tmp_path)
 
 

@@ -1,7 +1,7 @@
-"""Checkpoints that are not what was written: found, named with the reason, and fallen back from.
+"""Damaged checkpoints: found, named with the reason, and fallen back from.
 
-Most cases look for the newest usable checkpoint on a copy of one interrupted run; some go on to the
-end, where the run must equal the one that nothing happened to.
+Most cases search the newest usable checkpoint of a copy of one interrupted run; some train to the
+end, where the run must equal the uninterrupted one.
 """
 
 import json
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.slow
 
 NEWEST = 6
 STEPS = [2, 4, NEWEST]
-SOON = 2.0  # seconds in which a checkpoint must have been looked at, whatever stands in it
+SOON = 2.0  # seconds in which a checkpoint must have been inspected, whatever its content
 Harm = Callable[[Path], object]
 
 
@@ -167,9 +167,8 @@ def test_harm_to_any_file_is_found_named_and_fallen_back_from(
         caplog.clear()
         with computing_less_than(SOON):
             assert used(place, run_id) == 4, file
-        said = caplog.text
-        assert f"{name_of(NEWEST)}: damaged, {file} " in said
-        assert f"it is now damaged-{name_of(NEWEST)}" in said
+        assert f"{name_of(NEWEST)}: damaged, {file} " in caplog.text
+        assert f"it is now damaged-{name_of(NEWEST)}" in caplog.text
         assert len(list(place.iterdir())) == len(STEPS)  # nothing is thrown away
 
 
@@ -275,7 +274,7 @@ def test_swapped_checkpoints_are_found_by_their_names(
     assert not faults_of_finished(copied, reference)
 
 
-def test_a_later_checkpoint_of_another_run_is_never_gone_on_from(
+def test_a_later_checkpoint_of_another_run_is_never_resumed_from(
     copied: Path, newest: Path, corpus: Path, reference: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stale = newest.with_name(name_of(8))
@@ -287,7 +286,7 @@ def test_a_later_checkpoint_of_another_run_is_never_gone_on_from(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff", b'{"state": "running"}'])
-def test_a_run_goes_on_without_its_status(
+def test_a_run_resumes_without_its_status(
     content: bytes | None, copied: Path, corpus: Path, reference: Path
 ) -> None:
     status = copied / "run" / "status.json"
@@ -416,7 +415,7 @@ def test_a_file_of_a_gibibyte_is_not_read(
 
 
 @pytest.mark.parametrize("harmed", ["state.json", "model.safetensors", MANIFEST])
-def test_where_none_is_whole_nothing_is_begun_again(
+def test_without_a_whole_checkpoint_nothing_starts_again(
     harmed: str, copied: Path, newest: Path, corpus: Path
 ) -> None:
     for path in step_directories(newest.parent):
@@ -432,7 +431,7 @@ def test_where_none_is_whole_nothing_is_begun_again(
     assert snapshot(copied / "run") == before
 
 
-def test_where_all_are_gone_nothing_is_begun_again(
+def test_without_any_checkpoint_nothing_starts_again(
     copied: Path, newest: Path, corpus: Path
 ) -> None:
     shutil.rmtree(newest.parent)

@@ -1,7 +1,7 @@
 """Writing that fails: a full disk at every file, errors of the device, and missing permissions.
 
 The full disks are real: a small tmpfs, filled up to where exactly one file no longer fits. Where no
-file system can be mounted, the limit of the system on the size of a file stands in for it.
+file system can be mounted, the limit of the system on the size of a file replaces it.
 """
 
 import errno
@@ -105,13 +105,13 @@ def in_order_of_writing(directory: Path) -> list[Path]:
 
 def require_a_clear_refusal(error: SaveError, place: Path, *, left: int | None = None) -> None:
     """Hold an error to what a user needs to know: where, how much, and how much there is."""
-    said = str(error)
+    message = str(error)
     assert error.exit_code == 8
-    assert "\n" not in said
-    assert str(place) in said
-    assert "bytes" in said
+    assert "\n" not in message
+    assert str(place) in message
+    assert "bytes" in message
     if left is not None:
-        assert f"{left:,} are free" in said
+        assert f"{left:,} are free" in message
 
 
 def finish_with_room(corpus: Path, directory: Path, reference: Path, disk: Path) -> None:
@@ -185,7 +185,7 @@ def test_full_anywhere_else(
     finish_with_room(corpus, disk, reference, disk)
 
 
-def test_full_before_the_start_nothing_is_begun(disk: Path, corpus: Path, reference: Path) -> None:
+def test_on_a_full_disk_nothing_starts(disk: Path, corpus: Path, reference: Path) -> None:
     fill(disk)
     with pytest.raises(SaveError):
         train_smallest(corpus, disk)
@@ -222,7 +222,7 @@ def test_where_only_the_log_is_full_the_last_step_is_saved(
     assert all(line.startswith("log") for line in found)
 
 
-def test_a_log_that_ends_in_the_middle_of_a_line_is_gone_on_with(
+def test_a_log_that_ends_in_the_middle_of_a_line_is_continued(
     corpus: Path, reference: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "run" / "metrics.jsonl"
@@ -246,10 +246,10 @@ def test_no_file_may_grow_to_its_size(
     largest: str, corpus: Path, reference: Path, tmp_path: Path
 ) -> None:
     limit = (reference / "checkpoints" / SECOND_SAVE / largest).stat().st_size - 1
-    said = in_child(train_with_small_files, corpus, tmp_path, limit, code=8).said
+    stderr = in_child(train_with_small_files, corpus, tmp_path, limit, code=8).stderr
     target = tmp_path / "run" / "checkpoints" / SECOND_SAVE
-    assert f"error: {target}: cannot be written" in said
-    assert " bytes and " in said and " are free" in said
+    assert f"error: {target}: cannot be written" in stderr
+    assert " bytes and " in stderr and " are free" in stderr
     assert not target.exists()
     assert not debris(tmp_path)
     assert whole_steps(tmp_path / "run") == [2]
@@ -390,26 +390,26 @@ def test_a_place_where_nothing_may_be_written_is_refused_before_anything_is_read
 ) -> None:
     (of_nobody / "closed").mkdir(mode=0o555)
     closed = of_nobody / "closed" / "below"
-    said = in_child(without_rights, train_smallest, readable_corpus, closed, code=8).said
-    assert f"error: output_dir: {closed / 'run'} cannot be created" in said
+    stderr = in_child(without_rights, train_smallest, readable_corpus, closed, code=8).stderr
+    assert f"error: output_dir: {closed / 'run'} cannot be created" in stderr
     assert not closed.exists()
 
 
 def test_a_cache_that_may_not_be_written_is_named(of_nobody: Path, readable_corpus: Path) -> None:
     (of_nobody / "cache").mkdir(mode=0o555)
-    said = in_child(without_rights, train_smallest, readable_corpus, of_nobody, code=8).said
-    assert f"error: {of_nobody / 'cache'}" in said
-    assert "Permission denied" in said and "Traceback" not in said
+    stderr = in_child(without_rights, train_smallest, readable_corpus, of_nobody, code=8).stderr
+    assert f"error: {of_nobody / 'cache'}" in stderr
+    assert "Permission denied" in stderr and "Traceback" not in stderr
     assert not (of_nobody / "run").exists()
 
 
 def test_rights_that_go_away_between_two_saves_lose_nothing(
     of_nobody: Path, readable_corpus: Path, reference: Path
 ) -> None:
-    said = in_child(without_rights, train_and_be_shut_out, readable_corpus, of_nobody, code=8).said
+    ended = in_child(without_rights, train_and_be_shut_out, readable_corpus, of_nobody, code=8)
     checkpoints = of_nobody / "run" / "checkpoints"
-    assert f"error: {checkpoints / SECOND_SAVE}: cannot be written" in said
-    assert "Permission denied" in said
+    assert f"error: {checkpoints / SECOND_SAVE}: cannot be written" in ended.stderr
+    assert "Permission denied" in ended.stderr
     assert whole_steps(of_nobody / "run") == [2]
     checkpoints.chmod(0o755)
     in_child(without_rights, train_smallest, readable_corpus, of_nobody, code=0)

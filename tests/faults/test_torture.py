@@ -67,7 +67,7 @@ def watched(directory: Path) -> Iterator[None]:
         stop.touch()
         ended = watcher.ended()
     stop.unlink()
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.stderr
 
 
 def struck(child: Child, draw: random.Random) -> Ended:
@@ -87,9 +87,9 @@ def run_until_done(
             ended = struck(child, draw)
         if ended.code == 0:
             return stopped
-        assert ended.code in STOPPED, ended.said
-        begun = " resumes from " in ended.said
-        assert starting_step(ended.said) == (newest if begun else 0), ended.said
+        assert ended.code in STOPPED, ended.stderr
+        begun = " resumes from " in ended.stderr
+        assert starting_step(ended.stderr) == (newest if begun else 0), ended.stderr
     raise AssertionError(f"{MOST_ATTEMPTS} attempts, and still at {newest}")
 
 
@@ -128,7 +128,7 @@ def test_killed_at_every_point_of_a_run_it_ends_as_if_nothing_had_happened(
         train_in_child(kind, directory, *overrides, fault=Fault(point), code=KILLED)
         again = train_in_child(kind, directory, *overrides)
         if again.code:
-            found[point] = [f"ended {again.code}: {again.said[-500:]}"]
+            found[point] = [f"ended {again.code}: {again.stderr[-500:]}"]
         elif faults := faults_of_finished(directory, tmp_path / "reference" / "run"):
             found[point] = faults
     assert not found

@@ -93,9 +93,9 @@ def test_a_hostile_environment_changes_no_weight(tmp_path: Path, project: Path) 
         text=True,
     )
     assert ended.returncode == 0, ended.stderr
-    (said,) = [line for line in ended.stderr.splitlines() if "environment: " in line]
-    assert [name for name in HOSTILE if name not in said] == []
-    assert [name for name in ALLOWED if name in said] == []
+    (line,) = [line for line in ended.stderr.splitlines() if "environment: " in line]
+    assert [name for name in HOSTILE if name not in line] == []
+    assert [name for name in ALLOWED if name in line] == []
     weights = "run/model/model.safetensors"
     for kind in MODELS:
         plain, hostile = (tmp_path / kind / way / weights for way in ("plain", "hostile"))
@@ -118,9 +118,9 @@ def test_from_python_what_is_read_late_is_taken_out_and_put_back(
         hostile.model_dir / "model.safetensors"
     )
     assert all(os.environ[name] == value for name, value in late.items())
-    said = [line for line in caplog.messages if line.startswith("environment: ")]
-    assert len(said) == 2
-    assert all(name in said[1] for name in (*late, "LOCAL_RANK"))
+    lines = [line for line in caplog.messages if line.startswith("environment: ")]
+    assert len(lines) == 2
+    assert all(name in lines[1] for name in (*late, "LOCAL_RANK"))
 
 
 @pytest.mark.parametrize(

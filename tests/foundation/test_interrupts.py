@@ -1,4 +1,4 @@
-"""Signals, sent for real: what the first, the second and the third do, and to whom."""
+"""Real signals: the effects of the first, the second and the third."""
 
 import logging
 import os
@@ -86,7 +86,7 @@ print("as before", signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True
 
 @pytest.fixture(autouse=True)
 def _as_in_the_foreground() -> Iterator[None]:
-    """Tests that a shell runs in the background are told to ignore the keyboard."""
+    """A shell makes tests in the background ignore the keyboard."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -134,7 +134,7 @@ def test_the_first_signal_is_noted_and_obeyed_at_the_next_look(
     check_interrupt()
 
 
-def test_the_second_signal_says_what_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_second_signal_names_the_section_in_progress(caplog: pytest.LogCaptureFixture) -> None:
     with handle_signals(), blocking_section("the run"):
         with blocking_section("the save of step 10"):
             first = send(signal.SIGTERM, caplog)
@@ -144,7 +144,9 @@ def test_the_second_signal_says_what_is_waited_for(caplog: pytest.LogCaptureFixt
         assert stop_requested() == "SIGTERM"  # the first is the one that is obeyed
 
 
-def test_what_is_waited_for_is_what_goes_on_now(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_innermost_open_section_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with handle_signals():
         with pytest.raises(KeyError), blocking_section("the save"):
             raise KeyError
@@ -164,16 +166,16 @@ def test_the_third_signal_ends_the_process_at_once(
     with running(project, program) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()
-        said = []
+        answers = []
         for _ in range(3):  # the system joins signals that come together
             process.send_signal(number)
-            said.append(process.stderr.readline())
+            answers.append(process.stderr.readline())
         assert process.wait(timeout=60) == 128 + number
     what = "the save of step 10" if program == BUSY else "a long call"
     left = "; the last checkpoint is step 8" if program == BUSY else ""
-    assert f"asked to stop during {what}" in said[0]
-    assert f"still waiting for {what}; one more ends the process at once{left}\n" in said[1]
-    assert said[2] == f"{number.name}: ended at once, during {what}{left}\n"
+    assert f"asked to stop during {what}" in answers[0]
+    assert f"still waiting for {what}; one more ends the process at once{left}\n" in answers[1]
+    assert answers[2] == f"{number.name}: ended at once, during {what}{left}\n"
 
 
 def test_handlers_are_those_of_before_once_the_block_has_ended(

@@ -1,4 +1,4 @@
-"""Locks between processes: who waits, who is refused, and what sets a lock free."""
+"""Locks between processes: waiting, refusal, release."""
 
 import errno
 import fcntl
@@ -98,7 +98,7 @@ def test_what_a_killed_process_forked_holds_nothing(lock: Path, tmp_path: Path) 
     os.kill(int((tmp_path / "number").read_text()), signal.SIGKILL)  # it was alive
 
 
-def test_who_waits_comes_next_and_says_for_whom(
+def test_a_waiting_process_is_next_and_names_the_holder(
     lock: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     order = []
@@ -111,7 +111,7 @@ def test_who_waits_comes_next_and_says_for_whom(
     with caplog.at_level(logging.INFO), exclusive(lock):
         second.start()
         wait_until(lambda: "waiting for" in caplog.text)
-        time.sleep(0.5)  # looks again, and says it once
+        time.sleep(0.5)  # tries again, and logs it once
         order.append("first")
     second.join()
     assert order == ["first", "second"]

@@ -1,4 +1,4 @@
-"""What a file says of kernels, shards and other places is refused, or changes nothing."""
+"""Settings of kernels, shards and other places in a file are refused, or change nothing."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ BROKEN_TOKENIZERS: list[tuple[str, object]] = [
     ("model", {"type": "Evil"}),
 ]
 OTHER_VERSIONS = ["../other/tokenizer.4.0.json", "tokenizer.4.0.json", "/x"]
-# kind of directory, file, what it says, part of the message
+# kind of directory, file, its changes, part of the message
 REFUSED: list[Refused] = [
     *(("transformer", "config.json", {name: value}, "") for name, value in NO_MODEL),
     *(

@@ -1,4 +1,4 @@
-"""What one or two processes find, for `test_two_processes`: the same, however many they are.
+"""Figures of one or two processes for `test_two_processes`, which must agree.
 
 Run as `python -m tests.training.processes_worker DIRECTORY OUTPUT`, alone or by `torchrun`.
 """
@@ -169,12 +169,12 @@ def evaluations(here: Together) -> Iterator[tuple[str, list[float]]]:
 
 
 def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
-    """What every process says where something happens to the last one alone."""
+    """The error of every process after a fault in the last one alone."""
     config = without_dropout("gpt2", here.directory)
     batch = rows_of(here.batch(config), here.share(ROWS))
     last = here.processes.rank == here.processes.world_size - 1
 
-    def told(batches: Iterator[Batch], **settings: Any) -> list[str]:
+    def error_of(batches: Iterator[Batch], **settings: Any) -> list[str]:
         try:
             if settings.pop("signalled", False):
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -188,13 +188,13 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
             ).next()
         except FoundryError as error:
             return here.processes.all_gather(type(error).__name__)
-        raise AssertionError("nothing was said")
+        raise AssertionError("no error")
 
     def dying() -> Iterator[Batch]:
         raise RuntimeError("DataLoader worker (pid 7) is killed")
         yield batch
 
-    yield "a dead worker", told(dying() if last else iter([batch]))
+    yield "a dead worker", error_of(dying() if last else iter([batch]))
     config = without_dropout("lstm", here.directory)  # whose embedding is not its output as well
     model = create_model(config)
     with torch.no_grad():
@@ -205,10 +205,10 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
         here.step(config, model, [spoilt])
     except FoundryError as error:
         facts = error.facts  # type: ignore[attr-defined]
-        said = f"{type(error).__name__} on {len(facts['blocks'])} blocks"
-        yield "a loss that is not finite", here.processes.all_gather(said)
+        name = f"{type(error).__name__} on {len(facts['blocks'])} blocks"
+        yield "a loss that is not finite", here.processes.all_gather(name)
     with handle_signals():
-        yield "a signal", told(iter([batch]), signalled=last)
+        yield "a signal", error_of(iter([batch]), signalled=last)
 
 
 def divided_models(here: Together) -> Iterator[tuple[str, Any]]:

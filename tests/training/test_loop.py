@@ -240,7 +240,7 @@ def test_every_model_trains_with(setting: str, kind: str, tmp_path: Path) -> Non
 def test_logits_are_asked_for_only_where_they_are_wanted(
     asked: str, settled: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`settled` is what the model is told of them in training and in evaluations."""
+    """`settled` is the argument of the model in training and in evaluations."""
     told = []
     forward = GPT2Model.forward
 

@@ -1,4 +1,4 @@
-"""The log of a run: each step stands in it once, and a line is there whole or not at all."""
+"""The log of a run: each step once, and each line whole or not at all."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_a_number_reads_back_to_the_last_bit(log: MetricsLog, value: float) -> N
 
 
 @pytest.mark.parametrize("died", range(13))
-def test_each_step_stands_there_once_wherever_a_run_died(log: MetricsLog, died: int) -> None:
+def test_each_step_is_logged_once_wherever_a_run_died(log: MetricsLog, died: int) -> None:
     """And in the order of a run that nothing happened to."""
     whole = MetricsLog(log.path.with_name("whole.jsonl"))
     write_run(whole, 1, 12)

@@ -46,7 +46,7 @@ def find(processes: int, directory: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What one process finds, and what two find."""
+    """The figures of one process, and of two."""
     directory = tmp_path_factory.mktemp("processes")
     return find(1, directory), find(2, directory)
 

@@ -461,12 +461,12 @@ def tokenise_slowly(directory: Path, number: int) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, KILLED)])
 def test_a_signal_in_the_middle_leaves_no_stream(number: int, code: int, tmp_path: Path) -> None:
     ended = in_child(tokenise_slowly, tmp_path, number)
-    assert ended.code == code, ended.said
+    assert ended.code == code, ended.stderr
     assert (tmp_path / "reached").exists()
     left = made(tmp_path / "cache")
     if number == signal.SIGTERM:
         assert left == []
-        assert "asked to stop during the tokenisation of the train text" in ended.said
+        assert "asked to stop during the tokenisation of the train text" in ended.stderr
     assert all(path.name.startswith(".tmp-") for path in left)
 
 
@@ -483,6 +483,6 @@ def test_two_processes_that_need_a_stream_make_it_once(tmp_path: Path) -> None:
         child_running(fill, tmp_path, "ready-2") as other,
     ):
         ended = [one.ended(), other.ended()]
-    assert [each.code for each in ended] == [0, 0], [each.said for each in ended]
-    assert "".join(each.said for each in ended).count("tokenising the train text") == 1
+    assert [each.code for each in ended] == [0, 0], [each.stderr for each in ended]
+    assert "".join(each.stderr for each in ended).count("tokenising the train text") == 1
     assert [find_damage(path) for path in made(tmp_path / "cache")] == [None]

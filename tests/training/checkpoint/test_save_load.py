@@ -1,4 +1,4 @@
-"""What a checkpoint holds, that it comes back to the last bit, and what is refused."""
+"""Contents of a checkpoint, restored to the last bit, and refused ones."""
 
 import json
 import math

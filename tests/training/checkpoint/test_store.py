@@ -1,4 +1,4 @@
-"""Which checkpoint a restart uses, what is moved aside or refused, and what retention deletes."""
+"""Choice of the checkpoint of a restart, those moved aside or refused, and retention."""
 
 import logging
 import shutil
@@ -39,7 +39,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def save(place: Path, step: int, run_id: str = MINE, **changed: Any) -> Path:
-    """Commit a checkpoint without a model, which is not looked at to find the one to use."""
+    """Commit a checkpoint without a model, which is not needed to find the one to use."""
     counters = Counters(
         step=step,
         blocks_seen=step * BLOCKS,
@@ -109,7 +109,7 @@ def test_the_newest_is_the_one_of_the_last_step(place: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["step-0000004", "step-0000000x", "step-00000004-old", ".tmp-step-00000004", "model"]
 )
-def test_other_directories_are_none_of_ours(place: Path, name: str) -> None:
+def test_other_directories_are_ignored(place: Path, name: str) -> None:
     save(place, 1)
     (place / name).mkdir()
     assert used(place) == 1
@@ -133,10 +133,10 @@ def test_damaged_ones_are_moved_aside_and_named(
     assert four.endswith("it is now damaged-step-00000004")
     caplog.clear()
     assert used(place) == 2
-    assert caplog.messages == []  # it was said once
+    assert caplog.messages == []  # it is logged once
 
 
-def test_older_ones_are_not_even_looked_at(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_checkpoints_are_not_inspected(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (1, 2, 3):
         save(place, step)
     looked = []
@@ -204,7 +204,7 @@ def test_one_of_a_newer_version_is_refused_and_nothing_is_moved(place: Path) -> 
 
 
 def test_where_all_are_damaged_each_is_named_and_none_is_moved(place: Path) -> None:
-    """Whoever comes to repair them finds them under their names, with those of another run."""
+    """They keep their names for repair, like those of another run."""
     for step in (1, 2):
         harm(save(place, step))
     save(place, 3, OTHER)
@@ -275,7 +275,7 @@ def test_those_of_other_runs_and_what_cannot_be_read_stay(place: Path) -> None:
     assert (place / "damaged-step-00000003").is_dir()
 
 
-def test_a_checkpoint_that_cannot_be_deleted_is_named_and_the_run_goes_on(
+def test_a_checkpoint_that_cannot_be_deleted_is_kept_and_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     delete = store.delete_directory
