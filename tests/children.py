@@ -9,12 +9,13 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -112,6 +113,37 @@ class Child:
         assert self.process.exitcode is not None, f"still running after {timeout} seconds: {stderr}"
         assert code is None or self.process.exitcode == code, stderr
         return Ended(self.process.exitcode, stderr)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def as_rank(index: int, number: int, port: int, do: Callable[..., Any], arguments: Any) -> None:
+    """Do something as the process of a launcher."""
+    os.environ |= {
+        "RANK": str(index),
+        "LOCAL_RANK": str(index),
+        "WORLD_SIZE": str(number),
+        "LOCAL_WORLD_SIZE": str(number),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    do(*arguments)
+
+
+def launched(*calls: tuple[Any, ...]) -> list[Ended]:
+    """Start a process for each (function, arguments...), as one launcher would."""
+    port = free_port()
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(child_running(as_rank, index, len(calls), port, call[0], call[1:]))
+            for index, call in enumerate(calls)
+        ]
+        return [child.ended() for child in children]
 
 
 def _run(output: str, threads: int, function: Callable[..., Any], arguments: Any) -> None:

@@ -21,6 +21,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from torch.utils.data import _utils
 
 from model_foundry.config import save_config
 from model_foundry.doctor.same_run import differences
@@ -188,6 +189,8 @@ def in_a_group(
     pids: Path, directory: Path, overrides: tuple[str, ...], strike: Callable[..., None]
 ) -> None:
     """Train in a group of processes of its own, and strike in step 7."""
+    for module in (_utils, _utils.worker):
+        module.MP_STATUS_CHECK_INTERVAL = 0.5  # seconds after which a death is seen; torch has 5
     os.setsid()
     pids.write_text(str(os.getpid()))
     train_struck(directory, overrides, TAKE_STEP, 7, strike)

@@ -7,12 +7,9 @@ the last ones by `torchrun` itself.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,7 @@ from model_foundry.experiment.train import train
 from model_foundry.foundation.locks import exclusive
 from model_foundry.training.checkpoint.store import step_directories
 from model_foundry.training.distributed import split_global_batch
-from tests.children import KILLED, Ended, Fault, before, child_running, send, train_with
+from tests.children import KILLED, Ended, Fault, before, launched, send, train_with
 from tests.experiments import MODELS, snapshot, three_passes, tiny_experiment
 from tests.waiting import terminated_at
 
@@ -52,37 +49,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(place: Path) -> tuple[str, ...]:
     """Three passes over a text in steps of six rows, two at a time, with a test text."""
     return (*three_passes(place), f"data.test={place / 'held-out.txt'}")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def as_rank(index: int, number: int, port: int, do: Callable[..., Any], arguments: Any) -> None:
-    """Do something as the process of a launcher."""
-    os.environ |= {
-        "RANK": str(index),
-        "LOCAL_RANK": str(index),
-        "WORLD_SIZE": str(number),
-        "LOCAL_WORLD_SIZE": str(number),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    do(*arguments)
-
-
-def launched(*calls: tuple[Any, ...]) -> list[Ended]:
-    """Start a process for each (function, arguments...), as one launcher would."""
-    port = free_port()
-    with ExitStack() as stack:
-        children = [
-            stack.enter_context(child_running(as_rank, index, len(calls), port, call[0], call[1:]))
-            for index, call in enumerate(calls)
-        ]
-        return [child.ended(60) for child in children]
 
 
 def train_in(

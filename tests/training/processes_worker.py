@@ -1,12 +1,8 @@
-"""Figures of one or two processes for `test_two_processes`, which must agree.
-
-Run as `python -m tests.training.processes_worker DIRECTORY OUTPUT`, alone or by `torchrun`.
-"""
+"""Figures of one or two processes for `test_two_processes`, which must agree."""
 
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -309,9 +305,8 @@ SCENARIOS: tuple[Callable[[Together], Iterator[tuple[str, Any]]], ...] = (
 )
 
 
-def main() -> None:
-    directory, output = map(Path, sys.argv[1:])
-    torch.set_num_threads(1)
+def write_figures(directory: Path, output: Path) -> None:
+    """Run all scenarios as one of several processes; rank 0 writes the figures."""
     found: Found = {}
     config = without_dropout("gpt2", directory)
     with joined(config.training) as processes:
@@ -320,8 +315,3 @@ def main() -> None:
             found |= dict(scenario(here))
         if processes.is_rank0:
             output.write_text(json.dumps(found))
-    os._exit(0)  # torch's threads of many wrapped models may be joinable still, and would abort
-
-
-if __name__ == "__main__":
-    main()
