@@ -29,7 +29,7 @@ TOOLS: Final = dict.fromkeys(
     ),
     "",
 )
-"""What the other tools are; the newest of each."""
+"""The other tools, each in its newest version."""
 TOOLS_WITH: Final = ("pinned", "newest")
 """Sets of libraries with which the other tools are tried."""
 

@@ -17,11 +17,11 @@ FURTHER: Final = (
 )
 TOOLS: Final = ("Trainer, classification", "Trainer, language", "LoRA", "torch.export", "ONNX")
 KNOWN: Final = {"AutoTokenizer asks nothing"}
-"""What transformers 5 does whatever a directory holds, and the page explains: no fault of ours."""
+"""Failures of transformers 5 with any directory, which the page explains: no fault of ours."""
 TABLES: Final = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Found = Mapping[str, Mapping[str, Any]]
-"""What was found, by the name of the set of libraries."""
+"""Findings, by the name of the set of libraries."""
 
 
 def key(architecture: str, tokenizer: str) -> str:

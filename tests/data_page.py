@@ -1,4 +1,4 @@
-"""What stands in docs/data.md, and the corpora that its lines name.
+"""The tables of docs/data.md, and the corpora that their lines name.
 
 The corpora are written by other libraries than those that read them, where there are any.
 """

@@ -252,7 +252,7 @@ def test_each_round_begins_afresh_where_nothing_can_be_frozen(
 
 @pytest.mark.slow
 def test_the_process_that_measures_stays_small() -> None:
-    """What it has in memory would count as the peak of the processes that it starts."""
+    """Its memory would count as the peak of the processes that it starts."""
     modules = ", ".join(f"benchmarks.{part}" for part in PARTS)
     code = f"import sys, benchmarks.__main__, {modules}; print(*sys.modules)"
     done = subprocess.run(

@@ -201,7 +201,7 @@ def with_own_tokenizer(place: Place, tmp_path: Path) -> tuple[str, Path]:
 
 
 def permute_ids(state: dict[str, Any]) -> None:
-    """Let two letters change places."""
+    """Swap the ids of two letters."""
     vocabulary = state["model"]["vocab"]
     letters = [token for token in vocabulary if len(token) == 1 and token.isalpha()]
     one, other = sorted(letters)[:2]

@@ -1,4 +1,4 @@
-"""What docs/data.md says happens: each of its lines is read, each of its refusals is seen."""
+"""docs/data.md is right: each of its lines is read, each of its refusals is raised."""
 
 import gzip
 import os

@@ -324,12 +324,12 @@ def test_check_refuses_what_no_text_could_meet(setting: str, tmp_path: Path) -> 
         check(tiny_experiment("gpt2", tmp_path, setting))
 
 
-@pytest.mark.parametrize(("rows", "told"), [(8, False), (3000, True)])
+@pytest.mark.parametrize(("rows", "reported"), [(8, False), (3000, True)])
 def test_a_batch_larger_than_the_text_is_reported(
-    rows: int, told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    rows: int, reported: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     batch = f"training.per_device_train_batch_size={rows}"
     train(tiny_experiment("rnn", tmp_path, batch, "training.max_steps=2"))
     lines = [line for line in caplog.messages if "of the training text: each step reads" in line]
-    assert len(lines) == told
+    assert len(lines) == reported
     assert all("(=3,000 rows) is more than the" in line and " times;" in line for line in lines)

@@ -149,7 +149,7 @@ def test_what_only_shows_or_caches_is_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("told", "fault"),
+    ("changed", "fault"),
     [
         ({"RANK": "2"}, "RANK=2, WORLD_SIZE=2, .* contradict each other"),
         ({"LOCAL_RANK": "1"}, "LOCAL_RANK=1, LOCAL_WORLD_SIZE=1 contradict each other"),
@@ -158,10 +158,10 @@ def test_what_only_shows_or_caches_is_left_alone(
     ],
 )
 def test_a_launch_that_cannot_be_is_refused(
-    told: dict[str, str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changed: dict[str, str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
-    for name, value in {**whole, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", **told}.items():
+    for name, value in {**whole, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", **changed}.items():
         monkeypatch.setenv(name, value)
     assert launched()
     with pytest.raises(ConfigError, match=f"{fault}; start with torchrun, or unset RANK"):

@@ -260,7 +260,7 @@ class Trained:
         return loss.item()
 
     def leave_out_updates(self) -> None:
-        """Say that a loss was not finite, as a GPU would."""
+        """Record a loss that is not finite, as on a GPU."""
         guard = NonFiniteGuard(at_once=False)
         guard.enable_skipping(self.optimizer, torch.device("cpu"))
         result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0), [1])

@@ -113,7 +113,7 @@ def test_updates_without_a_fault_are_those_without_a_watch() -> None:
 
 
 def test_a_gpu_is_checked_at_intervals_whatever_the_log_does() -> None:
-    """What is kept for the message would grow without end otherwise."""
+    """The facts kept for the message would grow without end otherwise."""
     run = Run(deferred=True)
     run.take(result(math.nan))
     for _ in range(MAX_UNCHECKED - 2):

@@ -1,4 +1,4 @@
-"""What may change between two starts of a run: each setting has its answer; others are refused."""
+"""Comparison of two starts of a run: a class for each setting; unknown ones are refused."""
 
 import json
 from collections.abc import Iterator
