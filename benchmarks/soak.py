@@ -146,7 +146,7 @@ def corpora(shape: Shape, sizes: tuple[int, ...], asked: Asked) -> Found:
 
 
 def prepare(directory: Path, shape: Shape, lines: list[str], megabytes: int) -> float:
-    """Write and tokenize a corpus; return the seconds of tokenizing."""
+    """Write and tokenize a corpus; return the seconds of the tokenization."""
     directory.mkdir()
     write_lines(directory / "corpus.txt", lines, megabytes=megabytes)
     settings = experiment(shape, directory) | {"tokenizer": {"tokenizer_type": "character"}}

@@ -1,4 +1,4 @@
-"""The tables of docs/data.md, and the corpora that their lines name.
+"""The parts of docs/data.md, and the corpora of its lines.
 
 The corpora are written by other libraries than those that read them, where there are any.
 """

@@ -1,4 +1,4 @@
-"""Labels and masks of the collators."""
+"""Labels and hidden tokens."""
 
 from pathlib import Path
 
@@ -103,7 +103,7 @@ def test_a_batch_names_documents_only_where_its_rows_do(
 
 
 @pytest.mark.parametrize("name", ["document_ids", "is_context", "word_starts"])
-def test_a_column_has_a_value_for_each_token(name: str, gpt_style: PreTrainedTokenizerFast) -> None:
+def test_columns_need_a_value_for_each_token(name: str, gpt_style: PreTrainedTokenizerFast) -> None:
     collator = CausalLMDataCollator(gpt_style)
     short = [{**row, name: [0] * 3} for row in rows(3, 5)]
     mixed = [{**rows(3)[0], name: [0] * 3}, *rows(5)]

@@ -1,4 +1,4 @@
-"""docs/data.md is right: each of its lines is read, each of its refusals is raised."""
+"""The lines, commands, output and errors of docs/data.md."""
 
 import gzip
 import os
@@ -224,11 +224,11 @@ def test_every_refusal_of_the_page_is_tried() -> None:
     assert [cells[0] for cells in rows("a corpus that")] == list(REFUSED)
 
 
-@pytest.mark.parametrize(("what", "message"), [cells[:2] for cells in rows("a corpus that")])
-def test_a_corpus_is_refused_as_documented(
-    what: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("corpus", "message"), [cells[:2] for cells in rows("a corpus that")])
+def test_a_corpus_is_refused_with_the_message_of_the_page(
+    corpus: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named, write = REFUSED[what]
+    named, write = REFUSED[corpus]
     write(tmp_path)
     monkeypatch.chdir(tmp_path)
     Path("wrong.yaml").write_text(experiment(("train: corpus.txt", f"train: {named}")))

@@ -1,4 +1,4 @@
-"""Names and specs of a registry: refusals, suggestions, entry points."""
+"""Registries: refused, suggested and announced names."""
 
 import sys
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Word and span masking."""
+"""Words and spans that are hidden together."""
 
 import math
 
