@@ -1,4 +1,4 @@
-"""How fast this package is beside what one would use instead, measured on the machine at hand.
+"""Speed of this package and of its alternatives, measured on one machine.
 
 `python -m benchmarks` runs every part and writes RESULTS.md; each part also runs by itself.
 """

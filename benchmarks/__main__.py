@@ -3,10 +3,9 @@
     python -m benchmarks [--only train ...] [--rounds N] [--quick] [data.train=PATH]
     python -m benchmarks --take-in DIRECTORY
 
-The whole takes about an hour on two cores; nothing else should run meanwhile. Each part is
-written down when it is done, so that an interrupted run has lost one part at most. `--take-in`
-measures nothing: it takes over the parts that another machine has measured, as `make gpu` leaves
-them.
+All parts take about an hour on two cores; nothing else should run meanwhile. Each part is written
+when it is done, so that an interrupted run loses one part at most. `--take-in` measures nothing: it
+copies the parts that another machine has measured, as written by `make gpu`.
 """
 
 import argparse
@@ -41,7 +40,7 @@ def draw(directory: Path) -> None:
 
 
 def main() -> None:
-    """Run what was asked for, one part after the other."""
+    """Run the selected parts, one after the other."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=RawHelp)
     add_options(parser)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART",
@@ -60,8 +59,8 @@ def main() -> None:
     for part in options.only:
         begun = time.perf_counter()
         found = import_module(f"benchmarks.{part}").measure(asked)
-        said = asked.as_options()
-        Store(output).put(part, found, options=said, seconds=time.perf_counter() - begun)
+        given = asked.as_options()
+        Store(output).put(part, found, options=given, seconds=time.perf_counter() - begun)
         draw(output)
         say(f"{part}: written to {output}")
 

@@ -1,4 +1,4 @@
-"""What a caller asks of the benchmarks, from the command line."""
+"""Command-line options of the benchmarks."""
 
 import argparse
 import signal
@@ -15,20 +15,20 @@ TEXT = "data.train="
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The options; every part reads those that concern it."""
+    """The options; every part reads those that it needs."""
 
     rounds: int | None = None
-    """Rounds; where contenders work in turn, each starts them anew. None: what a part needs."""
+    """Rounds; each starts new processes. None: the default of the part."""
     quick: bool = False
-    """Toy sizes and two rounds, to see that everything runs; the figures mean nothing."""
+    """Toy sizes and two rounds, to check that everything runs; the figures mean nothing."""
     text: Path | None = None
     """A UTF-8 file to train on; None: made-up words."""
     shapes: tuple[str, ...] = ()
     """Shapes to measure; empty: all."""
     steps: int | None = None
-    """Optimizer steps of a soak or a quality run; None: what fits into `make bench`."""
+    """Optimizer steps of a soak or a quality run; None: as many as fit into `make bench`."""
     megabytes: tuple[int, ...] = ()
-    """Sizes of the corpora of `data` and `soak`; empty: what fits into `make bench`."""
+    """Sizes of the corpora of `data` and `soak`; empty: those that fit into `make bench`."""
     seeds: int = 3
     """Seeds of a quality run."""
     litgpt: str | None = None
@@ -38,7 +38,7 @@ class Asked:
     """TFLOP/s of the GPU by its data sheet, in bf16; None: only its product is a yardstick."""
 
     def as_options(self) -> str:
-        """Say what differs from the defaults, without naming places on this machine."""
+        """Return the options that differ from the defaults, without paths of this machine."""
         defaults = Asked()
         given = {key: value for key, value in vars(self).items() if value != getattr(defaults, key)}
         for key in given.keys() & {"text", "litgpt"}:
@@ -51,7 +51,7 @@ class RawHelp(argparse.RawDescriptionHelpFormatter):
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what every part understands."""
+    """Add the options of all parts."""
     parser.add_argument("--rounds", type=int, help="rounds, each with new processes")
     parser.add_argument("--quick", action="store_true", help="toy sizes; the figures mean nothing")
     names = [*SHAPES, *GPU_SHAPES]
@@ -67,11 +67,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def parse(
     parser: argparse.ArgumentParser, argv: Sequence[str] | None
 ) -> tuple[Asked, argparse.Namespace]:
-    """Return what was asked for, and all options; end with a usage error where that makes no sense.
+    """Return the options of the benchmarks, and all options; exit on invalid ones.
 
-    The text is named as on the command line of `foundry train`, in any place: an option with a list
-    of values would swallow it. From here on SIGTERM unwinds this process as Ctrl-C does, so that no
-    contender stays behind frozen.
+    `data.train=PATH` is accepted anywhere, as by `foundry train`: an option with a list of values
+    would consume it. From here on SIGTERM unwinds this process as Ctrl-C does, so that no frozen
+    contender is left behind.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     words = sys.argv[1:] if argv is None else argv
@@ -79,7 +79,7 @@ def parse(
     options = parser.parse_args([word for word in words if not word.startswith(TEXT)])
     text = Path(named[-1]).resolve() if named else None
     if text is not None and not text.is_file():
-        parser.error(f"{TEXT}{text}: there is no such file")
+        parser.error(f"{TEXT}{text}: no such file")
     given = {
         key: value for key, value in vars(options).items() if key in Asked.__dataclass_fields__
     }

@@ -1,8 +1,8 @@
-"""What safety costs: a checkpoint beside a plain `torch.save`, and the start at a late step.
+"""Cost of safe checkpoints: saving against a plain `torch.save`, and resuming at a late step.
 
     python -m benchmarks.checkpoint [configs/FILE.yaml]
 
-Ratios within one process; the absolute times are those of the disk.
+Ratios within one process; the absolute times depend on the disk.
 """
 
 import statistics

@@ -34,7 +34,7 @@ Figures = dict[str, float]
 
 
 def experiment(directory: Path, processes: int) -> Any:
-    """Return the experiment that both read."""
+    """Return the experiment that both contenders use."""
     from model_foundry.config import validate
 
     return validate(
@@ -60,7 +60,7 @@ def experiment(directory: Path, processes: int) -> Any:
 
 
 def ours(directory: Path, processes: int) -> Figures:
-    """Prepare the corpus from nothing."""
+    """Prepare the corpus with an empty cache."""
     from model_foundry.experiment.prepare_data import prepare
 
     config = experiment(directory, processes)
@@ -95,7 +95,7 @@ def warm(directory: Path, processes: int) -> Figures:
 
 
 def usual(directory: Path, processes: int) -> Figures:
-    """Go the usual route: map the tokenizer over rows, then concatenate and cut batches of them."""
+    """Take the usual route: map the tokenizer over rows, concatenate them, cut blocks."""
     import datasets
     from transformers import AutoTokenizer
 
@@ -139,7 +139,7 @@ TIMED: Final = {"ours": "ours", "warm": "ours, the second time", "usual": "datas
 
 
 def family(pid: int) -> list[int]:
-    """Return a process and all below it."""
+    """Return a process and its descendants."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
@@ -148,7 +148,7 @@ def family(pid: int) -> list[int]:
 
 
 def proportional_memory(pid: int) -> int:
-    """Return the PSS in bytes of a process and all below it."""
+    """Return the PSS of a process and its descendants, in bytes."""
     total = 0
     for member in family(pid):
         try:
@@ -163,7 +163,7 @@ def run(name: str, directory: Path, processes: int) -> Figures:
     """Run a contender in a process of its own, and watch its memory.
 
     Raises:
-        RuntimeError: it failed; the message is the end of what it said.
+        RuntimeError: it failed; the message is the end of its output.
     """
     command = [sys.executable, "-m", "benchmarks.data"]
     command += ["--one", name, str(directory), str(processes)]
@@ -179,15 +179,15 @@ def run(name: str, directory: Path, processes: int) -> Figures:
             peak = max(peak, proportional_memory(child.pid))
             time.sleep(SAMPLED)
         assert child.stdout is not None
-        said = child.stdout.read()
+        output = child.stdout.read()
     if child.returncode:
         raise RuntimeError(f"{name} failed: {log.read_text(encoding='utf-8')[-500:]}")
-    figures: Figures = json.loads(said.splitlines()[-1])
+    figures: Figures = json.loads(output.splitlines()[-1])
     return figures | {"megabytes": peak / 1e6}
 
 
 def clean(directory: Path) -> None:
-    """Remove what the contenders have cached."""
+    """Delete the caches of the contenders."""
     for cache in ("cache", "datasets", "hf"):
         shutil.rmtree(directory / cache, ignore_errors=True)
 
@@ -224,7 +224,7 @@ def measure(asked: Asked) -> Found:
 
 
 def table_of(found: dict[str, list[Figures]], megabytes: int) -> Table:
-    """Return what was measured on a corpus."""
+    """Return the figures of a corpus."""
     rows = []
     for name, rounds in found.items():
         seconds = [figures["seconds"] for figures in rounds]

@@ -27,7 +27,7 @@ CASES: Final = (("gpt2 s", 1, 4), ("gpt2 s", 16, 2), ("gpt2 m", 1, 1), ("lstm 25
 
 
 def cases(asked: Asked) -> list[Shape]:
-    """Return what is generated from: rows as long as prompt and continuation."""
+    """Return the cases: rows as long as prompt and continuation."""
     chosen = [case for case in CASES if not asked.shapes or case[0] in asked.shapes]
     shapes = []
     for name, rows, calls in chosen:
@@ -38,7 +38,7 @@ def cases(asked: Asked) -> list[Shape]:
 
 
 def compare(shape: Shape, rounds: int) -> tuple[Measured, Shape]:
-    """Let ours and that of transformers generate in turn."""
+    """Time our generation and that of transformers in turn."""
     with tempfile.TemporaryDirectory() as place:
         directory = Path(place) / "workload"
         shape = make_workload(directory, shape, None, with_model=True)
@@ -50,7 +50,7 @@ def compare(shape: Shape, rounds: int) -> tuple[Measured, Shape]:
 
 
 def compare_lengths(shape: Shape, rounds: int) -> Measured:
-    """Let ours generate short and long rows in turn."""
+    """Time our generation of short and of long rows in turn."""
     with tempfile.TemporaryDirectory() as place:
         contenders = []
         for name, factor in (("short", 1), ("long", LONG // NEW)):

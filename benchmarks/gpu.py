@@ -5,8 +5,8 @@
 `make gpu` runs the tests that need a GPU as well, within eight minutes (`benchmarks.gpu_check`).
 
 Utilisation (Chowdhery et al. 2022, arXiv:2204.02311) is 6 N + 12 L D T operations for each token,
-over what the GPU can do: as measured by a bf16 product of the same shape in the same run, and,
-given `--peak`, as its data sheet says. Each contender has the GPU for itself, anew in each round.
+divided by the peak of the GPU: that of a bf16 product of the same shape in the same run and, with
+`--peak`, that of its data sheet. Each contender runs alone, in a new process in each round.
 """
 
 import math
@@ -31,13 +31,13 @@ OURS, PRODUCT = "ours", "product"
 
 
 def cuda_is_there() -> bool:
-    """Return whether torch finds a GPU; a process of its own asks, so that this one stays small."""
+    """Return whether torch finds a GPU; a separate process asks, so that this one stays small."""
     code = "import sys, torch; sys.exit(not torch.cuda.is_available())"
     return subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def contenders_of(shape: Shape, directory: Path) -> list[Contender]:
-    """Return what is timed of a shape."""
+    """Return the contenders of a shape."""
     plain = {"training.mixed_precision": "bf16", "training.compile": "false"}
     ready = [
         foundry_train(OURS, directory, {}),
@@ -92,10 +92,10 @@ def ratios_of(shape: Shape, measured: Measured) -> list[Ratio]:
 
 
 def measure(asked: Asked, *, seconds: float = math.inf) -> Found:
-    """Measure every shape, or say that there is no GPU.
+    """Measure every shape; without a GPU, only report that.
 
     Args:
-        seconds: time for all of them; what has not been started by then is left out.
+        seconds: time for all of them; contenders that have not started by then are left out.
     """
     if not cuda_is_there():
         none = ("all", "not run: torch finds no CUDA device on this machine")

@@ -3,10 +3,10 @@
     make gpu                                    # or: python -m benchmarks.gpu_check
     python -m benchmarks --take-in gpu-results  # afterwards, where the checkout is
 
-It runs with any Python that has the package and a torch for CUDA. Everything goes into one
-directory, which can be carried to another machine: `tests.txt` (the report of pytest), `tests.xml`,
-and `results.json`, RESULTS.md and results.png as `benchmarks` writes them. It exits with 0 if all
-tests have passed and every contender has its figures, else with 1.
+Any Python with the package and a torch for CUDA will do. All output is in one directory, which can
+be copied to another machine: `tests.txt` (the report of pytest), `tests.xml`, and `results.json`,
+RESULTS.md and results.png of `benchmarks`. The exit code is 0 if all tests have passed and every
+contender has figures, else 1.
 """
 
 import argparse
@@ -25,12 +25,12 @@ from benchmarks.rounds import PROJECT
 from benchmarks.starting import run_quietly
 
 MINUTES: Final = 8.0
-SHARE_OF_TESTS: Final = 0.5  # of the time, at most; what they leave goes to the utilisation
+SHARE_OF_TESTS: Final = 0.5  # of the time, at most; the rest is for the utilisation
 PART: Final = "gpu"
 
 
 def gpu_test_files() -> list[str]:
-    """Return the test files with tests that need a GPU, so that the others need not be imported."""
+    """Return the test files with tests that need a GPU, so that no others are imported."""
     files = sorted((PROJECT / "tests").rglob("test_*.py"))
     marked = [file for file in files if "pytest.mark.gpu" in file.read_text(encoding="utf-8")]
     return [str(file.relative_to(PROJECT)) for file in marked]
@@ -41,7 +41,7 @@ def run_tests(output: Path, *, seconds: float, command: Sequence[str] | None = N
 
     Args:
         seconds: time limit.
-        command: what runs them; None: pytest of this Python.
+        command: runs them; None: pytest of this Python.
     """
     pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-ra", "--durations=8"]
     report = output / "tests.txt"
@@ -75,7 +75,7 @@ def check(
     """Run tests and utilisation into a directory; return the faults.
 
     Args:
-        command: what runs the tests; None: pytest.
+        command: runs the tests; None: pytest.
     """
     begun = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""results.png: every ratio with its interval and its bar, and below them the long run.
+"""results.png: every ratio with its interval and its bar, above the long run.
 
     python -m benchmarks.plot DIRECTORY
 
-It runs in a process of its own, so that the one that measures stays small.
+It runs in a separate process, so that the measuring one stays small.
 """
 
 import json
@@ -30,7 +30,7 @@ ROW: Final = 0.27  # inches
 
 
 def picture(records: dict[str, dict[str, Any]], place: Path) -> None:
-    """Draw what the parts have found."""
+    """Draw the results of the parts."""
     parts = [Found.from_json(record["found"]) for record in records.values()]
     ratios = [ratio for part in parts for ratio in part.ratios if ratio.values]
     curves = [curve for part in parts for curve in part.curves]

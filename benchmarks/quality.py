@@ -1,4 +1,4 @@
-"""What the levers of speed do to what is learned: nothing beyond what another seed does.
+"""Effect of the speed settings on the validation loss: no more than that of another seed.
 
     python -m benchmarks.quality data.train=PATH [--steps 2000] [--seeds 3]
 
@@ -43,7 +43,7 @@ class Trained:
 
 
 def train(run: Path, settings: dict[str, str]) -> Trained:
-    """Train the recipe and return what came of it."""
+    """Train the recipe and return its result."""
     overrides = [f"{key}={value}" for key, value in settings.items()]
     begun = time.perf_counter()
     run_quietly([*FOUNDRY, "train", str(RECIPE), f"output_dir={run}", *overrides])
@@ -61,7 +61,7 @@ def row(name: str, runs: list[Trained]) -> tuple[str, ...]:
 
 
 def compared(default: list[Trained], plain: list[Trained]) -> str:
-    """Say how far apart the two are."""
+    """Describe the difference of two paths."""
     apart = [a.loss - b.loss for a, b in zip(default, plain, strict=True)]
     text = f"Same seeds differ by {mean(apart):+.4f} nats on average"
     if len(apart) < 2:

@@ -1,4 +1,4 @@
-"""Medians, and the interval that a median of ratios would stay in."""
+"""Medians of ratios, and their confidence intervals."""
 
 import random
 import statistics
@@ -15,8 +15,8 @@ def interval(values: Sequence[float], per_start: int = 1) -> tuple[float, float]
     """Return the 95% interval of the median, by the percentile bootstrap (Efron 1979).
 
     Args:
-        per_start: how many values, one after the other, are of the same processes; they are drawn
-            together, since they share the luck of these.
+        per_start: number of successive values that come from the same processes; they are drawn
+            together, since they are not independent.
     """
     draw = random.Random(0)
     starts = [values[at : at + per_start] for at in range(0, len(values), per_start)]
@@ -33,19 +33,19 @@ class Ratio:
     """One quantity of ours divided by that of another, comparison by comparison."""
 
     group: str
-    """What was measured, such as the shape of a model."""
+    """The measured quantity or shape."""
     ours: str
     other: str
     bar: float | None
-    """What it must reach; None: nothing is asked."""
+    """The required ratio; None: none."""
     at_most: bool = False
-    """Whether the bar is the most that is allowed instead."""
+    """The bar is an upper limit."""
     values: tuple[float, ...] = ()
     """One ratio a comparison."""
     per_start: int = 1
-    """Comparisons that one start of the processes has given."""
+    """Comparisons for each start of the processes."""
     not_run: str | None = None
-    """Why it was not measured; None: it was."""
+    """Reason for not measuring it; None: it was measured."""
 
     @property
     def median(self) -> float:
@@ -59,7 +59,7 @@ class Ratio:
 
     @property
     def verdict(self) -> str:
-        """Whether the bar was reached; `within noise`: the interval holds it."""
+        """Yes, no, or `within noise` if the interval contains the bar; empty without a bar."""
         if self.bar is None:
             return ""
         low, high = self.interval
@@ -71,5 +71,5 @@ class Ratio:
         return "no" if better < bar else "within noise"
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `Ratio(**...)` makes it of again."""
+        """Return the fields for JSON, as `Ratio(**...)` takes them."""
         return asdict(self)

@@ -1,7 +1,7 @@
-"""What a part of the benchmark has found, where it is kept, and how it reads in RESULTS.md.
+"""Results of a part of the benchmark: their records, and their page RESULTS.md.
 
-`results.json` holds the figures of each part as they were last measured, so that one part can be
-measured again without the others; RESULTS.md and results.png are made from it.
+`results.json` holds the latest figures of each part, so that one part can be measured again
+without the others; RESULTS.md and results.png are made from it.
 """
 
 import json
@@ -23,13 +23,13 @@ LIBRARIES: Final = ("torch", "transformers", "accelerate", "tokenizers", "datase
 
 
 def say(text: str) -> None:
-    """Show what is going on."""
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under columns, with what a reader must know of them."""
+    """Rows and columns with a note."""
 
     title: str
     columns: tuple[str, ...]
@@ -48,7 +48,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Curve:
-    """One quantity over the steps of a run, for the picture."""
+    """One quantity over the steps of a run."""
 
     title: str
     unit: str
@@ -58,19 +58,19 @@ class Curve:
 
 @dataclass(frozen=True)
 class Found:
-    """What one part has found."""
+    """Results of one part."""
 
     tables: list[Table] = field(default_factory=list)
     ratios: list[Ratio] = field(default_factory=list)
     curves: list[Curve] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `from_json` makes it of again."""
+        """Return the fields for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> "Found":
-        """Return what `as_json` was made of."""
+        """Return results from the fields of `as_json`."""
         return cls(
             [Table(**table) for table in record["tables"]],
             [Ratio(**ratio) for ratio in record["ratios"]],
@@ -89,7 +89,7 @@ def gpus() -> list[str]:
 
 
 def machine() -> str:
-    """Say in one line what the figures were measured on."""
+    """Describe this machine in one line."""
     name = processor().get("model name") or platform.processor() or platform.machine()
     known = [each for each in TOLD if each in instructions()]
     parts = [
@@ -104,7 +104,7 @@ def machine() -> str:
 
 
 def ratio_table(title: str, ratios: list[Ratio], note: str = "") -> Table:
-    """Lay ratios beside what they must reach."""
+    """Return a table of ratios and their bars."""
     columns = ("what", "ours", "against", "bar", "ratio", "95% interval", "pairs", "reached")
     return Table(title, columns, [_ratio_row(ratio) for ratio in ratios], note)
 
@@ -134,7 +134,7 @@ class Store:
         return records
 
     def put(self, part: str, found: Found, *, options: str, seconds: float) -> None:
-        """Replace the record of a part, and write the page anew."""
+        """Replace the record of a part, and write the page again."""
         self.put_record(
             part,
             {

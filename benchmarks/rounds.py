@@ -1,12 +1,11 @@
-"""Contenders in processes of their own, of which one works while the others are frozen.
+"""Contenders in separate processes, of which one works while the others are frozen.
 
 A contender writes a *tick* to a file after so many steps: a line of JSON with its `step` and the
 `time`. In each round all are started, make their first ticks (start-up, compilation, caches) and
 are frozen by SIGSTOP; then they are thawed one after the other for one tick each, in alternating
-order, and so again. Time spent frozen is subtracted. A pair of contenders thus meets the same
-machine within seconds. They are started anew in each round because a process keeps the luck of
-its memory: the ratio of two programs moved by 5% from one pair of processes to the next. Linux and
-macOS only.
+order, and so on. Time spent frozen is subtracted. Two contenders thus run on the same machine
+within seconds. Each round starts new processes, since the placement of their memory matters: the
+ratio of two programs moved by 5% from one pair of processes to the next. Linux and macOS only.
 """
 
 import json
@@ -35,13 +34,13 @@ PROJECT: Final = Path(__file__).parents[1]
 
 
 def working_seconds(begun: float, ended: float, pauses: Sequence[tuple[float, float]]) -> float:
-    """Return the seconds between two times that lie in no pause, (from, to) each."""
+    """Return the seconds between two times without the pauses, (from, to) each."""
     paused = sum(max(0.0, min(ended, to) - max(begun, start)) for start, to in pauses)
     return ended - begun - paused
 
 
 class ContenderError(RuntimeError):
-    """A contender has ended or hangs; the message is the end of what it said."""
+    """A contender has ended or hangs; the message is the end of its output."""
 
 
 @dataclass
@@ -57,12 +56,12 @@ class Contender:
     started_in: float = 0.0
     """Seconds from its last start to the end of its warm-up."""
     peaks: list[int] = field(default_factory=list)
-    """Most bytes that it had resident, for each of its lives that has ended."""
+    """Peak of resident bytes of each process that has ended."""
     _process: subprocess.Popen[bytes] | None = None
     _frozen: list[tuple[float, float]] = field(default_factory=list)
     _stopped: float | None = None
     _reaping: threading.Lock = field(default_factory=threading.Lock)
-    """Two threads may look whether it has ended; only one can be told."""
+    """Two threads may wait for the process; only one of them gets its status."""
 
     def start(self, ticks: int = WARM_UP) -> None:
         """Start it, wait until it has made its first ticks, and freeze it."""
@@ -83,7 +82,7 @@ class Contender:
         self.started_in = self.ticks()[ticks - 1]["time"] - begun
 
     def advance(self, ticks: int = 1) -> float:
-        """Let it work for so many ticks; return its steps a second since the tick before."""
+        """Let it work for `ticks` ticks; return its steps per second since the tick before."""
         before = self.ticks()
         self.thaw()
         self._wait_for_ticks(len(before) + ticks)
@@ -93,35 +92,35 @@ class Contender:
         return steps / working_seconds(first["time"], last["time"], self._frozen)
 
     def thaw(self) -> None:
-        """Let it work on."""
+        """Continue it."""
         assert self._stopped is not None  # it was frozen
         self._frozen.append((self._stopped, time.time()))
         self._signal(signal.SIGCONT)
 
     def end(self) -> None:
-        """Kill it, and keep the most memory that it had."""
+        """Kill it, and record its peak memory."""
         if self._process is not None:
             self._signal(signal.SIGKILL)
             self._reap(block=True)
 
     @property
     def peak_bytes(self) -> float:
-        """Most memory that it had resident: the median of its lives, since some have had more."""
+        """Peak of resident memory: the median over its processes."""
         return median(self.peaks)
 
     @property
     def pid(self) -> int:
-        """The number of its process."""
+        """Its process id."""
         assert self._process is not None  # it was started
         return self._process.pid
 
     @property
     def cuda_bytes(self) -> int:
-        """Most memory of the GPU that its ticks tell of; 0: they tell of none."""
+        """Peak of GPU memory in its ticks; 0: they report none."""
         ticks = self.ticks()
-        told = [tick.get("cuda_bytes", 0) for tick in ticks]  # by loops, in bytes
-        told += [int(tick.get("train/peak_memory_mib", 0) * 2**20) for tick in ticks]  # by foundry
-        return max(told, default=0)
+        found = [tick.get("cuda_bytes", 0) for tick in ticks]  # by loops, in bytes
+        found += [int(tick.get("train/peak_memory_mib", 0) * 2**20) for tick in ticks]  # by foundry
+        return max(found, default=0)
 
     def require_alive(self) -> None:
         """Raise a `ContenderError` if it has ended."""
@@ -129,7 +128,7 @@ class Contender:
             raise ContenderError(f"{self.name} has ended: {self._last_words()}")
 
     def ticks(self) -> list[dict[str, Any]]:
-        """Return the whole lines of its file that tell of training."""
+        """Return the complete lines of its file about training."""
         if not self.ticks_file.exists():
             return []
         lines = self.ticks_file.read_bytes().splitlines(keepends=True)
@@ -154,7 +153,7 @@ class Contender:
             os.killpg(self._process.pid, number)
 
     def _reap(self, *, block: bool) -> bool:
-        """Return whether it has ended; `wait4` alone tells the memory of one child."""
+        """Return whether it has ended; only `wait4` reports the memory of one child."""
         process = self._process
         assert process is not None
         with self._reaping:
@@ -168,20 +167,20 @@ class Contender:
 
     def _last_words(self) -> str:
         lines = self.log_file.read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")[:300]
+        return next((line for line in reversed(lines) if line.strip()), "no output")[:300]
 
 
 @dataclass
 class Measured:
-    """What the rounds have found."""
+    """Results of the rounds."""
 
     speeds: dict[str, dict[int, float]]
     """Steps a second, by contender and comparison."""
     contenders: dict[str, Contender]
     faults: dict[str, str]
-    """Why a contender has no figures, by its name."""
+    """Reason for the missing figures of a contender, by its name."""
     per_start: int
-    """Comparisons that one start has given."""
+    """Comparisons for each start."""
     started_in: dict[str, float] = field(default_factory=dict)
     """Seconds from a start, with nothing beside it, to the end of the warm-up."""
 
@@ -207,12 +206,12 @@ def run_rounds(
     near: frozenset[str] = frozenset(),
     near_rounds: int = 0,
 ) -> Measured:
-    """Start contenders anew in each round, and let them work in turn.
+    """Start all contenders again in each round, and let them work in turn.
 
     Args:
-        rounds: in which all take part.
-        near: names of those that take part in further rounds, whose ratio must be known closely.
-        near_rounds: rounds of these, those with all included.
+        rounds: number of rounds of all contenders.
+        near: names of contenders with further rounds, whose ratio must be known more precisely.
+        near_rounds: number of rounds of these in total.
     """
     measured = _nothing_yet(contenders, per_start=PER_START)
     for number in range(max(rounds, near_rounds)):
@@ -239,7 +238,7 @@ def run_rounds(
 def run_afresh(
     contenders: Sequence[Contender], *, rounds: int, ticks: int, deadline: float = math.inf
 ) -> Measured:
-    """Start each contender anew in each round, and let it work alone.
+    """Start each contender again in each round, and let it work alone.
 
     For accelerators, whose queued work and memory no signal freezes.
 
@@ -283,7 +282,7 @@ def _start_two_at_once(measured: Measured, contenders: Sequence[Contender]) -> N
     try:
         list(pool.map(lambda each: _or_note(measured, each, each.start), contenders))
     except BaseException:
-        for each in contenders:  # no thread goes on waiting for them
+        for each in contenders:  # no thread keeps waiting for them
             each.end()
         raise
     finally:

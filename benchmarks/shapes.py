@@ -1,4 +1,4 @@
-"""The models that are timed: their sizes, what a token of each costs, and how `foundry` names them.
+"""Shapes of the timed models: sizes, cost of a token, and settings of `foundry`.
 
 s is nanoGPT's recipe for a CPU; m is as large as a laptop trains in an evening. No dropout.
 """
@@ -36,7 +36,7 @@ class Shape:
 
     @property
     def is_masked(self) -> bool:
-        """Whether hidden tokens are predicted, rather than the next one."""
+        """True: hidden tokens are predicted; False: the next one."""
         return self.architecture == "bert"
 
     @property
@@ -69,7 +69,7 @@ class Shape:
         return self.tokens_per_step, self.width, columns
 
     def as_json(self) -> dict[str, Any]:
-        """Return what `Shape(**...)` makes it of again."""
+        """Return the fields for JSON, as `Shape(**...)` takes them."""
         return asdict(self)
 
 
@@ -122,7 +122,7 @@ GPU_SHAPES: Final = {
 
 
 def toy(shape: Shape) -> Shape:
-    """Return the same kind of model so small that it takes no time; its figures mean nothing."""
+    """Return a tiny shape of the same kind; its figures mean nothing."""
     heads = 2 if shape.heads else 0
     return replace(
         shape, layers=1, width=16, heads=heads, block=16, batch=2, vocabulary=40, steps=2
@@ -130,9 +130,9 @@ def toy(shape: Shape) -> Shape:
 
 
 def experiment(shape: Shape, directory: Path) -> dict[str, Any]:
-    """Return the experiment file of a shape, whose corpus and cache lie in a directory.
+    """Return the experiment file of a shape, with corpus and cache in a directory.
 
-    It logs once a tick, has no end to speak of, and neither evaluates nor saves before it.
+    It logs once a tick, runs practically forever, and neither evaluates nor saves.
     """
     section: dict[str, Any] = {"dropout": 0.0, "hidden_size": shape.width}
     if shape.heads:

@@ -1,12 +1,12 @@
-"""Whether a token costs the same from the first steps to the last, and on a corpus of any size.
+"""Cost of a token over a long run, and on corpora of different sizes.
 
     python -m benchmarks.soak [--steps 100000] [--megabytes 1 1000] [data.train=PATH]
 
-A toy model, so that all that is not arithmetic shows. `foundry train` is watched over one long run,
+A toy model, so that everything but arithmetic shows. `foundry train` is watched over one long run,
 with its memory; then runs on corpora of different sizes train in turn. Linux only, for /proc.
 
 Memory that grows after the first 2,000 steps is a fault: see plans/0020-memory-of-long-runs.md for
-one, which cost 195 bytes a step (3.4 MiB from step 2,000 to 20,000; 0.2 MiB since it was mended).
+one, which cost 195 bytes a step (3.4 MiB from step 2,000 to 20,000; 0.2 MiB since the fix).
 """
 
 import tempfile
@@ -36,13 +36,13 @@ PAUSE: Final = 0.2  # seconds between two looks at the memory
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory that a process has resident."""
+    """Return the resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmRSS:")), 0)
 
 
 def watch(contender: Contender, steps: int) -> tuple[list[dict[str, Any]], list[float]]:
-    """Let a run work until `steps`; return its ticks, and the MiB it had at each."""
+    """Let a run work until `steps`; return its ticks and its memory at each, in MiB."""
     memory: list[float] = []
     try:
         contender.start()
@@ -57,7 +57,7 @@ def watch(contender: Contender, steps: int) -> tuple[list[dict[str, Any]], list[
 
 
 def stretches(ticks: list[dict[str, Any]], tokens_per_step: int) -> tuple[list[int], list[float]]:
-    """Return the last step of each stretch between two ticks, and its microseconds a token."""
+    """Return the last step of each stretch between two ticks, and its microseconds per token."""
     pairs = [pair for pair in pairwise(ticks) if pair[0]["step"] >= FIRST]
     costs = [
         1e6 * (late["time"] - early["time"]) / (tokens_per_step * (late["step"] - early["step"]))

@@ -1,6 +1,6 @@
-"""How the processes are started that a part measures: `foundry train`, loops, and what they read.
+"""Processes that a part measures: `foundry train`, loops of others, and their inputs.
 
-This process must stay small: the peak memory of a child counts from that of the one that starts it.
+This process must stay small: the peak memory of a child counts from that of its parent.
 """
 
 import json
@@ -24,22 +24,22 @@ LEVERS_OFF: Final = {
     "training.speed.fp32_products": "default",
     "training.speed.keep_freed_memory": "false",
 }
-"""The plain path: what makes training fast is switched off."""
+"""Settings of the plain path, with everything that makes training fast switched off."""
 
 
 def slug(name: str) -> str:
-    """Return a name as files can have it."""
+    """Return a name as a file name."""
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
 def make_workload(
     directory: Path, shape: Shape, text: Path | None, *, with_model: bool = False
 ) -> Shape:
-    """Make what the contenders of a shape read; return the shape with its true vocabulary.
+    """Make the inputs of the contenders of a shape; return the shape with its true vocabulary.
 
     Args:
-        text: what to train on; None: made-up words.
-        with_model: whether a model is saved there as well.
+        text: file to train on; None: made-up words.
+        with_model: save a model there as well.
     """
     directory.mkdir(parents=True)
     shape_file = directory / "shape.json"
@@ -51,10 +51,10 @@ def make_workload(
 
 
 def run_quietly(command: list[str]) -> None:
-    """Run a command to its end; show what it said only if it fails.
+    """Run a command to its end; show its output only if it fails.
 
     Raises:
-        RuntimeError: it failed; the message is the end of what it said.
+        RuntimeError: it failed; the message is the end of its output.
     """
     done = subprocess.run(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -76,7 +76,7 @@ def loop(
     Args:
         module: its file there.
         precision: no or bf16.
-        python: what runs it; None: this Python.
+        python: interpreter; None: this one.
     """
     ticks = directory / f"{slug(name)}.jsonl"
     runner = [python or sys.executable, "-m", "benchmarks.contenders"]

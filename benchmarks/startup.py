@@ -1,9 +1,9 @@
-"""How long it takes until something happens: the first step of training, and the other commands.
+"""Start-up times: the first step of training, and the other commands.
 
     python -m benchmarks.startup [--rounds 5]
 
 The first step of `foundry train` is the time of its first line of metrics, with tokenizer and
-tokens in the cache. It is measured against the bare import of what it needs. Whole processes, in
+tokens in the cache. It is measured against the bare import of its dependencies. Whole processes, in
 turn.
 """
 
@@ -32,7 +32,7 @@ TRAIN, BARE, TRAINER = "foundry train, first step", "bare import", "HF Trainer, 
 
 
 def seconds_of(command: list[str]) -> float:
-    """Return how long a command takes."""
+    """Return the seconds that a command takes."""
     begun = time.perf_counter()
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     subprocess.run(command, cwd=PROJECT, check=True, env=environment, capture_output=True)
@@ -40,7 +40,7 @@ def seconds_of(command: list[str]) -> float:
 
 
 def seconds_to_first_step(contender: Contender) -> float:
-    """Return how long it takes until a contender has made one step, and kill it."""
+    """Return the seconds until a contender has made one step, and kill it."""
     contender.ticks_file.unlink(missing_ok=True)
     try:
         contender.start(ticks=1)
@@ -50,7 +50,7 @@ def seconds_to_first_step(contender: Contender) -> float:
 
 
 def contenders(directory: Path) -> dict[str, Callable[[], float]]:
-    """Return what is timed, by name; the first two are compared."""
+    """Return the commands, by name; the first two are compared."""
     experiment = str(directory / "experiment.yaml")
     python = [sys.executable, "-c"]
     train = foundry_train("ours", directory, {})

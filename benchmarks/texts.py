@@ -1,4 +1,4 @@
-"""Text of any size to train on: made-up words, sentences of the built-in language, or a caller's.
+"""Text of any size to train on: made-up words, the built-in language, or a file.
 
 Nothing here imports torch.
 """
@@ -17,7 +17,7 @@ DRAWN: Final = 10_000  # lines at a time
 
 
 def made_up_words(number: int, *, vocabulary: int) -> Iterator[str]:
-    """Yield lines of words whose frequencies follow Zipf's law; every word stands there."""
+    """Yield lines of words whose frequencies follow Zipf's law; every word occurs."""
     words = [f"w{index}" for index in range(vocabulary)]
     weights = list(accumulate(1 / rank for rank in range(1, vocabulary + 1)))
     drawn = words + random.Random(0).choices(words, cum_weights=weights, k=number)

@@ -1,4 +1,4 @@
-"""Training speed of `foundry train`, whole loop with logging, against what one would use instead.
+"""Training speed of `foundry train`, whole loop with logging, against its alternatives.
 
     python -m benchmarks.train [--shapes "gpt2 m" ...] [--rounds 5] [data.train=PATH]
 
@@ -32,7 +32,7 @@ OURS: Final = {
     "ours bf16 compiled": {"training.mixed_precision": "bf16", "training.compile": "true"},
     "ours, levers off": LEVERS_OFF,
 }
-"""What is set on the command line of `foundry train`."""
+"""Settings on the command line of `foundry train`."""
 OTHERS: Final = {
     "HF Trainer fp32": ("hf_trainer", "no"),
     "HF Trainer bf16": ("hf_trainer", "bf16"),
@@ -49,15 +49,15 @@ PRODUCTS: Final = ("product fp32", "product bf16")
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """What must be seen of one shape."""
+    """A required ratio of one shape."""
 
     shape: str
     ours: str = DEFAULT
     other: str
     least: float | None = None
-    """The ratio of speeds; None: none is asked for."""
+    """The ratio of speeds; None: none is required."""
     memory: bool = False
-    """Whether it must take no more memory either."""
+    """It must also take no more memory."""
 
 
 BARS: Final = (
@@ -86,7 +86,7 @@ BARS: Final = (
 
 
 def reason_not_to_run(name: str, asked: Asked) -> str | None:
-    """Return why a contender cannot run here; None: it can."""
+    """Return the reason that a contender cannot run here; None: it can."""
     if "bf16" in name and not computes_in_bf16():
         return "the processor does not compute in bf16"
     if "litgpt" in name and asked.litgpt is None:
@@ -124,7 +124,7 @@ def _contender(name: str, directory: Path, asked: Asked) -> Contender:
 
 
 def ratios_of(shape: Shape, measured: Measured, asked: Asked) -> list[Ratio]:
-    """Return what was found of the bars of a shape: speeds first, memory after them."""
+    """Return the ratios of a shape: speeds first, then memory."""
     bars = [bar for bar in BARS if bar.shape == shape.name]
     memory = [_memory(bar, shape, measured, asked) for bar in bars if bar.memory]
     return [_speed(bar, shape, measured, asked) for bar in bars] + memory
@@ -207,7 +207,7 @@ def _speed_row(
 
 
 def measure(asked: Asked) -> Found:
-    """Measure every shape that was asked for."""
+    """Measure every selected shape."""
     found = Found()
     names = [name for name in SHAPES if not asked.shapes or name in asked.shapes]
     rounds = asked.rounds or (2 if asked.quick else ROUNDS)

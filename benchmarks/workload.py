@@ -1,9 +1,9 @@
-"""What the contenders of one shape read: the same tokens, from one corpus and one tokenizer.
+"""Inputs of the contenders of one shape: the same tokens, from one corpus and one tokenizer.
 
     python -m benchmarks.workload DIRECTORY [--text FILE] [--model]
 
-DIRECTORY holds `shape.json`. This runs in a process of its own, so that the one that watches stays
-small: the memory of a new process counts from that of the one that started it.
+DIRECTORY holds `shape.json`. This runs in a separate process, so that the measuring one stays
+small: the peak memory of a child counts from that of its parent.
 """
 
 import argparse
@@ -34,7 +34,7 @@ def write_corpus(place: Path, text: Path | None, *, vocabulary: int) -> None:
 
 
 def tokenizer_for(shape: Shape, text: Path | None) -> dict[str, object]:
-    """Return the tokenizer section whose vocabulary comes closest to that of the shape."""
+    """Return the tokenizer section whose vocabulary is closest to that of the shape."""
     if text is None:
         return {"tokenizer_type": "word", "vocab_size": shape.vocabulary}
     if shape.vocabulary < 300:  # the bytes alone are 256
@@ -43,11 +43,11 @@ def tokenizer_for(shape: Shape, text: Path | None) -> dict[str, object]:
 
 
 def make_workload(directory: Path, text: Path | None, *, with_model: bool) -> None:
-    """Make corpus, tokenizer, experiment and the tokens that loops of others read.
+    """Make corpus, tokenizer, experiment and the tokens for other loops.
 
     Args:
-        text: what to train on; None: made-up words.
-        with_model: whether a model with random weights is saved as well.
+        text: file to train on; None: made-up words.
+        with_model: save a model with random weights as well.
     """
     shape_file = directory / "shape.json"
     shape = Shape(**json.loads(shape_file.read_text(encoding="utf-8")))

@@ -1,1 +1,1 @@
-"""What opens the models that the foundry saves, tried out: other versions, other tools."""
+"""Checks that other versions and other tools open the models that the foundry saves."""

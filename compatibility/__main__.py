@@ -4,7 +4,7 @@
 
 Tiny models of each architecture are saved with a tokenizer of each kind, and opened again in
 processes without this package, with each set of libraries that foundation/tested_versions.yaml
-names. With `--tools` also by HF Trainer, peft, torch.export and ONNX, which are installed beside.
+names. With `--tools` also by HF Trainer, peft, torch.export and ONNX, which are installed for it.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TOOLS: Final = dict.fromkeys(
     ),
     "",
 )
-"""What the other tools are; the newest of each."""
+"""The other tools, each in its newest version."""
 TOOLS_WITH: Final = ("pinned", "newest")
 """Sets of libraries with which the other tools are tried."""
 
@@ -40,10 +40,10 @@ def diagonal() -> list[tuple[str, str]]:
 
 
 def ask(script: str, exports: Path, *libraries: Path) -> dict[str, Any]:
-    """Run a script of this folder without the foundry, and return what it found.
+    """Run a script of this folder without the foundry, and return its findings.
 
     Raises:
-        RuntimeError: it broke down; the message is the end of what it said.
+        RuntimeError: it failed; the message is the end of its output.
     """
     with tempfile.TemporaryDirectory() as directory:
         result = Path(directory) / "result.json"

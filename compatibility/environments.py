@@ -1,4 +1,4 @@
-"""Sets of libraries in directories of their own, to be laid over an environment."""
+"""Sets of libraries in separate directories, which overlay an environment."""
 
 import argparse
 import json
@@ -14,14 +14,14 @@ HEAVY: Final = {"torch"}
 
 
 def overlay(directory: Path, versions: Mapping[str, str]) -> Path:
-    """Install libraries, without what they require, unless that was done before; return where.
+    """Install libraries without their dependencies, unless that was done; return the directory.
 
     Args:
         directory: the directories of all sets.
         versions: of each library.
 
     Raises:
-        RuntimeError: one cannot be installed; the message is the end of what pip said.
+        RuntimeError: one cannot be installed; the message is the end of the output of pip.
     """
     wanted = {name: version for name, version in versions.items() if name not in HEAVY}
     pins = [f"{name}=={version}" if version else name for name, version in sorted(wanted.items())]
@@ -39,7 +39,7 @@ def overlay(directory: Path, versions: Mapping[str, str]) -> Path:
 
 
 def add_libraries_option(parser: argparse.ArgumentParser) -> None:
-    """Add where the sets are installed, and found again the next time."""
+    """Add the option for the directory in which the sets are installed and kept."""
     default = Path(sys.prefix) / "libraries"
-    told = "where sets of libraries are installed; left out: in the environment that runs this"
-    parser.add_argument("--libraries", type=Path, default=default, metavar="DIRECTORY", help=told)
+    text = "directory of the sets of libraries; default: in the environment that runs this"
+    parser.add_argument("--libraries", type=Path, default=default, metavar="DIRECTORY", help=text)

@@ -1,4 +1,4 @@
-"""Tiny models with their tokenizers, saved, and beside each one what it must do elsewhere."""
+"""Tiny saved models with tokenizers, each with its expected outputs."""
 
 import json
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ PROMPTS: Final = ("The", "The dogs near the old garden", "A small bird")
 
 
 def experiment(architecture: str, tokenizer: str, directory: Path) -> ExperimentConfig:
-    """Return the experiment by which a model and its tokenizer are made."""
+    """Return the experiment for a model and its tokenizer."""
     vocabulary = {"vocab_size": 400} if tokenizer in ("bpe", "sentencepiece", "wordpiece") else {}
     raw = {
         "experiment_name": "export",
@@ -55,7 +55,7 @@ def experiment(architecture: str, tokenizer: str, directory: Path) -> Experiment
 
 
 def export(architecture: str, tokenizer: str, directory: Path) -> Path:
-    """Save a model with what it says to some texts; return its directory below `directory`."""
+    """Save a model and its outputs for some texts; return its directory below `directory`."""
     place = directory / f"{architecture}, {tokenizer}".replace(" ", "_")
     config = experiment(architecture, tokenizer, place)
     prepared = prepare(config)

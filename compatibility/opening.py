@@ -1,11 +1,10 @@
-"""Open what was saved, in a process of its own without the foundry: ids, logits, generation, ...
+"""Open saved models in a process without the foundry: ids, logits, generation, ...
 
     python -I opening.py EXPORTS RESULT [LIBRARIES ...]
 
-Writes a JSON object to RESULT: for each directory below EXPORTS and each thing that was tried
-"yes", "-" where it does not apply, or what went wrong. LIBRARIES are directories that go before
-others.
-Written in the terms of the oldest transformers that it runs with.
+Writes a JSON object to RESULT: for each directory below EXPORTS and each check "yes", "-" where it
+does not apply, or the error. LIBRARIES are directories that precede others. Written for
+the oldest transformers that it runs with.
 """
 
 import builtins
@@ -88,7 +87,7 @@ class Opened:
         transformers.AutoTokenizer.from_pretrained(self.path)
 
     def limits(self):
-        """Cut a text that is too long where it is asked for."""
+        """Truncate a text that is too long, on request."""
         ids = self.tokenizer(FAR_TOO_LONG, truncation=True, return_tensors="pt")
         positions = self.expected["positions"]
         length = ids["input_ids"].shape[1]
@@ -121,7 +120,7 @@ class Opened:
         return None
 
     def feature_extraction(self):
-        """Get vectors of the width that the configuration tells."""
+        """Get vectors of the width in the configuration."""
         text = self.expected["texts"][0]
         found = torch.tensor(self.pipeline("feature-extraction")(text))[0]
         shape = (len(self.expected["ids"][0]), self.model.config.hidden_size)
@@ -143,7 +142,7 @@ TRIED = {
 
 
 class AskedError(BaseException):
-    """The user would have been asked, as whether to run code; `except Exception` hides it not."""
+    """The user would have been asked, as whether to run code; `except Exception` misses it."""
 
 
 def refuse_to_answer(*question):
@@ -152,7 +151,7 @@ def refuse_to_answer(*question):
 
 
 def try_out(directory):
-    """Return what came of everything that is tried of one directory."""
+    """Return the result of each check of one directory."""
     opened, found = Opened(directory), {}
     for name, attempt in TRIED.items():
         try:

@@ -1,4 +1,4 @@
-"""The tables of docs/compatibility.md, from what was found."""
+"""The tables of docs/compatibility.md, from the findings."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,11 +17,11 @@ FURTHER: Final = (
 )
 TOOLS: Final = ("Trainer, classification", "Trainer, language", "LoRA", "torch.export", "ONNX")
 KNOWN: Final = {"AutoTokenizer asks nothing"}
-"""What transformers 5 does whatever a directory holds, and the page explains: no fault of ours."""
+"""Failures of transformers 5 with any directory, which the page explains: no fault of ours."""
 TABLES: Final = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Found = Mapping[str, Mapping[str, Any]]
-"""What was found, by the name of the set of libraries."""
+"""Findings, by the name of the set of libraries."""
 
 
 def key(architecture: str, tokenizer: str) -> str:
@@ -29,14 +29,14 @@ def key(architecture: str, tokenizer: str) -> str:
     return f"{architecture}, {tokenizer}".replace(" ", "_")
 
 
-def is_good(said: str) -> bool:
-    """Return whether a cell is as it should be, or does not apply."""
-    return said in ("yes", "-")
+def is_good(result: str) -> bool:
+    """Return whether a check passed, or does not apply."""
+    return result in ("yes", "-")
 
 
-def cell(said: Mapping[str, str], names: Iterable[str]) -> str:
-    """Return "yes", or "no" with the names of what went wrong; what was not tried did."""
-    bad = [name for name in names if not is_good(said.get(name, "not tried"))]
+def cell(result: Mapping[str, str], names: Iterable[str]) -> str:
+    """Return "yes", or "no" with the names of the checks that failed or were not made."""
+    bad = [name for name in names if not is_good(result.get(name, "not tried"))]
     if not bad:
         return "yes"
     return "no: it does not load" if "loads" in bad else f"no: {', '.join(bad)}"
@@ -63,38 +63,38 @@ def further_table(found: Found) -> str:
 
 
 def _versions(found: Found, architecture: str, name: str) -> str:
-    said = {
+    result = {
         each["transformers"]: {
             each["exports"].get(key(architecture, tokenizer), {}).get(name, "not tried")
             for tokenizer in TOKENIZERS
         }
         for each in found.values()
     }
-    if all(answers == {"-"} for answers in said.values()):
+    if all(answers == {"-"} for answers in result.values()):
         return "-"
-    bad = [version for version, answers in said.items() if not all(map(is_good, answers))]
+    bad = [version for version, answers in result.items() if not all(map(is_good, answers))]
     return f"not in {', '.join(bad)}" if bad else "yes"
 
 
 def tools_table(used: Found) -> str:
-    """Return a row for each architecture and version: what other tools do with it."""
+    """Return a row for each architecture and version, with a cell for each tool."""
     rows = [["", "transformers", *TOOLS]]
     for each in used.values():
-        for place, said in each["exports"].items():
+        for place, result in each["exports"].items():
             name = place.partition(",")[0].replace("_", " ")
-            cells = [said[tool].split(":")[0] for tool in TOOLS]
+            cells = [result[tool].split(":")[0] for tool in TOOLS]
             rows.append([name, each["transformers"], *cells])
     return table(rows)
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows, of which the first is the head, as Markdown."""
+    """Return rows as Markdown; the first is the head."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]) + "\n"
 
 
 def fill(page: str, found: Found, used: Found) -> str:
-    """Return a page in which the tables between the marks are new; without findings they stay."""
+    """Return a page with new tables between the marks; without findings they stay."""
     made = {}
     if found:
         made |= {"basic": basic_table(found), "further": further_table(found)}
@@ -104,13 +104,13 @@ def fill(page: str, found: Found, used: Found) -> str:
 
 
 def faults(found: Found) -> list[str]:
-    """Return a line for everything that went wrong in opening; what is `KNOWN` is left out."""
+    """Return a line for each failure that is not `KNOWN`."""
     return [line for name, line in _answers(found) if name not in KNOWN]
 
 
 def _answers(found: Found) -> Iterator[tuple[str, str]]:
     for each in found.values():
         for place, answers in each["exports"].items():
-            for name, said in answers.items():
-                if not is_good(said) and (name not in TOOLS or said.startswith("no")):
-                    yield name, f"{each['transformers']}: {place}: {name}: {said}"
+            for name, result in answers.items():
+                if not is_good(result) and (name not in TOOLS or result.startswith("no")):
+                    yield name, f"{each['transformers']}: {place}: {name}: {result}"

@@ -1,4 +1,4 @@
-"""Do other tools give an exported model's sentences the nats that a direct count gives?
+"""Compare the nats of sentences by other tools with a direct count.
 
     python compatibility/scores.py MODELS TEXTS
 
@@ -10,7 +10,7 @@ The rules, which are those of training:
 
 - A causal model reads what its tokenizer puts in front of a text (BOS, or the end of a document
   where documents begin with no token of their own) and predicts all that follows; the end of the
-  document is not asked for. In minicons leave `bos_token=False`: the tokenizer puts it there.
+  document is not predicted. In minicons leave `bos_token=False`: the tokenizer puts it there.
 - lm-eval scores a text without context behind `tokenizer.bos_token`, which is that same token.
 - A masked model's score is the pseudo-log-likelihood: each token of the text hidden by itself,
   between the two tokens that its tokenizer puts around. lm-eval has none for masked models.
@@ -44,13 +44,13 @@ metric_list: [{{metric: acc}}]
 
 
 def is_masked(directory: Path) -> bool:
-    """Tell whether a model fills masks, by the class that its configuration names."""
+    """Return whether a model fills masks, by the class that its configuration names."""
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     return all("MaskedLM" in name for name in config["architectures"])
 
 
 def causal_nats(model: Any, tokenizer: Any, text: str) -> float:
-    """Return the nats of all tokens behind the first of what the tokenizer makes of a text."""
+    """Return the nats of all tokens of a text but the first."""
     inputs = tokenizer(text, return_tensors="pt")
     with torch.no_grad():
         logits = model(**inputs).logits[0, :-1].double()
@@ -104,7 +104,7 @@ def by_lm_eval(directory: Path, texts: list[str]) -> list[float]:
 
 
 def differences(directory: Path, texts: list[str]) -> dict[str, float]:
-    """Return, for each tool that is there, by how much it is off at most, in nats."""
+    """Return the largest error of each installed tool, in nats."""
     masked = is_masked(directory)
     auto = AutoModelForMaskedLM if masked else AutoModelForCausalLM
     tokenizer = AutoTokenizer.from_pretrained(str(directory), trust_remote_code=True)

@@ -1,4 +1,4 @@
-"""Use what was saved with other tools, in a process of its own without the foundry.
+"""Use saved models with other tools, in a process without the foundry.
 
     python -I using.py EXPORTS RESULT [LIBRARIES ...]
 
@@ -47,7 +47,7 @@ class Used:
         self.tokenizer.padding_side = "right"
 
     def load(self, auto=None, **kwargs):
-        """Load the model as a class, by default as what it was trained as."""
+        """Load the model as a class, by default that of its training."""
         auto = auto or (
             "AutoModelForMaskedLM" if self.expected["masked"] else "AutoModelForCausalLM"
         )
@@ -103,7 +103,7 @@ class Used:
         """Compare a step over 16 rows at once with one over 4 times 4.
 
         Some of transformers' own classes take the number of all targets and do not divide by it,
-        and Trainer does not divide either, unless it is told that they do not.
+        and Trainer does not divide either, unless it knows that they do not.
         """
         try:
             self.compare_steps(examples, make, told=False)
@@ -128,9 +128,9 @@ class Used:
         whole, loss = self.after_one_step(16, 1, examples, make, told)
         parts, other_loss = self.after_one_step(4, 4, examples, make, told)
         off = max((whole[name] - parts[name]).abs().max().item() for name in whole)
-        said = f"loss {loss:.4f} and {other_loss:.4f}"
-        assert off <= CLOSE, f"weights after 16 x 1 and 4 x 4 rows differ by {off:.1e}, {said}"
-        assert abs(loss - other_loss) < 1e-3 * loss, said
+        losses = f"loss {loss:.4f} and {other_loss:.4f}"
+        assert off <= CLOSE, f"weights after 16 x 1 and 4 x 4 rows differ by {off:.1e}, {losses}"
+        assert abs(loss - other_loss) < 1e-3 * loss, losses
 
     def classification(self):
         """Fine-tune a classifier of texts by HF Trainer."""
@@ -170,7 +170,7 @@ class Used:
         return ", ".join(names)
 
     def exported(self):
-        """Return the model, what it was traced with, and which dimensions are free."""
+        """Return the model, the inputs of its trace, and the free dimensions."""
         ids = torch.tensor([self.expected["ids"][0]] * 2)
         rows, length = torch.export.Dim("rows", min=1), torch.export.Dim("length", min=2, max=90)
         free = {0: rows, 1: length}
@@ -232,7 +232,7 @@ TRIED = {
 
 
 def try_out(directory):
-    """Return what came of everything that is tried of one directory."""
+    """Return the result of each check of one directory."""
     used, found = Used(directory), {}
     for name, attempt in TRIED.items():
         try:

@@ -1,8 +1,8 @@
-"""Run the laws of models, training and generation with the oldest and the newest libraries.
+"""Run the tests of models, training and generation with the oldest and the newest libraries.
 
     python -m compatibility.versions [--sets oldest newest] [--libraries DIRECTORY]
 
-The sets are those of foundation/tested_versions.yaml, laid over the environment that runs this.
+The sets of foundation/tested_versions.yaml overlay the environment that runs this.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def tests(environment: dict[str, str], python: Path | str, place: Path, *options
     """Run the tests that hold on every version.
 
     Raises:
-        SystemExit: one fails; the tests have said which.
+        SystemExit: one fails; pytest has reported it.
     """
     command = [str(python), "-m", "pytest", "-q", *options, *TESTS, TRAINING]
     if subprocess.run(command, cwd=place, env=environment).returncode:

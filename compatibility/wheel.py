@@ -2,8 +2,8 @@
 
     python -m compatibility.wheel [--set oldest] [--whole] [--tests] [--keep DIRECTORY]
 
-torch is the pinned one. Everything else is what pip picks, or with `--set` what a set of
-foundation/tested_versions.yaml names. Quickstart, doctor, and a short training of each
+torch is the pinned one. Everything else is chosen by pip or, with `--set`, by a set of
+foundation/tested_versions.yaml. Quickstart, doctor, and a short training of each
 architecture, whose model the doctor then examines; the quickstart is cut short without `--whole`.
 """
 
@@ -30,7 +30,7 @@ WHERE: Final = (
 
 
 class Installed:
-    """An environment of its own with nothing but the wheel and what it requires."""
+    """An environment with nothing but the wheel and its dependencies."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -44,7 +44,7 @@ class Installed:
         """Run a command outside the checkout.
 
         Raises:
-            SystemExit: it fails; it has said why.
+            SystemExit: it fails; its output is on the terminal.
         """
         print(f"$ {' '.join(command)}", flush=True)
         begun = time.perf_counter()
@@ -54,7 +54,7 @@ class Installed:
             raise SystemExit(f"failed: {' '.join(command)}")
 
     def install(self, versions: dict[str, str]) -> None:
-        """Build the wheel and install it, with these versions where they are named."""
+        """Build the wheel and install it, with pinned versions if there are any."""
         subprocess.run([sys.executable, "-m", "venv", self.python.parents[1]], check=True)
         self.run(*PIP, "install", f"torch=={run_with()[PINNED]['torch']}")
         self.run(*PIP, "wheel", "--no-deps", "--wheel-dir", "wheels", str(PROJECT))
@@ -87,11 +87,11 @@ class Installed:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Do all of it in a temporary directory."""
+    """Run all checks in a temporary directory."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--set", choices=[*run_with()], help="left out: what pip picks")
+    parser.add_argument("--set", choices=[*run_with()], help="default: the choice of pip")
     parser.add_argument("--whole", action="store_true", help="the whole quickstart")
-    parser.add_argument("--tests", action="store_true", help="the laws of models as well")
+    parser.add_argument("--tests", action="store_true", help="the tests of models as well")
     parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="a new one to leave it in")
     options = parser.parse_args(arguments)
     versions = dict(run_with()[options.set]) if options.set else {}

@@ -4,17 +4,20 @@ The processes are forked from a server that has imported everything and started 
 each costs a tenth of a second and not five.
 """
 
+import inspect
 import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +33,7 @@ from tests.experiments import MODELS, tiny_experiment
 
 CHILDREN = multiprocessing.get_context("forkserver")
 CHILDREN.set_forkserver_preload(["pytest", __name__])
-KILLED = -signal.SIGKILL
+KILLED, STOPPED = -signal.SIGKILL, 75  # exit codes: of a killed process, and after a signal
 
 for _model in MODELS.values():
     MODEL_REGISTRY[_model["architecture"]]
@@ -54,22 +57,26 @@ class Ended:
 
     code: int
     """Exit code; negative: the signal that killed it."""
-    said: str
+    stderr: str
     """Its standard error stream."""
 
 
 def in_child(
     function: Callable[..., Any],
     *arguments: Any,
+    code: int | None = None,
     threads: int = 1,
     timeout: float = 120,
 ) -> Ended:
     """Call a function of a test module in a process of its own.
 
     An exception ends it with the exit code that the command line would return.
+
+    Args:
+        code: the exit code that the process must have; None: any.
     """
     with child_running(function, *arguments, threads=threads) as child:
-        return child.ended(timeout)
+        return child.ended(timeout, code=code)
 
 
 @contextmanager
@@ -99,12 +106,44 @@ class Child:
         if self.process.is_alive():
             os.kill(self.process.pid, number)
 
-    def ended(self, timeout: float = 120) -> Ended:
-        """Wait for its end."""
+    def ended(self, timeout: float = 120, *, code: int | None = None) -> Ended:
+        """Wait for its end; see `in_child`."""
         self.process.join(timeout)
-        said = self.output.read()
-        assert self.process.exitcode is not None, f"still running after {timeout} seconds: {said}"
-        return Ended(self.process.exitcode, said)
+        stderr = self.output.read()
+        assert self.process.exitcode is not None, f"still running after {timeout} seconds: {stderr}"
+        assert code is None or self.process.exitcode == code, stderr
+        return Ended(self.process.exitcode, stderr)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def as_rank(index: int, number: int, port: int, do: Callable[..., Any], arguments: Any) -> None:
+    """Do something as the process of a launcher."""
+    os.environ |= {
+        "RANK": str(index),
+        "LOCAL_RANK": str(index),
+        "WORLD_SIZE": str(number),
+        "LOCAL_WORLD_SIZE": str(number),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    do(*arguments)
+
+
+def launched(*calls: tuple[Any, ...]) -> list[Ended]:
+    """Start a process for each (function, arguments...), as one launcher would."""
+    port = free_port()
+    with ExitStack() as stack:
+        children = [
+            stack.enter_context(child_running(as_rank, index, len(calls), port, call[0], call[1:]))
+            for index, call in enumerate(calls)
+        ]
+        return [child.ended() for child in children]
 
 
 def _run(output: str, threads: int, function: Callable[..., Any], arguments: Any) -> None:
@@ -131,12 +170,13 @@ def train_in_child(
     directory: Path,
     *overrides: str,
     fault: Fault | None = None,
+    code: int | None = None,
     threads: int = 1,
     **options: Any,
 ) -> Ended:
     """Run `tiny_experiment(kind, directory, *overrides)`, with a fault or without."""
     arguments = (kind, directory, overrides, fault, options)
-    return in_child(train_with, *arguments, threads=threads)
+    return in_child(train_with, *arguments, code=code, threads=threads)
 
 
 def train_with(
@@ -149,6 +189,31 @@ def train_with(
     """Train in this process; a fault strikes at its point."""
     with watching(striking(fault)):
         train(tiny_experiment(kind, directory, *overrides), **options)
+
+
+def before(target: str, strike: Callable[[], object], *, call: int | None = None) -> None:
+    """Have this process call `strike` before each call of a function.
+
+    Args:
+        target: `module:function` or `module:Class.method`.
+        call: the number of the only call that is struck, from 1; None: all are.
+    """
+    module, _, name = target.partition(":")
+    owner: Any = import_module(module)
+    *classes, name = name.split(".")
+    for part in classes:
+        owner = getattr(owner, part)
+    function, calls = getattr(owner, name), 0
+    is_static = isinstance(inspect.getattr_static(owner, name), staticmethod)
+
+    def struck(*positional: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if call in (calls, None):
+            strike()
+        return function(*positional, **named)
+
+    setattr(owner, name, staticmethod(struck) if is_static else struck)
 
 
 def striking(fault: Fault | None) -> Callable[[str], None]:

@@ -1,4 +1,4 @@
-"""What holds for every test: one thread, no network, and a cache that goes away with the session.
+"""Fixtures of every test: one thread, no network, and a cache of the session.
 
 The environment is set here, before any test file can import torch. Nothing here imports it, so that
 tests of the floors that know no torch stay fast.
@@ -24,8 +24,8 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     TOKENIZERS_PARALLELISM="false",
 )
-# Under nohup, and in the background of a script, signals come ignored, and so they would come to
-# every process of a test. One that is answered here with nothing is the default there.
+# Under nohup, and in the background of a script, signals are ignored, and so they would be in every
+# process of a test. A handler that does nothing here becomes the default action there.
 for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(_number) == signal.SIG_IGN:
         signal.signal(_number, lambda number, frame: None)
@@ -90,7 +90,7 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(autouse=True)
 def _the_log_is_as_it_was() -> Any:
-    """Take back what a command has done to the package's logger, which the process shares."""
+    """Restore the package's logger, which a command may have changed."""
     logger = logging.getLogger("model_foundry")
     before = list(logger.handlers), logger.level, logger.propagate
     yield
@@ -99,7 +99,7 @@ def _the_log_is_as_it_was() -> Any:
 
 @pytest.fixture(autouse=True)
 def _plugins_are_forgotten() -> Any:
-    """Take back what a command has loaded, which the process would name in every later run."""
+    """Forget plugins that a command has loaded, which later runs would record."""
 
     before = dict(LOADED_PLUGINS)
     yield

@@ -48,6 +48,15 @@ def tiny_experiment(kind: str, directory: Path, *overrides: str) -> ExperimentCo
     return validate(raw, "tiny experiment")
 
 
+def snapshot(directory: Path) -> dict[Path, tuple[int, bytes | None]]:
+    """Return the time of change and the content of everything in a directory but its lock."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
+        for path in (directory, *directory.rglob("*"))
+        if path.name != ".lock"
+    }
+
+
 BLOCKS_OF_TEXT = 33
 """Blocks of 14 tokens in the training text of `three_passes`."""
 

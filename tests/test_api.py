@@ -22,7 +22,7 @@ def test_the_names_are_there_for_who_looks() -> None:
 
 @pytest.mark.slow
 def test_help_shows_them(project: Path) -> None:
-    said = subprocess.run(
+    text = subprocess.run(
         [sys.executable, "-c", "import model_foundry; help(model_foundry)"],
         cwd=project,
         capture_output=True,
@@ -35,11 +35,11 @@ def test_help_shows_them(project: Path) -> None:
         "create_model(config",
         "train(config",
     ):
-        assert name in said
-    assert "load_config(path" in said and "load_model(directory" in said
+        assert name in text
+    assert "load_config(path" in text and "load_model(directory" in text
 
 
-def test_a_file_stands_for_its_experiment_and_a_run_for_its_model(tmp_path: Path) -> None:
+def test_a_file_serves_as_experiment_and_a_run_as_model(tmp_path: Path) -> None:
     config = tiny_experiment("gru", tmp_path)
     file = tmp_path / "one.yaml"
     file.write_text(save_config(config))
@@ -51,7 +51,7 @@ def test_a_file_stands_for_its_experiment_and_a_run_for_its_model(tmp_path: Path
 
 
 @pytest.mark.parametrize("given", [{"model": 1}, None, 5])
-def test_what_is_no_experiment_is_told_what_to_do(given: object) -> None:
+def test_an_argument_that_is_no_experiment_gets_the_remedy(given: object) -> None:
     for function in (train, create_model):
         with pytest.raises(TypeError, match="make one with load_config"):
             function(given)  # type: ignore[operator]

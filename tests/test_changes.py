@@ -1,6 +1,5 @@
-"""What may change between two starts of a run, and what is refused with a table of it."""
+"""Changes between two starts of a run: allowed, or refused with a table."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,13 +14,13 @@ import model_foundry.experiment.resume
 from model_foundry import train
 from model_foundry.architectures import load_plugin
 from model_foundry.doctor.same_run import differences
-from model_foundry.errors import CheckpointError, LockedError, ResumeError
+from model_foundry.errors import LockedError, ResumeError
 from model_foundry.experiment.run_directory import RunDirectory
-from model_foundry.foundation.atomic_files import MANIFEST_FORMAT, commit_directory
 from model_foundry.foundation.failpoints import watching
 from model_foundry.training.run_fingerprint import as_settings, changed_settings
-from tests.children import Ended, Fault, in_child, train_in_child, train_with
-from tests.experiments import three_passes, tiny_experiment
+from tests.children import STOPPED, Fault, in_child, train_in_child, train_with
+from tests.experiments import snapshot, three_passes, tiny_experiment
+from tests.foundation.test_atomic_files import reseal
 
 pytestmark = pytest.mark.slow
 
@@ -36,12 +35,14 @@ class Place:
         self.directory = directory
         self.settings = three_passes(directory)
         self.whole = directory / "whole" / "run"
-        ended = train_in_child(KIND, self.whole.parent, *self.settings)
-        assert ended.code == 0, ended.said
+        train_in_child(KIND, self.whole.parent, *self.settings, code=0)
         self.stopped = directory / "stopped" / "run"
         fault = Fault("step 10 made", signal=15)
-        ended = train_in_child(KIND, self.stopped.parent, *self.settings, fault=fault)
-        assert ended.code == 75, ended.said
+        train_in_child(KIND, self.stopped.parent, *self.settings, fault=fault, code=STOPPED)
+
+    def but_for(self, section: str) -> list[str]:
+        """Return the settings without those that begin with `section`."""
+        return [each for each in self.settings if not each.startswith(section)]
 
 
 @pytest.fixture(scope="module")
@@ -64,30 +65,22 @@ def text(place: Place, tmp_path: Path) -> Path:
 
 def refused(place: Place, directory: Path, *overrides: str, **options: Any) -> list[str]:
     """Start the run again, which must be refused without a change; return the table."""
-    before = everything_in(directory / "run")
+    before = snapshot(directory / "run")
     with pytest.raises(ResumeError) as error:
         train(tiny_experiment(KIND, directory, *place.settings, *overrides), **options)
     assert error.value.exit_code == OTHER_RUN
-    assert everything_in(directory / "run") == before
+    assert snapshot(directory / "run") == before
     first, *table = str(error.value).split("\n")
     assert first.startswith(f"output_dir: {directory / 'run'} holds a run ")
     assert all(line.startswith("  ") for line in table)
     return [line.strip() for line in table]
 
 
-def everything_in(directory: Path) -> dict[str, tuple[bytes, int]]:
-    return {
-        str(path): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in directory.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
-
-
-def goes_on(place: Place, directory: Path, *overrides: str, **options: Any) -> Ended:
-    ended = train_in_child(KIND, directory, *place.settings, *overrides, **options)
-    assert ended.code == 0, ended.said
-    assert "attempt 2 resumes from " in ended.said
-    return ended
+def resume(place: Place, directory: Path, *overrides: str, **options: Any) -> str:
+    """Start the run again, which must resume and end; return its messages."""
+    stderr = train_in_child(KIND, directory, *place.settings, *overrides, code=0, **options).stderr
+    assert "attempt 2 resumes from " in stderr
+    return stderr
 
 
 def is_the_same_model(place: Place, directory: Path) -> bool:
@@ -145,17 +138,12 @@ def test_another_architecture_is_refused(kind: str, place: Place, stopped: Path)
     assert ("  training.objective: causal_lm -> masked_lm" in table) == (kind == "bert")
 
 
-def test_several_changes_are_told_at_once(place: Place, stopped: Path) -> None:
+def test_all_changes_are_reported_at_once(place: Place, stopped: Path) -> None:
     table = refused(place, stopped, "training.warmup_steps=3", "training.learning_rate=0.02")
     assert [line.split(":")[0] for line in table] == [
         "training.learning_rate",
         "training.warmup_steps",
     ]
-
-
-def test_a_finished_run_is_refused_as_well(place: Place, tmp_path: Path) -> None:
-    shutil.copytree(place.whole, tmp_path / "run")
-    assert refused(place, tmp_path, "training.learning_rate=0.02")
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -194,7 +182,7 @@ def test_changed_held_out_text_is_refused(place: Place, stopped: Path, text: Pat
 def test_the_same_text_under_another_name_is_the_same_run(
     place: Place, stopped: Path, text: Path
 ) -> None:
-    goes_on(place, stopped, f"data.train={text}")
+    resume(place, stopped, f"data.train={text}")
     assert differences(place.whole, stopped / "run") == []
 
 
@@ -207,15 +195,13 @@ def with_own_tokenizer(place: Place, tmp_path: Path) -> tuple[str, Path]:
     tokenizer = tmp_path / "own-tokenizer"
     shutil.copytree(place.whole / "tokenizer", tokenizer)
     override = f"tokenizer={{path: {tokenizer}}}"
-    plain = [s for s in place.settings if not s.startswith("tokenizer.")]
-    fault = Fault("step 3 made", signal=15)
-    ended = train_in_child(KIND, tmp_path, *plain, override, fault=fault)
-    assert ended.code == 75, ended.said
+    plain, fault = place.but_for("tokenizer."), Fault("step 3 made", signal=15)
+    train_in_child(KIND, tmp_path, *plain, override, fault=fault, code=STOPPED)
     return override, tokenizer
 
 
 def permute_ids(state: dict[str, Any]) -> None:
-    """Let two letters change places."""
+    """Swap the ids of two letters."""
     vocabulary = state["model"]["vocab"]
     letters = [token for token in vocabulary if len(token) == 1 and token.isalpha()]
     one, other = sorted(letters)[:2]
@@ -240,18 +226,10 @@ def test_another_tokenizer_of_the_same_size_is_refused(
     change(state)
     text = json.dumps(state)
     assert Tokenizer.from_str(text).get_vocab_size() == size
-    replace_file(tokenizer, path.name, text)
-    plain = [s for s in place.settings if not s.startswith("tokenizer.")]
+    path.write_text(text)
+    reseal(tokenizer)
     with pytest.raises(ResumeError, match=r"\n  tokenizer: SHA-256 \w+ -> SHA-256 \w+$"):
-        train(tiny_experiment(KIND, tmp_path, *plain, override))
-
-
-def replace_file(directory: Path, name: str, text: str) -> None:
-    """Write a committed directory anew, with another file in it."""
-    files = {p.name: p.read_bytes() for p in directory.iterdir() if p.name != "manifest.json"}
-    with commit_directory(directory) as aside:
-        for other, content in (files | {name: text.encode()}).items():
-            (aside / other).write_bytes(content)
+        train(tiny_experiment(KIND, tmp_path, *place.but_for("tokenizer."), override))
 
 
 def test_the_same_tokenizer_elsewhere_is_the_same_run(
@@ -259,9 +237,8 @@ def test_the_same_tokenizer_elsewhere_is_the_same_run(
 ) -> None:
     _, tokenizer = with_own_tokenizer
     moved = tokenizer.rename(tmp_path / "moved")
-    plain = [s for s in place.settings if not s.startswith("tokenizer.")]
-    ended = train_in_child(KIND, tmp_path, *plain, f"tokenizer={{path: {moved}}}")
-    assert ended.code == 0, ended.said
+    override = f"tokenizer={{path: {moved}}}"
+    train_in_child(KIND, tmp_path, *place.but_for("tokenizer."), override, code=0)
     assert is_the_same_model(place, tmp_path)
 
 
@@ -272,32 +249,32 @@ def test_settings_that_only_watch_may_change(place: Place, stopped: Path) -> Non
     watching = (
         "experiment_name=renamed",
         f"data.cache_dir={stopped / 'cache'}",
-        "training.logging_steps=1",
+        "training.logging_steps=5",
+        "training.eval_steps=7",
         "training.save_steps=1",
         "training.save_total_limit=2",
         "training.milestones={steps: [12]}",
         "training.dataloader_num_workers=1",
         "training.per_device_eval_batch_size=2",
     )
-    goes_on(place, stopped, *watching)
+    resume(place, stopped, *watching)
     assert is_the_same_model(place, stopped)
 
 
 @pytest.mark.parametrize("move", [False, True])
-def test_a_run_that_was_moved_goes_on(move: bool, place: Place, stopped: Path) -> None:
+def test_a_run_that_was_moved_resume(move: bool, place: Place, stopped: Path) -> None:
     if move:
         (stopped / "elsewhere").mkdir()
         (stopped / "run").rename(stopped / "elsewhere" / "run")
         stopped /= "elsewhere"
-    ended = goes_on(place, stopped)
-    assert "bit for bit" not in ended.said
+    assert "bit for bit" not in resume(place, stopped)
     assert differences(place.whole, stopped / "run") == []
 
 
 def test_another_cut_into_micro_batches_warns_of_the_last_bits(place: Place, stopped: Path) -> None:
     cut = ("training.per_device_train_batch_size=3", "training.gradient_accumulation_steps=2")
-    said = goes_on(place, stopped, *cut).said
-    (line,) = [line for line in said.splitlines() if "bit for bit" in line]
+    stderr = resume(place, stopped, *cut)
+    (line,) = [line for line in stderr.splitlines() if "bit for bit" in line]
     assert "training.per_device_train_batch_size: 2 -> 3" in line
     assert "training.gradient_accumulation_steps: 3 -> 2" in line
     digests = [
@@ -308,21 +285,17 @@ def test_another_cut_into_micro_batches_warns_of_the_last_bits(place: Place, sto
     assert digests[0] == digests[1]
 
 
-def test_a_longer_run_must_be_asked_for(place: Place, stopped: Path) -> None:
-    assert refused(place, stopped, "training.max_steps=24") == ["optimizer steps: 18 -> 24"]
-    ended = train_in_child(KIND, stopped, *place.settings, "training.max_steps=24", extend=True)
-    assert ended.code == 0, ended.said
-    assert "extended from 18 to 24 steps: the learning rate after step 10 is " in ended.said
-    status = RunDirectory(stopped / "run").status()
-    assert status is not None and (status.state, status.step) == ("completed", 24)
-
-
-def test_a_finished_run_can_be_extended(place: Place, tmp_path: Path) -> None:
-    shutil.copytree(place.whole, tmp_path / "run")
-    assert refused(place, tmp_path, "training.max_steps=20") == ["optimizer steps: 18 -> 20"]
-    goes_on(place, tmp_path, "training.max_steps=20", extend=True)
+@pytest.mark.parametrize("state", ["stopped", "whole"])
+def test_a_longer_run_needs_extend(state: str, place: Place, tmp_path: Path) -> None:
+    shutil.copytree(getattr(place, state), tmp_path / "run")
+    longer = "training.max_steps=24"
+    assert refused(place, tmp_path, longer) == ["optimizer steps: 18 -> 24"]
+    assert refused(place, tmp_path, "training.learning_rate=0.02")
+    stderr = resume(place, tmp_path, longer, extend=True)
+    last = {"stopped": 10, "whole": 18}[state]
+    assert f"extended from 18 to 24 steps: the learning rate after step {last} is " in stderr
     status = RunDirectory(tmp_path / "run").status()
-    assert status is not None and (status.state, status.step) == ("completed", 20)
+    assert status is not None and (status.state, status.step) == ("completed", 24)
 
 
 def test_a_shorter_run_is_refused_even_then(place: Place, stopped: Path) -> None:
@@ -333,10 +306,8 @@ def test_a_shorter_run_is_refused_even_then(place: Place, stopped: Path) -> None
 
 def test_epochs_that_come_to_the_same_steps_are_the_same_length(place: Place) -> None:
     steps = tiny_experiment(KIND, place.directory, *place.settings)
-    plain = [s for s in place.settings if "max_steps" not in s]
-    epochs = tiny_experiment(
-        KIND, place.directory, *plain, "training.max_steps=null", "training.epochs=3"
-    )
+    plain, length = place.but_for("training.max_steps"), "training.epochs=3"
+    epochs = tiny_experiment(KIND, place.directory, *plain, "training.max_steps=null", length)
     assert changed_settings(as_settings(steps), as_settings(epochs)) == []
 
 
@@ -344,15 +315,14 @@ def test_epochs_that_come_to_the_same_steps_are_the_same_length(place: Place) ->
 
 
 def test_another_number_of_threads_warns(place: Place, stopped: Path) -> None:
-    said = goes_on(place, stopped, threads=2).said
-    (line,) = [line for line in said.splitlines() if "bit for bit" in line]
+    stderr = resume(place, stopped, threads=2)
+    (line,) = [line for line in stderr.splitlines() if "bit for bit" in line]
     assert line.endswith("(saved -> now): threads: 1 -> 2")
 
 
 def test_other_versions_and_another_device_warn(place: Place, stopped: Path) -> None:
-    ended = in_child(train_elsewhere, stopped, place.settings)
-    assert ended.code == 0, ended.said
-    (line,) = [line for line in ended.said.splitlines() if "bit for bit" in line]
+    stderr = in_child(train_elsewhere, stopped, place.settings, code=0).stderr
+    (line,) = [line for line in stderr.splitlines() if "bit for bit" in line]
     assert " -> cuda (another)" in line and "torch: " in line and " -> 99.0" in line
 
 
@@ -366,27 +336,22 @@ def train_elsewhere(directory: Path, settings: tuple[str, ...]) -> None:
 def test_a_plugin_that_changed_is_refused(place: Place, tmp_path: Path) -> None:
     plugin = tmp_path / "plugin.py"
     plugin.write_text("FIRST = 1\n")
-    ended = in_child(train_with_plugin, plugin, tmp_path, place.settings, True)
-    assert ended.code == 75, ended.said
+    arguments = (train_with_plugin, plugin, tmp_path, place.settings)
+    in_child(*arguments, True, code=STOPPED)
     plugin.write_text("SECOND = 2\n")
-    ended = in_child(train_with_plugin, plugin, tmp_path, place.settings, False)
-    assert ended.code == 5, ended.said
-    assert "plugin plugin.py: SHA-256 " in ended.said
+    assert "plugin plugin.py: SHA-256 " in in_child(*arguments, False, code=OTHER_RUN).stderr
     plugin.write_text("FIRST = 1\n")
-    assert in_child(train_with_plugin, plugin, tmp_path, place.settings, False).code == 0
+    in_child(*arguments, False, code=0)
 
 
 def test_lines_that_the_log_has_lost_are_reported(place: Place, stopped: Path) -> None:
     log = stopped / "run" / "metrics.jsonl"
-    assert "were written" not in goes_on(place, place_copy(stopped)).said
+    copy = Path(shutil.copytree(stopped, stopped.with_name("copy")))
+    assert "were written" not in resume(place, copy)
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join(lines[:1] + lines[2:]))
-    said = goes_on(place, stopped).said
-    assert f"has {len(lines) - 1} lines up to step" in said and f"but {len(lines)} were" in said
-
-
-def place_copy(directory: Path) -> Path:
-    return Path(shutil.copytree(directory, directory.with_name("copy")))
+    stderr = resume(place, stopped)
+    assert f"has {len(lines) - 1} lines up to step" in stderr and f"but {len(lines)} were" in stderr
 
 
 @pytest.mark.parametrize("how", ["moved", "deleted", "taken over"])
@@ -412,53 +377,3 @@ def train_with_plugin(plugin: Path, directory: Path, settings: tuple[str, ...], 
     load_plugin(plugin)
     fault = Fault("step 3 made", signal=15) if stop else None
     train_with(KIND, directory, settings, fault, {})
-
-
-# --- checkpoints that cannot be resumed from ------------------------------------------------------
-
-
-def newest(directory: Path) -> Path:
-    return max((directory / "run" / "checkpoints").glob("step-*"))
-
-
-def test_a_checkpoint_of_a_newer_version_is_refused(place: Place, stopped: Path) -> None:
-    path = newest(stopped) / "manifest.json"
-    manifest = json.loads(path.read_text()) | {"format": MANIFEST_FORMAT + 1}
-    del manifest["sha256"]
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps(manifest | {"sha256": digest}))
-    with pytest.raises(ResumeError, match=f"newer version, in format {MANIFEST_FORMAT + 1}"):
-        train(tiny_experiment(KIND, stopped, *place.settings))
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("step", 11),
-        ("step", -1),
-        ("step", "ten"),
-        ("best_loss", float("inf")),
-        ("tokens_seen", 1.5),
-    ],
-)
-@pytest.mark.parametrize("manifest_too", [False, True])
-def test_a_state_edited_by_hand_is_not_used(
-    field: str, value: Any, manifest_too: bool, place: Place, stopped: Path
-) -> None:
-    """The manifest finds it; where that was made anew, the laws of the state do."""
-    directory = newest(stopped)
-    state = json.loads((directory / "state.json").read_text())
-    state["counters"][field] = value
-    if manifest_too:
-        replace_file(directory, "state.json", json.dumps(state))
-    else:
-        (directory / "state.json").write_text(json.dumps(state))
-    found = model_foundry.experiment.resume.newest_usable(directory.parent, run_id=None)
-    assert found is not None and found.step == 8
-    assert (directory.parent / f"damaged-{directory.name}").is_dir()
-
-
-def test_a_run_of_which_only_the_model_is_left_is_refused(place: Place, stopped: Path) -> None:
-    shutil.rmtree(stopped / "run" / "checkpoints")
-    with pytest.raises(CheckpointError, match="the checkpoint of step 10 is gone"):
-        train(tiny_experiment(KIND, stopped, *place.settings))

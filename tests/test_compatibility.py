@@ -1,4 +1,4 @@
-"""What is saved opens without this package; the tables say what was found, and nothing else."""
+"""Saved models open without this package; the tables hold the findings, and nothing else."""
 
 from pathlib import Path
 
@@ -38,12 +38,12 @@ def test_what_is_wrong_with_an_export_is_found(tmp_path: Path) -> None:
     (place / "logits.safetensors").write_bytes((other / "logits.safetensors").read_bytes())
     expected.write_text(text.replace('"continued": [\n  [\n   ', '"continued": [\n  [\n   1'))
     (other / "model" / "config.json").unlink()
-    said = ask("opening.py", tmp_path)["exports"]
-    assert said[place.name]["ids"] == "yes"
-    assert "Error" in said[place.name]["logits"]
-    assert "generated" in said[place.name]["generation"]
-    assert "Error" in said[other.name]["loads"]
-    assert page.cell(said[other.name], page.BASIC) == "no: it does not load"
+    results = ask("opening.py", tmp_path)["exports"]
+    assert results[place.name]["ids"] == "yes"
+    assert "Error" in results[place.name]["logits"]
+    assert "generated" in results[place.name]["generation"]
+    assert "Error" in results[other.name]["loads"]
+    assert page.cell(results[other.name], page.BASIC) == "no: it does not load"
 
 
 def test_cells_tell_what_went_wrong_or_was_not_tried() -> None:
@@ -84,13 +84,13 @@ def test_page_of_the_documentation_has_a_row_for_each_and_a_column_for_each_vers
 
 
 def test_tools_are_faults_only_where_they_fail_and_what_is_known_is_none() -> None:
-    said = {"LoRA": "query, value", "ONNX": "no: Error", page.FURTHER[1]: "asks"}
-    used = {"old": {"transformers": "4.0", "exports": {"bert,_bpe": said}}}
+    results = {"LoRA": "query, value", "ONNX": "no: Error", page.FURTHER[1]: "asks"}
+    used = {"old": {"transformers": "4.0", "exports": {"bert,_bpe": results}}}
     assert page.faults(used) == ["4.0: bert,_bpe: ONNX: no: Error"]
 
 
 @pytest.mark.slow
-def test_version_that_cannot_be_installed_is_told(
+def test_a_version_that_cannot_be_installed_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -112,46 +111,6 @@ def test_columns_need_a_value_for_each_token(name: str, gpt_style: PreTrainedTok
     for features in (short, mixed, nested):
         with pytest.raises(ValueError, match=f"^{name} must be in all rows of a batch or in none"):
             collator(features)
-
-
-def test_a_fixed_share_is_masked_80_10_10(bert_style: PreTrainedTokenizerFast) -> None:
-    collator = MaskedLMDataCollator(bert_style, mlm_probability=0.15)
-    ids = np.random.default_rng(0).integers(5, len(bert_style), size=(200, 500))
-    batch = collator([{"input_ids": row} for row in ids])
-    chosen = batch["labels"] != -100
-    original, read = torch.from_numpy(ids)[chosen], batch["input_ids"][chosen]
-    assert (batch["labels"][chosen] == original).all()
-    assert (batch["input_ids"][~chosen] == torch.from_numpy(ids)[~chosen]).all()
-    shares = [
-        chosen.float().mean(),
-        (read == bert_style.mask_token_id).float().mean(),
-        (read == original).float().mean(),
-    ]
-    # a random token equals the original one time in the vocabulary
-    ordinary = len(bert_style) - 5
-    expected = [0.15, 0.8, 0.1 + 0.1 / ordinary]
-    assert torch.stack(shares).tolist() == pytest.approx(expected, abs=0.01)
-
-
-def test_special_tokens_are_neither_chosen_nor_drawn(bert_style: PreTrainedTokenizerFast) -> None:
-    collator = MaskedLMDataCollator(bert_style, mlm_probability=0.9)
-    special = set(bert_style.all_special_ids)
-    row = [bert_style.cls_token_id, *range(5, 45), bert_style.sep_token_id]
-    batch = collator([{"input_ids": row}] * 50)
-    assert (batch["labels"][:, [0, -1]] == -100).all()
-    changed = batch["input_ids"] != torch.tensor(row)
-    assert set(batch["input_ids"][changed].tolist()) & special == {bert_style.mask_token_id}
-
-
-def test_masks_follow_from_seed_pass_and_example(bert_style: PreTrainedTokenizerFast) -> None:
-    def masks(seed: int, *example_ids: tuple[int, int]) -> list[list[int]]:
-        features = [{"input_ids": list(range(5, 45)), "example_id": i} for i in example_ids]
-        return MaskedLMDataCollator(bert_style, seed=seed)(features)["labels"].tolist()
-
-    one, two = masks(7, (0, 3), (0, 4))
-    assert one != two
-    assert masks(7, (0, 4), (0, 3)) == [two, one]  # whatever else is in the batch
-    assert masks(7, (1, 3)) != [one] and masks(8, (0, 3)) != [one]
 
 
 def test_without_example_ids_a_collator_draws_from_its_own_generator(

@@ -1,4 +1,4 @@
-"""The examples do what they say: they differ only as they should, and run when scaled down."""
+"""The examples are right: they differ only as they should, and run when scaled down."""
 
 import re
 import runpy

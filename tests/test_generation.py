@@ -98,7 +98,7 @@ def test_a_token_costs_the_same_after_any_prefix(
 def test_masked_model_does_not_generate(tmp_path: Path) -> None:
     bert_style = TokenizerFactory.train_wordpiece(documents=["some text"], vocab_size=40)
     model = create_model(tiny_experiment("bert", tmp_path), tokenizer=bert_style)
-    with pytest.raises(ConfigError, match="bert fills masks; it does not generate"):
+    with pytest.raises(ConfigError, match="bert model that fills masks cannot generate"):
         generate_texts(model, bert_style, ["some"])
 
 

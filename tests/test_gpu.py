@@ -1,4 +1,4 @@
-"""What holds on a GPU only; without one, each test is skipped."""
+"""Tests of a GPU; without one, each is skipped."""
 
 import math
 import os
@@ -29,7 +29,7 @@ from tests.experiments import MODELS, tiny_experiment
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
-    # said by the compiler to programs that leave TF32 off, as these tests do
+    # a warning of the compiler to programs that leave TF32 off, as these tests do
     pytest.mark.filterwarnings("ignore:TensorFloat32 tensor cores:UserWarning"),
 ]
 ROOT = Path(__file__).parents[1]
@@ -139,7 +139,7 @@ def test_an_interrupted_run_is_the_uninterrupted_one(
     assert not [line for line in differences(whole.output_dir, cut.output_dir) if "model/" in line]
 
 
-def test_dropout_goes_on_where_its_generator_was() -> None:
+def test_dropout_resumes_with_its_generator() -> None:
     drop = nn.Dropout(0.5).to(GPU)
     ones = torch.ones(64, device=GPU)
     tensors, numbers = random_states()
@@ -200,11 +200,11 @@ def test_the_device_leaves_out_updates_from_the_first_bad_step_on() -> None:
     assert {int(state["step"]) for state in optimizer.state.values()} == {2}
 
 
-def test_a_diverging_run_names_its_first_bad_step_though_it_is_looked_at_later(
+def test_a_diverging_run_names_its_first_bad_step_though_checked_later(
     tmp_path: Path,
 ) -> None:
     named = []
-    for steps in (1, 6):  # looked at in each step, and at the end alone
+    for steps in (1, 6):  # checked in each step, and at the end alone
         config = tiny_experiment(
             "gpt2",
             tmp_path / str(steps),

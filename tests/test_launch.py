@@ -7,14 +7,10 @@ the last ones by `torchrun` itself.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +25,8 @@ from model_foundry.experiment.train import train
 from model_foundry.foundation.locks import exclusive
 from model_foundry.training.checkpoint.store import step_directories
 from model_foundry.training.distributed import split_global_batch
-from tests.children import KILLED, Ended, Fault, child_running, send, train_with
-from tests.experiments import MODELS, three_passes, tiny_experiment
+from tests.children import KILLED, Ended, Fault, before, launched, send, train_with
+from tests.experiments import MODELS, snapshot, three_passes, tiny_experiment
 from tests.waiting import terminated_at
 
 pytestmark = pytest.mark.slow
@@ -55,37 +51,6 @@ def settings(place: Path) -> tuple[str, ...]:
     return (*three_passes(place), f"data.test={place / 'held-out.txt'}")
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
-def as_rank(index: int, number: int, port: int, do: Callable[..., Any], arguments: Any) -> None:
-    """Do something as the process of a launcher."""
-    os.environ |= {
-        "RANK": str(index),
-        "LOCAL_RANK": str(index),
-        "WORLD_SIZE": str(number),
-        "LOCAL_WORLD_SIZE": str(number),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    do(*arguments)
-
-
-def launched(*calls: tuple[Any, ...]) -> list[Ended]:
-    """Start a process for each (function, arguments...), as one launcher would."""
-    port = free_port()
-    with ExitStack() as stack:
-        children = [
-            stack.enter_context(child_running(as_rank, index, len(calls), port, call[0], call[1:]))
-            for index, call in enumerate(calls)
-        ]
-        return [child.ended(60) for child in children]
-
-
 def train_in(
     number: int,
     kind: str,
@@ -102,9 +67,9 @@ def train_in(
 def must_train(number: int, kind: str, directory: Path, *overrides: str, **options: Any) -> Path:
     """Train to the end; only main may speak."""
     main, *others = train_in(number, kind, directory, *overrides, **options)
-    assert main.code == 0, main.said
+    assert main.code == 0, main.stderr
     for other in others:
-        assert (other.code, other.said) == (0, "")
+        assert (other.code, other.stderr) == (0, "")
     return directory / "run"
 
 
@@ -127,10 +92,6 @@ def files_of(run: Path) -> list[str]:
     return sorted(str(path.relative_to(run)) for path in run.rglob("*"))
 
 
-def times_of(run: Path) -> dict[Path, int]:
-    return {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.name != ".lock"}
-
-
 def steps_saved(run: Path) -> list[int]:
     return [int(path.name.removeprefix("step-")) for path in step_directories(run / "checkpoints")]
 
@@ -139,19 +100,6 @@ def status_of(run: Path) -> tuple[str, int | None, int]:
     status = RunDirectory(run).status()
     assert status is not None
     return status.state, status.exit_code, status.step
-
-
-def before(target: str, strike: Callable[[], object]) -> None:
-    """Have this process call something before each call of a function, `module:name`."""
-    module, _, name = target.partition(":")
-    owner = import_module(module)
-    function = getattr(owner, name)
-
-    def struck(*positional: Any, **named: Any) -> Any:
-        strike()
-        return function(*positional, **named)
-
-    setattr(owner, name, struck)
 
 
 # --- a step divided -------------------------------------------------------------------------------
@@ -220,7 +168,7 @@ def whole(place: Path, plain: tuple[str, ...]) -> Path:
     return must_train(1, "lstm", place / "whole", *plain)
 
 
-def test_a_run_goes_on_with_another_number_of_processes(
+def test_a_run_resumes_with_another_number_of_processes(
     plain: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     for number, point in ((1, "step 5 made"), (2, "step 11 made"), (1, "step 15 made")):
@@ -228,10 +176,10 @@ def test_a_run_goes_on_with_another_number_of_processes(
         assert [each.code for each in ended] == [75] * number, ended
     assert steps_saved(tmp_path / "run") == [4, 5, 8, 11, 12, 15]
     (main, other) = train_in(2, "lstm", tmp_path, *plain)
-    assert (main.code, other.code) == (0, 0), main.said
-    assert "processes: 1 -> 2" in main.said  # the last bits
-    said = "2 processes divide the 6 rows of a step; forward passes of each: 3, rows in a pass: 1\n"
-    assert said in main.said
+    assert (main.code, other.code) == (0, 0), main.stderr
+    assert "processes: 1 -> 2" in main.stderr  # the last bits
+    line = "2 processes divide the 6 rows of a step; forward passes of each: 3, rows in a pass: 1\n"
+    assert line in main.stderr
     must_be_close(tmp_path / "run", whole)
 
 
@@ -250,11 +198,11 @@ def test_resumed_on_as_many_processes_a_run_is_the_same_to_the_last_bit(
 def test_a_finished_run_answers_all_processes_and_changes_nothing(
     whole: Path, plain: tuple[str, ...]
 ) -> None:
-    before = times_of(whole)
+    before = snapshot(whole)
     main, other = train_in(2, "lstm", whole.parent, *plain)
-    assert (main.code, other.code) == (0, 0), main.said
-    assert "the run is complete, at step 18; there is nothing left to do" in main.said
-    assert times_of(whole) == before
+    assert (main.code, other.code) == (0, 0), main.stderr
+    assert "the run is complete, at step 18; there is nothing left to do" in main.stderr
+    assert snapshot(whole) == before
 
 
 # --- what main prepares ---------------------------------------------------------------------------
@@ -289,14 +237,14 @@ def test_main_prepares_the_text_and_the_others_open_what_it_made(
 
 
 def errors_of(ended: list[Ended]) -> list[str]:
-    return [line for each in ended for line in each.said.splitlines() if "error: " in line]
+    return [line for each in ended for line in each.stderr.splitlines() if "error: " in line]
 
 
 def test_a_corpus_that_cannot_be_read_is_named_by_all_and_nothing_is_left(tmp_path: Path) -> None:
     ended = train_in(2, "gpt2", tmp_path, f"data.train={tmp_path / 'none.txt'}")
     assert [each.code for each in ended] == [3, 3]
-    said = f"error: {tmp_path / 'none.txt'}: no such file, folder or match; check the path"
-    assert errors_of(ended) == [said, said]
+    stderr = f"error: {tmp_path / 'none.txt'}: no such file, folder or match; check the path"
+    assert errors_of(ended) == [stderr, stderr]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -385,17 +333,17 @@ def test_a_signal_to_one_before_the_training_stops_all(
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_is_missed_at_once_and_the_run_goes_on(
+def test_a_killed_process_is_missed_at_once_and_the_run_resumes(
     killed: int, plain: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     fault = {killed: Fault("step 7 made", KILL)}
     ended = train_in(2, "lstm", tmp_path, *plain, faults=fault)
     assert ended[killed].code == KILLED
     survivor = ended[1 - killed]
-    assert survivor.code == 9, survivor.said
+    assert survivor.code == 9, survivor.stderr
     (line,) = errors_of([survivor])
     assert line.startswith("error: another process of the run is gone, as step ")
-    assert "Traceback" not in survivor.said
+    assert "Traceback" not in survivor.stderr
     state = ("failed", 9) if killed == 1 else ("running", None)
     assert status_of(tmp_path / "run")[:2] == state
     ended = train_in(2 - killed, "lstm", tmp_path, *plain)
@@ -419,23 +367,23 @@ def started(words: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment)
 
 
-def test_torchrun_stops_on_a_signal_and_goes_on(
+def test_torchrun_stops_on_a_signal_and_resumes(
     plain: tuple[str, ...], whole: Path, tmp_path: Path
 ) -> None:
     words = torchrun(tmp_path, *plain)
     with started(words) as process:
-        said = terminated_at(process, "step 2/")
+        stderr = terminated_at(process, "step 2/")
     saved = steps_saved(tmp_path / "run")[-1]
     assert status_of(tmp_path / "run") == ("interrupted", 75, saved)
     for rank in (0, 1):
         text = f"error: rank {rank}: SIGTERM: saved at step {saved}; run the same command again"
-        assert said.count(text) == 1, said
+        assert stderr.count(text) == 1, stderr
     with started(words) as process:
-        output, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert said.count("step 18/18  loss") == 1
+        output, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert stderr.count("step 18/18  loss") == 1
     assert output.count(str(tmp_path / "run" / "model")) == 1
-    assert "arning" not in said, said
+    assert "arning" not in stderr, stderr
     must_be_close(tmp_path / "run", whole)
 
 
@@ -457,7 +405,7 @@ touch -r "$RUN".begun.* "$RUN/status.json"; fi; exit $CODE""",
         ("interrupted", 1, True),
         ("failed", 1, False),
         ("completed", 0, False),
-        ("refused", 1, False),  # what is told there is of another start
+        ("refused", 1, False),  # the status is that of another start
     ],
 )
 def test_the_slurm_job_is_queued_again_when_its_time_was_up(

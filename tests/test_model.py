@@ -23,7 +23,7 @@ def rows(model: torch.nn.Module) -> int:
     return model.get_input_embeddings().weight.shape[0]  # type: ignore[operator, no-any-return]
 
 
-def test_size_is_as_told_else_the_tokenizers_else_as_configured(
+def test_the_size_is_given_else_the_tokenizers_else_configured(
     tmp_path: Path, character: PreTrainedTokenizerFast
 ) -> None:
     config = tiny_experiment("gpt2", tmp_path)

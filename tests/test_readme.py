@@ -1,4 +1,4 @@
-"""The README does what it says: its commands and programs run, its file validates, its links exist.
+"""The README is right: its commands and programs run, its file validates, its links exist.
 
 Blocks that call make or pip are set-up, which `.ci/run` runs.
 """

@@ -35,7 +35,7 @@ def test_names_are_found_and_come_sorted() -> None:
     assert "circle" in registry and "line" not in registry
 
 
-def test_an_unknown_name_is_told_the_nearest_one_and_all_there_are() -> None:
+def test_the_message_of_an_unknown_name_lists_the_nearest_and_all() -> None:
     with pytest.raises(UnknownNameError) as caught:
         shapes("square", "circle")["sqaure"]
     assert str(caught.value) == (

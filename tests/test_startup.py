@@ -1,4 +1,4 @@
-"""What a training imports before its first step: torch, transformers, Accelerate, and little more.
+"""Imports before the first step of a training: torch, transformers, Accelerate, and little more.
 
 Modules are counted and nothing is timed; `benchmarks/startup.py` does that.
 """
@@ -20,7 +20,7 @@ tokenizer: {tokenizer_type: bpe, vocab_size: 300}
 model: {architecture: gpt2, transformer: {layers: 1, hidden_size: 8, attention_heads: 2}}
 training: {max_steps: 2, per_device_train_batch_size: 2}
 """
-# Imports what no training goes without, trains, and says at the end of the first step what was
+# Imports what no training goes without, trains, and reports at the end of the first step what was
 # imported besides.
 WATCHED = """
 import json, os, sys

@@ -1,4 +1,4 @@
-"""Waiting for what another process or thread does, and bounds on what this one does."""
+"""Waiting for other processes and threads, and bounds on computing time."""
 
 import signal
 import subprocess
@@ -11,12 +11,12 @@ def wait_until(true: Callable[[], object]) -> None:
     """Wait until a condition holds, for at most a minute."""
     until = time.monotonic() + 60
     while not true():
-        assert time.monotonic() < until, "it did not come"
+        assert time.monotonic() < until, "it did not happen"
         time.sleep(0.005)
 
 
 def terminated_at(process: subprocess.Popen[str], beginning: str) -> str:
-    """Send SIGTERM once a line of standard error begins so; return what is said from then on."""
+    """Send SIGTERM once a line of standard error begins so; return the rest of it."""
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith(beginning):

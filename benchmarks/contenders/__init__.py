@@ -1,4 +1,4 @@
 """Loops that train beside `foundry train`, one a file: `python -m benchmarks.contenders`.
 
-None but `bare_step` imports this package's own code; each is what one would write instead.
+Only `bare_step` imports this package's own code; the others are its alternatives.
 """

@@ -1,6 +1,6 @@
-"""Our own step with everything else taken away: model, backward pass, clipping, update.
+"""Our own step and nothing else: model, backward pass, clipping, update.
 
-No loop, no data path, no log, no checks: a few batches lie ready and are read over and over. The
+No loop, no data path, no log, no checks: a few batches in memory are read over and over. The
 process is set up as the command line sets it up.
 """
 

@@ -38,7 +38,7 @@ class Ticks(TrainerCallback):
         self.work = work
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        """Tell the step."""
+        """Report the step."""
         if logs and "loss" in logs:
             self.work.tick(state.global_step, float(logs["loss"]))
 

@@ -1,6 +1,6 @@
-"""The widest matrix product of a layer over and over: what the machine can do at this shape.
+"""The widest matrix product of a layer, repeated: the peak of the machine at this shape.
 
-Its two backward products have the same sizes, transposed, so that one product stands for all.
+Its two backward products have the same sizes, transposed, so that one product represents all.
 """
 
 from itertools import count

@@ -1,4 +1,4 @@
-"""What every contender is given: a shape, tokens, a device, and where its ticks go."""
+"""Inputs of a contender: a shape, tokens, a device, and the file of its ticks."""
 
 import json
 import time
@@ -27,7 +27,7 @@ class Work:
 
     @property
     def device(self) -> torch.device:
-        """What it is done on."""
+        """The device."""
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -39,7 +39,7 @@ class Work:
         return torch.from_numpy(np.load(self.directory / "tokens.npy"))
 
     def tick(self, step: int, loss: Tensor | float) -> None:
-        """Tell that so many steps are made; the loss is read, as a log would."""
+        """Write a tick after so many steps; the loss is read, as for a log."""
         read = loss.item() if isinstance(loss, Tensor) else loss
         line: dict[str, float] = {"loss": read, "step": step, "time": time.time()}
         if torch.cuda.is_available():

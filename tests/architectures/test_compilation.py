@@ -1,4 +1,4 @@
-"""What is compiled is compiled for training alone."""
+"""Models are compiled for training alone."""
 
 from typing import Any
 

@@ -90,7 +90,7 @@ def tied_pairs(model: BaseLanguageModel) -> list[tuple[Tensor, Tensor]]:
 # --- forward --------------------------------------------------------------------------------------
 
 
-def test_a_model_says_what_it_is(model: BaseLanguageModel, config: ExperimentConfig) -> None:
+def test_a_model_agrees_with_its_spec(model: BaseLanguageModel, config: ExperimentConfig) -> None:
     spec = ARCHITECTURES[config.model.architecture]
     assert model.model_type == config.model.architecture
     assert type(model) is MODEL_REGISTRY[model.model_type]
@@ -495,5 +495,5 @@ def test_models_that_fill_masks_do_not_generate(model: BaseLanguageModel) -> Non
     if model.supports_generation:
         assert model.generate(random_ids(1, 3), max_new_tokens=2).shape[1] <= 5
     else:
-        with pytest.raises(ConfigError, match="fills masks; it does not generate"):
+        with pytest.raises(ConfigError, match="fills masks cannot generate"):
             model.generate(random_ids(1, 3))

@@ -58,7 +58,7 @@ def pack(left: int = 0, right: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def each_document(ids: Tensor, documents: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return for each document where it stands, (B, T) bool, and its tokens as a row, (1, T)."""
+    """Return the positions of each document, (B, T) bool, and its tokens as a row, (1, T)."""
     places = [
         (documents == number) & (torch.arange(len(ids)) == row)[:, None]
         for row in range(len(ids))
@@ -205,7 +205,9 @@ def test_a_kernel_that_cannot_keep_documents_apart_is_refused(
         model(*pack()[:1], document_ids=pack()[1])
 
 
-def test_an_architecture_that_cannot_keep_documents_apart_says_so(tiny_config: MakeConfig) -> None:
+def test_an_architecture_that_cannot_isolate_documents_refuses(
+    tiny_config: MakeConfig,
+) -> None:
     model = make(tiny_config, "lstm")
 
     class Wrapped(HFModel):
@@ -232,7 +234,7 @@ def test_positions_count_the_tokens_of_the_document_before() -> None:
     assert positions_within(same_document(documents)).tolist() == expected
 
 
-def test_padding_is_told_by_ids_or_by_the_mask_of_their_shape() -> None:
+def test_padding_comes_from_ids_or_from_a_mask_of_their_shape() -> None:
     documents, mask = torch.tensor([[0, 0, 1, -1]]), torch.tensor([[0, 1, 1, 1]])
     assert without_padding(documents, mask).tolist() == [[-1, 0, 1, -1]]
     assert without_padding(documents, None) is documents

@@ -1,4 +1,4 @@
-"""A mistake in a plugin is told with its file and line, and before the text is read."""
+"""A mistake in a plugin is reported with its file and line, before the text is read."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -93,9 +93,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ARCHITECTURES.remove("mistaken")
 
 
-@pytest.mark.parametrize(("before", "after", "said"), MISTAKES)
-def test_a_mistake_is_told_before_the_text_is_read(
-    before: str, after: str, said: str, here: Path
+@pytest.mark.parametrize(("before", "after", "message"), MISTAKES)
+def test_a_mistake_is_reported_before_the_text_is_read(
+    before: str, after: str, message: str, here: Path
 ) -> None:
     load_plugin(plugin(here, before, after))
     for use in (check, train):
@@ -103,12 +103,12 @@ def test_a_mistake_is_told_before_the_text_is_read(
             use(load_config("one.yaml"))
         (line,) = str(caught.value).splitlines()
         assert line.startswith(f"plugin {here / 'mine.py'}:")
-        assert said in line
+        assert message in line
     assert not (here / "runs").exists()
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "message"),
     [
         ("    def forward(", "    def foward(", "mine.py:6: TypeError: Mistaken cannot be "),
         ("    model_type = ", "    kind = ", "it does not define model_type"),
@@ -117,21 +117,21 @@ def test_a_mistake_is_told_before_the_text_is_read(
         ("import torch\n", "raise SystemExit(3)\n", "mine.py:2: SystemExit: 3"),
     ],
 )
-def test_a_plugin_that_cannot_be_loaded_is_told_with_its_line(
-    before: str, after: str, said: str, here: Path
+def test_a_plugin_that_cannot_be_loaded_is_reported_with_its_line(
+    before: str, after: str, message: str, here: Path
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load_plugin(plugin(here, before, after).relative_to(here))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith("plugin mine.py:")
 
 
-def test_a_plugin_that_registers_nothing_is_told(
+def test_a_plugin_that_registers_nothing_is_reported(
     here: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     load_plugin(plugin(here, '@register_architecture("mistaken")', ""))
-    said = "registers nothing; a decorator may be missing"
-    assert caplog.messages == [f"plugin {here / 'mine.py'}: {said}"]
+    message = "registers nothing; a decorator may be missing"
+    assert caplog.messages == [f"plugin {here / 'mine.py'}: {message}"]
     caplog.clear()
     (here / "registers.py").write_text(GOOD)
     load_plugin(here / "registers.py")
@@ -148,7 +148,7 @@ def test_a_good_plugin_and_ours_pass_and_no_generator_moves(here: Path) -> None:
         check(load_config("one.yaml"))
 
 
-def test_what_fails_in_the_midst_of_training_is_told_too(here: Path) -> None:
+def test_an_error_during_training_is_reported_too(here: Path) -> None:
     late = "        self.calls = getattr(self, 'calls', 0) + torch.is_grad_enabled()\n"
     late += "        1 / (2 - self.calls)\n"
     load_plugin(plugin(here, "        logits = ", f"{late}        logits = "))

@@ -137,7 +137,7 @@ def test_a_hundred_steps_lose_what_they_lose_with_torchs_layers(
 
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Let each call of a layer that does not go to torch append the length it reads."""
+    """Record the length of each call of a layer that does not use torch."""
     lengths: list[int] = []
     read = functions_recurrent._read
 

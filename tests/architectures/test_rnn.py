@@ -1,4 +1,4 @@
-"""The recurrent models against the recurrent layers of torch, and what is peculiar to them."""
+"""The recurrent models against the recurrent layers of torch, and their own features."""
 
 from collections.abc import Callable
 

@@ -95,12 +95,13 @@ def test_the_words_of_a_span_have_one_fate(
     assert agree == pytest.approx(agreement, abs=0.08)
 
 
-@pytest.mark.parametrize("masking", ["word", "span"])
+@pytest.mark.parametrize("masking", ["token", "word", "span"])
 def test_groups_are_hidden_80_10_10(tokenizer: PreTrainedTokenizerFast, masking: str) -> None:
     features = features_of(tokenizer, rows=150, length=800)
     batch = MaskedLMDataCollator(tokenizer, masking=masking)(features)
     ids = torch.from_numpy(np.stack([feature["input_ids"] for feature in features]))
     hidden = batch["labels"] != -100
+    assert not hidden[:, [0, -1]].any()  # special tokens
     assert torch.equal(batch["labels"][hidden], ids[hidden])
     assert torch.equal(batch["input_ids"][~hidden], ids[~hidden])
     read = batch["input_ids"][hidden]
@@ -215,8 +216,8 @@ def test_context_is_neither_hidden_nor_labelled(
     assert share == pytest.approx(SHARE, abs=0.015)  # of what may be hidden
 
 
-@pytest.mark.parametrize("masking", ["word", "span"])
-def test_words_and_spans_follow_from_seed_pass_and_example(
+@pytest.mark.parametrize("masking", ["token", "word", "span"])
+def test_masks_follow_from_seed_pass_and_example(
     tokenizer: PreTrainedTokenizerFast, masking: str
 ) -> None:
     one, two = features_of(tokenizer, rows=2, length=60)
@@ -251,7 +252,7 @@ def test_rows_need_word_starts(tokenizer: PreTrainedTokenizerFast, masking: str)
 
 
 def test_token_masks_never_change(tokenizer: PreTrainedTokenizerFast) -> None:
-    # (place, id that is read) of what is hidden: a run that goes on must find the masks it had
+    # (place, id that is read) of what is hidden: a resumed run must find the same masks
     rows = [{"input_ids": list(range(5, 45)), "example_id": (0, index)} for index in range(2)]
     batch = MaskedLMDataCollator(tokenizer, seed=7)(rows)
     hidden = [(labels != -100).nonzero()[:, 0].tolist() for labels in batch["labels"]]

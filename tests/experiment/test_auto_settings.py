@@ -1,4 +1,4 @@
-"""What is left open is settled by facts, the reason is told, and asking again changes nothing."""
+"""Open settings are resolved from facts, with a reason, and resolving again changes nothing."""
 
 from pathlib import Path
 
@@ -78,16 +78,16 @@ def test_a_machine_of_which_nothing_is_known_keeps_the_default(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("products", "device_type", "told"),
+    ("products", "device_type", "message"),
     [("tf32", "cpu", "(=tf32) needs an NVIDIA GPU"), ("onednn", "cuda", "(=onednn) needs a CPU")],
 )
 def test_products_of_another_machine_are_refused(
-    products: str, device_type: str, told: str, tmp_path: Path
+    products: str, device_type: str, message: str, tmp_path: Path
 ) -> None:
     config = tiny_experiment("gpt2", tmp_path, f"training.speed.fp32_products={products}")
     with pytest.raises(ConfigError, match="leave it out") as refused:
         choose_products(config.training, device_type=device_type)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_tf32_is_a_matter_of_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What training reads, made from an experiment: rows as the settings say, and shared documents."""
+"""Data prepared from an experiment: rows by its settings, shared documents, warm starts."""
 
 from pathlib import Path
 from typing import Any
@@ -80,17 +80,11 @@ def test_rows_are_cut_as_the_settings_say(kind: str, frame: int, tmp_path: Path)
     assert sum(row["words"] for row in read) == rows.stream.words
 
 
-def test_a_model_that_reads_on_is_told_the_token_behind_a_block(tmp_path: Path) -> None:
+def test_a_model_that_carries_its_state_gets_the_token_after_a_block(tmp_path: Path) -> None:
     streams = ("data.packing=streams", "training.carry_state=true")
     row = prepare(experiment(tmp_path, *streams, kind="lstm")).train[(0, 0)]
     assert "following" in row
     assert "following" not in prepare(experiment(tmp_path, kind="lstm")).train[(0, 0)]
-
-
-def test_a_text_shorter_than_a_block_is_refused(tmp_path: Path) -> None:
-    config = experiment(tmp_path, "data.max_sequence_length=100000")
-    with pytest.raises(DataError, match=r"data\.train: .* fewer than one block of \d+; use more"):
-        prepare(config)
 
 
 # --- documents on both sides ----------------------------------------------------------------------
@@ -102,8 +96,8 @@ def test_shared_documents_are_counted_in_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     prepared = prepare(experiment(tmp_path, other=SHARED))
-    said = "3 of the 13 documents of the validation text are in the training text too"
-    assert said in caplog.text and "test text" not in caplog.text
+    message = "3 of the 13 documents of the validation text are in the training text too"
+    assert message in caplog.text and "test text" not in caplog.text
     assert prepared.validation.stream.documents == 13
 
 
@@ -161,14 +155,7 @@ def test_a_budget_in_tokens_is_counted_by_the_tokenizer_that_is_named(tmp_path: 
     assert stream.facts.left_out == {"beyond the budget": 40 - stream.documents // 2}
 
 
-def test_a_tokenizer_too_large_for_the_vocabulary_is_refused(tmp_path: Path) -> None:
-    raw = experiment(tmp_path).model_dump()
-    raw["tokenizer"] = {"path": str(trained(tmp_path)), "vocab_size": 200}
-    with pytest.raises(DataError, match=r"ids up to \d+, but tokenizer\.vocab_size \(=200\)"):
-        prepare(ExperimentConfig.model_validate(raw))
-
-
-def test_a_tokenizer_that_a_run_was_begun_with_is_not_trained_again(
+def test_the_tokenizer_of_a_resumed_run_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = trained(tmp_path)
@@ -211,7 +198,7 @@ def test_a_warm_start_on_the_language_samples_nothing(
     assert same(prepare(config), first)
 
 
-def test_a_changed_text_is_prepared_anew_and_the_rest_is_found(
+def test_only_a_changed_text_is_prepared_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = prepare(experiment(tmp_path))

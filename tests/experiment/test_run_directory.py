@@ -1,4 +1,4 @@
-"""A run on disk: where it may be, who may write into it, what its status says, what it holds."""
+"""A run on disk: its place, its lock, its status, its files."""
 
 import json
 import os
@@ -77,7 +77,7 @@ def test_the_status_follows_the_run(run: RunDirectory) -> None:
         (ZeroDivisionError("ours"), "failed", 9),
     ],
 )
-def test_whatever_ends_a_run_stands_in_its_status(
+def test_the_end_of_a_run_is_recorded_in_its_status(
     run: RunDirectory, error: BaseException, state: str, code: int
 ) -> None:
     progress = TrainState()
@@ -90,7 +90,7 @@ def test_whatever_ends_a_run_stands_in_its_status(
     assert str(error) in str(status.reason)
 
 
-def test_on_a_full_disk_the_first_error_is_told_and_not_that_of_its_record(
+def test_on_a_full_disk_the_first_error_is_raised_and_not_that_of_its_record(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -119,7 +119,7 @@ def test_an_empty_a_new_and_a_used_directory_are_usable(run: RunDirectory) -> No
 def test_a_directory_that_holds_something_else_is_refused(run: RunDirectory) -> None:
     run.tokenizer.mkdir(parents=True)
     (run.path / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match=r"holds files of something else \(thesis\.tex\)"):
+    with pytest.raises(ConfigError, match=r"holds other files \(thesis\.tex\)"):
         run.require_usable()
 
 
@@ -163,7 +163,7 @@ def test_what_was_made_only_for_the_lock_goes_again(run: RunDirectory) -> None:
     assert list(outside.rglob("*")) == [run.path.parent, run.path]
 
 
-def test_a_run_that_was_begun_stays_with_its_lock(run: RunDirectory) -> None:
+def test_a_started_run_stays_with_its_lock(run: RunDirectory) -> None:
     with run.held():
         run.config_file.touch()
     assert {path.name for path in run.path.iterdir()} == {".lock", "config.yaml"}

@@ -1,4 +1,4 @@
-"""The text of the smallest run, and the run that nothing happened to."""
+"""The text of the smallest run, and the uninterrupted run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The smallest run that does all a run does, and what must hold once it was hurt and went on."""
+"""The smallest run with every stage, and the checks after a fault and a resume."""
 
 import re
 from collections.abc import Callable
@@ -64,13 +64,13 @@ def train_smallest(
 
 
 def debris(*places: Path) -> list[Path]:
-    """Return what was left half-written or half-deleted below `places`."""
+    """Return half-written and half-deleted directories and files below `places`."""
     found = (path for place in places for path in place.rglob(".*"))
     return [path for path in found if path.name.startswith(PREFIXES)]
 
 
 def damaged(run: Path) -> dict[str, str]:
-    """Return what is wrong with each committed directory of a run that is not whole."""
+    """Return the damage of each committed directory of a run that is not whole."""
     whole = [*step_directories(run / "checkpoints"), run / "model", run / "tokenizer"]
     faults = {path.name: find_damage(path) for path in whole if path.exists()}
     return {name: fault for name, fault in faults.items() if fault is not None}
@@ -83,14 +83,14 @@ def whole_steps(run: Path) -> list[int]:
     ]
 
 
-def starting_step(said: str) -> int:
-    """Return the step from which an attempt went on, as it said itself; 0: from the beginning."""
-    found = GOES_ON.search(said)
+def starting_step(stderr: str) -> int:
+    """Return the step from which an attempt resumed, by its own message; 0: from the beginning."""
+    found = GOES_ON.search(stderr)
     return int(found[1]) if found else 0
 
 
 def faults_of_finished(directory: Path, reference: Path) -> list[str]:
-    """Return whatever keeps a run from being complete, whole, clean and equal to `reference`."""
+    """Return every reason that a run is not complete, whole, clean and equal to `reference`."""
     run = directory / "run"
     status = RunDirectory(run).status()
     state = status.state if status else "no status"

@@ -1,16 +1,16 @@
-"""Checkpoints that are not what was written: found, named with the reason, and fallen back from.
+"""Damaged checkpoints: found, named with the reason, and fallen back from.
 
-Most cases look for the newest usable checkpoint on a copy of one interrupted run; some go on to the
-end, where the run must equal the one that nothing happened to.
+Most cases search the newest usable checkpoint of a copy of one interrupted run; some train to the
+end, where the run must equal the uninterrupted one.
 """
 
-import hashlib
 import json
 import os
 import random
 import shutil
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.atomic_files import MANIFEST, find_damage
 from model_foundry.training.checkpoint.store import newest_usable, step_directories
 from tests.children import KILLED, Fault, train_in_child
+from tests.experiments import snapshot
 from tests.faults.runs import (
     KIND,
     debris,
@@ -30,6 +31,7 @@ from tests.faults.runs import (
     train_smallest,
     whole_steps,
 )
+from tests.foundation.test_atomic_files import entry, reseal
 from tests.hostile.test_files import PAYLOADS, Payload
 from tests.waiting import computing_less_than
 
@@ -37,7 +39,7 @@ pytestmark = pytest.mark.slow
 
 NEWEST = 6
 STEPS = [2, 4, NEWEST]
-SOON = 2.0  # seconds in which a checkpoint must have been looked at, whatever stands in it
+SOON = 2.0  # seconds in which a checkpoint must have been inspected, whatever its content
 Harm = Callable[[Path], object]
 
 
@@ -50,7 +52,7 @@ def interrupted(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the directory of a run that was killed after step 7, with three checkpoints."""
     directory = tmp_path_factory.mktemp("interrupted")
     fault = Fault("step 7 made")
-    assert train_in_child(KIND, directory, *settings(corpus, directory), fault=fault).code == KILLED
+    train_in_child(KIND, directory, *settings(corpus, directory), fault=fault, code=KILLED)
     assert whole_steps(directory / "run") == STEPS
     return directory
 
@@ -79,30 +81,10 @@ def files_of(checkpoint: Path) -> list[str]:
     return sorted(path.name for path in checkpoint.iterdir())
 
 
-def contents(directory: Path) -> dict[Path, bytes | None]:
-    """Return everything below a directory; locks, which name their last holder, aside."""
-    paths = (path for path in directory.rglob("*") if path.suffix != ".lock")
-    return {p: p.read_bytes() if p.is_file() else None for p in paths if p.name != ".lock"}
-
-
-def reseal(checkpoint: Path, **changes: Any) -> None:
-    """Make the manifest anew over what the files are now, as a forger would.
-
-    Args:
-        changes: what the manifest says otherwise.
-    """
-    files = [path for path in sorted(checkpoint.iterdir()) if path.name != MANIFEST]
-    entries = [
-        {
-            "name": path.name,
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        }
-        for path in files
-    ]
-    facts = {"format": 2, "name": checkpoint.name, "files": entries} | changes
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-    (checkpoint / MANIFEST).write_text(json.dumps(facts | {"sha256": digest}, indent=1) + "\n")
+def used(checkpoints: Path, run_id: str) -> int | None:
+    """Return the step of the checkpoint that a restart uses."""
+    found = newest_usable(checkpoints, run_id=run_id)
+    return found and found.step
 
 
 def rewrite_state(checkpoint: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -184,12 +166,9 @@ def test_harm_to_any_file_is_found_named_and_fallen_back_from(
         HARMS[harm](place / name_of(NEWEST) / file)
         caplog.clear()
         with computing_less_than(SOON):
-            found = newest_usable(place, run_id=run_id)
-        assert found is not None
-        assert found.step == 4, file
-        said = caplog.text
-        assert f"{name_of(NEWEST)}: damaged, {file} " in said
-        assert f"it is now damaged-{name_of(NEWEST)}" in said
+            assert used(place, run_id) == 4, file
+        assert f"{name_of(NEWEST)}: damaged, {file} " in caplog.text
+        assert f"renamed to damaged-{name_of(NEWEST)}" in caplog.text
         assert len(list(place.iterdir())) == len(STEPS)  # nothing is thrown away
 
 
@@ -257,17 +236,6 @@ def test_an_older_checkpoint_that_blocks_does_not_stop_the_run(
 # --- what happens between files and directories ---------------------------------------------------
 
 
-def test_a_file_too_many_is_found(newest: Path) -> None:
-    (newest / "extra.bin").write_bytes(b"x")
-    assert find_damage(newest) == f"extra.bin is not in {MANIFEST}"
-
-
-def test_files_of_the_system_are_none_of_ours(newest: Path) -> None:
-    (newest / ".nfs0001").touch()
-    (newest / ".DS_Store").touch()
-    assert find_damage(newest) is None
-
-
 def swap(one: Path, other: Path) -> None:
     aside = one.with_name("aside")
     one.rename(aside)
@@ -289,9 +257,7 @@ def test_files_swapped_between_two_checkpoints_are_found_in_both(
     file: str, newest: Path, run_id: str
 ) -> None:
     swap(newest / file, newest.with_name(name_of(4)) / file)
-    found = newest_usable(newest.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == 2
+    assert used(newest.parent, run_id) == 2
     assert sorted(os.listdir(newest.parent)) == [
         f"damaged-{name_of(4)}",
         f"damaged-{name_of(NEWEST)}",
@@ -308,27 +274,7 @@ def test_swapped_checkpoints_are_found_by_their_names(
     assert not faults_of_finished(copied, reference)
 
 
-def test_names_of_what_is_moved_aside_do_not_collide(newest: Path, run_id: str) -> None:
-    earlier = newest.with_name(f"damaged-{newest.name}")
-    earlier.mkdir()
-    (newest / "model.safetensors").unlink()
-    newest_usable(newest.parent, run_id=run_id)
-    assert not any(earlier.iterdir())
-    assert newest.with_name(f"damaged-{newest.name}-2").is_dir()
-
-
-def test_the_step_and_not_the_time_of_a_file_says_which_is_newest(
-    newest: Path, run_id: str
-) -> None:
-    for age, path in enumerate(step_directories(newest.parent)):
-        for each in (path, *path.iterdir()):
-            os.utime(each, (10**9 - age, 10**9 - age))
-    found = newest_usable(newest.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == NEWEST
-
-
-def test_a_later_checkpoint_of_another_run_is_never_gone_on_from(
+def test_a_later_checkpoint_of_another_run_is_never_resumed_from(
     copied: Path, newest: Path, corpus: Path, reference: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     stale = newest.with_name(name_of(8))
@@ -340,7 +286,7 @@ def test_a_later_checkpoint_of_another_run_is_never_gone_on_from(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"\xff", b'{"state": "running"}'])
-def test_a_run_goes_on_without_its_status(
+def test_a_run_resumes_without_its_status(
     content: bytes | None, copied: Path, corpus: Path, reference: Path
 ) -> None:
     status = copied / "run" / "status.json"
@@ -364,6 +310,8 @@ def test_a_finished_run_is_finished_again_without_its_status(
 
 def test_a_forged_manifest_is_what_the_package_itself_would_write(newest: Path) -> None:
     reseal(newest)
+    (newest / ".nfs0001").touch()  # files of the system
+    (newest / ".DS_Store").touch()
     assert find_damage(newest) is None
 
 
@@ -376,6 +324,7 @@ FORGED_STATES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a negative step": change_counter("step", -1),
     "a step in words": change_counter("step", "six"),
     "a fraction of a step": change_counter("step", 6.5),
+    "a fraction of a token": change_counter("tokens_seen", 1.5),
     "other blocks": change_counter("blocks_seen", 1),
     "negative blocks": change_counter("blocks_seen", -8),
     "an endless loss": change_counter("best_loss", float("inf")),
@@ -391,80 +340,61 @@ FORGED_STATES: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-@pytest.mark.parametrize("forged", FORGED_STATES)
-def test_a_state_that_cannot_be_is_fallen_back_from(
+OUTSIDE: list[Any] = [
+    *("../outside", "/etc/hostname", "{absolute}", "a\0b", "n" * 5000),
+    *("", ".", "..", 7, None, {}),
+]
+OTHER_MANIFESTS: list[dict[str, Any]] = [
+    {"name": name_of(8)},
+    {"name": None},
+    {"format": 1},
+    {"format": None},
+    {"files": None},
+    {"files": [1]},
+    {"files": [[]]},
+    {"files": [{"name": "state.json"}]},
+]
+
+
+def name_outside(checkpoint: Path, name: Any) -> None:
+    """List a file that is not in the checkpoint."""
+    outside = checkpoint.parent / "outside"
+    outside.write_bytes(b"x")
+    listed = json.loads((checkpoint / MANIFEST).read_text())["files"]
+    name = str(outside) if name == "{absolute}" else name
+    reseal(checkpoint, files=[*listed, entry(name, b"x")])
+
+
+def write_a_number_beyond_all(checkpoint: Path) -> None:
+    state = (checkpoint / "state.json").read_text()
+    forged = state.replace('"best_loss": ', '"best_loss": 1e400, "x": ')
+    (checkpoint / "state.json").write_text(forged)
+    reseal(checkpoint)
+
+
+FORGERIES: dict[str, Harm] = {
+    **{name: partial(rewrite_state, change=change) for name, change in FORGED_STATES.items()},
+    "a number beyond all": write_a_number_beyond_all,
+    **{f"names {name!r:.20}": partial(name_outside, name=name) for name in OUTSIDE},
+    **{str(each): partial(reseal, **each) for each in OTHER_MANIFESTS},
+    "a foreign file": lambda path: (path / "extra.bin").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("forged", FORGERIES)
+def test_a_forged_checkpoint_is_fallen_back_from(
     forged: str, newest: Path, run_id: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rewrite_state(newest, FORGED_STATES[forged])
-    assert find_damage(newest) is None  # its digests are right
-    found = newest_usable(newest.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == 4
-    assert f"{name_of(NEWEST)}/state.json" in caplog.text
-
-
-def test_a_number_beyond_all_numbers_is_fallen_back_from(newest: Path, run_id: str) -> None:
-    state = (newest / "state.json").read_text()
-    (newest / "state.json").write_text(state.replace('"best_loss": ', '"best_loss": 1e400, "x": '))
-    reseal(newest)
-    found = newest_usable(newest.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == 4
+    FORGERIES[forged](newest)
+    assert used(newest.parent, run_id) == 4
+    if forged in FORGED_STATES:
+        assert f"{name_of(NEWEST)}/state.json" in caplog.text  # the digests are right
 
 
 def test_a_checkpoint_cannot_be_moved_to_a_later_step(newest: Path, run_id: str) -> None:
     later = newest.rename(newest.with_name(name_of(7)))
     rewrite_state(later, change_counter("step", 7))
-    found = newest_usable(later.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == 4
-
-
-def test_a_foreign_name_of_the_run_is_fallen_back_from(newest: Path, run_id: str) -> None:
-    rewrite_state(newest, lambda state: state.update(run_id="0" * 32))
-    found = newest_usable(newest.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == 4
-    assert (newest.parent / f"other-run-{newest.name}").is_dir()
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["../outside", "/etc/hostname", "{absolute}", "a\0b", "n" * 5000, "", ".", "..", 7, None, {}],
-)
-def test_a_manifest_names_nothing_outside(name: Any, newest: Path, run_id: str) -> None:
-    outside = newest.parent / "outside"
-    outside.write_bytes(b"x")
-    entry = {"name": str(outside) if name == "{absolute}" else name, "bytes": 1}
-    entry["sha256"] = hashlib.sha256(b"x").hexdigest()
-    listed = json.loads((newest / MANIFEST).read_text())["files"]
-    reseal(newest, files=[*listed, entry])
-    found = newest_usable(newest.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == 4
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"name": name_of(8)},
-        {"name": None},
-        {"format": 1},
-        {"format": None},
-        {"files": None},
-        {"files": [1]},
-        {"files": [[]]},
-        {"files": [{"name": "state.json"}]},
-    ],
-    ids=str,
-)
-def test_a_manifest_of_something_else_is_fallen_back_from(
-    changes: dict[str, Any], newest: Path, run_id: str
-) -> None:
-    reseal(newest, **changes)
-    found = newest_usable(newest.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == 4
+    assert used(later.parent, run_id) == 4
 
 
 @pytest.mark.parametrize("file", [MANIFEST, "state.json"])
@@ -478,21 +408,19 @@ def test_a_file_of_a_gibibyte_is_not_read(
             "model_foundry.training.checkpoint.store.find_damage", lambda path: None
         )
     with computing_less_than(SOON):
-        found = newest_usable(newest.parent, run_id=run_id)
-    assert found is not None
-    assert found.step == 4
+        assert used(newest.parent, run_id) == 4
 
 
 # --- all of them ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("harmed", ["state.json", "model.safetensors", MANIFEST])
-def test_where_none_is_whole_nothing_is_begun_again(
+def test_without_a_whole_checkpoint_nothing_starts_again(
     harmed: str, copied: Path, newest: Path, corpus: Path
 ) -> None:
     for path in step_directories(newest.parent):
         os.truncate(path / harmed, 1)
-    before = contents(copied / "run")
+    before = snapshot(copied / "run")
     with pytest.raises(CheckpointError) as refused:
         train_smallest(corpus, copied)
     lines = str(refused.value).splitlines()
@@ -500,17 +428,17 @@ def test_where_none_is_whole_nothing_is_begun_again(
     assert "--fresh" in lines[0]
     assert all(name_of(step) in line for step, line in zip(STEPS[::-1], lines[1:], strict=True))
     assert all(harmed in line for line in lines[1:])
-    assert contents(copied / "run") == before
+    assert snapshot(copied / "run") == before
 
 
-def test_where_all_are_gone_nothing_is_begun_again(
+def test_without_any_checkpoint_nothing_starts_again(
     copied: Path, newest: Path, corpus: Path
 ) -> None:
     shutil.rmtree(newest.parent)
-    before = contents(copied / "run")
+    before = snapshot(copied / "run")
     with pytest.raises(CheckpointError, match=r"the checkpoint of step 6 is gone"):
         train_smallest(corpus, copied)
-    assert contents(copied / "run") == before
+    assert snapshot(copied / "run") == before
 
 
 # --- pickles --------------------------------------------------------------------------------------
@@ -524,9 +452,7 @@ def test_a_pickle_in_a_checkpoint_is_fallen_back_from(
     for file in files_of(original / name_of(NEWEST)):
         place = Path(shutil.copytree(original, tmp_path / file / "checkpoints"))
         (place / name_of(NEWEST) / file).write_bytes(wrap(Payload(sentinel)))
-        found = newest_usable(place, run_id=run_id)
-        assert found is not None
-        assert found.step == 4
+        assert used(place, run_id) == 4
     assert not sentinel.exists()
 
 

@@ -1,6 +1,6 @@
 """kill -9 at every named point: of a save, of the cache, of the tokenizer and of the export.
 
-The points are recorded from a run that nothing happens to, so that a new one is tried by itself.
+The points are recorded from an uninterrupted run, so that new ones are tried as well.
 """
 
 import re
@@ -48,7 +48,7 @@ def points(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def of_family(points: list[str], family: str) -> list[str]:
-    """Return the points of one of `FAMILIES`; caches are told apart by when they are made."""
+    """Return the points of one of `FAMILIES`; caches differ by the order in which they are made."""
     named = [point for point in points if re.fullmatch(FAMILIES[family], point)]
     entries = list(dict.fromkeys(point.partition(":")[0] for point in named))
     order = {"trained tokenizer": 0, "token cache": 1}
@@ -104,11 +104,11 @@ def test_killed_at_any_point_a_run_ends_as_if_nothing_had_happened(
 
         again = train_in_child(KIND, directory, *overrides)
         if again.code:
-            faults.append(f"the second start ended {again.code}: {again.said[-500:]}")
+            faults.append(f"the second start ended {again.code}: {again.stderr[-500:]}")
         else:
             faults += faults_of_finished(directory, reference)
-        if starting_step(again.said) != newest:
-            faults.append(f"went on from {starting_step(again.said)}, {newest} was there")
+        if starting_step(again.stderr) != newest:
+            faults.append(f"went on from {starting_step(again.stderr)}, {newest} was there")
         if faults:
             found[point] = faults
     assert not found
@@ -135,13 +135,11 @@ def test_killed_while_a_directory_is_replaced(
     overrides = settings(corpus, tmp_path)
     # what the first start had finished, the second makes again
     for point in (f"{replaced}: verified", f"{replaced}: old one moved away"):
-        ended = train_in_child(KIND, tmp_path, *overrides, fault=Fault(point))
-        assert ended.code == KILLED, ended.said
+        train_in_child(KIND, tmp_path, *overrides, fault=Fault(point), code=KILLED)
     assert not (tmp_path / "run" / replaced).exists()
     assert debris(tmp_path)
 
-    again = train_in_child(KIND, tmp_path, *overrides)
-    assert again.code == 0, again.said
+    train_in_child(KIND, tmp_path, *overrides, code=0)
     assert not faults_of_finished(tmp_path, reference)
 
 
@@ -152,9 +150,8 @@ def test_killed_at_every_save_a_run_still_comes_to_its_end(
     started = []
     for step in range(SAVE_STEPS, HORIZON + 1, SAVE_STEPS):
         fault = Fault(f"step-{step:08d}: verified")
-        ended = train_in_child(KIND, tmp_path, *overrides, fault=fault)
-        assert ended.code == KILLED, ended.said
-        started.append(starting_step(ended.said))
+        ended = train_in_child(KIND, tmp_path, *overrides, fault=fault, code=KILLED)
+        started.append(starting_step(ended.stderr))
     assert started == list(range(0, HORIZON, SAVE_STEPS))
-    assert train_in_child(KIND, tmp_path, *overrides).code == 0
+    train_in_child(KIND, tmp_path, *overrides, code=0)
     assert not faults_of_finished(tmp_path, reference)

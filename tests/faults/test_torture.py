@@ -30,11 +30,7 @@ LONGER = (
     "training.eval_steps=7",
 )
 RUNS = {
-    "gpt2": ("gpt2",),
-    "bert": ("bert",),
-    "lstm": ("lstm",),
-    "gru": ("gru",),
-    "rnn": ("rnn",),
+    **{kind: (kind,) for kind in ("gpt2", "bert", "lstm", "gru", "rnn")},
     "lstm, with two workers": ("lstm", "training.dataloader_num_workers=2"),
 }
 STOPPED = (KILLED, 75, -signal.SIGTERM)  # the last before the run listens to signals
@@ -71,7 +67,7 @@ def watched(directory: Path) -> Iterator[None]:
         stop.touch()
         ended = watcher.ended()
     stop.unlink()
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.stderr
 
 
 def struck(child: Child, draw: random.Random) -> Ended:
@@ -91,9 +87,9 @@ def run_until_done(
             ended = struck(child, draw)
         if ended.code == 0:
             return stopped
-        assert ended.code in STOPPED, ended.said
-        begun = " resumes from " in ended.said
-        assert starting_step(ended.said) == (newest if begun else 0), ended.said
+        assert ended.code in STOPPED, ended.stderr
+        begun = " resumes from " in ended.stderr
+        assert starting_step(ended.stderr) == (newest if begun else 0), ended.stderr
     raise AssertionError(f"{MOST_ATTEMPTS} attempts, and still at {newest}")
 
 
@@ -129,11 +125,10 @@ def test_killed_at_every_point_of_a_run_it_ends_as_if_nothing_had_happened(
     for number, point in enumerate(points):
         directory = tmp_path / str(number)
         overrides = of_any_kind(corpus, directory, retained)
-        killed = train_in_child(kind, directory, *overrides, fault=Fault(point))
-        assert killed.code == KILLED, killed.said
+        train_in_child(kind, directory, *overrides, fault=Fault(point), code=KILLED)
         again = train_in_child(kind, directory, *overrides)
         if again.code:
-            found[point] = [f"ended {again.code}: {again.said[-500:]}"]
+            found[point] = [f"ended {again.code}: {again.stderr[-500:]}"]
         elif faults := faults_of_finished(directory, tmp_path / "reference" / "run"):
             found[point] = faults
     assert not found

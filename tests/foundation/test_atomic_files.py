@@ -56,6 +56,13 @@ def entry(name: str, content: bytes = b"") -> dict[str, Any]:
     }
 
 
+def reseal(directory: Path, **changes: Any) -> None:
+    """Make the manifest fit the files as they are now; `changes` are facts to be forged."""
+    files = [path for path in sorted(directory.iterdir()) if path.name != MANIFEST]
+    entries = [entry(path.name, path.read_bytes()) for path in files]
+    forge(directory, **({"name": directory.name, "files": entries} | changes))
+
+
 def test_nothing_is_seen_until_all_is_there(tmp_path: Path) -> None:
     target = tmp_path / "below" / "done"
     with commit_directory(target) as aside:
@@ -162,7 +169,7 @@ def test_text_is_replaced_whole_or_not_at_all(
     assert os.listdir(tmp_path) == ["status.json"]
 
 
-def test_a_message_of_a_full_disk_says_what_was_needed_and_what_is_there(tmp_path: Path) -> None:
+def test_the_message_of_a_full_disk_names_needed_and_free_bytes(tmp_path: Path) -> None:
     with (
         pytest.raises(SaveError, match=r"done: .*it needs 5,000 bytes and [\d,]+ are free;"),
         commit_directory(tmp_path / "done", needed=5000),
@@ -173,7 +180,7 @@ def test_a_message_of_a_full_disk_says_what_was_needed_and_what_is_there(tmp_pat
         commit_directory(tmp_path / "done") as aside,
     ):
         (aside / "file").write_text("abc")
-        raise RuntimeError("I/O error: No space left on device (os error 28)")  # as Rust tells it
+        raise RuntimeError("I/O error: No space left on device (os error 28)")  # as Rust reports it
     assert os.listdir(tmp_path) == []
 
 
@@ -188,7 +195,7 @@ def test_what_reads_otherwise_than_it_was_written_is_no_success(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", lose)
-    with pytest.raises(SaveError, match=r"reads otherwise than it was written \(file is not what"):
+    with pytest.raises(SaveError, match=r"reads back differently \(file is not what"):
         commit(tmp_path / "done", file="text")
 
 
@@ -253,7 +260,7 @@ HARMS: dict[str, tuple[Harm, str]] = {
             (d / "other").rename(d / "file"),
             (d / "x").rename(d / "other"),
         ),
-        "file is not what was written",
+        "file differs from what was saved",
     ),
     "a symlink to the same": (
         lambda d: ((d / "file").rename(d.parent / "f"), (d / "file").symlink_to(d.parent / "f")),
@@ -350,7 +357,7 @@ def test_a_directory_in_the_place_of_another_is_found(tmp_path: Path) -> None:
 def test_a_manifest_that_names_what_is_not_in_the_directory_is_damage(
     tmp_path: Path, name: str
 ) -> None:
-    """And nothing outside is opened, although what stands there is as the manifest says."""
+    """And nothing outside is opened, although a file there fits the manifest."""
     commit(tmp_path / "done", file="text")
     (tmp_path / "outside").write_text("abc")
     forge(tmp_path / "done", files=[entry("file", b"text"), entry(name, b"abc")])
@@ -362,7 +369,7 @@ def test_a_manifest_with_a_million_entries_is_answered_soon(tmp_path: Path) -> N
     commit(tmp_path / "done", file="text")
     forge(tmp_path / "done", files=[entry("file", b"text")] * 10**5)
     assert (tmp_path / "done" / MANIFEST).stat().st_size < LARGEST_MANIFEST
-    assert swiftly(tmp_path / "done") is None  # it says the same a hundred thousand times
+    assert swiftly(tmp_path / "done") is None  # the same entry a hundred thousand times
     entries = json.dumps(entry("x")) + ","
     (tmp_path / "done" / MANIFEST).write_text('{"files": [' + entries * 10**6)
     assert "larger than" in str(swiftly(tmp_path / "done"))
@@ -375,7 +382,7 @@ def test_a_manifest_too_large_to_read_is_not_read(tmp_path: Path) -> None:
     assert newer_format(tmp_path / "done") is None
 
 
-def test_a_newer_format_is_told_from_damage(tmp_path: Path) -> None:
+def test_a_newer_format_is_no_damage(tmp_path: Path) -> None:
     commit(tmp_path / "done", file="text")
     assert newer_format(tmp_path / "done") is None
     forge(tmp_path / "done", format=MANIFEST_FORMAT + 1, novelty=[1])

@@ -3,54 +3,40 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from model_foundry.errors import Interrupted, SaveError
+from model_foundry.foundation.atomic_files import commit_directory
 from model_foundry.foundation.cache import building
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
+from tests.children import KILLED, Child, child_running
 from tests.foundation.test_atomic_files import commit
 from tests.waiting import wait_until
 
-BUILDER = """
-import sys
-from pathlib import Path
-from model_foundry.foundation.cache import building
-from model_foundry.foundation.atomic_files import commit_directory
-with building(Path(sys.argv[1])) as missing, commit_directory(Path(sys.argv[1])) as aside:
-    (aside / "file").write_text("made by another")
-    print("building", flush=True)
-    sys.stdin.read()
-"""
 
-
-@contextmanager
-def another_builder(project: Path, place: Path) -> Iterator[subprocess.Popen[str]]:
-    """Let another process build an entry of a cache until it is told to go on."""
-    with subprocess.Popen(
-        [sys.executable, "-c", BUILDER, str(place)],
-        env=os.environ | {"PYTHONPATH": str(project)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "building\n"
-            yield process
-        finally:
-            process.kill()
+def build_slowly(place: Path, begun: Path, finish: Path) -> None:
+    with building(place), commit_directory(place) as aside:
+        (aside / "file").write_text("made by another")
+        begun.touch()
+        wait_until(finish.exists)
 
 
 @pytest.fixture
 def entry_of_cache(tmp_path: Path) -> Path:
     return tmp_path / "cache" / "tokens" / "0123"
+
+
+@pytest.fixture
+def builder(entry_of_cache: Path, tmp_path: Path) -> Iterator[Child]:
+    """Another process, which builds the entry until there is a file `finish`."""
+    begun, finish = tmp_path / "begun", tmp_path / "finish"
+    with child_running(build_slowly, entry_of_cache, begun, finish) as child:
+        wait_until(begun.exists)
+        yield child
 
 
 def test_an_entry_is_made_once(entry_of_cache: Path) -> None:
@@ -78,13 +64,13 @@ def test_a_damaged_entry_is_named_and_made_again(
     with building(entry_of_cache) as missing:
         assert missing
         commit(entry_of_cache, file="again")
-    assert "0123 is damaged (file is not what was written) and is made again" in caplog.text
+    assert "0123 is damaged (file differs from what was saved) and is built again" in caplog.text
     assert (entry_of_cache / "file").read_text() == "again"
 
 
 @pytest.mark.slow
 def test_two_processes_do_not_make_the_same(
-    project: Path, entry_of_cache: Path, caplog: pytest.LogCaptureFixture
+    builder: Child, entry_of_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     found = []
 
@@ -92,39 +78,37 @@ def test_two_processes_do_not_make_the_same(
         with building(entry_of_cache) as missing:
             found.append((missing, (entry_of_cache / "file").read_text()))
 
-    with caplog.at_level(logging.INFO), another_builder(project, entry_of_cache) as other:
+    with caplog.at_level(logging.INFO):
         second = threading.Thread(target=build)
         second.start()
         wait_until(lambda: "waiting for" in caplog.text)
         assert found == []
-        other.communicate("", timeout=60)
+        (tmp_path / "finish").touch()
         second.join(20)
-    assert f"waiting for process {other.pid}" in caplog.text
+    assert f"waiting for process {builder.process.pid}" in caplog.text
     assert found == [(False, "made by another")]
 
 
 @pytest.mark.slow
-def test_what_a_killed_process_began_is_removed_and_made_anew(
-    project: Path, entry_of_cache: Path
+def test_what_a_killed_process_began_is_removed_and_made_again(
+    builder: Child, entry_of_cache: Path
 ) -> None:
     other_entry = entry_of_cache.with_name(".tmp-4567-of-a-living-process")
-    with another_builder(project, entry_of_cache) as other:
-        other_entry.mkdir()
-        (debris,) = entry_of_cache.parent.glob(".tmp-0123-*")
-        other.send_signal(signal.SIGKILL)
-        other.wait(20)
-        assert (debris / "file").exists()
-        with building(entry_of_cache) as missing:
-            assert missing
-            assert not debris.exists()
-            assert other_entry.exists()
+    other_entry.mkdir()
+    (debris,) = entry_of_cache.parent.glob(".tmp-0123-*")
+    builder.send(signal.SIGKILL)
+    builder.ended(code=KILLED)
+    assert (debris / "file").exists()
+    with building(entry_of_cache) as missing:
+        assert missing
+        assert not debris.exists()
+        assert other_entry.exists()
 
 
 @pytest.mark.slow
-def test_waiting_for_another_process_ends_with_a_signal(
-    project: Path, entry_of_cache: Path
-) -> None:
-    with another_builder(project, entry_of_cache), handle_signals():
+@pytest.mark.usefixtures("builder")
+def test_waiting_for_another_process_ends_with_a_signal(entry_of_cache: Path) -> None:
+    with handle_signals():
         os.kill(os.getpid(), signal.SIGTERM)
         wait_until(stop_requested)
         with pytest.raises(Interrupted):

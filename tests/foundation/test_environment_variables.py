@@ -93,9 +93,9 @@ def test_a_hostile_environment_changes_no_weight(tmp_path: Path, project: Path) 
         text=True,
     )
     assert ended.returncode == 0, ended.stderr
-    (said,) = [line for line in ended.stderr.splitlines() if "environment: " in line]
-    assert [name for name in HOSTILE if name not in said] == []
-    assert [name for name in ALLOWED if name in said] == []
+    (line,) = [line for line in ended.stderr.splitlines() if "environment: " in line]
+    assert [name for name in HOSTILE if name not in line] == []
+    assert [name for name in ALLOWED if name in line] == []
     weights = "run/model/model.safetensors"
     for kind in MODELS:
         plain, hostile = (tmp_path / kind / way / weights for way in ("plain", "hostile"))
@@ -118,9 +118,9 @@ def test_from_python_what_is_read_late_is_taken_out_and_put_back(
         hostile.model_dir / "model.safetensors"
     )
     assert all(os.environ[name] == value for name, value in late.items())
-    said = [line for line in caplog.messages if line.startswith("environment: ")]
-    assert len(said) == 2
-    assert all(name in said[1] for name in (*late, "LOCAL_RANK"))
+    lines = [line for line in caplog.messages if line.startswith("environment: ")]
+    assert len(lines) == 2
+    assert all(name in lines[1] for name in (*late, "LOCAL_RANK"))
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_what_only_shows_or_caches_is_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("told", "fault"),
+    ("changed", "fault"),
     [
         ({"RANK": "2"}, "RANK=2, WORLD_SIZE=2, .* contradict each other"),
         ({"LOCAL_RANK": "1"}, "LOCAL_RANK=1, LOCAL_WORLD_SIZE=1 contradict each other"),
@@ -158,10 +158,10 @@ def test_what_only_shows_or_caches_is_left_alone(
     ],
 )
 def test_a_launch_that_cannot_be_is_refused(
-    told: dict[str, str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    changed: dict[str, str], fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
-    for name, value in {**whole, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", **told}.items():
+    for name, value in {**whole, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", **changed}.items():
         monkeypatch.setenv(name, value)
     assert launched()
     with pytest.raises(ConfigError, match=f"{fault}; start with torchrun, or unset RANK"):

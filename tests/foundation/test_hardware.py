@@ -22,7 +22,7 @@ def fresh() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("said", "bf16", "onednn"),
+    ("text", "bf16", "onednn"),
     [
         (GENOA, True, True),
         (MILAN, False, False),
@@ -32,9 +32,9 @@ def fresh() -> Iterator[None]:
     ],
 )
 def test_instructions_and_vendor_decide(
-    said: str, bf16: bool, onednn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    text: str, bf16: bool, onednn: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "cpuinfo").write_text(f"{said}\n{said}")
+    (tmp_path / "cpuinfo").write_text(f"{text}\n{text}")
     monkeypatch.setattr(hardware, "CPU_FACTS", tmp_path / "cpuinfo")
     assert (hardware.computes_in_bf16(), hardware.favours_onednn()) == (bf16, onednn)
 

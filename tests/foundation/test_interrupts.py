@@ -1,4 +1,4 @@
-"""Signals, sent for real: what the first, the second and the third do, and to whom."""
+"""Real signals: the effects of the first, the second and the third."""
 
 import logging
 import os
@@ -86,7 +86,7 @@ print("as before", signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True
 
 @pytest.fixture(autouse=True)
 def _as_in_the_foreground() -> Iterator[None]:
-    """Tests that a shell runs in the background are told to ignore the keyboard."""
+    """A shell makes tests in the background ignore the keyboard."""
     before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
     yield
     for number, handler in before.items():
@@ -125,7 +125,7 @@ def test_the_first_signal_is_noted_and_obeyed_at_the_next_look(
     with handle_signals():
         check_interrupt()
         assert stop_requested() is None
-        assert send(number, caplog).startswith(f"{number.name}: asked to stop during the start;")
+        assert send(number, caplog).startswith(f"{number.name} during the start: stopping")
         assert stop_requested() == number.name
         for _ in range(2):  # it stays a request until the block ends
             with pytest.raises(Interrupted, match=rf"^{number.name}: stopped$"):
@@ -134,17 +134,19 @@ def test_the_first_signal_is_noted_and_obeyed_at_the_next_look(
     check_interrupt()
 
 
-def test_the_second_signal_says_what_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_second_signal_names_the_section_in_progress(caplog: pytest.LogCaptureFixture) -> None:
     with handle_signals(), blocking_section("the run"):
         with blocking_section("the save of step 10"):
             first = send(signal.SIGTERM, caplog)
             second = send(signal.SIGINT, caplog)
-        assert "asked to stop during the save of step 10" in first
-        assert second.startswith("SIGINT: still waiting for the save of step 10; one more ends")
+        assert "during the save of step 10: stopping" in first
+        assert second.startswith("SIGINT: still waiting for the save of step 10; one more signal")
         assert stop_requested() == "SIGTERM"  # the first is the one that is obeyed
 
 
-def test_what_is_waited_for_is_what_goes_on_now(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_innermost_open_section_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with handle_signals():
         with pytest.raises(KeyError), blocking_section("the save"):
             raise KeyError
@@ -164,16 +166,19 @@ def test_the_third_signal_ends_the_process_at_once(
     with running(project, program) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.readline()
-        said = []
+        answers = []
         for _ in range(3):  # the system joins signals that come together
             process.send_signal(number)
-            said.append(process.stderr.readline())
+            answers.append(process.stderr.readline())
         assert process.wait(timeout=60) == 128 + number
     what = "the save of step 10" if program == BUSY else "a long call"
     left = "; the last checkpoint is step 8" if program == BUSY else ""
-    assert f"asked to stop during {what}" in said[0]
-    assert f"still waiting for {what}; one more ends the process at once{left}\n" in said[1]
-    assert said[2] == f"{number.name}: ended at once, during {what}{left}\n"
+    assert f"during {what}: stopping" in answers[0]
+    waiting = f"still waiting for {what}; one more signal ends the process at once{left}\n"
+    assert waiting in answers[1]
+        f"still waiting for {what}; one more signal ends the process at once{left}\n" in answers[1]
+    )
+    assert answers[2] == f"{number.name}: ended at once, during {what}{left}\n"
 
 
 def test_handlers_are_those_of_before_once_the_block_has_ended(
@@ -241,24 +246,19 @@ def test_other_signals_are_not_counted(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.slow
-def test_a_signal_that_was_ignored_stays_ignored(project: Path) -> None:
-    with running(project, AS_NOHUP) as process:
+@pytest.mark.parametrize(
+    ("program", "printed", "answers"),
+    [
+        (AS_NOHUP, "went on True\nas before True\n", 0),
+        (FORKED, "child ended with 7\n", 1),
+        (FORKED_LATE, "child ended with 7\n", 1),
+    ],
+    ids=["ignored before", "to a forked process too", "before a fork"],
+)
+def test_a_signal_is_for_the_process_that_listens(
+    program: str, printed: str, answers: int, project: Path
+) -> None:
+    with running(project, program) as process:
         out, err = process.communicate(timeout=60)
-    assert (out, err) == ("went on True\nas before True\n", "")
-
-
-@pytest.mark.slow
-def test_a_forked_process_neither_dies_nor_counts(project: Path) -> None:
-    with running(project, FORKED) as process:
-        out, err = process.communicate(timeout=60)
-    assert out == "child ended with 7\n"
-    assert err.count("SIGTERM") == 1
-    assert "still waiting" not in err
-
-
-@pytest.mark.slow
-def test_a_forked_process_is_asked_nothing_that_its_parent_was_asked(project: Path) -> None:
-    with running(project, FORKED_LATE) as process:
-        out, err = process.communicate(timeout=60)
-    assert out == "child ended with 7\n"
-    assert err.count("SIGTERM") == 1
+    assert out == printed
+    assert (err.count("SIGTERM"), err.count("\n")) == (answers, answers)

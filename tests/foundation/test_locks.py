@@ -1,4 +1,4 @@
-"""Locks between processes: who waits, who is refused, and what sets a lock free."""
+"""Locks between processes: waiting, refusal, release."""
 
 import errno
 import fcntl
@@ -6,12 +6,9 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,44 +16,26 @@ import pytest
 from model_foundry.errors import Interrupted, LockedError, SaveError
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
 from model_foundry.foundation.locks import exclusive
+from tests.children import KILLED, Child, child_running, in_child
 from tests.waiting import wait_until
 
-HOLDER = """
-import sys, time
-from pathlib import Path
-from model_foundry.foundation.locks import exclusive
-with exclusive(Path(sys.argv[1])):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-# Holds the lock, and forks a process that outlives it.
-PARENT = """
-import os, sys
-from pathlib import Path
-from model_foundry.foundation.locks import exclusive
-with exclusive(Path(sys.argv[1])):
-    child = os.fork()
-    if child == 0:
-        os.read(0, 1)
-        os._exit(0)
-    print(child, flush=True)
-    os.kill(os.getpid(), 9)
-"""
+
+def hold(lock: Path, held: Path) -> None:
+    """Hold a lock until the process ends; leave a file once it is held."""
+    with exclusive(lock):
+        held.touch()
+        time.sleep(60)
 
 
-@contextmanager
-def another_process(project: Path, program: str, lock: Path) -> Iterator[subprocess.Popen[str]]:
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(lock)],
-        env=os.environ | {"PYTHONPATH": str(project)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
+def fork_and_die(lock: Path, number: Path) -> None:
+    """Fork a process that outlives this one, which holds the lock; leave its number in a file."""
+    with exclusive(lock):
+        child = os.fork()
+        if child == 0:
+            time.sleep(60)
+            os._exit(0)
+        number.write_text(str(child))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def can_be_taken(lock: Path) -> bool:
@@ -72,6 +51,15 @@ def lock(tmp_path: Path) -> Path:
     return tmp_path / ".lock"
 
 
+@pytest.fixture
+def holder(lock: Path) -> Iterator[Child]:
+    """Another process, which holds the lock."""
+    held = lock.with_name("held")
+    with child_running(hold, lock, held) as child:
+        wait_until(held.exists)
+        yield child
+
+
 def test_a_lock_is_held_for_its_block_whatever_way_that_ends(lock: Path) -> None:
     with pytest.raises(KeyError), exclusive(lock):
         assert not can_be_taken(lock)
@@ -80,12 +68,13 @@ def test_a_lock_is_held_for_its_block_whatever_way_that_ends(lock: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_holder_is_named(project: Path, lock: Path) -> None:
-    with another_process(project, HOLDER, lock) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        with pytest.raises(LockedError, match=rf"in use by process {holder.pid} on \S+ since 20"):
-            exclusive(lock).__enter__()
+def test_the_holder_is_named_and_holds_nothing_once_it_is_killed(lock: Path, holder: Child) -> None:
+    pid = holder.process.pid
+    with pytest.raises(LockedError, match=rf"in use by process {pid} on \S+ since 20"):
+        exclusive(lock).__enter__()
+    holder.send(signal.SIGKILL)
+    holder.ended(code=KILLED)
+    assert can_be_taken(lock)
 
 
 def test_the_name_of_the_holder_replaces_the_last_one(lock: Path) -> None:
@@ -103,27 +92,13 @@ def test_a_holder_that_left_no_name_is_another_process(lock: Path, text: str) ->
 
 
 @pytest.mark.slow
-def test_a_killed_process_holds_nothing(project: Path, lock: Path) -> None:
-    with another_process(project, HOLDER, lock) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        assert not can_be_taken(lock)
-        holder.send_signal(signal.SIGKILL)
-        holder.wait()
-        assert can_be_taken(lock)
+def test_what_a_killed_process_forked_holds_nothing(lock: Path, tmp_path: Path) -> None:
+    in_child(fork_and_die, lock, tmp_path / "number", code=KILLED)
+    wait_until(lambda: can_be_taken(lock))  # as soon as the fork is complete
+    os.kill(int((tmp_path / "number").read_text()), signal.SIGKILL)  # it was alive
 
 
-@pytest.mark.slow
-def test_what_a_killed_process_forked_holds_nothing(project: Path, lock: Path) -> None:
-    with another_process(project, PARENT, lock) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        assert parent.wait() == -signal.SIGKILL
-        wait_until(lambda: can_be_taken(lock))  # as soon as the fork is complete
-        os.kill(child, signal.SIGKILL)  # it was alive
-
-
-def test_who_waits_comes_next_and_says_for_whom(
+def test_a_waiting_process_is_next_and_names_the_holder(
     lock: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     order = []
@@ -136,7 +111,7 @@ def test_who_waits_comes_next_and_says_for_whom(
     with caplog.at_level(logging.INFO), exclusive(lock):
         second.start()
         wait_until(lambda: "waiting for" in caplog.text)
-        time.sleep(0.5)  # looks again, and says it once
+        time.sleep(0.5)  # tries again, and logs it once
         order.append("first")
     second.join()
     assert order == ["first", "second"]

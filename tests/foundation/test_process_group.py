@@ -1,4 +1,4 @@
-"""What processes do together: one of them finds out, fails or dies, and all of them learn it."""
+"""Processes together: one finds out, fails or dies, and all of them learn of it."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def exchange(processes: ProcessGroup) -> list[Any]:
 @pytest.mark.slow
 def test_what_is_exchanged_is_the_same_in_all(tmp_path: Path) -> None:
     for ended in in_two(tmp_path, exchange):
-        assert ended.code == 0, ended.said
+        assert ended.code == 0, ended.stderr
     same = [[3.0, 1.0], [False, True, True], [0, 1]]
     assert returned(tmp_path) == [
         ["from 0", 0, 0, *same, True],
@@ -100,7 +100,7 @@ def fail_in(processes: ProcessGroup, together: str, index: int, error: Exception
 )
 def test_a_fault_in_one_ends_all_of_them_alike(together: str, index: int, tmp_path: Path) -> None:
     for ended in in_two(tmp_path, fail_in, together, index, DataError("corpus.txt: is gone")):
-        assert (ended.code, ended.said) == (3, "error: corpus.txt: is gone\n")
+        assert (ended.code, ended.stderr) == (3, "error: corpus.txt: is gone\n")
 
 
 @pytest.mark.slow
@@ -114,7 +114,7 @@ def test_a_fault_in_one_ends_all_of_them_alike(together: str, index: int, tmp_pa
 )
 def test_a_fault_of_main_keeps_its_exit_code(error: Exception, code: int, tmp_path: Path) -> None:
     for ended in in_two(tmp_path, fail_in, "on_rank0", 0, error):
-        assert (ended.code, ended.said) == (code, f"error: {error}\n")
+        assert (ended.code, ended.stderr) == (code, f"error: {error}\n")
 
 
 class UnsendableError(Exception):
@@ -126,10 +126,10 @@ class UnsendableError(Exception):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("together", ["on_rank0", "on_all_ranks"])
-def test_a_fault_of_another_package_is_told_in_one_line(together: str, tmp_path: Path) -> None:
+def test_an_error_of_another_package_is_one_line(together: str, tmp_path: Path) -> None:
     main, other = in_two(tmp_path, fail_unsendably, together)
-    assert main.code == 9 and "Traceback" in main.said
-    assert (other.code, other.said) == (9, "error: process 0 failed: UnsendableError: 1 and 2\n")
+    assert main.code == 9 and "Traceback" in main.stderr
+    assert (other.code, other.stderr) == (9, "error: process 0 failed: UnsendableError: 1 and 2\n")
 
 
 def fail_unsendably(processes: ProcessGroup, together: str) -> None:
@@ -149,7 +149,7 @@ def die_in(processes: ProcessGroup, index: int) -> None:
 def test_none_waits_for_one_that_has_died(index: int, tmp_path: Path) -> None:
     ended = in_two(tmp_path, die_in, index)
     assert ended[index].code == KILLED
-    assert ended[1 - index].code == 9 and "gloo" in ended[1 - index].said
+    assert ended[1 - index].code == 9 and "gloo" in ended[1 - index].stderr
 
 
 def fail_when_the_other_is_dead(processes: ProcessGroup) -> None:
@@ -166,4 +166,4 @@ def fail_when_the_other_is_dead(processes: ProcessGroup) -> None:
 def test_a_fault_of_its_own_matters_more_than_a_lost_process(tmp_path: Path) -> None:
     main, other = in_two(tmp_path, fail_when_the_other_is_dead)
     assert other.code == KILLED
-    assert (main.code, main.said) == (3, "error: the text is gone\n")
+    assert (main.code, main.stderr) == (3, "error: the text is gone\n")

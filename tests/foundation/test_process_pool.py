@@ -1,4 +1,4 @@
-"""Work in several processes: in order, with whatever goes wrong told, and nobody left behind."""
+"""Work in several processes: in order, with every error reported, and no process left behind."""
 
 import os
 import signal
@@ -79,7 +79,7 @@ def test_several_can_be_under_way_one_in_the_other() -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_is_told() -> None:
+def test_a_process_that_dies_is_reported() -> None:
     def die(batch: int) -> int:
         if batch == 2:
             os.kill(os.getpid(), signal.SIGKILL)

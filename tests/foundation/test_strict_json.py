@@ -1,4 +1,4 @@
-"""What is written is JSON to every reader, whatever a run has come to."""
+"""Written files are JSON to every reader, whatever the figures of a run."""
 
 import ast
 import json

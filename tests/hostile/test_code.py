@@ -26,7 +26,7 @@ MODEL_CODE = {
 
 @pytest.fixture
 def sentinel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A file that would come to be if `evil.py` were run."""
+    """A file that `evil.py` would create."""
     monkeypatch.chdir(tmp_path)
     yield tmp_path / "ran"
     assert not (tmp_path / "ran").exists()

@@ -1,4 +1,4 @@
-"""What a file says of kernels, shards and other places is refused, or changes nothing."""
+"""Settings of kernels, shards and other places in a file are refused, or change nothing."""
 
 import json
 from collections.abc import Callable
@@ -13,35 +13,64 @@ from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.hostile.directories import PLAIN, V, bounded, change, refusal
 
+Refused = tuple[str, str, dict[str, object], str]
+NO_MODEL: list[tuple[str, object]] = [
+    ("quantization_config", {"quant_method": "bitsandbytes", "load_in_4bit": True}),
+    ("quantization_config", {"quant_method": "evil"}),
+    ("fusion_config", {"patch_embeddings": True}),
+    *(("transformers_weights", name) for name in ("../outside.safetensors", "pytorch_model.bin")),
+    *(("dtype", name) for name in ("load", "evil")),
+    ("activation_function", "os.system"),
+    ("id2label", {"evil": 1}),
+    *(("n_layer", number) for number in ("many", 10**9, -1)),
+    ("n_embd", 10**7),
+    ("n_positions", 10**13),
+    ("vocab_size", 10**15),
+    ("n_head", 0),
+]
+RECORD = ["foundry_architecture", "model", "objective", "max_sequence_length", "vocab_size", "x"]
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
+    "pair": [],
+    "special_tokens": {},
+}
+BROKEN_TOKENIZERS: list[tuple[str, object]] = [
+    ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+    ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "("}}),
+    ("post_processor", TEMPLATE),
+    ("model", {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}),
+    ("model", {"type": "Evil"}),
+]
+OTHER_VERSIONS = ["../other/tokenizer.4.0.json", "tokenizer.4.0.json", "/x"]
+# kind of directory, file, its changes, part of the message
+REFUSED: list[Refused] = [
+    *(("transformer", "config.json", {name: value}, "") for name, value in NO_MODEL),
+    *(
+        ("plain", "config.json", {name: value}, "")
+        for name in RECORD
+        for value in ("os:system", None, {}, 10**15, -3)
+    ),
+    *(("tokenizer", "tokenizer.json", {name: value}, "") for name, value in BROKEN_TOKENIZERS),
+    *(
+        ("tokenizer", "tokenizer_config.json", {"fast_tokenizer_files": [name]}, "other files")
+        for name in OTHER_VERSIONS
+    ),
+    *(
+        ("tokenizer", "special_tokens_map.json", {"tokenizer_file": value}, "is no role of a token")
+        for value in ("/x/tokenizer.json", None)
+    ),
+]
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("quantization_config", {"quant_method": "bitsandbytes", "load_in_4bit": True}),
-        ("quantization_config", {"quant_method": "evil"}),
-        ("fusion_config", {"patch_embeddings": True}),
-        ("transformers_weights", "../outside.safetensors"),
-        ("transformers_weights", "pytorch_model.bin"),
-        ("dtype", "load"),
-        ("dtype", "evil"),
-        ("activation_function", "os.system"),
-        ("id2label", {"evil": 1}),
-        ("n_layer", "many"),
-        ("n_layer", 10**9),
-        ("n_layer", -1),
-        ("n_embd", 10**7),
-        ("n_positions", 10**13),
-        ("vocab_size", 10**15),
-        ("n_head", 0),
-    ],
-)
-def test_a_field_that_describes_no_model_is_refused_at_once(
-    field: str, value: object, fresh: Callable[[str], Path]
+
+@pytest.mark.parametrize(("kind", "file", "says", "message"), REFUSED)
+def test_what_describes_nothing_is_refused_at_once(
+    kind: str, file: str, says: dict[str, object], message: str, fresh: Callable[[str], Path]
 ) -> None:
-    directory = fresh("transformer")
-    change(directory / "config.json", **{field: value})
+    directory = fresh(kind)
+    change(directory / file, **says)
     with bounded():
-        refusal("transformer", directory)
+        assert message in refusal(kind, directory)
 
 
 @pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation"])
@@ -64,20 +93,6 @@ def test_settings_of_generation_are_not_taken_from_the_directory(
     rows = [load_model(each).generate(ids, max_new_tokens=3) for each in (directory,)]
     (directory / "generation_config.json").unlink()
     assert torch.equal(rows[0], load_model(directory).generate(ids, max_new_tokens=3))
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["foundry_architecture", "model", "objective", "max_sequence_length", "vocab_size", "stray"],
-)
-@pytest.mark.parametrize("value", ["os:system", None, {}, 10**15, -3])
-def test_a_record_that_we_did_not_write_is_refused(
-    name: str, value: object, fresh: Callable[[str], Path]
-) -> None:
-    directory = fresh("plain")
-    change(directory / "config.json", **{name: value})
-    with bounded():
-        refusal("plain", directory)
 
 
 def test_a_record_that_lacks_something_is_refused(fresh: Callable[[str], Path]) -> None:
@@ -160,24 +175,3 @@ def test_settings_of_a_tokenizer_name_no_other_place(
     place = tmp_path / "other" / ("" if key == "name_or_path" else "tokenizer.json")
     change(directory / "tokenizer_config.json", **{key: str(place)})
     assert load_tokenizer(directory).get_vocab() == expected
-
-
-def test_the_roles_of_tokens_name_no_other_place(
-    fresh: Callable[[str], Path], tmp_path: Path
-) -> None:
-    directory = fresh("tokenizer")
-    TokenizerFactory.train_character(documents=["xyz"], output_dir=tmp_path / "other")
-    outside = str(tmp_path / "other" / "tokenizer.json")
-    change(directory / "special_tokens_map.json", pad_token="<pad>", tokenizer_file=outside)
-    assert "'tokenizer_file' is no role of a token" in refusal("tokenizer", directory)
-    change(directory / "special_tokens_map.json", tokenizer_file=None)
-    assert "'tokenizer_file'" in refusal("tokenizer", directory)
-
-
-@pytest.mark.parametrize("name", ["../other/tokenizer.4.0.json", "tokenizer.4.0.json", "{root}/x"])
-def test_other_versions_of_a_tokenizer_are_not_looked_for(
-    name: str, fresh: Callable[[str], Path], tmp_path: Path
-) -> None:
-    directory = fresh("tokenizer")
-    change(directory / "tokenizer_config.json", fast_tokenizer_files=[name.format(root=tmp_path)])
-    assert "names other files" in refusal("tokenizer", directory)

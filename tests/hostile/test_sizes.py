@@ -126,32 +126,6 @@ def test_huge_json_is_not_even_read(kind: str, file: str, fresh: Callable[[str],
         assert "larger than" in refusal(kind, directory)
 
 
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ("normalizer", {"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
-        ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "("}}),
-        (
-            "post_processor",
-            {
-                "type": "TemplateProcessing",
-                "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
-                "pair": [],
-                "special_tokens": {},
-            },
-        ),
-        ("model", {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}),
-        ("model", {"type": "Evil"}),
-    ],
-)
-def test_a_tokenizer_on_which_the_library_fails_is_refused(
-    part: str, value: object, fresh: Callable[[str], Path]
-) -> None:
-    directory = fresh("tokenizer")
-    change(directory / "tokenizer.json", **{part: value})
-    refusal("tokenizer", directory)
-
-
 def test_a_stream_whose_arrays_differ_is_refused(fresh: Callable[[str], Path]) -> None:
     directory = fresh("token cache")
     for wrong in (

@@ -1,4 +1,4 @@
-"""What counts as a prediction, and how another objective joins."""
+"""Scored positions of the objectives, and registration of another one."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,12 +1,8 @@
-"""What one or two processes find, for `test_two_processes`: the same, however many they are.
-
-Run as `python -m tests.training.processes_worker DIRECTORY OUTPUT`, alone or by `torchrun`.
-"""
+"""Figures of one or two processes for `test_two_processes`, which must agree."""
 
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -169,12 +165,12 @@ def evaluations(here: Together) -> Iterator[tuple[str, list[float]]]:
 
 
 def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
-    """What every process says where something happens to the last one alone."""
+    """The error of every process after a fault in the last one alone."""
     config = without_dropout("gpt2", here.directory)
     batch = rows_of(here.batch(config), here.share(ROWS))
     last = here.processes.rank == here.processes.world_size - 1
 
-    def told(batches: Iterator[Batch], **settings: Any) -> list[str]:
+    def error_of(batches: Iterator[Batch], **settings: Any) -> list[str]:
         try:
             if settings.pop("signalled", False):
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -188,13 +184,13 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
             ).next()
         except FoundryError as error:
             return here.processes.all_gather(type(error).__name__)
-        raise AssertionError("nothing was said")
+        raise AssertionError("no error")
 
     def dying() -> Iterator[Batch]:
         raise RuntimeError("DataLoader worker (pid 7) is killed")
         yield batch
 
-    yield "a dead worker", told(dying() if last else iter([batch]))
+    yield "a dead worker", error_of(dying() if last else iter([batch]))
     config = without_dropout("lstm", here.directory)  # whose embedding is not its output as well
     model = create_model(config)
     with torch.no_grad():
@@ -205,10 +201,10 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
         here.step(config, model, [spoilt])
     except FoundryError as error:
         facts = error.facts  # type: ignore[attr-defined]
-        said = f"{type(error).__name__} on {len(facts['blocks'])} blocks"
-        yield "a loss that is not finite", here.processes.all_gather(said)
+        name = f"{type(error).__name__} on {len(facts['blocks'])} blocks"
+        yield "a loss that is not finite", here.processes.all_gather(name)
     with handle_signals():
-        yield "a signal", told(iter([batch]), signalled=last)
+        yield "a signal", error_of(iter([batch]), signalled=last)
 
 
 def divided_models(here: Together) -> Iterator[tuple[str, Any]]:
@@ -264,7 +260,7 @@ class Trained:
         return loss.item()
 
     def leave_out_updates(self) -> None:
-        """Say that a loss was not finite, as a GPU would."""
+        """Record a loss that is not finite, as on a GPU."""
         guard = NonFiniteGuard(at_once=False)
         guard.enable_skipping(self.optimizer, torch.device("cpu"))
         result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0), [1])
@@ -309,9 +305,8 @@ SCENARIOS: tuple[Callable[[Together], Iterator[tuple[str, Any]]], ...] = (
 )
 
 
-def main() -> None:
-    directory, output = map(Path, sys.argv[1:])
-    torch.set_num_threads(1)
+def write_figures(directory: Path, output: Path) -> None:
+    """Run all scenarios as one of several processes; rank 0 writes the figures."""
     found: Found = {}
     config = without_dropout("gpt2", directory)
     with joined(config.training) as processes:
@@ -320,8 +315,3 @@ def main() -> None:
             found |= dict(scenario(here))
         if processes.is_rank0:
             output.write_text(json.dumps(found))
-    os._exit(0)  # torch's threads of many wrapped models may be joinable still, and would abort
-
-
-if __name__ == "__main__":
-    main()

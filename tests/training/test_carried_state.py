@@ -256,11 +256,11 @@ def test_states_of_something_else_are_refused(change: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
-def test_a_model_carries_a_state_where_its_spec_says_so(kind: str) -> None:
+def test_a_model_carries_a_state_if_its_spec_does(kind: str) -> None:
     config = tiny_experiment(kind, Path("nowhere"))
     spec = ARCHITECTURES[config.model.architecture]
-    said = "carry_state" in spec.settings and spec.causal_with(config.model.section)
-    assert create_model(config).carries_state is said
+    expected = "carry_state" in spec.settings and spec.causal_with(config.model.section)
+    assert create_model(config).carries_state is expected
 
 
 def test_a_model_without_a_state_is_refused() -> None:
@@ -294,7 +294,7 @@ def test_held_out_text_costs_what_its_lanes_cost_in_one_piece(kind: str, blocks:
 def repeating(directory: Path) -> tuple[str, ...]:
     """Write documents whose second half repeats their first; return the settings to learn them.
 
-    A document is begun, has two random letters, the same once more, and its end: six tokens, in
+    A document has a start, two random letters, the same once more, and its end: six tokens, in
     blocks of three, so that no block holds a letter and its repetition.
     """
     draw = random.Random(0)

@@ -1,4 +1,4 @@
-"""What time decides between two steps: when a checkpoint is written, and nothing else."""
+"""Checkpoints by time."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ LIMIT = "training.save_total_limit=2"
 
 
 class Clock:
-    """A clock that goes on by `minutes` with each step, and stands still otherwise."""
+    """A clock that advances by `minutes` with each step only."""
 
     def __init__(self, minutes: float) -> None:
         self.minutes, self.seconds = minutes, 1e6
@@ -66,7 +66,7 @@ def test_a_default_run_that_is_killed_loses_fifteen_minutes_at_most(tmp_path: Pa
     ended = in_child(killed, 1.0, tmp_path / "cut", 20)
     assert ended.code == KILLED
     (step,) = saved(tmp_path / "cut")
-    assert 20 - 15 - 1 <= step < 20  # what is due is written after the step that goes on
+    assert 20 - 15 - 1 <= step < 20  # a due checkpoint is written after the current step
     train_by(1.0, tmp_path / "cut")
     assert list(saved(tmp_path / "cut").items())[-1] == (STEPS, False)
     runs = (tmp_path / name / "run" for name in ("whole", "cut"))

@@ -1,4 +1,4 @@
-"""The log of a run: each step stands in it once, and a line is there whole or not at all."""
+"""The log of a run: each step once, and each line whole or not at all."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def write_run(log: MetricsLog, first: int, last: int, *, save: int = 4, evaluate
     return saved
 
 
-def told(log: MetricsLog) -> list[tuple[int, str]]:
+def logged(log: MetricsLog) -> list[tuple[int, str]]:
     return [
         (line["step"], "eval" if "eval/loss" in line else "train")
         for line in read_metrics(log.path)
@@ -50,18 +50,18 @@ def test_a_number_reads_back_to_the_last_bit(log: MetricsLog, value: float) -> N
 
 
 @pytest.mark.parametrize("died", range(13))
-def test_each_step_stands_there_once_wherever_a_run_died(log: MetricsLog, died: int) -> None:
-    """And in the order of a run that nothing happened to."""
+def test_each_step_is_logged_once_wherever_a_run_died(log: MetricsLog, died: int) -> None:
+    """And in the order of an uninterrupted run."""
     whole = MetricsLog(log.path.with_name("whole.jsonl"))
     write_run(whole, 1, 12)
     saved = write_run(log, 1, died)
     log.rewind(saved)
-    assert all(step <= saved for step, _ in told(log)) if log.path.exists() else died == 0
+    assert all(step <= saved for step, _ in logged(log)) if log.path.exists() else died == 0
     again = MetricsLog(log.path, attempt=2)
     if saved and saved % 3 == 0:  # a checkpoint precedes the evaluation of its step
         again.write(saved, {"eval/loss": 2 / saved})
     write_run(again, saved + 1, 12)
-    assert told(log) == told(whole)
+    assert logged(log) == logged(whole)
     attempts = [line["attempt"] for line in read_metrics(log.path)]
     assert attempts == sorted(attempts)
 
@@ -69,8 +69,8 @@ def test_each_step_stands_there_once_wherever_a_run_died(log: MetricsLog, died: 
 def test_the_evaluation_of_the_step_of_a_checkpoint_is_made_again(log: MetricsLog) -> None:
     write_run(log, 1, 6, save=6)
     log.rewind(6)
-    assert told(log)[-2:] == [(5, "train"), (6, "train")]
-    assert (3, "eval") in told(log)
+    assert logged(log)[-2:] == [(5, "train"), (6, "train")]
+    assert (3, "eval") in logged(log)
 
 
 def test_a_run_without_a_checkpoint_begins_an_empty_log(log: MetricsLog) -> None:
@@ -85,12 +85,8 @@ def test_what_is_kept_is_kept_as_it_was_written(log: MetricsLog) -> None:
     write_run(log, 1, 6)
     before = log.path.read_bytes().splitlines()
     log.rewind(4)
-    assert log.path.read_bytes().splitlines() == [line for line in before if told_before(line, 4)]
-
-
-def told_before(line: bytes, step: int) -> bool:
-    values = json.loads(line)
-    return bool(values["step"] <= step)  # no evaluation falls on step 4
+    kept = [line for line in before if json.loads(line)["step"] <= 4]
+    assert log.path.read_bytes().splitlines() == kept  # no evaluation is at step 4
 
 
 @pytest.mark.parametrize("cut", range(1, 40))
@@ -98,10 +94,10 @@ def test_a_last_line_that_was_cut_counts_for_nothing(log: MetricsLog, cut: int) 
     write_run(log, 1, 4)
     raw = log.path.read_bytes()
     log.path.write_bytes(raw[:-cut])
-    assert told(log) == [(1, "train"), (2, "train"), (3, "train"), (3, "eval")]
+    assert logged(log) == [(1, "train"), (2, "train"), (3, "train"), (3, "eval")]
     log.rewind(4)
     write_run(log, 5, 5)
-    assert told(log)[-2:] == [(3, "eval"), (5, "train")]
+    assert logged(log)[-2:] == [(3, "eval"), (5, "train")]
 
 
 @pytest.mark.parametrize(
@@ -114,10 +110,10 @@ def test_a_damaged_line_is_named_and_left_out(
     write_run(log, 1, 4)
     first, *others = log.path.read_bytes().splitlines(keepends=True)
     log.path.write_bytes(b"".join([first, line, b"\n", *others]))
-    assert told(log) == [(1, "train"), (2, "train"), (3, "train"), (3, "eval"), (4, "train")]
+    assert logged(log) == [(1, "train"), (2, "train"), (3, "train"), (3, "eval"), (4, "train")]
     assert "metrics.jsonl: line 2 is damaged and left out" in caplog.text
     log.rewind(2)
-    assert told(log) == [(1, "train"), (2, "train")]
+    assert logged(log) == [(1, "train"), (2, "train")]
 
 
 def test_a_log_can_be_put_on_the_disk_and_need_not_be_there(

@@ -1,4 +1,4 @@
-"""What is not finite never reaches the weights, whether it is looked at before the update or later.
+"""Non-finite numbers never reach the weights, whether checked before the update or later.
 
 Torch's fused optimizer leaves out updates on the CPU as it does on a GPU, so that the way of a GPU
 is tried here.
@@ -31,7 +31,7 @@ def result(loss: float = 1.0, norm: float = 1.0) -> StepResult:
 
 
 class Run:
-    """Steps of a small model, whose gradients are finite whatever is said of them."""
+    """Steps of a small model, whose gradients are finite whatever is reported of them."""
 
     def __init__(self, *, deferred: bool) -> None:
         torch.manual_seed(0)
@@ -70,7 +70,7 @@ def test_on_a_gpu_no_update_is_made_from_the_first_bad_step_on(loss: float, norm
     run.take(result())
     good = run.all()
     run.take(result())
-    assert not same(run.all(), good)  # else the comparison below would say nothing
+    assert not same(run.all(), good)  # else the comparison below would be empty
     good = run.all()
     run.take(result(loss, norm))
     run.take(result())
@@ -91,7 +91,7 @@ def test_on_a_cpu_the_bad_step_itself_raises(loss: float, norm: float) -> None:
     assert same(run.all(), good)
 
 
-def test_what_is_known_of_the_bad_step_is_told() -> None:
+def test_the_error_holds_the_facts_of_the_bad_step() -> None:
     run = Run(deferred=True)
     for found in (result(), result(math.nan, 2.0), result()):
         run.take(found)
@@ -112,8 +112,8 @@ def test_updates_without_a_fault_are_those_without_a_watch() -> None:
     assert same(*(run.all() for run in runs))
 
 
-def test_a_gpu_is_looked_at_every_so_often_whatever_the_log_does() -> None:
-    """What is kept for the message would grow without end otherwise."""
+def test_a_gpu_is_checked_at_intervals_whatever_the_log_does() -> None:
+    """The facts kept for the message would grow without end otherwise."""
     run = Run(deferred=True)
     run.take(result(math.nan))
     for _ in range(MAX_UNCHECKED - 2):
@@ -122,7 +122,7 @@ def test_a_gpu_is_looked_at_every_so_often_whatever_the_log_does() -> None:
         run.take(result())
 
 
-def test_nothing_is_looked_at_twice() -> None:
+def test_no_step_is_checked_twice() -> None:
     run = Run(deferred=True)
     run.take(result(math.nan))
     with pytest.raises(NonFiniteError):
@@ -145,7 +145,7 @@ def test_under_a_gradient_scaler_only_the_loss_must_be_finite() -> None:
         (CUDA, True, True, True),
     ],
 )
-def test_who_cannot_leave_updates_out_is_looked_at_at_once(
+def test_without_skipped_updates_every_step_is_checked_at_once(
     device: torch.device, fused: bool | None, scaled: bool, at_once: bool
 ) -> None:
     optimizer: Any = torch.optim.AdamW(nn.Linear(2, 2).parameters(), fused=fused)

@@ -1,4 +1,4 @@
-"""Which parameters decay, and that the optimizer is AdamW as torch has it."""
+"""Weight decay by parameter, and AdamW against that of torch."""
 
 import pytest
 import torch

@@ -27,7 +27,7 @@ def train_with_little_memory(directory: Path, *overrides: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not STATM.exists(), reason="the system does not limit the memory it maps")
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "message"),
     [
         (
             "training.per_device_train_batch_size=16384",
@@ -44,10 +44,10 @@ def train_with_little_memory(directory: Path, *overrides: str) -> None:
         ),
     ],
 )
-def test_memory_that_does_not_suffice_is_explained(setting: str, said: str, tmp_path: Path) -> None:
+def test_insufficient_memory_is_explained(setting: str, message: str, tmp_path: Path) -> None:
     ended = in_child(train_with_little_memory, tmp_path, setting)
-    assert ended.code == MemoryExhaustedError.exit_code == 10, ended.said
-    assert re.search(rf"^error: {said}", ended.said, re.MULTILINE), ended.said
+    assert ended.code == MemoryExhaustedError.exit_code == 10, ended.stderr
+    assert re.search(rf"^error: {message}", ended.stderr, re.MULTILINE), ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is shown: plain lines off a terminal, a bar on one."""
+"""Progress: plain lines without a terminal, a bar on one."""
 
 import io
 import json

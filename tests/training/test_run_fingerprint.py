@@ -1,4 +1,4 @@
-"""What may change between two starts of a run: each setting has its answer; others are refused."""
+"""Comparison of two starts of a run: a class for each setting; unknown ones are refused."""
 
 import json
 from collections.abc import Iterator
@@ -113,7 +113,7 @@ def test_every_setting_is_free_or_compared_or_refused(kind: str, field: str) -> 
     assert warned == ([f"{field}: {before} -> changed"] if field in CHANGES_LAST_BITS else [])
 
 
-def test_every_setting_of_every_model_was_looked_at() -> None:
+def test_every_setting_of_every_model_is_covered() -> None:
     fields = {field for _, field in every_field()}
     for kind in ("bert", "lstm"):
         names = set(names_of(tiny_experiment(kind, Path("place"))))
@@ -240,8 +240,8 @@ def test_the_refusal_is_a_table_with_its_remedies() -> None:
         (100, True, None),
         (101, True, None),
         (101, False, "give --extend to resume with the longer schedule"),
-        (99, False, "a run can be extended, but not shortened"),
-        (99, True, "a run can be extended, but not shortened"),
+        (99, False, "a run can only be extended"),
+        (99, True, "a run can only be extended"),
     ],
 )
 def test_a_run_is_made_longer_where_that_is_asked_for_and_never_shorter(
@@ -254,7 +254,7 @@ def test_a_run_is_made_longer_where_that_is_asked_for_and_never_shorter(
         require_length("runs/one", identity(), identity(total_steps=now), extend=extend)
 
 
-def test_changes_are_told_by_dotted_field_in_order() -> None:
+def test_changes_are_listed_by_dotted_field_in_order() -> None:
     saved = {"b": 1, "a": {"x": 1, "y": [1]}, "c": {}}
     now = {"b": 1.5, "a": {"x": 1, "y": [1, 2]}, "c": {"d": None}}
     assert changes(saved, now) == [

@@ -43,17 +43,17 @@ class Counted:
 
 
 class Beside(ProcessGroup):
-    """One of two processes; what the other one says of each step is given."""
+    """One of two processes; the answers of the other one are given."""
 
-    said: Sequence[float] = (0, 0, 10, 4, 10, 4, 0)
+    answers: Sequence[float] = (0, 0, 10, 4, 10, 4, 0)
 
     def sum(self, values: Sequence[float]) -> list[float]:
-        return [a + b for a, b in zip(values, self.said, strict=True)]
+        return [a + b for a, b in zip(values, self.answers, strict=True)]
 
 
-def beside(*said: float) -> Beside:
+def beside(*answers: float) -> Beside:
     found = Beside(rank=0, world_size=2)
-    object.__setattr__(found, "said", said)
+    object.__setattr__(found, "answers", answers)
     return found
 
 
@@ -85,7 +85,7 @@ def test_what_was_drawn_ahead_is_handed_out_once() -> None:
 @pytest.mark.parametrize(
     "fault", [RuntimeError("DataLoader worker (pid 7) is killed"), DataError("the text is gone")]
 )
-def test_what_fails_ahead_is_told_when_the_step_is_asked_for(fault: Exception) -> None:
+def test_an_error_of_prefetching_is_raised_with_its_step(fault: Exception) -> None:
     batches = StepBatches(Counted(fails={2: fault}), OBJECTIVE, micro_batches=1, workers=1)
     batches.next()
     batches.prefetch()
@@ -115,7 +115,7 @@ def test_a_worker_that_died_beside_another_process_stops_this_one() -> None:
         ).next()
 
 
-def test_a_process_whose_worker_died_says_so_to_the_others() -> None:
+def test_a_process_whose_worker_died_stops_the_others() -> None:
     """It takes part in the sum before it raises; else the others would wait for ever."""
     asked = []
 
@@ -132,10 +132,10 @@ def test_a_process_whose_worker_died_says_so_to_the_others() -> None:
 
 @pytest.mark.parametrize("of_main", [True, False])
 def test_the_clock_of_main_decides_for_all_whether_to_save(of_main: bool) -> None:
-    def drawn(index: int, said: float) -> bool:
-        processes = beside(0, 0, 0, 0, 0, 0, said)
+    def drawn(index: int, answers: float) -> bool:
+        processes = beside(0, 0, 0, 0, 0, 0, answers)
         object.__setattr__(processes, "rank", index)
-        mine = of_main if index == 0 else not of_main  # the other's clock says the opposite
+        mine = of_main if index == 0 else not of_main  # the other's clock is the opposite
         batches = StepBatches(
             Counted(), OBJECTIVE, micro_batches=1, save_is_due=lambda: mine, processes=processes
         )

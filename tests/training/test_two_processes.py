@@ -4,21 +4,18 @@ Two processes of four rows make the same update as one process of eight, for eve
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.children import launched
 from tests.experiments import MODELS
+from tests.training.processes_worker import write_figures
 from tests.training.test_carried_state import KINDS
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
-WORKER = "tests.training.processes_worker"
 FAULTS = {
     "a dead worker": "WorkerError",
     "a loss that is not finite": "NonFiniteError on 8 blocks",
@@ -28,25 +25,15 @@ FAULTS = {
 
 def find(processes: int, directory: Path) -> dict[str, Any]:
     output = directory / f"{processes}.json"
-    launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*launch, "-m", WORKER, str(directory), str(output)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    for ended in launched(*[(write_figures, directory, output)] * processes):
+        assert ended.code == 0, ended.stderr
     found: dict[str, Any] = json.loads(output.read_text())
     return found
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What one process finds, and what two find."""
+    """The figures of one process, and of two."""
     directory = tmp_path_factory.mktemp("processes")
     return find(1, directory), find(2, directory)
 

@@ -45,7 +45,7 @@ def gelus(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(("name", "number"), [("gpt2", 2), ("bert", 3)])
-def test_a_model_is_fused_as_its_experiment_says(
+def test_fused_activations_follow_the_experiment(
     name: str, number: int, tiny_config: MakeConfig, tmp_path: Path
 ) -> None:
     models = []

@@ -146,7 +146,7 @@ def test_subclasses_of_linear_layers_stay_what_they_are() -> None:
     ("asked", "kinds"), [("auto", 0), ("default", 0), ("onednn", 1), ("tf32", 0)]
 )
 @pytest.mark.parametrize("name", ["bert", "gpt2", "lstm"])
-def test_a_model_multiplies_as_its_experiment_says(
+def test_onednn_products_follow_the_experiment(
     name: str, asked: str, kinds: int, tiny_config: Callable[..., ExperimentConfig], tmp_path: Path
 ) -> None:
     config = tiny_config(name, training={"speed": {"fp32_products": asked}})

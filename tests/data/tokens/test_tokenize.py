@@ -364,7 +364,7 @@ def test_a_damaged_stream_is_built_again(
     raw[-3] ^= 1
     (place / name).write_bytes(raw)
     assert same(stream_from(TEXTS, bpe, tmp_path), expected)
-    assert f"is damaged ({name} is not what was written) and is made again" in caplog.text
+    assert f"is damaged ({name} differs from what was saved) and is built again" in caplog.text
     assert find_damage(place) is None
 
 
@@ -461,12 +461,12 @@ def tokenise_slowly(directory: Path, number: int) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, KILLED)])
 def test_a_signal_in_the_middle_leaves_no_stream(number: int, code: int, tmp_path: Path) -> None:
     ended = in_child(tokenise_slowly, tmp_path, number)
-    assert ended.code == code, ended.said
+    assert ended.code == code, ended.stderr
     assert (tmp_path / "reached").exists()
     left = made(tmp_path / "cache")
     if number == signal.SIGTERM:
         assert left == []
-        assert "asked to stop during the tokenization of the train text" in ended.said
+        assert "during the tokenization of the train text: stopping" in ended.stderr
     assert all(path.name.startswith(".tmp-") for path in left)
 
 
@@ -483,6 +483,6 @@ def test_two_processes_that_need_a_stream_make_it_once(tmp_path: Path) -> None:
         child_running(fill, tmp_path, "ready-2") as other,
     ):
         ended = [one.ended(), other.ended()]
-    assert [each.code for each in ended] == [0, 0], [each.said for each in ended]
-    assert "".join(each.said for each in ended).count("tokenizing the train text") == 1
+    assert [each.code for each in ended] == [0, 0], [each.stderr for each in ended]
+    assert "".join(each.stderr for each in ended).count("tokenizing the train text") == 1
     assert [find_damage(path) for path in made(tmp_path / "cache")] == [None]

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, that it comes back to the last bit, and what is refused."""
+"""Contents of a checkpoint, restored to the last bit, and refused ones."""
 
 import json
 import math
@@ -364,31 +364,22 @@ def copied(saved: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x80\x04pickle", b"\xff" * 8, b"\0" * 64])
-@pytest.mark.parametrize("file", ["optimizer.safetensors", "random_states.safetensors"])
+@pytest.mark.parametrize("name", ["optimizer", "random_states", "carried"])
 def test_tensors_that_cannot_be_read_are_named(
-    file: str, content: bytes | None, copied: Path
-) -> None:
-    one = made("rnn")
-    (copied / file).unlink()
-    if content is not None:
-        (copied / file).write_bytes(content)
-    with pytest.raises(CheckpointError, match=rf"{file}: cannot be read"):
-        if file.startswith("optimizer"):
-            load_optimizer(copied, one.model, one.optimizer)
-        else:
-            load_random_states(copied, read_state(copied))
-
-
-@pytest.mark.parametrize("content", [None, b"", b"\x80\x04pickle"])
-def test_carried_states_that_cannot_be_read_are_named(
-    content: bytes | None, carrying: Carrying, tmp_path: Path
+    name: str, content: bytes | None, carrying: Carrying, tmp_path: Path
 ) -> None:
     path = carrying.save(tmp_path / "step-00000003")
-    (path / "carried.safetensors").unlink()
+    load: dict[str, Callable[[], object]] = {
+        "optimizer": lambda: load_optimizer(path, carrying.model, carrying.optimizer),
+        "random_states": lambda: load_random_states(path, read_state(path)),
+        "carried": lambda: load_carried(path, carrying.carried),
+    }
+    file = path / f"{name}.safetensors"
+    file.unlink()
     if content is not None:
-        (path / "carried.safetensors").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"carried\.safetensors: cannot be read"):
-        load_carried(path, carrying.carried)
+        file.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"{file.name}: cannot be read"):
+        load[name]()
 
 
 def test_carried_states_of_other_rows_are_refused(carrying: Carrying, tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
-"""Which checkpoint a restart uses, what is moved aside or refused, and what retention deletes."""
+"""Choice of the checkpoint of a restart, those moved aside or refused, and retention."""
 
-import hashlib
-import json
 import logging
 import shutil
 from pathlib import Path
@@ -26,6 +24,7 @@ from model_foundry.training.checkpoint.store import (
 )
 from model_foundry.training.run_fingerprint import RunFingerprint
 from tests.experiments import tiny_experiment
+from tests.foundation.test_atomic_files import forge
 
 MINE, OTHER = "0123", "4567"
 BLOCKS = 8
@@ -40,7 +39,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def save(place: Path, step: int, run_id: str = MINE, **changed: Any) -> Path:
-    """Commit a checkpoint without a model, which is not looked at to find the one to use."""
+    """Commit a checkpoint without a model, which is not needed to find the one to use."""
     counters = Counters(
         step=step,
         blocks_seen=step * BLOCKS,
@@ -70,16 +69,6 @@ def save(place: Path, step: int, run_id: str = MINE, **changed: Any) -> Path:
 
 def harm(directory: Path) -> Path:
     (directory / "weights").write_text("weightz")
-    return directory
-
-
-def from_the_future(directory: Path) -> Path:
-    """Write the manifest of a checkpoint in a later format."""
-    manifest = json.loads((directory / MANIFEST).read_text())
-    del manifest["sha256"]
-    manifest["format"] = MANIFEST_FORMAT + 1
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    (directory / MANIFEST).write_text(json.dumps(manifest | {"sha256": digest}))
     return directory
 
 
@@ -120,7 +109,7 @@ def test_the_newest_is_the_one_of_the_last_step(place: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["step-0000004", "step-0000000x", "step-00000004-old", ".tmp-step-00000004", "model"]
 )
-def test_other_directories_are_none_of_ours(place: Path, name: str) -> None:
+def test_other_directories_are_ignored(place: Path, name: str) -> None:
     save(place, 1)
     (place / name).mkdir()
     assert used(place) == 1
@@ -139,15 +128,17 @@ def test_damaged_ones_are_moved_aside_and_named(
         *("damaged-step-00000003", "damaged-step-00000004", "step-00000001", "step-00000002")
     ]
     four, three = caplog.messages
-    assert f"{place}/step-00000004: damaged, weights is not what was written; it is now" in four
-    assert f"step-00000003: damaged, {MANIFEST} cannot be used (it is missing); it is now" in three
-    assert four.endswith("it is now damaged-step-00000004")
+    assert (
+        f"{place}/step-00000004: damaged, weights differs from what was saved; renamed to" in four
+    )
+    assert f"step-00000003: damaged, {MANIFEST} cannot be used (it is missing); renamed to" in three
+    assert four.endswith("renamed to damaged-step-00000004")
     caplog.clear()
     assert used(place) == 2
-    assert caplog.messages == []  # it was said once
+    assert caplog.messages == []  # it is logged once
 
 
-def test_older_ones_are_not_even_looked_at(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_checkpoints_are_not_inspected(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for step in (1, 2, 3):
         save(place, step)
     looked = []
@@ -176,7 +167,7 @@ def test_those_of_another_run_are_moved_aside_and_named(
         save(place, step, run_id)
     assert used(place) == 2
     assert names(place)[:2] == ["other-run-step-00000003", "other-run-step-00000004"]
-    assert f"{place}/step-00000004: belongs to another run; it is now other-run-st" in caplog.text
+    assert f"{place}/step-00000004: belongs to another run; renamed to other-run" in caplog.text
 
 
 def test_a_run_that_is_not_known_is_that_of_the_newest(place: Path) -> None:
@@ -206,7 +197,7 @@ def test_with_milestones_only_there_is_none(place: Path) -> None:
 
 def test_one_of_a_newer_version_is_refused_and_nothing_is_moved(place: Path) -> None:
     save(place, 1)
-    from_the_future(save(place, 2))
+    forge(save(place, 2), format=MANIFEST_FORMAT + 1)
     harm(save(place, 3))
     before = names(place)
     with pytest.raises(ResumeError, match=r"step-00000002: written by a newer .* format 3; update"):
@@ -215,7 +206,7 @@ def test_one_of_a_newer_version_is_refused_and_nothing_is_moved(place: Path) -> 
 
 
 def test_where_all_are_damaged_each_is_named_and_none_is_moved(place: Path) -> None:
-    """Whoever comes to repair them finds them under their names, with those of another run."""
+    """They keep their names for repair, like those of another run."""
     for step in (1, 2):
         harm(save(place, step))
     save(place, 3, OTHER)
@@ -226,7 +217,7 @@ def test_where_all_are_damaged_each_is_named_and_none_is_moved(place: Path) -> N
             used(place)
         first, *reasons = str(refused.value).split("\n")
         assert first.startswith(
-            f"{place}: no checkpoint is whole; copy one back, or start with --f"
+            f"{place}: every checkpoint is damaged; restore one from a backup, or"
         )
         assert [reason.split(": ")[0].strip() for reason in reasons] == [
             f"{place}/step-00000002",
@@ -286,7 +277,7 @@ def test_those_of_other_runs_and_what_cannot_be_read_stay(place: Path) -> None:
     assert (place / "damaged-step-00000003").is_dir()
 
 
-def test_a_checkpoint_that_cannot_be_deleted_is_named_and_the_run_goes_on(
+def test_a_checkpoint_that_cannot_be_deleted_is_kept_and_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     delete = store.delete_directory

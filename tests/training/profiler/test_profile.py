@@ -242,7 +242,7 @@ def test_kernels_count_for_the_phase_that_launched_them() -> None:
     assert operators["aten::mm"] == 7 + 14 + 2
 
 
-def test_without_known_matrices_the_loss_alone_is_told_apart() -> None:
+def test_without_known_matrices_only_the_loss_is_separate() -> None:
     events = [
         step := event(STEP, 0, 10),
         forward := event(f"{MARK}forward", 0, 10, step),
