@@ -23,6 +23,7 @@ from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.resume import make_fingerprint
 from model_foundry.foundation.random_state import random_states
+from model_foundry.training.checkpoint.choice import newest_usable
 from model_foundry.training.checkpoint.save_load import (
     ResumeTensors,
     optimizer_tensors,
@@ -30,7 +31,6 @@ from model_foundry.training.checkpoint.save_load import (
     save_checkpoint,
 )
 from model_foundry.training.checkpoint.state_file import STATE_FORMAT, CheckpointState, Counters
-from model_foundry.training.checkpoint.store import newest_usable
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.state import TrainState

@@ -28,9 +28,7 @@ def generate_texts(
     top_p: float | None = None,
     seed: int = 0,
 ) -> list[str]:
-    """Continue each prompt until the document ends or `max_new_tokens` are reached.
-
-    A model with a limited number of positions stops at the last one.
+    """Continue each prompt to the end of its document, `max_new_tokens` or the last position.
 
     Args:
         prompts: beginnings of documents; may be "". Special tokens in them are plain text.

@@ -29,7 +29,7 @@ from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.atomic_files import find_damage
 from model_foundry.foundation.interrupts import handle_signals
 from model_foundry.foundation.locks import exclusive
-from model_foundry.training.checkpoint.store import step_directories
+from model_foundry.training.checkpoint.choice import step_directories
 from tests.children import (
     KILLED,
     STOPPED,

@@ -23,7 +23,7 @@ from model_foundry.errors import ConfigError
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.train import train
 from model_foundry.foundation.locks import exclusive
-from model_foundry.training.checkpoint.store import step_directories
+from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.distributed import split_global_batch
 from tests.children import KILLED, Ended, Fault, before, launched, send, train_with
 from tests.experiments import MODELS, snapshot, three_passes, tiny_experiment

@@ -26,8 +26,8 @@ from model_foundry.experiment.checkpointer import Checkpointer
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.failpoints import watching
+from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.checkpoint.state_file import read_state
-from model_foundry.training.checkpoint.store import step_directories
 from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, STOPPED, Fault, in_child, train_in_child, train_with
 from tests.experiments import BLOCKS_OF_TEXT, MODELS, snapshot, three_passes

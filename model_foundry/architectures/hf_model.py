@@ -5,14 +5,11 @@ They are saved as HuggingFace directories whose `config.json` also names the arc
 
 import copy
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.utils import logging
 
 from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.decoding import evaluation_mode
@@ -25,7 +22,12 @@ from model_foundry.architectures.saving.hf_arguments import (
     arguments_of,
     select_arguments,
 )
-from model_foundry.architectures.saving.hf_format import plain_fields, require_layers
+from model_foundry.architectures.saving.hf_format import (
+    from_tensors,
+    plain_fields,
+    require_layers,
+    without_progress_bars,
+)
 from model_foundry.architectures.saving.native_format import (
     ARCHITECTURE_KEY,
     Record,
@@ -39,18 +41,6 @@ from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.messages import reason_of
 
 
-@contextmanager
-def _without_progress_bars() -> Iterator[None]:
-    """Disable the progress bars of transformers, which would disturb that of a run."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
 def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
     """Convert the output of a transformers model or of its body."""
     states = (outputs[name] for name in STATE_NAMES if name in outputs)
@@ -61,22 +51,6 @@ def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> Mode
         attentions=outputs.get("attentions"),
         past_key_values=next(states, None),
     )
-
-
-def _from_tensors(hf_class: Any, hf_config: Any, tensors: dict[str, Tensor], kwargs: Record) -> Any:
-    """Return a transformers model with these weights, and the report of its loading."""
-    with _without_progress_bars():
-        return hf_class.from_pretrained(
-            None,
-            config=hf_config,
-            # copies: the file is mapped, and the model must not change with it
-            state_dict={name: tensor.clone() for name, tensor in tensors.items()},
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            output_loading_info=True,
-            **kwargs,
-        )
 
 
 class HFModel(BaseLanguageModel):
@@ -258,7 +232,7 @@ class HFModel(BaseLanguageModel):
     def save_pretrained(self, directory: str | Path) -> None:
         """Write a HuggingFace directory for the Auto classes."""
         setattr(self.hf_model.config, ARCHITECTURE_KEY, self.model_type)
-        with _without_progress_bars():
+        with without_progress_bars():
             self.hf_model.save_pretrained(directory)
         if self.supports_generation:
             self._generation_config().save_pretrained(directory)
@@ -302,7 +276,7 @@ class HFModel(BaseLanguageModel):
             require_layers(hf_config, tensors, directory)
             with torch.device("meta"):
                 require_fit(cls.hf_class(hf_config)(hf_config), tensors, directory)
-            hf_model, report = _from_tensors(cls.hf_class(hf_config), hf_config, tensors, kwargs)
+            hf_model, report = from_tensors(cls.hf_class(hf_config), hf_config, tensors, kwargs)
         except ConfigError:
             raise
         except Exception as error:  # transformers validates little

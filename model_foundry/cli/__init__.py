@@ -8,7 +8,7 @@ memory; 75 interrupted, and the same command resumes; 130 and 143 ended at once 
 
 import sys
 
-from model_foundry.cli.streams import make_streams_lenient
+from model_foundry.cli.standard_streams import make_streams_lenient
 from model_foundry.errors import KEYBOARD_EXIT_CODE
 
 

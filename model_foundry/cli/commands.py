@@ -8,7 +8,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from model_foundry.cli import corpus_commands
-from model_foundry.cli.arguments import (
+from model_foundry.cli.other_tools import FOREIGN
+from model_foundry.cli.output import mark_as_report, start_logging
+from model_foundry.cli.shared_options import (
     Config,
     Debug,
     Overrides,
@@ -19,8 +21,6 @@ from model_foundry.cli.arguments import (
     options,
     path_argument,
 )
-from model_foundry.cli.foreign_commands import FOREIGN
-from model_foundry.cli.output import mark_as_report, start_logging
 from model_foundry.foundation.interrupts import handle_signals
 
 if TYPE_CHECKING:

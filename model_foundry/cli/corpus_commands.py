@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from model_foundry.cli.arguments import (
+from model_foundry.cli.output import mark_as_report
+from model_foundry.cli.shared_options import (
     Config,
     Debug,
     Overrides,
@@ -17,7 +18,6 @@ from model_foundry.cli.arguments import (
     load_with_warnings,
     path_argument,
 )
-from model_foundry.cli.output import mark_as_report
 from model_foundry.foundation.interrupts import handle_signals
 
 

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TextIO
 
-from model_foundry.cli.streams import write_failure
+from model_foundry.cli.standard_streams import write_failure
 from model_foundry.errors import SaveError
 
 

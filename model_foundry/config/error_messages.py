@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from model_foundry.config.data import SOURCE_KINDS
-from model_foundry.config.foreign_names import ABSENT, OURS, VALUES
+from model_foundry.config.other_tools import ABSENT, OURS, VALUES
 from model_foundry.config.sections import RNNModelConfig, TransformerModelConfig
 from model_foundry.foundation.messages import short_repr
 from model_foundry.registry import nearest

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from model_foundry.errors import CheckpointError
 from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.checkpoint.state_file import read_state
-from model_foundry.training.checkpoint.store import step_directories
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.run_fingerprint import changes
 

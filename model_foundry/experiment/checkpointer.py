@@ -16,6 +16,7 @@ from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import Record, RunDirectory
 from model_foundry.foundation.random_state import random_states, seed_generators, seed_of_process
 from model_foundry.training.carried_state import CarriedState
+from model_foundry.training.checkpoint.choice import Checkpoint, apply_retention
 from model_foundry.training.checkpoint.save_load import (
     ResumeTensors,
     load_carried,
@@ -28,7 +29,6 @@ from model_foundry.training.checkpoint.save_load import (
 )
 from model_foundry.training.checkpoint.sharded import ReplicatedState
 from model_foundry.training.checkpoint.state_file import STATE_FORMAT, CheckpointState, Counters
-from model_foundry.training.checkpoint.store import Checkpoint, apply_retention
 from model_foundry.training.context import RunContext
 from model_foundry.training.hooks import Training
 from model_foundry.training.metrics_log import MetricsLog

@@ -20,7 +20,7 @@ from model_foundry.experiment.run_length import rows_of_a_pass, total_steps
 from model_foundry.foundation.plugins import LOADED_PLUGINS
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.foundation.random_state import environment
-from model_foundry.training.checkpoint.store import Checkpoint, newest_usable
+from model_foundry.training.checkpoint.choice import Checkpoint, newest_usable
 from model_foundry.training.distributed import split_global_batch, why_indivisible
 from model_foundry.training.lr_schedule import learning_rate
 from model_foundry.training.run_fingerprint import (

@@ -10,7 +10,7 @@ from typer.main import get_command
 
 from model_foundry import __version__
 from model_foundry.cli import commands
-from model_foundry.cli.foreign_commands import FOREIGN
+from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.summary import _next_command
 from tests.cli.conftest import Cli
 from tests.cli.test_errors import COMMANDS
@@ -98,11 +98,13 @@ def test_what_is_pasted_runs(cli: Cli, here: Path, name: str) -> None:
 def test_a_run_a_checkpoint_and_a_model_are_continued_alike(cli: Cli, here: Path) -> None:
     assert cli("train", "good.yaml")[0] == 0
     run = here / "runs/one"
-    (run / "model/tokenizer.json").unlink()
-    places = (run, run / "model", run / "checkpoints/step-00000002")
-    said = {cli("generate", str(place), "--prompt", "a")[:2] for place in places}
-    assert len(said) == 1
-    assert next(iter(said))[0] == 0
+    code, text, _ = cli("generate", str(run), "--prompt", "a")
+    assert code == 0
+    (run / "model/tokenizer.json").unlink()  # that of the run takes its place
+    for place in (run / "model", run / "checkpoints/step-00000002"):
+        assert cli("generate", str(place), "--prompt", "a")[:2] == (0, text)
+    code, _, err = cli("generate", str(run), "--prompt", "a")
+    assert (code, err.count("\n")) == (4, 1) and "damaged, tokenizer.json is missing" in err
 
 
 @pytest.mark.parametrize("command", [name for name in COMMANDS if name != "list"])

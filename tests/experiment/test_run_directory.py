@@ -8,10 +8,17 @@ import pytest
 
 import model_foundry.experiment.run_directory
 from model_foundry.config import save_config
-from model_foundry.errors import ConfigError, DataError, Interrupted, LockedError, SaveError
+from model_foundry.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    LockedError,
+    SaveError,
+)
 from model_foundry.experiment.run_directory import RunDirectory, RunStatus, running
 from model_foundry.foundation.atomic_files import commit_directory
-from model_foundry.model import newest_model
+from model_foundry.model import find_model, newest_model
 from model_foundry.training.state import TrainState
 from tests.experiments import tiny_experiment
 
@@ -271,3 +278,14 @@ def test_the_newest_model_is_the_final_one_or_else_that_of_the_last_step(
     run.model.rmdir()
     commit(run.model)
     assert newest_model(run.path) == run.model
+    assert find_model(run.path) == run.model
+
+
+def test_a_damaged_model_of_a_run_is_refused(run: RunDirectory) -> None:
+    commit(run.checkpoint(1))
+    commit(run.checkpoint(2))
+    (run.checkpoint(2) / "file").write_text("x")
+    with pytest.raises(CheckpointError, match=r"step-00000002: damaged, file differs .*; name ano"):
+        find_model(run.path)
+    (run.checkpoint(1) / "config.json").touch()
+    assert find_model(run.checkpoint(1)) == run.checkpoint(1)

@@ -330,6 +330,13 @@ def test_a_batch_larger_than_the_text_is_reported(
 ) -> None:
     batch = f"training.per_device_train_batch_size={rows}"
     train(tiny_experiment("rnn", tmp_path, batch, "training.max_steps=2"))
-    lines = [line for line in caplog.messages if "of the training text: each step reads" in line]
+    lines = [line for line in caplog.messages if "each step reads it" in line]
     assert len(lines) == reported
     assert all("(=3,000 rows) is more than the" in line and " times;" in line for line in lines)
+
+
+def test_a_batch_a_thousand_times_the_text_is_refused(tmp_path: Path) -> None:
+    batch = "training.per_device_train_batch_size=2000000000"
+    with pytest.raises(ConfigError, match="more than the training text has"):
+        train(tiny_experiment("rnn", tmp_path, batch))
+    assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.train import train
 from model_foundry.foundation.atomic_files import PREFIXES, find_damage
 from model_foundry.foundation.failpoints import watching
-from model_foundry.training.checkpoint.store import step_directories
+from model_foundry.training.checkpoint.choice import step_directories
 from tests.experiments import tiny_experiment
 
 KIND = "lstm"

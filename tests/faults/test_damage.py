@@ -19,7 +19,7 @@ import pytest
 from model_foundry.errors import CheckpointError, FoundryError
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.atomic_files import MANIFEST, find_damage
-from model_foundry.training.checkpoint.store import newest_usable, step_directories
+from model_foundry.training.checkpoint.choice import newest_usable, step_directories
 from tests.children import KILLED, Fault, train_in_child
 from tests.experiments import snapshot
 from tests.faults.runs import (
@@ -405,7 +405,7 @@ def test_a_file_of_a_gibibyte_is_not_read(
     if file != MANIFEST:
         # the digest of so much would take a second; that it is right is what is forged here
         monkeypatch.setattr(
-            "model_foundry.training.checkpoint.store.find_damage", lambda path: None
+            "model_foundry.training.checkpoint.choice.find_damage", lambda path: None
         )
     with computing_less_than(SOON):
         assert used(newest.parent, run_id) == 4
@@ -436,7 +436,7 @@ def test_without_any_checkpoint_nothing_starts_again(
 ) -> None:
     shutil.rmtree(newest.parent)
     before = snapshot(copied / "run")
-    with pytest.raises(CheckpointError, match=r"the checkpoint of step 6 is gone"):
+    with pytest.raises(CheckpointError, match=r"the checkpoint of step 6 is missing"):
         train_smallest(corpus, copied)
     assert snapshot(copied / "run") == before
 

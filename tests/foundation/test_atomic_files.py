@@ -195,7 +195,7 @@ def test_what_reads_otherwise_than_it_was_written_is_no_success(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", lose)
-    with pytest.raises(SaveError, match=r"reads back differently \(file is not what"):
+    with pytest.raises(SaveError, match=r"reads back differently \(file differs"):
         commit(tmp_path / "done", file="text")
 
 

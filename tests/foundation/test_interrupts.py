@@ -153,7 +153,7 @@ def test_the_innermost_open_section_is_named(
         with blocking_section("step 1"):
             with blocking_section("a part of it"):
                 pass
-            assert "during step 1;" in send(signal.SIGTERM, caplog)
+            assert "during step 1: " in send(signal.SIGTERM, caplog)
         assert "waiting for the start;" in send(signal.SIGTERM, caplog)
 
 

@@ -19,6 +19,7 @@ WITHOUT_FIGURES = {
     *("architectures/saving/native_format", "data/tokens/tokenize", "data/tokens/token_stream"),
     *("foundation/atomic_files", "foundation/file_hashes"),
     *("foundation/locks", "foundation/strict_json", "interventions/registration"),
+    "interventions/step",
     *("interventions/tagged", "tokenizer/saving", "tokenizer/tokenizer_factory"),
     "training/checkpoint/state_file",
     "cli/data_report",  # settings in one printed line

@@ -11,8 +11,8 @@ from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.train import train
 from model_foundry.foundation.failpoints import watching
 from model_foundry.training import hooks
+from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.checkpoint.state_file import read_state
-from model_foundry.training.checkpoint.store import step_directories
 from tests.children import KILLED, in_child
 from tests.experiments import tiny_experiment
 

@@ -240,8 +240,8 @@ def test_the_refusal_is_a_table_with_its_remedies() -> None:
         (100, True, None),
         (101, True, None),
         (101, False, "give --extend to resume with the longer schedule"),
-        (99, False, "a run can only be extended"),
-        (99, True, "a run can only be extended"),
+        (99, False, "restore the length, or set another output_dir"),
+        (99, True, "restore the length, or set another output_dir"),
     ],
 )
 def test_a_run_is_made_longer_where_that_is_asked_for_and_never_shorter(

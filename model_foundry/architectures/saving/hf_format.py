@@ -1,10 +1,12 @@
-"""Checks of HuggingFace model directories before transformers gets their content."""
+"""HuggingFace model directories: checks of their content, and loading it with transformers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from transformers.utils import logging
 
 from model_foundry.architectures.saving.native_format import CONFIG, Record
 from model_foundry.errors import ConfigError
@@ -50,4 +52,32 @@ def require_layers(hf_config: Any, tensors: Mapping[str, Tensor], directory: Pat
         raise ConfigError(
             f"{directory / CONFIG}: has {layers:,} layers, but the weights are only "
             f"{len(tensors):,} tensors; save the model again."
+        )
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Disable the progress bars of transformers, which would disturb that of a run."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def from_tensors(hf_class: Any, hf_config: Any, tensors: dict[str, Tensor], kwargs: Record) -> Any:
+    """Return a transformers model with these weights, and the report of its loading."""
+    with without_progress_bars():
+        return hf_class.from_pretrained(
+            None,
+            config=hf_config,
+            # copies: the file is mapped, and the model must not change with it
+            state_dict={name: tensor.clone() for name, tensor in tensors.items()},
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            **kwargs,
         )

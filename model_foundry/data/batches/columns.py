@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model_foundry.data.batches.order import Key
 from model_foundry.data.batches.packing import Spans
-from model_foundry.data.tokens.stretches import Ints, positions
+from model_foundry.data.tokens.ranges import Ints, positions
 from model_foundry.data.tokens.token_stream import Sharded
 
 Bools = NDArray[np.bool_]

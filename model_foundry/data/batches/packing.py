@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.data.tokens.stretches import Ints
+from model_foundry.data.tokens.ranges import Ints
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from model_foundry.data.batches.columns import Columns, Framing, read_stretches
 from model_foundry.data.batches.order import Key
 from model_foundry.data.batches.packing import Spans, pack, spans_of
-from model_foundry.data.tokens.stretches import Ints, positions
+from model_foundry.data.tokens.ranges import Ints, positions
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.labels import IGNORE_INDEX
 

@@ -12,7 +12,7 @@ from itertools import chain, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.data.tokens.stretches import Ints, positions
+from model_foundry.data.tokens.ranges import Ints, positions
 
 LONE_SPACE = re.compile(r" (?<=\S )(?=\S)")  # begins with the fastest search
 MOST_KNOWN = 2**18  # chunks in the cache, at about 300 bytes

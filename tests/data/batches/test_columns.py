@@ -5,7 +5,7 @@ import pytest
 
 from model_foundry.data.batches.columns import Framing, read_stretches
 from model_foundry.data.batches.packing import spans_of
-from model_foundry.data.tokens.stretches import positions
+from model_foundry.data.tokens.ranges import positions
 from model_foundry.data.tokens.token_stream import Sharded
 
 DRAW = np.random.default_rng(0)

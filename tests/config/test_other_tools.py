@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.config.error_messages import _all_keys, _remedy
-from model_foundry.config.foreign_names import ABSENT, OURS, VALUES
+from model_foundry.config.other_tools import ABSENT, OURS, VALUES
 
 PLACES = ("", "training", "model", "data", "tokenizer", "model.transformer")
 

@@ -15,13 +15,13 @@ from model_foundry.foundation.atomic_files import (
     commit_directory,
     find_damage,
 )
-from model_foundry.training.checkpoint import store
-from model_foundry.training.checkpoint.state_file import STATE_FORMAT, CheckpointState, Counters
-from model_foundry.training.checkpoint.store import (
+from model_foundry.training.checkpoint import choice
+from model_foundry.training.checkpoint.choice import (
     apply_retention,
     newest_usable,
     step_directories,
 )
+from model_foundry.training.checkpoint.state_file import STATE_FORMAT, CheckpointState, Counters
 from model_foundry.training.run_fingerprint import RunFingerprint
 from tests.experiments import tiny_experiment
 from tests.foundation.test_atomic_files import forge
@@ -142,9 +142,9 @@ def test_older_checkpoints_are_not_inspected(place: Path, monkeypatch: pytest.Mo
     for step in (1, 2, 3):
         save(place, step)
     looked = []
-    find_damage = store.find_damage
+    find_damage = choice.find_damage
     monkeypatch.setattr(
-        store, "find_damage", lambda path: (looked.append(path.name), find_damage(path))[1]
+        choice, "find_damage", lambda path: (looked.append(path.name), find_damage(path))[1]
     )
     assert used(place) == 3
     assert looked == ["step-00000003"]
@@ -280,7 +280,7 @@ def test_those_of_other_runs_and_what_cannot_be_read_stay(place: Path) -> None:
 def test_a_checkpoint_that_cannot_be_deleted_is_kept_and_named(
     place: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    delete = store.delete_directory
+    delete = choice.delete_directory
 
     def refuse(path: Path) -> None:
         if path.name.endswith("2"):
@@ -289,7 +289,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_kept_and_named(
 
     for step in range(1, 6):
         save(place, step)
-    monkeypatch.setattr(store, "delete_directory", refuse)
+    monkeypatch.setattr(choice, "delete_directory", refuse)
     with caplog.at_level(logging.WARNING):
         apply_retention(place, run_id=MINE, limit=2, losses={})
     assert steps_left(place) == [2, 4, 5]

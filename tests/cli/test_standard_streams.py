@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.cli.streams import _Sink
+from model_foundry.cli.standard_streams import _Sink
 from tests.cli.conftest import Cli
 from tests.cli.test_errors import COMMANDS
 from tests.config.conftest import CORPUS, GOOD
