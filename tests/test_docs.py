@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
+from model_foundry import train
 from model_foundry.architectures import (
     MODEL_REGISTRY,
     BaseLanguageModel,
@@ -93,6 +95,24 @@ def test_the_example_command_trains_with_the_plugin_and_records_it(
     assert saved.startswith(f"# plugin window.py: sha256 {digest}")
 
 
+def test_the_example_from_transformers_trains_and_opens_without_this_package(
+    tmp_path: Path,
+) -> None:
+    page = (DOCS / "adding_an_architecture.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    plugin = tmp_path / "neox.py"
+    plugin.write_text(next(block for block in blocks if "NeoX" in block))
+    load_plugin(plugin)
+    try:
+        model = "model={architecture: neox, transformer: {layers: 1, hidden_size: 16, "
+        model += "attention_heads: 2}}"
+        result = train(tiny_experiment("gpt2", tmp_path, model, "training.max_steps=2"))
+        opened = AutoModelForCausalLM.from_pretrained(result.model_dir)
+        assert type(opened).__name__ == "GPTNeoXForCausalLM"
+    finally:
+        del MODEL_REGISTRY["neox"]
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
@@ -133,7 +153,7 @@ def test_a_study_over_one_tokenizer_runs_as_it_is_described(
 
 def test_every_file_of_code_that_a_page_names_exists() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]
-    examples = {"window.py", "every_nth.py", "FILE.py"}  # written by the reader of a page
+    examples = {"window.py", "neox.py", "every_nth.py", "FILE.py"}  # written by the reader of a page
     files = [str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/*.py")]
     missing = [
         (page.name, named)

@@ -8,6 +8,7 @@ before a noun, where both texts have articles, and before an adjective, where on
 
 import argparse
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,9 +75,10 @@ def pairs_by_kind(number: int, seed: int) -> dict[str, list[Pair]]:
 def measure(path: Path, kinds: dict[str, list[Pair]]) -> Run:
     """Read the measurements of a finished run, and score its model on the pairs of articles."""
     run = RunDirectory(path)
-    newest = max(run.evaluation.glob("language-step-*.json")).stem
+    newest = max(run.evaluation.glob("language-step-*.json"), default=Path("none")).stem
     report, loss = run.measurement(newest), run.measurement(newest.replace("language", "loss"))
-    assert report is not None and loss is not None, f"{path}: holds no finished run"
+    if report is None or loss is None:
+        sys.exit(f"error: {path}: holds no finished run on the built-in language")
     found = {
         name: Accuracy(value, report["pairs"][name])
         for name, value in report["minimal_pairs"].items()

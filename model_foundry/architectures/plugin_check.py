@@ -78,7 +78,7 @@ def _plugin_errors(cls: type, method: str, when: str = "") -> Iterator[None]:
         yield
     except FoundryError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_out_of_memory(error):
             raise
         files = [str(Path(inspect.getfile(cls)))] if cls.__module__ != "__main__" else []

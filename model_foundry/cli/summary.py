@@ -114,7 +114,7 @@ def _language_lines(report: "LanguageReport") -> Iterator[str]:
 
 def _next_command(result: "RunResult", plugins: Sequence[Path]) -> str:
     if result.generates:
-        given = "".join(f" --plugin {_pasted(plugin)}" for plugin in plugins)
+        given = "".join(f" --plugin {_pasted(plugin)}" for plugin in dict.fromkeys(plugins))
         return f"foundry generate {_pasted(result.output_dir)} --prompt 'The'{given}"
     filler = f"pipeline('fill-mask', {str(result.model_dir)!r}, trust_remote_code=True)"
     text = f"The {result.mask_token} is"

@@ -56,4 +56,6 @@ def _parse_section(key: str, value: Any, schema: type[BaseModel]) -> BaseModel:
         return schema.model_validate(value)
     except ValidationError as error:
         faults = describe(error, schema)
-        raise faults_error(*((f"{key}.{field}", message) for field, message in faults)) from error
+        raise faults_error(
+            *((f"{key}.{field}".rstrip("."), message) for field, message in faults)
+        ) from error

@@ -18,7 +18,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.config import ExperimentConfig, load_config
+from model_foundry.config import ARCHITECTURES, ExperimentConfig, load_config
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.doctor.disk import disk
 from model_foundry.doctor.findings import Finding, machine
@@ -66,10 +66,13 @@ def precision(trial: SmallExperiment) -> Verdict:
 
 def attention(trial: SmallExperiment) -> Verdict:
     """Check that the model uses the attention kernel of the settings."""
-    used = trial.untrained.attention_in_use
+    used, name = trial.untrained.attention_in_use, trial.config.model.architecture
     if used is None:
-        return None, f"{trial.config.model.architecture} has none"
-    return used == trial.config.training.attn_implementation, used
+        return None, f"{name} has none"
+    if "attn_implementation" not in ARCHITECTURES[name].settings:
+        return None, f"{used}, by its own choice"
+    wanted = trial.config.training.attn_implementation
+    return used == wanted, used if used == wanted else f"{used}, but the settings ask for {wanted}"
 
 
 def tokenizer(trial: SmallExperiment) -> Verdict:

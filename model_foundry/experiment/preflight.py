@@ -7,6 +7,7 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.data.corpus.splits import Split
 from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.prepare_data import load_named_tokenizer, objective_for, open_texts
+from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.process_pool import processes_for
 from model_foundry.interventions.ai_step.step import check_ai_steps
@@ -26,6 +27,7 @@ def check(config: ExperimentConfig) -> list[str]:
     config, notes = resolve_auto_settings(config, device_type=device_type())
     if device_type() != "cuda":  # on GPUs, the launcher decides
         require_strategy(config.training)
+    RunDirectory(config.output_dir).require_usable()
     check_ai_steps(config.data.interventions)
     check_plugin_model(config, torch.device(device_type()))
     splits = open_texts(config)

@@ -112,7 +112,7 @@ def plugin_errors() -> Iterator[None]:
         yield
     except FoundryError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         place = locate_in_files(error, *LOADED_PLUGINS)
         if place is None or is_out_of_memory(error):
             raise

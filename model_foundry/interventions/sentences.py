@@ -22,7 +22,7 @@ def shuffle_sentences(text: str, *, seed: int, index: int) -> str:
 
 def _check_matching(settings: Any) -> None:
     if (settings.pattern is None) is (settings.words is None):
-        raise ValueError("pattern: or words is required, and not both; give one")
+        raise ValueError("pattern: must be given without words, or words without it")
     if settings.words is not None and settings.ignore_case:
         require_lower_case("words", settings.words)
 

@@ -121,14 +121,22 @@ def changed_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
 def changed_content(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
     """Return the changes of text, tokenizer, plugins and global batch.
 
-    A plugin that was loaded at only one of the two starts is not compared: a run that needs it
-    fails without it, and other runs do not depend on it.
+    A plugin may be renamed. One that was only added, or only left out, is not compared: a run that
+    needs it fails without it, and other runs do not depend on it.
     """
-    once = {name for name in saved.content.keys() ^ now.content.keys() if name.startswith(PLUGIN)}
+    before, after = (
+        {value for name, value in each.content.items() if name.startswith(PLUGIN)}
+        for each in (saved, now)
+    )
+    replaced = before ^ after if before - after and after - before else set()
 
     def compared(identity: RunFingerprint) -> dict[str, Any]:
         digests = {name: f"SHA-256 {value[:12]}" for name, value in identity.content.items()}
-        kept = {name: digest for name, digest in digests.items() if name not in once}
+        kept = {
+            name: digest
+            for name, digest in digests.items()
+            if not name.startswith(PLUGIN) or identity.content[name] in replaced
+        }
         return {**kept, "blocks in one step": identity.blocks_per_step}
 
     return changes(compared(saved), compared(now))
@@ -149,8 +157,9 @@ def require_same(place: object, found: list[str]) -> None:
     if found:
         table = "".join(f"\n  {line}" for line in found)
         raise ResumeError(
-            f"output_dir: {place} holds a run with different settings (saved -> now); undo the "
-            f"change, start with --fresh to move the run aside, or set another output_dir{table}"
+            f"output_dir: {place} holds a run with different settings (saved -> now); set the "
+            "saved values, start with --fresh to move the run aside, or set another "
+            f"output_dir{table}"
         )
 
 

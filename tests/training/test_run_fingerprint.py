@@ -265,13 +265,31 @@ def test_changes_are_listed_by_dotted_field_in_order() -> None:
     ]
 
 
-def test_plugins_are_compared_where_both_starts_had_them() -> None:
-    saved = identity_with({"plugin a.py": "1" * 64, "plugin gone.py": "2" * 64})
-    assert (
-        changed_content(saved, identity_with({"plugin a.py": "1" * 64, "plugin b.py": "3"})) == []
-    )
-    (line,) = changed_content(saved, identity_with({"plugin a.py": "4" * 64}))
-    assert line == "plugin a.py: SHA-256 111111111111 -> SHA-256 444444444444"
+A, B, EDITED = "1" * 64, "2" * 64, "4" * 64
+
+
+@pytest.mark.parametrize(
+    ("now", "lines"),
+    [
+        ({"plugin a.py": A, "plugin b.py": B, "plugin added.py": "3" * 64}, []),
+        ({"plugin a.py": A}, []),  # b.py is left out
+        ({"plugin renamed.py": A, "plugin b.py": B}, []),
+        (
+            {"plugin a.py": EDITED, "plugin b.py": B},
+            ["plugin a.py: SHA-256 111111111111 -> SHA-256 444444444444"],
+        ),
+        (
+            {"plugin copy.py": EDITED, "plugin b.py": B},
+            [
+                "plugin a.py: SHA-256 111111111111 -> nothing",
+                "plugin copy.py: nothing -> SHA-256 444444444444",
+            ],
+        ),
+    ],
+)
+def test_plugins_are_compared_by_content(now: dict[str, str], lines: list[str]) -> None:
+    saved = identity_with({"plugin a.py": A, "plugin b.py": B})
+    assert changed_content(saved, identity_with(now)) == lines
 
 
 def identity_with(content: dict[str, str]) -> RunFingerprint:
