@@ -95,7 +95,7 @@ def find_model(path: str | Path) -> Path:
         path: a model, a checkpoint, or a run: its final model, else its newest checkpoint.
 
     Raises:
-        CheckpointError: the newest model of the run is damaged.
+        CheckpointError: the model of the run, or the checkpoint, is damaged.
         ConfigError: there is no model.
     """
     try:
@@ -104,6 +104,8 @@ def find_model(path: str | Path) -> Path:
     except (RuntimeError, ValueError, OSError) as error:  # unknown home; invalid file name
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot be read ({reason})") from error
+    if newest is None and place.parent.name == "checkpoints" and is_committed(place):
+        newest = place
     if newest is not None:
         if (fault := find_damage(newest)) is None:
             return newest

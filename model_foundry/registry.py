@@ -141,7 +141,7 @@ class Registry(Mapping[str, S]):
             ) from error
 
     def _unknown(self, name: str) -> str:
-        close = nearest(name.lower(), list(self))
+        close = nearest(name, list(self)) or nearest(name.lower(), list(self))
         hint = f"; did you mean {close!r}?" if close else "."
         return (
             f"Unknown {self.kind}: {name!r}{hint} {self.kind.capitalize()} {name!r} not "

@@ -91,6 +91,14 @@ def test_both_pages_have_the_same_commands() -> None:
     assert [command[0] for command in COMMANDS] == ["foundry", "foundry", "python"]
 
 
+def test_a_run_without_measurements_is_reported_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["compare.py", str(tmp_path), str(tmp_path)])
+    with pytest.raises(SystemExit, match=f"error: {tmp_path}: holds no finished run"):
+        runpy.run_path(str(EXAMPLE / "compare.py"), run_name="__main__")
+
+
 @pytest.mark.slow
 def test_the_example_runs_from_training_to_the_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -44,6 +44,12 @@ def test_the_message_of_an_unknown_name_lists_the_nearest_and_all() -> None:
     )
 
 
+def test_the_nearest_name_is_found_in_any_case() -> None:
+    for given, near in (("SQUARE", "square"), ("Ring", "Rings")):
+        with pytest.raises(UnknownNameError, match=f"did you mean '{near}'"):
+            shapes("square", "Rings")[given]
+
+
 def test_nothing_is_suggested_where_nothing_is_similar() -> None:
     assert nearest("xyz", ["square", "circle"]) is None
     with pytest.raises(UnknownNameError, match=r"^Unknown shape: 'xyz'\. Shape"):

@@ -47,7 +47,7 @@ def total_steps(config: ExperimentConfig, *, rows: int) -> int:
     return steps
 
 
-def warn_of_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> None:
+def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> None:
     """Warn if no milestone is reached, or if a step reads more rows than the text has.
 
     Raises:

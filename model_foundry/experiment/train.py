@@ -30,7 +30,7 @@ from model_foundry.experiment.resume import (
     require_one_run,
 )
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
-from model_foundry.experiment.run_length import warn_of_length
+from model_foundry.experiment.run_length import check_length
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import handle_signals, report_on_disk
@@ -125,7 +125,7 @@ def _run(
     result = processes.on_rank0(completed_result, config, run, prepared, start, fingerprint)
     if result is not None:
         return result
-    warn_of_length(config, prepared, fingerprint.total_steps)
+    check_length(config, prepared, fingerprint.total_steps)
     model = _create_model(config, prepared, accelerator, processes)
     context = RunContext(
         config=config,

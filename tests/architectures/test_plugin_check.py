@@ -58,6 +58,7 @@ MISTAKES = [
     ("logits = self.table(input_ids)", "logits = self.tabel(input_ids)", "Mistaken.forward: Attr"),
     ("        return cls(vocab_size)", "        return cls()", "Mistaken.from_config: TypeError: "),
     ("super().__init__()\n", "pass\n", "Mistaken.from_config: AttributeError: "),
+    ("super().__init__()\n", "raise SystemExit(3)\n", "Mistaken.from_config: SystemExit: 3"),
     ("attention_mask=None, labels", "mask, labels", "required positional argument: 'mask'"),
     ("labels=None, **kwargs", "**kwargs", "Mistaken.forward: NameError: "),
     (", labels=None, **kwargs", "", "unexpected keyword argument 'labels'"),

@@ -1,5 +1,6 @@
 """The summary of a finished run: figures with their units, and the next command."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ REPORT = LanguageReport(
 )
 
 
-def printed(capsys: pytest.CaptureFixture[str], **changed: Any) -> str:
+def printed(
+    capsys: pytest.CaptureFixture[str], *, plugins: Sequence[Path] = (), **changed: Any
+) -> str:
     values: dict[str, Any] = {
         "output_dir": Path("runs/one"),
         "model_dir": Path("runs/one/model"),
@@ -30,7 +33,7 @@ def printed(capsys: pytest.CaptureFixture[str], **changed: Any) -> str:
         "metrics": {f"eval/{name}": value for name, value in METRICS.items()},
         "lossless": True,
     }
-    print_summary(RunResult(**{**values, **changed}))
+    print_summary(RunResult(**{**values, **changed}), plugins)
     return capsys.readouterr().out
 
 
@@ -96,6 +99,11 @@ def test_the_language_gives_its_floor_its_pairs_and_its_verdicts(
     assert "50.0%  attraction  (4 pairs: the others are too long)" in text
     assert "  grammatical    The dog runs." in text
     assert "  ungrammatical  [b]" in text
+
+
+def test_a_plugin_is_in_the_next_command_once(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed(capsys, plugins=[Path("mine.py"), Path("mine.py")])
+    assert text.endswith("--prompt 'The' --plugin mine.py\n")
 
 
 def test_the_next_command_suits_the_model(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from transformers import GPT2LMHeadModel
 from model_foundry.architectures.gpt import GPT2Model
 from model_foundry.architectures.modeling.modeling_recurrent import RecurrentForCausalLM
 from model_foundry.cli import main
-from model_foundry.config import ExperimentConfig, save_config
+from model_foundry.config import ARCHITECTURES, ArchitectureSpec, ExperimentConfig, save_config
 from model_foundry.doctor import checks, disk, findings, small_experiment
 from model_foundry.doctor.checks import examine, ties
 from model_foundry.doctor.small_experiment import SmallExperiment
@@ -60,6 +61,30 @@ def test_without_an_experiment_a_small_one_is_examined(
     monkeypatch.chdir(tmp_path)
     assert all(finding.good is not False for finding in examine())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "used", "good", "figure"),
+    [
+        (("attn_implementation",), "sdpa", True, "sdpa"),
+        (("attn_implementation",), "eager", False, "eager, but the settings ask for sdpa"),
+        ((), "eager", None, "eager, by its own choice"),
+        ((), None, None, "mine has none"),
+    ],
+)
+def test_attention_is_judged_where_the_settings_choose_it(
+    settings: tuple[str, ...], used: str | None, good: bool | None, figure: str
+) -> None:
+    config = SimpleNamespace(
+        model=SimpleNamespace(architecture="mine"),
+        training=SimpleNamespace(attn_implementation="sdpa"),
+    )
+    trial: Any = SimpleNamespace(untrained=SimpleNamespace(attention_in_use=used), config=config)
+    ARCHITECTURES.add(ArchitectureSpec(name="mine", target="m:x", settings=settings))
+    try:
+        assert checks.attention(trial) == (good, figure)
+    finally:
+        ARCHITECTURES.remove("mine")
 
 
 def ill(name: str, patch: pytest.MonkeyPatch) -> None:

@@ -287,5 +287,6 @@ def test_a_damaged_model_of_a_run_is_refused(run: RunDirectory) -> None:
     (run.checkpoint(2) / "file").write_text("x")
     with pytest.raises(CheckpointError, match=r"step-00000002: damaged, file differs .*; name ano"):
         find_model(run.path)
-    (run.checkpoint(1) / "config.json").touch()
+    with pytest.raises(CheckpointError, match="step-00000002: damaged"):
+        find_model(run.checkpoint(2))
     assert find_model(run.checkpoint(1)) == run.checkpoint(1)

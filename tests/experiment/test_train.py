@@ -268,6 +268,12 @@ def test_check_finds_the_size_without_writing(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_check_refuses_an_output_directory_that_training_refuses(tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(ConfigError, match="is a file; name a directory"):
+        check(tiny_experiment("gpt2", tmp_path))
+
+
 @pytest.mark.slow
 def test_tokenizer_larger_than_the_default_vocabulary_needs_no_setting(tmp_path: Path) -> None:
     """And the saved configuration of such a run can be run again."""
