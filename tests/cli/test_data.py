@@ -1,12 +1,15 @@
 """`foundry data` and `foundry prepare`: their output and files, and that both are safe."""
 
+import errno
 import json
 import struct
 import sys
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from model_foundry.cli.data_report import shortened
 from model_foundry.cli.histogram import draw_histogram, median_text
@@ -74,6 +77,19 @@ def test_the_picture_is_one(cli: Cli, here: Path) -> None:
         "data.json",
         "document_lengths.png",
     }
+
+
+def test_a_picture_that_cannot_be_written_leaves_nothing(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(figure: Figure, path: Path, **settings: Any) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", fail)
+    code, _, err = cli("data", "one.yaml", "--output", "figures")
+    assert code == 8 and "document_lengths.png: cannot be written (No space left" in err
+    assert [path.name for path in (here / "figures").iterdir()] == ["data.json"]
 
 
 def test_the_picture_shows_the_shares_of_the_table(here: Path) -> None:

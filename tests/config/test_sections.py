@@ -228,6 +228,7 @@ def test_an_architecture_of_another_package_brings_its_section() -> None:
         ({}, "Architecture 'wide' requires 'wide' configuration"),
         ({"wide": {"width": "3.5"}}, "wide.width: "),
         ({"wide": {}}, "wide.width: "),
+        ({"wide": 3}, "wide: must be a mapping, got 3"),
         ({"wide": {"width": 3}, "narrow": {}}, "narrow: unknown key"),
     ],
 )

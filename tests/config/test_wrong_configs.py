@@ -183,7 +183,6 @@ OVERRIDES: list[tuple[str, str]] = [
     ("training.mixed_precision=char", ": must be one of 'auto', 'no', 'bf16', 'fp16', got 'char'"),
     # architectures and objectives
     ("model.architecture=gtp2", unregistered("gtp2", "; did you mean 'gpt2'?")),
-    ("model={architecture: lstm, rnn: 3}", f"model.rnn{MAPPING} 3"),
     ("model.architecture=spoilt:Model", unregistered("spoilt:Model")),
     ("model.architecture=spoilt.Model", unregistered("spoilt.Model")),
     ("model.architecture=os:system", unregistered("os:system")),
