@@ -137,6 +137,8 @@ def fail_unsendably(processes: ProcessGroup, together: str) -> None:
 
 
 def die_in(processes: ProcessGroup, index: int) -> None:
+    processes.sum([0.0])  # one that dies before both have joined is another fault
+
     def do() -> None:
         if processes.rank == index:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -153,6 +155,7 @@ def test_none_waits_for_one_that_has_died(index: int, tmp_path: Path) -> None:
 
 
 def fail_when_the_other_is_dead(processes: ProcessGroup) -> None:
+    processes.sum([0.0])  # both have joined
     if processes.rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
 
