@@ -5,7 +5,8 @@ string) without importing it.
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module, metadata
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -25,6 +26,8 @@ class Spec(Protocol):
 
 
 S = TypeVar("S", bound=Spec)
+T = TypeVar("T")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 class UnknownNameError(ConfigError, KeyError):
@@ -147,3 +150,50 @@ class Registry(Mapping[str, S]):
             f"Unknown {self.kind}: {name!r}{hint} {self.kind.capitalize()} {name!r} not "
             f"registered. Available: {', '.join(self)}; others come with --plugin FILE.py."
         )
+
+
+def register_in(
+    registry: Registry[S],
+    spec: Callable[..., S],
+    name: str,
+    *,
+    base: type | None = None,
+    **facts: Any,
+) -> Callable[[T], T]:
+    """Return a decorator that adds a class or function to a registry and returns it unchanged.
+
+    Args:
+        spec: the class of the registry's specs, which gets name, target and `facts`.
+        base: the class that it must derive from, without abstract methods left; None: it is a
+            function.
+
+    Raises:
+        TypeError: the name or the decorated object is not of the right kind.
+        DuplicateNameError: the name is taken.
+    """
+    kind = registry.kind
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        law = "consists of letters, digits, '.', '_' and '-'"
+        raise TypeError(f"the name of a registered {kind} {law}, got {name!r}")
+
+    def register(thing: T) -> T:
+        _require_kind(thing, kind, name, base)
+        target = f"{thing.__module__}:{thing.__qualname__}"  # type: ignore[attr-defined]
+        registry.add(spec(name=name, target=target, **facts), thing)
+        return thing
+
+    return register
+
+
+def _require_kind(thing: Any, kind: str, name: str, base: type | None) -> None:
+    shown = getattr(thing, "__name__", repr(thing))
+    if base is None:
+        if not callable(thing) or isinstance(thing, type):
+            raise TypeError(f"{shown} cannot be {kind} {name!r}: it must be a function")
+        return
+    if not (isinstance(thing, type) and issubclass(thing, base)):
+        raise TypeError(
+            f"{shown} cannot be {kind} {name!r}: it must be a subclass of {base.__name__}"
+        )
+    if missing := sorted(getattr(thing, "__abstractmethods__", ())):
+        raise TypeError(f"{shown} cannot be {kind} {name!r}: it lacks {', '.join(missing)}")

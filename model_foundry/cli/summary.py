@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from model_foundry.experiment.result import RunResult
 
 
+READERS = {
+    "left_to_right": "causal models",
+    "both": "models that read both ways",
+    "any": "models of any direction",
+}
 LISTS = ("architectures", "tokenizers", "objectives", "interventions")
 
 
@@ -36,7 +41,11 @@ def listing(what: str) -> Iterator[str]:
         yield from get_args(TokenizerConfig.model_fields["tokenizer_type"].annotation)
     elif what == "objectives":
         for spec in OBJECTIVES.values():
-            needs = "causal models" if spec.requires_causal else "models that read both ways"
+            needs = (
+                "causal models"
+                if spec.direction == "left_to_right"
+                else "models that read both ways"
+            )
             yield f"{spec.name:12} for {needs}"
     elif what == "interventions":
         for name in INTERVENTIONS:

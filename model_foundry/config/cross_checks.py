@@ -16,13 +16,13 @@ def objective_suits_architecture(config: Sections) -> Iterator[Fault]:
     if {objective.name, objective.variant_of}.isdisjoint(architecture.objectives):
         known = ", ".join(architecture.objectives)
         yield field, f"{objective.name!r} does not suit architecture {named}; use {known}"
-    elif objective.requires_causal and not causal:
+    elif objective.direction == "left_to_right" and not causal:
         yield (
             field,
             f"{objective.name!r} needs a causal model, but {named} reads in both directions here "
             f"and would see its own targets; set {setting}=false or {field}=masked_lm",
         )
-    elif causal and not objective.requires_causal:
+    elif causal and objective.direction == "both":
         yield (
             field,
             f"{objective.name!r} needs a model that reads in both directions, but {named} is "
@@ -111,7 +111,7 @@ def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
     if architecture and "carry_state" not in architecture.settings:
         law = f"needs a recurrent model, but {architecture.name!r} has no state to carry"
         yield field, f"{law}; leave {field} out"
-    elif objective and not objective.requires_causal:
+    elif objective and objective.direction != "left_to_right":
         law = f"needs a model that reads from left to right, but {objective.name!r} trains one that"
         yield field, f"{law} reads both ways; leave {field} out"
 

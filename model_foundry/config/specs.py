@@ -1,13 +1,13 @@
-"""Specs of architectures, objectives and interventions, readable without importing them.
+"""Specs of everything that an experiment names, readable without importing the implementations.
 
-The implementations are in `architectures/`, `objectives/` and `interventions/`, and are imported
-through `target` on demand. Other packages announce theirs in the entry-point groups
-`model_foundry.architectures`, `model_foundry.objectives` and `model_foundry.interventions`.
+An implementation is imported through `target` on demand. Other packages announce theirs in entry
+points, in a group for each kind: `model_foundry.architectures`, `model_foundry.objectives` and so
+on.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -26,7 +26,11 @@ class ArchitectureSpec:
     name: str
     """Name in `model.architecture`."""
     target: str
-    """The `BaseLanguageModel` subclass, as `module:class`."""
+    """The `BaseModel` subclass, as `module:class`."""
+    kind: str = "language"
+    """The kind of model, which an objective asks for; a `BaseLanguageModel` is `language`."""
+    trained_by: Literal["gradient", "counting"] = "gradient"
+    """How it learns: by the gradient of a loss, or by counting over one pass."""
     section: str | None = None
     """Key of its section below `model`, which is then required; None: it needs none."""
     schema: type[BaseModel] | None = None
@@ -66,8 +70,18 @@ class ObjectiveSpec:
     """The `Objective` subclass, as `module:class`."""
     variant_of: str | None = None
     """Another objective, whose architectures suit this one too; None: only those that name it."""
-    requires_causal: bool
-    """True: only causal models can be trained so; False: only models that see both sides."""
+    direction: Literal["left_to_right", "both", "any"] = "any"
+    """The direction in which a model must read: only from left to right, in both directions, or
+    any."""
+    model_kind: str = "language"
+    """The kind of model that it trains."""
+    reads_text: bool = True
+    """True if its examples are made of tokenized text; False: of records with named columns."""
+    schema: type[BaseModel] | None = None
+    """Pydantic class of its section, `training.<name>`; None: it has none."""
+    metrics: tuple[str, ...] = ("loss",)
+    """Metrics that are measured where the experiment names none; the first decides which checkpoint
+    is the best."""
     framing_tokens: int = 0
     """Special tokens that frame the text of each block."""
     needs_mask_token: bool = False
@@ -84,6 +98,74 @@ class InterventionSpec:
     """Name in `step`."""
     target: str
     """The registered intervention, as `module:attribute`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """An optimizer as the configuration sees it."""
+
+    name: str
+    """Name in `training.optimizer`."""
+    target: str
+    """A function from parameter groups and settings to the optimizer, as `module:attribute`."""
+    schema: type[BaseModel] | None = None
+    """Pydantic class of its section, `training.<name>`; None: it has none."""
+    settings: tuple[str, ...] = ()
+    """Fields of `training` that only some optimizers read, this one among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleSpec:
+    """A learning-rate schedule as the configuration sees it."""
+
+    name: str
+    """Name in `training.lr_scheduler_type`."""
+    target: str
+    """A function of the progress of a run, as `module:attribute`."""
+    schema: type[BaseModel] | None = None
+    """Pydantic class of its section, `training.<name>`; None: it has none."""
+    settings: tuple[str, ...] = ()
+    """Fields of `training` that only some schedules read, this one among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSpec:
+    """A loss as the configuration sees it."""
+
+    name: str
+    """Name in `training.losses`."""
+    target: str
+    """The `Loss` subclass, as `module:class`."""
+    needs_logits: bool = True
+    """True if it reads the logits of the model, which then computes them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSpec:
+    """A metric as the configuration sees it."""
+
+    name: str
+    """Name in `training.metrics`."""
+    target: str
+    """The `Metric` subclass, as `module:class`."""
+    greater_is_better: bool
+    """The direction in which it improves."""
+    needs_logits: bool = True
+    """True if it reads the logits of the model, which then computes them."""
+    reads_text: bool = False
+    """True if it is defined for text only."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """A kind of source as the configuration sees it."""
+
+    name: str
+    """Key in `data.train`: `{name: settings}`."""
+    target: str
+    """The `Source` subclass, as `module:class`."""
+    schema: type[BaseModel] | None = None
+    """Pydantic class of its settings; None: it has none."""
 
 
 def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
@@ -139,12 +221,14 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
         ObjectiveSpec(
             name="causal_lm",
             target="model_foundry.objectives.causal:CausalLM",
-            requires_causal=True,
+            direction="left_to_right",
+            metrics=("loss", "perplexity", "bits_per_byte"),
         ),
         ObjectiveSpec(
             name="masked_lm",
             target="model_foundry.objectives.masked:MaskedLM",
-            requires_causal=False,
+            direction="both",
+            metrics=("loss", "perplexity", "bits_per_byte"),
             framing_tokens=2,
             needs_mask_token=True,
             settings=("mlm_probability", "mlm_masking", "mlm_span_length"),
@@ -179,3 +263,66 @@ INTERVENTIONS: Registry[InterventionSpec] = Registry(
     ),
     entry_points="model_foundry.interventions",
 )
+
+OPTIMIZERS: Registry[OptimizerSpec] = Registry(
+    "optimizer",
+    (
+        OptimizerSpec(
+            name="adamw",
+            target="model_foundry.training.optimizer:adamw",
+            settings=("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+        ),
+    ),
+    entry_points="model_foundry.optimizers",
+)
+
+SCHEDULES: Registry[ScheduleSpec] = Registry(
+    "schedule",
+    (
+        ScheduleSpec(
+            name="cosine",
+            target="model_foundry.training.lr_schedule:cosine",
+            settings=("min_learning_rate",),
+        ),
+        ScheduleSpec(
+            name="linear",
+            target="model_foundry.training.lr_schedule:linear",
+            settings=("min_learning_rate",),
+        ),
+        ScheduleSpec(name="constant", target="model_foundry.training.lr_schedule:constant"),
+    ),
+    entry_points="model_foundry.schedules",
+)
+
+LOSSES: Registry[LossSpec] = Registry(
+    "loss",
+    (
+        LossSpec(
+            name="model", target="model_foundry.objectives.losses:ModelLoss", needs_logits=False
+        ),
+        LossSpec(name="z_loss", target="model_foundry.objectives.losses:ZLoss"),
+    ),
+    entry_points="model_foundry.losses",
+)
+
+
+def _metric(name: str, class_name: str, **known: bool) -> MetricSpec:
+    return MetricSpec(
+        name=name,
+        target=f"model_foundry.objectives.metrics:{class_name}",
+        **({"greater_is_better": False, "needs_logits": False} | known),
+    )
+
+
+METRICS: Registry[MetricSpec] = Registry(
+    "metric",
+    (
+        _metric("loss", "MeanLoss"),
+        _metric("perplexity", "Perplexity"),
+        _metric("bits_per_byte", "BitsPerByte", reads_text=True),
+        _metric("accuracy", "Accuracy", greater_is_better=True, needs_logits=True),
+    ),
+    entry_points="model_foundry.metrics",
+)
+
+SOURCES: Registry[SourceSpec] = Registry("source", (), entry_points="model_foundry.sources")

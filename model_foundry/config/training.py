@@ -121,6 +121,16 @@ class TrainingConfig(Section):
 
     objective: str = "causal_lm"
     """A registered objective: causal_lm, masked_lm."""
+    losses: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Registered losses with their weights, added up; `model` is the model's own. Left out: that
+    one alone."""
+    metrics: list[str] = Field(default_factory=list)
+    """Registered metrics of each evaluation; left out: those of the objective."""
+    train_metrics: list[str] = Field(default_factory=list)
+    """Registered metrics of the training batches between two lines of metrics; those that read
+    logits cost time and memory. Left out: none."""
+    metric_for_best_model: str | None = None
+    """Metric that decides which checkpoint is the best; None: the first of `metrics`."""
     mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share of the tokens that a masked objective predicts."""
     mlm_masking: Literal["token", "word", "span"] = "token"
@@ -142,12 +152,14 @@ class TrainingConfig(Section):
     """The same in evaluation; None: as in training."""
     gradient_accumulation_steps: PositiveInt = 1
     """Forward passes in one optimizer step of a single process; several divide them up."""
+    optimizer: str = "adamw"
+    """A registered optimizer: adamw, sgd, adafactor."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate."""
     min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
     """Learning rate at the last step of a cosine or linear schedule."""
-    lr_scheduler_type: Literal["cosine", "linear", "constant"] = "cosine"
-    """Course of the learning rate after the warm-up."""
+    lr_scheduler_type: str = "cosine"
+    """A registered course of the learning rate after the warm-up: cosine, linear, constant."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Optimizer steps in which the learning rate rises linearly to its peak."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1

@@ -129,7 +129,7 @@ class SmallExperiment:
             prepared.train,
             prepared.collator,
             prepared.objective,
-            causal=OBJECTIVES[training.objective].requires_causal,
+            causal=OBJECTIVES[training.objective].direction == "left_to_right",
             carry_state=training.carry_state,
             loss_without_logits=training.speed.loss_without_logits,
         )

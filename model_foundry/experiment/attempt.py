@@ -163,7 +163,7 @@ class Attempt:
                 prepared.train,
                 prepared.collator,
                 prepared.objective,
-                causal=OBJECTIVES[training.objective].requires_causal,
+                causal=OBJECTIVES[training.objective].direction == "left_to_right",
                 carry_state=training.carry_state,
                 half=training.mixed_precision in ("bf16", "fp16"),
                 loss_without_logits=training.speed.loss_without_logits,

@@ -6,7 +6,7 @@ added with `@register_objective`.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -45,7 +45,7 @@ O = TypeVar("O", bound=type[Objective])  # noqa: E741 - the letter of the thing
 def register_objective(
     name: str,
     *,
-    requires_causal: bool,
+    direction: Literal["left_to_right", "both", "any"] = "any",
     variant_of: str | None = None,
     framing_tokens: int = 0,
     needs_mask_token: bool = False,
@@ -64,7 +64,7 @@ def register_objective(
         spec = ObjectiveSpec(
             name=name,
             target=f"{objective.__module__}:{objective.__qualname__}",
-            requires_causal=requires_causal,
+            direction=direction,
             variant_of=variant_of,
             framing_tokens=framing_tokens,
             needs_mask_token=needs_mask_token,

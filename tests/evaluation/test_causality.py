@@ -236,7 +236,7 @@ def test_built_in_models_leak_nothing(
     config = tiny_experiment(kind, tmp_path, "data.packing=documents")
     data = prepare(config)
     model = create_model(config, tokenizer=data.tokenizer)
-    causal = OBJECTIVES[config.training.objective].requires_causal
+    causal = OBJECTIVES[config.training.objective].direction == "left_to_right"
     assert causal is (kind not in MASKED)
     joined = masked if kind in MASKED else prepared
     for texts in (data, joined):

@@ -21,7 +21,7 @@ LABELS = torch.tensor([[5, 6, -100, 7], [-100, 8, 9, -100]])
 
 @pytest.fixture
 def second_half() -> Iterator[type[Objective]]:
-    @register_objective("second_half", requires_causal=True, variant_of="causal_lm")
+    @register_objective("second_half", direction="left_to_right", variant_of="causal_lm")
     class SecondHalf(CausalLM):
         """Predict the second half of each block from the first."""
 
@@ -83,6 +83,6 @@ def test_another_objective_needs_no_change_of_the_loop(
 
 def test_taken_name_and_wrong_class_are_refused() -> None:
     with pytest.raises(DuplicateNameError, match="'causal_lm' is already registered"):
-        register_objective("causal_lm", requires_causal=True)(MaskedLM)
+        register_objective("causal_lm", direction="left_to_right")(MaskedLM)
     with pytest.raises(TypeError, match="subclass of Objective"):
-        register_objective("new", requires_causal=True)(Tensor)  # type: ignore[type-var]
+        register_objective("new", direction="left_to_right")(Tensor)  # type: ignore[type-var]
