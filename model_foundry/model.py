@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -11,11 +12,9 @@ from model_foundry.errors import CheckpointError, ConfigError
 from model_foundry.foundation.atomic_files import find_damage, is_committed
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.random_state import seeded
-from model_foundry.foundation.token_roles import first_token_id
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
-
-TOKEN_ROLES = ("pad", "bos", "eos", "cls", "sep", "mask")
+from model_foundry.tokenizer.special_tokens import special_token_ids
 
 
 def create_model(
@@ -23,6 +22,7 @@ def create_model(
     *,
     vocab_size: int | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    **arguments: Any,
 ) -> BaseLanguageModel:
     """Create the model of an experiment. The same seed always gives the same weights.
 
@@ -37,7 +37,7 @@ def create_model(
         DataError: the tokenizer cannot be loaded, or lacks a special token of the objective.
     """
     config = experiment_of(config)
-    if tokenizer is None:
+    if tokenizer is None and vocab_size is None:
         tokenizer = find_tokenizer(config)
     if vocab_size is None:
         vocab_size = config.tokenizer.vocab_size if tokenizer is None else len(tokenizer)
@@ -45,7 +45,7 @@ def create_model(
         raise ConfigError(f"vocab_size: must be > 0, got {vocab_size}")
     with seeded(config.seeds.init):
         return create_model_from_config(
-            config, vocab_size=vocab_size, **special_token_ids(tokenizer)
+            config, vocab_size=vocab_size, **(arguments or special_token_ids(tokenizer))
         )
 
 
@@ -59,25 +59,8 @@ def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
         place = config.output_dir / "tokenizer"
         if not place.is_dir():
             return None
-    tokenizer, objective = load_tokenizer(place), OBJECTIVES.load(config.training.objective)()
+    tokenizer, objective = load_tokenizer(place), OBJECTIVES.load(config.training.objective)(config)
     return framed(tokenizer, objective.frame(tokenizer))
-
-
-def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, int | None]:
-    """Return the special token ids that a model stores in its config.
-
-    cls and sep stand in for bos and eos that a tokenizer lacks. A pad id that is also another
-    special token is left out, since BERT would never train its embedding.
-    """
-    if tokenizer is None:
-        return {}
-    ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in TOKEN_ROLES}
-    for roles in (("bos", "cls"), ("eos", "sep")):
-        ids[f"{roles[0]}_token_id"] = first_token_id(tokenizer, *roles)
-    meant = {index for role, index in ids.items() if role != "pad_token_id"}
-    if ids["pad_token_id"] in meant:
-        ids["pad_token_id"] = None
-    return ids
 
 
 def newest_model(run: Path) -> Path | None:

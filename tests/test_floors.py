@@ -17,8 +17,8 @@ from model_foundry.config import ARCHITECTURES
 
 ROOMS = (
     *("errors", "registry", "foundation", "synthetic_language", "config"),
-    *("architectures", "data_collators", "objectives", "interventions", "data", "generation"),
-    *("tokenizer", "evaluation", "training", "model", "experiment", "corpus_report"),
+    *("architectures", "interventions", "data", "data_collators", "generation", "tokenizer"),
+    *("evaluation", "objectives", "training", "model", "experiment", "corpus_report"),
     *("doctor", "cli", "__init__", "__main__"),
 )
 LIGHT = ("errors", "registry", "synthetic_language", "config")

@@ -37,7 +37,7 @@ def train_tokenizer(
 @contextmanager
 def _without_figures_in_log() -> Iterator[None]:
     """Keep figures out of the log that the command itself prints."""
-    logger = logging.getLogger("model_foundry.experiment.prepare_data")
+    logger = logging.getLogger("model_foundry.objectives.text")
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from model_foundry.corpus_report.cache_usage import Place, place_of
-from model_foundry.experiment.prepare_data import Prepared
+from model_foundry.data.batches.token_examples import TokenExamples
+from model_foundry.objectives import Prepared
+from model_foundry.objectives.processors import TextTokenizer
 
 
 def preparation_lines(prepared: Prepared, *, before: dict[Path, int]) -> Iterator[str]:
@@ -13,17 +15,18 @@ def preparation_lines(prepared: Prepared, *, before: dict[Path, int]) -> Iterato
     Args:
         before: the content of the cache before, see `look_into`.
     """
-    source = prepared.tokenizer_source
-    yield f"tokenizer: {len(prepared.tokenizer):,} entries"
-    if isinstance(source, Path):
-        yield _where(place_of(source, before=before))
-    else:
-        yield f"  {source}, from tokenizer.path"
-    texts = {"train": prepared.train, "validation": prepared.validation, "test": prepared.test}
-    for name, rows in texts.items():
-        if rows is not None:
-            yield f"{name}: {rows.describe()}"
-            yield _where(place_of(rows.stream, before=before))
+    for role, processor in prepared.processors.items():
+        yield f"{role}: {processor.describe()}"
+        if not isinstance(processor, TextTokenizer):
+            continue
+        if isinstance(processor.source, Path):
+            yield _where(place_of(processor.source, before=before))
+        else:
+            yield f"  {processor.source}, from tokenizer.path"
+    for name, examples in prepared.splits.items():
+        yield f"{name}: {examples.describe()}"
+        if isinstance(examples, TokenExamples):
+            yield _where(place_of(examples.stream, before=before))
 
 
 def _where(place: Place) -> str:

@@ -76,33 +76,55 @@ def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) ->
     if result.language is not None and result.language.minimal_pairs:
         lines += ["", *_language_lines(result.language)]
     lines += ["", f"{'model':17}{result.model_dir}"]
-    lines += [f"{'next':17}{_next_command(result, plugins or [])}"]
+    if result.generates is not None:
+        lines += [f"{'next':17}{_next_command(result, plugins or [])}"]
     for line in lines:
         console.print(line)
 
 
 def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
-    yield "size", f"{result.parameters:,} parameters, vocabulary {result.vocab_size:,}"
+    vocabulary = "" if result.vocab_size is None else f", vocabulary {result.vocab_size:,}"
+    yield "size", f"{result.parameters:,} parameters{vocabulary}"
     for split, name in (("eval", "validation"), ("test", "test")):
-        if f"{split}/loss" not in result.metrics:
-            continue
-        loss, perplexity = (result.metrics[f"{split}/{key}"] for key in ("loss", "perplexity"))
-        if result.generates:
-            yield f"{name} loss", f"{loss:.4f} nats per token (perplexity {perplexity:.2f})"
-        else:
-            yield f"{name} loss", f"{loss:.4f} nats per masked token"
-        yield "  bits per byte", _bits_per_byte(result, split)
-        if split in result.not_comparable:
-            yield "", f"not comparable: {result.not_comparable[split]}"
-        elif not result.generates:
-            yield "", "compare only with models that are masked in the same way"
-        elif split == "eval" and (floor := result.language and result.language.floor_bits_per_byte):
-            yield "  floor", f"{floor:.4f}, the entropy of the language"
+        figures = {
+            key.removeprefix(f"{split}/"): value
+            for key, value in result.metrics.items()
+            if key.startswith(f"{split}/")
+        }
+        yield from _text_figures(result, split, name, figures)
+        for key, value in figures.items():
+            yield f"{name} {key.replace('_', ' ')}", f"{value:.4f}"
 
 
-def _bits_per_byte(result: "RunResult", split: str) -> str:
-    value = result.metrics.get(f"{split}/bits_per_byte")
-    interval = result.metrics.get(f"{split}/bits_per_byte_interval")
+def _text_figures(
+    result: "RunResult", split: str, name: str, figures: dict[str, float]
+) -> Iterator[tuple[str, str]]:
+    """Yield the figures of a text in its units, and remove them from `figures`."""
+    if result.vocab_size is None:
+        return
+    figures.pop("unknown_share", None)
+    if (loss := figures.pop("loss", None)) is not None:
+        perplexity = figures.pop("perplexity", None)
+        per = "token" if result.generates else "masked token"
+        shown = f" (perplexity {perplexity:.2f})" if perplexity and result.generates else ""
+        yield f"{name} loss", f"{loss:.4f} nats per {per}{shown}"
+    if figures.pop("tokens", None) is None:
+        return
+    yield (
+        "  bits per byte",
+        _bits_per_byte(
+            figures.pop("bits_per_byte", None), figures.pop("bits_per_byte_interval", None)
+        ),
+    )
+    if split in result.not_comparable:
+        yield "", f"not comparable: {result.not_comparable[split]}"
+    elif not result.generates:
+        yield "", "compare only with models that are masked in the same way"
+    elif split == "eval" and (floor := result.language and result.language.floor_bits_per_byte):
+        yield "  floor", f"{floor:.4f}, the entropy of the language"
+
+
+def _bits_per_byte(value: float | None, interval: float | None) -> str:
     if value is None:
         return "none: the predicted tokens have no text"
     return f"{value:.4f}" if interval is None else f"{value:.4f} ± {interval:.4f}"

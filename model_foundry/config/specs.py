@@ -18,6 +18,8 @@ from model_foundry.config.sections import (
 )
 from model_foundry.registry import Registry
 
+TEXT_METRICS = ("loss", "perplexity", "bits_per_byte")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ArchitectureSpec:
@@ -222,13 +224,13 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             name="causal_lm",
             target="model_foundry.objectives.causal:CausalLM",
             direction="left_to_right",
-            metrics=("loss", "perplexity", "bits_per_byte"),
+            metrics=TEXT_METRICS,
         ),
         ObjectiveSpec(
             name="masked_lm",
             target="model_foundry.objectives.masked:MaskedLM",
             direction="both",
-            metrics=("loss", "perplexity", "bits_per_byte"),
+            metrics=TEXT_METRICS,
             framing_tokens=2,
             needs_mask_token=True,
             settings=("mlm_probability", "mlm_masking", "mlm_span_length"),

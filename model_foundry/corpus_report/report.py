@@ -23,14 +23,14 @@ from model_foundry.corpus_report.figures import (
     Vocabulary,
 )
 from model_foundry.corpus_report.samples import sample_rows, texts_of
-from model_foundry.data.batches.pass_counts import pass_over, predicted_from_the_left
-from model_foundry.data.batches.rows import Rows
+from model_foundry.data.batches.pass_counts import pass_over
+from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.data.tokens.document_frame import document_frame
 from model_foundry.data.tokens.overlap import shared_documents
+from model_foundry.errors import ConfigError
 from model_foundry.evaluation.comparability import not_comparable
-from model_foundry.experiment.prepare_data import Prepared
-from model_foundry.experiment.run_length import rows_of_a_pass
-from model_foundry.objectives import CausalLM, MaskedLM
+from model_foundry.objectives import LanguageObjective, Prepared
+from model_foundry.objectives.language import text_splits
 
 MOST_FREQUENT = 20
 BULK = 0.9  # share of the tokens
@@ -40,7 +40,7 @@ class _Text:
     """One text of an experiment with its counts; one pass reads `read` rows."""
 
     def __init__(
-        self, name: str, rows: Rows, tokenizer: PreTrainedTokenizerBase, *, read: int
+        self, name: str, rows: TokenExamples, tokenizer: PreTrainedTokenizerBase, *, read: int
     ) -> None:
         self.name, self.rows, self.stream, self.read = name, rows, rows.stream, read
         self.tokenizer, self.size = tokenizer, 1 + max(tokenizer.get_vocab().values())
@@ -70,36 +70,42 @@ def build_report(config: ExperimentConfig, prepared: Prepared) -> CorpusReport:
     """Compute the figures of a prepared corpus.
 
     Raises:
+        ConfigError: the objective reads no text.
         DataError: there are fewer blocks than a step of streams needs.
     """
-    texts = list(_texts(config, prepared))
+    objective = prepared.objective
+    if not isinstance(objective, LanguageObjective):
+        raise ConfigError(
+            f"training.objective (={config.training.objective}): these are the figures of text; "
+            "`foundry prepare` shows those of other data"
+        )
+    texts = list(_texts(prepared))
     shortest, longest = (f(f(t.lengths) for t in texts) for f in (min, max))
     edges = length_edges(int(shortest), int(longest))
     return CorpusReport(
         experiment_name=config.experiment_name,
         objective=config.training.objective,
         packing=config.data.packing,
-        predicted=_prediction_rule(config, prepared),
+        predicted=objective.prediction_rule,
         same_source=config.data.validation is None,
-        splits=[_figures(text, config, prepared, edges) for text in texts],
+        splits=[_figures(text, objective, prepared, edges) for text in texts],
         length_edges=edges,
         vocabulary=_vocabulary(texts[0]),
-        samples=sample_rows(prepared.train, prepared.tokenizer, prepared.collator),
+        samples=sample_rows(text_splits(prepared)["train"], prepared.tokenizer, prepared.collate),
     )
 
 
-def _texts(config: ExperimentConfig, prepared: Prepared) -> Iterator[_Text]:
-    read = rows_of_a_pass(config, len(prepared.train))
-    yield _Text("train", prepared.train, prepared.tokenizer, read=read)
-    for name, rows in (("validation", prepared.validation), ("test", prepared.test)):
-        if rows is not None:
-            yield _Text(name, rows, prepared.tokenizer, read=len(rows))
+def _texts(prepared: Prepared) -> Iterator[_Text]:
+    read = {"train": prepared.objective.examples_per_pass(len(prepared.train))}
+    for name, rows in text_splits(prepared).items():
+        yield _Text(name, rows, prepared.tokenizer, read=read.get(name, len(rows)))
 
 
 def _figures(
-    text: _Text, config: ExperimentConfig, prepared: Prepared, edges: list[int]
+    text: _Text, objective: LanguageObjective, prepared: Prepared, edges: list[int]
 ) -> SplitFigures:
     stream, facts, counts = text.stream, text.stream.facts, text.text_counts
+    counted, training = pass_over(text.rows, number=text.read), text_splits(prepared)["train"]
     unknown = prepared.tokenizer.unk_token_id
     unknown_tokens = 0 if unknown is None else int(counts[unknown])
     trains = text.name == "train"
@@ -109,20 +115,20 @@ def _figures(
         sources=facts.sources,
         words=stream.words,
         bytes=stream.bytes,
-        tokens=pass_over(text.rows, number=text.read),
-        predicted=_predicted(text, config, prepared),
+        tokens=counted,
+        predicted=objective.targets_of(text.rows, counted, text.specials_before),
         text_tokens=int(counts.sum()),
         unknown_tokens=unknown_tokens,
         unknown_bytes=facts.unknown_bytes,
         unknown_words=words_in(stream, unknown) if unknown_tokens else 0,
         lengths=LengthFigures.of(text.lengths, edges),
-        shared=0 if trains else shared_documents(stream, prepared.train.stream),
+        shared=0 if trains else shared_documents(stream, training.stream),
         left_out=facts.left_out,
         replaced=facts.replaced,
         lossless=facts.lossless,
         not_comparable=not_comparable(text.rows),
         interventions=facts.interventions,
-        step_numbers=_step_numbers(config, text.name),
+        step_numbers=_step_numbers(objective.config, text.name),
         text_sha256=facts.text_sha256,
         tokens_sha256=facts.tokens_sha256,
     )
@@ -132,31 +138,6 @@ def _step_numbers(config: ExperimentConfig, split: str) -> list[int]:
     """Return the positions of the steps that change a text, from 1."""
     steps = enumerate(config.data.interventions, 1)
     return [number for number, step in steps if split in step.splits]
-
-
-def _prediction_rule(config: ExperimentConfig, prepared: Prepared) -> str:
-    kind = type(prepared.objective)  # a subclass may predict other tokens
-    if kind is CausalLM and config.data.packing == "documents":
-        return "each token but the first of each document or part of one; context is not"
-    if kind is CausalLM and config.training.carry_state:
-        return "each token but the first of a pass, since rows continue"
-    if kind is CausalLM:
-        return "each token but the first of each block"
-    if kind is MaskedLM:
-        share = config.training.mlm_probability
-        return f"about {share:.0%} of the tokens that are not special, drawn again in each pass"
-    return f"not known: the objective {config.training.objective!r} is a plugin"
-
-
-def _predicted(text: _Text, config: ExperimentConfig, prepared: Prepared) -> int | None:
-    """Return the number of targets in a pass; None if only the objective knows them."""
-    kind, counted = type(prepared.objective), pass_over(text.rows, number=text.read)
-    if kind is CausalLM:
-        return predicted_from_the_left(text.rows, counted)
-    if kind is MaskedLM:
-        once = counted.in_rows - counted.repeated
-        return round(config.training.mlm_probability * (once - text.specials_before(once)))
-    return None
 
 
 def _vocabulary(text: _Text) -> Vocabulary:

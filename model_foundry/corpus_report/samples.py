@@ -6,10 +6,10 @@ from itertools import pairwise
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data.batches.loaders import assemble
-from model_foundry.data.batches.rows import Rows
+from model_foundry.data.batches.loaders import Collate
+from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.data.tokens.text_bytes import NO_TEXT, bytes_of_ids
-from model_foundry.data_collators import Collator
+from model_foundry.data_collators.base import values_of
 
 BORDER = " ┃ "  # between documents of a row that do not see each other
 SPACE = "␣"
@@ -27,19 +27,20 @@ class SampleRow:
 
 
 def sample_rows(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, collator: Collator, *, number: int = 10
+    rows: TokenExamples, tokenizer: PreTrainedTokenizerBase, collate: Collate, *, number: int = 10
 ) -> list[SampleRow]:
     """Decode rows that are spread evenly over all of them."""
     chosen = np.linspace(0, len(rows) - 1, min(number, len(rows))).round().astype(int)
-    return [_sample(rows, int(index), tokenizer, collator) for index in chosen]
+    return [_sample(rows, int(index), tokenizer, collate) for index in chosen]
 
 
 def _sample(
-    rows: Rows, index: int, tokenizer: PreTrainedTokenizerBase, collator: Collator
+    rows: TokenExamples, index: int, tokenizer: PreTrainedTokenizerBase, collate: Collate
 ) -> SampleRow:
-    row = rows.read([(0, index)], with_bytes=False)
-    ids = assemble(row, collator=collator).inputs["input_ids"][0].tolist()
-    documents = np.zeros(len(ids), int) if row.document_ids is None else row.document_ids
+    row = rows.read([(0, index)])
+    ids = collate(row)["input_ids"][0].tolist()
+    documents = values_of(row, "document_ids")
+    documents = np.zeros(len(ids), int) if documents is None else documents
     changes = np.flatnonzero(np.diff(documents)) + 1
     parts = [ids[a:b] for a, b in pairwise([0, *changes.tolist(), len(ids)])]
     texts = [

@@ -1,17 +1,18 @@
-"""Collators, one for each objective, which turn rows into labelled batches."""
+"""Collators, which turn examples into the tensors of a batch."""
 
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.config import OBJECTIVES, ExperimentConfig
-from model_foundry.data_collators.base import Collator, Rows
+from model_foundry.data_collators.base import Collator
 from model_foundry.data_collators.causal import CausalLMDataCollator
 from model_foundry.data_collators.masked import MaskedLMDataCollator
+from model_foundry.data_collators.padding import PaddingCollator
 
 __all__ = [
     "CausalLMDataCollator",
     "Collator",
     "MaskedLMDataCollator",
-    "Rows",
+    "PaddingCollator",
     "get_data_collator",
 ]
 
@@ -23,6 +24,6 @@ def get_data_collator(config: ExperimentConfig, tokenizer: PreTrainedTokenizerBa
         UnknownNameError: the objective is not registered.
         DataError: the tokenizer lacks a token that the objective needs.
     """
-    objective = OBJECTIVES.load(config.training.objective)()
-    collator: Collator = objective.collator(config, tokenizer)
+    objective = OBJECTIVES.load(config.training.objective)(config)
+    collator: Collator = objective.collator(tokenizer, seed=config.seeds.data)
     return collator

@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data_collators.base import Collator, Rows
+from model_foundry.data.batches.examples import Examples
+from model_foundry.data_collators.base import Collator, begins, tokens_of
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 
@@ -31,8 +32,8 @@ class CausalLMDataCollator(Collator):
             raise ValueError("mlm=True belongs to MaskedLMDataCollator")
         super().__init__(tokenizer, pad_to_multiple_of=pad_to_multiple_of)
 
-    def _label(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _label(self, examples: Examples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        ids = tokens_of(examples).values
         # padding on the left is no context for the first token of a row either
-        without_context = self.pads_left or rows.document_ids is not None
-        labels = np.where(rows.begins, IGNORE_INDEX, rows.ids) if without_context else rows.ids
-        return rows.ids, labels
+        without_context = self.pads_left or "document_ids" in examples.columns
+        return ids, np.where(begins(examples), IGNORE_INDEX, ids) if without_context else ids

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data_collators.base import Collator, Rows
+from model_foundry.data.batches.examples import Examples
+from model_foundry.data_collators.base import Collator, begins, tokens_of, values_of
 from model_foundry.data_collators.masking import (
     NOT_HIDDEN,
     Masking,
@@ -84,45 +85,50 @@ class MaskedLMDataCollator(Collator):
         self.is_special[self.special_ids] = True
         self._generator = np.random.default_rng(seed)
 
-    def _label(self, rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        maskable = ~self.is_special[rows.ids]
-        if rows.is_context is not None:
-            maskable &= ~rows.is_context
+    def _label(self, examples: Examples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        ids, is_context = tokens_of(examples).values, values_of(examples, "is_context")
+        maskable = ~self.is_special[ids]
+        if is_context is not None:
+            maskable &= ~is_context
         draw = self._draw_tokens if self.masking == "token" else self._draw_groups
-        hidden, fate, which = draw(rows, maskable)
-        read, labels = rows.ids.copy(), np.full(len(rows.ids), IGNORE_INDEX)
-        original = labels[hidden] = rows.ids[hidden]
+        hidden, fate, which = draw(examples, maskable)
+        read, labels = ids.copy(), np.full(len(ids), IGNORE_INDEX)
+        original = labels[hidden] = ids[hidden]
         drawn = self.ordinary_ids[(which * len(self.ordinary_ids)).astype(np.int64)]
         read[hidden] = np.where(fate < 0.8, self.mask_id, np.where(fate < 0.9, drawn, original))
         return read, labels
 
-    def _generators(self, rows: Rows) -> Iterator[tuple[np.random.Generator, slice]]:
+    def _generators(self, examples: Examples) -> Iterator[tuple[np.random.Generator, slice]]:
         """Yield the generator of each row and the slice of its tokens."""
-        bounds = rows.bounds.tolist()
-        for example_id, start, end in zip(rows.example_ids, bounds, bounds[1:], strict=False):
-            own = self._generator if example_id is None else _generator(self.seed, *example_id)
+        bounds = tokens_of(examples).bounds.tolist()
+        for key, start, end in zip(examples.keys, bounds, bounds[1:], strict=False):
+            own = self._generator if key is None else _generator(self.seed, *key)
             yield own, slice(start, end)
 
-    def _draw_tokens(self, rows: Rows, maskable: NDArray[np.bool_]) -> Drawn:
-        draws = np.empty((3, len(rows.ids)))
-        for generator, tokens in self._generators(rows):
+    def _draw_tokens(self, examples: Examples, maskable: NDArray[np.bool_]) -> Drawn:
+        draws = np.empty((3, len(maskable)))
+        for generator, tokens in self._generators(examples):
             draws[:, tokens] = generator.random((3, tokens.stop - tokens.start))
         hidden = ((draws[0] < self.mlm_probability) & maskable).nonzero()[0]
         return hidden, draws[1, hidden], draws[2, hidden]
 
-    def _draw_groups(self, rows: Rows, maskable: NDArray[np.bool_]) -> Drawn:
-        if rows.word_starts is None:
+    def _draw_groups(self, examples: Examples, maskable: NDArray[np.bool_]) -> Drawn:
+        word_starts = values_of(examples, "word_starts")
+        if word_starts is None:
             raise ValueError(
                 f"mlm_masking {self.masking!r} needs the starts of words: give each row "
                 "`word_starts`, a bool for each token, or use mlm_masking 'token'"
             )
         words = find_words(
-            rows.word_starts, maskable=maskable, begins=rows.begins, bounds=rows.bounds
+            word_starts,
+            maskable=maskable,
+            begins=begins(examples),
+            bounds=tokens_of(examples).bounds,
         )
         sizes, is_adjacent = words.sizes.tolist(), words.is_adjacent.tolist()
         hides, fate = np.empty(len(sizes), bool), np.empty(len(sizes))  # of each word
-        which = np.empty(len(rows.ids))
-        for index, (generator, tokens) in enumerate(self._generators(rows)):
+        which = np.empty(len(maskable))
+        for index, (generator, tokens) in enumerate(self._generators(examples)):
             part = slice(*words.bounds[index : index + 2])
             group = self._draw_row(sizes[part], is_adjacent[part], generator)
             hides[part], fate[part] = group != NOT_HIDDEN, generator.random(len(group))[group]

@@ -36,7 +36,8 @@ from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import blocking_section, check_interrupt
 from model_foundry.foundation.locks import exclusive
-from model_foundry.model import load_model, special_token_ids
+from model_foundry.model import load_model
+from model_foundry.tokenizer.special_tokens import special_token_ids
 from model_foundry.training.distributed import errors_only
 
 logger = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def tokenizer(trial: SmallExperiment) -> Verdict:
     tokenizer, model = trial.prepared.tokenizer, trial.untrained
     largest, rows = max(tokenizer.get_vocab().values()), _rows(model)
     ids = [i for i in special_token_ids(tokenizer).values() if i is not None]
-    lossy = "" if trial.prepared.lossless else ", and loses characters"
+    lossy = "" if trial.validation.stream.facts.lossless else ", and loses characters"
     figure = f"{len(tokenizer):,} tokens for {rows:,} rows, largest id {largest:,}{lossy}"
     return largest < rows and all(0 <= i < rows for i in ids), figure
 
@@ -88,7 +89,7 @@ def tokenizer(trial: SmallExperiment) -> Verdict:
 def initial_loss(trial: SmallExperiment) -> Verdict:
     """Check that an untrained model gives each token about the same probability."""
     prepared = trial.prepared
-    loss = measure_split(trial.config, prepared, prepared.validation, trial.untrained)["loss"]
+    loss = measure_split(trial.config, prepared, trial.validation, trial.untrained)["loss"]
     expected = math.log(len(trial.prepared.tokenizer))
     good = abs(loss - expected) < LOSS_TOLERANCE
     return good, f"{loss:.3f} nats at step 0, ln(vocabulary) = {expected:.3f}"
@@ -202,7 +203,7 @@ def _norm(tensors: list[torch.Tensor]) -> float:
 def _row(batch: Batch, index: int) -> Batch:
     rows = slice(index, index + 1)
     inputs = {name: tensor[rows] for name, tensor in batch.inputs.items()}
-    return replace(batch, inputs=inputs, num_bytes=batch.num_bytes[rows], keys=batch.keys[rows])
+    return replace(batch, inputs=inputs, keys=batch.keys[rows])
 
 
 CHECKS: dict[str, Callable[[SmallExperiment], Verdict]] = {

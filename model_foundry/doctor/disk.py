@@ -31,9 +31,9 @@ def disk(trial: SmallExperiment) -> tuple[bool, str]:
 
 def _checkpoints(trial: SmallExperiment) -> int:
     """Return the largest number of checkpoints that the experiment keeps at a time."""
-    training, data, stream = trial.asked.training, trial.asked.data, trial.prepared.train.stream
+    training, data, stream = trial.asked.training, trial.asked.data, trial.text.stream
     length = data.content_tokens or data.max_sequence_length
-    steps = total_steps(trial.asked, rows=max(1, len(stream) // length))
+    steps = total_steps(trial.asked, examples=max(1, len(stream) // length))
     tokens = steps * training.rows_per_step * length
     milestones = number_of_milestones(
         training.milestones,

@@ -14,17 +14,20 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.config import OBJECTIVES, ExperimentConfig, save_config, validate
+from model_foundry.config import ExperimentConfig, save_config, validate
 from model_foundry.data.batches.loaders import Batch, evaluation_batches
-from model_foundry.evaluation.causality import find_leak
+from model_foundry.data.batches.token_examples import TokenExamples
+from model_foundry.errors import ConfigError
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import resolve_auto_settings
-from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.experiment.prepare_data import objective_of, prepare
 from model_foundry.experiment.resume import find_resume_point, make_fingerprint
 from model_foundry.experiment.run_directory import RunDirectory, running
 from model_foundry.experiment.run_length import total_steps
 from model_foundry.foundation.atomic_files import write_text
 from model_foundry.model import create_model
+from model_foundry.objectives import LanguageObjective, Prepared
+from model_foundry.objectives.language import text_splits
 from model_foundry.training.checkpoint.save_load import save_model
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import device_type, start_accelerator
@@ -97,15 +100,31 @@ class SmallExperiment:
         if slowdown_of_bf16() > MAX_BF16_SLOWDOWN:
             raw["training"] |= {"mixed_precision": "no"}
         raw["output_dir"] = directory / "run"
+        objective = objective_of(asked)
+        if not isinstance(objective, LanguageObjective):
+            name = asked.training.objective
+            raise ConfigError(f"training.objective (={name}): the doctor checks language models")
         config, _ = resolve_auto_settings(validate(raw, "trial"), device_type=device_type())
         accelerator = start_accelerator(config.training)
         prepared = prepare(config)
         length = asked.data.content_tokens or asked.data.max_sequence_length
-        total_steps(asked, rows=max(1, len(prepared.train.stream) // length))  # of the asked one
-        few = replace(prepared, validation=prepared.validation.first(EVALUATED_BLOCKS))
+        texts = text_splits(prepared)
+        tokens = len(texts["train"].stream)
+        total_steps(asked, examples=max(1, tokens // length))  # of the asked one
+        few = replace(prepared, validation=texts["validation"].first(EVALUATED_BLOCKS))
         return cls(
             asked=asked, config=config, prepared=few, accelerator=accelerator, directory=directory
         )
+
+    @property
+    def text(self) -> TokenExamples:
+        """The rows of the training text."""
+        return text_splits(self.prepared)["train"]
+
+    @property
+    def validation(self) -> TokenExamples:
+        """Some rows of the validation text."""
+        return text_splits(self.prepared)["validation"]
 
     @cached_property
     def untrained(self) -> BaseLanguageModel:
@@ -114,25 +133,21 @@ class SmallExperiment:
 
     def new_model(self) -> BaseLanguageModel:
         """Return a new model; all have the same initial weights."""
-        return create_model(self.config, tokenizer=self.prepared.tokenizer)
+        arguments = self.prepared.objective.model_arguments(self.prepared.processors)
+        return create_model(self.config, **arguments)
 
     def batch(self) -> Batch:
         """Return the first rows of the training text."""
-        blocks = self.prepared.train.first(ROWS)
-        return next(evaluation_batches(blocks, self.prepared.collator, batch_size=ROWS))
+        rows = self.text.first(ROWS)
+        return next(evaluation_batches(rows, self.prepared.collate, batch_size=ROWS))
 
     def leak(self) -> str | None:
         """Return a description of a leak of targets into the outputs; None: there is none."""
-        training, prepared = self.config.training, self.prepared
-        return find_leak(
-            self.untrained,
-            prepared.train,
-            prepared.collator,
-            prepared.objective,
-            causal=OBJECTIVES[training.objective].direction == "left_to_right",
-            carry_state=training.carry_state,
-            loss_without_logits=training.speed.loss_without_logits,
-        )
+        try:
+            self.prepared.objective.check_model(self.untrained, self.prepared)
+        except ConfigError as error:
+            return str(error)
+        return None
 
     def gradients(self, batches: list[Batch]) -> list[torch.Tensor]:
         """Return the gradients of a step over these batches, without dropout."""
@@ -141,12 +156,14 @@ class SmallExperiment:
         raw["training"] |= {"mixed_precision": "no"}
         config = validate(raw, "trial")
         accelerator = start_accelerator(config.training)
-        model = create_model(config, tokenizer=self.prepared.tokenizer)
+        arguments = self.prepared.objective.model_arguments(self.prepared.processors)
+        model = create_model(config, **arguments)
         before = [parameter.detach().clone() for parameter in model.parameters()]
         prepared, optimizer = accelerator.prepare(model, torch.optim.SGD(model.parameters()))
         learner = Learner(
             model=prepared,
             optimizer=optimizer,
+            objective=self.prepared.objective,
             accelerator=accelerator,
             guard=NonFiniteGuard(at_once=True),
         )
@@ -186,7 +203,7 @@ class SmallExperiment:
         model = self.new_model()
         with running(run, context.state, run_id=start.run_id, attempt=start.attempt) as record:
             attempt.train(model, record)
-            save_model(run.model, model, self.prepared.tokenizer)
+            save_model(run.model, model, self.prepared.processors)
 
 
 @torch.no_grad()

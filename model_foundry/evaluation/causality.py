@@ -14,13 +14,10 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from model_foundry.architectures import BaseLanguageModel
-from model_foundry.data.batches.loaders import Collator, evaluation_batches
-from model_foundry.data.batches.rows import Rows
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.probing import other_tokens, restored, two_rows
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.random_state import seeded
-from model_foundry.objectives import Objective
 
 ROWS = 8  # for the check of the collator; the model reads two of them
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2  # of the largest logit, in fp32, and in bf16 or fp16
@@ -30,21 +27,19 @@ FEWEST_SCORED = 10  # targets; with fewer, such a share may be chance
 FORWARD = "correct its forward"
 
 
-def require_no_leak(
-    model: BaseLanguageModel, rows: Rows, collator: Collator, objective: Objective, **known: bool
-) -> None:
+def require_no_leak(model: BaseLanguageModel, inputs: dict[str, Tensor], **known: Any) -> None:
     """Raise ConfigError for a model that reads its targets; `known` as for `find_leak`."""
-    leak = find_leak(model, rows, collator, objective, **known)
+    leak = find_leak(model, inputs, **known)
     if leak is not None:
         raise ConfigError(leak)
 
 
 def find_leak(
     model: BaseLanguageModel,
-    rows: Rows,
-    collator: Collator,
-    objective: Objective,
+    inputs: dict[str, Tensor],
     *,
+    scored: Callable[[Tensor], Tensor],
+    objective_name: str,
     causal: bool,
     carry_state: bool = False,
     half: bool = False,
@@ -59,8 +54,7 @@ def find_leak(
         half: True if the model computes in bf16 or fp16.
         loss_without_logits: as in training, use `return_logits=False` if the model supports it.
     """
-    inputs = next(evaluation_batches(rows.first(ROWS), collator, batch_size=ROWS)).inputs
-    if not causal and (leak := _visible_targets(inputs, objective)):
+    if not causal and (leak := _visible_targets(inputs, scored, objective_name)):
         return leak
     alone = loss_without_logits and model.computes_loss_alone
     probe = _Probe(model, inputs, carry_state=carry_state, half=half, alone=alone)
@@ -72,17 +66,18 @@ def find_leak(
     return None
 
 
-def _visible_targets(inputs: dict[str, Tensor], objective: Objective) -> str | None:
+def _visible_targets(
+    inputs: dict[str, Tensor], scored: Callable[[Tensor], Tensor], objective_name: str
+) -> str | None:
     labels, ids = inputs["labels"], inputs["input_ids"]
-    scored = objective.scored(labels)
-    if labels.shape != ids.shape or int(scored.sum()) < FEWEST_SCORED:
+    if labels.shape != ids.shape or int(scored(labels).sum()) < FEWEST_SCORED:
         return None
-    share = float((ids == labels)[scored].float().mean())
+    share = float((ids == labels)[scored(labels)].float().mean())
     if share <= MOST_VISIBLE:
         return None
     return (
         f"training.objective: {share:.0%} of the targets are visible in the input, so the model "
-        f"need only copy them; correct the collator of {type(objective).__name__}"
+        f"need only copy them; correct the collator of {objective_name}"
     )
 
 

@@ -13,17 +13,15 @@ from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.architectures.compilation import compilation_disabled
-from model_foundry.config import OBJECTIVES
 from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
-from model_foundry.evaluation.causality import require_no_leak
 from model_foundry.experiment.checkpointer import Checkpointer
 from model_foundry.experiment.measure_split import measure_split
-from model_foundry.experiment.prepare_data import Prepared
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import Record, RunDirectory
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.foundation.random_state import seed_of_process, seeded
+from model_foundry.objectives import Prepared
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
@@ -56,8 +54,8 @@ class Attempt:
     """The trained model; if weights are sharded, complete on rank 0 only."""
     measured: dict[str, float] = field(init=False, default_factory=dict)
     """Figures of the last evaluation."""
-    losses: dict[int, float] = field(init=False, default_factory=dict)
-    """Validation loss by step."""
+    values: dict[int, float] = field(init=False, default_factory=dict)
+    """The metric by step that decides which checkpoint is the best."""
 
     def __post_init__(self) -> None:
         self.log = MetricsLog(
@@ -74,7 +72,7 @@ class Attempt:
         """
         context, checkpoint = self.context, self.start.checkpoint
         self._log_start()
-        self.losses = context.processes.on_rank0(self._rewind_log)
+        self.values = context.processes.on_rank0(self._rewind_log)
         checkpointer = self._checkpointer(model, record)
         rank = context.processes.rank
         console = self.console if rank == 0 else Console(quiet=True)
@@ -91,22 +89,30 @@ class Attempt:
                 batches,
                 context=context,
                 hooks=self._hooks(checkpointer, display),
+                units=self.prepared.train.units,
                 carried=checkpointer.carried,
             )
             if checkpoint is not None:
                 checkpointer.restore(checkpoint, loop.training)
             rows = context.split.micro_batch
             with naming_the_batch(context.config, model, rows=rows, when=self._when):
-                context.processes.on_all_ranks(self._require_no_leak, loop.training.model)
+                context.processes.on_all_ranks(self._check_model, loop.training.model)
                 loop.run()
         self.trained = checkpointer.weights.gather_model(model)
         return self.measured
 
     def _hooks(self, checkpointer: Checkpointer, display: Display) -> list[Hook]:
+        objective = self.prepared.objective
         hooks: list[Hook] = [
             LogHook(self.log, display),
             SaveHook(checkpointer.save, self.log),
-            EvaluateHook(self._evaluate, self.log, display),
+            EvaluateHook(
+                self._evaluate,
+                objective.best_metric,
+                objective.details,
+                self.log,
+                display,
+            ),
         ]
         if self.profile is not None and self.context.processes.is_rank0:
             hooks.insert(0, self.profile)
@@ -130,12 +136,13 @@ class Attempt:
         return Checkpointer(
             context=context,
             run=self.run,
-            tokenizer=self.prepared.tokenizer,
+            processors=self.prepared.processors,
             fingerprint=self.fingerprint,
             start=self.start,
             log=self.log,
             record=record,
-            losses=self.losses,
+            values=self.values,
+            greater_is_better=self.prepared.objective.best_metric[1],
             weights=weights,
             carried=carried,
         )
@@ -144,30 +151,20 @@ class Attempt:
         context, config = self.context, self.context.config
         return training_batches(
             self.prepared.train,
-            self.prepared.collator,
+            self.prepared.collate,
             context.split,
             seed=config.seeds.data,
-            start=context.state.blocks_seen,
+            start=context.state.examples_seen,
             workers=config.training.dataloader_num_workers,
-            packing=config.data.packing,
+            streams=self.prepared.objective.streams,
         )
 
     def _when(self) -> str:
         return f"step {self.context.state.step + 1} ({self.context.state.on_disk()})"
 
-    def _require_no_leak(self, model: BaseLanguageModel) -> None:
-        training, prepared = self.context.config.training, self.prepared
+    def _check_model(self, model: BaseLanguageModel) -> None:
         with compilation_disabled(model):
-            require_no_leak(
-                model,
-                prepared.train,
-                prepared.collator,
-                prepared.objective,
-                causal=OBJECTIVES[training.objective].direction == "left_to_right",
-                carry_state=training.carry_state,
-                half=training.mixed_precision in ("bf16", "fp16"),
-                loss_without_logits=training.speed.loss_without_logits,
-            )
+            self.prepared.objective.check_model(model, self.prepared)
 
     def _log_start(self) -> None:
         number, checkpoint = self.start.attempt, self.start.checkpoint
@@ -177,7 +174,7 @@ class Attempt:
             logger.info("attempt %d starts from the beginning: there was no checkpoint", number)
 
     def _rewind_log(self) -> dict[int, float]:
-        """Cut the log back to the resume point; return the validation losses up to there."""
+        """Cut the log back to the resume point; return the metric by step up to there."""
         step, checkpoint = self.context.state.step, self.start.checkpoint
         self.log.rewind(step)
         found = self.log.lines_before(step)
@@ -186,15 +183,16 @@ class Attempt:
                 "%s: has %d lines up to step %d, but %d were written; the run resumes with these",
                 *(self.run.metrics_file, found, checkpoint.step, checkpoint.state.log_lines),
             )
-        return validation_losses(self.run)
+        return evaluated(self.run, self.prepared.objective.best_metric[0])
 
     def _evaluate(self, model: BaseLanguageModel) -> Mapping[str, float]:
         context, validation = self.context, self.prepared.validation
         self.measured = measure_split(
             context.config, self.prepared, validation, model, context.processes
         )
-        if math.isfinite(self.measured["loss"]):
-            self.losses[context.state.step] = self.measured["loss"]
+        value = self.measured.get(self.prepared.objective.best_metric[0], math.nan)
+        if math.isfinite(value):
+            self.values[context.state.step] = value
         return self.measured
 
     @contextmanager
@@ -217,10 +215,11 @@ class Attempt:
         )
 
 
-def validation_losses(run: RunDirectory) -> dict[int, float]:
-    """Return the validation loss of each evaluated step, except those that are not finite."""
+def evaluated(run: RunDirectory, metric: str) -> dict[int, float]:
+    """Return a metric of each evaluated step, except values that are not finite."""
     if not run.metrics_file.exists():
         return {}
-    lines = (line for line in read_metrics(run.metrics_file) if "eval/loss" in line)
-    losses = ((line["step"], line["eval/loss"]) for line in lines)
-    return {step: loss for step, loss in losses if loss is not None and math.isfinite(loss)}
+    name = f"eval/{metric}"
+    lines = (line for line in read_metrics(run.metrics_file) if name in line)
+    values = ((line["step"], line[name]) for line in lines)
+    return {step: value for step, value in values if value is not None and math.isfinite(value)}

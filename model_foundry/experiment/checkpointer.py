@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import Record, RunDirectory
 from model_foundry.foundation.random_state import random_states, seed_generators, seed_of_process
+from model_foundry.objectives.processors import Processors
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.choice import Checkpoint, apply_retention
 from model_foundry.training.checkpoint.save_load import (
@@ -43,14 +43,16 @@ class Checkpointer:
 
     context: RunContext
     run: RunDirectory
-    tokenizer: PreTrainedTokenizerBase
+    processors: Processors
     fingerprint: RunFingerprint
     start: ResumePoint
     log: MetricsLog
     record: Record
     """Writes the status of the run; called after each checkpoint."""
-    losses: Mapping[int, float]
-    """Validation loss by step, for retention."""
+    values: Mapping[int, float]
+    """The metric by step that decides which checkpoint is the best."""
+    greater_is_better: bool
+    """True if the largest value is the best."""
     weights: ReplicatedState
     """Gathers weights and optimizer state for saving."""
     carried: CarriedState | None
@@ -67,6 +69,7 @@ class Checkpointer:
             optimizer = self.weights.gather_optimizer(training.model, training.optimizer)
             carried = self.carried.tensors() if self.carried else {}
             ranks = processes.all_gather(random_states())
+        metrics = processes.all_gather(training.metrics.state() if training.metrics else {})
 
         def write() -> None:
             self.run.require_held()
@@ -75,9 +78,9 @@ class Checkpointer:
             if optimizer is not None:
                 moments = _tensors(model, optimizer)
                 tensors = ResumeTensors(optimizer=moments, random=random, carried=carried)
-            facts = self._facts(values, milestone=milestone, timed=timed)
+            facts = self._facts(values, metrics, milestone=milestone, timed=timed)
             directory = self.run.checkpoint(state.step)
-            save_checkpoint(directory, model, self.tokenizer, facts, tensors)
+            save_checkpoint(directory, model, self.processors, facts, tensors)
 
         processes.on_rank0(write)
         if resumable:
@@ -98,6 +101,8 @@ class Checkpointer:
         self.weights.restore(load, training.model, training.optimizer)
         if self.carried is not None:
             load_carried(checkpoint.path, self.carried)
+        if training.metrics is not None:
+            training.metrics.restore(checkpoint.state.train_metrics, self.context.processes)
         scaler = self.context.accelerator.scaler
         if scaler and checkpoint.state.scaler:
             scaler.load_state_dict(checkpoint.state.scaler)
@@ -106,7 +111,12 @@ class Checkpointer:
             logger.warning("%s has no random state in %s", device, checkpoint.path)
 
     def _facts(
-        self, random: list[dict[str, object]], *, milestone: bool, timed: bool
+        self,
+        random: list[dict[str, object]],
+        metrics: list[dict[str, object]],
+        *,
+        milestone: bool,
+        timed: bool,
     ) -> CheckpointState:
         scaler = self.context.accelerator.scaler
         return CheckpointState(
@@ -120,6 +130,7 @@ class Checkpointer:
             random=random[0] if random else None,
             random_of_others=random[1:],
             scaler=scaler.state_dict() if scaler else None,
+            train_metrics=metrics if any(metrics) else [],
             log_lines=self.log.lines_before(self.context.state.step),
         )
 
@@ -131,7 +142,8 @@ class Checkpointer:
             self.run.checkpoints,
             run_id=self.start.run_id,
             limit=training.save_total_limit,
-            losses=self.losses,
+            values=self.values,
+            greater_is_better=self.greater_is_better,
             lean_milestones=training.milestones.save_only_model,
         )
 

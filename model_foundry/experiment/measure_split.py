@@ -1,14 +1,13 @@
-"""The loss of a model on one split of the corpus."""
+"""The metrics of a model on one split of the data."""
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, TrainingConfig
+from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import evaluation_batches, evaluation_streams
-from model_foundry.data.batches.rows import Rows
-from model_foundry.evaluation.comparability import unknown_share
-from model_foundry.evaluation.validation_loss import measure_loss
-from model_foundry.experiment.prepare_data import Prepared
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
+from model_foundry.objectives import Prepared
+from model_foundry.objectives.measure import measure
 from model_foundry.training.checkpoint.sharded import is_sharded
 from model_foundry.training.out_of_memory import naming_the_batch
 
@@ -18,13 +17,11 @@ MIN_BATCHES = 8  # for the confidence interval, if the text has that many rows
 def measure_split(
     config: ExperimentConfig,
     prepared: Prepared,
-    split: Rows,
+    split: ExampleSet,
     model: BaseLanguageModel,
     processes: ProcessGroup = ALONE,
 ) -> dict[str, float]:
-    """Return the figures of `measure_loss` on a split, and `unknown_share`.
-
-    `unknown_share` is the share of the text, in bytes, that the tokenizer does not know.
+    """Return the figures of the experiment's metrics on a split, and those of its examples.
 
     Args:
         processes: all processes that hold the model; each calls this at the same time.
@@ -43,7 +40,7 @@ def measure_split(
         config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False
     )
     with evaluating, compilation_disabled(model):
-        figures = measure_loss(
+        figures = measure(
             model,
             batches,
             prepared.objective,
@@ -52,7 +49,7 @@ def measure_split(
             processes=processes,
             shared=shared,
         )
-    return figures | {"unknown_share": unknown_share(split)}
+    return figures | split.figures()
 
 
 def _batch_size(rows: int, training: TrainingConfig) -> int:

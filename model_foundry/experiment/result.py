@@ -14,13 +14,14 @@ from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.evaluation.synthetic_language import LanguageReport, measure_language
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.measure_split import measure_split
-from model_foundry.experiment.prepare_data import Prepared
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.atomic_files import find_damage
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.model import load_model
-from model_foundry.objectives import CausalLM
+from model_foundry.objectives import CausalLM, LanguageObjective, Prepared
+from model_foundry.objectives.language import text_splits
+from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.training.checkpoint.save_load import save_model
 from model_foundry.training.run_fingerprint import RunFingerprint
 
@@ -39,15 +40,15 @@ class RunResult:
     """Optimizer steps made."""
     parameters: int
     """Parameters of the model; tied ones count once."""
-    vocab_size: int
-    """Rows of the embedding matrix."""
-    generates: bool
-    """True if the model continues text; otherwise it fills masks."""
-    mask_token: str | None
-    """The text of the tokenizer's mask token; None: it has none."""
     metrics: dict[str, float]
-    """`eval/...` on the validation text, and `test/...` where a test text was given."""
-    lossless: bool
+    """`eval/...` on the validation data, and `test/...` where test data were given."""
+    vocab_size: int | None = None
+    """Rows of the embedding matrix; None, as below: the task has no text."""
+    generates: bool | None = None
+    """True if the model continues text; otherwise it fills masks."""
+    mask_token: str | None = None
+    """The text of the tokenizer's mask token; None: it has none."""
+    lossless: bool | None = None
     """True if the tokenizer restores every character of the validation text."""
     not_comparable: Mapping[str, str] = field(default_factory=dict)
     """Reason why the bits per byte of a text (`eval`, `test`) cannot be compared across tokenizers;
@@ -101,7 +102,7 @@ def finish(attempt: Attempt, model: BaseLanguageModel) -> RunResult:
 
 def _save_final_model(attempt: Attempt) -> None:
     attempt.run.require_held()
-    save_model(attempt.run.model, attempt.trained, attempt.prepared.tokenizer)
+    save_model(attempt.run.model, attempt.trained, attempt.prepared.processors)
 
 
 def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
@@ -119,7 +120,7 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
         run.write_measurement(f"language-step-{step:08d}", language.as_json())
     reasons = reasons_against_comparison(prepared)
     marks = {f"{split}/not_comparable": reason for split, reason in reasons.items()}
-    measurement = metrics | marks | {"lossless": prepared.lossless}
+    measurement = metrics | marks | _facts_of_text(prepared)
     run.write_measurement(f"loss-step-{step:08d}", measurement)
     return _result(run, prepared, attempt.trained, step=step, metrics=metrics, language=language)
 
@@ -134,7 +135,7 @@ def is_bounded(config: ExperimentConfig, prepared: Prepared) -> bool:
     data = config.data
     from_the_language = isinstance(data.validation or data.train, LanguageSource)
     changed = any("validation" in step.splits for step in data.interventions)
-    known = not_comparable(prepared.validation) is None
+    known = not reasons_against_comparison(prepared).get("eval")
     return type(prepared.objective) is CausalLM and from_the_language and not changed and known
 
 
@@ -152,9 +153,18 @@ def _warn_below_floor(metrics: Mapping[str, float], report: LanguageReport) -> N
 
 def reasons_against_comparison(prepared: Prepared) -> dict[str, str]:
     """Return the reason for each text whose bits per byte cannot be compared across tokenizers."""
-    texts = {"eval": prepared.validation, "test": prepared.test}
-    reasons = {name: not_comparable(text) for name, text in texts.items() if text is not None}
+    if not isinstance(prepared.objective, LanguageObjective):
+        return {}
+    texts = text_splits(prepared)
+    named = {"eval": texts["validation"]} | ({"test": texts["test"]} if "test" in texts else {})
+    reasons = {name: not_comparable(text) for name, text in named.items()}
     return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _facts_of_text(prepared: Prepared) -> dict[str, Any]:
+    if not isinstance(prepared.objective, LanguageObjective):
+        return {}
+    return {"lossless": text_splits(prepared)["validation"].stream.facts.lossless}
 
 
 def _result(
@@ -164,10 +174,18 @@ def _result(
         output_dir=run.path,
         model_dir=run.model,
         parameters=model.get_parameter_count(),
-        vocab_size=len(prepared.tokenizer),
-        generates=model.supports_generation,
-        mask_token=prepared.tokenizer.mask_token,
-        lossless=prepared.lossless,
         not_comparable=reasons_against_comparison(prepared),
+        **_about_text(prepared, model),
         **figures,
     )
+
+
+def _about_text(prepared: Prepared, model: BaseLanguageModel) -> dict[str, Any]:
+    if TOKENIZER not in prepared.processors:
+        return {}
+    return {
+        "vocab_size": len(prepared.tokenizer),
+        "generates": model.supports_generation,
+        "mask_token": prepared.tokenizer.mask_token,
+        **_facts_of_text(prepared),
+    }

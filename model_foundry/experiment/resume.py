@@ -14,12 +14,12 @@ import torch
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import CheckpointError, ConfigError, DataError, ResumeError
-from model_foundry.experiment.prepare_data import Prepared
 from model_foundry.experiment.run_directory import RunDirectory, RunStatus
-from model_foundry.experiment.run_length import rows_of_a_pass, total_steps
+from model_foundry.experiment.run_length import total_steps
 from model_foundry.foundation.plugins import LOADED_PLUGINS
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.foundation.random_state import environment
+from model_foundry.objectives import Prepared
 from model_foundry.training.checkpoint.choice import Checkpoint, newest_usable
 from model_foundry.training.distributed import split_global_batch, why_indivisible
 from model_foundry.training.lr_schedule import learning_rate
@@ -34,7 +34,7 @@ from model_foundry.training.run_fingerprint import (
     require_length,
     require_same,
 )
-from model_foundry.training.state import TrainState
+from model_foundry.training.state import Best, TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,8 @@ class ResumePoint:
         if self.checkpoint is None:
             return TrainState()
         counters = self.checkpoint.state.counters
-        return TrainState(last_good_step=counters.step, **counters.model_dump())
+        known = dict(counters) | {"best": counters.best and Best(**dict(counters.best))}
+        return TrainState(last_good_step=counters.step, **known)
 
 
 def find_resume_point(
@@ -121,8 +122,10 @@ def make_fingerprint(
     return RunFingerprint(
         config=as_settings(config),
         content={**prepared.content, **plugins},
-        blocks_per_step=config.training.rows_per_step,
-        total_steps=total_steps(config, rows=rows_of_a_pass(config, len(prepared.train))),
+        examples_per_step=config.training.rows_per_step,
+        total_steps=total_steps(
+            config, examples=prepared.objective.examples_per_pass(len(prepared.train))
+        ),
         environment={**environment(device), "processes": str(world_size)},
     )
 

@@ -1,6 +1,6 @@
 """The story of an experiment, from its configuration to its final model.
 
-config -> documents -> tokenizer -> token streams -> model -> training loop -> measurements
+config -> examples of the objective -> model -> training loop -> measurements
 """
 
 import logging
@@ -18,8 +18,7 @@ from model_foundry.config import ExperimentConfig, experiment_of, save_config, v
 from model_foundry.errors import Interrupted
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import settle
-from model_foundry.experiment.data_summary import data_summary
-from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.result import RunResult, completed_result, finish
 from model_foundry.experiment.resume import (
     ResumePoint,
@@ -37,7 +36,8 @@ from model_foundry.foundation.interrupts import handle_signals, report_on_disk
 from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
-from model_foundry.tokenizer.saving import save_tokenizer
+from model_foundry.objectives import Prepared
+from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import (
     joined,
@@ -142,7 +142,7 @@ def _run(
         run, prepared, context=context, fingerprint=fingerprint, start=start, profile=profile
     )
     with resume_hint(fresh=fresh), _record_status(attempt) as record, plugin_errors():
-        processes.on_rank0(_save_tokenizer, run, prepared, model.num_positions, start)
+        processes.on_rank0(_save_processors, run, prepared, model.num_positions, start)
         attempt.train(model, record)
         return finish(attempt, model)
 
@@ -162,8 +162,9 @@ def _move_aside(run: RunDirectory, hold: Callable[[], None]) -> None:
 def _create_model(
     config: ExperimentConfig, prepared: Prepared, accelerator: Accelerator, processes: ProcessGroup
 ) -> BaseLanguageModel:
-    with naming_the_model(len(prepared.tokenizer)):
-        model = processes.on_all_ranks(create_model, config, tokenizer=prepared.tokenizer)
+    arguments = prepared.objective.model_arguments(prepared.processors)
+    with naming_the_model(arguments.get("vocab_size")):
+        model = processes.on_all_ranks(create_model, config, **arguments)
     name_layers(accelerator, model)
     logger.info(
         "model: %s, %s parameters", config.model.architecture, f"{model.get_parameter_count():,}"
@@ -184,21 +185,22 @@ def _log_split(context: RunContext) -> None:
 def _write_config(
     config: ExperimentConfig, run: RunDirectory, prepared: Prepared, notes: list[str]
 ) -> None:
-    if config.tokenizer.path is not None:
+    if config.tokenizer.path is not None and TOKENIZER in prepared.processors:
         config = config.model_copy(deep=True)
         config.tokenizer.vocab_size = len(prepared.tokenizer)
     write_text(run.config_file, save_config(config, notes))
-    run.write_measurement("data", data_summary(config, prepared))
+    run.write_measurement("data", prepared.objective.summary(prepared))
 
 
-def _save_tokenizer(
+def _save_processors(
     run: RunDirectory, prepared: Prepared, positions: int | None, start: ResumePoint
 ) -> None:
-    """Write the tokenizer, unless the run already has it."""
-    if start.checkpoint is None or find_damage(run.tokenizer) is not None:
-        source = prepared.tokenizer_source
-        with commit_directory(run.tokenizer) as aside:
-            save_tokenizer(prepared.tokenizer, aside, positions=positions, source=source)
+    """Write each processor into a directory named by its role, unless the run already has it."""
+    for role, processor in prepared.processors.items():
+        place = run.path / role
+        if start.checkpoint is None or find_damage(place) is not None:
+            with commit_directory(place) as aside:
+                processor.save(aside, positions=positions, alone=True)
 
 
 @contextmanager

@@ -69,6 +69,7 @@ class Intervention:
     sentences: Callable[..., int] | None
     check: Callable[[Any], None] | None
     cache_key: Callable[[Any], Any] | None
+    prepare: Callable[..., None] | None
     source: str | None
     """SHA-256 of the file of the function; None: the function is part of this package."""
 
@@ -162,6 +163,7 @@ def register_intervention(
     sentences: Callable[..., int] | None = None,
     check: Callable[[Any], None] | None = None,
     cache_key: Callable[[Any], Any] | None = None,
+    prepare: Callable[..., None] | None = None,
 ) -> Callable[[F], F]:
     """Return a decorator that registers a function as a step of `data.interventions`.
 
@@ -180,6 +182,9 @@ def register_intervention(
         check: raises ValueError for conflicting settings, as `setting: message`.
         cache_key: from settings to further plain data that the result depends on, such as a
             version; raises ValueError as `check` does. Called once, before the first document.
+        prepare: `(settings, *, writes)`, called in the main process before the corpus is read, so
+            that forked processes inherit what it makes; with `writes=False` it only checks. Raises
+            ConfigError, as `setting: message`.
 
     Raises:
         TypeError: the signature is incomplete, or only one of survey and plan is given.
@@ -191,6 +196,7 @@ def register_intervention(
         raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
     functions: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
     functions |= {"sentences": sentences, "check": check, "cache_key": cache_key}
+    functions["prepare"] = prepare
 
     def register(function: F) -> F:
         schema, source = _settings_class(name, function), _source_digest(name, function)

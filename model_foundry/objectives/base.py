@@ -1,76 +1,265 @@
-"""`Objective`: the framing and labelling of blocks, and the labels that count.
+"""`Objective`: a task, from the data of an experiment to its losses and metrics.
 
-The training loop uses nothing else of causal and masked language modelling. Further objectives are
-added with `@register_objective`.
+The training loop, the checkpoints and the evaluation use nothing else of a task. `language` has the
+objectives of text, `records` the base of those that read rows with named columns.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
 
+from pydantic import BaseModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.config import OBJECTIVES, ExperimentConfig, ObjectiveSpec
-from model_foundry.data_collators import Collator
+from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.config import LOSSES, METRICS, OBJECTIVES, ExperimentConfig, ObjectiveSpec
+from model_foundry.config.specs import TEXT_METRICS
+from model_foundry.data.batches.examples import ExampleSet
+from model_foundry.data.batches.loaders import Collate
+from model_foundry.foundation.labels import IGNORE_INDEX
+from model_foundry.objectives.forward_pass import ForwardPass, Inputs
+from model_foundry.objectives.losses import Loss
+from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
+from model_foundry.registry import register_in
+
+O = TypeVar("O", bound=type["Objective"])  # noqa: E741 - the letter of the thing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Everything that a training reads."""
+
+    objective: "Objective"
+    processors: Processors
+    """By role; {}: the task needs none."""
+    collate: Collate
+    """For training."""
+    evaluating: Collate
+    """For evaluation; what it draws is the same for all seeds of a study."""
+    train: ExampleSet
+    validation: ExampleSet
+    test: ExampleSet | None
+    """None: the experiment has no test data."""
+
+    @property
+    def splits(self) -> dict[str, ExampleSet]:
+        """The examples of each split that there is."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: examples for name, examples in splits.items() if examples is not None}
+
+    @property
+    def content(self) -> dict[str, str]:
+        """SHA-256 of everything that training and its evaluations read."""
+        noun = "text" if self.objective.spec.reads_text else "data"
+        return {
+            f"training {noun}": self.train.content_sha256,
+            f"validation {noun}": self.validation.content_sha256,
+            **{role: processor.sha256 for role, processor in self.processors.items()},
+        }
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer of a task that reads text."""
+        processor = self.processors[TOKENIZER]
+        assert isinstance(processor, TextTokenizer)
+        return processor.tokenizer
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The findings of `foundry validate` about the data of an experiment."""
+
+    lines: list[str]
+    """One for each split."""
+    model_arguments: dict[str, Any]
+    """See `Objective.model_arguments`."""
+    sizes: str
+    """What the size of the model follows from."""
 
 
 class Objective(ABC):
-    """A training objective."""
+    """A task of an experiment.
 
-    def frame(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-        """Return the ids that stand before and after the text of each block; none by default.
+    Attributes:
+        spec: what the configuration knows of it.
+        losses: the losses of the experiment, by name.
+        weights: the weight of each.
+    """
+
+    processor_types: ClassVar[Mapping[str, type[Processor]]] = {}
+    """The class of each processor, by role; those of a run that resumes are loaded, not made."""
+    withheld: ClassVar[tuple[str, ...]] = ()
+    """Names of tensors that only losses and metrics read; the model is not given them."""
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+        self.spec: ObjectiveSpec = OBJECTIVES[config.training.objective]
+        self.weights: dict[str, float] = config.training.losses or {"model": 1.0}
+        self.losses: dict[str, Loss] = {name: LOSSES.load(name)() for name in self.weights}
+
+    @property
+    def settings(self) -> Any:
+        """The section of the objective, `training.<name>`; None: it has none."""
+        return self.config.training.section_of(self.spec.name)
+
+    # the data
+
+    @abstractmethod
+    def prepare(self, kept: Path | None = None) -> Prepared:
+        """Read the data of the experiment.
+
+        Args:
+            kept: directory with the processors of the run to be resumed; None: the run is new.
 
         Raises:
-            DataError: the tokenizer lacks them.
+            ConfigError: the data cannot meet a setting.
+            DataError: they cannot be used.
+            Interrupted: a signal came.
         """
-        return [], []
 
     @abstractmethod
-    def collator(self, config: ExperimentConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
-        """Return the collator that turns blocks into labelled batches."""
+    def inspect(self) -> Inspection:
+        """Check what can be checked without training.
 
-    def needs_word_starts(self, config: ExperimentConfig) -> bool:
-        """Return True if the collator needs `word_starts`; False by default."""
+        Raises:
+            ConfigError, DataError: as for `prepare`.
+        """
+
+    @property
+    def streams(self) -> bool:
+        """True if each example continues that of the previous step."""
         return False
 
+    def examples_per_pass(self, examples: int) -> int:
+        """Return how many of the training examples one pass reads."""
+        return examples
+
+    def summary(self, prepared: Prepared) -> dict[str, Any]:
+        """Return what a run reads of each split, as plain data."""
+        return {
+            name: {"examples": len(examples), "sha256": examples.content_sha256}
+            for name, examples in prepared.splits.items()
+        }
+
+    # the model
+
     @abstractmethod
-    def scored(self, labels: Tensor) -> Tensor:
-        """Return the tokens that a model's loss counts, (B, T) bool, given the labels (B, T)."""
+    def model_arguments(self, processors: Processors) -> dict[str, Any]:
+        """Return keyword arguments of the model's `from_config`, of JSON types."""
 
+    def check_model(self, model: BaseLanguageModel, prepared: Prepared) -> None:  # noqa: B027
+        """Check a model on the first examples, before it is trained; nothing by default.
 
-O = TypeVar("O", bound=type[Objective])  # noqa: E741 - the letter of the thing
+        Raises:
+            ConfigError: it cannot learn the task.
+        """
+
+    def forward(
+        self, model: Callable[..., ModelOutput], inputs: Inputs, **more: Any
+    ) -> ModelOutput:
+        """Run the model on a batch.
+
+        Args:
+            model: the model, perhaps wrapped.
+            more: further arguments of the model (`return_logits`, those of a carried state).
+        """
+        given = {name: tensor for name, tensor in inputs.items() if name not in self.withheld}
+        return model(**given, **more)
+
+    # the losses
+
+    def count_targets(self, inputs: Inputs) -> int:
+        """Return the number of targets in a batch, as the model's own loss counts them."""
+        return int((inputs["labels"] != IGNORE_INDEX).sum())
+
+    def aligned(self, output: ModelOutput, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Return logits (..., C) and the target of each, (...); `IGNORE_INDEX` is none."""
+        assert output.logits is not None
+        return output.logits, inputs["labels"]
+
+    @property
+    def needs_logits(self) -> bool:
+        """True if a loss reads the logits."""
+        return any(LOSSES[name].needs_logits for name in self.losses)
+
+    def targets(self, inputs: Inputs) -> dict[str, int]:
+        """Return the number of targets of each loss in a batch."""
+        number = self.count_targets(inputs)
+        return {name: loss.count(inputs, number) for name, loss in self.losses.items()}
+
+    def run(
+        self,
+        model: Callable[..., ModelOutput],
+        inputs: Inputs,
+        targets: Mapping[str, int],
+        **more: Any,
+    ) -> ForwardPass:
+        """Run the model on a batch, of which `targets` were counted before; see `forward`."""
+        return ForwardPass(
+            output=self.forward(model, inputs, **more),
+            inputs=inputs,
+            targets=targets,
+            terms={name: loss.mean for name, loss in self.losses.items()},
+            align=self.aligned,
+        )
+
+    # the metrics
+
+    @cached_property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics of each evaluation."""
+        return tuple(self.config.training.metrics) or self.spec.metrics
+
+    @property
+    def details(self) -> set[str]:
+        """Figures of these metrics that are not shown on the line of progress."""
+        return {name for metric in self.metric_names for name in METRICS.load(metric).details}
+
+    @property
+    def best_metric(self) -> tuple[str, bool]:
+        """The metric that decides which checkpoint is the best, and whether more is better."""
+        name = self.config.training.metric_for_best_model or self.metric_names[0]
+        return name, METRICS[name].greater_is_better
 
 
 def register_objective(
     name: str,
     *,
     direction: Literal["left_to_right", "both", "any"] = "any",
+    model_kind: str = "language",
+    reads_text: bool = True,
+    schema: type[BaseModel] | None = None,
+    metrics: tuple[str, ...] | None = None,
     variant_of: str | None = None,
     framing_tokens: int = 0,
     needs_mask_token: bool = False,
     settings: tuple[str, ...] = (),
 ) -> Callable[[O], O]:
-    """Register an `Objective` subclass; the arguments are those of `ObjectiveSpec`.
+    """Return a decorator that registers an `Objective`; the arguments are those of `ObjectiveSpec`.
+
+    Args:
+        metrics: None: the loss, and for text its perplexity and bits per byte.
 
     Raises:
         DuplicateNameError: the name is taken.
-        TypeError: the class is no subclass of `Objective`.
+        TypeError: the class is no complete subclass of `Objective`.
     """
-
-    def register(objective: O) -> O:
-        if not (isinstance(objective, type) and issubclass(objective, Objective)):
-            raise TypeError(f"{objective!r} must be a subclass of Objective to be registered")
-        spec = ObjectiveSpec(
-            name=name,
-            target=f"{objective.__module__}:{objective.__qualname__}",
-            direction=direction,
-            variant_of=variant_of,
-            framing_tokens=framing_tokens,
-            needs_mask_token=needs_mask_token,
-            settings=settings,
-        )
-        OBJECTIVES.add(spec, objective)
-        return objective
-
-    return register
+    facts: dict[str, Any] = {"framing_tokens": framing_tokens, "needs_mask_token": needs_mask_token}
+    return register_in(
+        OBJECTIVES,
+        ObjectiveSpec,
+        name,
+        base=Objective,
+        direction=direction,
+        model_kind=model_kind,
+        reads_text=reads_text,
+        schema=schema,
+        metrics=metrics or (TEXT_METRICS if reads_text else ("loss",)),
+        variant_of=variant_of,
+        settings=settings,
+        **facts,
+    )

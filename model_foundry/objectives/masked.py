@@ -1,16 +1,19 @@
 """Masked language modelling (Devlin et al. 2019, arXiv:1810.04805)."""
 
+from collections.abc import Callable
+
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.config import ExperimentConfig
+from model_foundry.data.batches.pass_counts import EpochCounts
+from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.data_collators import Collator, MaskedLMDataCollator
 from model_foundry.errors import DataError
 from model_foundry.foundation.labels import IGNORE_INDEX
-from model_foundry.objectives.base import Objective
+from model_foundry.objectives.language import LanguageObjective
 
 
-class MaskedLM(Objective):
+class MaskedLM(LanguageObjective):
     """Predict hidden tokens from both sides. Each block is framed `[CLS] ... [SEP]`."""
 
     def frame(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
@@ -23,19 +26,35 @@ class MaskedLM(Objective):
             "masked objective; use another tokenizer"
         )
 
-    def collator(self, config: ExperimentConfig, tokenizer: PreTrainedTokenizerBase) -> Collator:
-        training = config.training
+    def collator(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collator:
+        training = self.config.training
         return MaskedLMDataCollator(
             tokenizer,
             mlm_probability=training.mlm_probability,
-            seed=config.seeds.data,
+            seed=seed,
             masking=training.mlm_masking,
             span_length=training.mlm_span_length,
         )
 
-    def needs_word_starts(self, config: ExperimentConfig) -> bool:
-        """Return True under word and span masking."""
-        return config.training.mlm_masking != "token"
+    @property
+    def needs_word_starts(self) -> bool:
+        """True under word and span masking."""
+        return self.config.training.mlm_masking != "token"
+
+    @property
+    def prediction_rule(self) -> str:
+        if type(self) is not MaskedLM:  # a subclass may predict other tokens
+            return super().prediction_rule
+        share = self.config.training.mlm_probability
+        return f"about {share:.0%} of the tokens that are not special, drawn again in each pass"
+
+    def targets_of(
+        self, examples: TokenExamples, counted: EpochCounts, specials: Callable[[int], int]
+    ) -> int | None:
+        if type(self) is not MaskedLM:
+            return None
+        once = counted.in_rows - counted.repeated
+        return round(self.config.training.mlm_probability * (once - specials(once)))
 
     def scored(self, labels: Tensor) -> Tensor:
         return labels != IGNORE_INDEX

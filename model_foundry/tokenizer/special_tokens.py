@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tokenizers import AddedToken, Tokenizer, processors
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES
 from model_foundry.errors import ConfigError
+from model_foundry.foundation.token_roles import first_token_id
 
 # Without `token_type_ids`: recurrent models have none, and GPT-2 adds an embedding for each.
 MODEL_INPUT_NAMES = ("input_ids", "attention_mask")
@@ -20,6 +21,7 @@ MODEL_INPUT_NAMES = ("input_ids", "attention_mask")
 # `word`, which replaces such words), so no vocabulary entry learned from a corpus can equal a
 # special token.
 _FORM = re.compile(r"(?=[!-9;-~]+\Z)[<\[({|].*[A-Za-z].*[>\])}|]")
+OF_MODELS = ("pad", "bos", "eos", "cls", "sep", "mask")
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -121,3 +123,20 @@ def wrap(
         clean_up_tokenization_spaces=False,
         **{f"{role}_token": token for role, token in special_tokens.items()},
     )
+
+
+def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, int | None]:
+    """Return the special token ids that a model stores in its config.
+
+    cls and sep stand in for bos and eos that a tokenizer lacks. A pad id that is also another
+    special token is left out, since BERT would never train its embedding.
+    """
+    if tokenizer is None:
+        return {}
+    ids = {f"{role}_token_id": getattr(tokenizer, f"{role}_token_id") for role in OF_MODELS}
+    for roles in (("bos", "cls"), ("eos", "sep")):
+        ids[f"{roles[0]}_token_id"] = first_token_id(tokenizer, *roles)
+    meant = {index for role, index in ids.items() if role != "pad_token_id"}
+    if ids["pad_token_id"] in meant:
+        ids["pad_token_id"] = None
+    return ids

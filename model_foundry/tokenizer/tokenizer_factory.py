@@ -20,7 +20,7 @@ from model_foundry.foundation.cache import building
 from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.foundation.process_pool import processes_for
-from model_foundry.interventions.ai_step.step import prepare_ai_steps
+from model_foundry.interventions.preparation import prepare_steps
 from model_foundry.registry import nearest
 from model_foundry.tokenizer import bpe, character, sentencepiece, word, wordpiece
 from model_foundry.tokenizer.loading import copy_tokenizer, load_tokenizer
@@ -258,7 +258,7 @@ def train_tokenizer_from_config(
         DataError: the corpus cannot be used.
     """
     config = experiment if isinstance(experiment, ExperimentConfig) else load_config(experiment)
-    prepare_ai_steps(config.data.interventions)
+    prepare_steps(config.data.interventions)
     directory = train_in_cache(
         config.tokenizer,
         open_splits(config.data, seed=config.seeds.split).train,

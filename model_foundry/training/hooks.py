@@ -3,8 +3,9 @@
 Every process calls the same hooks in the same order, since saving and evaluating exchange data.
 """
 
+import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,6 +16,7 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.data.batches.loaders import batch_digest
 from model_foundry.foundation.failpoints import failpoint
 from model_foundry.foundation.interrupts import blocking_section
+from model_foundry.objectives.measure import Metrics
 from model_foundry.training.context import RunContext
 from model_foundry.training.lr_schedule import is_due
 from model_foundry.training.metrics_log import MetricsLog
@@ -28,21 +30,22 @@ now = time.monotonic  # seconds, which no one sets back
 
 
 class Stopwatch:
-    """Tokens per second of training since the last reading; evaluations and saves do not count."""
+    """The speed of training since the last reading; evaluations and saves do not count."""
 
     def __init__(self) -> None:
-        self._since, self._tokens = time.perf_counter(), 0
+        self._since, self._unit, self._number = time.perf_counter(), "", 0
 
-    def count(self, tokens: int) -> None:
-        """Count the tokens of a step."""
-        self._tokens += tokens
+    def count(self, examples: int, counts: Mapping[str, int]) -> None:
+        """Count a step by the first unit of its examples, else the examples themselves."""
+        self._unit, number = next(iter(counts.items()), ("examples", examples))
+        self._number += number
 
-    def tokens_per_second(self) -> float:
-        """Return the speed since the last call."""
+    def speed(self) -> dict[str, float]:
+        """Return the speed since the last call, under its name in the log."""
         now = time.perf_counter()
-        speed = self._tokens / (now - self._since)
-        self._since, self._tokens = now, 0
-        return speed
+        speed = self._number / (now - self._since)
+        self._since, self._number = now, 0
+        return {f"train/{self._unit}_per_second": speed}
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -61,6 +64,8 @@ class Training:
     """The bare model, not Accelerate's wrapper; so is the optimizer."""
     optimizer: torch.optim.Optimizer
     guard: NonFiniteGuard
+    metrics: Metrics | None = None
+    """Metrics of the training batches since the last line of the log; None: there are none."""
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -108,10 +113,18 @@ def write(training: Training, log: MetricsLog, values: Mapping[str, float | str]
 
 @dataclass
 class LogHook(Hook):
-    """Writes the metrics of every `logging_steps`-th step, with the digest of its rows."""
+    """Writes the figures of every `logging_steps`-th step, with the digest of its inputs."""
 
     log: MetricsLog
     display: Display
+
+    def _metrics(self, training: Training) -> dict[str, float]:
+        """Return the metrics of the training batches since the line before."""
+        if training.metrics is None:
+            return {}
+        figures = training.metrics.figures(training.context.processes)
+        training.metrics.reset()
+        return {f"train/{name}": value for name, value in figures.items()}
 
     def after_step(self, training: Training, step: FinishedStep) -> None:
         context, result = training.context, step.result
@@ -122,11 +135,12 @@ class LogHook(Hook):
         training.guard.check()
         values = {
             "train/loss": result.loss,
+            **{f"train/loss/{name}": float(part) for name, part in result.parts.items()},
             "train/learning_rate": step.learning_rate,
             "train/grad_norm": result.grad_norm,
-            "train/tokens_seen": state.tokens_seen,
-            "train/words_seen": state.words_seen,
-            "train/tokens_per_second": training.stopwatch.tokens_per_second(),
+            **{f"train/{unit}_seen": number for unit, number in state.seen.items()},
+            **training.stopwatch.speed(),
+            **self._metrics(training),
             **_peak_memory(result.loss_on_device.device),
         }
         rows = rows_of_all(step.batch.micro_batches, context.processes)
@@ -193,6 +207,10 @@ class EvaluateHook(Hook):
 
     evaluate: Evaluate
     """Must not touch global random state."""
+    best_metric: tuple[str, bool]
+    """The metric by which the best evaluation is chosen, and whether more is better."""
+    details: Collection[str]
+    """Figures that are not shown on the line of progress."""
     log: MetricsLog
     display: Display
 
@@ -210,9 +228,12 @@ class EvaluateHook(Hook):
         training.guard.check()
         with training.stopwatch.paused(), blocking_section(f"the evaluation of step {state.step}"):
             figures = {f"eval/{name}": v for name, v in self.evaluate(training.model).items()}
-        state.note_evaluation(figures["eval/loss"])
+        name, greater_is_better = self.best_metric
+        value = figures.get(f"eval/{name}", math.nan)  # undefined on these examples
+        state.note_evaluation(name, value, greater_is_better=greater_is_better)
         write(training, self.log, figures)
-        self.display.evaluation(state.step, figures)
+        shown = {n: v for n, v in figures.items() if n.removeprefix("eval/") not in self.details}
+        self.display.evaluation(state.step, shown)
         failpoint(f"step {state.step} evaluated")
 
 

@@ -1,4 +1,4 @@
-"""The training loop. It trains any `BaseLanguageModel` and knows none.
+"""The training loop. It trains any model on any task, and knows none.
 
 One step is one optimizer update: `step_batches` loads it, `step` makes it, and the hooks run
 between two of them. `docs/training_loop.md` follows one step from the batch to the log.
@@ -13,6 +13,7 @@ from model_foundry.errors import Interrupted, NonFiniteError, WorkerError
 from model_foundry.foundation.failpoints import failpoint
 from model_foundry.foundation.interrupts import blocking_section, stop_requested
 from model_foundry.objectives import Objective
+from model_foundry.objectives.measure import Metrics
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.context import RunContext
 from model_foundry.training.hooks import FinishedStep, Hook, Training
@@ -34,6 +35,7 @@ class Loop:
     Args:
         batches: endless micro-batches of this process.
         hooks: called between two steps, in this order.
+        units: what the counts of the batches count.
         carried: states from which rows continue; None: rows are independent.
 
     Attributes:
@@ -49,9 +51,11 @@ class Loop:
         *,
         context: RunContext,
         hooks: Sequence[Hook],
+        units: Sequence[str] = (),
         carried: CarriedState | None = None,
     ) -> None:
         config, accelerator = context.config.training, context.accelerator
+        metrics = Metrics(objective, config.train_metrics) if config.train_metrics else None
         self.context, self.hooks = context, hooks
         if config.gradient_checkpointing:
             model.gradient_checkpointing_enable()
@@ -68,21 +72,26 @@ class Loop:
                 scaled=accelerator.scaler is not None,
                 processes=context.processes,
             ),
+            metrics=metrics,
         )
-        without_logits = config.speed.loss_without_logits and model.computes_loss_alone
+        alone = config.speed.loss_without_logits and model.computes_loss_alone
+        alone = alone and not (objective.needs_logits or (metrics and metrics.needs_logits))
         self._learner = Learner(
             model=prepared,
             optimizer=optimizer,
+            objective=objective,
             accelerator=accelerator,
             guard=self.training.guard,
+            metrics=metrics,
             max_grad_norm=config.max_grad_norm,
             carried=carried,
-            arguments={"return_logits": False} if without_logits else {},
+            arguments={"return_logits": False} if alone else {},
         )
         self._batches = StepBatches(
             batches,
             objective,
             micro_batches=context.split.micro_batches,
+            units=units,
             workers=config.dataloader_num_workers,
             pinned=can_pin(accelerator.device),
             save_is_due=lambda: any(hook.save_is_due(self.training) for hook in hooks),
@@ -122,19 +131,16 @@ class Loop:
         return FinishedStep(batch=batch, result=result, learning_rate=rate, milestone=milestone)
 
     def _count(self, batch: StepBatch) -> bool:
-        """Count a step, all its rows included; return True if it is a milestone."""
-        state = self.context.state
-        words, tokens = state.words_seen, state.tokens_seen
-        state.step += 1
-        state.blocks_seen += batch.blocks
-        state.tokens_seen += batch.tokens
-        state.words_seen += batch.words
-        self.training.stopwatch.count(batch.tokens)
+        """Count a step, all its examples included; return True if it is a milestone."""
+        state, before = self.context.state, dict(self.context.state.seen)
+        state.count(batch.examples, batch.counts)
+        self.training.stopwatch.count(batch.examples, batch.counts)
+        spans = {unit: (before.get(unit, 0), number) for unit, number in state.seen.items()}
         return is_milestone(
             self.context.config.training.milestones,
             step=state.step,
-            words=(words, state.words_seen),
-            tokens=(tokens, state.tokens_seen),
+            words=spans.get("words", (0, 0)),
+            tokens=spans.get("tokens", (0, 0)),
         )
 
     def _around_step(self) -> ExitStack:

@@ -5,7 +5,8 @@ there the device itself leaves out the updates from the first bad step on, until
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -15,23 +16,23 @@ from model_foundry.errors import NonFiniteError
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 
 MAX_UNCHECKED = 32  # steps; their batches are kept for the message
-BLOCKS_IN_MESSAGE = 8  # in a message; the diagnosis has all
+MOST_NAMED = 8  # in a message; the diagnosis has all
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """Loss, gradient norm and labels of one step."""
+    """Loss and gradient norm of one step."""
 
     loss_on_device: Tensor
-    """Nats per valid label, over all processes."""
+    """The weighted sum of all losses, each per target, over all processes."""
     norm_on_device: Tensor
     """Global norm of the gradient before clipping."""
-    labels: list[int]
-    """Valid labels of each micro-batch of this process."""
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    """Each loss per target, if there are several."""
 
     @property
     def loss(self) -> float:
-        """Nats per valid label, over all processes. Reading it waits for the device."""
+        """The weighted sum of all losses. Reading it waits for the device."""
         return float(self.loss_on_device)
 
     @property
@@ -136,14 +137,14 @@ class NonFiniteGuard:
             "loss": result.loss,
             "grad_norm": result.grad_norm,
             "learning_rate": rate,
-            "blocks": [{"pass": number, "block": index} for number, index in keys],
+            "examples": [{"pass": number, "example": index} for number, index in keys],
             "batch_digest": batch_digest(rows),
         }
-        named = ", ".join(str(index) for _, index in keys[:BLOCKS_IN_MESSAGE])
-        more = f" and {len(keys) - BLOCKS_IN_MESSAGE} more" if len(keys) > BLOCKS_IN_MESSAGE else ""
+        named = ", ".join(str(index) for _, index in keys[:MOST_NAMED])
+        more = f" and {len(keys) - MOST_NAMED} more" if len(keys) > MOST_NAMED else ""
         return NonFiniteError(
             f"step {recorded.step}: loss {result.loss}, gradient norm {result.grad_norm} at "
-            f"learning rate {rate:.3g}, on blocks {named}{more}; the update was not made. Lower "
+            f"learning rate {rate:.3g}, on examples {named}{more}; the update was not made. Lower "
             "training.learning_rate, or lengthen training.warmup_steps.",
             facts,
         )

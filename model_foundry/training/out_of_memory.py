@@ -63,18 +63,26 @@ def naming_the_batch(
 
 
 @contextmanager
-def naming_the_model(vocabulary: int) -> Iterator[None]:
-    """Raise a `MemoryExhaustedError` if the model that the block creates exceeds the memory."""
+def naming_the_model(vocabulary: int | None) -> Iterator[None]:
+    """Raise a `MemoryExhaustedError` if the model that the block creates exceeds the memory.
+
+    Args:
+        vocabulary: rows of its embedding matrix; None: it has none.
+    """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         raise MemoryExhaustedError(
-            "out of memory while the model was created, before any batch: with a vocabulary of "
-            f"{vocabulary:,} its weights alone do not fit; lower the sizes of model.* or "
-            "tokenizer.vocab_size"
+            f"out of memory while the model was created, before any batch: {_with(vocabulary)}its "
+            "weights alone do not fit; lower the sizes of model.*"
+            f"{' or tokenizer.vocab_size' if vocabulary else ''}"
         ) from error
+
+
+def _with(vocabulary: int | None) -> str:
+    return f"with a vocabulary of {vocabulary:,} " if vocabulary else ""
 
 
 def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: bool) -> str:

@@ -13,6 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from model_foundry.evaluation.comparability import MOST_UNKNOWN
 
+SHOWN = (  # of a training step: figure, label, format
+    ("train/loss", "loss", ".4f"),
+    ("train/learning_rate", "lr", ".2e"),
+    ("train/grad_norm", "|g|", ".2f"),
+)
+UNITS = {"tokens": "tok"}
+
 
 class _Unfailing:
     """A stream that drops its output if the reader is gone or the disk is full."""
@@ -77,26 +84,27 @@ class Display:
 
     def training(self, step: int, values: Mapping[str, float]) -> None:
         """Show the metrics of a training step."""
-        speed = f"{values['train/tokens_per_second']:,.0f} tok/s"
+        shown = [f"{label} {values[name]:{form}}" for name, label, form in SHOWN if name in values]
+        speed = next((name for name in values if name.endswith("_per_second")), None)
+        if speed is not None:
+            unit = speed.removeprefix("train/").removesuffix("_per_second")
+            shown.append(f"{values[speed]:,.0f} {UNITS.get(unit, unit)}/s")
         if self.console.is_terminal:
-            self._bar.update(self._task, figures=f"loss {values['train/loss']:.4f}  {speed}")
+            self._bar.update(self._task, figures="  ".join([*shown[:1], *shown[-1:]]))
         else:
-            self._line(
-                f"step {step}/{self.total_steps}  loss {values['train/loss']:.4f}  "
-                f"lr {values['train/learning_rate']:.2e}  |g| {values['train/grad_norm']:.2f}  "
-                f"{speed}  {self._time_left(step)} left"
-            )
+            figures = "  ".join(shown)
+            self._line(f"step {step}/{self.total_steps}  {figures}  {self._time_left(step)} left")
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Show the result of an evaluation."""
-        bits = values.get("eval/bits_per_byte")
         unknown = values.get("eval/unknown_share", 0.0)
-        self._line(
-            f"step {step}/{self.total_steps}  eval loss {values['eval/loss']:.4f}  "
-            f"perplexity {values['eval/perplexity']:.2f}"
-            + ("" if bits is None else f"  {bits:.4f} bits per byte")
-            + (f"  ({unknown:.1%} of the text unknown)" if unknown > MOST_UNKNOWN else "")
+        figures = "  ".join(
+            f"{name.replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
+            for name, value in ((n.removeprefix("eval/"), v) for n, v in values.items())
+            if name != "unknown_share"
         )
+        note = f"  ({unknown:.1%} of the text unknown)" if unknown > MOST_UNKNOWN else ""
+        self._line(f"step {step}/{self.total_steps}  eval {figures}{note}")
 
     def _line(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)

@@ -75,8 +75,8 @@ class RunFingerprint(BaseModel):
     """The resolved experiment."""
     content: dict[str, str]
     """SHA-256 of each text that training reads, of the tokenizer, and of each plugin."""
-    blocks_per_step: PositiveInt
-    """The global batch: blocks in one optimizer step."""
+    examples_per_step: PositiveInt
+    """The global batch: examples in one optimizer step."""
     total_steps: PositiveInt = Field(alias="horizon")
     """Optimizer steps of the whole run."""
     environment: dict[str, str]
@@ -137,7 +137,7 @@ def changed_content(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
             for name, digest in digests.items()
             if not name.startswith(PLUGIN) or identity.content[name] in replaced
         }
-        return {**kept, "blocks in one step": identity.blocks_per_step}
+        return {**kept, "examples in one step": identity.examples_per_step}
 
     return changes(compared(saved), compared(now))
 

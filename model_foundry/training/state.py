@@ -4,7 +4,17 @@ The learning rate is not part of it: it is a function of the step.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best evaluation of a run so far."""
+
+    metric: str
+    value: float
+    step: int
 
 
 @dataclass
@@ -15,16 +25,12 @@ class TrainState:
     """Optimizer steps made."""
     last_good_step: int | None = None
     """Step of the newest checkpoint; None before the first."""
-    blocks_seen: int = 0
-    """Blocks drawn, over all passes and processes: the position in the training order."""
-    tokens_seen: int = 0
-    """Tokens of text trained on, repeats included; framing and padding are not."""
-    words_seen: int = 0
-    """Words of text trained on, repeats included."""
-    best_loss: float | None = None
-    """Lowest validation loss so far, in nats per scored token; None before the first."""
-    best_step: int | None = None
-    """Step of that evaluation."""
+    examples_seen: int = 0
+    """Examples drawn, over all passes and processes: the position in the training order."""
+    seen: dict[str, int] = field(default_factory=dict)
+    """What was trained on, repeats included, by unit (tokens, words); padding does not count."""
+    best: Best | None = None
+    """The best evaluation; None before the first."""
     evaluations_since_best: int = 0
     """Evaluations that did not improve on it."""
     evaluated_step: int | None = None
@@ -36,16 +42,25 @@ class TrainState:
             return "there is no checkpoint yet"
         return f"the last checkpoint is step {self.last_good_step}"
 
-    def note_evaluation(self, loss: float) -> None:
-        """Record the validation loss of the present step; NaN is never the best.
+    def count(self, examples: int, counts: Mapping[str, int]) -> None:
+        """Count a step and what it read."""
+        self.step += 1
+        self.examples_seen += examples
+        for unit, number in counts.items():
+            self.seen[unit] = self.seen.get(unit, 0) + number
+
+    def note_evaluation(self, metric: str, value: float, *, greater_is_better: bool) -> None:
+        """Record the metric of the present step; NaN is never the best.
 
         A run that stopped after an evaluation makes it again, which must not count twice.
         """
         if self.evaluated_step == self.step:
             return
         self.evaluated_step = self.step
-        if math.isfinite(loss) and (self.best_loss is None or loss < self.best_loss):
-            self.best_loss, self.best_step = loss, self.step
+        sign = -1 if greater_is_better else 1
+        improves = self.best is None or sign * value < sign * self.best.value
+        if math.isfinite(value) and improves:
+            self.best = Best(metric=metric, value=value, step=self.step)
             self.evaluations_since_best = 0
         else:
             self.evaluations_since_best += 1

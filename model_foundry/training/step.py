@@ -1,15 +1,15 @@
 """One optimizer update from the micro-batches of a step.
 
-The loss of a step is the sum over the valid labels of all its micro-batches, on all processes,
-divided by their number, so the result does not depend on how the step is divided. Nothing here
-waits for a GPU.
+Each loss of a step is the sum over its targets in all micro-batches, on all processes, divided by
+their number, so the result does not depend on how the step is divided. Nothing here waits for a
+GPU.
 """
 
 import logging
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,10 +17,9 @@ from accelerate import Accelerator
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from model_foundry.architectures import ModelOutput
 from model_foundry.data.batches.loaders import Batch
-from model_foundry.errors import ConfigError
-from model_foundry.foundation.labels import IGNORE_INDEX
+from model_foundry.objectives import ForwardPass, Objective
+from model_foundry.objectives.measure import Metrics
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
 from model_foundry.training.profiler.phases import phase
@@ -36,9 +35,12 @@ class Learner:
     model: torch.nn.Module
     """As Accelerate has prepared it; so is the optimizer."""
     optimizer: torch.optim.Optimizer
+    objective: Objective
     accelerator: Accelerator
     guard: NonFiniteGuard
     """Prevents updates from losses or gradients that are not finite."""
+    metrics: Metrics | None = None
+    """Metrics of the training batches; None: there are none."""
     max_grad_norm: float | None = None
     """Largest global norm of the gradient; None: no limit."""
     carried: CarriedState | None = None
@@ -57,14 +59,16 @@ class Learner:
         """
         if not self.model.training:
             self.model.train()
-        if batch.labels == 0:
+        if not any(batch.targets.values()):
             for slot, micro_batch in enumerate(batch.micro_batches):
                 self._read_only(micro_batch, slot)
             logger.warning("step %d has no label to learn from; its update is left out", step + 1)
-            return StepResult(torch.zeros(()), torch.zeros(()), batch.own_labels)
-        loss = self._accumulate(batch)
+            return StepResult(torch.zeros(()), torch.zeros(()))
+        loss, parts = self._accumulate(batch)
         result = StepResult(
-            self.accelerator.reduce(loss, "sum"), self._clip_gradients(), batch.own_labels
+            self.accelerator.reduce(loss, "sum"),
+            self._clip_gradients(),
+            {name: self.accelerator.reduce(part, "sum") for name, part in parts.items()},
         )
         self.guard.record(step + 1, result, batch.micro_batches, learning_rate)
         for group in self.optimizer.param_groups:
@@ -73,25 +77,43 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         return result
 
-    def _accumulate(self, batch: StepBatch) -> Tensor:
-        """Add up the gradients of a step; return this process's part of its loss."""
+    def _accumulate(self, batch: StepBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Add up the gradients of a step; return this process's part of its losses."""
         processes, last = self.accelerator.num_processes, len(batch.micro_batches) - 1
         total = torch.zeros((), device=self.accelerator.device)
+        parts: dict[str, Tensor] = {}
         for slot, micro_batch in enumerate(batch.micro_batches):
-            count = batch.own_labels[slot]
-            if count == 0 and processes == 1:  # the mean over no labels is undefined, its sum zero
+            own = batch.own_targets[slot]
+            if processes == 1 and not any(own.values()):
                 self._read_only(micro_batch, slot)
                 continue
             # processes exchange gradients once, after the last micro-batch
             with nullcontext() if slot == last else self.accelerator.no_sync(self.model):
-                # a micro-batch without labels takes part in the exchange, weighted by zero
-                output = self._forward(micro_batch if count else _labelled(micro_batch), slot)
-                loss = _loss_of(output) * (count / batch.labels)
+                # a micro-batch without targets takes part in the exchange, weighted by zero
+                done = self._forward(micro_batch, slot, own)
+                loss = self._combine(done, batch.targets, parts)
                 # DDP averages gradients over the processes, which the factor undoes
                 with phase("backward"):
                     self.accelerator.backward(loss * processes if processes > 1 else loss)
             total += loss.detach()
-        return total
+            if self.metrics is not None and any(own.values()):
+                self.metrics.add(done)
+        return total, parts
+
+    def _combine(
+        self, done: ForwardPass, targets: Mapping[str, int], parts: dict[str, Tensor]
+    ) -> Tensor:
+        """Return the share of a micro-batch in the loss of its step; of several losses, add that of
+        each to `parts`."""
+        terms = []
+        for name, mean in done.losses.items():
+            if not targets[name]:
+                continue
+            share, weight = done.targets[name] / targets[name], self.objective.weights[name]
+            terms.append(mean * (weight * share))
+            if len(done.losses) > 1:
+                parts[name] = parts.get(name, 0) + mean.detach() * share
+        return terms[0] if len(terms) == 1 else torch.stack(terms).sum()
 
     def _clip_gradients(self) -> Tensor:
         """Clip the gradients to `max_grad_norm`; return their norm before that."""
@@ -100,38 +122,20 @@ class Learner:
             norm: Tensor = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm  # DTensor under FSDP2
 
-    def _forward(self, batch: Batch, slot: int) -> ModelOutput:
-        inputs: dict[str, Any] = {
+    def _forward(self, batch: Batch, slot: int, targets: Mapping[str, int]) -> ForwardPass:
+        inputs = {
             name: tensor.to(self.accelerator.device, non_blocking=True)
             for name, tensor in batch.inputs.items()
         }
-        if self.carried is not None:
-            inputs |= self.carried.arguments(slot, batch)
+        carried = {} if self.carried is None else self.carried.arguments(slot, batch)
         with phase("forward"):
-            output: ModelOutput = self.model(**inputs, **self.arguments)
+            done = self.objective.run(self.model, inputs, targets, **self.arguments, **carried)
         if self.carried is not None:
-            self.carried.keep(slot, output)
-        return output
+            self.carried.keep(slot, done.output)
+        return done
 
     @torch.no_grad()
     def _read_only(self, batch: Batch, slot: int) -> None:
-        """Advance the carried state over a micro-batch that has no label."""
+        """Advance the carried state over a micro-batch that has no target."""
         if self.carried is not None:
-            self._forward(batch, slot)
-
-
-def _labelled(batch: Batch) -> Batch:
-    """Return a batch with arbitrary labels, so that its loss is defined; it is weighted by 0."""
-    labels = torch.full_like(batch.inputs["labels"], IGNORE_INDEX)
-    ids = batch.inputs["input_ids"]
-    labels[:, : ids.shape[1]] = ids
-    return replace(batch, inputs={**batch.inputs, "labels": labels})
-
-
-def _loss_of(output: ModelOutput) -> Tensor:
-    if output.loss is None:
-        raise ConfigError(
-            "model.architecture: the model was given labels and returned no loss; correct its "
-            "forward method"
-        )
-    return output.loss
+            self._forward(batch, slot, {})

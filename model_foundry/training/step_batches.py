@@ -4,7 +4,7 @@ All processes agree on a step before they take it: a signal or a dead data worke
 stops every process at the same step.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -24,31 +24,43 @@ class StepBatch:
 
     micro_batches: list[Batch]
     """Those of this process, one per forward pass."""
-    own_labels: list[int]
-    """Valid labels of each micro-batch of this process."""
-    labels: int
-    """Valid labels of all processes."""
-    blocks: int
-    """Rows of all processes."""
-    tokens: int
-    """Tokens of text in these rows."""
-    words: int
-    """Words of text in these rows."""
+    own_targets: list[dict[str, int]]
+    """Targets of each loss in each micro-batch of this process."""
+    targets: dict[str, int]
+    """Targets of each loss in all processes."""
+    examples: int
+    """Examples of all processes."""
+    counts: dict[str, int]
+    """What these examples hold in all, by unit (tokens, words)."""
     timed_save: bool = False
     """True if the clock of rank 0 asks for a checkpoint after the step."""
 
     @classmethod
-    def of(cls, micro_batches: list[Batch], objective: Objective) -> "StepBatch":
-        """Count the micro-batches of a single process."""
-        own = [int(objective.scored(batch.inputs["labels"]).sum()) for batch in micro_batches]
+    def of(
+        cls, micro_batches: list[Batch], objective: Objective, units: Sequence[str] = ()
+    ) -> "StepBatch":
+        """Count the micro-batches of a single process, also if there are none."""
+        own = [objective.targets(batch.inputs) for batch in micro_batches]
         return cls(
             micro_batches=micro_batches,
-            own_labels=own,
-            labels=sum(own),
-            blocks=sum(len(batch.keys) for batch in micro_batches),
-            tokens=sum(batch.tokens for batch in micro_batches),
-            words=sum(batch.words for batch in micro_batches),
+            own_targets=own,
+            targets={name: sum(each[name] for each in own) for name in objective.losses},
+            examples=sum(len(batch.keys) for batch in micro_batches),
+            counts={unit: sum(batch.counts[unit] for batch in micro_batches) for unit in units},
         )
+
+    def shared(self, processes: ProcessGroup, *flags: float) -> tuple["StepBatch", list[float]]:
+        """Return it with the counts of all processes, and the sums of some flags of each."""
+        own = (self.examples, *self.targets.values(), *self.counts.values())
+        sums = processes.sum([*own, *flags])
+        numbers = iter(map(int, sums))
+        everywhere = replace(
+            self,
+            examples=next(numbers),
+            targets=dict(zip(self.targets, numbers, strict=False)),
+            counts=dict(zip(self.counts, numbers, strict=False)),
+        )
+        return everywhere, sums[len(own) :]
 
 
 class StepBatches:
@@ -57,6 +69,7 @@ class StepBatches:
     Args:
         batches: endless micro-batches of this process.
         micro_batches: number of micro-batches in a step.
+        units: what the counts of the batches count.
         pinned: copy them to memory that a GPU can read directly.
         workers: processes that prepare them, for messages.
         save_is_due: asked on rank 0 before each step; its answer holds for all ranks.
@@ -68,12 +81,14 @@ class StepBatches:
         objective: Objective,
         *,
         micro_batches: int,
+        units: Sequence[str] = (),
         workers: int = 0,
         pinned: bool = False,
         save_is_due: Callable[[], bool] = bool,
         processes: ProcessGroup = ALONE,
     ) -> None:
         self.batches, self.objective, self.micro_batches = batches, objective, micro_batches
+        self.units = units
         self.workers, self.pinned, self.processes = workers, pinned, processes
         self.save_is_due = save_is_due
         self._prefetched: list[Batch] | None = None
@@ -99,15 +114,14 @@ class StepBatches:
         failure, self._failure = self._failure, None
         if failure is not None and not isinstance(failure, Interrupted | WorkerError):
             raise failure
-        own = StepBatch.of(self._prefetched or [], self.objective)
+        own = StepBatch.of(self._prefetched or [], self.objective, self.units)
         self._prefetched = None
-        numbers = (
+        step, (stop, died, save) = own.shared(
+            self.processes,
             stopped or isinstance(failure, Interrupted),
             isinstance(failure, WorkerError),
-            *(own.labels, own.blocks, own.tokens, own.words),
             self.processes.is_rank0 and self.save_is_due(),
         )
-        stop, died, labels, blocks, tokens, words, save = map(int, self.processes.sum(numbers))
         if stop:
             raise Interrupted(f"{stop_requested() or 'a signal'}: stopped")
         if died:
@@ -115,9 +129,7 @@ class StepBatches:
                 f"training.dataloader_num_workers (={self.workers}): a data worker of another "
                 "process has died; the message of that process says why"
             )
-        return replace(
-            own, labels=labels, blocks=blocks, tokens=tokens, words=words, timed_save=save > 0
-        )
+        return replace(step, timed_save=save > 0)
 
     def _load(self) -> list[Batch]:
         try:

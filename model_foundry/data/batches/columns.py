@@ -1,64 +1,17 @@
-"""Rows as columns with one entry per token of all rows, so that reading them is fast.
+"""Columns of a token stream: the reading of parts of it, and the insertion of frames.
 
-Letters of shapes: B rows, M spans of the stream in all of them, N tokens.
+Letters of shapes: M spans of the stream, N tokens in all of them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.data.batches.order import Key
 from model_foundry.data.batches.packing import Spans
 from model_foundry.data.tokens.ranges import Ints, positions
 from model_foundry.data.tokens.token_stream import Sharded
-
-Bools = NDArray[np.bool_]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Some rows; a missing column is None."""
-
-    keys: list[Key]
-    """(pass, index) of each row."""
-    ids: Ints
-    """(N,), with the frame."""
-    bounds: Ints
-    """(B + 1,) the start of each row, and N."""
-    tokens: int
-    """Tokens of text, without frames and repeated context."""
-    words: int
-    """Words that begin in these tokens."""
-    num_bytes: Ints | None = None
-    """(N,) source bytes that each token accounts for."""
-    document_ids: Ints | None = None
-    """(N,) number of the document within its row."""
-    is_context: Bools | None = None
-    """(N,) True for a token that is repeated from the previous row."""
-    word_starts: Bools | None = None
-    """(N,) True for a token in which a word begins."""
-    following: Ints | None = None
-    """(B,) the token after each row, or `IGNORE_INDEX`."""
-    following_bytes: Ints | None = None
-    """(B,) source bytes of that token."""
-
-    def of_tokens(self) -> dict[str, NDArray[Any]]:
-        """Return the columns that a collator reads, apart from the ids."""
-        names = ("document_ids", "is_context", "word_starts")
-        columns = {name: getattr(self, name) for name in names}
-        return {name: column for name, column in columns.items() if column is not None}
-
-    def features(self) -> list[dict[str, Any]]:
-        """Return each row as a dictionary, for collators that read single rows."""
-        columns = {"input_ids": self.ids, **self.of_tokens()}
-        parts = map(slice, self.bounds[:-1], self.bounds[1:])
-        return [
-            {"example_id": key, **{name: column[part] for name, column in columns.items()}}
-            for key, part in zip(self.keys, parts, strict=True)
-        ]
 
 
 def read_stretches(columns: Sequence[Sharded], starts: Ints, sizes: Ints) -> list[NDArray[Any]]:

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
+from model_foundry.data.batches.examples import Key
 from model_foundry.errors import DataError
-
-Key = tuple[int, int]  # (pass over the data, index of the block)
 
 
 def permutation(blocks: int, seed: int, epoch: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
+from model_foundry.data.batches.token_examples import Blocks, PackedDocuments, TokenExamples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,7 @@ class EpochCounts:
     framed: int
     """Tokens of the stream, with the frames of documents."""
     rows: int
-    """Rows that are read."""
+    """TokenExamples that are read."""
     shape: str
     """Description of the rows."""
     in_rows: int
@@ -30,10 +30,10 @@ class EpochCounts:
         return self.framed == self.in_rows - self.repeated + sum(self.left_over.values())
 
 
-def pass_over(rows: Rows, *, number: int) -> EpochCounts:
+def pass_over(rows: TokenExamples, *, number: int) -> EpochCounts:
     """Count the tokens of a pass that reads the first `number` rows."""
     framed, left_over = len(rows.stream), {}
-    if isinstance(rows, DocumentRows):
+    if isinstance(rows, PackedDocuments):
         number, in_rows = len(rows), int(rows.spans.sizes.sum())
         framing = int(rows.spans.lengths.sum()) - in_rows
     else:
@@ -57,9 +57,9 @@ def pass_over(rows: Rows, *, number: int) -> EpochCounts:
     return counted
 
 
-def predicted_from_the_left(rows: Rows, counted: EpochCounts) -> int:
+def predicted_from_the_left(rows: TokenExamples, counted: EpochCounts) -> int:
     """Count the tokens of a pass that a causal model predicts: context is not predicted."""
-    if isinstance(rows, DocumentRows):
+    if isinstance(rows, PackedDocuments):
         return counted.in_rows - rows.repeated - int((rows.spans.context == 0).sum())
     assert isinstance(rows, Blocks)
     targets = counted.in_rows - counted.rows  # the first token of each block has no context

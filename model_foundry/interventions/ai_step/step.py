@@ -7,7 +7,7 @@ as `approved`. No other file named by an experiment is run. There is no sandbox 
 import ast
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -15,9 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from model_foundry.config.data import InterventionStep
 from model_foundry.config.sections import AnyPath
-from model_foundry.errors import ConfigError
 from model_foundry.foundation.atomic_files import write_text
 from model_foundry.foundation.messages import reason_of, short_repr
 from model_foundry.interventions.ai_step.approved_code import (
@@ -30,7 +28,7 @@ from model_foundry.interventions.ai_step.approved_code import (
     refused,
 )
 from model_foundry.interventions.ai_step.endpoint import ask, endpoint_of_environment
-from model_foundry.interventions.registration import parse_settings, register_intervention
+from model_foundry.interventions.registration import register_intervention
 
 NAME = "ai_step"
 FUNCTION, ARGUMENTS = "transform", ["text", "seed", "index"]
@@ -120,7 +118,19 @@ def _check_suffix(settings: Any) -> None:
         raise ValueError(f"code: must end in .py, got {short_repr(str(settings.code))}")
 
 
-@register_intervention(NAME, check=_check_suffix)
+def _prepare(settings: Any, *, writes: bool) -> None:
+    """Request code that does not exist; refuse code that is not approved."""
+    prompt, path, approved = settings.prompt, settings.code, settings.approved
+    if not os.path.lexists(path):
+        if not writes:
+            raise refused(path, "does not exist yet; `foundry train` requests it")
+        _write(path, prompt)
+    _approved(prompt, path, approved)  # the cached function may be from an earlier file
+    if writes:
+        _transform(prompt, path, approved)
+
+
+@register_intervention(NAME, check=_check_suffix, prepare=_prepare)
 def ai_step(
     text: str,
     *,
@@ -138,55 +148,3 @@ def ai_step(
         approved: SHA-256 of that file as you read it; None: it is not run.
     """
     return _transform(prompt, code, approved)(text, seed, index)
-
-
-def check_ai_steps(steps: Sequence[InterventionStep]) -> None:
-    """Refuse `ai_step`s whose code is missing or not approved; request and run nothing.
-
-    Raises:
-        ConfigError: with one line for each such step.
-    """
-    _for_each(steps, _check)
-
-
-def prepare_ai_steps(steps: Sequence[InterventionStep]) -> None:
-    """Request the code of each `ai_step` that has none; refuse code that is not approved.
-
-    Called once, in the main process, before the corpus is read: forked processes inherit the
-    approved functions, even if the files change.
-
-    Raises:
-        ConfigError: with one line for each step that cannot be run.
-        SaveError: the code cannot be written.
-    """
-    _for_each(steps, _prepare)
-
-
-def _check(prompt: str, path: Path, approved: str | None) -> None:
-    if not os.path.lexists(path):
-        raise refused(path, "does not exist yet; `foundry train` requests it")
-    _approved(prompt, path, approved)
-
-
-def _prepare(prompt: str, path: Path, approved: str | None) -> None:
-    if not os.path.lexists(path):
-        _write(path, prompt)
-    _approved(prompt, path, approved)  # the cached function may be from an earlier file
-    _transform(prompt, path, approved)
-
-
-def _for_each(
-    steps: Sequence[InterventionStep], function: Callable[[str, Path, str | None], object]
-) -> None:
-    """Call a function with the settings of each `ai_step`; raise all its errors as one."""
-    faults = []
-    for position, step in enumerate(steps):
-        if step.step == NAME:
-            field = f"data.interventions.{position}"
-            settings: Any = parse_settings(NAME, step.settings, field)
-            try:
-                function(settings.prompt, settings.code, settings.approved)
-            except ConfigError as error:
-                faults.append(f"{field}.{error}")
-    if faults:
-        raise ConfigError("\n".join(faults))

@@ -103,7 +103,8 @@ def apply_retention(
     *,
     run_id: str,
     limit: int | None,
-    losses: Mapping[int, float],
+    values: Mapping[int, float],
+    greater_is_better: bool = False,
     lean_milestones: bool = False,
 ) -> None:
     """Delete the checkpoints of a run that are not needed to resume from any more.
@@ -113,18 +114,20 @@ def apply_retention(
     Args:
         limit: checkpoints to keep, the newest and the best included; None: all. Timed ones do not
             count, see `superseded`.
-        losses: validation loss by step; the best checkpoint has the lowest.
+        values: the metric by step that decides which checkpoint is the best.
+        greater_is_better: True if the best has the largest value, False if the smallest.
         lean_milestones: milestones count too, and are reduced to their model in the end; if not,
             they do not count and keep everything.
     """
     own = _resumable(place, run_id)
-    measured = [step for step in own if step in losses]
+    measured = [step for step in own if step in values]
+    sign = -1 if greater_is_better else 1
     for step in superseded(
         own,
         milestones=() if lean_milestones else [step for step in own if own[step].milestone],
         timed=[step for step in own if own[step].timed],
         limit=limit,
-        best=min(measured, key=lambda step: losses[step], default=None),
+        best=min(measured, key=lambda step: sign * values[step], default=None),
     ):
         path = place / f"step-{step:08d}"
         try:

@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
@@ -27,7 +26,7 @@ from model_foundry.foundation.random_state import (
     RandomStates,
     restore_random_states,
 )
-from model_foundry.tokenizer.saving import save_tokenizer
+from model_foundry.objectives.processors import Processors, save_processors
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.state_file import (
     STATE_FILE,
@@ -46,10 +45,8 @@ STEP, SCALAR = "step", torch.Size([])  # the one tensor of AdamW that is shaped 
 SMALL_FILES = 2**20  # bytes of tokenizer and JSON, about: for the message when there is no room
 
 
-def save_model(
-    directory: Path, model: BaseLanguageModel, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Write model and tokenizer as one directory that `transformers` loads.
+def save_model(directory: Path, model: BaseLanguageModel, processors: Processors) -> None:
+    """Write model and processors as one directory; that of a language model is for `transformers`.
 
     Raises:
         NonFiniteError: a weight is NaN or infinite.
@@ -57,7 +54,7 @@ def save_model(
     """
     require_finite(model.state_dict().items(), "weight")
     with commit_directory(directory, needed=_bytes(model.parameters())) as aside:
-        _write_model(aside, model, tokenizer)
+        _write_model(aside, model, processors)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +72,11 @@ class ResumeTensors:
 def save_checkpoint(
     directory: Path,
     model: BaseLanguageModel,
-    tokenizer: PreTrainedTokenizerBase,
+    processors: Processors,
     state: CheckpointState,
     tensors: ResumeTensors | None = None,
 ) -> None:
-    """Write model, tokenizer, counters and whatever training resumes from as one directory.
+    """Write model, processors, counters and whatever training resumes from as one directory.
 
     Args:
         tensors: None: the checkpoint is for analysis only.
@@ -97,8 +94,8 @@ def save_checkpoint(
         files |= {CARRIED_FILE: tensors.carried} if tensors.carried else {}
     every = (tensor for content in files.values() for tensor in content.values())
     with commit_directory(directory, needed=_bytes((*model.parameters(), *every))) as aside:
-        _write_model(aside, model, tokenizer)
-        failpoint(f"{directory.name}: model and tokenizer written")
+        _write_model(aside, model, processors)
+        failpoint(f"{directory.name}: model and processors written")
         for name, content in files.items():
             save_file(dict(content), aside / name)
             failpoint(f"{directory.name}: {name.partition('.')[0]} written")
@@ -247,8 +244,6 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors) + SMALL_FILES
 
 
-def _write_model(
-    directory: Path, model: BaseLanguageModel, tokenizer: PreTrainedTokenizerBase
-) -> None:
+def _write_model(directory: Path, model: BaseLanguageModel, processors: Processors) -> None:
     model.save_pretrained(directory)
-    save_tokenizer(tokenizer, directory, positions=model.num_positions)
+    save_processors(processors, directory, positions=model.num_positions)

@@ -10,9 +10,21 @@ from model_foundry.config.error_messages import describe
 from model_foundry.errors import CheckpointError
 from model_foundry.training.run_fingerprint import RunFingerprint
 
-STATE_FORMAT = 2
+STATE_FORMAT = 3
 STATE_FILE = "state.json"
 LARGEST_STATE = 2**24  # bytes; what we write has some thirty thousand
+
+
+class BestEvaluation(BaseModel):
+    """The `Best` of a run, as a checkpoint keeps it."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, from_attributes=True
+    )
+
+    metric: str
+    value: float
+    step: NonNegativeInt
 
 
 class Counters(BaseModel):
@@ -23,11 +35,9 @@ class Counters(BaseModel):
     )
 
     step: NonNegativeInt
-    blocks_seen: NonNegativeInt
-    tokens_seen: NonNegativeInt
-    words_seen: NonNegativeInt
-    best_loss: float | None
-    best_step: NonNegativeInt | None
+    examples_seen: NonNegativeInt
+    seen: dict[str, NonNegativeInt]
+    best: BestEvaluation | None
     evaluations_since_best: NonNegativeInt
     evaluated_step: NonNegativeInt | None = None
 
@@ -55,6 +65,8 @@ class CheckpointState(BaseModel):
     """Those of the other ranks, in their order."""
     scaler: dict[str, int | float] | None
     """State of the gradient scaler under fp16; None without one."""
+    train_metrics: list[dict[str, Any]] = []
+    """The sums of each training metric since the last line of the log, for each rank in order."""
     log_lines: NonNegativeInt = 0
     """Lines of `metrics.jsonl` up to here."""
 
@@ -74,7 +86,9 @@ def read_state(directory: Path) -> CheckpointState:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(raw, dict) and raw.get("format") != STATE_FORMAT:
             raise CheckpointError(
-                f"{path}: has the format {raw.get('format')!r}, this version reads {STATE_FORMAT}"
+                f"{path}: has the format {raw.get('format')!r}, and this version reads "
+                f"{STATE_FORMAT}; resume it with the version that wrote it, or start again with "
+                "--fresh"
             )
         state = CheckpointState.model_validate(raw)
     except ValidationError as error:
@@ -87,8 +101,8 @@ def read_state(directory: Path) -> CheckpointState:
         raise CheckpointError(
             f"{path}: is of step {counters.step}, but its directory is of another"
         )
-    if counters.blocks_seen != counters.step * state.identity.blocks_per_step:
-        raise CheckpointError(f"{path}: {counters.blocks_seen} blocks do not make its steps")
+    if counters.examples_seen != counters.step * state.identity.examples_per_step:
+        raise CheckpointError(f"{path}: {counters.examples_seen} examples do not make its steps")
     return state
 
 

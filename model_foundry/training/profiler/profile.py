@@ -112,12 +112,12 @@ class Profile(Hook):
             _wait_for_gpu()
             self._seconds.append(time.perf_counter() - begun)
         else:
-            tokens = state.tokens_seen
+            tokens = state.seen.get("tokens", 0)
             with _profiler() as profiler, record_function(STEP):
                 yield
                 _wait_for_gpu()
             if turn > 0:
-                self._tokens += state.tokens_seen - tokens
+                self._tokens += state.seen.get("tokens", 0) - tokens
                 self._add(profiler, training.model, state.step)
 
     def _add(self, profiler: torch.profiler.profile, model: BaseLanguageModel, step: int) -> None:

@@ -1,18 +1,19 @@
-"""Rows of a token stream, which training and evaluation read by keys (pass, index).
+"""Examples of language models: rows of a token stream.
 
-`Blocks` are parts of the joined documents with the same length. `DocumentRows` packs documents into
-rows and numbers the documents of each row.
+`Blocks` are parts of the joined documents with the same length. `PackedDocuments` packs documents
+into rows and numbers the documents of each row.
 """
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, Self
+from functools import partial
+from typing import Self
 
 import numpy as np
 
-from model_foundry.data.batches.columns import Columns, Framing, read_stretches
-from model_foundry.data.batches.order import Key
+from model_foundry.data.batches.columns import Framing, read_stretches
+from model_foundry.data.batches.examples import Column, Examples, ExampleSet, Key, Ragged
 from model_foundry.data.batches.packing import Spans, pack, spans_of
 from model_foundry.data.tokens.ranges import Ints, positions
 from model_foundry.data.tokens.token_stream import TokenStream
@@ -21,8 +22,10 @@ from model_foundry.foundation.labels import IGNORE_INDEX
 Frame = tuple[Sequence[int], Sequence[int]]
 
 
-class Rows(ABC):
-    """Rows of a stream.
+class TokenExamples(ExampleSet):
+    """Rows of a stream: `input_ids`, and beside them the columns that an objective asks for.
+
+    An evaluation also reads `num_bytes`, the source bytes that each token accounts for.
 
     Args:
         frame: ids added before and after the text of a row, or of each document in it.
@@ -35,6 +38,7 @@ class Rows(ABC):
         repeated: tokens that are in a second row, as context.
     """
 
+    units = ("tokens", "words")
     number: int
     dropped = 0
     unread = 0
@@ -47,52 +51,62 @@ class Rows(ABC):
     def __len__(self) -> int:
         return self.number
 
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        """Return a row as the features of a collator, with its number of `tokens` and `words`."""
-        row = self.read([key])
-        (feature,) = row.features()
-        feature |= {"num_bytes": row.num_bytes, "tokens": row.tokens, "words": row.words}
-        if row.following is not None and row.following_bytes is not None:
-            feature["following"] = int(row.following[0])
-            feature["following_bytes"] = int(row.following_bytes[0])
-        return feature
+    @property
+    def content_sha256(self) -> str:
+        return self.stream.text_sha256
 
-    def read(self, keys: list[Key], *, with_bytes: bool = True) -> Columns:
-        """Read one or more rows, with `num_bytes` if `with_bytes`, which only evaluation needs."""
+    def read(self, keys: list[Key], *, evaluating: bool = False) -> Examples:
+        """Read one or more rows.
+
+        Returns:
+            Ragged `input_ids` with the frame and, if they are asked for, `word_starts` (True for a
+            token in which a word begins), `is_context` (True for one repeated from the previous
+            row), `document_ids` (number of the document within its row) and `num_bytes`; dense
+            `following` (the token after each row, or `IGNORE_INDEX`) and `following_bytes`. The
+            counts are those of text, without frames and context.
+        """
         spans, numbers = self._spans(np.array([index for _, index in keys]))
-        columns = [self.stream.tokens, self.stream.num_words]
-        if with_bytes:
-            columns.append(self.stream.num_bytes)
-        ids, words, *sizes = read_stretches(columns, spans.starts, spans.sizes)
+        sources = [self.stream.tokens, self.stream.num_words]
+        if evaluating:
+            sources.append(self.stream.num_bytes)
+        ids, words, *sizes = read_stretches(sources, spans.starts, spans.sizes)
         framing = Framing(spans, before=self.before, after=self.after)
-        more: dict[str, Any] = self._further_columns(spans, numbers)
+        ends = np.append(0, spans.lengths.cumsum())
+        ragged = partial(Ragged, bounds=ends[np.append(0, numbers.cumsum())])
+        columns: dict[str, Column] = {"input_ids": ragged(framing.of_ids(ids))}
         if self.repeated:
             is_context = np.zeros(len(ids), bool)
             is_context[positions(spans.sizes.cumsum() - spans.sizes, spans.context)] = True
             for counts in (words, *sizes):
                 counts[is_context] = 0  # counted in the previous row
-            more["is_context"] = framing.of(is_context, np.bool_)
+            columns["is_context"] = ragged(framing.of(is_context, np.bool_))
         if self.word_starts:
-            more["word_starts"] = framing.of(words, np.bool_)
-        if with_bytes:
-            more["num_bytes"] = framing.of(sizes[0], np.int64)
-        ends = np.append(0, spans.lengths.cumsum())
-        return Columns(
+            columns["word_starts"] = ragged(framing.of(words, np.bool_))
+        if evaluating:
+            columns["num_bytes"] = ragged(framing.of(sizes[0], np.int64))
+        if (document_ids := self._document_ids(spans, numbers)) is not None:
+            columns["document_ids"] = ragged(document_ids)
+        return Examples(
             keys=keys,
-            ids=framing.of_ids(ids),
-            bounds=ends[np.append(0, numbers.cumsum())],
-            tokens=int(spans.sizes.sum() - spans.context.sum()),
-            words=int(words.sum()),
-            **more,
+            columns=columns | self._following(spans, evaluating=evaluating),
+            counts={
+                "tokens": int(spans.sizes.sum() - spans.context.sum()),
+                "words": int(words.sum()),
+            },
         )
 
     @abstractmethod
     def _spans(self, indices: Ints) -> tuple[Spans, Ints]:
         """Return the spans of some rows, and the number of spans in each row."""
 
-    @abstractmethod
-    def _further_columns(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
-        """Return the fields of `Columns` specific to this kind of rows."""
+    def _document_ids(self, spans: Spans, numbers: Ints) -> Ints | None:
+        """Return the number of the document of each token within its row, (N,); None: no such
+        column."""
+        return None
+
+    def _following(self, spans: Spans, *, evaluating: bool) -> dict[str, Column]:
+        """Return the columns of the tokens that follow the rows; none by default."""
+        return {}
 
     def first(self, number: int) -> Self:
         """Return the first `number` rows."""
@@ -112,6 +126,17 @@ class Rows(ABC):
         )
 
     @property
+    def totals(self) -> dict[str, int]:
+        """Tokens and words of the stream, read or not."""
+        return {"tokens": len(self.stream), "words": self.stream.words}
+
+    def figures(self) -> dict[str, float]:
+        """Return `unknown_share`: the share of the text, in bytes, that the tokenizer does not
+        know."""
+        facts = self.stream.facts
+        return {"unknown_share": facts.unknown_bytes / facts.bytes if facts.bytes else 0.0}
+
+    @property
     def left_over(self) -> int:
         """Tokens of the stream that no pass reads."""
         return self.dropped
@@ -122,7 +147,7 @@ class Rows(ABC):
         """Description of the rows."""
 
 
-class Blocks(Rows):
+class Blocks(TokenExamples):
     """The joined documents, cut into parts of one length.
 
     Args:
@@ -168,21 +193,27 @@ class Blocks(Rows):
         )
         return spans, each
 
-    def _further_columns(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+    def _following(self, spans: Spans, *, evaluating: bool) -> dict[str, Column]:
         if not self.following:
             return {}
         stops = spans.starts + spans.sizes
         # tokens that are left over are not predicted
         known = stops < len(self.stream) - self.left_over
-        following, following_bytes = np.full(len(stops), IGNORE_INDEX), np.zeros(len(stops), int)
-        if known.any():
-            columns = (self.stream.tokens, self.stream.num_bytes)
-            read = read_stretches(columns, stops[known], numbers[known])
-            following[known], following_bytes[known] = read
-        return {"following": following, "following_bytes": following_bytes}
+        sources = {"following": (self.stream.tokens, IGNORE_INDEX)}
+        if evaluating:
+            sources["following_bytes"] = (self.stream.num_bytes, 0)
+        columns: dict[str, Column] = {}
+        for name, (source, filler) in sources.items():
+            values = np.full(len(stops), filler)
+            if known.any():
+                (values[known],) = read_stretches(
+                    [source], stops[known], np.ones_like(stops[known])
+                )
+            columns[name] = values
+        return columns
 
 
-class DocumentRows(Rows):
+class PackedDocuments(TokenExamples):
     """Documents packed into rows, numbered within each row; a long one is cut into several rows.
 
     Each further row of a document begins with `overlap` repeated tokens as context.
@@ -232,6 +263,6 @@ class DocumentRows(Rows):
         firsts = np.where(indices > 0, self.row_ends[indices - 1], 0)
         return self.spans.chosen(self.order[positions(firsts, ends - firsts)]), ends - firsts
 
-    def _further_columns(self, spans: Spans, numbers: Ints) -> dict[str, Ints]:
+    def _document_ids(self, spans: Spans, numbers: Ints) -> Ints:
         places = positions(np.zeros(len(numbers), np.int64), numbers)  # of spans in their row
-        return {"document_ids": np.repeat(places, spans.lengths)}
+        return np.repeat(places, spans.lengths)

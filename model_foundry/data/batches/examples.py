@@ -1,0 +1,122 @@
+"""Examples: what a batch is made of, whatever the task.
+
+An example set has a length, is read by keys, and identifies its content by a hash. The order of
+training, the division among processes, prefetching and exact resume know nothing else of it.
+
+Letters of shapes: B examples, N entries of a ragged column in all of them.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_foundry.data.tokens.ranges import Ints, positions
+
+Key = tuple[int, int]  # (pass over the data, index of the example)
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """A column of rows that differ in length, joined."""
+
+    values: NDArray[Any]
+    """(N,)."""
+    bounds: Ints
+    """(B + 1,) the start of each row, and N."""
+
+    @classmethod
+    def of(cls, rows: Sequence[NDArray[Any]]) -> "Ragged":
+        """Join rows, one at least."""
+        return cls(np.concatenate(rows), np.append(0, np.cumsum([len(row) for row in rows])))
+
+    def __len__(self) -> int:
+        return len(self.bounds) - 1
+
+    @property
+    def lengths(self) -> Ints:
+        """(B,) entries of each row."""
+        return np.diff(self.bounds)
+
+    def take(self, indices: Ints) -> "Ragged":
+        """Return some of the rows."""
+        lengths = self.lengths[indices]
+        values = self.values[positions(self.bounds[:-1][indices], lengths)]
+        return Ragged(values, np.append(0, np.cumsum(lengths)))
+
+    def rows(self) -> list[NDArray[Any]]:
+        """Return each row, as a view."""
+        return [self.values[part] for part in map(slice, self.bounds[:-1], self.bounds[1:])]
+
+
+Column = NDArray[Any] | Ragged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Some examples: named columns with an entry or a row for each of them."""
+
+    keys: list[Key]
+    """(pass, index) of each example."""
+    columns: dict[str, Column]
+    """Dense arrays (B, ...) and ragged columns, by name."""
+    counts: dict[str, int]
+    """What the examples hold in all, by unit (tokens, words)."""
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def features(self) -> list[dict[str, Any]]:
+        """Return each example as a dictionary, for collators that read single ones."""
+        rows = {
+            name: column.rows() if isinstance(column, Ragged) else column
+            for name, column in self.columns.items()
+        }
+        return [
+            {"example_id": key, **{name: column[place] for name, column in rows.items()}}
+            for place, key in enumerate(self.keys)
+        ]
+
+
+class ExampleSet(ABC):
+    """The examples of a split.
+
+    Attributes:
+        units: what `Examples.counts` counts; the first is that of the speed of training. None: only
+            the examples themselves are counted.
+    """
+
+    units: tuple[str, ...] = ()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    @abstractmethod
+    def read(self, keys: list[Key], *, evaluating: bool = False) -> Examples:
+        """Read one or more examples.
+
+        Args:
+            evaluating: read the columns that only measurements need, too.
+        """
+
+    @property
+    @abstractmethod
+    def content_sha256(self) -> str:
+        """SHA-256 of everything that the examples are made of."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return the counts of the examples in one line."""
+
+    @property
+    def totals(self) -> dict[str, int]:
+        """What all examples hold together, by unit."""
+        return {}
+
+    def figures(self) -> dict[str, float]:
+        """Return further figures of an evaluation on these examples; none by default."""
+        return {}

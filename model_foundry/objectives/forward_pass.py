@@ -1,0 +1,48 @@
+"""`ForwardPass`: the output of a model on a batch, as losses and metrics see it.
+
+Letters of shapes: N targets, C classes (entries of a vocabulary, labels).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from model_foundry.architectures import ModelOutput
+from model_foundry.foundation.labels import IGNORE_INDEX
+
+Inputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardPass:
+    """One forward pass over a batch."""
+
+    output: ModelOutput
+    inputs: Inputs
+    """Every tensor of the batch, including those that the model is not given."""
+    targets: Mapping[str, int]
+    """Number of targets of each loss."""
+    terms: Mapping[str, Callable[["ForwardPass"], Tensor]]
+    """The mean of each loss over its targets, as a function of this."""
+    align: Callable[[ModelOutput, Inputs], tuple[Tensor, Tensor]]
+    """See `Objective.aligned`."""
+
+    @cached_property
+    def losses(self) -> dict[str, Tensor]:
+        """The mean of each loss over its targets, a scalar in nats; zero if there are none."""
+        return {name: term(self) for name, term in self.terms.items()}
+
+    @cached_property
+    def predictions(self) -> tuple[Tensor, Tensor]:
+        """The logits at the targets, (N, C) in fp32, and the targets, (N,)."""
+        logits, targets = self.align(self.output, self.inputs)
+        scored = targets != IGNORE_INDEX
+        return logits[scored].float(), targets[scored]
+
+
+def in_double(values: Tensor) -> Tensor:
+    """Return values in fp64, on the CPU if their device has no such numbers."""
+    return (values.cpu() if values.device.type == "mps" else values).to(torch.float64)

@@ -1,0 +1,235 @@
+"""`LanguageObjective`: the tasks of language models, whose examples are rows of a token stream."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.data.batches.loaders import Collate, evaluation_batches
+from model_foundry.data.batches.order import usable_blocks
+from model_foundry.data.batches.pass_counts import EpochCounts, pass_over
+from model_foundry.data.batches.token_examples import TokenExamples
+from model_foundry.data.corpus.splits import Split
+from model_foundry.data_collators import Collator
+from model_foundry.data_collators.text import collate_text
+from model_foundry.evaluation.causality import require_no_leak
+from model_foundry.evaluation.comparability import not_comparable, require_targets
+from model_foundry.foundation.file_hashes import FileHashes
+from model_foundry.foundation.labels import IGNORE_INDEX
+from model_foundry.foundation.process_pool import processes_for
+from model_foundry.interventions.preparation import prepare_steps
+from model_foundry.objectives.base import Inspection, Objective, Prepared
+from model_foundry.objectives.forward_pass import Inputs
+from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
+from model_foundry.objectives.text import (
+    ExampleReader,
+    load_named_tokenizer,
+    obtain_tokenizer,
+    open_texts,
+    report_shared,
+)
+from model_foundry.tokenizer.framing import framed
+from model_foundry.tokenizer.special_tokens import special_token_ids
+from model_foundry.tokenizer.tokenizer_factory import check_settings
+
+logger = logging.getLogger(__name__)
+
+ROWS_OF_A_CHECK = 8  # for the check of the collator; the model reads two of them
+
+
+class LanguageObjective(Objective):
+    """A task of language models: the framing and labelling of rows, and the labels that count."""
+
+    processor_types: ClassVar[Mapping[str, type[Processor]]] = {TOKENIZER: TextTokenizer}
+    withheld = ("scored_bytes",)
+
+    def frame(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+        """Return the ids that stand before and after the text of each block; none by default.
+
+        Raises:
+            DataError: the tokenizer lacks them.
+        """
+        return [], []
+
+    @abstractmethod
+    def collator(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collator:
+        """Return the collator that turns rows into labelled batches.
+
+        Args:
+            seed: seed of whatever it draws.
+
+        Raises:
+            DataError: the tokenizer lacks a token that it needs.
+        """
+
+    @property
+    def needs_word_starts(self) -> bool:
+        """True if the collator needs `word_starts`; False by default."""
+        return False
+
+    @abstractmethod
+    def scored(self, labels: Tensor) -> Tensor:
+        """Return the tokens that a model's loss counts, (B, T) bool, given the labels (B, T)."""
+
+    @property
+    def prediction_rule(self) -> str:
+        """The tokens that are predicted, in words."""
+        return f"not known: the objective {self.spec.name!r} is a plugin"
+
+    def targets_of(
+        self, examples: TokenExamples, counted: EpochCounts, specials: Callable[[int], int]
+    ) -> int | None:
+        """Return the number of targets in a pass; None: it is not known.
+
+        Args:
+            specials: returns the number of special tokens before a token of the stream.
+        """
+        return None
+
+    def count_targets(self, inputs: Inputs) -> int:
+        return int(self.scored(inputs["labels"]).sum())
+
+    def aligned(self, output: ModelOutput, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """Return logits (B, T, V) and the token that each predicts, (B, T)."""
+        logits, labels = cast(Tensor, output.logits), inputs["labels"]
+        labels = labels.masked_fill(~self.scored(labels), IGNORE_INDEX)
+        if self.spec.direction == "left_to_right":
+            labels = F.pad(labels[:, 1:], (0, 1), value=IGNORE_INDEX)[:, : logits.shape[1]]
+        return logits, labels
+
+    def prepare(self, kept: Path | None = None) -> Prepared:
+        config = self.config
+        prepare_steps(config.data.interventions)
+        hashes = FileHashes(config.data.cache)
+        splits = open_texts(config)
+        tokenizer, source = obtain_tokenizer(config, splits.train, kept, hashes=hashes)
+        tokenizer = framed(tokenizer, self.frame(tokenizer))
+        collate = self._collate(tokenizer, seed=config.seeds.data)
+        reader = ExampleReader(
+            config,
+            tokenizer,
+            frame=self.frame(tokenizer),
+            word_starts=self.needs_word_starts,
+            hashes=hashes,
+        )
+        train = reader.read(splits.train)
+        without = train.stream if config.data.shared_documents == "drop" else None
+        validation = reader.read(splits.validation, without)
+        test = None if splits.test is None else reader.read(splits.test, without)
+        prepared = Prepared(
+            objective=self,
+            processors={TOKENIZER: TextTokenizer(tokenizer, source)},
+            collate=collate,
+            # what a study measures on is the same for all seeds of its data
+            evaluating=self._collate(tokenizer, seed=config.seeds.split),
+            train=train,
+            validation=validation,
+            test=test,
+        )
+        for name, examples in text_splits(prepared).items():
+            self._check_examples(name, examples, train)
+            require_targets(name, examples, collate, self.count_targets, type(self).__name__)
+        return prepared
+
+    def _collate(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collate:
+        collator = self.collator(tokenizer, seed=seed)
+        return partial(collate_text, collator=collator, scored=self.scored)
+
+    def _check_examples(self, name: str, examples: TokenExamples, train: TokenExamples) -> None:
+        """Report documents shared with the training text, and figures that cannot be compared."""
+        if examples is not train:
+            report_shared(name, examples.stream, train.stream, self.config.data)
+        if reason := not_comparable(examples):
+            logger.warning(
+                "%s: %s, so its bits per byte cannot be compared with those of another tokenizer",
+                *(name, reason),
+            )
+
+    def inspect(self) -> Inspection:
+        config = self.config
+        prepare_steps(config.data.interventions, writes=False)
+        splits = open_texts(config)
+        arguments, sizes = self._inspect_tokenizer()
+        lines, processes = [], processes_for(config.data.preprocessing_num_workers)
+        for name in ("train", "validation", "test"):
+            split: Split | None = getattr(splits, name)
+            if split is not None:
+                documents, characters = split.count(processes)
+                lines.append(f"{name}: {documents:,} documents, {characters:,} characters")
+        return Inspection(lines, arguments, sizes)
+
+    def _inspect_tokenizer(self) -> tuple[dict[str, Any], str]:
+        """Return arguments of the model, as far as they are known, and the size in words."""
+        settings = self.config.tokenizer
+        if settings.path is None:
+            check_settings(settings)
+            most = f"the {settings.vocab_size:,} entries that its tokenizer may have at most"
+            return {"vocab_size": settings.vocab_size}, most
+        tokenizer = load_named_tokenizer(settings)
+        self.frame(tokenizer)
+        self.collator(tokenizer, seed=0)
+        arguments = {"vocab_size": len(tokenizer), **special_token_ids(tokenizer)}
+        return arguments, f"a vocabulary of {len(tokenizer):,}"
+
+    @property
+    def streams(self) -> bool:
+        return self.config.data.packing == "streams"
+
+    def examples_per_pass(self, examples: int) -> int:
+        """Return how many of the training rows one pass reads.
+
+        Raises:
+            DataError: there are fewer than a step of streams needs.
+        """
+        if not self.streams:
+            return examples
+        return usable_blocks(examples, rows_per_step=self.config.training.rows_per_step)
+
+    def summary(self, prepared: Prepared) -> dict[str, Any]:
+        """Return what a run reads of each of its texts, as plain data; nothing is counted again.
+
+        Raises:
+            DataError: there are fewer blocks than a step of streams needs.
+        """
+        read = {"train": self.examples_per_pass(len(prepared.train))}
+        return {
+            name: {
+                "documents": examples.stream.documents,
+                "tokens": asdict(pass_over(examples, number=read.get(name, len(examples)))),
+                **examples.stream.facts.as_json(),
+            }
+            for name, examples in text_splits(prepared).items()
+        }
+
+    def model_arguments(self, processors: Processors) -> dict[str, Any]:
+        """Return the size of the vocabulary and the ids of the special tokens."""
+        tokenizer = cast(TextTokenizer, processors[TOKENIZER]).tokenizer
+        return {"vocab_size": len(tokenizer), **special_token_ids(tokenizer)}
+
+    def check_model(self, model: BaseLanguageModel, prepared: Prepared) -> None:
+        """Check that a model does not read its targets."""
+        training, rows = self.config.training, text_splits(prepared)["train"].first(ROWS_OF_A_CHECK)
+        batch = next(evaluation_batches(rows, prepared.collate, batch_size=ROWS_OF_A_CHECK))
+        require_no_leak(
+            model,
+            {name: t for name, t in batch.inputs.items() if name not in self.withheld},
+            scored=self.scored,
+            objective_name=type(self).__name__,
+            causal=self.spec.direction == "left_to_right",
+            carry_state=training.carry_state,
+            half=training.mixed_precision in ("bf16", "fp16"),
+            loss_without_logits=training.speed.loss_without_logits,
+        )
+
+
+def text_splits(prepared: Prepared) -> dict[str, TokenExamples]:
+    """Return the splits of a task that reads text."""
+    return cast(dict[str, TokenExamples], prepared.splits)

@@ -1,0 +1,181 @@
+"""Metrics, which an experiment names in `training.metrics`.
+
+A metric adds up figures over batches; its result depends only on the sums, so it does not depend on
+batch sizes and processes.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model_foundry.config import METRICS, ExperimentConfig, MetricSpec
+from model_foundry.objectives.forward_pass import ForwardPass, in_double
+from model_foundry.registry import register_in
+
+FEWEST_BATCHES = 4  # for an interval
+QUANTILE = 1.96  # of the normal distribution, two-sided, for 95%
+Sums = NDArray[np.float64]
+M = TypeVar("M", bound=type["Metric"])
+
+
+class Metric(ABC):
+    """A figure of a model on some examples."""
+
+    details: ClassVar[tuple[str, ...]] = ()
+    """Figures of the result that go to the log, but not to the line of progress."""
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def sums(self, done: ForwardPass) -> Tensor:
+        """Return the figures of a batch that are added up, of any shape, in fp64."""
+
+    @abstractmethod
+    def result(self, sums: Sums) -> float | Mapping[str, float]:
+        """Return the metric, or several figures by name; those that are undefined are left out."""
+
+
+def register_metric(
+    name: str, *, greater_is_better: bool, needs_logits: bool = True, reads_text: bool = False
+) -> Callable[[M], M]:
+    """Return a decorator that registers a `Metric` subclass under a name in `training.metrics`.
+
+    Args:
+        greater_is_better: the direction in which it improves.
+        needs_logits: False if it does not read the logits, which a model may then leave out.
+        reads_text: True if it is defined for text only.
+
+    Raises:
+        DuplicateNameError: the name is taken.
+        TypeError: the class is no complete subclass of `Metric`.
+    """
+    facts: dict[str, Any] = {"needs_logits": needs_logits, "reads_text": reads_text}
+    return register_in(
+        METRICS, MetricSpec, name, base=Metric, greater_is_better=greater_is_better, **facts
+    )
+
+
+def model_loss(done: ForwardPass) -> tuple[Tensor, int]:
+    """Return the mean of the model's own loss, in fp64, and its number of targets.
+
+    If the experiment does without it, those of the first loss.
+    """
+    name = "model" if "model" in done.losses else next(iter(done.losses))
+    return in_double(done.losses[name]), done.targets[name]
+
+
+class MeanLoss(Metric):
+    """The loss per target: the weighted sum of all losses, and each by itself if there are several.
+
+    In nats for a likelihood.
+    """
+
+    def sums(self, done: ForwardPass) -> Tensor:
+        """Return the sum of each loss and its number of targets, (losses, 2)."""
+        sums = [
+            torch.stack([total := in_double(mean) * count, torch.full_like(total, count)])
+            for mean, count in zip(done.losses.values(), done.targets.values(), strict=True)
+        ]
+        return torch.stack(sums)
+
+    def result(self, sums: Sums) -> dict[str, float]:
+        weights = self.config.training.losses or {"model": 1.0}
+        means = {
+            name: float(total) / float(count)
+            for name, (total, count) in zip(weights, sums, strict=True)
+            if count
+        }
+        if not means:
+            return {}
+        figures = {"loss": sum(weights[name] * mean for name, mean in means.items())}
+        if len(weights) > 1:
+            figures |= {f"loss/{name}": mean for name, mean in means.items()}
+        return figures
+
+
+class Perplexity(Metric):
+    """The exponential of the model's own loss per target."""
+
+    def sums(self, done: ForwardPass) -> Tensor:
+        """Return the nats and the number of targets, (2,)."""
+        mean, count = model_loss(done)
+        return torch.stack([mean * count, torch.full_like(mean, count)])
+
+    def result(self, sums: Sums) -> float:
+        nats, targets = map(float, sums)
+        loss = nats / targets
+        return math.exp(loss) if loss < 700 else math.inf
+
+
+class BitsPerByte(Metric):
+    """The model's own loss per UTF-8 byte of the scored tokens, in bits.
+
+    `bits_per_byte_interval` is half the width of its 95% confidence interval: the batches are
+    treated as a sample of the text, and the figure as a ratio of two sums over them (Cochran 1977,
+    Sampling Techniques, section 6.4). It is left out with fewer than four batches, and with carried
+    states, where batches are not independent. `tokens` is the number of scored tokens.
+    """
+
+    details = ("tokens", "bits_per_byte_interval")
+
+    def sums(self, done: ForwardPass) -> Tensor:
+        """Return batches, nats, tokens and bytes, and sums of products of nats and bytes, (7,)."""
+        mean, count = model_loss(done)
+        size = in_double(done.inputs["scored_bytes"].sum())
+        nats, one = mean * count, torch.ones_like(mean)
+        return torch.stack([one, nats, one * count, size, nats * nats, nats * size, size * size])
+
+    def result(self, sums: Sums) -> dict[str, float]:
+        batches, nats, tokens, size, *products = map(float, sums)
+        figures: dict[str, float] = {"tokens": int(tokens)}
+        if size:
+            figures["bits_per_byte"] = nats / (math.log(2) * size)
+            if batches >= FEWEST_BATCHES and not self.config.training.carry_state:
+                width = _interval(int(batches), nats, size, products)
+                figures["bits_per_byte_interval"] = width / math.log(2)
+        return figures
+
+
+def _interval(batches: int, nats: float, size: float, products: Sequence[float]) -> float:
+    """Return half the width of the 95% interval of the nats per byte."""
+    nats_squared, nats_by_bytes, bytes_squared = products
+    ratio = nats / size
+    squares = nats_squared - 2 * ratio * nats_by_bytes
+    squares += ratio**2 * bytes_squared
+    variance = max(0.0, squares) * batches / (batches - 1) / size**2
+    return students_quantile(batches - 1) * math.sqrt(variance)
+
+
+def students_quantile(freedom: int) -> float:
+    """Return the two-sided 95% quantile of Student's t distribution (Cornish-Fisher expansion).
+
+    The error is below 1% from 3 degrees of freedom.
+    """
+    z = QUANTILE
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
+
+
+class Accuracy(Metric):
+    """The share of the targets that the model predicts: those with the largest logit."""
+
+    def sums(self, done: ForwardPass) -> Tensor:
+        """Return the correct predictions and the number of targets, (2,)."""
+        logits, targets = done.predictions
+        correct = (logits.argmax(-1) == targets).sum()
+        return in_double(torch.stack([correct, torch.full_like(correct, len(targets))]))
+
+    def result(self, sums: Sums) -> float:
+        correct, targets = map(float, sums)
+        return correct / targets

@@ -1,0 +1,104 @@
+"""Processors: what stands between the data and a model, and is saved with it.
+
+Each has a role (tokenizer, target_tokenizer, labels, image_processor) and a content hash, by which
+a run that resumes is compared.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+from transformers import PreTrainedTokenizerBase
+
+from model_foundry.data.tokens.tokenize import tokenizer_hash
+from model_foundry.tokenizer.loading import load_tokenizer
+from model_foundry.tokenizer.saving import save_tokenizer
+
+TOKENIZER = "tokenizer"
+
+
+class Processor(ABC):
+    """One processor; it does not change once it is made."""
+
+    at_root: ClassVar[bool] = False
+    """True: its files stand beside those of the model, where other tools expect them. False: in a
+    directory of its own, named by its role."""
+
+    @property
+    @abstractmethod
+    def sha256(self) -> str:
+        """Hash of everything that the model's inputs depend on."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return what it holds, in one line."""
+
+    @abstractmethod
+    def save(self, directory: Path, *, positions: int | None = None, alone: bool = False) -> None:
+        """Write its files.
+
+        Args:
+            positions: the maximum length of the model's inputs; None: any.
+            alone: True if the directory holds nothing else.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, directory: Path) -> Self:
+        """Read the files that `save` wrote.
+
+        Raises:
+            DataError: they are missing or invalid.
+        """
+
+
+Processors = Mapping[str, Processor]
+
+
+class TextTokenizer(Processor):
+    """A tokenizer that frames a text as its objective does.
+
+    Args:
+        source: its directory, or its name on a hub.
+    """
+
+    at_root = True
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, source: str | Path) -> None:
+        self.tokenizer, self.source = tokenizer, source
+
+    @property
+    def sha256(self) -> str:
+        return tokenizer_hash(self.tokenizer)
+
+    def describe(self) -> str:
+        return f"{len(self.tokenizer):,} entries"
+
+    def save(self, directory: Path, *, positions: int | None = None, alone: bool = False) -> None:
+        source = self.source if alone else None
+        save_tokenizer(self.tokenizer, directory, positions=positions, source=source)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        return cls(load_tokenizer(directory), directory)
+
+
+def save_processors(processors: Processors, directory: Path, *, positions: int | None) -> None:
+    """Write all processors into the directory of a model."""
+    for role, processor in processors.items():
+        place = directory if processor.at_root else directory / role
+        place.mkdir(exist_ok=True)
+        processor.save(place, positions=positions)
+
+
+def load_processors(types: Mapping[str, type[Processor]], directory: Path) -> dict[str, Processor]:
+    """Read the processors in the directory of a model.
+
+    Raises:
+        DataError: the files of one are missing or invalid.
+    """
+    return {
+        role: kind.load(directory if kind.at_root else directory / role)
+        for role, kind in types.items()
+    }
