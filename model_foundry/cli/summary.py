@@ -72,12 +72,14 @@ def finding_line(finding: "Finding") -> str:
 def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) -> None:
     """Print the result of a run, the path of its model and a command to try next."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
-    lines = ["", *(f"{name:17}{value}" for name, value in _figures(result))]
+    figures = list(_figures(result))
+    width = max(17, *(len(name) + 2 for name, _ in figures))
+    lines = ["", *(f"{name:{width}}{value}" for name, value in figures)]
     if result.language is not None and result.language.minimal_pairs:
         lines += ["", *_language_lines(result.language)]
-    lines += ["", f"{'model':17}{result.model_dir}"]
+    lines += ["", f"{'model':{width}}{result.model_dir}"]
     if result.generates is not None:
-        lines += [f"{'next':17}{_next_command(result, plugins or [])}"]
+        lines += [f"{'next':{width}}{_next_command(result, plugins or [])}"]
     for line in lines:
         console.print(line)
 
