@@ -1,0 +1,77 @@
+"""`Labels`: the labels of a classification, numbered in sorted order."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_foundry.errors import DataError
+from model_foundry.foundation.messages import short_repr
+from model_foundry.foundation.untrusted_files import read_json
+from model_foundry.objectives.processors import Processor
+
+FILE = "labels.json"
+MOST_SHOWN = 10
+
+
+class Labels(Processor):
+    """The names of the classes.
+
+    Args:
+        names: in the order of their numbers, from 0.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+
+    @classmethod
+    def of(cls, labels: Iterable[str]) -> Self:
+        """Return the labels that occur."""
+        return cls(sorted(set(labels)))
+
+    def encode(
+        self, labels: Sequence[str], column: str, where: Callable[[int], str]
+    ) -> NDArray[np.int64]:
+        """Return the number of each label, (N,).
+
+        Args:
+            column: the name of their column, for messages.
+            where: returns the place of a label, given its index.
+
+        Raises:
+            DataError: a label is not among the names, which come from the training data.
+        """
+        numbers = [self._numbers.get(label, -1) for label in labels]
+        if -1 in numbers:
+            index = numbers.index(-1)
+            known = ", ".join(map(short_repr, self.names[:MOST_SHOWN]))
+            more = ", ..." if len(self.names) > MOST_SHOWN else ""
+            raise DataError(
+                f"{where(index)}: {column!r} is {short_repr(labels[index])}, a label that the "
+                f"training data do not have ({known}{more}); correct it, or give them such a row"
+            )
+        return np.array(numbers, np.int64)
+
+    @property
+    def sha256(self) -> str:
+        return sha256(json.dumps(self.names).encode()).hexdigest()
+
+    def describe(self) -> str:
+        return f"{len(self.names):,} labels"
+
+    def save(self, directory: Path, *, positions: int | None = None, alone: bool = False) -> None:
+        text = json.dumps({"labels": self.names}, indent=1, ensure_ascii=False) + "\n"
+        (directory / FILE).write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        remedy = "restore it, or train again"
+        names = read_json(directory, FILE, error=DataError, remedy=remedy).get("labels")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise DataError(f"{directory / FILE}: holds no list of labels; {remedy}")
+        return cls(names)

@@ -1,0 +1,102 @@
+"""`RecordObjective`: tasks whose examples are records with named columns, held in memory."""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from model_foundry.data.batches.arrays import ArrayExamples
+from model_foundry.data.batches.examples import Column, Ragged
+from model_foundry.data.batches.loaders import Collate
+from model_foundry.data.corpus.record_splits import RecordSplit, open_record_splits
+from model_foundry.data.sources.records import Records
+from model_foundry.data_collators import PaddingCollator
+from model_foundry.foundation.interrupts import check_interrupt
+from model_foundry.objectives.base import Inspection, Objective, Prepared
+from model_foundry.objectives.processors import Processor, Processors, load_processors
+
+logger = logging.getLogger(__name__)
+
+
+class RecordObjective(Objective):
+    """A task whose examples are records: rows of a CSV, JSON or Parquet file, or of a data set.
+
+    A subclass names the columns, turns records into arrays and, where it needs to, learns
+    processors from the training records.
+    """
+
+    units: ClassVar[Mapping[str, str]] = {}
+    """What is counted beside the examples: the name of a ragged column whose lengths count, by
+    unit."""
+    fillers: ClassVar[Mapping[str, float]] = {}
+    """Value at the padding of each ragged column; 0 for those left out."""
+    masks: ClassVar[Mapping[str, str]] = {}
+    """Name of the mask of a ragged column, for a model that takes one."""
+
+    @property
+    @abstractmethod
+    def columns(self) -> Sequence[str]:
+        """The columns that are read."""
+
+    def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
+        """Return the processors, by role, given the training records; none by default.
+
+        Raises:
+            DataError: the records cannot be used.
+        """
+        return {}
+
+    @abstractmethod
+    def encode(self, records: Records, processors: Processors) -> dict[str, Column]:
+        """Return the columns of the examples: dense arrays (N, ...) or ragged ones of N rows.
+
+        Raises:
+            DataError: a record cannot be used.
+        """
+
+    def collate(self, processors: Processors) -> Collate:
+        """Return the function that makes batches; by default ragged columns are padded."""
+        return PaddingCollator(self.fillers, self.masks)
+
+    def prepare(self, kept: Path | None = None) -> Prepared:
+        splits = open_record_splits(self.config.data, seed=self.config.seeds.split)
+        if kept is None:
+            processors = self.learn(splits.train.records(self.columns))
+        else:
+            processors = load_processors(self.processor_types, kept)
+        collate = self.collate(processors)
+        return Prepared(
+            objective=self,
+            processors=processors,
+            collate=collate,
+            evaluating=collate,
+            train=self._read(splits.train, processors),
+            validation=self._read(splits.validation, processors),
+            test=None if splits.test is None else self._read(splits.test, processors),
+        )
+
+    def _read(self, split: RecordSplit, processors: Processors) -> ArrayExamples:
+        parts: list[dict[str, Column]] = []
+        for records in split.records(self.columns):
+            check_interrupt()
+            if len(records):
+                parts.append(self.encode(records, processors))
+        columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+        examples = ArrayExamples(columns, units=self.units)
+        logger.info("%s: %s", split.name, examples.describe())
+        return examples
+
+    def inspect(self) -> Inspection:
+        prepared = self.prepare()
+        lines = [f"{name}: {examples.describe()}" for name, examples in prepared.splits.items()]
+        return Inspection(lines, self.model_arguments(prepared.processors), "these data")
+
+
+def _joined(parts: Sequence[Column]) -> Column:
+    ragged = [part for part in parts if isinstance(part, Ragged)]
+    if ragged:
+        return Ragged.of([row for part in ragged for row in part.rows()])
+    return np.concatenate([np.asarray(part) for part in parts])
