@@ -121,7 +121,7 @@ def make_fingerprint(
     return RunFingerprint(
         config=as_settings(config),
         content={**prepared.content, **plugins},
-        blocks_per_step=config.training.rows_per_step,
+        examples_per_step=config.training.rows_per_step,
         total_steps=total_steps(config, rows=rows_of_a_pass(config, len(prepared.train))),
         environment={**environment(device), "processes": str(world_size)},
     )

@@ -87,7 +87,7 @@ def read_state(directory: Path) -> CheckpointState:
         raise CheckpointError(
             f"{path}: is of step {counters.step}, but its directory is of another"
         )
-    if counters.blocks_seen != counters.step * state.identity.blocks_per_step:
+    if counters.blocks_seen != counters.step * state.identity.examples_per_step:
         raise CheckpointError(f"{path}: {counters.blocks_seen} blocks do not make its steps")
     return state
 
