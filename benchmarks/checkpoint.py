@@ -68,7 +68,7 @@ def main() -> None:
 
         def save_safely(directory: Path, step: int) -> None:
             random, values = pack_random_states([random_states()])
-            state = TrainState(step=step, blocks_seen=step * fingerprint.blocks_per_step)
+            state = TrainState(step=step, blocks_seen=step * fingerprint.examples_per_step)
             facts = CheckpointState(
                 format=STATE_FORMAT,
                 run_id=uuid.uuid4().hex,

@@ -72,6 +72,7 @@ class Registry(Mapping[str, S]):
         self._specs: dict[str, S] = {}
         self._implementations: dict[str, Any] = {}
         self._points: dict[str, metadata.EntryPoint] | None = None
+        self._guards: list[Callable[[S], None]] = []
         for spec in specs:
             self.add(spec)
 
@@ -91,10 +92,20 @@ class Registry(Mapping[str, S]):
                 f"{self.kind.capitalize()} {spec.name!r} is already registered, for "
                 f"{present.target}; {spec.target} needs another name."
             )
+        for guard in self._guards:
+            guard(spec)
         self._specs[spec.name] = spec
         Registry.num_added += 1
         if implementation is not None:
             self._implementations[spec.name] = implementation
+
+    def guard(self, check: Callable[[S], None]) -> None:
+        """Have `check` refuse, by an exception, specs that are added from now on."""
+        self._guards.append(check)
+
+    def known(self) -> list[S]:
+        """Return the specs by name, without those that other packages only announce."""
+        return [self._specs[name] for name in sorted(self._specs)]
 
     def load(self, name: str) -> Any:
         """Return the implementation of an entry, importing it on first use."""

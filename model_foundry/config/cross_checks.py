@@ -4,25 +4,51 @@ from collections.abc import Iterator
 
 from model_foundry.config import section_checks
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
+from model_foundry.config.specs import ARCHITECTURES, ArchitectureSpec, ObjectiveSpec
+
+
+def objective_suits_kind(config: Sections) -> Iterator[Fault]:
+    """Check that the objective trains models of the architecture's kind."""
+    architecture, objective = architecture_of(config), objective_of(config)
+    if architecture is None or objective is None or objective.model_kind == architecture.kind:
+        return
+    kind = objective.model_kind
+    suiting = ", ".join(each.name for each in ARCHITECTURES.known() if each.kind == kind)
+    remedy = f"such are {suiting}" if suiting else "none of that kind is registered"
+    yield (
+        "training.objective",
+        f"{objective.name!r} trains models of kind {kind!r}, but {architecture.name!r} is of kind "
+        f"{architecture.kind!r}; {remedy}",
+    )
 
 
 def objective_suits_architecture(config: Sections) -> Iterator[Fault]:
     """Check that the objective suits the architecture and the direction in which it reads."""
     architecture, objective = architecture_of(config), objective_of(config)
-    if architecture is None or objective is None:
+    if architecture is None or objective is None or objective.direction == "any":
         return
+    if objective.model_kind != architecture.kind:
+        return
+    named, known = f"{architecture.name!r}", architecture.objectives
+    if known and {objective.name, objective.variant_of}.isdisjoint(known):
+        law = f"{objective.name!r} does not suit architecture {named}; use {', '.join(known)}"
+        yield "training.objective", law
+    else:
+        yield from _direction_suits(config, architecture, objective)
+
+
+def _direction_suits(
+    config: Sections, architecture: ArchitectureSpec, objective: ObjectiveSpec
+) -> Iterator[Fault]:
     causal, field = architecture.causal_with(config.model.section), "training.objective"
     named, setting = f"{architecture.name!r}", f"model.{architecture.section}.bidirectional"
-    if {objective.name, objective.variant_of}.isdisjoint(architecture.objectives):
-        known = ", ".join(architecture.objectives)
-        yield field, f"{objective.name!r} does not suit architecture {named}; use {known}"
-    elif objective.direction == "left_to_right" and not causal:
+    if objective.direction == "left_to_right" and not causal:
         yield (
             field,
             f"{objective.name!r} needs a causal model, but {named} reads in both directions here "
             f"and would see its own targets; set {setting}=false or {field}=masked_lm",
         )
-    elif causal and objective.direction == "both":
+    elif objective.direction == "both" and causal:
         yield (
             field,
             f"{objective.name!r} needs a model that reads in both directions, but {named} is "
@@ -116,6 +142,17 @@ def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
         yield field, f"{law} reads both ways; leave {field} out"
 
 
+def milestones_are_counted(config: Sections) -> Iterator[Fault]:
+    """Check that no milestone is in words or tokens where no text is read."""
+    objective = objective_of(config)
+    if objective is None or objective.reads_text:
+        return
+    for unit in ("words", "tokens"):
+        if getattr(config.training.milestones, unit):
+            law = f"counts text, which {objective.name!r} does not read"
+            yield f"training.milestones.{unit}", f"{law}; give milestones in steps"
+
+
 def token_budgets_need_a_tokenizer(config: Sections) -> Iterator[Fault]:
     """Check that a budget in tokens has a trained tokenizer, which does not depend on it."""
     if config.data.counts_tokens and config.tokenizer.path is None:
@@ -126,19 +163,27 @@ def token_budgets_need_a_tokenizer(config: Sections) -> Iterator[Fault]:
         )
 
 
-CHECKS = (
-    section_checks.objective_is_known,
-    objective_suits_architecture,
+OF_TEXT = (
     objective_has_its_mask_token,
     section_checks.special_tokens_have_roles,
-    section_checks.embedding_fits_hidden_size,
-    section_checks.rnn_type_is_the_architecture,
     block_fits_positions,
     content_fits_block,
     overlap_leaves_room,
     documents_are_isolated,
     carried_state_needs_streams,
     token_budgets_need_a_tokenizer,
+)
+"""Checks where the examples are made of tokenized text."""
+CHECKS = (
+    section_checks.names_are_registered,
+    section_checks.metrics_are_measured,
+    section_checks.metrics_suit_the_objective,
+    objective_suits_kind,
+    objective_suits_architecture,
+    *OF_TEXT,
+    milestones_are_counted,
+    section_checks.embedding_fits_hidden_size,
+    section_checks.rnn_type_is_the_architecture,
     section_checks.split_suits_the_source,
     section_checks.controls_are_matched,
     section_checks.length_is_given_once,
@@ -150,5 +195,7 @@ CHECKS = (
 
 
 def find_faults(config: Sections) -> list[Fault]:
-    """Return the faults of all checks."""
-    return [fault for check in CHECKS for fault in check(config)]
+    """Return the faults of all checks that apply."""
+    objective = objective_of(config)
+    skipped = () if objective is None or objective.reads_text else OF_TEXT
+    return [fault for check in CHECKS if check not in skipped for fault in check(config)]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
+from model_foundry.config.on_resume import OnResume
 from model_foundry.config.sections import (
     AnyPath,
     PathText,
@@ -193,12 +194,12 @@ def _as_step(value: Any) -> Any:
 class DataConfig(Section):
     """Text sources, splits, and the cutting into rows."""
 
-    train: Source
+    train: Annotated[Source, OnResume.BY_CONTENT]
     """A file, a glob, a folder, a list of these, {hub: ...}, {disk: ...}, {mixture: [...]}, or
     {language: {sentences: N}}."""
-    validation: Source | None = None
+    validation: Annotated[Source | None, OnResume.BY_CONTENT] = None
     """Held-out text; None: `validation_fraction` of the training documents."""
-    test: Source | None = None
+    test: Annotated[Source | None, OnResume.FREE] = None
     """Text for one last measurement after training; None: no such measurement."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share held out: of the documents, or of the characters under `split_by: position`."""
@@ -206,7 +207,7 @@ class DataConfig(Section):
     """Number of documents held out, in place of the share; None: the share counts."""
     split_by: Literal["document", "position"] = "document"
     """Hold out documents drawn by seed, or the last part of the text."""
-    shared_documents: Literal["warn", "drop", "error"] = "warn"
+    shared_documents: Annotated[Literal["warn", "drop", "error"], OnResume.BY_CONTENT] = "warn"
     """Treatment of validation and test documents that also occur in the training text: they are
     counted in a warning, left out, or refused."""
     document: DocumentKind = "file"
@@ -214,10 +215,12 @@ class DataConfig(Section):
     blank lines between documents belong to none."""
     text_column: str = "text"
     """Column that holds the text, for sources with columns."""
-    encoding_errors: Literal["strict", "replace"] = "strict"
+    encoding_errors: Annotated[Literal["strict", "replace"], OnResume.BY_CONTENT] = "strict"
     """Treatment of bytes that are not UTF-8: an error, or replaced by U+FFFD and counted."""
     interventions: Annotated[
-        list[Annotated[InterventionStep, BeforeValidator(_as_step)]], Field(max_length=100)
+        list[Annotated[InterventionStep, BeforeValidator(_as_step)]],
+        Field(max_length=100),
+        OnResume.BY_CONTENT,
     ] = Field(default_factory=list)
     """Changes to each document before it is tokenized, in this order."""
     packing: Literal["blocks", "documents", "streams"] = "blocks"
@@ -229,9 +232,11 @@ class DataConfig(Section):
     """Tokens in one block, framing included."""
     content_tokens: PositiveInt | None = None
     """Tokens of text in one block, the same under every objective; None: what framing leaves."""
-    preprocessing_num_workers: Annotated[int, Field(ge=0, le=1024)] | None = None
+    preprocessing_num_workers: Annotated[
+        Annotated[int, Field(ge=0, le=1024)] | None, OnResume.FREE
+    ] = None
     """Processes that tokenize; 0: this one does; None: one for each core, 16 at most."""
-    cache_dir: AnyPath | None = None
+    cache_dir: Annotated[AnyPath | None, OnResume.FREE] = None
     """Directory of trained tokenizers and token streams; None: $FOUNDRY_CACHE, else
     ~/.cache/model_foundry."""
 

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from model_foundry.config.data import SOURCE_KINDS
+from model_foundry.config.fields import fields_below
 from model_foundry.config.other_tools import ABSENT, OURS, VALUES
 from model_foundry.config.sections import RNNModelConfig, TransformerModelConfig
 from model_foundry.foundation.messages import short_repr
-from model_foundry.registry import nearest
+from model_foundry.registry import Registry, nearest
 
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
 INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
@@ -59,12 +60,12 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
     if kind == "faults":
         for below, message in context["faults"]:
             if message == "unknown key":
-                yield _unknown_key(field, below, root)
+                yield unknown_key(field, below, root)
             else:
                 yield _joined(field, below), message
     elif kind == "extra_forbidden":
         *parent, key = fault["loc"]
-        yield _unknown_key(dotted(tuple(parent)), str(key), root)
+        yield unknown_key(dotted(tuple(parent)), str(key), root)
     else:
         yield field, _message(kind, fault, context)
 
@@ -131,7 +132,8 @@ def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
-def _unknown_key(parent: str, key: str, root: type[BaseModel]) -> tuple[str, str]:
+def unknown_key(parent: str, key: str, root: type[BaseModel]) -> tuple[str, str]:
+    """Return (dotted field, message) for a key that the section at `parent` does not have."""
     return _joined(parent, key or "''"), f"unknown key; {_remedy(parent, key, root)}"
 
 
@@ -183,19 +185,10 @@ def _keys_at(path: str, root: type[BaseModel]) -> list[str]:
     return sorted({key.partition(".")[0] for key in below})
 
 
-@cache
 def _all_keys(root: type[BaseModel]) -> list[str]:
-    return list(_keys_below(root, ""))
+    return _keys_with(root, Registry.num_added)
 
 
-def _keys_below(section: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield f"{prefix}{name}"
-        for nested in _sections_in(field.annotation):
-            yield from _keys_below(nested, f"{prefix}{name}.")
-
-
-def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for part in getattr(annotation, "__args__", ()) for found in _sections_in(part)]
+@cache
+def _keys_with(root: type[BaseModel], num_registered: int) -> list[str]:
+    return [name for name, _ in fields_below(root)]

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from model_foundry.config.cross_checks import find_faults
 from model_foundry.config.data import DataConfig
 from model_foundry.config.model import ModelConfig
+from model_foundry.config.on_resume import OnResume
 from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, faults_error
 from model_foundry.config.training import TrainingConfig
 
@@ -47,13 +48,15 @@ def _seed_kind(value: Any) -> str:
 class ExperimentConfig(Section):
     """One experiment, as one YAML file states it."""
 
-    experiment_name: Annotated[str, AfterValidator(_is_run_name)]
+    experiment_name: Annotated[str, AfterValidator(_is_run_name), OnResume.FREE]
     """Letters, digits, '.', '_' and '-'; names the run."""
     seed: Annotated[
         Annotated[Seed, Tag("all")] | Annotated[Seeds, Tag("each")], Discriminator(_seed_kind)
     ] = 42
     """One seed for init, data and dropout, or {split: ..., init: ..., data: ..., dropout: ...}."""
-    output_dir: AnyPath = Field(default_factory=lambda data: Path("runs") / data["experiment_name"])
+    output_dir: Annotated[AnyPath, OnResume.FREE] = Field(
+        default_factory=lambda data: Path("runs") / data["experiment_name"]
+    )
     """Run directory; left out: runs/<experiment_name>."""
     data: DataConfig
     """Text sources, and the cutting into rows."""

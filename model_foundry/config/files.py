@@ -220,17 +220,45 @@ def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> Iterator[Faul
     The checks need valid sections. So invalid values are taken out and the rest is checked again;
     faults that mention a removed value are not reported.
     """
-    faults = describe(error, ExperimentConfig)
-    yield from faults
-    removed = {field for field, _ in faults} | {dotted(fault["loc"]) for fault in error.errors()}
-    repaired = _without(raw, {dotted(fault["loc"]) for fault in error.errors()})
-    try:
-        ExperimentConfig.model_validate(repaired)
-    except ValidationError as second:
-        names = {place.rpartition(".")[2] for place in removed}
-        for field, message in describe(second, ExperimentConfig):
-            if message != "is required" and not any(name in f"{field} {message}" for name in names):
+    found: ValidationError | None = error
+    names: set[str] = set()
+    while found is not None:
+        for field, message in describe(found, ExperimentConfig):
+            if not names or not _follows(f"{field} {message}", names):
                 yield field, message
+        places = set(_places(found))
+        names |= {place.rpartition(".")[2] for place in places}
+        repaired = _without(raw, places)
+        found = _first_error(repaired) if repaired != raw else None
+        raw = repaired
+    yield from _unknown_architecture(raw)
+
+
+def _places(error: ValidationError) -> Iterator[str]:
+    """Yield the dotted fields to which the faults within the sections belong."""
+    for fault in error.errors():
+        if not fault["loc"]:  # of the checks between sections, which come last
+            continue
+        here = dotted(fault["loc"])
+        below = fault.get("ctx", {}).get("faults", [("", "")])
+        yield from (f"{here}.{field}".strip(".") for field, _ in below)
+
+
+def _follows(fault: str, names: set[str]) -> bool:
+    """Return True for a fault that taking out the values of `names` may have made."""
+    said = fault.partition("; valid keys here")[0]
+    return said.endswith("is required") or any(name in said for name in names)
+
+
+def _first_error(raw: Any) -> ValidationError | None:
+    try:
+        ExperimentConfig.model_validate(raw)
+    except ValidationError as error:
+        return error
+    return None
+
+
+def _unknown_architecture(raw: Any) -> Iterator[Fault]:
     model = raw.get("model")
     name = model.get("architecture") if isinstance(model, dict) else None
     try:

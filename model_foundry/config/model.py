@@ -2,20 +2,19 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, model_validator
 
-from model_foundry.config.error_messages import describe
+from model_foundry.config.registered_sections import OpenSection
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     RNNModelConfig,
-    Section,
     TransformerModelConfig,
     faults_error,
 )
 from model_foundry.config.specs import ARCHITECTURES
 
 
-class ModelConfig(Section, extra="allow"):
+class ModelConfig(OpenSection):
     """The architecture and its section; an architecture of another package brings its own."""
 
     architecture: str
@@ -27,6 +26,17 @@ class ModelConfig(Section, extra="allow"):
     rnn: RNNModelConfig | None = None
     """For lstm, gru and rnn."""
 
+    @classmethod
+    def registered_sections(cls) -> dict[str, type[BaseModel]]:
+        """Return the sections of plugins' architectures."""
+        found = [spec.sections() for spec in ARCHITECTURES.known()]
+        return {
+            name: schema
+            for sections in found
+            for name, schema in sections.items()
+            if name not in cls.model_fields
+        }
+
     @property
     def section(self) -> Any:
         """The section that the architecture requires; None where it needs none."""
@@ -37,25 +47,13 @@ class ModelConfig(Section, extra="allow"):
     def _sections_belong_to_the_architecture(self) -> "ModelConfig":
         # A name that is not registered passes here, so that a plugin may come later; its sections
         # are checked once it is registered.
-        spec, extra = ARCHITECTURES.get(self.architecture), self.__pydantic_extra__ or {}
-        known = spec.sections() if spec else {k for k, v in extra.items() if isinstance(v, dict)}
-        if unknown := sorted(extra.keys() - known):
-            raise faults_error(*((key, "unknown key") for key in unknown))
+        spec = ARCHITECTURES.get(self.architecture)
         if spec is None:
+            self.parse_sections(lambda name: None, frozenset(self.__pydantic_extra__ or ()))
             return self
-        for key in extra:
-            extra[key] = _parse_section(key, extra[key], spec.sections()[key])
+        known = {**self.registered_sections(), **spec.sections()}
+        self.parse_sections(known.get, frozenset())
         if spec.section and getattr(self, spec.section, None) is None:
             law = f"Architecture {spec.name!r} requires {spec.section!r} configuration"
             raise faults_error(("", f"{law}; add the section model.{spec.section}"))
         return self
-
-
-def _parse_section(key: str, value: Any, schema: type[BaseModel]) -> BaseModel:
-    try:
-        return schema.model_validate(value)
-    except ValidationError as error:
-        faults = describe(error, schema)
-        raise faults_error(
-            *((f"{key}.{field}".rstrip("."), message) for field, message in faults)
-        ) from error

@@ -9,6 +9,10 @@ from typing import Final
 _NAMES: Final[dict[str, str]] = {
     "training.learning_rate": "lr max_lr peak_lr",
     "training.min_learning_rate": "min_lr",
+    "training.optimizer": "optim opt optimizer_type optimizer_name",
+    "training.optimizer: adamw": "adam adamw",
+    "training.metrics": "eval_metrics compute_metrics",
+    "training.losses": "loss loss_fn criterion",
     "training.lr_scheduler_type": "scheduler lr_scheduler lr_schedule lr_decay decay_lr",
     "training.per_device_train_batch_size": (
         "batch batch_size train_batch_size micro_batch_size per_gpu_train_batch_size"
@@ -107,8 +111,8 @@ OURS: Final = {
 """The setting here for a foreign name, with its value if the name implies one; two if ambiguous."""
 
 _REASONS: Final[dict[str, str]] = {
-    "the optimizer is AdamW; adam_beta1, adam_beta2, adam_epsilon and weight_decay set it up": (
-        "optim optimizer optim_args optim_target_modules momentum nesterov adam adamw sgd"
+    "training.optimizer names one, and its settings stand in training.<name>": (
+        "optim_args optim_target_modules"
     ),
     "the device is chosen: a GPU if there is one; CUDA_VISIBLE_DEVICES selects it": (
         "device devices gpu gpus n_gpu num_gpus cuda use_cpu no_cuda use_cuda use_mps_device "
@@ -123,8 +127,10 @@ _REASONS: Final[dict[str, str]] = {
         "hub_revision"
     ),
     "the final model is always that of the last step": (
-        "load_best_model_at_end metric_for_best_model greater_is_better early_stopping "
-        "early_stopping_patience"
+        "load_best_model_at_end early_stopping early_stopping_patience"
+    ),
+    "each metric knows in which direction it improves; training.metric_for_best_model names one": (
+        "greater_is_better"
     ),
     "it follows from training.eval_steps, save_steps and logging_steps": (
         "eval_strategy evaluation_strategy save_strategy logging_strategy eval_delay "
@@ -211,6 +217,9 @@ VALUES: Final[dict[str, str]] = {
     "unigram": "sentencepiece", "byte_level_bpe": "bpe", "whitespace": "word",
     "bfloat16": "bf16", "float16": "fp16", "half": "fp16", "fp32": "no", "float32": "no",
     "none": "no", "flash": "flash_attention_2", "flash_attn": "flash_attention_2",
+    "constant_with_warmup": "constant", "cosine_with_min_lr": "cosine", "adam": "adamw",
+    "adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_hf": "adamw",
+    "acc": "accuracy", "ppl": "perplexity", "bpb": "bits_per_byte", "eval_loss": "loss",
     "swish": "silu", "gelu_fast": "gelu_pytorch_tanh", "fsdp": "fsdp2",
 }
 # fmt: on

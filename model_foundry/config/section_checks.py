@@ -5,23 +5,38 @@ Each check is a function from the experiment to its faults: pairs of (dotted fie
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 from model_foundry.config.data import DataConfig, MixtureSource
 from model_foundry.config.model import ModelConfig
+from model_foundry.config.other_tools import VALUES
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, TokenizerConfig
 from model_foundry.config.specs import (
     ARCHITECTURES,
     INTERVENTIONS,
+    LOSSES,
+    METRICS,
     OBJECTIVES,
+    OPTIMIZERS,
+    SCHEDULES,
     ArchitectureSpec,
     ObjectiveSpec,
 )
 from model_foundry.config.training import TrainingConfig
 from model_foundry.errors import ConfigError
-from model_foundry.registry import UnknownNameError
+from model_foundry.registry import Registry
 
 Fault = tuple[str, str]
+REGISTERED: Final[dict[str, Registry[Any]]] = {
+    "objective": OBJECTIVES,
+    "optimizer": OPTIMIZERS,
+    "lr_scheduler_type": SCHEDULES,
+    "losses": LOSSES,
+    "metrics": METRICS,
+    "train_metrics": METRICS,
+    "metric_for_best_model": METRICS,
+}
+"""Fields of `training` that name registered things."""
 
 
 class Sections(Protocol):
@@ -44,12 +59,46 @@ def objective_of(config: Sections) -> ObjectiveSpec | None:
     return OBJECTIVES.get(config.training.objective)
 
 
-def objective_is_known(config: Sections) -> Iterator[Fault]:
-    """Check that the objective is registered."""
-    try:
-        OBJECTIVES[config.training.objective]
-    except UnknownNameError as error:
-        yield "training.objective", str(error)
+def names_are_registered(config: Sections) -> Iterator[Fault]:
+    """Check that objective, optimizer, schedule, losses and metrics are registered."""
+    for field, registry in REGISTERED.items():
+        given = getattr(config.training, field)
+        for name in [given] if isinstance(given, str) else given or ():
+            try:
+                registry[name]
+            except ConfigError as error:  # unknown, or of a package that cannot be imported
+                yield f"training.{field}", _with_the_meant(str(error), name, registry)
+
+
+def _with_the_meant(message: str, name: str, registry: Registry[Any]) -> str:
+    """Return the message about an unknown name, with ours for one of another program."""
+    ours = VALUES.get(name.lower().replace("-", "_"))
+    if ours not in registry or "did you mean" in message:
+        return message
+    return message.replace(f"{name!r}.", f"{name!r}; did you mean {ours!r}?", 1)
+
+
+def metrics_are_measured(config: Sections) -> Iterator[Fault]:
+    """Check that the metric of the best checkpoint is one of those of each evaluation."""
+    training, objective = config.training, objective_of(config)
+    chosen = training.metric_for_best_model
+    if chosen not in METRICS or objective is None or chosen in training.evaluation_metrics:
+        return
+    measured = ", ".join(training.evaluation_metrics)
+    law = f"must be one of the metrics that are measured ({measured}), got {chosen!r}"
+    yield "training.metric_for_best_model", f"{law}; add it to training.metrics"
+
+
+def metrics_suit_the_objective(config: Sections) -> Iterator[Fault]:
+    """Check that metrics of text are measured on text."""
+    objective = objective_of(config)
+    if objective is None or objective.reads_text:
+        return
+    for field in ("metrics", "train_metrics"):
+        specs = [METRICS.get(name) for name in getattr(config.training, field)]
+        for name in [spec.name for spec in specs if spec is not None and spec.reads_text]:
+            law = f"{name!r} is defined for text, which {objective.name!r} does not read"
+            yield f"training.{field}", f"{law}; leave it out"
 
 
 def special_tokens_have_roles(config: Sections) -> Iterator[Fault]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from model_foundry.config.on_resume import OnResume
 from model_foundry.foundation.paths import written_path
 
 PositiveInt = Annotated[int, Field(gt=0, lt=2**31)]
@@ -97,7 +98,7 @@ class TokenizerConfig(Section):
     special_tokens: dict[str, str | None] = Field(default_factory=dict)
     """Other strings for the special tokens, by role (pad, unk, bos, eos, cls, sep, mask); `mask`
     may be null, for a tokenizer without one."""
-    path: PathText | None = None
+    path: Annotated[PathText | None, OnResume.BY_CONTENT] = None
     """Directory (or hub name) of a tokenizer to load; None: one is trained."""
     model_type: Literal["unigram", "bpe"] = "unigram"
     """Algorithm of a sentencepiece tokenizer."""

@@ -1,14 +1,36 @@
 """The settings of training: objective, optimizer, length, checkpoints, speed, processes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from model_foundry.config.data import Count
+from model_foundry.config.on_resume import OnResume
+from model_foundry.config.registered_sections import OpenSection, defaults_of
 from model_foundry.config.sections import PositiveInt, Probability, Section, faults_error
-from model_foundry.registry import nearest
+from model_foundry.config.specs import OBJECTIVES, OPTIMIZERS, SCHEDULES
+from model_foundry.errors import ConfigError
+from model_foundry.registry import Registry, nearest
 
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+WITH_SECTIONS: Final[tuple[Registry[Any], ...]] = (OBJECTIVES, OPTIMIZERS, SCHEDULES)
+"""What is registered with settings of its own, which stand in `training` under its name."""
+
+
+def _each_once(names: list[str]) -> list[str]:
+    if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise faults_error(("", f"must name each once, got {twice[0]!r} twice"))
+    return names
+
+
+Names = Annotated[list[str], AfterValidator(_each_once)]
 
 
 def _ascending(counts: list[int]) -> list[int]:
@@ -73,22 +95,24 @@ class SpeedConfig(Section):
     """Settings that speed up training on this machine. Results change in the last bits only; each
     can be switched off separately."""
 
-    loss_without_logits: bool = True
+    loss_without_logits: Annotated[bool, OnResume.LAST_BITS] = True
     """Compute the loss from the positions that have a label, and keep no logits beside it."""
-    fused_activations: bool = True
+    fused_activations: Annotated[bool, OnResume.LAST_BITS] = True
     """Compute nonlinearities in one pass, where torch has the same function so."""
-    fused_optimizer: bool = True
+    fused_optimizer: Annotated[bool, OnResume.LAST_BITS] = True
     """Update all parameters in one pass."""
-    fused_recurrence: bool = True
+    fused_recurrence: Annotated[bool, OnResume.LAST_BITS] = True
     """Read whole sequences with one function in GRU and Elman layers, on a CPU in fp32."""
-    fp32_products: Literal["auto", "default", "onednn", "tf32"] = "auto"
+    fp32_products: Annotated[Literal["auto", "default", "onednn", "tf32"], OnResume.LAST_BITS] = (
+        "auto"
+    )
     """Library that multiplies matrices in fp32: `default` is torch's choice, `onednn` is faster on
     AMD processors with AVX-512, `tf32` rounds factors to 10 bits on NVIDIA GPUs; auto: by the facts
     of the machine."""
-    keep_freed_memory: bool = True
+    keep_freed_memory: Annotated[bool, OnResume.FREE] = True
     """Keep freed memory in the process instead of returning it to the system; only the command line
     does, and where the C library can."""
-    threads: PositiveInt | None = None
+    threads: Annotated[PositiveInt | None, OnResume.FREE] = None
     """Threads of one process, as the command line sets them; None: OMP_NUM_THREADS, or else the
     physical cores that the process may use."""
 
@@ -116,17 +140,26 @@ def _at_least_two(limit: int) -> int:
     return limit
 
 
-class TrainingConfig(Section):
-    """The objective, the optimizer and the schedule of a run. Names follow `TrainingArguments`."""
+def schema_of(name: str) -> type[BaseModel] | None:
+    """Return the class of the section `training.<name>`; None: nothing registered has it."""
+    specs = (registry.get(name) for registry in WITH_SECTIONS)
+    return next((spec.schema for spec in specs if spec is not None and spec.schema), None)
+
+
+class TrainingConfig(OpenSection):
+    """The objective, the optimizer and the schedule of a run. Names follow `TrainingArguments`.
+
+    The settings of a registered objective, optimizer or schedule stand in a section of its name.
+    """
 
     objective: str = "causal_lm"
     """A registered objective: causal_lm, masked_lm."""
     losses: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Registered losses with their weights, added up; `model` is the model's own. Left out: that
     one alone."""
-    metrics: list[str] = Field(default_factory=list)
+    metrics: Annotated[Names, OnResume.FREE] = Field(default_factory=list)
     """Registered metrics of each evaluation; left out: those of the objective."""
-    train_metrics: list[str] = Field(default_factory=list)
+    train_metrics: Annotated[Names, OnResume.LAST_BITS] = Field(default_factory=list)
     """Registered metrics of the training batches between two lines of metrics; those that read
     logits cost time and memory. Left out: none."""
     metric_for_best_model: str | None = None
@@ -141,16 +174,18 @@ class TrainingConfig(Section):
     carry_state: bool = False
     """Begin each row with the state that a recurrent model had at the end of the row before it, as
     `data.packing: streams` lines them up."""
-    max_steps: PositiveInt | None = None
+    max_steps: Annotated[PositiveInt | None, OnResume.BY_CONTENT] = None
     """Optimizer steps; None: as many as `epochs` need."""
-    epochs: PositiveInt | None = None
+    epochs: Annotated[PositiveInt | None, OnResume.BY_CONTENT] = None
     """Passes over the training blocks; None: as many as `max_steps` needs."""
-    per_device_train_batch_size: PositiveInt = 32
+    per_device_train_batch_size: Annotated[PositiveInt, OnResume.BY_CONTENT, OnResume.LAST_BITS] = (
+        32
+    )
     """Most blocks in one forward pass on one device. Together with `gradient_accumulation_steps` it
     sets the global batch, which is the same for any number of processes."""
-    per_device_eval_batch_size: PositiveInt | None = None
+    per_device_eval_batch_size: Annotated[PositiveInt | None, OnResume.LAST_BITS] = None
     """The same in evaluation; None: as in training."""
-    gradient_accumulation_steps: PositiveInt = 1
+    gradient_accumulation_steps: Annotated[PositiveInt, OnResume.BY_CONTENT, OnResume.LAST_BITS] = 1
     """Forward passes in one optimizer step of a single process; several divide them up."""
     optimizer: str = "adamw"
     """A registered optimizer: adamw, sgd, adafactor."""
@@ -175,31 +210,37 @@ class TrainingConfig(Section):
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Number format of the products; the weights stay in fp32. fp16 needs an accelerator; auto:
     bf16 where the machine computes in it and the model is wide enough to gain, else no."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, OnResume.LAST_BITS] = False
     """Recompute activations in the backward pass: less memory, more time."""
-    attn_implementation: Attention = "auto"
+    attn_implementation: Annotated[Attention, OnResume.LAST_BITS] = "auto"
     """Attention kernel; auto: flash attention where it can run, else torch's own sdpa."""
-    compile: Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)] = "auto"
+    compile: Annotated[
+        Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)], OnResume.LAST_BITS
+    ] = "auto"
     """Compile the model with torch.compile; auto: where that was found to pay."""
     speed: SpeedConfig = Field(default_factory=SpeedConfig)
     """Settings that speed up training; left out: all of them."""
-    distributed: DistributedConfig = Field(default_factory=DistributedConfig)
+    distributed: Annotated[DistributedConfig, OnResume.FREE] = Field(
+        default_factory=DistributedConfig
+    )
     """Division of the work among processes; left out: ddp."""
-    logging_steps: PositiveInt = 10
+    logging_steps: Annotated[PositiveInt, OnResume.FREE] = 10
     """Optimizer steps between two lines of metrics."""
-    eval_steps: PositiveInt | None = None
+    eval_steps: Annotated[PositiveInt | None, OnResume.FREE] = None
     """Optimizer steps between two evaluations; None: one at the end."""
-    save_steps: PositiveInt | None = None
+    save_steps: Annotated[PositiveInt | None, OnResume.FREE] = None
     """Optimizer steps between two checkpoints; None: one at the end."""
-    save_minutes: Annotated[float, Field(gt=0)] | None = 15.0
+    save_minutes: Annotated[Annotated[float, Field(gt=0)] | None, OnResume.FREE] = 15.0
     """Minutes after which a checkpoint is written, if none was; it is deleted once there are two
     newer ones. None: time writes none."""
-    save_total_limit: Annotated[int, Field(lt=2**31), AfterValidator(_at_least_two)] | None = None
+    save_total_limit: Annotated[
+        Annotated[int, Field(lt=2**31), AfterValidator(_at_least_two)] | None, OnResume.FREE
+    ] = None
     """Checkpoints to resume from that are kept, the newest and the best among them; milestones do
     not count. None: all."""
-    milestones: MilestonesConfig = Field(default_factory=MilestonesConfig)
+    milestones: Annotated[MilestonesConfig, OnResume.FREE] = Field(default_factory=MilestonesConfig)
     """Checkpoints for analysis; left out: none."""
-    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+    dataloader_num_workers: Annotated[Annotated[int, Field(ge=0)], OnResume.FREE] = 0
     """Processes that prepare batches; 0: the training process does."""
 
     @property
@@ -211,3 +252,71 @@ class TrainingConfig(Section):
     def eval_batch_size(self) -> int:
         """Blocks in one forward pass of an evaluation."""
         return self.per_device_eval_batch_size or self.per_device_train_batch_size
+
+    @property
+    def evaluation_metrics(self) -> tuple[str, ...]:
+        """Names of the metrics of each evaluation."""
+        return tuple(self.metrics) or OBJECTIVES[self.objective].metrics
+
+    @property
+    def best_metric(self) -> str:
+        """Name of the metric that decides which checkpoint is the best."""
+        return self.metric_for_best_model or self.evaluation_metrics[0]
+
+    @classmethod
+    def registered_sections(cls) -> dict[str, type[BaseModel]]:
+        """Return the sections of objectives, optimizers and schedules."""
+        specs = [spec for registry in WITH_SECTIONS for spec in registry.known()]
+        return {spec.name: spec.schema for spec in specs if spec.schema is not None}
+
+    def section_of(self, name: str) -> Any:
+        """Return the section of a registered thing, or its defaults; None: it has none.
+
+        Raises:
+            ConfigError: it was left out, and has settings without a default.
+        """
+        extra, schema = self.__pydantic_extra__ or {}, schema_of(name)
+        if name in extra or schema is None:
+            return extra.get(name)
+        try:
+            return defaults_of(schema)
+        except ValueError as error:
+            raise ConfigError(f"training.{name}: {error}") from error
+
+    @model_validator(mode="after")
+    def _sections_are_of_registered_things(self) -> "TrainingConfig":
+        used = (self.objective, self.optimizer, self.lr_scheduler_type)
+        unregistered = {
+            name for registry, name in zip(WITH_SECTIONS, used, strict=True) if name not in registry
+        }
+        self.parse_sections(schema_of, frozenset(unregistered))
+        extra = self.__pydantic_extra__
+        for name in used:
+            schema = schema_of(name)
+            if schema is None or extra is None or name in extra:
+                continue
+            try:
+                extra[name] = defaults_of(schema)
+            except ValueError as error:
+                raise faults_error((name, str(error))) from error
+        return self
+
+
+def _has_a_free_section(spec: Any) -> None:
+    """Refuse a section that would hide a setting or another section."""
+    if spec.schema is None:
+        return
+    others = [registry.get(spec.name) for registry in WITH_SECTIONS]
+    taken = any(other is not None and other.schema and other != spec for other in others)
+    if taken or hasattr(TrainingConfig, spec.name) or spec.name in TrainingConfig.model_fields:
+        problem = "which is taken"
+    elif "." in spec.name:
+        problem = "where a name cannot have a dot"
+    else:
+        return
+    place = f"training.{spec.name}"
+    raise TypeError(f"the settings of {spec.name!r} would stand at {place}, {problem}; rename it")
+
+
+for _registry in WITH_SECTIONS:
+    _registry.guard(_has_a_free_section)

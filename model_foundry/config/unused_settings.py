@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterator
 from operator import attrgetter
-from typing import Any
+from typing import Any, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from model_foundry.config.data import (
     DataConfig,
@@ -17,12 +17,30 @@ from model_foundry.config.data import (
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.section_checks import architecture_of, objective_of
 from model_foundry.config.sections import TokenizerConfig
-from model_foundry.config.specs import ARCHITECTURES, OBJECTIVES
+from model_foundry.config.specs import ARCHITECTURES, OBJECTIVES, OPTIMIZERS, SCHEDULES
 from model_foundry.config.training import TrainingConfig
+from model_foundry.registry import Registry
 
 OF_A_TRAINING = (
     *("special_tokens", "model_type", "normalization", "lowercase", "min_frequency"),
     "training_bytes",
+)
+OF_ONE_TOKENIZER: Final = {
+    "sentencepiece": ("model_type", "normalization"),
+    "wordpiece": ("lowercase",),
+    "word": ("min_frequency",),
+}
+"""Settings that only one type of tokenizer reads."""
+OF_TEXT: Final = (
+    *("tokenizer", "data.document", "data.text_column", "data.packing", "data.document_overlap"),
+    *("data.max_sequence_length", "data.content_tokens", "data.preprocessing_num_workers"),
+    "training.carry_state",
+)
+"""Settings that objectives without text do not read, unless they name them among theirs."""
+OF_GRADIENTS: Final = (
+    *("losses", "optimizer", "learning_rate", "min_learning_rate", "lr_scheduler_type"),
+    *("warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+    *("max_grad_norm", "gradient_checkpointing", "compile"),
 )
 KINDS = {"txt": "text", "conllu": "text"}  # of documents, by the suffix of their file
 KINDS |= dict.fromkeys(("jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow"), "rows")
@@ -35,26 +53,27 @@ def settings_without_effect(config: ExperimentConfig) -> list[str]:
     """Return one line for each setting without effect that differs from its default."""
     rules = (
         *_unread(config),
+        *_unread_sections(config),
+        *_of_another_kind(config),
         *_training_rules(config.training),
         *_data_rules(config.data),
         *_tokenizer_rules(config.tokenizer),
     )
-    unused = [
-        f"{field} has no effect: {reason}"
-        for applies, section, names, reason in rules
-        if applies
-        for field in _changed(config, section, names)
-    ]
-    return [*unused, *_milestones_after_the_end(config)]
+    unused: dict[str, str] = {}
+    for applies, section, names, reason in rules:
+        for field in _changed(config, section, names) if applies else ():
+            unused.setdefault(field, reason)
+    lines = [f"{field} has no effect: {reason}" for field, reason in unused.items()]
+    return [*lines, *_milestones_after_the_end(config)]
 
 
 def _changed(config: ExperimentConfig, section: str, names: tuple[str, ...]) -> Iterator[str]:
-    owner: Any = attrgetter(section)(config)
+    owner: Any = attrgetter(section)(config) if section else config
     for name in names:
         field = type(owner).model_fields.get(name)
         default = field.get_default(call_default_factory=True, validated_data={}) if field else None
         if getattr(owner, name, default) != default:
-            yield f"{section}.{name}"
+            yield f"{section}.{name}".removeprefix(".")
 
 
 def _milestones_after_the_end(config: ExperimentConfig) -> Iterator[str]:
@@ -68,26 +87,64 @@ def _milestones_after_the_end(config: ExperimentConfig) -> Iterator[str]:
 
 
 def _unread(config: ExperimentConfig) -> Iterator[Rule]:
-    """Yield the settings that the architecture and the objective do not read."""
-    architecture, objective = architecture_of(config), objective_of(config)
-    if architecture is None or objective is None:
+    """Yield the settings that architecture, objective, optimizer and schedule do not read."""
+    training, architecture = config.training, config.model.architecture
+    used: tuple[tuple[Registry[Any], str], ...] = (
+        (ARCHITECTURES, architecture),
+        (OBJECTIVES, training.objective),
+        (OPTIMIZERS, training.optimizer),
+        (SCHEDULES, training.lr_scheduler_type),
+    )
+    if any(name not in registry for registry, name in used):
         return
-    used = {*architecture.settings, *objective.settings}
-    settings = [spec.settings for spec in ARCHITECTURES.values()]
-    settings += [spec.settings for spec in OBJECTIVES.values()]
-    unused = set().union(*settings) - used
-    reason = f"{architecture.name!r} with {objective.name!r} does not read it"
-    yield True, "training", tuple(sorted(unused)), reason
-    sections = {name for name, value in config.model if isinstance(value, BaseModel)}
-    reason = f"architecture {architecture.name!r} does not read it"
-    yield True, "model", tuple(sorted(sections - architecture.sections().keys())), reason
-    no_spans = "mlm_span_length" in used and config.training.mlm_masking != "span"
+    read = {setting for registry, name in used for setting in registry[name].settings}
+    for registry, name in used:
+        others = {setting for spec in registry.known() for setting in spec.settings}
+        reason = f"{registry.kind} {name!r} does not read it"
+        yield True, "training", tuple(sorted(others - read)), reason
+    no_spans = "mlm_span_length" in read and training.mlm_masking != "span"
     yield no_spans, "training", ("mlm_span_length",), "training.mlm_masking is not 'span'"
 
 
+def _unread_sections(config: ExperimentConfig) -> Iterator[Rule]:
+    """Yield the sections of registered things that this experiment does not use."""
+    training, architecture = config.training, architecture_of(config)
+    used = {training.objective, training.optimizer, training.lr_scheduler_type}
+    unused = tuple(sorted(_changed_sections(training) - used))
+    yield True, "training", unused, "the experiment does not use it"
+    if architecture is not None:
+        sections = {name for name, value in config.model if isinstance(value, BaseModel)}
+        reason = f"architecture {architecture.name!r} does not read it"
+        yield True, "model", tuple(sorted(sections - architecture.sections().keys())), reason
+
+
+def _changed_sections(training: TrainingConfig) -> set[str]:
+    """Return the names of the sections of registered things that differ from their defaults."""
+
+    def is_default(section: Any) -> bool:
+        try:
+            return bool(section == type(section)())
+        except ValidationError:  # it has settings without a default
+            return False
+
+    return {name for name, given in (training.model_extra or {}).items() if not is_default(given)}
+
+
+def _of_another_kind(config: ExperimentConfig) -> Iterator[Rule]:
+    """Yield settings of text where none is read, and of gradients where a model counts."""
+    architecture, objective = architecture_of(config), objective_of(config)
+    if objective is not None and not objective.reads_text:
+        unread = [name for name in OF_TEXT if name not in objective.settings]
+        for section, _, name in (setting.rpartition(".") for setting in unread):
+            yield True, section, (name,), f"objective {objective.name!r} reads no text"
+    if architecture is not None and architecture.trained_by == "counting":
+        reason = f"architecture {architecture.name!r} learns by counting"
+        yield True, "training", OF_GRADIENTS, reason
+        sections = _changed_sections(config.training) - {config.training.objective}
+        yield True, "training", tuple(sorted(sections)), reason
+
+
 def _training_rules(training: TrainingConfig) -> Iterator[Rule]:
-    constant = training.lr_scheduler_type == "constant"
-    yield constant, "training", ("min_learning_rate",), "a constant schedule has no minimum"
     no_milestones = not training.milestones.has_any
     yield no_milestones, "training.milestones", ("save_only_model",), "there are no milestones"
 
@@ -109,11 +166,7 @@ def _data_rules(data: DataConfig) -> Iterator[Rule]:
 def _tokenizer_rules(tokenizer: TokenizerConfig) -> Iterator[Rule]:
     loaded, kind = tokenizer.path is not None, tokenizer.tokenizer_type
     yield loaded, "tokenizer", OF_A_TRAINING, "tokenizer.path names a trained tokenizer"
-    for only, names in (
-        ("sentencepiece", ("model_type", "normalization")),
-        ("wordpiece", ("lowercase",)),
-        ("word", ("min_frequency",)),
-    ):
+    for only, names in OF_ONE_TOKENIZER.items():
         yield not loaded and kind != only, "tokenizer", names, f"only {only} reads it"
 
 

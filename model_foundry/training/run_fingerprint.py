@@ -2,60 +2,19 @@
 
 Each checkpoint carries one. Settings that change what is trained must be unchanged; text and
 tokenizer are compared by content, so that files may be moved; settings that only observe the
-training may change freely.
+training may change freely. `OnResume` marks them at their fields.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from model_foundry.config import ExperimentConfig
+from model_foundry.config.fields import flat
+from model_foundry.config.on_resume import OnResume, marked
 from model_foundry.errors import ResumeError
 
-FREE = (
-    "experiment_name",
-    "output_dir",
-    "data.cache_dir",
-    "data.test",
-    "data.preprocessing_num_workers",
-    "training.logging_steps",
-    "training.eval_steps",
-    "training.save_steps",
-    "training.save_minutes",
-    "training.save_total_limit",
-    "training.milestones",
-    "training.distributed",  # how the processes share the work; the global batch is compared
-    "training.speed.keep_freed_memory",
-    "training.speed.threads",  # the threads in use are part of the environment
-    "training.dataloader_num_workers",
-)
-COMPARED_BY_CONTENT = (
-    "data.train",
-    "data.validation",
-    "data.shared_documents",
-    "data.encoding_errors",
-    "data.interventions",
-    "tokenizer.path",
-    # the product of the two is compared, and the number of steps they come to
-    "training.per_device_train_batch_size",
-    "training.gradient_accumulation_steps",
-    "training.max_steps",
-    "training.epochs",
-)
-LAST_BITS = (
-    "training.per_device_train_batch_size",
-    "training.per_device_eval_batch_size",
-    "training.gradient_accumulation_steps",
-    "training.attn_implementation",
-    "training.gradient_checkpointing",
-    "training.compile",
-    "training.speed.loss_without_logits",
-    "training.speed.fused_activations",
-    "training.speed.fused_optimizer",
-    "training.speed.fused_recurrence",
-    "training.speed.fp32_products",
-)
 MISSING = "nothing"
 PLUGIN = "plugin "
 
@@ -63,13 +22,7 @@ PLUGIN = "plugin "
 class RunFingerprint(BaseModel):
     """Everything that must not change between two starts of a run, and the machine it ran on."""
 
-    model_config = ConfigDict(
-        strict=True,
-        extra="forbid",
-        validate_by_name=True,
-        validate_by_alias=True,
-        serialize_by_alias=True,
-    )
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     config: dict[str, Any]
     """The resolved experiment."""
@@ -77,24 +30,17 @@ class RunFingerprint(BaseModel):
     """SHA-256 of each text that training reads, of the tokenizer, and of each plugin."""
     examples_per_step: PositiveInt
     """The global batch: examples in one optimizer step."""
-    total_steps: PositiveInt = Field(alias="horizon")
+    total_steps: PositiveInt
     """Optimizer steps of the whole run."""
     environment: dict[str, str]
     """Versions, device and threads, on which the last bits of results depend."""
 
 
-def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted field, value) of nested mappings."""
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def as_settings(config: ExperimentConfig) -> dict[str, Any]:
-    """Return an experiment as plain data, with a single seed expanded to one for each use."""
+    """Return an experiment as plain data, with one seed for each use, and the metric in force that
+    decides which checkpoint is the best: values of two metrics cannot be compared."""
     settings = config.model_dump(mode="json") | {"seed": config.seeds.model_dump()}
+    settings["training"]["metric_for_best_model"] = config.training.best_metric
     if config.tokenizer.path is not None:
         del settings["tokenizer"]["vocab_size"]  # the tokenizer has it, and is compared itself
     return settings
@@ -115,7 +61,8 @@ def changes(
 
 def changed_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the changed settings that would make it a different run."""
-    return changes(saved, now, free=(*FREE, *COMPARED_BY_CONTENT, *LAST_BITS))
+    excepted = [name for mark in OnResume for name in marked(mark, ExperimentConfig)]
+    return changes(saved, now, free=tuple(excepted))
 
 
 def changed_content(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
@@ -144,9 +91,10 @@ def changed_content(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
 
 def changed_last_bits(saved: RunFingerprint, now: RunFingerprint) -> list[str]:
     """Return the changes after which results agree, but not to the last bit."""
+    names = marked(OnResume.LAST_BITS, ExperimentConfig)
 
     def compared(identity: RunFingerprint) -> dict[str, Any]:
-        settings = {name: value for name, value in flat(identity.config) if name in LAST_BITS}
+        settings = {name: value for name, value in flat(identity.config) if name in names}
         return settings | identity.environment
 
     return changes(compared(saved), compared(now))

@@ -7,14 +7,20 @@ import pytest
 
 from model_foundry.config import (
     ARCHITECTURES,
+    OBJECTIVES,
+    OPTIMIZERS,
     ArchitectureSpec,
     ExperimentConfig,
+    ObjectiveSpec,
+    OptimizerSpec,
+    Section,
     settings_without_effect,
     validate,
 )
 from model_foundry.config.cross_checks import CHECKS
 from model_foundry.config.files import apply_override
 from model_foundry.errors import ConfigError
+from model_foundry.registry import Registry
 
 TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
 RECURRENT = {"embedding_size": 8, "hidden_size": 8}
@@ -26,11 +32,38 @@ BOTH_WAYS = "model.rnn.bidirectional=true"
 STREAMS, CARRIED = "data.packing=streams", "training.carry_state=true"
 
 
+COUNTS = {"architecture": "counts"}
+RECORDS = "training.objective=of-records"
+
+
+class _Settings(Section):
+    """Settings of something registered."""
+
+    strength: float = 0.5
+
+
+ADDED: list[tuple[Registry[Any], Any]] = [
+    (ARCHITECTURES, ArchitectureSpec(name="sees-all", target="nowhere:Nothing")),
+    (ARCHITECTURES, ArchitectureSpec(name="counts", target="a:B", trained_by="counting")),
+    (ARCHITECTURES, ArchitectureSpec(name="one-ranker", target="a:B", kind="ranker")),
+    (OBJECTIVES, ObjectiveSpec(name="ranks", target="a:B", model_kind="ranker")),
+    (
+        OBJECTIVES,
+        ObjectiveSpec(
+            name="of-records", target="a:B", reads_text=False, settings=("data.content_tokens",)
+        ),
+    ),
+    (OPTIMIZERS, OptimizerSpec(name="pushes", target="a:b", schema=_Settings)),
+]
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _an_architecture_of_somebody_else() -> Iterator[None]:
-    ARCHITECTURES.add(ArchitectureSpec(name="sees-all", target="nowhere:Nothing"))
+def _things_of_somebody_else() -> Iterator[None]:
+    for registry, spec in ADDED:
+        registry.add(spec)
     yield
-    ARCHITECTURES.remove("sees-all")
+    for registry, spec in ADDED:
+        registry.remove(spec.name)
 
 
 def raw(model: dict[str, Any], *overrides: str) -> dict[str, Any]:
@@ -89,7 +122,35 @@ BROKEN = [
         "data.validation_documents",
         "needs data.split_by=document",
     ),
-    ("objective_is_known", GPT2, ["training.objective=mlm"], "training.objective", "masked_lm"),
+    ("names_are_registered", GPT2, ["training.objective=mlm"], "training.objective", "masked_lm"),
+    (
+        "metrics_are_measured",
+        GPT2,
+        ["training.metric_for_best_model=accuracy"],
+        "training.metric_for_best_model",
+        "(loss, perplexity, bits_per_byte), got 'accuracy'; add it to training.metrics",
+    ),
+    (
+        "metrics_suit_the_objective",
+        GPT2,
+        [RECORDS, "training.train_metrics=[loss, bits_per_byte]"],
+        "training.train_metrics",
+        "'bits_per_byte' is defined for text, which 'of-records' does not read; leave it out",
+    ),
+    (
+        "objective_suits_kind",
+        GPT2,
+        ["training.objective=ranks"],
+        "training.objective",
+        "trains models of kind 'ranker', but 'gpt2' is of kind 'language'; such are one-ranker",
+    ),
+    (
+        "milestones_are_counted",
+        GPT2,
+        [RECORDS, "training.milestones.words=9"],
+        "training.milestones.words",
+        "counts text, which 'of-records' does not read; give milestones in steps",
+    ),
     (
         "objective_suits_architecture",
         GPT2,
@@ -255,6 +316,17 @@ KEPT = [
     (GPT2, ["output_dir=../elsewhere/run"]),
     (LSTM, [CARRIED, STREAMS]),
     (GPT2, ["data.packing=documents", "data.document_overlap=127"]),
+    (GPT2, ["training.metrics=[loss, accuracy]", "training.metric_for_best_model=accuracy"]),
+    (GPT2, ["training.metric_for_best_model=bits_per_byte", "training.losses={z_loss: 1e-4}"]),
+    # an objective of any direction suits all models of its kind
+    (GPT2, [RECORDS]),
+    (BERT, [RECORDS]),
+    (LSTM, [RECORDS, BOTH_WAYS]),
+    ({"architecture": "one-ranker"}, ["training.objective=ranks"]),
+    # what is said of tokens holds where there are some
+    (GPT2, [RECORDS, "tokenizer.special_tokens={pad: null, end: x}", "data.packing=documents"]),
+    ({"architecture": "sees-all"}, [RECORDS, "data.packing=documents", CARRIED]),
+    (GPT2, [RECORDS, "model.transformer.max_position_embeddings=64", "training.metrics=[loss]"]),
 ]
 
 
@@ -329,6 +401,20 @@ WITHOUT_EFFECT = [
         ["data.validation_documents=3", "data.validation_fraction=0.1"],
         "data.validation_fraction",
     ),
+    (GPT2, ["training.optimizer=pushes", "training.adam_beta1=0.8"], "training.adam_beta1"),
+    (GPT2, ["training.pushes={strength: 0.7}"], "training.pushes"),
+    (GPT2, [RECORDS, "data.packing=documents"], "data.packing"),
+    (GPT2, [RECORDS, "data.max_sequence_length=9"], "data.max_sequence_length"),
+    (LSTM, [RECORDS, CARRIED, STREAMS, "data.packing=blocks"], "training.carry_state"),
+    (GPT2, [RECORDS, "tokenizer.vocab_size=9"], "tokenizer"),
+    *(
+        (COUNTS, [f"training.{setting}"], f"training.{setting.partition('=')[0]}")
+        for setting in (
+            *("learning_rate=1.0", "weight_decay=0.5", "lr_scheduler_type=linear"),
+            *("warmup_steps=3", "max_grad_norm=null", "gradient_checkpointing=true"),
+            *("compile=true", "losses={model: 1.0}", "adam_beta2=0.5", "optimizer=pushes"),
+        )
+    ),
 ]
 
 
@@ -362,6 +448,10 @@ def test_a_setting_without_effect_is_told_with_its_reason(
             [MASKED, "training.mlm_masking=span", "training.mlm_span_length=2.0"],
         ),
         (GPT2, ["tokenizer.tokenizer_type=word", "tokenizer.min_frequency=2"]),
+        (GPT2, ["training.optimizer=pushes", "training.pushes.strength=0.7"]),
+        (GPT2, ["training.pushes={strength: 0.5}"]),
+        (GPT2, [RECORDS, "data.content_tokens=9", "training.learning_rate=1.0"]),
+        (COUNTS, ["data.packing=streams", "tokenizer.vocab_size=9", "training.eval_steps=1"]),
     ],
 )
 def test_a_setting_with_an_effect_is_not_warned_of(

@@ -336,7 +336,7 @@ FORGED_STATES: dict[str, Callable[[dict[str, Any]], object]] = {
     "another format": lambda state: state.update(format=1),
     "a format in words": lambda state: state.update(format="2"),
     "a run without a name": lambda state: state.update(run_id=7),
-    "no blocks in a step": lambda state: state["identity"].update(blocks_per_step=0),
+    "no examples in a step": lambda state: state["identity"].update(examples_per_step=0),
 }
 
 

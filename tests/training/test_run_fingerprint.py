@@ -8,18 +8,16 @@ from typing import Any
 import pytest
 
 from model_foundry.config import ExperimentConfig, load_config
+from model_foundry.config.fields import flat
+from model_foundry.config.on_resume import OnResume, marked
 from model_foundry.errors import ResumeError
 from model_foundry.training.run_fingerprint import (
-    COMPARED_BY_CONTENT,
-    FREE,
-    LAST_BITS,
     RunFingerprint,
     as_settings,
     changed_content,
     changed_last_bits,
     changed_settings,
     changes,
-    flat,
     require_length,
     require_same,
 )
@@ -29,6 +27,7 @@ from tests.experiments import MODELS, tiny_experiment
 ONLY_WATCHES = {
     *("experiment_name", "output_dir", "data.cache_dir", "data.test"),
     "data.preprocessing_num_workers",
+    "training.metrics",  # the one that decides which checkpoint is the best is compared
     *("training.logging_steps", "training.eval_steps", "training.save_steps"),
     *("training.save_total_limit", "training.save_minutes"),
     "training.dataloader_num_workers",
@@ -48,6 +47,7 @@ COMPARED_OTHERWISE = {
     "training.gradient_accumulation_steps",
 }
 CHANGES_LAST_BITS = {
+    "training.train_metrics",  # some need logits, from which the loss is computed then
     "training.per_device_eval_batch_size",
     *("training.per_device_train_batch_size", "training.gradient_accumulation_steps"),
     *("training.attn_implementation", "training.gradient_checkpointing", "training.compile"),
@@ -61,7 +61,7 @@ def identity(**changed: Any) -> RunFingerprint:
     facts: dict[str, Any] = {
         "config": {"training": {"learning_rate": 0.1, "compile": False}},
         "content": {"training text": "a" * 64, "tokenizer": "b" * 64},
-        "blocks_per_step": 8,
+        "examples_per_step": 8,
         "total_steps": 100,
         "environment": {"torch": "2.13.0", "threads": "1"},
     }
@@ -122,10 +122,13 @@ def test_every_setting_of_every_model_is_covered() -> None:
     assert fields >= ONLY_WATCHES | COMPARED_OTHERWISE | CHANGES_LAST_BITS
 
 
-def test_each_setting_that_is_excepted_exists_and_is_excepted_once() -> None:
-    names = set(names_of(tiny_experiment("gpt2", Path("place"))))
-    assert {*FREE, *COMPARED_BY_CONTENT, *LAST_BITS} <= names
-    assert not set(FREE) & {*COMPARED_BY_CONTENT, *LAST_BITS}
+def test_the_marks_at_the_fields_are_these() -> None:
+    sections = ("training.distributed", "training.milestones")
+    free = {name for name in ONLY_WATCHES if not name.startswith(sections)}
+    assert set(marked(OnResume.FREE, ExperimentConfig)) == {*free, *sections}
+    by_content = {name for name in COMPARED_OTHERWISE if not name.startswith("data.train")}
+    assert set(marked(OnResume.BY_CONTENT, ExperimentConfig)) == {*by_content, "data.train"}
+    assert set(marked(OnResume.LAST_BITS, ExperimentConfig)) == CHANGES_LAST_BITS
 
 
 def test_a_setting_of_a_later_version_is_refused() -> None:
@@ -206,8 +209,8 @@ def test_the_global_batch_is_compared_and_not_how_it_is_cut() -> None:
     config = {"training": {"learning_rate": 0.1, "compile": False}}
     cut = {"training": {**config["training"], "gradient_accumulation_steps": 4}}
     assert changed_content(identity(config=config), identity(config=cut)) == []
-    assert changed_content(identity(), identity(blocks_per_step=9)) == [
-        "blocks in one step: 8 -> 9"
+    assert changed_content(identity(), identity(examples_per_step=9)) == [
+        "examples in one step: 8 -> 9"
     ]
 
 
@@ -294,5 +297,5 @@ def test_plugins_are_compared_by_content(now: dict[str, str], lines: list[str]) 
 
 def identity_with(content: dict[str, str]) -> RunFingerprint:
     return RunFingerprint(
-        config={}, content=content, blocks_per_step=1, total_steps=1, environment={}
+        config={}, content=content, examples_per_step=1, total_steps=1, environment={}
     )

@@ -29,7 +29,7 @@ from tests.foundation.test_atomic_files import forge
 MINE, OTHER = "0123", "4567"
 BLOCKS = 8
 IDENTITY = RunFingerprint(
-    config={}, content={}, blocks_per_step=BLOCKS, total_steps=99, environment={}
+    config={}, content={}, examples_per_step=BLOCKS, total_steps=99, environment={}
 )
 
 

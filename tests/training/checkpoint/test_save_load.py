@@ -148,7 +148,7 @@ class Made:
         return directory
 
 
-IDENTITY = RunFingerprint(config={}, content={}, blocks_per_step=8, total_steps=9, environment={})
+IDENTITY = RunFingerprint(config={}, content={}, examples_per_step=8, total_steps=9, environment={})
 TOKENIZER = TokenizerFactory.train_character(documents=["The dogs chase a cat."])
 
 
