@@ -116,7 +116,7 @@ def _at_least_two(limit: int) -> int:
     return limit
 
 
-class TrainingConfig(Section):
+class TrainingConfig(Section, extra="allow"):
     """The objective, the optimizer and the schedule of a run. Names follow `TrainingArguments`."""
 
     objective: str = "causal_lm"
@@ -211,3 +211,10 @@ class TrainingConfig(Section):
     def eval_batch_size(self) -> int:
         """Blocks in one forward pass of an evaluation."""
         return self.per_device_eval_batch_size or self.per_device_train_batch_size
+
+    def section_of(self, name: str) -> Any:
+        """Return the section of a registered objective, optimizer or schedule."""
+        from model_foundry.config.specs import OBJECTIVES, OPTIMIZERS, SCHEDULES
+
+        specs: list[Any] = [r[name] for r in (OBJECTIVES, OPTIMIZERS, SCHEDULES) if name in r]
+        return specs[0].schema.model_validate((self.__pydantic_extra__ or {}).get(name, {}))
