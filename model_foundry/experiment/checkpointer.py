@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
@@ -17,13 +16,12 @@ from model_foundry.experiment.run_directory import Record, RunDirectory
 from model_foundry.foundation.random_state import random_states, seed_generators, seed_of_process
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.choice import Checkpoint, apply_retention
+from model_foundry.training.checkpoint.optimizer_loading import load_optimizer
 from model_foundry.training.checkpoint.save_load import (
     ResumeTensors,
     load_carried,
-    load_optimizer,
     load_random_states,
     load_weights,
-    optimizer_tensors,
     pack_random_states,
     save_checkpoint,
 )
@@ -73,8 +71,7 @@ class Checkpointer:
             random, values = pack_random_states(ranks)
             tensors = None
             if optimizer is not None:
-                moments = _tensors(model, optimizer)
-                tensors = ResumeTensors(optimizer=moments, random=random, carried=carried)
+                tensors = ResumeTensors(optimizer=optimizer(), random=random, carried=carried)
             facts = self._facts(values, milestone=milestone, timed=timed)
             directory = self.run.checkpoint(state.step)
             save_checkpoint(directory, model, self.tokenizer, facts, tensors)
@@ -143,11 +140,3 @@ class Checkpointer:
         seed = self.context.config.seeds.dropout  # fewer processes wrote it
         seed_generators(seed_of_process(seed, rank, step=checkpoint.step))
         return []
-
-
-def _tensors(
-    model: BaseLanguageModel, optimizer: torch.optim.Optimizer | Mapping[str, Tensor]
-) -> Mapping[str, Tensor]:
-    if isinstance(optimizer, torch.optim.Optimizer):
-        return optimizer_tensors(model, optimizer)
-    return optimizer
