@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     RNNModelConfig,
@@ -123,7 +124,7 @@ class ScheduleSpec:
     name: str
     """Name in `training.lr_scheduler_type`."""
     target: str
-    """A function of the progress of a run, as `module:attribute`."""
+    """A function from the progress of a run to the learning rate, as `module:attribute`."""
     schema: type[BaseModel] | None = None
     """Pydantic class of its section, `training.<name>`; None: it has none."""
     settings: tuple[str, ...] = ()
@@ -273,6 +274,17 @@ OPTIMIZERS: Registry[OptimizerSpec] = Registry(
             name="adamw",
             target="model_foundry.training.optimizer:adamw",
             settings=("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+        ),
+        OptimizerSpec(
+            name="sgd",
+            target="model_foundry.training.optimizer:sgd",
+            schema=SGDConfig,
+            settings=("weight_decay",),
+        ),
+        OptimizerSpec(
+            name="adafactor",
+            target="model_foundry.training.optimizer:adafactor",
+            settings=("weight_decay",),
         ),
     ),
     entry_points="model_foundry.optimizers",

@@ -198,7 +198,8 @@ class TrainingConfig(OpenSection):
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Optimizer steps in which the learning rate rises linearly to its peak."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay of the matrices; biases and gains are spared."""
+    """Weight decay of the matrices; biases and gains are spared. It is decoupled from the gradient
+    in AdamW and Adafactor, and added to it in SGD."""
     adam_beta1: Probability = 0.9
     """Decay of AdamW's mean of gradients (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
     adam_beta2: Probability = 0.999

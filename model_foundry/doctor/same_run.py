@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from model_foundry.errors import CheckpointError
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.training.checkpoint.choice import step_directories
+from model_foundry.training.checkpoint.optimizer_state import NUMBERS_FILE
 from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.run_fingerprint import changes
@@ -67,7 +68,19 @@ def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[
             for s in states
         ]
         yield from (f"{name}: {line[:200]}" for line in changes(facts[0], facts[1]))
+        numbers = [_numbers(directory) for directory in directories]
+        yield from (
+            f"{name}/{NUMBERS_FILE}: {line[:200]}" for line in changes(numbers[0], numbers[1])
+        )
         yield from _tensor_differences(*directories, name)
+
+
+def _numbers(checkpoint: Path) -> dict[str, str]:
+    """Return the numbers of an optimizer as text; a checkpoint for analysis has none."""
+    if not (checkpoint / NUMBERS_FILE).exists():
+        return {}
+    found = json.loads((checkpoint / NUMBERS_FILE).read_text(encoding="utf-8"))["numbers"]
+    return {key: repr(value) for key, value in found.items()}
 
 
 def _tensor_differences(one: Path, other: Path, label: str) -> Iterator[str]:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.experiment.resume import ResumePoint
@@ -17,13 +16,12 @@ from model_foundry.foundation.random_state import random_states, seed_generators
 from model_foundry.objectives.processors import Processors
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.choice import Checkpoint, apply_retention
+from model_foundry.training.checkpoint.optimizer_loading import load_optimizer
 from model_foundry.training.checkpoint.save_load import (
     ResumeTensors,
     load_carried,
-    load_optimizer,
     load_random_states,
     load_weights,
-    optimizer_tensors,
     pack_random_states,
     save_checkpoint,
 )
@@ -76,8 +74,7 @@ class Checkpointer:
             random, values = pack_random_states(ranks)
             tensors = None
             if optimizer is not None:
-                moments = _tensors(model, optimizer)
-                tensors = ResumeTensors(optimizer=moments, random=random, carried=carried)
+                tensors = ResumeTensors(optimizer=optimizer(), random=random, carried=carried)
             facts = self._facts(values, metrics, milestone=milestone, timed=timed)
             directory = self.run.checkpoint(state.step)
             save_checkpoint(directory, model, self.processors, facts, tensors)
@@ -155,11 +152,3 @@ class Checkpointer:
         seed = self.context.config.seeds.dropout  # fewer processes wrote it
         seed_generators(seed_of_process(seed, rank, step=checkpoint.step))
         return []
-
-
-def _tensors(
-    model: BaseLanguageModel, optimizer: torch.optim.Optimizer | Mapping[str, Tensor]
-) -> Mapping[str, Tensor]:
-    if isinstance(optimizer, torch.optim.Optimizer):
-        return optimizer_tensors(model, optimizer)
-    return optimizer

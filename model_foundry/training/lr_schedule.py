@@ -1,25 +1,77 @@
-"""The learning-rate schedule, and the steps at which something is due: functions of the step."""
+"""The learning-rate schedule, and the steps at which something is due: functions of the step.
+
+Other schedules come with `@register_schedule`.
+"""
 
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
-from model_foundry.config import TrainingConfig
+from pydantic import BaseModel
+
+from model_foundry.config import SCHEDULES, ScheduleSpec, TrainingConfig
+from model_foundry.errors import ConfigError
+from model_foundry.registry import register_in
+
+Schedule = TypeVar("Schedule", bound=Callable[..., float])
+
+
+def register_schedule(
+    name: str, *, schema: type[BaseModel] | None = None, settings: tuple[str, ...] = ()
+) -> Callable[[Schedule], Schedule]:
+    """Register a course of the learning rate after the warm-up: `rate(progress, training)`.
+
+    `progress` rises from 0 at the end of the warm-up to 1 at the end of the run, `training` is the
+    `TrainingConfig`; the function returns the learning rate of the next update.
+
+    Args:
+        schema: pydantic class of the section `training.<name>`, which is then the third argument;
+            None: it has none.
+        settings: fields of `training` that only some schedules read, this one among them.
+
+    Raises:
+        DuplicateNameError: the name is taken.
+        TypeError: it is no function.
+    """
+    return register_in(SCHEDULES, ScheduleSpec, name, schema=schema, settings=settings)
+
+
+def cosine(progress: float, training: TrainingConfig) -> float:
+    """Return half a cosine from the peak to the minimum (Loshchilov and Hutter 2017)."""
+    peak, low = training.learning_rate, training.min_learning_rate
+    return low + (peak - low) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def linear(progress: float, training: TrainingConfig) -> float:
+    """Return a straight line from the peak to the minimum."""
+    peak, low = training.learning_rate, training.min_learning_rate
+    return peak + (low - peak) * progress
+
+
+def constant(progress: float, training: TrainingConfig) -> float:
+    """Return the peak."""
+    return training.learning_rate
 
 
 def learning_rate(step: int, config: TrainingConfig, total_steps: int) -> float:
     """Return the learning rate of the update that follows `step` completed ones.
 
     It rises linearly over `warmup_steps` updates, the last of which has the peak rate, and then
-    falls towards `min_learning_rate`, which it would reach at `total_steps`.
+    follows `lr_scheduler_type`, whose end would be reached at `total_steps`.
+
+    Raises:
+        ConfigError: the schedule of a plugin returns no learning rate.
     """
-    peak, low, warmup = config.learning_rate, config.min_learning_rate, config.warmup_steps
+    warmup, name = config.warmup_steps, config.lr_scheduler_type
     if step < warmup:
-        return peak * (step + 1) / warmup
-    if config.lr_scheduler_type == "constant":
-        return peak
+        return config.learning_rate * (step + 1) / warmup
     passed = min(1.0, (step - warmup) / max(1, total_steps - warmup))
-    if config.lr_scheduler_type == "linear":
-        return peak + (low - peak) * passed
-    return low + (peak - low) * (1 + math.cos(math.pi * passed)) / 2
+    section = () if SCHEDULES[name].schema is None else (config.section_of(name),)
+    rate = SCHEDULES.load(name)(passed, config, *section)
+    if not (isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0):
+        law = f"must return a number >= 0, got {rate!r} for a progress of {passed:.3g}"
+        raise ConfigError(f"training.lr_scheduler_type: the schedule {name!r} {law}")
+    return float(rate)
 
 
 def steps_of_epochs(epochs: int, *, blocks: int, blocks_per_step: int) -> int:

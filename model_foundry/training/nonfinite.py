@@ -75,12 +75,14 @@ class NonFiniteGuard:
         scaled: bool,
         processes: ProcessGroup = ALONE,
     ) -> "NonFiniteGuard":
-        """Return the guard for a run; only a fused optimizer can leave updates out on the device.
+        """Return the guard for a run; few optimizers can leave updates out on the device.
 
         Args:
             optimizer: torch's own, not what Accelerate makes of it.
         """
-        able = device.type == "cuda" and bool(optimizer.defaults.get("fused")) and not scaled
+        # the mark by which torch's gradient scaler knows that an optimizer reads `found_inf`
+        reads_flag = getattr(optimizer, "_step_supports_amp_scaling", False)
+        able = device.type == "cuda" and reads_flag and not scaled
         found = cls(at_once=not able, scaled=scaled, processes=processes)
         if able:
             found.enable_skipping(optimizer, device)

@@ -1,17 +1,76 @@
-"""AdamW, with weight decay on matrices only (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+"""Optimizers, with weight decay on matrices only; others come with `@register_optimizer`."""
 
-from collections.abc import Iterable
-from typing import Any
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 import torch
+from pydantic import BaseModel
 from torch import nn
+from torch.optim import SGD, Adafactor, AdamW, Optimizer
 
-from model_foundry.config import TrainingConfig
+from model_foundry.config import OPTIMIZERS, OptimizerSpec, TrainingConfig
+from model_foundry.config.optimizers import SGDConfig
+from model_foundry.errors import ConfigError
+from model_foundry.registry import register_in
+
+Groups = list[dict[str, Any]]
+MakeOptimizer = TypeVar("MakeOptimizer", bound=Callable[..., Optimizer])
 
 
-def decay_groups(
-    parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float
-) -> list[dict[str, Any]]:
+def register_optimizer(
+    name: str, *, schema: type[BaseModel] | None = None, settings: tuple[str, ...] = ()
+) -> Callable[[MakeOptimizer], MakeOptimizer]:
+    """Register a function that makes an optimizer: `make(groups, training)`.
+
+    `groups` are parameter groups with their `params` and `weight_decay`, `training` is the
+    `TrainingConfig`. The loop sets the learning rate of each group before each update. A checkpoint
+    holds the optimizer's `state`, tensors or numbers by parameter and name, and the values of
+    groups that it changes; nothing else is restored.
+
+    Args:
+        schema: pydantic class of the section `training.<name>`, which is then the third argument;
+            None: it has none.
+        settings: fields of `training` that only some optimizers read, this one among them.
+
+    Raises:
+        DuplicateNameError: the name is taken.
+        TypeError: it is no function.
+    """
+    return register_in(OPTIMIZERS, OptimizerSpec, name, schema=schema, settings=settings)
+
+
+def adamw(groups: Groups, training: TrainingConfig) -> AdamW:
+    """Return AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    return AdamW(
+        groups,
+        lr=training.learning_rate,
+        betas=(training.adam_beta1, training.adam_beta2),
+        eps=training.adam_epsilon,
+        fused=training.speed.fused_optimizer or None,  # None: torch chooses another way
+    )
+
+
+def sgd(groups: Groups, training: TrainingConfig, section: SGDConfig) -> SGD:
+    """Return stochastic gradient descent; weight decay is added to the gradient."""
+    return SGD(
+        groups,
+        lr=training.learning_rate,
+        momentum=section.momentum,
+        nesterov=section.nesterov,
+        fused=training.speed.fused_optimizer or None,
+    )
+
+
+def adafactor(groups: Groups, training: TrainingConfig) -> Adafactor:
+    """Return Adafactor (Shazeer and Stern 2018, arXiv:1804.04235).
+
+    The learning rate is the upper bound of its relative step size.
+    """
+    return Adafactor(groups, lr=training.learning_rate)
+
+
+def decay_groups(parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> Groups:
     """Divide the trainable parameters into those with and those without weight decay.
 
     Matrices and embeddings decay; vectors (biases, gains of normalisation layers) do not.
@@ -23,12 +82,46 @@ def decay_groups(
     ]
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """Return the optimizer of a model. The loop sets the learning rate before each update."""
-    return torch.optim.AdamW(
-        decay_groups(model.named_parameters(), config.weight_decay),
-        lr=config.learning_rate,
-        betas=(config.adam_beta1, config.adam_beta2),
-        eps=config.adam_epsilon,
-        fused=config.speed.fused_optimizer or None,  # None: torch chooses another way
-    )
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
+    """Return the optimizer of a model. The loop sets the learning rate before each update.
+
+    Raises:
+        ConfigError: the function of a plugin returns no optimizer of these parameters.
+    """
+    name = config.optimizer
+    section = () if OPTIMIZERS[name].schema is None else (config.section_of(name),)
+    groups = decay_groups(model.named_parameters(), config.weight_decay)
+    given = {id(parameter) for group in groups for parameter in group["params"]}
+    optimizer = OPTIMIZERS.load(name)(groups, config, *section)
+    if not isinstance(optimizer, Optimizer):
+        law = f"must return a torch.optim.Optimizer, got {type(optimizer).__name__}"
+        raise ConfigError(f"training.optimizer: the function of {name!r} {law}")
+    if {id(p) for group in optimizer.param_groups for p in group["params"]} != given:
+        law = "must give all parameters of its groups to the optimizer, and no others"
+        raise ConfigError(f"training.optimizer: the function of {name!r} {law}")
+    optimizer.configured = [  # type: ignore[attr-defined]  # see changed_values
+        copy.deepcopy(_values_of(group)) for group in optimizer.param_groups
+    ]
+    return optimizer
+
+
+def changed_values(optimizer: Optimizer) -> Iterator[tuple[int, str, Any]]:
+    """Yield (index of the group, name, value) for what an optimizer has changed in its groups.
+
+    The learning rate, which the loop sets, is left out.
+    """
+    configured = optimizer.configured  # type: ignore[attr-defined]  # by build_optimizer
+    for index, (group, before) in enumerate(zip(optimizer.param_groups, configured, strict=True)):
+        for name, value in _values_of(group).items():
+            if name not in before or not _same(value, before[name]):
+                yield index, name, value
+
+
+def _values_of(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name not in ("params", "lr")}
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return torch.equal(one.cpu(), other.cpu())
+    return type(one) is type(other) and bool(one == other)

@@ -22,7 +22,6 @@ from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.objectives import Objective
 from model_foundry.training.carried_state import CarriedState
-from model_foundry.training.checkpoint.save_load import optimizer_tensors
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState, is_sharded
 from model_foundry.training.distributed import joined, start_accelerator
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
@@ -271,12 +270,8 @@ class Trained:
         whole = self.whole.gather_model(self.model)
         moments = self.whole.gather_optimizer(self.model, self.optimizer)
         if not self.is_main:
-            assert not moments
             return {}, {}
-        weights = whole.state_dict()
-        if isinstance(moments, torch.optim.Optimizer):
-            moments = optimizer_tensors(self.model, moments)
-        return sorted_copy(weights), sorted_copy(moments)
+        return sorted_copy(whole.state_dict()), sorted_copy(moments().tensors)
 
     def restore(self, weights: dict[str, torch.Tensor], moments: dict[str, torch.Tensor]) -> None:
         def load(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

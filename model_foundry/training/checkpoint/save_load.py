@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
@@ -28,6 +28,12 @@ from model_foundry.foundation.random_state import (
 )
 from model_foundry.objectives.processors import Processors, save_processors
 from model_foundry.training.carried_state import CarriedState
+from model_foundry.training.checkpoint.optimizer_state import (
+    NUMBERS_FILE,
+    TENSORS_FILE,
+    OptimizerState,
+    write_optimizer,
+)
 from model_foundry.training.checkpoint.state_file import (
     STATE_FILE,
     CheckpointState,
@@ -35,13 +41,8 @@ from model_foundry.training.checkpoint.state_file import (
     write_state,
 )
 
-OPTIMIZER_FILE, RANDOM_FILE, CARRIED_FILE = (
-    "optimizer.safetensors",
-    "random_states.safetensors",
-    "carried.safetensors",
-)
-TO_RESUME = (OPTIMIZER_FILE, RANDOM_FILE, CARRIED_FILE)
-STEP, SCALAR = "step", torch.Size([])  # the one tensor of AdamW that is shaped otherwise
+RANDOM_FILE, CARRIED_FILE = "random_states.safetensors", "carried.safetensors"
+TO_RESUME = (TENSORS_FILE, NUMBERS_FILE, RANDOM_FILE, CARRIED_FILE)
 SMALL_FILES = 2**20  # bytes of tokenizer and JSON, about: for the message when there is no room
 
 
@@ -61,8 +62,7 @@ def save_model(directory: Path, model: BaseLanguageModel, processors: Processors
 class ResumeTensors:
     """Tensors that training resumes from, beside the weights."""
 
-    optimizer: Mapping[str, Tensor]
-    """By `<parameter name>/<kind>`; see `optimizer_tensors`."""
+    optimizer: OptimizerState
     random: Mapping[str, Tensor]
     """States of the random generators; see `pack_random_states`."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
@@ -87,15 +87,19 @@ def save_checkpoint(
     """
     require_finite(model.state_dict().items(), "weight")
     files: dict[str, Mapping[str, Tensor]] = {}
+    every: list[Tensor] = []
     if tensors is not None:
-        require_finite(tensors.optimizer.items(), "moment of the optimizer")
+        require_finite(tensors.optimizer.finite(), "moment of the optimizer")
         require_finite(tensors.carried.items(), "state of the model")
-        files = {OPTIMIZER_FILE: tensors.optimizer, RANDOM_FILE: tensors.random}
+        files = {RANDOM_FILE: tensors.random}
         files |= {CARRIED_FILE: tensors.carried} if tensors.carried else {}
-    every = (tensor for content in files.values() for tensor in content.values())
+        every = [*tensors.optimizer.tensors.values(), *tensors.carried.values()]
     with commit_directory(directory, needed=_bytes((*model.parameters(), *every))) as aside:
         _write_model(aside, model, processors)
         failpoint(f"{directory.name}: model and processors written")
+        if tensors is not None:
+            write_optimizer(aside, tensors.optimizer)
+            failpoint(f"{directory.name}: optimizer written")
         for name, content in files.items():
             save_file(dict(content), aside / name)
             failpoint(f"{directory.name}: {name.partition('.')[0]} written")
@@ -132,16 +136,6 @@ def keep_only_the_model(directory: Path) -> None:
         write_state(aside, facts)
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimizer's tensors under `<parameter name>/<kind>`."""
-    names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
-    return {
-        f"{names[parameter]}/{kind}": tensor.detach().contiguous().cpu()
-        for parameter, moments in optimizer.state.items()
-        for kind, tensor in moments.items()
-    }
-
-
 def load_weights(directory: Path, model: BaseLanguageModel) -> None:
     """Load the weights of a checkpoint into a model; tied weights stay tied.
 
@@ -160,28 +154,6 @@ def load_weights(directory: Path, model: BaseLanguageModel) -> None:
     except (ConfigError, RuntimeError) as error:
         reason = reason_of(error)
         raise CheckpointError(f"{directory}: does not hold this model ({reason})") from error
-
-
-def load_optimizer(directory: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Load the tensors of a checkpoint into the optimizer of a model.
-
-    Raises:
-        CheckpointError: the checkpoint is of another model.
-    """
-    path = directory / OPTIMIZER_FILE
-    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-    moments: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in _load_tensors(path).items():
-        name, _, kind = key.rpartition("/")
-        if name not in shapes or tensor.shape != (SCALAR if kind == STEP else shapes[name]):
-            raise CheckpointError(f"{path}: {key} fits no parameter")
-        moments.setdefault(name, {})[kind] = tensor
-    if len({frozenset(kinds) for kinds in moments.values()}) > 1:
-        raise CheckpointError(f"{path}: some parameters lack a tensor that others have")
-    names: dict[Any, str] = {parameter: name for name, parameter in model.named_parameters()}
-    order = [names[p] for group in optimizer.param_groups for p in group["params"]]
-    state = {index: moments[name] for index, name in enumerate(order) if name in moments}
-    optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
 
 
 def load_random_states(directory: Path, state: CheckpointState, *, rank: int = 0) -> list[str]:

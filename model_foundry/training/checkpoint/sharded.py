@@ -6,25 +6,38 @@ so the files are those of a model that was never sharded.
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
-    get_optimizer_state_dict,
     set_model_state_dict,
-    set_optimizer_state_dict,
 )
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from model_foundry.architectures import BaseLanguageModel
+from model_foundry.errors import ConfigError
 from model_foundry.foundation.process_group import ProcessGroup
-from model_foundry.training.checkpoint.save_load import optimizer_tensors
+from model_foundry.training.checkpoint.optimizer_loading import (
+    Held,
+    set_state,
+    state_after_update,
+)
+from model_foundry.training.checkpoint.optimizer_state import (
+    Number,
+    OptimizerState,
+    Value,
+    capture,
+    named_values,
+    on_host,
+)
 
 Optimizer = torch.optim.Optimizer
-Moments = Optimizer | Mapping[str, Tensor]
+State = Callable[[], OptimizerState]
 Load = Callable[[BaseLanguageModel, Optimizer], None]
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -41,9 +54,13 @@ class ReplicatedState:
         """Return the model with all its weights, for saving on rank 0."""
         return model
 
-    def gather_optimizer(self, model: BaseLanguageModel, optimizer: Optimizer) -> Moments:
-        """Return the optimizer, or its tensors by name, for saving on rank 0."""
-        return optimizer
+    def gather_optimizer(self, model: BaseLanguageModel, optimizer: Optimizer) -> State:
+        """Return a function that returns the optimizer's state, for saving on rank 0.
+
+        Raises:
+            ConfigError: its state cannot be put together.
+        """
+        return partial(capture, model, optimizer)
 
     def restore(self, load: Load, model: BaseLanguageModel, optimizer: Optimizer) -> None:
         """Give a model and its optimizer the state that `load` reads from disk."""
@@ -73,35 +90,69 @@ class ShardedState(ReplicatedState):
             self.copy.load_state_dict(weights)
         return self.copy
 
-    def gather_optimizer(self, model: BaseLanguageModel, optimizer: Optimizer) -> Moments:
-        found: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizer, options=GATHERED))
-        moments: Mapping[str, Any] = found.get("state", {})  # empty on other ranks
-        return {
-            f"{name}/{kind}": tensor.contiguous()
-            for name, kinds in moments.items()
-            for kind, tensor in kinds.items()
-        }
+    def gather_optimizer(self, model: BaseLanguageModel, optimizer: Optimizer) -> State:
+        values = {}
+        for key, value in named_values(model, optimizer):
+            whole = self._gather(key, value)
+            if self.processes.is_rank0:
+                values[key] = on_host(whole)
+        return partial(OptimizerState, type(optimizer).__name__, values)
+
+    def _gather(self, key: str, value: Any) -> Any:
+        """Return a value of the optimizer as it would be without sharding.
+
+        Raises:
+            ConfigError: it is a part that cannot be put together.
+        """
+        if isinstance(value, DTensor) and not any(p.is_partial() for p in value.placements):
+            # offloaded shards are in host memory, where their processes do not exchange data
+            return cast(DTensor, value.to(value.device_mesh.device_type)).full_tensor()
+        if isinstance(value, Tensor) and (isinstance(value, DTensor) or value.numel() > 1):
+            raise ConfigError(
+                f"training.distributed.strategy (=fsdp2): the optimizer keeps {key}, which cannot "
+                "be put together from its shards; set ddp, or another training.optimizer"
+            )
+        return value
 
     def restore(self, load: Load, model: BaseLanguageModel, optimizer: Optimizer) -> None:
-        loaded: list[dict[str, Any]] = [{}, {"state": {}, "param_groups": []}]
+        weights: dict[str, Any] = {}
+        values: dict[str, Value] = {}
 
-        def read() -> None:
+        def read() -> dict[str, Value]:
             whole = self.make_optimizer(self.copy)
             load(self.copy, whole)
-            loaded[:] = [self.copy.state_dict(), self._state(whole)]
+            weights.update(self.copy.state_dict())
+            values.update(capture(self.copy, whole).values)
+            # the tensors themselves are too large to be sent as an object
+            return {k: v.to("meta") if isinstance(v, Tensor) else v for k, v in values.items()}
 
-        self.processes.on_rank0(read)  # faults of the files are raised on all ranks
-        set_model_state_dict(model, loaded[0], options=SCATTERED)
-        set_optimizer_state_dict(model, optimizer, loaded[1], options=SCATTERED)
+        described = self.processes.on_rank0(read)  # faults of the files are raised on all ranks
+        set_model_state_dict(model, weights, options=SCATTERED)
+        scatter = partial(self._scatter, values)
+        set_state(model, optimizer, described, state_after_update(optimizer), scatter)
 
-    def _state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Return the optimizer state of the copy by parameter name."""
-        moments: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in optimizer_tensors(self.copy, optimizer).items():
-            name, _, kind = key.rpartition("/")
-            moments.setdefault(name, {})[kind] = tensor
-        groups = get_optimizer_state_dict(self.copy, optimizer)["param_groups"]
-        return {"state": moments, "param_groups": groups}
+    def _scatter(
+        self,
+        values: Mapping[str, Value],
+        key: str,
+        value: Value,
+        like: Held | Number,
+        device: torch.device,
+    ) -> Value:
+        """Return this process's part of a value.
+
+        Args:
+            values: the whole values, on rank 0.
+            value: a number, or a tensor on the meta device.
+        """
+        if not isinstance(value, Tensor):
+            return value
+        if not isinstance(like, Held) or like.sharding is None:  # has one element, see _gather
+            whole = cast(Tensor, self.processes.on_rank0(lambda: values[key]))
+            return whole.to(like.device if isinstance(like, Held) else device)
+        mesh, placements = like.sharding
+        whole = cast(Tensor, values.get(key, torch.empty_like(value, device=mesh.device_type)))
+        return distribute_tensor(whole.to(mesh.device_type), mesh, placements).to(like.device)
 
 
 def is_sharded(model: torch.nn.Module) -> bool:

@@ -28,14 +28,14 @@ from model_foundry.model import create_model
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint import save_load
+from model_foundry.training.checkpoint.optimizer_loading import load_optimizer
+from model_foundry.training.checkpoint.optimizer_state import capture
 from model_foundry.training.checkpoint.save_load import (
     ResumeTensors,
     keep_only_the_model,
     load_carried,
-    load_optimizer,
     load_random_states,
     load_weights,
-    optimizer_tensors,
     pack_random_states,
     save_checkpoint,
     save_model,
@@ -141,7 +141,7 @@ class Made:
             "scaler": None,
         }
         if tensors is not None:
-            given = {"optimizer": optimizer_tensors(self.model, self.optimizer), "random": random}
+            given = {"optimizer": capture(self.model, self.optimizer), "random": random}
             tensors = ResumeTensors(**(given | tensors))
         facts = CheckpointState(**(facts | changed))
         save_checkpoint(directory, self.model, self.tokenizer, facts, tensors)
@@ -164,7 +164,7 @@ def made(kind: str, *overrides: str, seed: int = 1, updated: bool = True) -> Mad
 
 
 def everything_of(one: Made) -> dict[str, Tensor]:
-    return {**one.model.state_dict(), **optimizer_tensors(one.model, one.optimizer)}
+    return {**one.model.state_dict(), **capture(one.model, one.optimizer).tensors}
 
 
 def test_failed_save_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
