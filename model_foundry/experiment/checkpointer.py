@@ -64,7 +64,8 @@ class Checkpointer:
         model = self.weights.gather_model(training.model)
         optimizer, carried, ranks = None, {}, []
         if resumable:
-            optimizer = self.weights.gather_optimizer(training.model, training.optimizer)
+            if training.optimizer is not None:
+                optimizer = self.weights.gather_optimizer(training.model, training.optimizer)
             carried = self.carried.tensors() if self.carried else {}
             ranks = processes.all_gather(random_states())
         metrics = processes.all_gather(training.metrics.state() if training.metrics else {})
@@ -73,8 +74,11 @@ class Checkpointer:
             self.run.require_held()
             random, values = pack_random_states(ranks)
             tensors = None
-            if optimizer is not None:
-                tensors = ResumeTensors(optimizer=optimizer(), random=random, carried=carried)
+            if resumable:
+                state_of_optimizer = None if optimizer is None else optimizer()
+                tensors = ResumeTensors(
+                    optimizer=state_of_optimizer, random=random, carried=carried
+                )
             facts = self._facts(values, metrics, milestone=milestone, timed=timed)
             directory = self.run.checkpoint(state.step)
             save_checkpoint(directory, model, self.processors, facts, tensors)
@@ -95,7 +99,10 @@ class Checkpointer:
             load_weights(checkpoint.path, model)
             load_optimizer(checkpoint.path, model, optimizer)
 
-        self.weights.restore(load, training.model, training.optimizer)
+        if training.optimizer is None:
+            load_weights(checkpoint.path, training.model)
+        else:
+            self.weights.restore(load, training.model, training.optimizer)
         if self.carried is not None:
             load_carried(checkpoint.path, self.carried)
         if training.metrics is not None:

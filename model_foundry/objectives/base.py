@@ -167,8 +167,11 @@ class Objective(ABC):
             model: the model, perhaps wrapped.
             more: further arguments of the model (`return_logits`, those of a carried state).
         """
-        given = {name: tensor for name, tensor in inputs.items() if name not in self.withheld}
-        return model(**given, **more)
+        return model(**self.given(inputs), **more)
+
+    def given(self, inputs: Inputs) -> Inputs:
+        """Return the tensors of a batch that the model is given."""
+        return {name: tensor for name, tensor in inputs.items() if name not in self.withheld}
 
     # the losses
 

@@ -220,7 +220,7 @@ class LanguageObjective(Objective):
         batch = next(evaluation_batches(rows, prepared.collate, batch_size=ROWS_OF_A_CHECK))
         require_no_leak(
             model,
-            {name: t for name, t in batch.inputs.items() if name not in self.withheld},
+            self.given(batch.inputs),
             scored=self.scored,
             objective_name=type(self).__name__,
             causal=self.spec.direction == "left_to_right",

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.data.batches.loaders import batch_digest
 from model_foundry.foundation.failpoints import failpoint
 from model_foundry.foundation.interrupts import blocking_section
@@ -24,7 +24,7 @@ from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of
 from model_foundry.training.progress_bar import Display
 from model_foundry.training.step_batches import StepBatch
 
-Evaluate = Callable[[BaseLanguageModel], Mapping[str, float]]
+Evaluate = Callable[[BaseModel], Mapping[str, float]]
 MIB = 2**20
 now = time.monotonic  # seconds, which no one sets back
 
@@ -60,9 +60,10 @@ class Training:
     """A training as its hooks see it."""
 
     context: RunContext
-    model: BaseLanguageModel
+    model: BaseModel
     """The bare model, not Accelerate's wrapper; so is the optimizer."""
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer | None
+    """None: the model learns by counting."""
     guard: NonFiniteGuard
     metrics: Metrics | None = None
     """Metrics of the training batches since the last line of the log; None: there are none."""
@@ -74,7 +75,8 @@ class FinishedStep:
     """A step that was just made."""
 
     batch: StepBatch
-    result: StepResult
+    result: StepResult | None
+    """Loss and gradient; None: the model learns by counting."""
     learning_rate: float
     milestone: bool
     """True if its checkpoint is kept forever."""
@@ -127,21 +129,17 @@ class LogHook(Hook):
         return {f"train/{name}": value for name, value in figures.items()}
 
     def after_step(self, training: Training, step: FinishedStep) -> None:
-        context, result = training.context, step.result
-        state = context.state
+        context, state = training.context, training.context.state
         self.display.advance(state.step)
         if not is_due(state.step, context.config.training.logging_steps, context.total_steps):
             return
         training.guard.check()
         values = {
-            "train/loss": result.loss,
-            **{f"train/loss/{name}": float(part) for name, part in result.parts.items()},
-            "train/learning_rate": step.learning_rate,
-            "train/grad_norm": result.grad_norm,
+            **_learning(step),
             **{f"train/{unit}_seen": number for unit, number in state.seen.items()},
             **training.stopwatch.speed(),
             **self._metrics(training),
-            **_peak_memory(result.loss_on_device.device),
+            **_peak_memory(context.accelerator.device),
         }
         rows = rows_of_all(step.batch.micro_batches, context.processes)
         write(training, self.log, {**values, "train/batch_digest": batch_digest(rows)})
@@ -235,6 +233,18 @@ class EvaluateHook(Hook):
         shown = {n: v for n, v in figures.items() if n.removeprefix("eval/") not in self.details}
         self.display.evaluation(state.step, shown)
         failpoint(f"step {state.step} evaluated")
+
+
+def _learning(step: FinishedStep) -> dict[str, float]:
+    """Return the figures of an update; none of a model that counts."""
+    if (result := step.result) is None:
+        return {}
+    return {
+        "train/loss": result.loss,
+        **{f"train/loss/{name}": float(part) for name, part in result.parts.items()},
+        "train/learning_rate": step.learning_rate,
+        "train/grad_norm": result.grad_norm,
+    }
 
 
 def _peak_memory(device: torch.device) -> dict[str, float]:

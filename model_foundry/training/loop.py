@@ -7,23 +7,20 @@ between two of them. `docs/training_loop.md` follows one step from the batch to 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.errors import Interrupted, NonFiniteError, WorkerError
 from model_foundry.foundation.failpoints import failpoint
 from model_foundry.foundation.interrupts import blocking_section, stop_requested
 from model_foundry.objectives import Objective
-from model_foundry.objectives.measure import Metrics
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.context import RunContext
-from model_foundry.training.hooks import FinishedStep, Hook, Training
+from model_foundry.training.hooks import FinishedStep, Hook
+from model_foundry.training.learner import start_learning
 from model_foundry.training.lr_schedule import learning_rate
 from model_foundry.training.metrics_log import LogError
 from model_foundry.training.milestones import is_milestone
-from model_foundry.training.nonfinite import NonFiniteGuard
-from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.state import TrainState
-from model_foundry.training.step import Learner
 from model_foundry.training.step_batches import StepBatch, StepBatches, can_pin
 
 
@@ -45,7 +42,7 @@ class Loop:
 
     def __init__(
         self,
-        model: BaseLanguageModel,
+        model: BaseModel,
         objective: Objective,
         batches: Iterator[Batch],
         *,
@@ -55,37 +52,9 @@ class Loop:
         carried: CarriedState | None = None,
     ) -> None:
         config, accelerator = context.config.training, context.accelerator
-        metrics = Metrics(objective, config.train_metrics) if config.train_metrics else None
         self.context, self.hooks = context, hooks
-        if config.gradient_checkpointing:
-            model.gradient_checkpointing_enable()
-        if config.compile is True:
-            model.compile_for_training()
-        prepared, optimizer = accelerator.prepare(model, build_optimizer(model, config))
-        self.training = Training(
-            context=context,
-            model=accelerator.unwrap_model(prepared),
-            optimizer=optimizer.optimizer,
-            guard=NonFiniteGuard.of(
-                optimizer.optimizer,
-                device=accelerator.device,
-                scaled=accelerator.scaler is not None,
-                processes=context.processes,
-            ),
-            metrics=metrics,
-        )
-        alone = config.speed.loss_without_logits and model.computes_loss_alone
-        alone = alone and not (objective.needs_logits or (metrics and metrics.needs_logits))
-        self._learner = Learner(
-            model=prepared,
-            optimizer=optimizer,
-            objective=objective,
-            accelerator=accelerator,
-            guard=self.training.guard,
-            metrics=metrics,
-            max_grad_norm=config.max_grad_norm,
-            carried=carried,
-            arguments={"return_logits": False} if alone else {},
+        self._learner, self.training = start_learning(
+            model, objective, context=context, carried=carried
         )
         self._batches = StepBatches(
             batches,

@@ -62,7 +62,8 @@ def save_model(directory: Path, model: BaseLanguageModel, processors: Processors
 class ResumeTensors:
     """Tensors that training resumes from, beside the weights."""
 
-    optimizer: OptimizerState
+    optimizer: OptimizerState | None
+    """None: the model learns by counting."""
     random: Mapping[str, Tensor]
     """States of the random generators; see `pack_random_states`."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
@@ -89,15 +90,17 @@ def save_checkpoint(
     files: dict[str, Mapping[str, Tensor]] = {}
     every: list[Tensor] = []
     if tensors is not None:
-        require_finite(tensors.optimizer.finite(), "moment of the optimizer")
+        if tensors.optimizer is not None:
+            require_finite(tensors.optimizer.finite(), "moment of the optimizer")
+            every = [*tensors.optimizer.tensors.values()]
         require_finite(tensors.carried.items(), "state of the model")
         files = {RANDOM_FILE: tensors.random}
         files |= {CARRIED_FILE: tensors.carried} if tensors.carried else {}
-        every = [*tensors.optimizer.tensors.values(), *tensors.carried.values()]
+        every += tensors.carried.values()
     with commit_directory(directory, needed=_bytes((*model.parameters(), *every))) as aside:
         _write_model(aside, model, processors)
         failpoint(f"{directory.name}: model and processors written")
-        if tensors is not None:
+        if tensors is not None and tensors.optimizer is not None:
             write_optimizer(aside, tensors.optimizer)
             failpoint(f"{directory.name}: optimizer written")
         for name, content in files.items():
