@@ -82,6 +82,8 @@ class ObjectiveSpec:
     """True if its examples are made of tokenized text; False: of records with named columns."""
     schema: type[BaseModel] | None = None
     """Pydantic class of its section, `training.<name>`; None: it has none."""
+    losses: dict[str, float] = field(default_factory=lambda: {"model": 1.0})
+    """Losses with their weights where the experiment names none; `model` is the model's own."""
     metrics: tuple[str, ...] = ("loss",)
     """Metrics that are measured where the experiment names none; the first decides which checkpoint
     is the best."""

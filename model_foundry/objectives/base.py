@@ -98,7 +98,7 @@ class Objective(ABC):
     def __init__(self, config: ExperimentConfig) -> None:
         self.config = config
         self.spec: ObjectiveSpec = OBJECTIVES[config.training.objective]
-        self.weights: dict[str, float] = config.training.losses or {"model": 1.0}
+        self.weights: dict[str, float] = config.training.losses or self.spec.losses
         self.losses: dict[str, Loss] = {name: LOSSES.load(name)() for name in self.weights}
 
     @property
@@ -236,6 +236,7 @@ def register_objective(
     model_kind: str = "language",
     reads_text: bool = True,
     schema: type[BaseModel] | None = None,
+    losses: dict[str, float] | None = None,
     metrics: tuple[str, ...] | None = None,
     variant_of: str | None = None,
     framing_tokens: int = 0,
@@ -245,6 +246,7 @@ def register_objective(
     """Return a decorator that registers an `Objective`; the arguments are those of `ObjectiveSpec`.
 
     Args:
+        losses: None: the model's own.
         metrics: None: the loss, and for text its perplexity and bits per byte.
 
     Raises:
@@ -261,6 +263,7 @@ def register_objective(
         model_kind=model_kind,
         reads_text=reads_text,
         schema=schema,
+        losses=losses or {"model": 1.0},
         metrics=metrics or (TEXT_METRICS if reads_text else ("loss",)),
         variant_of=variant_of,
         settings=settings,

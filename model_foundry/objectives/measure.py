@@ -47,9 +47,7 @@ class Metrics:
 
     def __init__(self, objective: Objective, names: Iterable[str]) -> None:
         self.objective = objective
-        self.metrics: dict[str, Metric] = {
-            name: METRICS.load(name)(objective.config) for name in names
-        }
+        self.metrics: dict[str, Metric] = {name: METRICS.load(name)(objective) for name in names}
         self.reset()
 
     def reset(self) -> None:

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model_foundry.config import METRICS, ExperimentConfig, MetricSpec
+from model_foundry.config import METRICS, MetricSpec
+from model_foundry.objectives.base import Objective
 from model_foundry.objectives.forward_pass import ForwardPass, in_double
 from model_foundry.registry import register_in
 
@@ -30,8 +31,8 @@ class Metric(ABC):
     details: ClassVar[tuple[str, ...]] = ()
     """Figures of the result that go to the log, but not to the line of progress."""
 
-    def __init__(self, config: ExperimentConfig) -> None:
-        self.config = config
+    def __init__(self, objective: Objective) -> None:
+        self.objective = objective
 
     @abstractmethod
     def sums(self, done: ForwardPass) -> Tensor:
@@ -86,7 +87,7 @@ class MeanLoss(Metric):
         return torch.stack(sums)
 
     def result(self, sums: Sums) -> dict[str, float]:
-        weights = self.config.training.losses or {"model": 1.0}
+        weights = self.objective.weights
         means = {
             name: float(total) / float(count)
             for name, (total, count) in zip(weights, sums, strict=True)
@@ -137,7 +138,7 @@ class BitsPerByte(Metric):
         figures: dict[str, float] = {"tokens": int(tokens)}
         if size:
             figures["bits_per_byte"] = nats / (math.log(2) * size)
-            if batches >= FEWEST_BATCHES and not self.config.training.carry_state:
+            if batches >= FEWEST_BATCHES and not self.objective.config.training.carry_state:
                 width = _interval(int(batches), nats, size, products)
                 figures["bits_per_byte_interval"] = width / math.log(2)
         return figures
