@@ -8,6 +8,7 @@ from model_foundry.objectives.losses import Loss, register_loss
 from model_foundry.objectives.masked import MaskedLM
 from model_foundry.objectives.metrics import Metric, register_metric
 from model_foundry.objectives.processors import Processor
+from model_foundry.objectives.records import RecordObjective
 
 __all__ = [
     "CausalLM",
@@ -19,6 +20,7 @@ __all__ = [
     "Objective",
     "Prepared",
     "Processor",
+    "RecordObjective",
     "register_loss",
     "register_metric",
     "register_objective",
