@@ -7,15 +7,16 @@ import time
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.config import OBJECTIVES, ExperimentConfig, save_config, validate
 from model_foundry.data.batches.loaders import Batch, evaluation_batches
+from model_foundry.evaluation.causality import ROWS as PROBED
 from model_foundry.evaluation.causality import find_leak
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import resolve_auto_settings
@@ -108,11 +109,16 @@ class SmallExperiment:
         )
 
     @cached_property
-    def untrained(self) -> BaseLanguageModel:
+    def untrained(self) -> BaseModel:
         """The untrained model, shared by all checks that do not change it."""
         return self.new_model()
 
-    def new_model(self) -> BaseLanguageModel:
+    @property
+    def language_model(self) -> BaseLanguageModel:
+        """The same of an experiment that trains a language model."""
+        return cast(BaseLanguageModel, self.untrained)
+
+    def new_model(self) -> BaseModel:
         """Return a new model; all have the same initial weights."""
         return create_model(self.config, tokenizer=self.prepared.tokenizer)
 
@@ -124,11 +130,13 @@ class SmallExperiment:
     def leak(self) -> str | None:
         """Return a description of a leak of targets into the outputs; None: there is none."""
         training, prepared = self.config.training, self.prepared
+        rows = prepared.train.first(PROBED)
+        batches = evaluation_batches(rows, prepared.collator, batch_size=PROBED)
         return find_leak(
-            self.untrained,
-            prepared.train,
-            prepared.collator,
-            prepared.objective,
+            self.language_model,
+            next(batches).inputs,
+            scored=prepared.objective.scored,
+            objective_name=type(prepared.objective).__name__,
             causal=OBJECTIVES[training.objective].direction == "left_to_right",
             carry_state=training.carry_state,
             loss_without_logits=training.speed.loss_without_logits,
@@ -183,7 +191,7 @@ class SmallExperiment:
             start=start,
             console=Console(quiet=True),
         )
-        model = self.new_model()
+        model = cast(BaseLanguageModel, self.new_model())
         with running(run, context.state, run_id=start.run_id, attempt=start.attempt) as record:
             attempt.train(model, record)
             save_model(run.model, model, self.prepared.tokenizer)

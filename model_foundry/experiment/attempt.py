@@ -14,9 +14,9 @@ from rich.console import Console
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import OBJECTIVES
-from model_foundry.data.batches.loaders import Batch, training_batches
+from model_foundry.data.batches.loaders import Batch, evaluation_batches, training_batches
 from model_foundry.errors import NonFiniteError
-from model_foundry.evaluation.causality import require_no_leak
+from model_foundry.evaluation.causality import ROWS, require_no_leak
 from model_foundry.experiment.checkpointer import Checkpointer
 from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.prepare_data import Prepared
@@ -157,12 +157,14 @@ class Attempt:
 
     def _require_no_leak(self, model: BaseLanguageModel) -> None:
         training, prepared = self.context.config.training, self.prepared
+        rows = prepared.train.first(ROWS)
+        batches = evaluation_batches(rows, prepared.collator, batch_size=ROWS)
         with compilation_disabled(model):
             require_no_leak(
                 model,
-                prepared.train,
-                prepared.collator,
-                prepared.objective,
+                next(batches).inputs,
+                scored=prepared.objective.scored,
+                objective_name=type(prepared.objective).__name__,
                 causal=OBJECTIVES[training.objective].direction == "left_to_right",
                 carry_state=training.carry_state,
                 half=training.mixed_precision in ("bf16", "fp16"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.evaluation.comparability import not_comparable
@@ -157,9 +157,7 @@ def reasons_against_comparison(prepared: Prepared) -> dict[str, str]:
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def _result(
-    run: RunDirectory, prepared: Prepared, model: BaseLanguageModel, **figures: Any
-) -> RunResult:
+def _result(run: RunDirectory, prepared: Prepared, model: BaseModel, **figures: Any) -> RunResult:
     return RunResult(
         output_dir=run.path,
         model_dir=run.model,
