@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, device_of
 from model_foundry.data.tokens.document_frame import document_frame, text_prefix
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.random_state import seeded
@@ -52,7 +52,7 @@ def generate_texts(
     rows = [before + tokenizer(text, **plain)["input_ids"] for text in prompts]
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     sampling = _sampling(temperature, top_k, top_p)
-    device = next(model.parameters()).device
+    device = device_of(model)
     texts: list[str] = []
     with seeded(seed):
         for group in _groups(model, rows, max_new_tokens):

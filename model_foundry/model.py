@@ -6,8 +6,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.architectures import BaseLanguageModel, create_model_from_config
-from model_foundry.config import OBJECTIVES, ExperimentConfig, experiment_of
+from model_foundry.architectures import BaseModel, create_model_from_config
+from model_foundry.architectures.saving.native_format import LANGUAGE
+from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, experiment_of
 from model_foundry.errors import CheckpointError, ConfigError
 from model_foundry.foundation.atomic_files import find_damage, is_committed
 from model_foundry.foundation.paths import written_path
@@ -23,7 +24,7 @@ def create_model(
     vocab_size: int | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     **arguments: Any,
-) -> BaseLanguageModel:
+) -> BaseModel:
     """Create the model of an experiment. The same seed always gives the same weights.
 
     Args:
@@ -31,22 +32,33 @@ def create_model(
         vocab_size: rows of the embedding matrix; None: the length of the tokenizer.
         tokenizer: source of the vocabulary size and special tokens; None: the tokenizer of
             `tokenizer.path` or of the run directory, or without one, `tokenizer.vocab_size`.
+        **arguments: of the architecture's `from_config`, as the objective's `model_arguments` gives
+            them; without any, those of a language model follow from its tokenizer.
 
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
         DataError: the tokenizer cannot be loaded, or lacks a special token of the objective.
     """
     config = experiment_of(config)
-    if tokenizer is None and vocab_size is None:
-        tokenizer = find_tokenizer(config)
-    if vocab_size is None:
-        vocab_size = config.tokenizer.vocab_size if tokenizer is None else len(tokenizer)
-    if vocab_size < 1:
-        raise ConfigError(f"vocab_size: must be > 0, got {vocab_size}")
+    if ARCHITECTURES[config.model.architecture].kind == LANGUAGE and not arguments:
+        arguments = _vocabulary(config, vocab_size, tokenizer)
+    elif vocab_size is not None:
+        arguments["vocab_size"] = vocab_size
     with seeded(config.seeds.init):
-        return create_model_from_config(
-            config, vocab_size=vocab_size, **(arguments or special_token_ids(tokenizer))
-        )
+        return create_model_from_config(config, **arguments)
+
+
+def _vocabulary(
+    config: ExperimentConfig, size: int | None, tokenizer: PreTrainedTokenizerBase | None
+) -> dict[str, int | None]:
+    """Return the vocabulary size and the special tokens of a language model."""
+    if tokenizer is None:
+        tokenizer = find_tokenizer(config)
+    if size is None:
+        size = config.tokenizer.vocab_size if tokenizer is None else len(tokenizer)
+    if size < 1:
+        raise ConfigError(f"vocab_size: must be > 0, got {size}")
+    return {"vocab_size": size, **special_token_ids(tokenizer)}
 
 
 def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
@@ -109,7 +121,7 @@ def find_tokenizer_of(model: Path) -> Path:
     return next((p for p in places if (p / "tokenizer.json").is_file()), model)
 
 
-def load_model(directory: str | Path) -> BaseLanguageModel:
+def load_model(directory: str | Path) -> BaseModel:
     """Load a model as the architecture that saved it, in evaluation mode.
 
     Args:
@@ -118,4 +130,4 @@ def load_model(directory: str | Path) -> BaseLanguageModel:
     Raises:
         ConfigError: there is no model.
     """
-    return BaseLanguageModel.from_pretrained(find_model(directory)).eval()
+    return BaseModel.from_pretrained(find_model(directory)).eval()

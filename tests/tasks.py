@@ -17,9 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from model_foundry.architectures import (
-    BaseLanguageModel,
     BaseModel,
-    CountedModel,
     ModelOutput,
     register_architecture,
 )
@@ -245,9 +243,7 @@ class Writer(BaseModel):
     def from_config(cls, config: ExperimentConfig, **arguments: Any) -> Self:
         return cls(config.model.section, **arguments)
 
-    def forward(
-        self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor
-    ) -> ModelOutput:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> ModelOutput:
         read, _ = self.encoder(self.embed(input_ids))  # (B, S, H)
         last = attention_mask.sum(1) - 1
         state = read[torch.arange(len(read), device=read.device), last][None]

@@ -1,4 +1,4 @@
-"""Architectures: the interface of a language model, its registration, and the built-in models.
+"""Architectures: the interface of a model, its registration, and the built-in models.
 
 `GPT2Model`, `BERTModel`, `LSTMModel`, `GRUModel` and `RNNModel` are imported on first use.
 """
@@ -6,6 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 from model_foundry.architectures.base import BaseLanguageModel
+from model_foundry.architectures.base_model import BaseModel, CountedModel, device_of
 from model_foundry.architectures.factory import create_model_from_config
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.output import ModelOutput
@@ -21,12 +22,15 @@ __all__ = [
     "MODEL_REGISTRY",
     "BERTModel",
     "BaseLanguageModel",
+    "BaseModel",
+    "CountedModel",
     "GPT2Model",
     "GRUModel",
     "LSTMModel",
     "ModelOutput",
     "RNNModel",
     "create_model_from_config",
+    "device_of",
     "load_plugin",
     "register_architecture",
 ]

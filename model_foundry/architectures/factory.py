@@ -1,8 +1,10 @@
 """Creation of the model of an experiment."""
 
+from typing import Any
+
 from torch import nn
 
-from model_foundry.architectures.base import BaseLanguageModel
+from model_foundry.architectures.base_model import BaseModel
 from model_foundry.architectures.kernels.fused_activations import fuse_activations
 from model_foundry.architectures.kernels.onednn_linear import use_onednn_linear
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
@@ -24,35 +26,45 @@ def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
             module.fused = speed.fused_recurrence
 
 
-def create_model_from_config(
-    config: ExperimentConfig, *, vocab_size: int | None = None, **ids: int | None
-) -> BaseLanguageModel:
+def create_model_from_config(config: ExperimentConfig, **arguments: Any) -> BaseModel:
     """Create the model of an experiment, with random weights.
 
     Args:
         config: the experiment.
-        vocab_size: rows of the embedding matrix, the length of the tokenizer; None:
-            `tokenizer.vocab_size`.
-        **ids: `pad_token_id` and the other special tokens of the tokenizer, by role.
+        **arguments: those of the architecture's `from_config`, as plain JSON. Of a language model
+            `vocab_size`, the length of the tokenizer (left out: `tokenizer.vocab_size`), and
+            `pad_token_id` and the other special tokens of the tokenizer, by role.
 
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
         DataError: a special token is outside the vocabulary.
     """
-    vocab_size = config.tokenizer.vocab_size if vocab_size is None else vocab_size
     name = config.model.architecture
     spec = ARCHITECTURES[name]
     if spec.section and getattr(config.model, spec.section, None) is None:
         raise ConfigError(f"Architecture {name!r} requires {spec.section!r} configuration")
+    language = spec.kind == native_format.LANGUAGE
+    arguments = _with_vocabulary(config, **arguments) if language else arguments
+    arguments = native_format.as_json(arguments)
+    with plugin_errors():
+        model = MODEL_REGISTRY[name].from_config(config, **arguments)
+    speed_up(model, config.training.speed)
+    model.build_record = native_format.build_record(config, plugin_of(type(model)), **arguments)
+    return model
+
+
+def _with_vocabulary(
+    config: ExperimentConfig, *, vocab_size: int | None = None, **ids: int | None
+) -> dict[str, int | None]:
+    """Return the arguments of a language model, with its vocabulary size.
+
+    Raises:
+        DataError: a special token is outside the vocabulary.
+    """
+    vocab_size = config.tokenizer.vocab_size if vocab_size is None else vocab_size
     for role, token in ids.items():
         if token is not None and not 0 <= token < vocab_size:
             raise DataError(
                 f"tokenizer: {role} (={token}) is outside the vocabulary of {vocab_size} entries."
             )
-    with plugin_errors():
-        model = MODEL_REGISTRY[name].from_config(config, vocab_size=vocab_size, **ids)
-    speed_up(model, config.training.speed)
-    model.build_record = native_format.build_record(
-        config, plugin_of(type(model)), vocab_size=vocab_size, **ids
-    )
-    return model
+    return {"vocab_size": vocab_size, **ids}

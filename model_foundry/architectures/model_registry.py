@@ -6,20 +6,20 @@ It is a view of `config.ARCHITECTURES`, which has the same names and needs no to
 from collections.abc import Iterator, Mapping
 from typing import cast
 
-from model_foundry.architectures.base import BaseLanguageModel
+from model_foundry.architectures.base_model import BaseModel
 from model_foundry.config import ARCHITECTURES
 
 
-class ModelRegistry(Mapping[str, type[BaseLanguageModel]]):
+class ModelRegistry(Mapping[str, type[BaseModel]]):
     """Model classes by architecture name; an unknown name raises `UnknownNameError`."""
 
-    def __getitem__(self, name: str) -> type[BaseLanguageModel]:
-        return cast(type[BaseLanguageModel], ARCHITECTURES.load(name))
+    def __getitem__(self, name: str) -> type[BaseModel]:
+        return cast(type[BaseModel], ARCHITECTURES.load(name))
 
     def __delitem__(self, name: str) -> None:
         ARCHITECTURES.remove(name)
 
-    def pop(self, name: str) -> type[BaseLanguageModel]:
+    def pop(self, name: str) -> type[BaseModel]:
         """Remove an architecture and return its class."""
         cls = self[name]
         del self[name]

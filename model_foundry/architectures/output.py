@@ -18,9 +18,9 @@ class ModelOutput(Mapping[str, Any]):
     """
 
     loss: Tensor | None = None
-    """Mean over the valid labels, in nats; a scalar."""
+    """Mean over the valid labels; a scalar, of language models in nats."""
     logits: Tensor | None = None
-    """(B, T, V); None under `return_logits=False`."""
+    """(B, T, V) of language models; None under `return_logits=False`."""
     hidden_states: tuple[Tensor, ...] | None = None
     """Embeddings and the output of each layer, (B, T, H) each."""
     attentions: tuple[Tensor, ...] | None = None

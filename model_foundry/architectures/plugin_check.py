@@ -1,15 +1,21 @@
-"""A trial step of a plugin's model before the corpus is read; errors name file and line."""
+"""A trial step of a plugin's model; errors name file and line.
+
+A language model is tried before the corpus is read, a model of another kind on its first batch.
+"""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from model_foundry.architectures.base_model import BaseModel, CountedModel
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
-from model_foundry.config import ExperimentConfig
+from model_foundry.architectures.restored import restored
+from model_foundry.architectures.saving.native_format import LANGUAGE
+from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.errors import ConfigError, FoundryError, is_out_of_memory
 from model_foundry.foundation.plugins import (
     LOADED_PLUGINS,
@@ -21,10 +27,12 @@ from model_foundry.foundation.random_state import seeded
 
 OURS = __name__.partition(".")[0]
 ROWS, VOCABULARY = 2, 32  # of the trial batch; special tokens have the first ids
+Inputs = dict[str, torch.Tensor]
+Forward = Callable[[Any, Inputs], Any]
 
 
 def check_plugin_model(config: ExperimentConfig, device: torch.device) -> None:
-    """Create the model of a plugin and run one step on a small batch; skip built-in models.
+    """Create the language model of a plugin and run one step on a small batch; skip others.
 
     The model has the sizes of the experiment, except for a tiny vocabulary. Random generators keep
     their state.
@@ -32,43 +40,88 @@ def check_plugin_model(config: ExperimentConfig, device: torch.device) -> None:
     Raises:
         ConfigError: the model cannot be created, raises, or returns an invalid output.
     """
-    cls = MODEL_REGISTRY[config.model.architecture]
-    if cls.__module__.partition(".")[0] == OURS:
-        return
-    with seeded(0):
-        _trial_step(cls, config, device)
+    name = config.model.architecture
+    cls = MODEL_REGISTRY[name]
+    if ARCHITECTURES[name].kind == LANGUAGE and not _is_ours(cls):
+        with seeded(0):
+            _try_language_model(cls, config, device)
 
 
-def _trial_step(cls: Any, config: ExperimentConfig, device: torch.device) -> None:
+def _try_language_model(cls: Any, config: ExperimentConfig, device: torch.device) -> None:
     ids = torch.arange(ROWS * config.data.max_sequence_length, device=device)
     rows = (ids % VOCABULARY).view(ROWS, -1)
     roles = ("pad", "bos", "eos", "mask", "cls", "sep")
     special = {f"{role}_token_id": number for number, role in enumerate(roles)}
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.mixed_precision)
     precision = torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
+
+    def forward(model: Any, inputs: Inputs) -> Any:
+        with precision:
+            return model(**inputs)
+
     with _plugin_errors(cls, "from_config"):
         model = cls.from_config(config, vocab_size=VOCABULARY, **special).to(device)
-    with _plugin_errors(cls, "forward"), precision:
-        output = model(input_ids=rows, attention_mask=torch.ones_like(rows), labels=rows)
-        _check_output(output, cls, (*rows.shape, VOCABULARY))
-    with _plugin_errors(cls, "forward"):
-        output.loss.backward()
-    with _plugin_errors(cls, "forward", "without labels: "), precision, torch.no_grad():
-        model(input_ids=rows)
+    inputs = {"input_ids": rows, "attention_mask": torch.ones_like(rows), "labels": rows}
+    trial_step(model, inputs, forward, logits=(*rows.shape, VOCABULARY))
+    with _plugin_errors(cls, "forward", "without labels: "), torch.no_grad():
+        forward(model, {"input_ids": rows})
 
 
-def _check_output(output: Any, cls: type, expected: tuple[int, ...]) -> None:
-    loss, logits = (getattr(output, name, None) for name in ("loss", "logits"))
-    if not isinstance(loss, torch.Tensor) or loss.dim() != 0 or not loss.requires_grad:
+def trial_step(
+    model: BaseModel, inputs: Inputs, forward: Forward, *, logits: tuple[int, ...] | None = None
+) -> None:
+    """Run one step of a plugin's model on a batch; skip built-in models.
+
+    The model and the random generators are as before afterwards.
+
+    Args:
+        inputs: on the device of the model.
+        forward: gives the output of a model for inputs.
+        logits: shape that the logits must have; None: any.
+
+    Raises:
+        ConfigError: the model raises, or returns an invalid output.
+    """
+    cls = type(model)
+    if _is_ours(cls):
+        return
+    with seeded(0), restored(model):
+        if isinstance(model, CountedModel):
+            with _plugin_errors(cls, "count"):
+                model.count(**inputs)
+        with _plugin_errors(cls, "forward"):
+            output = forward(model, inputs)
+            if "labels" in inputs:
+                check_plugin_output(cls, output, logits=logits)
+        if "labels" in inputs and not isinstance(model, CountedModel):
+            with _plugin_errors(cls, "forward"):
+                output.loss.backward()
+
+
+def check_plugin_output(cls: type, output: Any, *, logits: tuple[int, ...] | None = None) -> None:
+    """Check the output of a plugin's model for inputs with labels.
+
+    Raises:
+        ConfigError: it has no loss to learn from, or logits of another shape.
+    """
+    loss, found = (getattr(output, name, None) for name in ("loss", "logits"))
+    learns = issubclass(cls, CountedModel) or getattr(loss, "requires_grad", False)
+    if not isinstance(loss, torch.Tensor) or loss.dim() != 0 or not learns:
         problem = "given labels, it returns no loss that is a scalar with a gradient"
-    elif not isinstance(logits, torch.Tensor) or logits.dim() != 3:
+    elif logits is None:
+        return
+    elif not isinstance(found, torch.Tensor) or found.dim() != len(logits):
         problem = "it returns no logits (batch, length, vocabulary)"
-    elif logits.shape != expected:
-        problem = f"its logits are of shape {tuple(logits.shape)}, must be {expected}: "
+    elif found.shape != logits:
+        problem = f"its logits are of shape {tuple(found.shape)}, must be {logits}: "
         problem += "(rows, tokens, vocabulary)"
     else:
         return
     raise ConfigError(f"plugin {locate_class(cls, 'forward')}: {cls.__name__}.forward: {problem}")
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == OURS
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """The decorator that registers an architecture."""
 
-import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel as Schema
 
 from model_foundry.architectures.base import BaseLanguageModel
+from model_foundry.architectures.base_model import BaseModel, CountedModel
+from model_foundry.architectures.saving.native_format import LANGUAGE
 from model_foundry.config import (
     ARCHITECTURES,
     ArchitectureSpec,
@@ -14,14 +15,14 @@ from model_foundry.config import (
     RNNModelConfig,
     TransformerModelConfig,
 )
-from model_foundry.registry import DuplicateNameError
+from model_foundry.registry import register_in
 
-BUILT_IN_SECTIONS: dict[str, type[BaseModel]] = {
+BUILT_IN_SECTIONS: dict[str, type[Schema]] = {
     "transformer": TransformerModelConfig,
     "bert": BERTSpecificConfig,
     "rnn": RNNModelConfig,
 }
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+OURS = f"{__name__.partition('.')[0]}."
 C = TypeVar("C", bound=type)
 
 
@@ -30,9 +31,11 @@ def register_architecture(
     section: str | None = None,
     objectives: tuple[str, ...] = ("causal_lm",),
     *,
-    schema: type[BaseModel] | None = None,
+    kind: str = LANGUAGE,
+    trained_by: Literal["gradient", "counting"] = "gradient",
+    schema: type[Schema] | None = None,
     is_causal: bool | Callable[[Any], bool] = True,
-    optional_sections: dict[str, type[BaseModel]] | None = None,
+    optional_sections: dict[str, type[Schema]] | None = None,
     ties_embedding_size: bool = False,
     settings: tuple[str, ...] = (),
     isolates_documents: bool = False,
@@ -44,65 +47,74 @@ def register_architecture(
     known without importing torch.
 
     Args:
+        objectives: empty: all that train models of this kind, which is not `language`.
+        kind: `language` exactly for a `BaseLanguageModel`.
+        trained_by: `counting` exactly for a `CountedModel`.
         schema: pydantic class of the section; optional for `transformer`, `bert` and `rnn`.
 
     Raises:
-        TypeError: the class is no `BaseLanguageModel`, or section and schema do not fit together.
+        TypeError: the class is not of that kind, or section and schema do not fit together.
         DuplicateNameError: the name is taken.
     """
-    _check_names(name, objectives)
-    resolved = _section_schema(name, section, schema)
+    _check_objectives(name, objectives, kind)
+    facts = {
+        "kind": kind,
+        "trained_by": trained_by,
+        "section": section,
+        "schema": _section_schema(name, section, schema),
+        "optional_sections": optional_sections or {},
+        "objectives": objectives,
+        "is_causal": is_causal,
+        "ties_embedding_size": ties_embedding_size,
+        "settings": settings,
+        "isolates_documents": isolates_documents,
+        "gains_from_compile": gains_from_compile,
+    }
+    return _registering(name, facts)
+
+
+def _registering(name: str, facts: dict[str, Any]) -> Callable[[C], C]:
+    """Return the decorator that registers a class with these facts of its spec."""
+    base = BaseLanguageModel if facts["kind"] == LANGUAGE else BaseModel
+    add = register_in(ARCHITECTURES, _spec_of, name, base=base, **facts)
 
     def register(cls: C) -> C:
-        _check_class(name, cls)
-        spec = ArchitectureSpec(
-            name=name,
-            target=f"{cls.__module__}:{cls.__qualname__}",
-            section=section,
-            schema=resolved,
-            optional_sections=optional_sections or {},
-            objectives=objectives,
-            is_causal=is_causal,
-            ties_embedding_size=ties_embedding_size,
-            settings=settings,
-            isolates_documents=isolates_documents,
-            gains_from_compile=gains_from_compile,
-        )
-        _add(spec, cls)
-        return cls
+        if isinstance(cls, type) and issubclass(cls, base):
+            _check_agreement(name, cls, facts["kind"], facts["trained_by"])
+        return add(cls)
 
     return register
 
 
-def _check_names(name: str, objectives: tuple[str, ...]) -> None:
-    if not (isinstance(name, str) and NAME.fullmatch(name)):
-        raise TypeError(f"an architecture's name has letters, digits, '.', '_', '-'; got {name!r}.")
-    if isinstance(objectives, str) or not objectives:
+def _check_objectives(name: str, objectives: tuple[str, ...], kind: str) -> None:
+    if isinstance(objectives, str) or not (objectives or kind != LANGUAGE):
         raise TypeError(f"Architecture {name!r}: objectives= is a tuple, got {objectives!r}.")
 
 
-def _check_class(name: str, cls: type) -> None:
-    if not (isinstance(cls, type) and issubclass(cls, BaseLanguageModel)):
+def _check_agreement(name: str, cls: type[BaseModel], kind: str, trained_by: str) -> None:
+    """Refuse a class that is not of the kind under which it is registered."""
+    if kind != LANGUAGE and issubclass(cls, BaseLanguageModel):
         raise TypeError(
-            f"{getattr(cls, '__name__', cls)!r} cannot be registered as architecture {name!r}: "
-            "it must be a subclass of BaseLanguageModel."
+            f"{cls.__name__} cannot be architecture {name!r} of kind {kind!r}: it is a "
+            f"BaseLanguageModel, whose kind is {LANGUAGE!r}"
         )
-    if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+    if (trained_by == "counting") != issubclass(cls, CountedModel):
+        kinship = "a" if issubclass(cls, CountedModel) else "no"
         raise TypeError(
-            f"{cls.__name__} cannot be architecture {name!r}: it does not "
-            f"define {', '.join(missing)}."
+            f"{cls.__name__} cannot be architecture {name!r} with trained_by={trained_by!r}: it is "
+            f"{kinship} CountedModel"
         )
 
 
 def _section_schema(
-    name: str, section: str | None, schema: type[BaseModel] | None
-) -> type[BaseModel] | None:
+    name: str, section: str | None, schema: type[Schema] | None
+) -> type[Schema] | None:
     """Return the class of a section; refuse an ambiguous pair."""
     if section is None:
         if schema is not None:
             raise TypeError(f"Architecture {name!r}: schema= needs section=, the key it describes.")
         return None
-    if schema is not None and not (isinstance(schema, type) and issubclass(schema, BaseModel)):
+    if schema is not None and not (isinstance(schema, type) and issubclass(schema, Schema)):
         raise TypeError(f"Architecture {name!r}: schema= is a pydantic class, got {schema!r}.")
     built_in = BUILT_IN_SECTIONS.get(section)
     if built_in is None and schema is None:
@@ -116,13 +128,10 @@ def _section_schema(
     return schema or built_in
 
 
-def _add(spec: ArchitectureSpec, cls: type) -> None:
-    """Add an architecture; of a built-in one, attach the class to its spec."""
-    try:
-        ARCHITECTURES.add(spec, cls)
-    except DuplicateNameError:
-        present = ARCHITECTURES[spec.name]
-        only_named = spec == ArchitectureSpec(name=spec.name, target=spec.target)
-        if not only_named or present.target != spec.target:
-            raise
-        ARCHITECTURES.add(present, cls)
+def _spec_of(name: str, target: str, **facts: Any) -> ArchitectureSpec:
+    """Return the spec of a class; of a built-in one that gives only its name, the known spec."""
+    spec = ArchitectureSpec(name=name, target=target, **facts)
+    only_named = spec == ArchitectureSpec(name=name, target=target)
+    # a name of others could be that of the entry point which is being loaded
+    known = ARCHITECTURES.get(name) if only_named and target.startswith(OURS) else None
+    return known if known and known.target == target else spec

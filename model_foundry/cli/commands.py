@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -164,7 +164,10 @@ def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBas
     if directory.parent == RunDirectory(path).checkpoints:
         typer.echo(f"the run is not finished; using {directory}", err=True)
     try:
-        return load_model(directory), load_tokenizer(find_tokenizer_of(directory))
+        model = load_model(directory)
+        model.require_generation()
+        tokenizer = load_tokenizer(find_tokenizer_of(directory))
+        return cast("BaseLanguageModel", model), tokenizer
     except (ConfigError, DataError):
         if directory.exists():
             raise

@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.config import ExperimentConfig, save_config, validate
 from model_foundry.data.batches.loaders import Batch, evaluation_batches
 from model_foundry.data.batches.token_examples import TokenExamples
@@ -127,11 +127,16 @@ class SmallExperiment:
         return text_splits(self.prepared)["validation"]
 
     @cached_property
-    def untrained(self) -> BaseLanguageModel:
+    def untrained(self) -> BaseModel:
         """The untrained model, shared by all checks that do not change it."""
         return self.new_model()
 
-    def new_model(self) -> BaseLanguageModel:
+    @property
+    def language_model(self) -> BaseLanguageModel:
+        """The same of an experiment that trains a language model."""
+        return cast(BaseLanguageModel, self.untrained)
+
+    def new_model(self) -> BaseModel:
         """Return a new model; all have the same initial weights."""
         arguments = self.prepared.objective.model_arguments(self.prepared.processors)
         return create_model(self.config, **arguments)
@@ -200,7 +205,7 @@ class SmallExperiment:
             start=start,
             console=Console(quiet=True),
         )
-        model = self.new_model()
+        model = cast(BaseLanguageModel, self.new_model())
         with running(run, context.state, run_id=start.run_id, attempt=start.attempt) as record:
             attempt.train(model, record)
             save_model(run.model, model, self.prepared.processors)

@@ -13,22 +13,25 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, CountedModel, device_of
+from model_foundry.architectures.restored import restored
 from model_foundry.errors import ConfigError
-from model_foundry.evaluation.probing import other_tokens, restored, two_rows
+from model_foundry.evaluation.probing import awake, other_tokens, two_rows
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.random_state import seeded
 
-ROWS = 8  # for the check of the collator; the model reads two of them
+ROWS = 8  # of the batch that callers take; the model reads two of them
 TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2  # of the largest logit, in fp32, and in bf16 or fp16
 CONTROL = 8  # times the difference of two equal passes
 MOST_VISIBLE = 0.9  # share of the targets that may be visible in the input
 FEWEST_SCORED = 10  # targets; with fewer, such a share may be chance
 FORWARD = "correct its forward"
+Inputs = dict[str, Tensor]
+Scored = Callable[[Tensor], Tensor]
 
 
-def require_no_leak(model: BaseLanguageModel, inputs: dict[str, Tensor], **known: Any) -> None:
-    """Raise ConfigError for a model that reads its targets; `known` as for `find_leak`."""
+def require_no_leak(model: BaseLanguageModel, inputs: Inputs, **known: Any) -> None:
+    """Raise ConfigError for a model that reads its targets; arguments as for `find_leak`."""
     leak = find_leak(model, inputs, **known)
     if leak is not None:
         raise ConfigError(leak)
@@ -36,9 +39,9 @@ def require_no_leak(model: BaseLanguageModel, inputs: dict[str, Tensor], **known
 
 def find_leak(
     model: BaseLanguageModel,
-    inputs: dict[str, Tensor],
+    inputs: Inputs,
     *,
-    scored: Callable[[Tensor], Tensor],
+    scored: Scored,
     objective_name: str,
     causal: bool,
     carry_state: bool = False,
@@ -48,7 +51,9 @@ def find_leak(
     """Return the first leak of a model or its batches, as one line; None: there is none.
 
     Args:
-        rows: the training text.
+        inputs: a batch of the training text, of `ROWS` rows or fewer, with labels.
+        scored: gives the tokens that count, (B, T) bool, for labels (B, T).
+        objective_name: of the class that labels the batch, for the message.
         causal: True if the objective needs a causal model.
         carry_state: True if rows continue from the state of the previous row.
         half: True if the model computes in bf16 or fp16.
@@ -58,7 +63,10 @@ def find_leak(
         return leak
     alone = loss_without_logits and model.computes_loss_alone
     probe = _Probe(model, inputs, carry_state=carry_state, half=half, alone=alone)
-    with torch.no_grad(), restored(model):
+    with torch.no_grad(), restored(model), awake(model):
+        if isinstance(model, CountedModel):
+            # without counts its logits depend on nothing
+            model.count(**{name: each.to(probe.ids.device) for name, each in inputs.items()})
         for training in (False, True):  # batch normalisation mixes positions in training only
             model.train(training)
             if leak := probe.leak(causal=causal):
@@ -66,13 +74,12 @@ def find_leak(
     return None
 
 
-def _visible_targets(
-    inputs: dict[str, Tensor], scored: Callable[[Tensor], Tensor], objective_name: str
-) -> str | None:
+def _visible_targets(inputs: Inputs, scored: Scored, objective_name: str) -> str | None:
     labels, ids = inputs["labels"], inputs["input_ids"]
-    if labels.shape != ids.shape or int(scored(labels).sum()) < FEWEST_SCORED:
+    counted = scored(labels)
+    if labels.shape != ids.shape or int(counted.sum()) < FEWEST_SCORED:
         return None
-    share = float((ids == labels)[scored(labels)].float().mean())
+    share = float((ids == labels)[counted].float().mean())
     if share <= MOST_VISIBLE:
         return None
     return (
@@ -87,14 +94,14 @@ class _Probe:
     def __init__(
         self,
         model: BaseLanguageModel,
-        inputs: dict[str, Tensor],
+        inputs: Inputs,
         *,
         carry_state: bool,
         half: bool,
         alone: bool,
     ) -> None:
         self.model, self.tolerance = model, HALF_TOLERANCE if half else TOLERANCE
-        device = next(model.parameters()).device
+        device = device_of(model)
         self.inputs = {
             name: two.to(device) for name, two in two_rows(inputs).items() if name != "labels"
         }
@@ -170,7 +177,7 @@ class _Probe:
 
     def _source_of(self, seen: int, cut: int) -> int | None:
         """Return the first token from a cut on that changes the logits of a position alone."""
-        if isinstance(next(self.model.parameters()), DTensor):
+        if any(isinstance(parameter, DTensor) for parameter in self.model.parameters()):
             return None  # all processes would have to do the same search
         for place in range(cut, len(self.positions)):
             if self._moved(self.positions == place)[seen]:

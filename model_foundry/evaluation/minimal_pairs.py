@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, device_of
 from model_foundry.data.tokens.document_frame import text_prefix
 from model_foundry.errors import ConfigError
 
@@ -43,7 +43,7 @@ def sentence_log_probabilities(
 
 def _score(model: BaseLanguageModel, rows: list[list[int]], *, given: int) -> list[float]:
     """Return the sum of the log-probabilities of each row after its first `given` tokens."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     width = max(map(len, rows))
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows], device=device)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)

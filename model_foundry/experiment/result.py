@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.evaluation.comparability import not_comparable
@@ -167,9 +167,7 @@ def _facts_of_text(prepared: Prepared) -> dict[str, Any]:
     return {"lossless": text_splits(prepared)["validation"].stream.facts.lossless}
 
 
-def _result(
-    run: RunDirectory, prepared: Prepared, model: BaseLanguageModel, **figures: Any
-) -> RunResult:
+def _result(run: RunDirectory, prepared: Prepared, model: BaseModel, **figures: Any) -> RunResult:
     return RunResult(
         output_dir=run.path,
         model_dir=run.model,

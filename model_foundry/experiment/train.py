@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from accelerate import Accelerator
 
@@ -169,7 +170,7 @@ def _create_model(
     logger.info(
         "model: %s, %s parameters", config.model.architecture, f"{model.get_parameter_count():,}"
     )
-    return model
+    return cast(BaseLanguageModel, model)
 
 
 def _log_split(context: RunContext) -> None:

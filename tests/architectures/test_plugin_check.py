@@ -112,7 +112,7 @@ def test_a_mistake_is_reported_before_the_text_is_read(
     ("before", "after", "message"),
     [
         ("    def forward(", "    def foward(", "mine.py:6: TypeError: Mistaken cannot be "),
-        ("    model_type = ", "    kind = ", "it does not define model_type"),
+        ("    model_type = ", "    kind = ", "it lacks model_type"),
         ("from torch import nn", "from torch import nm", "mine.py:3: ImportError"),
         ("class Mistaken", "1 / 0\nclass Mistaken", "mine.py:7: SyntaxError: invalid syntax"),
         ("import torch\n", "raise SystemExit(3)\n", "mine.py:2: SystemExit: 3"),

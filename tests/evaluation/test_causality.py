@@ -8,16 +8,17 @@ from typing import Any, Self
 import pytest
 import torch
 import yaml
+from model_foundry.data.batches.rows import Rows
 from torch import Tensor, nn
 
 from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.losses import language_model_loss
 from model_foundry.cli import main
 from model_foundry.config import ARCHITECTURES, OBJECTIVES
-from model_foundry.data.batches.rows import Rows
+from model_foundry.data.batches.loaders import evaluation_batches
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import ConfigError
-from model_foundry.evaluation.causality import find_leak, require_no_leak
+from model_foundry.evaluation.causality import ROWS, find_leak, require_no_leak
 from model_foundry.experiment import attempt
 from model_foundry.experiment.prepare_data import Prepared, prepare
 from model_foundry.experiment.train import train
@@ -162,14 +163,21 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare(tiny_experiment("bert", tmp_path_factory.mktemp("masked")))
 
 
-def leak_of(model: BaseLanguageModel, prepared: Prepared, rows: Rows | None = None) -> str | None:
-    return find_leak(
-        model,
-        rows or prepared.train,
-        prepared.collator,
-        prepared.objective,
-        causal=model.supports_generation,
-    )
+def batch_of(prepared: Prepared, rows: Rows | None = None) -> dict[str, Tensor]:
+    rows = (rows or prepared.train).first(ROWS)
+    return next(evaluation_batches(rows, prepared.collator, batch_size=ROWS)).inputs
+
+
+def known_of(prepared: Prepared) -> dict[str, Any]:
+    objective = prepared.objective
+    return {"scored": objective.scored, "objective_name": type(objective).__name__}
+
+
+def leak_of(
+    model: BaseLanguageModel, prepared: Prepared, rows: Rows | None = None, **known: bool
+) -> str | None:
+    known = {"causal": model.supports_generation} | known
+    return find_leak(model, batch_of(prepared, rows), **known_of(prepared), **known)
 
 
 @pytest.mark.parametrize(
@@ -217,15 +225,13 @@ def test_a_masked_model_may_read_later_tokens(masked: Prepared) -> None:
 
 
 def test_a_collator_that_masks_nothing_is_found(masked: Prepared) -> None:
-    def showing(features: Any) -> dict[str, Tensor]:
-        batch = masked.collator(features)
-        scored = batch["labels"] != IGNORE_INDEX
-        batch["input_ids"] = torch.where(scored, batch["labels"], batch["input_ids"])
-        return batch
-
-    leak = find_leak(BothWays(), masked.train, showing, masked.objective, causal=False)
+    batch = batch_of(masked)
+    scored = batch["labels"] != IGNORE_INDEX
+    batch["input_ids"] = torch.where(scored, batch["labels"], batch["input_ids"])
+    leak = find_leak(BothWays(), batch, **known_of(masked), causal=False)
     assert leak is not None
     assert leak.startswith("training.objective: 100% of the targets are visible")
+    assert leak.endswith("correct the collator of MaskedLM")
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
@@ -240,8 +246,7 @@ def test_built_in_models_leak_nothing(
     assert causal is (kind not in MASKED)
     joined = masked if kind in MASKED else prepared
     for texts in (data, joined):
-        found = find_leak(model, texts.train, texts.collator, texts.objective, causal=causal)
-        assert found is None
+        assert leak_of(model, texts, causal=causal) is None
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
@@ -249,8 +254,7 @@ def test_carried_states_leak_nothing(kind: str, tmp_path: Path) -> None:
     config = tiny_experiment(kind, tmp_path, "data.packing=streams", "training.carry_state=true")
     data = prepare(config)
     model = create_model(config, tokenizer=data.tokenizer)
-    known = {"causal": True, "carry_state": True}
-    assert find_leak(model, data.train, data.collator, data.objective, **known) is None
+    assert leak_of(model, data, causal=True, carry_state=True) is None
 
 
 def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -275,10 +279,10 @@ def test_the_check_changes_nothing(kind: type[Honest], training: bool, prepared:
 
 
 def test_a_leak_is_an_error_of_the_configuration(prepared: Prepared) -> None:
-    known = prepared.train, prepared.collator, prepared.objective
-    require_no_leak(Honest(), *known, causal=True)
+    batch, known = batch_of(prepared), known_of(prepared)
+    require_no_leak(Honest(), batch, **known, causal=True)
     with pytest.raises(ConfigError, match="logits at position 0 depend on the token") as caught:
-        require_no_leak(Ahead(), *known, causal=True)
+        require_no_leak(Ahead(), batch, **known, causal=True)
     assert caught.value.exit_code == 2
 
 
@@ -287,10 +291,9 @@ def test_half_precision_has_a_larger_tolerance(prepared: Prepared) -> None:
         def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
             return x + 1e-3 * x.mean(1, keepdim=True)
 
-    known = prepared.train, prepared.collator, prepared.objective
-    assert find_leak(Halved(), *known, causal=True) is not None
-    assert find_leak(Halved(), *known, causal=True, half=True) is None
-    assert find_leak(Ahead(), *known, causal=True, half=True) is not None
+    assert leak_of(Halved(), prepared) is not None
+    assert leak_of(Halved(), prepared, half=True) is None
+    assert leak_of(Ahead(), prepared, half=True) is not None
 
 
 def test_all_architectures_are_checked() -> None:

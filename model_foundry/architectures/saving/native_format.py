@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
-from model_foundry.config import ARCHITECTURES, ExperimentConfig, validate
+from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, validate
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import reason_of, short_repr
 from model_foundry.foundation.untrusted_files import read_json, require_regular_files
@@ -29,7 +29,10 @@ ARCHITECTURE_KEY = "foundry_architecture"
 MODEL_TYPE = "model_foundry"
 """No class of transformers has it; without one, versions before 5 guess from the directory name."""
 NOTES = ("model_type", "plugin", "load_with")  # for readers; loading ignores them
-IDS = re.compile(r"vocab_size|[a-z]+_token_id")  # further arguments of `build_record`
+IDS = re.compile(r"vocab_size|[a-z]+_token_id")  # arguments of a language model
+LANGUAGE = "language"  # the kind of those, which a record that names no kind is of
+ARGUMENTS, SECTION = "arguments", "objective_section"
+REQUIRED = (ARCHITECTURE_KEY, "max_sequence_length", "objective", "model")
 
 Record = dict[str, Any]
 
@@ -69,21 +72,43 @@ def architecture_of(directory: Path) -> str:
 
 
 def build_record(
-    config: ExperimentConfig, plugin: tuple[str, str] | None = None, **ids: int | None
+    config: ExperimentConfig, plugin: tuple[str, str] | None = None, **arguments: Any
 ) -> Record:
     """Return the arguments of `from_config` as plain JSON, without paths and data.
 
     Args:
         plugin: name and SHA-256 of the plugin file that defines the class; None: no plugin.
+        **arguments: those besides the experiment; see `as_json`.
     """
-    return {
+    kind, objective = ARCHITECTURES[config.model.architecture].kind, config.training.objective
+    record = {
         **_notes(plugin),
         ARCHITECTURE_KEY: config.model.architecture,
-        **ids,
+        "kind": kind,
+        **(arguments if kind == LANGUAGE else {ARGUMENTS: arguments}),
         "max_sequence_length": config.data.max_sequence_length,
-        "objective": config.training.objective,
+        "objective": objective,
         "model": config.model.model_dump(mode="json", exclude_none=True),
     }
+    if schema := OBJECTIVES[objective].schema:
+        section = getattr(config.training, objective, None) or schema()
+        record[SECTION] = section.model_dump(mode="json", exclude_none=True)
+    return record
+
+
+def as_json(arguments: Record) -> Record:
+    """Return arguments of `from_config` as a saved model gives them: lists in place of tuples.
+
+    Raises:
+        TypeError: one of them is not plain JSON.
+    """
+    try:
+        plain: Record = json.loads(json.dumps(arguments, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"the arguments of a model must be plain JSON, since they are saved with it: {error}"
+        ) from error
+    return plain
 
 
 def _notes(plugin: tuple[str, str] | None) -> Record:
@@ -101,8 +126,8 @@ def _notes(plugin: tuple[str, str] | None) -> Record:
     return notes
 
 
-def read_record(record: Record, source: str) -> tuple[ExperimentConfig, dict[str, int | None]]:
-    """Return the arguments of `from_config` from a record.
+def read_record(record: Record, source: str) -> tuple[ExperimentConfig, Record]:
+    """Return the experiment and the further arguments of `from_config` from a record.
 
     Args:
         source: the file of the record, for messages.
@@ -110,23 +135,46 @@ def read_record(record: Record, source: str) -> tuple[ExperimentConfig, dict[str
     Raises:
         ConfigError: the record is invalid.
     """
-    own = (ARCHITECTURE_KEY, "max_sequence_length", "objective", "model")
-    missing = [key for key in own if key not in record]
-    ids = {key: value for key, value in record.items() if key not in own + NOTES}
-    strays = [k for k, v in ids.items() if not (IDS.fullmatch(k) and (v is None or type(v) is int))]
-    if missing or strays:
-        fault = f"lacks {missing[0]}" if missing else f"has a {short_repr(strays[0])} it should not"
-        raise ConfigError(f"{source}: {fault}; save the model again.")
+    kind = record.get("kind", LANGUAGE)
+    arguments = _arguments(record, kind, source)
+    training = {"objective": record["objective"], "max_steps": 1}
+    if SECTION in record:
+        training[str(record["objective"])] = record[SECTION]
     config = validate(
         {
             "experiment_name": record[ARCHITECTURE_KEY],
             "data": {"train": ".", "max_sequence_length": record["max_sequence_length"]},
             "model": record["model"],
-            "training": {"objective": record["objective"], "max_steps": 1},
+            "training": training,
         },
         source,
     )
-    return config, ids
+    name = config.model.architecture
+    if name != record[ARCHITECTURE_KEY] or kind != ARCHITECTURES[name].kind:
+        fault = f"holds the settings of {name!r}, of another architecture or kind"
+        raise ConfigError(f"{source}: {fault}; save the model again.")
+    return config, arguments
+
+
+def _arguments(record: Record, kind: Any, source: str) -> Record:
+    """Return the arguments of a record after its keys are checked."""
+    required = REQUIRED if kind == LANGUAGE else (*REQUIRED, ARGUMENTS)
+    missing = [key for key in required if key not in record]
+    known = (*required, "kind", SECTION, *NOTES)
+    rest = {key: value for key, value in record.items() if key not in known}
+    strays = [key for key, value in rest.items() if kind != LANGUAGE or not _is_id(key, value)]
+    if missing or strays:
+        fault = f"lacks {missing[0]}" if missing else f"has a {short_repr(strays[0])} it should not"
+        raise ConfigError(f"{source}: {fault}; save the model again.")
+    arguments = rest if kind == LANGUAGE else record[ARGUMENTS]
+    if not isinstance(arguments, dict):
+        fault = f"{ARGUMENTS} must be a JSON object, got {short_repr(arguments)}"
+        raise ConfigError(f"{source}: {fault}; save the model again.")
+    return arguments
+
+
+def _is_id(key: str, value: Any) -> bool:
+    return bool(IDS.fullmatch(key)) and (value is None or type(value) is int)
 
 
 def save_model_files(model: nn.Module, record: Record, directory: Path) -> None:
