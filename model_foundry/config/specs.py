@@ -16,6 +16,7 @@ from model_foundry.config.sections import (
     RNNModelConfig,
     TransformerModelConfig,
 )
+from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
 from model_foundry.registry import Registry
 
 
@@ -163,7 +164,7 @@ class SourceSpec:
     name: str
     """Key in `data.train`: `{name: settings}`."""
     target: str
-    """The `Source` subclass, as `module:class`."""
+    """The `Source` subclass, called with its settings and a `Reading`, as `module:class`."""
     schema: type[BaseModel] | None = None
     """Pydantic class of its settings; None: it has none."""
 
@@ -325,4 +326,25 @@ METRICS: Registry[MetricSpec] = Registry(
     entry_points="model_foundry.metrics",
 )
 
-SOURCES: Registry[SourceSpec] = Registry("source", (), entry_points="model_foundry.sources")
+SOURCES: Registry[SourceSpec] = Registry(
+    "source",
+    (
+        SourceSpec(name="files", target="model_foundry.data.sources.files:open_files"),
+        SourceSpec(
+            name="hub",
+            target="model_foundry.data.sources.datasets_rows:HubRows",
+            schema=HubSource,
+        ),
+        SourceSpec(
+            name="disk",
+            target="model_foundry.data.sources.datasets_rows:SavedRows",
+            schema=DiskSource,
+        ),
+        SourceSpec(
+            name="language",
+            target="model_foundry.data.sources.synthetic_language:LanguageCorpus",
+            schema=LanguageSource,
+        ),
+    ),
+    entry_points="model_foundry.sources",
+)
