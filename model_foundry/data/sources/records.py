@@ -57,7 +57,7 @@ class Records:
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Records":
         """Return the rows with these indices, in their order."""
-        chosen = indices.tolist() if isinstance(indices, np.ndarray) else indices
+        chosen = indices.tolist() if isinstance(indices, np.ndarray) else list(indices)
         return Records(
             columns={
                 name: values[chosen] if isinstance(values, np.ndarray) else _at(values, chosen)
