@@ -1,20 +1,17 @@
 """The settings of an experiment, with units and defaults, and the loading of experiment files.
 
-`sections`, `data`, `model`, `training` and `experiment` define the settings; `specs` lists the
-built-in architectures, objectives and interventions; `section_checks` and `cross_checks` validate
+`sections`, `sources`, `data`, `model`, `training` and `experiment` define the settings; `specs`
+lists what is built in and can be registered; `section_checks` and `cross_checks` validate
 combinations; `unused_settings` finds settings without effect; `yaml_reader` reads YAML; `files`
 loads and saves. None imports torch.
 """
 
 from model_foundry.config.data import (
     DataConfig,
-    DiskSource,
-    HubSource,
     InterventionStep,
-    LanguageSample,
-    LanguageSource,
     MixtureSource,
     PlainSource,
+    PluginSource,
     Source,
 )
 from model_foundry.config.experiment import ExperimentConfig
@@ -27,6 +24,12 @@ from model_foundry.config.sections import (
     Section,
     TokenizerConfig,
     TransformerModelConfig,
+)
+from model_foundry.config.sources import (
+    DiskSource,
+    HubSource,
+    LanguageSample,
+    LanguageSource,
 )
 from model_foundry.config.specs import (
     ARCHITECTURES,
@@ -82,6 +85,7 @@ __all__ = [
     "ObjectiveSpec",
     "OptimizerSpec",
     "PlainSource",
+    "PluginSource",
     "PositiveInt",
     "RNNModelConfig",
     "ScheduleSpec",

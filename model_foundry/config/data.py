@@ -1,72 +1,38 @@
 """The data section: sources of text, interventions, and the cutting into rows."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
+from model_foundry.config.error_messages import describe
 from model_foundry.config.on_resume import OnResume
-from model_foundry.config.sections import (
-    AnyPath,
-    PathText,
-    PositiveInt,
-    Section,
-    Seed,
-    at_home,
-    faults_error,
-)
+from model_foundry.config.sections import AnyPath, PathText, PositiveInt, Section, faults_error
+from model_foundry.config.sources import SOURCE_KINDS, DiskSource, HubSource, LanguageSource
+from model_foundry.config.specs import SOURCES
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.paths import written_path
+from model_foundry.registry import nearest
 
 MOST_PATHS = 5000  # in one list; the file that records a run is read with limits of its own
+BUILT_IN = ("files", "hub", "disk", "language", "mixture")
 BUDGETS = ("documents", "words", "tokens")
 Split = Literal["train", "validation", "test"]
 ALL: tuple[Split, ...] = ("train", "validation", "test")
 DocumentKind = Literal["file", "line", "paragraph"]
 Count = Annotated[int, Field(gt=0, lt=2**63)]
-
-
-class HubSource(Section):
-    """A data set of the HuggingFace hub, or a local directory laid out like one."""
-
-    hub: Annotated[str, BeforeValidator(at_home)]
-    """Repository name (`owner/name`) or directory."""
-    name: str | None = None
-    """Configuration of the data set; None: its default one."""
-    split: str = "train"
-    """Split to read."""
-    revision: str | None = None
-    """Commit or tag to pin; None: the newest."""
-    streaming: bool = False
-    """Read it over the network each time instead of keeping a copy of the text; its tokens are
-    kept all the same."""
-
-
-class DiskSource(Section):
-    """A `Dataset` or `DatasetDict` that `save_to_disk` wrote."""
-
-    disk: PathText
-    """Its directory."""
-    split: str = "train"
-    """Split to read from a `DatasetDict`."""
-
-
-class LanguageSample(Section):
-    """A sample from the built-in language; each sentence is a document."""
-
-    sentences: PositiveInt
-    """Number of sentences."""
-    seed: Seed = 0
-    """Seed of the sample."""
-
-
-class LanguageSource(Section):
-    """The built-in artificial language as a corpus."""
-
-    language: LanguageSample
-    """The sample to draw."""
 
 
 def _limited(paths: list[str]) -> list[str]:
@@ -76,23 +42,77 @@ def _limited(paths: list[str]) -> list[str]:
     return paths
 
 
+class PluginSource(Section, extra="allow"):
+    """A registered source of a plugin, `{name: settings}`."""
+
+    @property
+    def kind(self) -> str:
+        """The registered name."""
+        return next(iter(self.model_extra or {}))
+
+    @property
+    def settings(self) -> Any:
+        """The settings, an instance of the registered schema; None: it has none."""
+        return (self.model_extra or {})[self.kind]
+
+    @model_validator(mode="after")
+    def _settings_fit_the_schema(self) -> "PluginSource":
+        extra = self.__pydantic_extra__ or {}
+        name = next((name for name in extra if name in _plugins()), None)
+        if name is None:
+            raise faults_error(*((key, "unknown key") for key in extra))
+        if others := sorted(extra.keys() - {name}):
+            law = f"does not stand beside {name!r}; its settings stand below that"
+            raise faults_error(*((other, law) for other in others))
+        extra[name] = _settings_of(name, extra[name])
+        return self
+
+
+def _settings_of(name: str, value: Any) -> BaseModel | None:
+    schema = SOURCES[name].schema
+    if schema is None:
+        if value in (None, {}):
+            return None
+        raise faults_error((name, f"source {name!r} has no settings; write {{{name}: {{}}}}"))
+    try:
+        return schema.model_validate({} if value is None else value)
+    except ValidationError as error:
+        faults = describe(error, schema)
+        raise faults_error(
+            *((f"{name}.{field}".rstrip("."), message) for field, message in faults)
+        ) from error
+
+
+def _plugins() -> list[str]:
+    """Return the registered names beside those of the built-in kinds."""
+    return [name for name in SOURCES if name not in BUILT_IN]
+
+
+def _means_a_plugin(keys: Iterable[Any]) -> bool:
+    names = _plugins()
+    return any(nearest(f"{key}", names) for key in keys)
+
+
 def _source_kind(value: Any) -> str:
     if isinstance(value, list):
         return "paths"
+    if isinstance(value, PluginSource):
+        return "plugin"
     if isinstance(value, dict):
-        return next((kind for kind in ("language", "mixture", "disk") if kind in value), "hub")
+        built_in = (kind for kind in ("language", "mixture", "disk", "hub") if kind in value)
+        return next(built_in, None) or ("plugin" if _means_a_plugin(value) else "hub")
     # each class of a source has a field with the name of its kind
     return next((kind for kind in SOURCE_KINDS if hasattr(value, kind)), "path")
 
 
-SOURCE_KINDS = ("path", "paths", "hub", "disk", "language", "mixture")
 _Path = Annotated[PathText, Tag("path")]
 _Paths = Annotated[list[PathText], Field(min_length=1), AfterValidator(_limited), Tag("paths")]
 _Hub = Annotated[HubSource, Tag("hub")]
 _Disk = Annotated[DiskSource, Tag("disk")]
 _Language = Annotated[LanguageSource, Tag("language")]
+_Plugin = Annotated[PluginSource, Tag("plugin")]
 PlainSource = Annotated[
-    _Path | _Paths | _Hub | _Disk | _Language,
+    _Path | _Paths | _Hub | _Disk | _Language | _Plugin,
     Discriminator(
         _source_kind,
         custom_error_type="nested_mixture",  # any other kind
@@ -153,6 +173,20 @@ class MixtureSource(_Budget):
     mixture: Annotated[list[MixturePart], Field(min_length=1, max_length=100)]
     """The sources."""
 
+    def budgets(self) -> list[tuple[str, int] | None]:
+        """Return the (unit, amount) of each source; None: all there is."""
+        if self.budget is None:
+            return [part.budget for part in self.mixture]
+        unit, total = self.budget
+        weighted = [part.weight or 0.0 for part in self.mixture]
+        largest = max(weighted)
+        # relative to the largest, since the sum of the weights may be infinite
+        weights = sum(weight / largest for weight in weighted)
+        return [
+            (unit, int(total * (weight / largest) / weights / part.repeats))
+            for weight, part in zip(weighted, self.mixture, strict=True)
+        ]
+
     @model_validator(mode="after")
     def _weights_share_a_budget(self) -> "MixtureSource":
         weighted = [part.weight is not None for part in self.mixture]
@@ -168,7 +202,7 @@ class MixtureSource(_Budget):
 
 
 Source = Annotated[
-    _Path | _Paths | _Hub | _Disk | _Language | Annotated[MixtureSource, Tag("mixture")],
+    _Path | _Paths | _Hub | _Disk | _Language | _Plugin | Annotated[MixtureSource, Tag("mixture")],
     Discriminator(_source_kind),
 ]
 
@@ -195,8 +229,8 @@ class DataConfig(Section):
     """Text sources, splits, and the cutting into rows."""
 
     train: Annotated[Source, OnResume.BY_CONTENT]
-    """A file, a glob, a folder, a list of these, {hub: ...}, {disk: ...}, {mixture: [...]}, or
-    {language: {sentences: N}}."""
+    """A file, a glob, a folder, a list of these, {hub: ...}, {disk: ...}, {mixture: [...]},
+    {language: {sentences: N}}, or {NAME: {...}} of a registered source."""
     validation: Annotated[Source | None, OnResume.BY_CONTENT] = None
     """Held-out text; None: `validation_fraction` of the training documents."""
     test: Annotated[Source | None, OnResume.FREE] = None

@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from model_foundry.config.data import SOURCE_KINDS
 from model_foundry.config.fields import fields_below
 from model_foundry.config.other_tools import ABSENT, OURS, VALUES
 from model_foundry.config.sections import RNNModelConfig, TransformerModelConfig
+from model_foundry.config.sources import SOURCE_KINDS
+from model_foundry.config.specs import SOURCES
 from model_foundry.foundation.messages import short_repr
 from model_foundry.registry import Registry, nearest
 
@@ -38,9 +39,10 @@ TYPES = {
 }
 REMEDIES = {"nested_mixture": "; list its sources beside the others"}
 MIXED_REMEDY = "; a list holds paths only; put other sources in {mixture: [{source: ...}, ...]}"
+SOURCE_FIELDS = ("train", "validation", "test", "source")
 # Tags of unions, which pydantic puts below the fields of these names.
 TAGS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("train", "validation", "test", "source"), SOURCE_KINDS),
+    **dict.fromkeys(SOURCE_FIELDS, SOURCE_KINDS),
     "seed": ("all", "each"),
 }
 # Keys that stood right below `model` before each architecture had a section of its own.
@@ -143,7 +145,9 @@ def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
     siblings = _keys_at(parent, root)
     if not INDEX.search(parent) and (known := _foreign(parent, key, root)):
         return known
-    close = nearest(key.lower(), siblings)
+    names_source = parent.rpartition(".")[2] in SOURCE_FIELDS
+    sources = SOURCES.keys() - {"files"} if names_source else ()  # files are named by a path
+    close = nearest(key.lower(), [*siblings, *sources])
     if close:
         return f"did you mean {close!r}?"
     if parent == "model" and key in FLAT_MODEL_KEYS:

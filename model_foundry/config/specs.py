@@ -17,6 +17,7 @@ from model_foundry.config.sections import (
     RNNModelConfig,
     TransformerModelConfig,
 )
+from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
 from model_foundry.registry import Registry
 
 TEXT_METRICS = ("loss", "perplexity", "bits_per_byte")
@@ -168,7 +169,7 @@ class SourceSpec:
     name: str
     """Key in `data.train`: `{name: settings}`."""
     target: str
-    """The `Source` subclass, as `module:class`."""
+    """The `Source` subclass, called with its settings and a `Reading`, as `module:class`."""
     schema: type[BaseModel] | None = None
     """Pydantic class of its settings; None: it has none."""
 
@@ -341,4 +342,25 @@ METRICS: Registry[MetricSpec] = Registry(
     entry_points="model_foundry.metrics",
 )
 
-SOURCES: Registry[SourceSpec] = Registry("source", (), entry_points="model_foundry.sources")
+SOURCES: Registry[SourceSpec] = Registry(
+    "source",
+    (
+        SourceSpec(name="files", target="model_foundry.data.sources.files:open_files"),
+        SourceSpec(
+            name="hub",
+            target="model_foundry.data.sources.datasets_rows:HubRows",
+            schema=HubSource,
+        ),
+        SourceSpec(
+            name="disk",
+            target="model_foundry.data.sources.datasets_rows:SavedRows",
+            schema=DiskSource,
+        ),
+        SourceSpec(
+            name="language",
+            target="model_foundry.data.sources.synthetic_language:LanguageCorpus",
+            schema=LanguageSource,
+        ),
+    ),
+    entry_points="model_foundry.sources",
+)

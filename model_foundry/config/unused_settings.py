@@ -7,16 +7,11 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
-from model_foundry.config.data import (
-    DataConfig,
-    DiskSource,
-    HubSource,
-    LanguageSource,
-    MixtureSource,
-)
+from model_foundry.config.data import DataConfig, MixtureSource, PluginSource
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.section_checks import architecture_of, objective_of
 from model_foundry.config.sections import TokenizerConfig
+from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
 from model_foundry.config.specs import ARCHITECTURES, OBJECTIVES, OPTIMIZERS, SCHEDULES
 from model_foundry.config.training import TrainingConfig
 from model_foundry.registry import Registry
@@ -178,6 +173,8 @@ def _kinds_of(source: Any) -> set[str]:
         return {"language"}
     if isinstance(source, HubSource | DiskSource):
         return {"rows"}
+    if isinstance(source, PluginSource):
+        return {"unknown"}
     paths = [source] if isinstance(source, str) else source
     suffixes = [COMPRESSED.sub("", path).rpartition(".")[2] for path in paths]
     return {KINDS.get(suffix, "unknown") for suffix in suffixes}  # unknown: a folder, for one

@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, dataclass, field
 
 from rich.console import Console
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
@@ -50,7 +50,7 @@ class Attempt:
     """Profiles some of the steps, on rank 0."""
     console: Console | None = None
     """Where progress is drawn, on rank 0; None: the standard error stream."""
-    trained: BaseLanguageModel = field(init=False)
+    trained: BaseModel = field(init=False)
     """The trained model; if weights are sharded, complete on rank 0 only."""
     measured: dict[str, float] = field(init=False, default_factory=dict)
     """Figures of the last evaluation."""
@@ -64,7 +64,7 @@ class Attempt:
             before_writing=self.run.require_held,
         )
 
-    def train(self, model: BaseLanguageModel, record: Record) -> dict[str, float]:
+    def train(self, model: BaseModel, record: Record) -> dict[str, float]:
         """Train the model and return the figures of its last evaluation.
 
         Args:
@@ -118,7 +118,7 @@ class Attempt:
             hooks.insert(0, self.profile)
         return hooks
 
-    def _checkpointer(self, model: BaseLanguageModel, record: Record) -> Checkpointer:
+    def _checkpointer(self, model: BaseModel, record: Record) -> Checkpointer:
         context, training = self.context, self.context.config.training
         carried = None
         if training.carry_state:
@@ -162,7 +162,7 @@ class Attempt:
     def _when(self) -> str:
         return f"step {self.context.state.step + 1} ({self.context.state.on_disk()})"
 
-    def _check_model(self, model: BaseLanguageModel) -> None:
+    def _check_model(self, model: BaseModel) -> None:
         with compilation_disabled(model):
             self.prepared.objective.check_model(model, self.prepared)
 
@@ -185,7 +185,7 @@ class Attempt:
             )
         return evaluated(self.run, self.prepared.objective.best_metric[0])
 
-    def _evaluate(self, model: BaseLanguageModel) -> Mapping[str, float]:
+    def _evaluate(self, model: BaseModel) -> Mapping[str, float]:
         context, validation = self.context, self.prepared.validation
         self.measured = measure_split(
             context.config, self.prepared, validation, model, context.processes

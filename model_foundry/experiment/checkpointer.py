@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import Record, RunDirectory
 from model_foundry.foundation.random_state import random_states, seed_generators, seed_of_process
@@ -95,7 +95,7 @@ class Checkpointer:
             CheckpointError: the checkpoint is of another model.
         """
 
-        def load(model: BaseLanguageModel, optimizer: torch.optim.Optimizer) -> None:
+        def load(model: BaseModel, optimizer: torch.optim.Optimizer) -> None:
             load_weights(checkpoint.path, model)
             load_optimizer(checkpoint.path, model, optimizer)
 

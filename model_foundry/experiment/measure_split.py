@@ -1,6 +1,6 @@
 """The metrics of a model on one split of the data."""
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, TrainingConfig
 from model_foundry.data.batches.examples import ExampleSet
@@ -18,7 +18,7 @@ def measure_split(
     config: ExperimentConfig,
     prepared: Prepared,
     split: ExampleSet,
-    model: BaseLanguageModel,
+    model: BaseModel,
     processes: ProcessGroup = ALONE,
 ) -> dict[str, float]:
     """Return the figures of the experiment's metrics on a split, and those of its examples.

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
@@ -87,7 +87,7 @@ def completed_result(
     )
 
 
-def finish(attempt: Attempt, model: BaseLanguageModel) -> RunResult:
+def finish(attempt: Attempt, model: BaseModel) -> RunResult:
     """Save the final model, evaluate it, and return the result, on all processes."""
     context, prepared = attempt.context, attempt.prepared
     processes = context.processes
@@ -111,7 +111,7 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
     step, language = attempt.context.state.step, None
     if isinstance(config.data.train, LanguageSource):
         language = measure_language(
-            attempt.trained,
+            cast(BaseLanguageModel, attempt.trained),
             prepared.tokenizer,
             seed=config.seeds.split,  # all models are measured on the same sentences
             bounded=is_bounded(config, prepared),
@@ -178,7 +178,7 @@ def _result(run: RunDirectory, prepared: Prepared, model: BaseModel, **figures: 
     )
 
 
-def _about_text(prepared: Prepared, model: BaseLanguageModel) -> dict[str, Any]:
+def _about_text(prepared: Prepared, model: BaseModel) -> dict[str, Any]:
     if TOKENIZER not in prepared.processors:
         return {}
     return {

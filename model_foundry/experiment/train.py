@@ -9,11 +9,10 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from accelerate import Accelerator
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.architectures.plugin_check import check_plugin_model
 from model_foundry.config import ExperimentConfig, experiment_of, save_config, validate
 from model_foundry.errors import Interrupted
@@ -162,7 +161,7 @@ def _move_aside(run: RunDirectory, hold: Callable[[], None]) -> None:
 
 def _create_model(
     config: ExperimentConfig, prepared: Prepared, accelerator: Accelerator, processes: ProcessGroup
-) -> BaseLanguageModel:
+) -> BaseModel:
     arguments = prepared.objective.model_arguments(prepared.processors)
     with naming_the_model(arguments.get("vocab_size")):
         model = processes.on_all_ranks(create_model, config, **arguments)
@@ -170,7 +169,7 @@ def _create_model(
     logger.info(
         "model: %s, %s parameters", config.model.architecture, f"{model.get_parameter_count():,}"
     )
-    return cast(BaseLanguageModel, model)
+    return model
 
 
 def _log_split(context: RunContext) -> None:

@@ -11,11 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel
+import pydantic
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.architectures import BaseModel, ModelOutput
 from model_foundry.config import LOSSES, METRICS, OBJECTIVES, ExperimentConfig, ObjectiveSpec
 from model_foundry.config.specs import TEXT_METRICS
 from model_foundry.data.batches.examples import ExampleSet
@@ -151,7 +151,7 @@ class Objective(ABC):
     def model_arguments(self, processors: Processors) -> dict[str, Any]:
         """Return keyword arguments of the model's `from_config`, of JSON types."""
 
-    def check_model(self, model: BaseLanguageModel, prepared: Prepared) -> None:  # noqa: B027
+    def check_model(self, model: BaseModel, prepared: Prepared) -> None:  # noqa: B027
         """Check a model on the first examples, before it is trained; nothing by default.
 
         Raises:
@@ -235,7 +235,7 @@ def register_objective(
     direction: Literal["left_to_right", "both", "any"] = "any",
     model_kind: str = "language",
     reads_text: bool = True,
-    schema: type[BaseModel] | None = None,
+    schema: type[pydantic.BaseModel] | None = None,
     losses: dict[str, float] | None = None,
     metrics: tuple[str, ...] | None = None,
     variant_of: str | None = None,

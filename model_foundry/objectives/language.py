@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.architectures import BaseLanguageModel, BaseModel, ModelOutput
 from model_foundry.data.batches.loaders import Collate, evaluation_batches
 from model_foundry.data.batches.order import usable_blocks
 from model_foundry.data.batches.pass_counts import EpochCounts, pass_over
@@ -214,12 +214,12 @@ class LanguageObjective(Objective):
         tokenizer = cast(TextTokenizer, processors[TOKENIZER]).tokenizer
         return {"vocab_size": len(tokenizer), **special_token_ids(tokenizer)}
 
-    def check_model(self, model: BaseLanguageModel, prepared: Prepared) -> None:
+    def check_model(self, model: BaseModel, prepared: Prepared) -> None:
         """Check that a model does not read its targets."""
         training, rows = self.config.training, text_splits(prepared)["train"].first(ROWS_OF_A_CHECK)
         batch = next(evaluation_batches(rows, prepared.collate, batch_size=ROWS_OF_A_CHECK))
         require_no_leak(
-            model,
+            cast(BaseLanguageModel, model),
             self.given(batch.inputs),
             scored=self.scored,
             objective_name=type(self).__name__,

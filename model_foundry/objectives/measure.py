@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel, device_of
 from model_foundry.config import METRICS
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.errors import ConfigError, DataError
@@ -110,7 +110,7 @@ def _named(name: str, result: float | Mapping[str, float]) -> dict[str, float]:
 
 
 def measure(
-    model: BaseLanguageModel,
+    model: BaseModel,
     batches: Iterable[Batch],
     objective: Objective,
     *,
@@ -160,7 +160,7 @@ def _interruptible(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _passes(
-    model: BaseLanguageModel,
+    model: BaseModel,
     batches: Iterable[Batch],
     objective: Objective,
     arguments: dict[str, Any],
@@ -168,7 +168,7 @@ def _passes(
     carry_state: bool,
 ) -> Iterator[ForwardPass]:
     """Yield the forward pass of each batch that has targets."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     state: dict[str, Tensor] = {}
     for batch in batches:
         targets = objective.targets(batch.inputs)
@@ -187,7 +187,7 @@ def _passes(
 
 
 def _carried_arguments(
-    model: BaseLanguageModel, batch: Batch, state: Mapping[str, Tensor]
+    model: BaseModel, batch: Batch, state: Mapping[str, Tensor]
 ) -> dict[str, Any]:
     """Return the arguments that continue from the state of the previous batch."""
     if batch.begins:

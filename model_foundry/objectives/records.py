@@ -8,9 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
+from model_foundry.architectures import BaseModel, device_of
+from model_foundry.architectures.plugin_check import trial_step
 from model_foundry.data.batches.arrays import ArrayExamples
 from model_foundry.data.batches.examples import Column, Ragged
-from model_foundry.data.batches.loaders import Collate
+from model_foundry.data.batches.loaders import Collate, evaluation_batches
 from model_foundry.data.corpus.record_splits import RecordSplit, open_record_splits
 from model_foundry.data.sources.records import Records
 from model_foundry.data_collators import PaddingCollator
@@ -19,6 +21,8 @@ from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.processors import Processor, Processors, load_processors
 
 logger = logging.getLogger(__name__)
+
+EXAMPLES_OF_A_CHECK = 8
 
 
 class RecordObjective(Objective):
@@ -60,6 +64,14 @@ class RecordObjective(Objective):
     def collate(self, processors: Processors) -> Collate:
         """Return the function that makes batches; by default ragged columns are padded."""
         return PaddingCollator(self.fillers, self.masks)
+
+    def check_model(self, model: BaseModel, prepared: Prepared) -> None:
+        """Take a trial step of a plugin's model on the first examples."""
+        number = min(EXAMPLES_OF_A_CHECK, len(prepared.train))
+        batch = next(evaluation_batches(prepared.train, prepared.collate, batch_size=number))
+        device = device_of(model)
+        inputs = {name: tensor.to(device) for name, tensor in self.given(batch.inputs).items()}
+        trial_step(model, inputs, self.forward)
 
     def prepare(self, kept: Path | None = None) -> Prepared:
         splits = open_record_splits(self.config.data, seed=self.config.seeds.split)

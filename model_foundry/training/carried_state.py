@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.architectures import BaseModel, ModelOutput, device_of
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 
@@ -30,7 +30,7 @@ class CarriedState:
 
     def __init__(
         self,
-        model: BaseLanguageModel,
+        model: BaseModel,
         *,
         micro_batches: int,
         rows: int,
@@ -77,7 +77,7 @@ class CarriedState:
         found = {len(tensor) for tensor in tensors.values()}
         if found != {number}:
             raise ValueError(f"it has the states of {sorted(found)} rows instead of {number}")
-        device = next(self.model.parameters()).device
+        device = device_of(self.model)
         mine = {name: tensor[first : first + own].to(device) for name, tensor in tensors.items()}
         cut = {name: torch.split(tensor, self.rows) for name, tensor in mine.items()}
         slots = range(len(self._slots))

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel, device_of
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import MemoryExhaustedError, is_out_of_memory
 
@@ -42,7 +42,7 @@ def naming_the_batch(
     Raises:
         MemoryExhaustedError: memory ran out.
     """
-    device = next(model.parameters()).device
+    device = device_of(model)
     before = _in_use(device)
     try:
         yield
@@ -99,7 +99,7 @@ def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: 
         f"training.gradient_accumulation_steps={passes} (the same global batch)"
     )
     enable = getattr(type(model), "gradient_checkpointing_enable", None)
-    offered = enable not in (None, BaseLanguageModel.gradient_checkpointing_enable)
+    offered = enable not in (None, BaseModel.gradient_checkpointing_enable)
     second = (
         "training.gradient_checkpointing=true"
         if offered and not training.gradient_checkpointing

@@ -36,6 +36,10 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.bounds) - 1
 
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        """Return one row, as a view."""
+        return self.values[self.bounds[index] : self.bounds[index + 1]]
+
     @property
     def lengths(self) -> Ints:
         """(B,) entries of each row."""

@@ -20,6 +20,7 @@ from model_foundry.data.corpus.selection import Mask, held_out, within_budget
 from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.fragments import Fragment, whole_documents, without_blank_documents
 from model_foundry.data.sources.opening import open_source
+from model_foundry.data.sources.registration import identity_of
 from model_foundry.errors import DataError
 from model_foundry.foundation.process_pool import batched
 
@@ -71,7 +72,7 @@ class Corpus:
 
     def cache_key(self, sha256: Hash) -> Any:
         """Return plain data that identifies the drawn documents."""
-        parts = [[c.source.cache_key(sha256), c.budget, c.repeats] for c in self.components]
+        parts = [[identity_of(c.source, sha256), c.budget, c.repeats] for c in self.components]
         drawn = len(parts) > 1 or any(c.budget for c in self.components)
         return [parts, self.seed if drawn else None]
 
@@ -164,20 +165,13 @@ def _components(source: SourceConfig, data: DataConfig) -> list[Component]:
     if not isinstance(source, MixtureSource):
         reading = Reading(data.document, data.text_column, data.encoding_errors)
         return [Component(open_source(source, reading))]
-    # relative to the largest, since the sum of the weights may be infinite
-    largest = max(part.weight or 0.0 for part in source.mixture)
-    weights = sum((part.weight or 0.0) / largest for part in source.mixture) if largest else 0.0
     components = []
-    for part in source.mixture:
+    for part, budget in zip(source.mixture, source.budgets(), strict=True):
         reading = Reading(
             part.document or data.document,
             part.text_column or data.text_column,
             data.encoding_errors,
         )
-        budget = part.budget
-        if part.weight is not None and source.budget is not None:
-            unit, total = source.budget
-            budget = unit, int(total * (part.weight / largest) / weights / part.repeats)
         components.append(Component(open_source(part.source, reading), budget, part.repeats))
     return components
 

@@ -1,12 +1,14 @@
 """The interface of sources of text."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.records import Records
+from model_foundry.errors import DataError
 
 Hash = Callable[[Path], str]
 """Returns the SHA-256 of a file in hexadecimal."""
@@ -19,6 +21,13 @@ class Reading:
     document: str
     text_column: str
     encoding_errors: str
+
+
+def no_columns(where: str, columns: Sequence[str]) -> DataError:
+    """Return the error for a source of text that is asked for columns."""
+    remedy = "name a .csv, .tsv, .jsonl or .parquet file, or a data set"
+    asked = ", ".join(map(repr, columns))
+    return DataError(f"{where}: is text without columns, so it has no {asked}; {remedy}")
 
 
 class Source(ABC):
@@ -35,6 +44,16 @@ class Source(ABC):
             DataError: the source is missing, damaged, not text, or changes while it is read.
             Interrupted: a signal arrived.
         """
+
+    def records(self, columns: Sequence[str]) -> Iterator[Records]:
+        """Read these columns of all rows in order, in batches.
+
+        Raises:
+            DataError: the source has no such columns, is missing, damaged, or changes while it is
+                read.
+            Interrupted: a signal arrived.
+        """
+        raise no_columns(self.name, columns)
 
     @abstractmethod
     def cache_key(self, sha256: Hash) -> Any:

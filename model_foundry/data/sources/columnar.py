@@ -1,15 +1,17 @@
-"""Rows of Parquet and Arrow files: batches of the text column, and no other column."""
+"""Rows of Parquet and Arrow files: batches of the columns that are asked for, and no others."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model_foundry.data.sources.compression import SizeLimit
-from model_foundry.data.sources.fragments import FRAGMENT, Fragment
-from model_foundry.data.sources.rows import column_place, text_of
+from model_foundry.data.sources.fragments import FRAGMENT
+from model_foundry.data.sources.records import Column, Records
+from model_foundry.data.sources.rows import column_places
 from model_foundry.data.sources.text import REPLACED
 from model_foundry.errors import DataError
 from model_foundry.foundation.interrupts import check_interrupt
@@ -22,15 +24,31 @@ COPY_REMEDY = "copy or download it again"
 Note = Callable[[int], None]
 
 
-def _place_of(schema: pa.Schema, where: str, column: str) -> int:
-    place = column_place(schema.names, where, column)
-    kind = schema.field(place).type
+def require_text(schema: pa.Schema, where: str, column: str) -> None:
+    """Raise a DataError if a column is of a type without text."""
+    kind = schema.field(column).type
     values = kind.value_type if pa.types.is_dictionary(kind) else kind
     tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
     if not any(test(values) for test in (*tests, pa.types.is_null)):
         name = reason_of(kind)[:80]
         raise DataError(f"{where}: the column {column!r} is of {name}, not text; set text_column")
-    return place
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """The columns to read from a file."""
+
+    where: str
+    names: Sequence[str]
+    are_texts: bool
+
+    def places(self, schema: pa.Schema) -> list[int]:
+        """Return the index of each column; raise a DataError for one that cannot be read."""
+        places = column_places(schema.names, self.where, self.names)
+        if self.are_texts:
+            for name in self.names:
+                require_text(schema, self.where, name)
+        return places
 
 
 def _rows_at_once(metadata: pq.FileMetaData) -> int:
@@ -41,32 +59,33 @@ def _rows_at_once(metadata: pq.FileMetaData) -> int:
     return min(MOST_ROWS, max(1, int(FRAGMENT / max([1.0, *sizes]))))
 
 
-def _parquet_batches(file: BinaryIO, where: str, column: str) -> Iterator[pa.Array]:
+def _parquet_batches(file: BinaryIO, columns: _Columns) -> Iterator[pa.RecordBatch]:
     # threads do not survive a fork, and reading ahead holds whole columns
     parquet = pq.ParquetFile(file, pre_buffer=False, buffer_size=FRAGMENT)
-    _place_of(parquet.schema_arrow, where, column)
-    rows = _rows_at_once(parquet.metadata)
-    for batch in parquet.iter_batches(batch_size=rows, columns=[column], use_threads=False):
-        yield batch.column(0)
+    columns.places(parquet.schema_arrow)
+    rows, names = _rows_at_once(parquet.metadata), list(columns.names)
+    yield from parquet.iter_batches(batch_size=rows, columns=names, use_threads=False)
 
 
-def _arrow_batches(file: BinaryIO, where: str, column: str) -> Iterator[pa.Array]:
+def _arrow_batches(file: BinaryIO, columns: _Columns) -> Iterator[pa.RecordBatch]:
     is_stream = file.read(len(ARROW_MARK)) != ARROW_MARK
     reading = pa.ipc.open_stream if is_stream else pa.ipc.open_file
     file.seek(0)
     with reading(file) as reader:
-        place = _place_of(reader.schema, where, column)
-    only = pa.ipc.IpcReadOptions(included_fields=[place], use_threads=False)
+        places = columns.places(reader.schema)
+    only = pa.ipc.IpcReadOptions(included_fields=places, use_threads=False)
     file.seek(0)
     with reading(file, options=only) as reader:
         numbers = () if is_stream else range(reader.num_record_batches)
         for batch in reader if is_stream else map(reader.get_batch, numbers):
-            _refuse_wrong_offsets(batch.column(0))
-            yield batch.column(0)
+            for array in batch.columns:
+                _refuse_wrong_offsets(array)
+            yield batch
     if is_stream:
         file.seek(-len(STREAM_END), os.SEEK_END)
         if file.read() != STREAM_END:  # the reader takes the end of the file for that of the stream
-            raise DataError(f"{where}: a stream without its end mark, so cut off; {COPY_REMEDY}")
+            law = "a stream without its end mark, so cut off"
+            raise DataError(f"{columns.where}: {law}; {COPY_REMEDY}")
 
 
 def _refuse_wrong_offsets(array: pa.Array) -> None:
@@ -92,50 +111,86 @@ def _text(raw: bytes | None, where: str, errors: str, note_replaced: Note) -> st
         return text
 
 
-def _values(
-    array: pa.Array, where: str, *, rows: range, errors: str, note_replaced: Note
-) -> Iterable[Any]:
-    if pa.types.is_dictionary(array.type):
-        array = array.dictionary_decode()
-    try:
-        return cast(list[Any], array.to_pylist())
-    except UnicodeDecodeError:
-        raw = zip(array.cast(pa.large_binary()).to_pylist(), rows, strict=True)
-        return (_text(value, f"{where}: row {row}", errors, note_replaced) for value, row in raw)
+@dataclass(frozen=True, kw_only=True)
+class _Values:
+    """The conversion of columns to Python."""
+
+    where: str
+    errors: str
+    note_replaced: Note
+    limit: SizeLimit
+
+    def of(self, array: pa.Array, rows: range) -> Column:
+        """Return the values of rows with these numbers: an array if all are numbers."""
+        if pa.types.is_dictionary(array.type):
+            array = array.dictionary_decode()
+        if _is_number(array.type) and not array.null_count:
+            return cast(Column, array.to_numpy(zero_copy_only=False))
+        values = self._listed(array, rows)
+        self.limit.add(sum(len(value) for value in values if isinstance(value, str)))
+        return values
+
+    def _listed(self, array: pa.Array, rows: range) -> list[Any]:
+        try:
+            return cast(list[Any], array.to_pylist())
+        except UnicodeDecodeError:
+            if pa.types.is_nested(array.type):
+                raise
+            raw = zip(array.cast(pa.large_binary()).to_pylist(), rows, strict=True)
+            return [
+                _text(value, f"{self.where}: row {row}", self.errors, self.note_replaced)
+                for value, row in raw
+            ]
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    return any(test(kind) for test in tests)
 
 
 BATCHES = {"parquet": _parquet_batches, "arrow": _arrow_batches}
 
 
+def _records(
+    batches: Iterator[pa.RecordBatch], values: _Values, columns: Sequence[str]
+) -> Iterator[Records]:
+    row = 1
+    for batch in batches:
+        for part in (batch.slice(n, MOST_ROWS) for n in range(0, batch.num_rows, MOST_ROWS)):
+            check_interrupt()
+            rows = range(row, row + part.num_rows)
+            named = {name: values.of(part.column(name), rows) for name in columns}
+            yield Records(columns=named, source=values.where, places=rows)
+            row = rows.stop
+
+
 def read_columnar(
-    file: BinaryIO, where: str, column: str, *, content: str, errors: str, note_replaced: Note
-) -> Iterator[Fragment]:
-    """Read one document from each row.
+    file: BinaryIO,
+    where: str,
+    columns: Sequence[str],
+    *,
+    content: str,
+    errors: str,
+    note_replaced: Note,
+    are_texts: bool = False,
+) -> Iterator[Records]:
+    """Read these columns, and no others; a column of numbers without nulls is an array.
 
     Args:
-        column: the text column.
         content: a key of `BATCHES`.
         errors: `data.encoding_errors`; writers of both formats may store other bytes.
         note_replaced: receives the number of characters that replace invalid UTF-8.
+        are_texts: refuse columns of other types.
 
     Raises:
-        DataError: the file is damaged, there is no such column, or a row has no text.
+        DataError: the file is damaged, or there is no such column.
         Interrupted: a signal arrived.
     """
-    row, limit = 1, SizeLimit(file, where, "write its texts to a .txt.gz if this is intended")
+    limit = SizeLimit(file, where, "write its texts to a .txt.gz if this is intended")
+    values = _Values(where=where, errors=errors, note_replaced=note_replaced, limit=limit)
     try:
-        for batch in BATCHES[content](file, where, column):
-            for array in (batch[n : n + MOST_ROWS] for n in range(0, len(batch), MOST_ROWS)):
-                check_interrupt()
-                rows = range(row, row + len(array))
-                values = _values(
-                    array, where, rows=rows, errors=errors, note_replaced=note_replaced
-                )
-                for row, value in zip(rows, values, strict=True):
-                    text = text_of(value, f"{where}: row {row}", column)
-                    limit.add(len(text))
-                    yield Fragment(text)
-                row = rows.stop
+        asked = _Columns(where=where, names=columns, are_texts=are_texts)
+        yield from _records(BATCHES[content](file, asked), values, columns)
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError) as error:
         # a name that is not UTF-8, a size beyond all memory
         reason = f"not a complete {content} file ({reason_of(error)})"

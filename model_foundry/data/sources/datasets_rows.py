@@ -2,14 +2,15 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from model_foundry.config import DiskSource, HubSource
-from model_foundry.data.sources.base import Hash, Reading, Source
-from model_foundry.data.sources.fragments import Fragment
-from model_foundry.data.sources.rows import no_column, text_of
+from model_foundry.data.sources.base import Hash, Reading
+from model_foundry.data.sources.records import Records
+from model_foundry.data.sources.row_source import RowSource
+from model_foundry.data.sources.rows import no_column
 from model_foundry.errors import DataError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.messages import reason_of
@@ -18,32 +19,36 @@ ROWS = 1000  # in a batch; single rows take ten times as long
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
-class RowSource(Source):
-    """Rows with a text column; each row is a document."""
-
-    def __init__(self, name: str, column: str) -> None:
-        self.name, self.column = name, column
+class DataSetRows(RowSource):
+    """Rows of a data set of the `datasets` library."""
 
     @abstractmethod
     def rows(self) -> Any:
         """Load the data set, which has an `iter(batch_size)`."""
 
-    def fragments(self) -> Iterator[Fragment]:
-        """Read the column of each row."""
-        number = 0
-        for batch in self._batches():
+    def records(self, columns: Sequence[str]) -> Iterator[Records]:
+        """Read these columns of each row, as lists."""
+        read = 0
+        for batch in self._batches(columns):
             check_interrupt()
-            if self.column not in batch:
-                raise no_column(self.name, self.column, list(batch))
-            for value in batch[self.column]:
-                number += 1
-                yield Fragment(text_of(value, f"{self.name}: row {number}", self.column))
+            for column in columns:
+                if column not in batch:
+                    raise no_column(self.name, column, list(batch))
+            named = {column: batch[column] for column in columns}
+            number = len(next(iter(batch.values()), ()))
+            yield Records(
+                columns=named, source=self.name, places=range(read + 1, read + number + 1)
+            )
+            read += number
 
-    def _batches(self) -> Iterator[dict[str, Any]]:
+    def _batches(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         from datasets.exceptions import DatasetGenerationError  # as heavy as datasets itself
 
         try:
-            yield from self.rows().iter(batch_size=ROWS)
+            rows = self.rows()
+            if columns and set(columns) <= set(rows.column_names or ()):
+                rows = rows.select_columns(list(columns))  # the others need not be decoded
+            yield from rows.iter(batch_size=ROWS)
         except DataError:
             raise
         except Exception as error:  # no network, no such name, no permission: a class for each
@@ -63,7 +68,7 @@ def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:
     ]
 
 
-class HubRows(RowSource):
+class HubRows(DataSetRows):
     """A data set of the Hub, or a directory with the layout of one.
 
     The files of a directory are read each time: a copy that `datasets` caches would stay the same
@@ -110,7 +115,7 @@ class HubRows(RowSource):
             ) from error
 
 
-class SavedRows(RowSource):
+class SavedRows(DataSetRows):
     """A `Dataset` or `DatasetDict` written by `save_to_disk`."""
 
     def __init__(self, source: DiskSource, reading: Reading) -> None:

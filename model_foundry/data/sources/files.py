@@ -7,9 +7,9 @@ numbers and fills in missing values.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.data.sources.base import Hash, Reading, Source, no_columns
 from model_foundry.data.sources.columnar import read_columnar
 from model_foundry.data.sources.compression import opened, unpacked
 from model_foundry.data.sources.conllu import read_conllu
@@ -24,6 +24,7 @@ from model_foundry.data.sources.paths import (
     require_regular,
     resolve_files,
 )
+from model_foundry.data.sources.records import Records, document_texts
 from model_foundry.data.sources.tables import read_table
 from model_foundry.data.sources.text import decoded, documents
 from model_foundry.foundation.messages import printable
@@ -31,7 +32,7 @@ from model_foundry.foundation.messages import printable
 VERSION = 1  # incremented when the same bytes give other documents
 MOST_NAMED = 3  # patterns in a message
 
-ROWS: dict[str, Callable[[Iterable[str], str, str], Iterator[Fragment]]] = {
+ROWS: dict[str, Callable[[Iterable[str], str, Sequence[str]], Iterator[Records]]] = {
     "json lines": read_json_lines,
     "json": read_json,
     "csv": partial(read_table, delimiter=","),
@@ -73,24 +74,52 @@ class FileSource(Source):
     def _note_replaced(self, count: int) -> None:
         self.replaced += count
 
+    def records(self, columns: Sequence[str]) -> Iterator[Records]:
+        """Read these columns of each row of all files, in order."""
+        self.replaced = 0
+        for path, kind in zip(self.paths, self._kinds, strict=True):
+            if kind.content in CUT:
+                raise no_columns(printable(path), columns)
+            yield from self._records_of(path, kind, columns)
+
     def _fragments_of(self, path: Path, kind: Kind) -> Iterator[Fragment]:
-        where, (content, compression) = printable(path), kind
-        column, errors = self._reading.text_column, self._reading.encoding_errors
-        note = self._note_replaced
+        where, column = printable(path), self._reading.text_column
+        if kind.content not in CUT:
+            batches = self._records_of(path, kind, [column], are_texts=True)
+            for found in document_texts(batches, column):
+                yield from map(Fragment, found)
+            return
         with opened(path) as file:
-            if content in COLUMNAR:
+            texts = self._decoded(file, where, kind)
+            cut = read_conllu if kind.content == "conllu" else _documents
+            yield from cut(texts, where, self._reading.document)
+
+    def _records_of(
+        self, path: Path, kind: Kind, columns: Sequence[str], *, are_texts: bool = False
+    ) -> Iterator[Records]:
+        where = printable(path)
+        with opened(path) as file:
+            if kind.content in COLUMNAR:
                 yield from read_columnar(
-                    file, where, column, content=content, errors=errors, note_replaced=note
+                    file,
+                    where,
+                    columns,
+                    content=kind.content,
+                    errors=self._reading.encoding_errors,
+                    note_replaced=self._note_replaced,
+                    are_texts=are_texts,
                 )
-                return
-            parts = unpacked(file, where, compression)
-            texts = decoded(parts, where, errors=errors, note_replaced=note)
-            if content == "text":
-                yield from documents(texts, self._reading.document)
-            elif content == "conllu":
-                yield from read_conllu(texts, where, self._reading.document)
             else:
-                yield from ROWS[content](texts, where, column)
+                yield from ROWS[kind.content](self._decoded(file, where, kind), where, columns)
+
+    def _decoded(self, file: BinaryIO, where: str, kind: Kind) -> Iterator[str]:
+        errors, note = self._reading.encoding_errors, self._note_replaced
+        parts = unpacked(file, where, kind.compression)
+        return decoded(parts, where, errors=errors, note_replaced=note)
+
+
+def _documents(texts: Iterable[str], where: str, document: str) -> Iterator[Fragment]:
+    return documents(texts, document)
 
 
 def open_files(patterns: str | Sequence[str], reading: Reading) -> FileSource:

@@ -5,19 +5,18 @@ Memory holds no more of an array than its longest item needs.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
 from typing import Any
 
-from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_lines import (
     DECODER,
     LONGEST_ROW,
+    in_records,
     read_json_lines,
     reason_of_fault,
-    text_of_row,
 )
-from model_foundry.data.sources.rows import text_of
+from model_foundry.data.sources.records import Records, Row
 from model_foundry.errors import DataError
 
 SPACE = re.compile(r"[ \t\n\r]*")
@@ -66,8 +65,8 @@ class _Window:
             if not self._grow():
                 return ""
 
-    def item(self) -> Any:
-        """Parse the value at the position."""
+    def item(self) -> tuple[Any, int]:
+        """Parse the value at the position; return it and its number of characters."""
         while True:
             try:
                 value, end = DECODER.raw_decode(self._text, self._place)
@@ -79,17 +78,20 @@ class _Window:
                     if (is_cut or error.msg.startswith("Unterminated string")) and self._grow():
                         continue
                 raise self.fault(reason_of_fault(error), place) from error
+            size = end - self._place
             self._advance(end)
-            return value
+            return value, size
 
 
-def _items(window: _Window) -> Iterator[tuple[int, Any]]:
-    """Yield the first line of each item of an array, and the item."""
+def _items(window: _Window) -> Iterator[Row]:
+    """Yield the items of an array; the place of each is its number and its first line."""
     window.mark(take="[")
     if window.mark(take="]") != "]":
-        while True:
+        for number in count(1):
             window.mark()
-            yield window.line, window.item()
+            line = window.line
+            item, size = window.item()
+            yield (number, line), size, item
             if (mark := window.mark(take=",]")) == "]":
                 break
             if mark != ",":
@@ -98,14 +100,13 @@ def _items(window: _Window) -> Iterator[tuple[int, Any]]:
         raise window.fault("more than one array")
 
 
-def read_json(texts: Iterable[str], where: str, column: str) -> Iterator[Fragment]:
-    """Read one document from each item of an array, or from each line if there is no array.
+def read_json(texts: Iterable[str], where: str, columns: Sequence[str]) -> Iterator[Records]:
+    """Read the values at these keys in each item of an array, or in each line without an array.
 
-    Args:
-        column: the key of the text in an object.
+    An item may also be a text, which is then the value of a single column.
 
     Raises:
-        DataError: the file is not valid JSON, or an item has no text.
+        DataError: the file is not valid JSON, or an item lacks a key.
     """
     texts = iter(texts)
     head = ""
@@ -113,9 +114,13 @@ def read_json(texts: Iterable[str], where: str, column: str) -> Iterator[Fragmen
         head += text
     texts = chain([head], texts)
     if not head.lstrip().startswith("["):
-        yield from read_json_lines(texts, where, column)
+        yield from read_json_lines(texts, where, columns)
         return
-    for number, (line, item) in enumerate(_items(_Window(texts, where)), 1):
-        place = f"{where}: item {number} on line {line}"
-        is_text = isinstance(item, str)
-        yield Fragment((text_of if is_text else text_of_row)(item, place, column))
+    rows = _items(_Window(texts, where))
+    if len(columns) == 1:
+        (key,) = columns
+        rows = (
+            (place, size, {key: item} if isinstance(item, str) else item)
+            for place, size, item in rows
+        )
+    yield from in_records(rows, columns, where=where, place="item %d on line %d")

@@ -6,11 +6,11 @@ text.
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from model_foundry.data.sources.fragments import Fragment
-from model_foundry.data.sources.rows import no_column, text_of
+from model_foundry.data.sources.records import Records, Row, in_batches
+from model_foundry.data.sources.rows import no_column
 from model_foundry.data.sources.text import documents
 from model_foundry.errors import DataError
 from model_foundry.foundation.messages import reason_of, short_repr
@@ -71,17 +71,27 @@ def lines_of(texts: Iterable[str], where: str, *, longest: int) -> Iterator[str]
             parts, size, number = [], 0, number + 1
 
 
-def text_of_row(row: Any, where: str, column: str) -> str:
-    """Return the text of a JSON object; raise a DataError if it is no object or has no text."""
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: is {short_repr(row)}, not a JSON object with {column!r}")
-    if column not in row:
-        raise no_column(where, column, list(row))
-    return text_of(row[column], where, column)
+def in_records(
+    rows: Iterator[Row], columns: Sequence[str], *, where: str, place: str
+) -> Iterator[Records]:
+    """Gather the values at these keys of JSON objects.
+
+    Raises:
+        DataError: a value is no object, or lacks a key.
+    """
+
+    def fault_of(row: Any, where: str) -> DataError | None:
+        if not isinstance(row, dict):
+            keys = ", ".join(map(repr, columns))
+            return DataError(f"{where}: is {short_repr(row)}, not a JSON object with {keys}")
+        missing = [key for key in columns if key not in row]
+        return no_column(where, missing[0], list(row)) if missing else None
+
+    keys = {column: column for column in columns}
+    return in_batches(rows, keys, source=where, place=place, fault_of=fault_of)
 
 
-def read_json_lines(texts: Iterable[str], where: str, column: str) -> Iterator[Fragment]:
-    """Read one document from the key `column` of each line; skip blank lines."""
+def _rows(texts: Iterable[str], where: str) -> Iterator[Row]:
     for number, line in enumerate(lines_of(texts, where, longest=LONGEST_ROW), 1):
         if not line or line.isspace():
             continue
@@ -93,4 +103,13 @@ def read_json_lines(texts: Iterable[str], where: str, column: str) -> Iterator[F
             raise DataError(
                 f"{where}: line {number}: {reason}; each line must be a JSON object"
             ) from error
-        yield Fragment(text_of_row(row, f"{where}: line {number}", column))
+        yield number, len(line), row
+
+
+def read_json_lines(texts: Iterable[str], where: str, columns: Sequence[str]) -> Iterator[Records]:
+    """Read the values at these keys in each line; skip blank lines.
+
+    Raises:
+        DataError: a line is no JSON object, or lacks a key.
+    """
+    return in_records(_rows(texts, where), columns, where=where, place="line %d")

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-from model_foundry.config import LanguageSample
-from model_foundry.data.sources.base import Hash, Source
+from model_foundry.config import LanguageSource
+from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.fragments import Fragment
 from model_foundry.synthetic_language import load_language
 from model_foundry.synthetic_language.language import BUILT_IN
@@ -17,8 +17,8 @@ class LanguageCorpus(Source):
 
     name = "the built-in language"
 
-    def __init__(self, sample: LanguageSample) -> None:
-        self.sample = sample
+    def __init__(self, source: LanguageSource, reading: Reading) -> None:
+        self.sample = source.language
 
     def fragments(self) -> Iterator[Fragment]:
         """Sample the sentences."""

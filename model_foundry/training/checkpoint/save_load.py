@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
 from model_foundry.foundation.atomic_files import MANIFEST, commit_directory
 from model_foundry.foundation.failpoints import failpoint
@@ -46,7 +46,7 @@ TO_RESUME = (TENSORS_FILE, NUMBERS_FILE, RANDOM_FILE, CARRIED_FILE)
 SMALL_FILES = 2**20  # bytes of tokenizer and JSON, about: for the message when there is no room
 
 
-def save_model(directory: Path, model: BaseLanguageModel, processors: Processors) -> None:
+def save_model(directory: Path, model: BaseModel, processors: Processors) -> None:
     """Write model and processors as one directory; that of a language model is for `transformers`.
 
     Raises:
@@ -72,7 +72,7 @@ class ResumeTensors:
 
 def save_checkpoint(
     directory: Path,
-    model: BaseLanguageModel,
+    model: BaseModel,
     processors: Processors,
     state: CheckpointState,
     tensors: ResumeTensors | None = None,
@@ -139,7 +139,7 @@ def keep_only_the_model(directory: Path) -> None:
         write_state(aside, facts)
 
 
-def load_weights(directory: Path, model: BaseLanguageModel) -> None:
+def load_weights(directory: Path, model: BaseModel) -> None:
     """Load the weights of a checkpoint into a model; tied weights stay tied.
 
     Raises:
@@ -219,6 +219,6 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.nbytes for tensor in tensors) + SMALL_FILES
 
 
-def _write_model(directory: Path, model: BaseLanguageModel, processors: Processors) -> None:
+def _write_model(directory: Path, model: BaseModel, processors: Processors) -> None:
     model.save_pretrained(directory)
     save_processors(processors, directory, positions=model.num_positions)

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.training.checkpoint.optimizer_loading import (
@@ -38,7 +38,7 @@ from model_foundry.training.checkpoint.optimizer_state import (
 
 Optimizer = torch.optim.Optimizer
 State = Callable[[], OptimizerState]
-Load = Callable[[BaseLanguageModel, Optimizer], None]
+Load = Callable[[BaseModel, Optimizer], None]
 
 GATHERED = StateDictOptions(full_state_dict=True, cpu_offload=True)
 SCATTERED = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
@@ -50,11 +50,11 @@ class ReplicatedState:
     All processes call each method at the same time.
     """
 
-    def gather_model(self, model: BaseLanguageModel) -> BaseLanguageModel:
+    def gather_model(self, model: BaseModel) -> BaseModel:
         """Return the model with all its weights, for saving on rank 0."""
         return model
 
-    def gather_optimizer(self, model: BaseLanguageModel, optimizer: Optimizer) -> State:
+    def gather_optimizer(self, model: BaseModel, optimizer: Optimizer) -> State:
         """Return a function that returns the optimizer's state, for saving on rank 0.
 
         Raises:
@@ -62,7 +62,7 @@ class ReplicatedState:
         """
         return partial(capture, model, optimizer)
 
-    def restore(self, load: Load, model: BaseLanguageModel, optimizer: Optimizer) -> None:
+    def restore(self, load: Load, model: BaseModel, optimizer: Optimizer) -> None:
         """Give a model and its optimizer the state that `load` reads from disk."""
         load(model, optimizer)
 
@@ -77,20 +77,20 @@ class ShardedState(ReplicatedState):
 
     def __init__(
         self,
-        model: BaseLanguageModel,
+        model: BaseModel,
         processes: ProcessGroup,
-        make_optimizer: Callable[[BaseLanguageModel], Optimizer],
+        make_optimizer: Callable[[BaseModel], Optimizer],
     ) -> None:
         self.copy = copy.deepcopy(model).cpu() if processes.is_rank0 else model
         self.processes, self.make_optimizer = processes, make_optimizer
 
-    def gather_model(self, model: BaseLanguageModel) -> BaseLanguageModel:
+    def gather_model(self, model: BaseModel) -> BaseModel:
         weights = get_model_state_dict(model, options=GATHERED)
         if self.processes.is_rank0:
             self.copy.load_state_dict(weights)
         return self.copy
 
-    def gather_optimizer(self, model: BaseLanguageModel, optimizer: Optimizer) -> State:
+    def gather_optimizer(self, model: BaseModel, optimizer: Optimizer) -> State:
         values = {}
         for key, value in named_values(model, optimizer):
             whole = self._gather(key, value)
@@ -114,7 +114,7 @@ class ShardedState(ReplicatedState):
             )
         return value
 
-    def restore(self, load: Load, model: BaseLanguageModel, optimizer: Optimizer) -> None:
+    def restore(self, load: Load, model: BaseModel, optimizer: Optimizer) -> None:
         weights: dict[str, Any] = {}
         values: dict[str, Value] = {}
 

@@ -10,13 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch.profiler import ProfilerActivity, record_function
 
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.training.hooks import Hook, Training
 from model_foundry.training.profiler.costs import Cost, Tally
 from model_foundry.training.profiler.phases import STEP
@@ -46,12 +45,15 @@ class ProfileReport:
     """The last step in the format of Chrome's and Perfetto's viewers; None: it was not written."""
 
 
-def _vocabulary_shapes(model: BaseLanguageModel) -> set[tuple[int, ...]]:
+def _vocabulary_shapes(model: BaseModel) -> set[tuple[int, ...]]:
     """Return the shapes that identify embedding and projection among the matrices.
 
-    Empty if other matrices have the same; then only the loss itself is identified.
+    Empty if other matrices have the same, or there is no vocabulary; then only the loss itself is
+    identified.
     """
-    size = cast(Tensor, model.get_input_embeddings().weight).shape[0]
+    if not isinstance(model, BaseLanguageModel):
+        return set()
+    size = model.vocabulary_size
     shapes = [tuple(p.shape) for p in model.parameters() if p.dim() == 2 and p.shape[0] == size]
     return set(shapes) if len(shapes) <= 2 else set()
 
@@ -120,7 +122,7 @@ class Profile(Hook):
                 self._tokens += state.seen.get("tokens", 0) - tokens
                 self._add(profiler, training.model, state.step)
 
-    def _add(self, profiler: torch.profiler.profile, model: BaseLanguageModel, step: int) -> None:
+    def _add(self, profiler: torch.profiler.profile, model: BaseModel, step: int) -> None:
         if self._tally is None:
             on_gpu = next(model.parameters()).is_cuda
             self._tally = Tally(_vocabulary_shapes(model), on_gpu)

@@ -1,0 +1,57 @@
+"""The settings of the built-in kinds of sources, other than files; `kind` is a name in SOURCES."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import BeforeValidator
+
+from model_foundry.config.sections import PathText, PositiveInt, Section, Seed, at_home
+
+SOURCE_KINDS = ("path", "paths", "hub", "disk", "language", "mixture", "plugin")
+"""Tags of the union of sources."""
+
+
+class HubSource(Section):
+    """A data set of the HuggingFace hub, or a local directory laid out like one."""
+
+    kind: ClassVar[str] = "hub"
+
+    hub: Annotated[str, BeforeValidator(at_home)]
+    """Repository name (`owner/name`) or directory."""
+    name: str | None = None
+    """Configuration of the data set; None: its default one."""
+    split: str = "train"
+    """Split to read."""
+    revision: str | None = None
+    """Commit or tag to pin; None: the newest."""
+    streaming: bool = False
+    """Read it over the network each time instead of keeping a copy of the text; its tokens are
+    kept all the same."""
+
+
+class DiskSource(Section):
+    """A `Dataset` or `DatasetDict` that `save_to_disk` wrote."""
+
+    kind: ClassVar[str] = "disk"
+
+    disk: PathText
+    """Its directory."""
+    split: str = "train"
+    """Split to read from a `DatasetDict`."""
+
+
+class LanguageSample(Section):
+    """A sample from the built-in language; each sentence is a document."""
+
+    sentences: PositiveInt
+    """Number of sentences."""
+    seed: Seed = 0
+    """Seed of the sample."""
+
+
+class LanguageSource(Section):
+    """The built-in artificial language as a corpus."""
+
+    kind: ClassVar[str] = "language"
+
+    language: LanguageSample
+    """The sample to draw."""

@@ -1,0 +1,29 @@
+"""The base class of sources that consist of rows; their text is one column."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+
+from model_foundry.data.sources.base import Source
+from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.records import Records, document_texts
+
+
+class RowSource(Source):
+    """Rows with named columns; each row is a document.
+
+    Args:
+        name: name in messages.
+        column: column that holds the text.
+    """
+
+    def __init__(self, name: str, column: str) -> None:
+        self.name, self.column = name, column
+
+    @abstractmethod
+    def records(self, columns: Sequence[str]) -> Iterator[Records]:
+        """Read these columns of each row; see `Source.records`."""
+
+    def fragments(self) -> Iterator[Fragment]:
+        """Read the text column of each row."""
+        for texts in document_texts(self.records([self.column]), self.column):
+            yield from map(Fragment, texts)
