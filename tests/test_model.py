@@ -1,14 +1,18 @@
 """`create_model`: the size, the special ids, and weights that depend on the seed alone."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from model_foundry.cli import main
 from model_foundry.errors import DataError
-from model_foundry.model import create_model, special_token_ids
+from model_foundry.generation import generate_texts
+from model_foundry.model import create_model, load_model, special_token_ids
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.architectures.small_models import experiment, registered
 from tests.experiments import MODELS, tiny_experiment
 
 DOCUMENTS = ["the quick brown fox"]
@@ -76,3 +80,32 @@ def test_vocabulary_too_small_for_the_special_tokens_is_refused(
 ) -> None:
     with pytest.raises(DataError, match="outside the vocabulary"):
         create_model(tiny_experiment("gpt2", tmp_path), tokenizer=character, vocab_size=2)
+
+
+def test_another_kind_is_made_from_the_arguments_of_the_caller(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with registered():
+        config = experiment("array_classifier")
+        sizes = {"features": 5, "classes": ["a", "b"]}
+        one, again = (create_model(config, **sizes) for _ in range(2))
+        assert one.classes == ["a", "b"]
+        states = [list(model.state_dict().values()) for model in (one, again)]
+        assert all(map(torch.equal, *states))
+        one.save_pretrained(tmp_path)
+        assert type(load_model(tmp_path)) is type(one) and not load_model(tmp_path).training
+        monkeypatch.setattr(sys, "argv", ["foundry", "generate", str(tmp_path)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: 'array_classifier' is no language model and cannot generate")
+
+
+def test_a_counting_model_gets_its_vocabulary(
+    tmp_path: Path, character: PreTrainedTokenizerFast
+) -> None:
+    with registered():
+        model = create_model(experiment("counted_bigram"), tokenizer=character)
+        assert model.vocabulary_size == len(character)
+        assert generate_texts(model, character, ["the"], max_new_tokens=3)[0].startswith("the")

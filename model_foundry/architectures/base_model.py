@@ -119,8 +119,8 @@ class BaseModel(nn.Module, ABC):
     def require_generation(self) -> None:
         """Raise a `ConfigError` unless the model continues text."""
         raise ConfigError(
-            f"a {self.model_type} model is no language model and cannot generate text; use one "
-            "that was trained with the objective causal_lm."
+            f"{self.model_type!r} is no language model and cannot generate text; use a model that "
+            "was trained with the objective causal_lm."
         )
 
     def get_parameter_count(self, trainable_only: bool = False) -> int:

@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from model_foundry.architectures import load_plugin
-from model_foundry.architectures.plugin_check import check_plugin_model
+from model_foundry.architectures import ModelOutput, load_plugin
+from model_foundry.architectures.plugin_check import check_plugin_model, trial_step
 from model_foundry.config import ARCHITECTURES, load_config
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import check, train
 from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.registry import UnknownNameError
+from tests.architectures.small_models import ArrayClassifier, CountedBigram
 from tests.experiments import tiny_experiment
 
 GOOD = """
@@ -163,6 +165,67 @@ def test_an_error_during_training_is_reported_too(last: str, error: str, here: P
     with pytest.raises(ConfigError, match=rf"mine\.py:21: {error}"):
         train(load_config("one.yaml", overrides=small))
     assert '"exit_code": 2' in (here / "runs/one/status.json").read_text()
+
+
+def forward(model: Any, inputs: dict[str, torch.Tensor]) -> ModelOutput:
+    return model(**inputs)
+
+
+BATCH = {"features": torch.arange(10.0).view(2, 5), "labels": torch.tensor([0, 1])}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"forward": lambda self, features: ModelOutput()}, "unexpected keyword argument 'labels'"),
+        ({"forward": lambda self, **_: ModelOutput()}, "returns no loss that is a scalar"),
+        ({"forward": lambda self, **_: 1 / 0}, "ZeroDivisionError"),
+        (
+            {"forward": lambda self, **_: ModelOutput(loss=torch.tensor(1.0))},
+            "no loss that is a scalar with a gradient",
+        ),
+    ],
+)
+def test_another_kind_is_tried_on_a_batch(change: dict[str, Any], problem: str) -> None:
+    here = {"__module__": __name__}
+    model = type("Changed", (ArrayClassifier,), here | change)(4, 5, ["a", "b"])
+    with pytest.raises(ConfigError, match=problem) as caught:
+        trial_step(model, BATCH, forward)
+    assert str(caught.value).startswith(f"plugin {__file__}:")
+
+
+class Noisy(ArrayClassifier):
+    """Changes buffers, its mode and the random generators in each pass."""
+
+    def __init__(self, *sizes: Any) -> None:
+        super().__init__(*sizes)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, **inputs: Any) -> ModelOutput:
+        self.calls += torch.rand(())
+        self.eval()
+        return super().forward(**inputs)
+
+
+def test_a_trial_changes_nothing() -> None:
+    model = Noisy(4, 5, ["a", "b"])
+    model.output.bias.grad = torch.ones(2)
+    random = torch.get_rng_state()
+    trial_step(model, BATCH, forward)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert model.calls == 0 and model.training
+    assert torch.equal(model.output.bias.grad, torch.ones(2)) and model.hidden.bias.grad is None
+    trial_step(model, {"features": BATCH["features"]}, forward)  # without labels no loss is due
+
+
+def test_a_model_of_counts_is_tried_too() -> None:
+    ids = torch.arange(6)[None]
+    model = CountedBigram(6)
+    trial_step(model, {"input_ids": ids, "labels": ids}, forward)
+    assert not model.table.any()
+    broken = type("Broken", (CountedBigram,), {"count": lambda self, **_: 1 / 0})(6)
+    with pytest.raises(ConfigError, match=r"Broken\.count: ZeroDivisionError"):
+        trial_step(broken, {"input_ids": ids, "labels": ids}, forward)
 
 
 @pytest.mark.parametrize("error", [MemoryError("x"), RuntimeError("can't allocate memory")])

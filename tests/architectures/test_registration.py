@@ -33,6 +33,7 @@ from model_foundry.config import (
 )
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.registry import DuplicateNameError
+from tests.architectures.small_models import ArrayClassifier, CountedBigram
 
 
 class BigramSection(Section):
@@ -147,6 +148,39 @@ def test_what_is_no_language_model_is_refused(thing: Any) -> None:
     with pytest.raises(TypeError, match="must be a subclass of BaseLanguageModel"):
         register_architecture("strange")(thing)
     assert "strange" not in MODEL_REGISTRY
+
+
+def test_kind_and_class_agree() -> None:
+    cases: list[tuple[Any, dict[str, Any], str]] = [
+        (ArrayClassifier, {}, "must be a subclass of BaseLanguageModel"),
+        (Bigram, {"kind": "classifier"}, "of kind 'classifier': it is a BaseLanguageModel"),
+        (dict, {"kind": "classifier"}, "must be a subclass of BaseModel"),
+        (Bigram, {"trained_by": "counting"}, "trained_by='counting': it is no CountedModel"),
+        (CountedBigram, {}, "trained_by='gradient': it is a CountedModel"),
+        (Bigram, {"objectives": ()}, r"objectives= is a tuple, got \(\)"),
+        (Bigram, {"objectives": "causal_lm"}, "objectives= is a tuple, got 'causal_lm'"),
+        (ArrayClassifier, {"kind": "classifier", "objectives": "x"}, "objectives= is a tuple"),
+    ]
+    for cls, facts, law in cases:
+        with pytest.raises(TypeError, match=law):
+            register_architecture("strange", **facts)(cls)
+        assert "strange" not in MODEL_REGISTRY
+
+
+def test_another_kind_may_leave_the_objectives_open() -> None:
+    register_architecture("strange", kind="classifier", objectives=())(ArrayClassifier)
+    assert (ARCHITECTURES["strange"].kind, ARCHITECTURES["strange"].objectives) == (
+        "classifier",
+        (),
+    )
+    register_architecture("counts", trained_by="counting")(CountedBigram)
+    assert ARCHITECTURES["counts"].trained_by == "counting"
+
+
+@pytest.mark.parametrize("name", ["", "a b", ".a", 3])
+def test_a_name_that_no_file_could_hold_is_refused(name: Any) -> None:
+    with pytest.raises(TypeError, match="name of a registered architecture"):
+        register_architecture(name)
 
 
 def test_a_built_in_section_brings_its_schema_and_another_must_be_given_one() -> None:

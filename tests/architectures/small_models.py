@@ -1,0 +1,149 @@
+"""A classifier of arrays and a language model of counts: the smallest models of their kinds."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model_foundry.architectures import (
+    MODEL_REGISTRY,
+    BaseLanguageModel,
+    BaseModel,
+    CountedModel,
+    ModelOutput,
+    register_architecture,
+)
+from model_foundry.architectures.losses import language_model_loss, shifted
+from model_foundry.config import (
+    OBJECTIVES,
+    ExperimentConfig,
+    ObjectiveSpec,
+    PositiveInt,
+    Section,
+)
+from model_foundry.errors import ConfigError
+from model_foundry.foundation.labels import IGNORE_INDEX
+
+
+class ClassifierSection(Section):
+    """The settings below `model.array_classifier`."""
+
+    hidden_size: PositiveInt = 16
+
+
+class ArrayClassifier(BaseModel):
+    """Two layers from features (B, F) to the logits of named classes (B, C)."""
+
+    model_type = "array_classifier"
+
+    def __init__(self, hidden_size: int, features: int, classes: list[str]) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(features, hidden_size)
+        self.output = nn.Linear(hidden_size, len(classes))
+        self.classes = classes
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig, **arguments: Any) -> Self:
+        return cls(config.model.section.hidden_size, **arguments)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        logits = self.output(torch.tanh(self.hidden(features)))
+        if labels is None:
+            return ModelOutput(logits=logits)
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
+        return ModelOutput(loss=total / (labels != IGNORE_INDEX).sum().clamp(min=1), logits=logits)
+
+
+class CountedBigram(CountedModel, BaseLanguageModel):
+    """Each token by the one before it, with one added to each count (Laplace)."""
+
+    model_type = "counted_bigram"
+    supports_generation = True
+
+    def __init__(self, vocab_size: int) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.zeros(vocab_size, vocab_size, dtype=torch.int64))
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig, *, vocab_size: int, **ids: Any) -> Self:
+        return cls(vocab_size)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> ModelOutput:
+        weights = (self.table + 1).float()
+        logits = (weights / weights.sum(1, keepdim=True)).log()[input_ids]  # (B, T, V)
+        return ModelOutput(loss=language_model_loss(logits, labels, causal=True), logits=logits)
+
+    def count(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        targets = shifted(input_ids if labels is None else labels, input_ids.shape[1])
+        counted = targets != IGNORE_INDEX
+        if attention_mask is not None:
+            counted &= attention_mask.bool()
+        pairs = input_ids[counted] * self.vocabulary_size + targets[counted]
+        self.table += pairs.bincount(minlength=self.table.numel()).view_as(self.table)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.table)
+
+    def get_input_embeddings(self) -> nn.Module:
+        raise ConfigError("a model of counts has no embeddings")
+
+    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Module:
+        raise ConfigError("a model of counts has no embeddings")
+
+
+@contextmanager
+def registered() -> Iterator[None]:
+    """Register both models and an objective for the classifier, for the time of the block."""
+    register_architecture(
+        "array_classifier",
+        section="array_classifier",
+        objectives=("classify_arrays",),
+        kind="classifier",
+        schema=ClassifierSection,
+    )(ArrayClassifier)
+    register_architecture("counted_bigram", trained_by="counting")(CountedBigram)
+    OBJECTIVES.add(
+        ObjectiveSpec(
+            name="classify_arrays",
+            target=f"{__name__}:ArrayClassifier",
+            model_kind="classifier",
+            reads_text=False,
+        )
+    )
+    try:
+        yield
+    finally:
+        OBJECTIVES.remove("classify_arrays")
+        for name in ("array_classifier", "counted_bigram"):
+            del MODEL_REGISTRY[name]
+
+
+def experiment(name: str) -> ExperimentConfig:
+    """Return an experiment for one of the two."""
+    section, training = {}, {"max_steps": 1}
+    if name == "array_classifier":
+        section, training = {name: {}}, training | {"objective": "classify_arrays"}
+    return ExperimentConfig.model_validate(
+        {
+            "experiment_name": "small",
+            "data": {"train": "unread.txt", "max_sequence_length": 12},
+            "model": {"architecture": name, **section},
+            "training": training,
+        }
+    )
