@@ -17,14 +17,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from model_foundry.architectures import (
+    BaseLanguageModel,
     BaseModel,
+    CountedModel,
     ModelOutput,
     register_architecture,
 )
+from model_foundry.architectures.losses import language_model_loss, shifted
 from model_foundry.config import ExperimentConfig, PositiveInt, Section
 from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.sources.records import Records
-from model_foundry.errors import DataError
+from model_foundry.errors import ConfigError, DataError
+from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.objectives import (
     ForwardPass,
     Loss,
@@ -281,3 +285,60 @@ class WholeCopies(Metric):
 
     def result(self, sums: Sums) -> float:
         return float(sums[0] / sums[1])
+
+
+# --- a language model that counts -----------------------------------------------------------------
+
+
+class BigramSection(Section):
+    """A table of counts."""
+
+    added: Annotated[float, Field(gt=0)] = 0.1
+    """Added to each count, so that no token is impossible (Lidstone)."""
+
+
+@register_architecture(
+    "bigram", "bigram", ("causal_lm",), schema=BigramSection, trained_by="counting"
+)
+class Bigram(CountedModel, BaseLanguageModel):
+    """Each token follows from the one before it, by how often it did in the training text."""
+
+    def __init__(self, section: BigramSection, vocab_size: int) -> None:
+        super().__init__()
+        self.added = section.added
+        self.register_buffer("table", torch.zeros(vocab_size, vocab_size, dtype=torch.int64))
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig, *, vocab_size: int, **ids: Any) -> Self:
+        return cls(config.model.section, vocab_size)
+
+    def count(self, input_ids: Tensor, labels: Tensor, **inputs: Any) -> None:
+        targets = shifted(labels, input_ids.shape[1])
+        counted = targets != IGNORE_INDEX
+        pairs = input_ids[counted] * self.vocabulary_size + targets[counted]
+        self.table += pairs.bincount(minlength=self.table.numel()).view_as(self.table)
+
+    def forward(
+        self, input_ids: Tensor, labels: Tensor | None = None, **inputs: Any
+    ) -> ModelOutput:
+        weights = self.table.float() + self.added
+        logits = (weights / weights.sum(1, keepdim=True)).log()[input_ids]  # (B, T, V)
+        return ModelOutput(loss=language_model_loss(logits, labels, causal=True), logits=logits)
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.table)
+
+    @property
+    def model_type(self) -> str:
+        return "bigram"
+
+    @property
+    def supports_generation(self) -> bool:
+        return True
+
+    def get_input_embeddings(self) -> nn.Module:
+        raise ConfigError("a bigram has no embeddings")
+
+    def resize_token_embeddings(self, new_num_tokens: int) -> nn.Module:
+        raise ConfigError("a bigram has no embeddings")

@@ -74,6 +74,12 @@ class RecordObjective(Objective):
         trial_step(model, inputs, self.forward)
 
     def prepare(self, kept: Path | None = None) -> Prepared:
+        prepared = self._prepare(kept)
+        for name, examples in prepared.splits.items():
+            logger.info("%s: %s", name, examples.describe())
+        return prepared
+
+    def _prepare(self, kept: Path | None = None) -> Prepared:
         splits = open_record_splits(self.config.data, seed=self.config.seeds.split)
         if kept is None:
             processors = self.learn(splits.train.records(self.columns))
@@ -97,12 +103,10 @@ class RecordObjective(Objective):
             if len(records):
                 parts.append(self.encode(records, processors))
         columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
-        examples = ArrayExamples(columns, units=self.units)
-        logger.info("%s: %s", split.name, examples.describe())
-        return examples
+        return ArrayExamples(columns, units=self.units)
 
     def inspect(self) -> Inspection:
-        prepared = self.prepare()
+        prepared = self._prepare()
         lines = [f"{name}: {examples.describe()}" for name, examples in prepared.splits.items()]
         return Inspection(lines, self.model_arguments(prepared.processors), "these data")
 

@@ -20,6 +20,8 @@ class CountingLearner:
     """
 
     model: CountedModel
+    passes: int | None = None
+    """Passes over the examples, of which a last step is cut to what remains; None: any number."""
     objective: Objective
     device: torch.device
     processes: ProcessGroup
@@ -28,6 +30,9 @@ class CountingLearner:
     def take_step(self, batch: StepBatch, *, step: int, learning_rate: float) -> None:
         """Count a step."""
         for micro_batch in rows_of_all(batch.micro_batches, self.processes):
-            inputs = self.objective.given(micro_batch.inputs)
+            inputs, keys = self.objective.given(micro_batch.inputs), micro_batch.keys
+            rows = [
+                row for row, (n, _) in enumerate(keys) if self.passes is None or n < self.passes
+            ]
             with phase("forward"):
-                self.model.count(**{name: t.to(self.device) for name, t in inputs.items()})
+                self.model.count(**{name: t[rows].to(self.device) for name, t in inputs.items()})

@@ -80,6 +80,7 @@ def _start_counting(
     model = cast(CountedModel, model).to(context.accelerator.device)
     learner = CountingLearner(
         model=model,
+        passes=context.config.training.epochs,
         objective=objective,
         device=context.accelerator.device,
         processes=context.processes,
