@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,6 +94,30 @@ def test_the_example_command_trains_with_the_plugin_and_records_it(
     digest = hashlib.sha256((tmp_path / "window.py").read_bytes()).hexdigest()
     saved = (tmp_path / "runs" / "window" / "config.yaml").read_text()
     assert saved.startswith(f"# plugin window.py: sha256 {digest}")
+
+
+def test_the_page_about_tasks_shows_the_plugin_of_the_tests() -> None:
+    page = (DOCS / "adding_a_task.md").read_text()
+    plugin = (DOCS.parent / "tests" / "tasks.py").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    assert len(blocks) >= 6
+    assert [block for block in blocks if block not in plugin] == []
+
+
+@pytest.mark.slow
+def test_the_example_task_trains(tmp_path: Path) -> None:
+    shutil.copy(DOCS.parent / "tests" / "tasks.py", tmp_path)
+    (tmp_path / "flowers.yaml").write_text(code_block("adding_a_task.md", "yaml"))
+    rows = [f"{n % 2},{-(n % 2)},1,{('rose', 'iris')[n % 2]}" for n in range(100)]
+    (tmp_path / "flowers.csv").write_text("\n".join(["length,width,height,species", *rows]))
+    done = subprocess.run(
+        [sys.executable, "-m", "model_foundry", *code_block("adding_a_task.md", "sh").split()[1:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "validation accuracy  1.0000" in done.stdout
 
 
 def test_the_example_from_transformers_trains_and_opens_without_this_package(
