@@ -2,8 +2,9 @@
 
 `sections`, `data`, `model`, `training` and `experiment` define the settings; `specs` lists the
 built-in architectures, objectives and interventions; `section_checks` and `cross_checks` validate
-combinations; `unused_settings` finds settings without effect; `yaml_reader` reads YAML; `files`
-loads and saves. None imports torch.
+combinations; `unused_settings` finds settings without effect; `on_resume` marks the settings that a
+resumed run may change; `yaml_reader` reads YAML; `validation` reports every fault, with the place
+that `origins` knows; `files` loads and saves. None imports torch.
 """
 
 from model_foundry.config.data import (
@@ -18,7 +19,7 @@ from model_foundry.config.data import (
     Source,
 )
 from model_foundry.config.experiment import ExperimentConfig
-from model_foundry.config.files import experiment_of, load_config, save_config, validate
+from model_foundry.config.files import experiment_of, load_config, save_config
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -53,6 +54,7 @@ from model_foundry.config.training import (
     TrainingConfig,
 )
 from model_foundry.config.unused_settings import settings_without_effect
+from model_foundry.config.validation import checked_again, validate
 
 __all__ = [
     "ARCHITECTURES",
@@ -92,6 +94,7 @@ __all__ = [
     "TokenizerConfig",
     "TrainingConfig",
     "TransformerModelConfig",
+    "checked_again",
     "experiment_of",
     "load_config",
     "save_config",
