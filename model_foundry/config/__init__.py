@@ -47,12 +47,8 @@ from model_foundry.config.specs import (
     ScheduleSpec,
     SourceSpec,
 )
-from model_foundry.config.training import (
-    Attention,
-    MilestonesConfig,
-    SpeedConfig,
-    TrainingConfig,
-)
+from model_foundry.config.training import Attention, TrainingConfig
+from model_foundry.config.training_sections import MilestonesConfig, SpeedConfig
 from model_foundry.config.unused_settings import settings_without_effect
 from model_foundry.config.validation import checked_again, validate
 

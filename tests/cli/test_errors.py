@@ -244,7 +244,7 @@ def test_validate_tells_what_it_found_and_what_has_no_effect(cli: Cli, here: Pat
     assert "good.yaml: no faults found" in out
     assert "train: 38 documents" in out and "validation: 2 documents" in out
     assert err.startswith(
-        "warning: training.mlm_probability has no effect: 'gpt2' with 'causal_lm'"
+        "warning: training.mlm_probability has no effect: objective 'causal_lm' does not"
     )
     assert files(here) == before
 
