@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from model_foundry.config.error_messages import describe, dotted
 from model_foundry.config.experiment import ExperimentConfig
-from model_foundry.config.origins import Origins
+from model_foundry.config.origins import OVERRIDE, Origins
 from model_foundry.config.specs import ARCHITECTURES
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import one_line
@@ -122,8 +122,12 @@ def _without(value: Any, places: set[str], here: str = "") -> Any:
 def refusal(faults: Iterable[Fault], source: str, origins: Origins | None = None) -> ConfigError:
     """Return the error for these faults, a line each, with the places of their fields if known."""
     known = origins or Origins()
-    told = [(known.place(field) or source, field, said) for field, said in dict.fromkeys(faults)]
-    lines = [f"{place}: {field}: {message}" for place, field, message in told]
+    lines = [
+        f"override {field}: {message}"
+        if (place := known.place(field)) == OVERRIDE
+        else f"{place or source}: {field}: {message}"
+        for field, message in dict.fromkeys(faults)
+    ]
     if len(lines) > MOST_FAULTS:
         rest = len(lines) - MOST_FAULTS
         lines[MOST_FAULTS:] = [f"{source}: and {rest:,} more faults; correct these first"]

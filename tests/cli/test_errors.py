@@ -79,7 +79,7 @@ def test_a_broken_file_is_refused_before_torch_is_read(here: Path, project: Path
     code, lines, heavy = watched("train", "bad.yaml", "training.patience=3", project=project)
     assert (code, heavy) == (2, [])
     assert lines[0] == "error: bad.yaml:5: model.transformer.layers: must be > 0, got 0"
-    assert lines[1].startswith("error: override: training.patience: unknown key; valid keys here: ")
+    assert lines[1].startswith("error: override training.patience: unknown key; valid keys here: ")
     assert len(lines) == 2
 
 

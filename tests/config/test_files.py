@@ -118,7 +118,7 @@ def test_all_faults_come_at_once(good: Path) -> None:
         "data.content_tokens=1000",
         "tokenizer.special_tokens.end=<e>",
     )
-    fields = [line.removeprefix("override: ").partition(":")[0] for line in text.splitlines()]
+    fields = [line.removeprefix("override ").partition(":")[0] for line in text.splitlines()]
     assert sorted(fields) == [
         "data.content_tokens",
         "model.architecture",
@@ -201,8 +201,8 @@ def test_the_faults_of_a_section_are_named_from_the_root(
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(good, section, model, overrides=[override])
-    place = good if message.endswith("is required") else "override"
-    assert str(caught.value) == f"{place}: {message}"
+    place = f"{good}: " if message.endswith("is required") else "override "
+    assert str(caught.value) == place + message
 
 
 # --- load, save, load -----------------------------------------------------------------------------

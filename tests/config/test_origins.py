@@ -123,19 +123,19 @@ def test_an_experiment_made_in_python_has_none(file: Path, tmp_path: Path) -> No
     ("text", "overrides", "lines"),
     [
         ("  max_steps: -1", [], ["exp.yaml:15: training.max_steps: must be > 0, got -1"]),
-        ("  max_steps: 9", ["training.max_steps=-1"], ["override: training.max_steps: must be >"]),
+        ("  max_steps: 9", ["training.max_steps=-1"], ["override training.max_steps: must be >"]),
         ("  max_steps: 9\n  epochs: 2", [], ["exp.yaml:16: training.epochs: (=2) and training.ma"]),
         # the section, where the setting itself is missing
         ("  save_steps: 9", [], ["exp.yaml:14: training.max_steps: is required, unless"]),
         ("  max_step: 9", [], ["exp.yaml:15: training.max_step: unknown key; did you mean 'max_"]),
-        ("  max_steps: 9\nmod:", ["mod=null"], ["override: mod: unknown key; did you mean 'mode"]),
+        ("  max_steps: 9\nmod:", ["mod=null"], ["override mod: unknown key; did you mean 'mode"]),
         (
             "  max_steps: x",
             ["training.adam_beta1=2", "output_dir=/"],
             [
                 "exp.yaml:15: training.max_steps: must be an integer, got 'x'",
-                "override: training.adam_beta1: must be < 1, got 2",
-                "override: output_dir: must name a directory of its own, got '/'",
+                "override training.adam_beta1: must be < 1, got 2",
+                "override output_dir: must name a directory of its own, got '/'",
             ],
         ),
     ],

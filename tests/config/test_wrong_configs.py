@@ -392,7 +392,7 @@ def refusal(ended: Ended, code: int = 2) -> str:
     return line.removeprefix("error: ")
 
 
-PLACE = re.compile(r"(override|good\.yaml(:[1-9][0-9]*)?): ")
+PLACE = re.compile(r"^override (?!')|^good\.yaml(:[1-9][0-9]*)?: ")
 
 
 def begins(line: str, expected: str) -> bool:
