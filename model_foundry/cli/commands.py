@@ -250,19 +250,14 @@ def doctor(
 @_command("list", "architectures")
 def list_names(
     what: Annotated[
-        str | None, argument("KIND", "architectures, tokenizers, objectives, interventions.")
+        str | None,
+        argument("KIND", "What to list, such as architectures or metrics; by default all kinds."),
     ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """List the names that an experiment file can use."""
-    from model_foundry.cli.summary import LISTS, listing
+    """List what an experiment file can name, with its settings."""
+    from model_foundry.cli.listing import listing, overview
 
-    if what is None:
-        for kind in LISTS:
-            lines = (line for line in listing(kind) if not line.startswith(" "))
-            names = ", ".join(line.split()[0].rstrip(":") for line in lines)
-            typer.echo(f"foundry list {kind:14} {names}")
-        return
-    for line in listing(what):
+    for line in listing(what) if what else overview():
         typer.echo(line)

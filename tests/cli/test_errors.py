@@ -253,20 +253,6 @@ def test_every_command_is_known_here() -> None:
     assert set(get_command(commands.app).commands) == set(COMMANDS)
 
 
-@pytest.mark.parametrize(
-    ("what", "expected"),
-    [
-        ("architectures", {"bert", "gpt2", "gru", "lstm", "rnn"}),
-        ("objectives", {"causal_lm", "masked_lm"}),
-        ("tokenizers", {"sentencepiece", "wordpiece", "bpe", "character", "word"}),
-    ],
-)
-def test_a_list_holds_every_name(cli: Cli, what: str, expected: set[str]) -> None:
-    code, out, _ = cli("list", what)
-    assert code == 0
-    assert {line.split()[0] for line in out.splitlines()} == expected
-
-
 # --- resuming -------------------------------------------------------------------------------------
 
 
