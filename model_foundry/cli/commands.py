@@ -138,10 +138,21 @@ _command("train-tokenizer", "configs/tiny_gpt2.yaml")(corpus_commands.train_toke
 
 @_command("validate", "configs/bert_base.yaml data.train=corpus.txt")
 def validate(
-    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
+    config: Config,
+    overrides: Overrides = None,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Show each setting that is given, and its place.")
+    ] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Check an experiment without training it."""
     experiment = load_with_warnings(config, overrides)
+    if settings:
+        from model_foundry.cli.given_settings import given_settings
+
+        for line in given_settings(experiment):
+            typer.echo(line)
     from model_foundry.experiment import check
 
     for line in check(experiment):

@@ -4,6 +4,7 @@ Nearly its core schema: only true and false are booleans and 1e-3 is a float, wh
 0x10 and 010 are text. Duplicate keys, aliases and tags are refused.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -167,3 +168,10 @@ def _places(node: yaml.Node, prefix: str) -> Iterator[tuple[str, tuple[int, int]
 def dump_yaml(plain: Any) -> str:
     """Return the text that `parse_yaml` reads as `plain`, which consists of JSON types."""
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def dump_line(key: str, plain: Any) -> str:
+    """Return `key: value` on one line; the value consists of JSON types."""
+    options: Any = {"default_flow_style": True, "allow_unicode": True, "width": math.inf}
+    text = yaml.dump({key: plain}, Dumper=_Dumper, sort_keys=False, **options)
+    return str(text).strip()[1:-1]
