@@ -195,20 +195,18 @@ class TrainingConfig(OpenSection):
 
     @model_validator(mode="after")
     def _sections_are_of_registered_things(self) -> "TrainingConfig":
-        used = (self.objective, self.optimizer, self.lr_scheduler_type)
-        unregistered = {
-            name for registry, name in zip(WITH_SECTIONS, used, strict=True) if name not in registry
-        }
-        self.parse_sections(schema_of, frozenset(unregistered))
-        extra = self.__pydantic_extra__
-        for name in used:
-            schema = schema_of(name)
-            if schema is None or extra is None or name in extra:
+        names = (self.objective, self.optimizer, self.lr_scheduler_type)
+        specs = [registry.get(name) for registry, name in zip(WITH_SECTIONS, names, strict=True)]
+        pending = {name for spec, name in zip(specs, names, strict=True) if spec is None}
+        self.parse_sections(schema_of, frozenset(pending))
+        extra: Any = self.__pydantic_extra__  # a mapping, as other keys are allowed
+        for spec in specs:
+            if spec is None or spec.schema is None or spec.name in extra:
                 continue
             try:
-                extra[name] = defaults_of(schema)
+                extra[spec.name] = defaults_of(spec.schema)
             except ValueError as error:
-                raise faults_error((name, str(error))) from error
+                raise faults_error((spec.name, str(error))) from error
         return self
 
 
@@ -216,9 +214,11 @@ def _has_a_free_section(spec: Any) -> None:
     """Refuse a section that would hide a setting or another section."""
     if spec.schema is None:
         return
-    others = [registry.get(spec.name) for registry in WITH_SECTIONS]
-    taken = any(other is not None and other.schema and other != spec for other in others)
-    if taken or hasattr(TrainingConfig, spec.name) or spec.name in TrainingConfig.model_fields:
+    others = [other for registry in WITH_SECTIONS for other in registry.known() if other != spec]
+    taken = {other.name for other in others if other.schema is not None}
+    if spec.name in taken | TrainingConfig.model_fields.keys() or hasattr(
+        TrainingConfig, spec.name
+    ):
         problem = "which is taken"
     elif "." in spec.name:
         problem = "where a name cannot have a dot"
