@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from model_foundry.config import ExperimentConfig, validate
-from model_foundry.config.files import parse_yaml
+from model_foundry.config.yaml_reader import parse_yaml
 from model_foundry.synthetic_language import load_language
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")

@@ -138,10 +138,21 @@ _command("train-tokenizer", "configs/tiny_gpt2.yaml")(corpus_commands.train_toke
 
 @_command("validate", "configs/bert_base.yaml data.train=corpus.txt")
 def validate(
-    config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
+    config: Config,
+    overrides: Overrides = None,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="Show each setting that is given, and its place.")
+    ] = False,
+    plugin: Plugins = None,
+    debug: Debug = False,
 ) -> None:
     """Check an experiment without training it."""
     experiment = load_with_warnings(config, overrides)
+    if settings:
+        from model_foundry.cli.given_settings import given_settings
+
+        for line in given_settings(experiment):
+            typer.echo(line)
     from model_foundry.experiment import check
 
     for line in check(experiment):
@@ -253,19 +264,14 @@ def doctor(
 @_command("list", "architectures")
 def list_names(
     what: Annotated[
-        str | None, argument("KIND", "architectures, tokenizers, objectives, interventions.")
+        str | None,
+        argument("KIND", "What to list, such as architectures or metrics; by default all kinds."),
     ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """List the names that an experiment file can use."""
-    from model_foundry.cli.summary import LISTS, listing
+    """List what an experiment file can name, with its settings."""
+    from model_foundry.cli.listing import listing, overview
 
-    if what is None:
-        for kind in LISTS:
-            lines = (line for line in listing(kind) if not line.startswith(" "))
-            names = ", ".join(line.split()[0].rstrip(":") for line in lines)
-            typer.echo(f"foundry list {kind:14} {names}")
-        return
-    for line in listing(what):
+    for line in listing(what) if what else overview():
         typer.echo(line)

@@ -4,56 +4,14 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-
-from model_foundry.config import ARCHITECTURES, INTERVENTIONS, OBJECTIVES, TokenizerConfig
-from model_foundry.errors import ConfigError
-from model_foundry.interventions import describe
-from model_foundry.registry import nearest
 
 if TYPE_CHECKING:
     from model_foundry.doctor import Finding
     from model_foundry.evaluation.synthetic_language import LanguageReport
     from model_foundry.experiment.result import RunResult
-
-
-READERS = {
-    "left_to_right": "causal models",
-    "both": "models that read both ways",
-    "any": "models of any direction",
-}
-LISTS = ("architectures", "tokenizers", "objectives", "interventions")
-
-
-def listing(what: str) -> Iterator[str]:
-    """Yield one line for each registered name.
-
-    Raises:
-        ConfigError: `what` is none of `LISTS`.
-    """
-    if what not in LISTS:
-        close = nearest(what, list(LISTS))
-        hint = f"; did you mean {close!r}?" if close else ""
-        raise ConfigError(f"list: must be one of {', '.join(LISTS)}, got {what!r}{hint}")
-    if what == "tokenizers":
-        yield from get_args(TokenizerConfig.model_fields["tokenizer_type"].annotation)
-    elif what == "objectives":
-        for spec in OBJECTIVES.values():
-            needs = (
-                "causal models"
-                if spec.direction == "left_to_right"
-                else "models that read both ways"
-            )
-            yield f"{spec.name:12} for {needs}"
-    elif what == "interventions":
-        for name in INTERVENTIONS:
-            yield f"{name}: {describe(name)}"
-    else:
-        for architecture in ARCHITECTURES.values():
-            section = f"model.{architecture.section}" if architecture.section else "no section"
-            yield f"{architecture.name:12} {section:20} {', '.join(architecture.objectives)}"
 
 
 @contextmanager

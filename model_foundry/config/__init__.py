@@ -2,8 +2,9 @@
 
 `sections`, `sources`, `data`, `model`, `training` and `experiment` define the settings; `specs`
 lists what is built in and can be registered; `section_checks` and `cross_checks` validate
-combinations; `unused_settings` finds settings without effect; `yaml_reader` reads YAML; `files`
-loads and saves. None imports torch.
+combinations; `unused_settings` finds settings without effect; `on_resume` marks the settings that a
+resumed run may change; `yaml_reader` reads YAML; `validation` reports every fault, with the place
+that `origins` knows; `files` loads and saves. None imports torch.
 """
 
 from model_foundry.config.data import (
@@ -15,7 +16,7 @@ from model_foundry.config.data import (
     Source,
 )
 from model_foundry.config.experiment import ExperimentConfig
-from model_foundry.config.files import experiment_of, load_config, save_config, validate
+from model_foundry.config.files import experiment_of, load_config, save_config
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -49,13 +50,10 @@ from model_foundry.config.specs import (
     ScheduleSpec,
     SourceSpec,
 )
-from model_foundry.config.training import (
-    Attention,
-    MilestonesConfig,
-    SpeedConfig,
-    TrainingConfig,
-)
+from model_foundry.config.training import Attention, TrainingConfig
+from model_foundry.config.training_sections import MilestonesConfig, SpeedConfig
 from model_foundry.config.unused_settings import settings_without_effect
+from model_foundry.config.validation import checked_again, validate
 
 __all__ = [
     "ARCHITECTURES",
@@ -96,6 +94,7 @@ __all__ = [
     "TokenizerConfig",
     "TrainingConfig",
     "TransformerModelConfig",
+    "checked_again",
     "experiment_of",
     "load_config",
     "save_config",

@@ -1,16 +1,20 @@
 """The whole experiment: all sections together."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, PrivateAttr, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
 from model_foundry.config.cross_checks import find_faults
 from model_foundry.config.data import DataConfig
+from model_foundry.config.fields import flat
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.on_resume import OnResume
+from model_foundry.config.origins import Origin, Origins
 from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, faults_error
 from model_foundry.config.training import TrainingConfig
 
@@ -66,6 +70,21 @@ class ExperimentConfig(Section):
     """The architecture and its size."""
     training: TrainingConfig
     """The objective, the optimizer and the length of the run."""
+    _origins: Origins = PrivateAttr(default_factory=Origins)
+
+    @property
+    def origins(self) -> Origins:
+        """The origins of its values; empty for an experiment that was made in Python."""
+        return self._origins
+
+    def keep_origins(self, origins: Origins) -> None:
+        """Keep these origins beside the values as they are now, or as they were loaded before."""
+        loaded = origins.loaded or dict(flat(self.model_dump(mode="json")))
+        self._origins = replace(origins, loaded=loaded)
+
+    def with_origins(self) -> Iterator[tuple[str, Any, Origin]]:
+        """Yield (dotted name, value, origin) of each setting, as plain data; a list is one."""
+        return self._origins.of_values(self.model_dump(mode="json"))
 
     @property
     def seeds(self) -> Seeds:

@@ -35,3 +35,12 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def names_below(value: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of every key and entry in nested mappings and lists."""
+    if not isinstance(value, dict | list):
+        return
+    for name, below in value.items() if isinstance(value, dict) else enumerate(value):
+        yield f"{prefix}{name}"
+        yield from names_below(below, f"{prefix}{name}.")

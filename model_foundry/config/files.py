@@ -6,41 +6,40 @@ Every fault of a file is reported, one per line. `yaml_reader` defines the YAML.
 import codecs
 import logging
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
-from model_foundry.config.error_messages import describe, dotted
+from model_foundry.config.error_messages import describe
 from model_foundry.config.experiment import SET_BY_ONE_SEED, ExperimentConfig
-from model_foundry.config.specs import ARCHITECTURES
-from model_foundry.config.yaml_reader import dump_yaml, parse_yaml
+from model_foundry.config.fields import names_below
+from model_foundry.config.origins import Origins, origins_of_file
+from model_foundry.config.validation import refusal, validate
+from model_foundry.config.yaml_reader import Places, dump_yaml, parse_with_places, parse_yaml
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import one_line, short_repr
 from model_foundry.foundation.paths import written_path
-from model_foundry.registry import UnknownNameError
 
 logger = logging.getLogger(__name__)
 
 LARGEST_FILE = 1_000_000  # bytes; a bigger file is no experiment
-MOST_FAULTS = 20  # lines of a message; the rest is counted
 DEEPEST_KEY = 20  # parts of the path of an override
 M = TypeVar("M", bound=BaseModel)
-Fault = tuple[str, str]  # dotted field, message
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read an experiment file as plain data.
+def read_yaml(path: str | Path) -> tuple[dict[str, Any], Places]:
+    """Read an experiment file as plain data, with the places of its keys.
 
     Raises:
         ConfigError: the file is missing, too large, not UTF-8, not YAML, or no mapping.
     """
-    raw = parse_yaml(_read_text(path), str(path))
+    raw, places = parse_with_places(_read_text(path), str(path))
     if not isinstance(raw, dict):
         found = "nothing" if raw is None else "a list" if isinstance(raw, list) else short_repr(raw)
         raise ConfigError(one_line(f"{path}: must hold a mapping of sections, found {found}"))
-    return raw
+    return raw, places
 
 
 def _read_text(path: str | Path) -> str:
@@ -155,25 +154,37 @@ def load_config(
         raise TypeError("load_config: section and model go together; give both or neither")
     if isinstance(overrides, str | Mapping):
         raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
-    raw = read_yaml(path)
-    own = raw.get("training")
-    own = dict(own) if isinstance(own, dict) else {}
-    for text in overrides:
-        apply_override(raw, text)
-    _fit_warmup(raw, own, overrides)
+    raw, origins = _merged(path, overrides)
     if section is None or model is None:
-        return validate(raw, str(path))
+        return validate(raw, str(path), origins=origins)
     if section not in raw:
-        raise _refusal([(section, "is required")], str(path))
+        raise refusal([(section, "is required")], str(path), origins)
     try:
         return model.model_validate(raw[section])
     except ValidationError as error:
         faults = describe(error, model)
         lines = [(f"{section}.{field}".rstrip("."), message) for field, message in faults]
-        raise _refusal(lines, str(path)) from error
+        raise refusal(lines, str(path), origins) from error
 
 
-def _fit_warmup(raw: dict[str, Any], own: Mapping[str, Any], overrides: Sequence[str]) -> None:
+def _merged(path: str | Path, overrides: Sequence[str]) -> tuple[dict[str, Any], Origins]:
+    """Return the plain data of a file after overrides, and the origins of its values."""
+    raw, places = read_yaml(path)
+    origins = origins_of_file(places, path)
+    own = raw.get("training")
+    own = dict(own) if isinstance(own, dict) else {}
+    for text in overrides:
+        keys, value = parse_override(text)
+        if keys[0] == "seed" and type(raw.get("seed")) is int:  # one for all, which is set apart
+            origins = origins.spread("seed", SET_BY_ONE_SEED)
+        apply_override(raw, text)
+        origins = origins.overridden(".".join(keys), names_below(value))
+    if _fit_warmup(raw, own, overrides):
+        origins = origins.overridden("training.warmup_steps")
+    return raw, origins
+
+
+def _fit_warmup(raw: dict[str, Any], own: Mapping[str, Any], overrides: Sequence[str]) -> bool:
     """Shorten a warm-up that no longer fits a run that an override has shortened.
 
     Args:
@@ -181,104 +192,20 @@ def _fit_warmup(raw: dict[str, Any], own: Mapping[str, Any], overrides: Sequence
     """
     named = {".".join(parse_override(text)[0]) for text in overrides}
     training = raw.get("training")
-    if not isinstance(training, dict) or "training.warmup_steps" in named:
-        return
+    if not isinstance(training, dict) or named & {"training", "training.warmup_steps"}:
+        return False
     steps, warmup, before = training.get("max_steps"), own.get("warmup_steps"), own.get("max_steps")
     if type(steps) is not int or type(warmup) is not int or not 0 < steps < warmup:
-        return
-    if before is None or (type(before) is int and before >= warmup):
-        training["warmup_steps"] = steps
-        reason = f"because the command line sets training.max_steps={steps}"
-        logger.warning("training.warmup_steps: %d -> %d, %s", warmup, steps, reason)
-
-
-def validate(raw: Mapping[str, Any], source: str) -> ExperimentConfig:
-    """Turn plain data into an experiment; `source` names it in messages.
-
-    Raises:
-        ConfigError: with one line for every fault.
-    """
-    try:
-        config = ExperimentConfig.model_validate(raw)
-        ARCHITECTURES[config.model.architecture]
-    except ValidationError as error:
-        raise _refusal(_all_faults(raw, error), source) from error
-    except UnknownNameError as error:
-        raise _refusal([("model.architecture", str(error))], source) from error
-    return config
+        return False
+    if before is not None and not (type(before) is int and before >= warmup):
+        return False
+    training["warmup_steps"] = steps
+    reason = f"because the command line sets training.max_steps={steps}"
+    logger.warning("training.warmup_steps: %d -> %d, %s", warmup, steps, reason)
+    return True
 
 
 def save_config(config: ExperimentConfig, notes: Iterable[str] = ()) -> str:
     """Return YAML text that loads back to the identical experiment, below `notes` as comments."""
     comments = "".join(f"# {note}\n" for note in notes)
     return comments + dump_yaml(config.model_dump(mode="json"))
-
-
-def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> Iterator[Fault]:
-    """Yield the faults of the fields and, as far as possible, of the checks between them.
-
-    The checks need valid sections. So invalid values are taken out and the rest is checked again;
-    faults that mention a removed value are not reported.
-    """
-    found: ValidationError | None = error
-    names: set[str] = set()
-    while found is not None:
-        for field, message in describe(found, ExperimentConfig):
-            if not names or not _follows(f"{field} {message}", names):
-                yield field, message
-        places = set(_places(found))
-        names |= {place.rpartition(".")[2] for place in places}
-        repaired = _without(raw, places)
-        found = _first_error(repaired) if repaired != raw else None
-        raw = repaired
-    yield from _unknown_architecture(raw)
-
-
-def _places(error: ValidationError) -> Iterator[str]:
-    """Yield the dotted fields to which the faults within the sections belong."""
-    for fault in error.errors():
-        if not fault["loc"]:  # of the checks between sections, which come last
-            continue
-        here = dotted(fault["loc"])
-        below = fault.get("ctx", {}).get("faults", [("", "")])
-        yield from (f"{here}.{field}".strip(".") for field, _ in below)
-
-
-def _follows(fault: str, names: set[str]) -> bool:
-    """Return True for a fault that taking out the values of `names` may have made."""
-    said = fault.partition("; valid keys here")[0]
-    return said.endswith("is required") or any(name in said for name in names)
-
-
-def _first_error(raw: Any) -> ValidationError | None:
-    try:
-        ExperimentConfig.model_validate(raw)
-    except ValidationError as error:
-        return error
-    return None
-
-
-def _unknown_architecture(raw: Any) -> Iterator[Fault]:
-    model = raw.get("model")
-    name = model.get("architecture") if isinstance(model, dict) else None
-    try:
-        if isinstance(name, str):
-            ARCHITECTURES[name]
-    except UnknownNameError as unknown:
-        yield "model.architecture", str(unknown)
-
-
-def _without(value: Any, places: set[str], here: str = "") -> Any:
-    """Return a copy of plain data that lacks the values at these dotted places."""
-    if not isinstance(value, dict):
-        return value
-    kept = {key: below for key, below in value.items() if f"{here}{key}" not in places}
-    return {key: _without(below, places, f"{here}{key}.") for key, below in kept.items()}
-
-
-def _refusal(faults: Iterable[Fault], source: str) -> ConfigError:
-    lines = [f"{source}: {field}: {message}" for field, message in dict.fromkeys(faults)]
-    if len(lines) > MOST_FAULTS:
-        rest = len(lines) - MOST_FAULTS
-        lines[MOST_FAULTS:] = [f"{source}: and {rest:,} more faults; correct these first"]
-    return ConfigError("\n".join(map(one_line, lines)))

@@ -82,7 +82,9 @@ def metrics_are_measured(config: Sections) -> Iterator[Fault]:
     """Check that the metric of the best checkpoint is one of those of each evaluation."""
     training, objective = config.training, objective_of(config)
     chosen = training.metric_for_best_model
-    if chosen not in METRICS or objective is None or chosen in training.evaluation_metrics:
+    if chosen is None or objective is None or chosen in training.evaluation_metrics:
+        return
+    if chosen not in METRICS:  # which is a fault of its own
         return
     measured = ", ".join(training.evaluation_metrics)
     law = f"must be one of the metrics that are measured ({measured}), got {chosen!r}"

@@ -93,7 +93,8 @@ class ObjectiveSpec:
     needs_mask_token: bool = False
     """True if the tokenizer must have a mask token."""
     settings: tuple[str, ...] = ()
-    """Fields of `training` that only this objective reads."""
+    """Fields of `training` that only this objective reads, and dotted names of settings of text
+    that it reads although `reads_text` is False, such as `data.max_sequence_length`."""
 
 
 @dataclass(frozen=True, kw_only=True)

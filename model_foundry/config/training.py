@@ -7,17 +7,20 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     Field,
-    TypeAdapter,
     model_validator,
 )
 
-from model_foundry.config.data import Count
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.registered_sections import OpenSection, defaults_of
-from model_foundry.config.sections import PositiveInt, Probability, Section, faults_error
+from model_foundry.config.sections import PositiveInt, Probability, faults_error
 from model_foundry.config.specs import OBJECTIVES, OPTIMIZERS, SCHEDULES
+from model_foundry.config.training_sections import (
+    DistributedConfig,
+    MilestonesConfig,
+    SpeedConfig,
+)
 from model_foundry.errors import ConfigError
-from model_foundry.registry import Registry, nearest
+from model_foundry.registry import Registry
 
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 WITH_SECTIONS: Final[tuple[Registry[Any], ...]] = (OBJECTIVES, OPTIMIZERS, SCHEDULES)
@@ -33,104 +36,11 @@ def _each_once(names: list[str]) -> list[str]:
 Names = Annotated[list[str], AfterValidator(_each_once)]
 
 
-def _ascending(counts: list[int]) -> list[int]:
-    return sorted(set(counts))
-
-
-_COUNT, _COUNTS = TypeAdapter(Count), TypeAdapter(list[Count])
-
-
-def _every_or_at(value: Any) -> Any:
-    # Before the union, which would report a line for each of its members.
-    if value is None:
-        return None
-    if isinstance(value, list):
-        return _ascending(_COUNTS.validate_python(value, strict=True))
-    return _COUNT.validate_python(value, strict=True)
-
-
-def _every_or_at_or_babylm(value: Any) -> Any:
-    if not isinstance(value, str):
-        return _every_or_at(value)
-    if value != "babylm":
-        law = "must be a number, a list of numbers or 'babylm'"
-        hint = f"; did you mean {close!r}?" if (close := nearest(value, ["babylm"])) else ""
-        raise faults_error(("", f"{law}, got {value!r} (text){hint}"))
-    return value
-
-
-class MilestonesConfig(Section):
-    """Checkpoints for later analysis, beside those to resume from; they are never deleted."""
-
-    steps: Annotated[list[PositiveInt], AfterValidator(_ascending)] = Field(default_factory=list)
-    """After these optimizer steps, in any order."""
-    logarithmic: PositiveInt | None = None
-    """After 1, 2, 4, 8, ... optimizer steps below this number, and after its multiples; None: no
-    such series."""
-    words: Annotated[
-        Count | list[Count] | Literal["babylm"] | None, BeforeValidator(_every_or_at_or_babylm)
-    ] = None
-    """Words seen, repeats included: every so many, a list of numbers, or `babylm` (each million
-    up to 10, each ten up to 100, each hundred from then on); None: words do not matter."""
-    tokens: Annotated[Count | list[Count] | None, BeforeValidator(_every_or_at)] = None
-    """Tokens seen, repeats included: every so many, or a list of numbers; None: tokens do not
-    matter."""
-    save_only_model: bool = True
-    """Keep model and tokenizer only; false: also what is needed to resume from there."""
-
-    @property
-    def has_any(self) -> bool:
-        """True if there is a milestone."""
-        return bool(self.steps or self.logarithmic or self.words or self.tokens)
-
-
 def _yes_no_or_auto(value: Any) -> Any:
     # Before the union, which would report a line for each of its members.
     if isinstance(value, bool) or value == "auto":
         return value
     raise faults_error(("", f"must be true, false or 'auto', got {value!r}"))
-
-
-class SpeedConfig(Section):
-    """Settings that speed up training on this machine. Results change in the last bits only; each
-    can be switched off separately."""
-
-    loss_without_logits: Annotated[bool, OnResume.LAST_BITS] = True
-    """Compute the loss from the positions that have a label, and keep no logits beside it."""
-    fused_activations: Annotated[bool, OnResume.LAST_BITS] = True
-    """Compute nonlinearities in one pass, where torch has the same function so."""
-    fused_optimizer: Annotated[bool, OnResume.LAST_BITS] = True
-    """Update all parameters in one pass."""
-    fused_recurrence: Annotated[bool, OnResume.LAST_BITS] = True
-    """Read whole sequences with one function in GRU and Elman layers, on a CPU in fp32."""
-    fp32_products: Annotated[Literal["auto", "default", "onednn", "tf32"], OnResume.LAST_BITS] = (
-        "auto"
-    )
-    """Library that multiplies matrices in fp32: `default` is torch's choice, `onednn` is faster on
-    AMD processors with AVX-512, `tf32` rounds factors to 10 bits on NVIDIA GPUs; auto: by the facts
-    of the machine."""
-    keep_freed_memory: Annotated[bool, OnResume.FREE] = True
-    """Keep freed memory in the process instead of returning it to the system; only the command line
-    does, and where the C library can."""
-    threads: Annotated[PositiveInt | None, OnResume.FREE] = None
-    """Threads of one process, as the command line sets them; None: OMP_NUM_THREADS, or else the
-    physical cores that the process may use."""
-
-
-class DistributedConfig(Section):
-    """Division of a run among the processes that `torchrun` starts."""
-
-    strategy: Literal["ddp", "fsdp2"] = "ddp"
-    """ddp: each process holds the whole model (Li et al. 2020, arXiv:2006.15704). fsdp2: weights,
-    gradients and moments are divided among GPUs (Zhao et al. 2023, arXiv:2304.11277), for models
-    that do not fit on one."""
-    cpu_offload: bool = False
-    """Keep the divided weights and moments in the memory of the host; fsdp2 only."""
-    reshard_after_forward: bool = True
-    """Give the gathered weights of a layer back after its forward pass: less memory, more traffic;
-    fsdp2 only."""
-    timeout_minutes: PositiveInt = 10
-    """Minutes that a process waits for the others before it fails; preparation has no limit."""
 
 
 def _at_least_two(limit: int) -> int:
@@ -286,20 +196,18 @@ class TrainingConfig(OpenSection):
 
     @model_validator(mode="after")
     def _sections_are_of_registered_things(self) -> "TrainingConfig":
-        used = (self.objective, self.optimizer, self.lr_scheduler_type)
-        unregistered = {
-            name for registry, name in zip(WITH_SECTIONS, used, strict=True) if name not in registry
-        }
-        self.parse_sections(schema_of, frozenset(unregistered))
-        extra = self.__pydantic_extra__
-        for name in used:
-            schema = schema_of(name)
-            if schema is None or extra is None or name in extra:
+        names = (self.objective, self.optimizer, self.lr_scheduler_type)
+        specs = [registry.get(name) for registry, name in zip(WITH_SECTIONS, names, strict=True)]
+        pending = {name for spec, name in zip(specs, names, strict=True) if spec is None}
+        self.parse_sections(schema_of, frozenset(pending))
+        extra: Any = self.__pydantic_extra__  # a mapping, as other keys are allowed
+        for spec in specs:
+            if spec is None or spec.schema is None or spec.name in extra:
                 continue
             try:
-                extra[name] = defaults_of(schema)
+                extra[spec.name] = defaults_of(spec.schema)
             except ValueError as error:
-                raise faults_error((name, str(error))) from error
+                raise faults_error((spec.name, str(error))) from error
         return self
 
 
@@ -307,9 +215,11 @@ def _has_a_free_section(spec: Any) -> None:
     """Refuse a section that would hide a setting or another section."""
     if spec.schema is None:
         return
-    others = [registry.get(spec.name) for registry in WITH_SECTIONS]
-    taken = any(other is not None and other.schema and other != spec for other in others)
-    if taken or hasattr(TrainingConfig, spec.name) or spec.name in TrainingConfig.model_fields:
+    others = [other for registry in WITH_SECTIONS for other in registry.known() if other != spec]
+    taken = {other.name for other in others if other.schema is not None}
+    if spec.name in taken | TrainingConfig.model_fields.keys() or hasattr(
+        TrainingConfig, spec.name
+    ):
         problem = "which is taken"
     elif "." in spec.name:
         problem = "where a name cannot have a dot"

@@ -4,7 +4,9 @@ Nearly its core schema: only true and false are booleans and 1e-3 is a float, wh
 0x10 and 010 are text. Duplicate keys, aliases and tags are refused.
 """
 
+import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -15,6 +17,9 @@ from model_foundry.foundation.messages import one_line, short_repr
 
 MOST_VALUES = 10_000  # a mapping, a list, a key and a scalar are one each; PyYAML is slow
 MOST_DIGITS = 100  # of an integer
+LONGEST_PATH = 1_000  # characters of a dotted name below which places are kept
+Places = dict[str, tuple[int, int]]
+"""Lines and columns, from 1 on, of keys and entries of lists, by dotted name."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -107,10 +112,19 @@ def parse_yaml(text: str, source: str) -> Any:
     Raises:
         ConfigError: it is not YAML, or uses aliases or tags; the message has line and column.
     """
+    return parse_with_places(text, source)[0]
+
+
+def parse_with_places(text: str, source: str) -> tuple[Any, Places]:
+    """Parse YAML text; return the places of its keys too.
+
+    Raises:
+        ConfigError: as `parse_yaml` does.
+    """
     place = source
     cause: Exception
     try:
-        return yaml.load(text, Loader=_Loader)
+        return _load(text)
     except yaml.MarkedYAMLError as error:
         row, column, problem = explain(text, error)
         cause, place = error, f"{source}:{row + 1}:{column + 1}"
@@ -123,6 +137,41 @@ def parse_yaml(text: str, source: str) -> Any:
     raise ConfigError(one_line(f"{place}: not valid YAML: {problem}")) from cause
 
 
+def _load(text: str) -> tuple[Any, Places]:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, {}
+        value = loader.construct_document(node)
+        return value, dict(_places(node, ""))
+    finally:
+        loader.dispose()
+
+
+def _places(node: yaml.Node, prefix: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Yield (dotted name, place) of the keys of mappings and the entries of lists."""
+    if len(prefix) > LONGEST_PATH:  # of no setting; the names of thousands would fill the memory
+        return
+    if isinstance(node, yaml.MappingNode):
+        below = [(str(key.value), key, value) for key, value in node.value]
+    elif isinstance(node, yaml.SequenceNode):
+        below = [(str(number), value, value) for number, value in enumerate(node.value)]
+    else:
+        return
+    for name, marked, value in below:
+        mark = marked.start_mark
+        yield f"{prefix}{name}", (mark.line + 1, mark.column + 1)
+        yield from _places(value, f"{prefix}{name}.")
+
+
 def dump_yaml(plain: Any) -> str:
     """Return the text that `parse_yaml` reads as `plain`, which consists of JSON types."""
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+def dump_line(key: str, plain: Any) -> str:
+    """Return `key: value` on one line; the value consists of JSON types."""
+    options: Any = {"default_flow_style": True, "allow_unicode": True, "width": math.inf}
+    text = yaml.dump({key: plain}, Dumper=_Dumper, sort_keys=False, **options)
+    return str(text).strip()[1:-1]

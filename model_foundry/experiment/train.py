@@ -14,7 +14,7 @@ from accelerate import Accelerator
 
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.plugin_check import check_plugin_model
-from model_foundry.config import ExperimentConfig, experiment_of, save_config, validate
+from model_foundry.config import ExperimentConfig, checked_again, experiment_of, save_config
 from model_foundry.errors import Interrupted
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import settle
@@ -86,7 +86,7 @@ def train(
         Interrupted: a signal came; the same call resumes.
     """
     config = experiment_of(config)
-    config = validate(config.model_dump(exclude_unset=True), "config")  # as assigned by now
+    config = checked_again(config)
     run = RunDirectory(config.output_dir)
     with (
         handle_signals(),

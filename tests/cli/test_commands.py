@@ -47,16 +47,6 @@ def test_the_version_is_told(cli: Cli) -> None:
     assert cli("--version") == (0, f"foundry {__version__}\n", "")
 
 
-def test_a_list_of_nothing_shows_the_choices(cli: Cli) -> None:
-    code, out, _ = cli("list")
-    assert code == 0
-    for line in out.splitlines():
-        *asked, names = line.split(maxsplit=3)
-        listed = cli(*asked[1:])[1]
-        assert all(name in listed for name in names.split(", "))
-    assert len(out.splitlines()) == 4
-
-
 @pytest.mark.parametrize("seed", [2**63, 10**30, -1])
 def test_a_seed_that_no_generator_counts_to_is_refused(cli: Cli, seed: int) -> None:
     code, _, err = cli("generate", "runs/one", "--seed", str(seed))

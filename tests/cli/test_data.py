@@ -279,15 +279,6 @@ def test_a_tokenizer_that_is_named_is_not_looked_for_in_the_cache(cli: Cli) -> N
     assert out.splitlines()[1] == f"  {kept}, from tokenizer.path"
 
 
-def test_interventions_are_listed_with_their_settings(cli: Cli) -> None:
-    code, out, _ = cli("list", "interventions")
-    lines = out.splitlines()
-    assert code == 0
-    assert "lowercase: Convert the text to lower case." in lines
-    place = next(i for i, line in enumerate(lines) if line.startswith("replace: "))
-    assert lines[place + 1] == "  pattern: regular expression (required)"
-
-
 def test_long_text_is_cut_with_a_mark() -> None:
     assert shortened("a\nb", 10) == "a\\nb"
     assert shortened("abcdef", 4) == "abcd… (2 more)"

@@ -118,7 +118,7 @@ def test_all_faults_come_at_once(good: Path) -> None:
         "data.content_tokens=1000",
         "tokenizer.special_tokens.end=<e>",
     )
-    fields = [line.removeprefix(f"{good}: ").partition(":")[0] for line in text.splitlines()]
+    fields = [line.removeprefix("override ").partition(":")[0] for line in text.splitlines()]
     assert sorted(fields) == [
         "data.content_tokens",
         "model.architecture",
@@ -201,7 +201,8 @@ def test_the_faults_of_a_section_are_named_from_the_root(
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(good, section, model, overrides=[override])
-    assert str(caught.value) == f"{good}: {message}"
+    place = f"{good}: " if message.endswith("is required") else "override "
+    assert str(caught.value) == place + message
 
 
 # --- load, save, load -----------------------------------------------------------------------------
@@ -261,6 +262,12 @@ def test_a_config_error_is_a_value_error_that_exits_with_two() -> None:
             None,
         ),
         ({"max_steps": 1000, "warmup_steps": 10}, ["training.warmup_steps=2000"], None),
+        (
+            {"max_steps": 1000, "warmup_steps": 10},
+            ["training={max_steps: 5, warmup_steps: 9}"],
+            None,
+        ),
+        ({"max_steps": 1000, "warmup_steps": 10}, ["training={max_steps: 5}"], 0),
     ],
 )
 def test_a_warmup_is_cut_for_a_run_that_the_command_line_made_short(
@@ -281,5 +288,5 @@ def test_a_warmup_is_cut_for_a_run_that_the_command_line_made_short(
         return
     assert load_config(path, overrides=overrides).training.warmup_steps == warmup
     assert [line.split(",")[0] for line in caplog.messages] == (
-        ["training.warmup_steps: 100 -> 20"] if warmup < 100 else []
+        ["training.warmup_steps: 100 -> 20"] if 0 < warmup < 100 else []
     )

@@ -5,6 +5,7 @@ written. Where a choice had to be made, the row says which.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import pytest
 
 from model_foundry.config import load_config
-from model_foundry.config.files import LARGEST_FILE, MOST_FAULTS
+from model_foundry.config.files import LARGEST_FILE
+from model_foundry.config.validation import MOST_FAULTS
 from model_foundry.config.yaml_reader import MOST_DIGITS, MOST_VALUES
 from model_foundry.foundation.messages import LONGEST_LINE
 from tests.config.conftest import CORPUS, GOOD, Ended, Foundry
@@ -96,7 +98,7 @@ FILES: list[tuple[str | bytes, str]] = [
     (f"a: {'9' * 5000}", "1:4 an integer of more than 100 digits"),
 ]
 
-# --- overrides, and the line without `good.yaml: ` ------------------------------------------------
+# --- overrides, and the line without its place ----------------------------------------------------
 # A line that begins with '.', ':' or ' ' continues the key, and "..." leaves out its end.
 
 NAME = ": must be up to 100 letters, digits, '.', '_' or '-', and begin with a letter or digit, got"
@@ -390,6 +392,9 @@ def refusal(ended: Ended, code: int = 2) -> str:
     return line.removeprefix("error: ")
 
 
+PLACE = re.compile(r"^override (?!')|^good\.yaml(:[1-9][0-9]*)?: ")
+
+
 def begins(line: str, expected: str) -> bool:
     return line == expected or (
         expected.endswith("...") and line.startswith(expected.removesuffix("..."))
@@ -420,7 +425,7 @@ def test_a_wrong_setting_is_refused_in_one_line(
     line = refusal(foundry("train", "good.yaml", override))
     if message.startswith((".", ":", " ")):
         message = override.partition("=")[0] + message
-    assert begins(line.removeprefix("good.yaml: "), message)
+    assert begins(PLACE.sub("", line), message)
     assert contents(here) == before
 
 
@@ -466,7 +471,8 @@ def test_a_key_cannot_hide_in_what_is_said_of_it(
     text: str, line: str, foundry: Foundry, here: Path
 ) -> None:
     (here / "bad.yaml").write_text(GOOD + text + "\n", encoding="utf-8")
-    assert refusal(foundry("train", "bad.yaml")).startswith(f"bad.yaml: {line}")
+    place = "bad.yaml" if text.startswith('""') else f"bad.yaml:{GOOD.count(chr(10)) + 1}"
+    assert refusal(foundry("train", "bad.yaml")).startswith(f"{place}: {line}")
 
 
 THOUSANDS = ",".join(f"key{number}: 1" for number in range(4000))

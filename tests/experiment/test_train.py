@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from model_foundry import load_config, load_model, train
 from model_foundry.config import save_config
-from model_foundry.config.files import parse_yaml
+from model_foundry.config.yaml_reader import parse_yaml
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import check, run_length
 from model_foundry.experiment.prepare_data import prepare

@@ -1,0 +1,85 @@
+"""Origins of the values of an experiment: a line of its file, an override, a default, a program.
+
+An origin is kept with the value that it explains, so that an assignment needs no record of its own:
+a value that differs from the one that was loaded was set by a program.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from model_foundry.config.fields import flat
+
+MISSING = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The place where a value was given."""
+
+    kind: Literal["file", "override", "default", "program"]
+    """A line of a file, `key=value` after it, the default, or an assignment of a program."""
+    file: str | None = None
+    """Path of the file as it was given; None: it is no line of a file."""
+    line: int = 0
+    """Line of the key, from 1 on; 0: it is no line of a file."""
+    column: int = 0
+    """Column of the key, from 1 on; 0: it is no line of a file."""
+
+    def __str__(self) -> str:
+        return self.kind if self.file is None else f"{self.file}:{self.line}"
+
+
+OVERRIDE, DEFAULT, PROGRAM = (
+    Origin(kind="override"),
+    Origin(kind="default"),
+    Origin(kind="program"),
+)
+
+
+@dataclass(frozen=True)
+class Origins:
+    """Origins of what was given, by dotted field. They do not make two experiments different."""
+
+    given: Mapping[str, Origin] = field(default_factory=dict)
+    """The origins of keys and of entries of lists."""
+    loaded: Mapping[str, Any] = field(default_factory=dict)
+    """The values that were loaded, as plain data by dotted field; empty: none were."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Origins)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def spread(self, key: str, below: Iterable[str]) -> "Origins":
+        """Return the origins once a single value was made the value of several fields."""
+        return replace(self, given={**self.given, **{f"{key}.{n}": self.given[key] for n in below}})
+
+    def overridden(self, key: str, below: Iterable[str] = ()) -> "Origins":
+        """Return the origins after an override of `key`, with dotted fields `below` its value."""
+        kept = {k: v for k, v in self.given.items() if not f"{k}.".startswith(f"{key}.")}
+        new = [key, *(f"{key}.{name}" for name in below)]
+        return replace(self, given={**kept, **dict.fromkeys(new, OVERRIDE)})
+
+    def place(self, key: str) -> Origin | None:
+        """Return the origin of a key, or of the nearest section above it; None: there is none."""
+        while key and key not in self.given:
+            key = key.rpartition(".")[0]
+        return self.given.get(key) if key else None
+
+    def of_values(self, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Origin]]:
+        """Yield (dotted field, value, origin) for each of the values in force, as plain data."""
+        for key, value in flat(values):
+            as_loaded = self.loaded.get(key, MISSING) == value
+            yield key, value, self.given.get(key, DEFAULT) if as_loaded else PROGRAM
+
+
+def origins_of_file(places: Mapping[str, tuple[int, int]], path: str | Path) -> Origins:
+    """Return the origins of the keys of a file, given their lines and columns."""
+    return Origins(
+        {
+            key: Origin(kind="file", file=str(path), line=line, column=column)
+            for key, (line, column) in places.items()
+        }
+    )

@@ -1,0 +1,134 @@
+"""Validation of plain data as an experiment: every fault, one per line, with its place."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from model_foundry.config.error_messages import describe, dotted
+from model_foundry.config.experiment import ExperimentConfig
+from model_foundry.config.origins import OVERRIDE, Origins
+from model_foundry.config.specs import ARCHITECTURES
+from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import one_line
+from model_foundry.registry import UnknownNameError
+
+MOST_FAULTS = 20  # lines of a message; the rest is counted
+Fault = tuple[str, str]  # dotted field, message
+
+
+def validate(
+    raw: Mapping[str, Any], source: str, *, origins: Origins | None = None
+) -> ExperimentConfig:
+    """Turn plain data into an experiment.
+
+    Args:
+        source: its name in messages.
+        origins: the origins of its values, which are kept with it; None: a program made them.
+
+    Raises:
+        ConfigError: with one line for every fault.
+    """
+    try:
+        config = ExperimentConfig.model_validate(raw)
+        ARCHITECTURES[config.model.architecture]
+    except ValidationError as error:
+        raise refusal(_all_faults(raw, error), source, origins) from error
+    except UnknownNameError as error:
+        raise refusal([("model.architecture", str(error))], source, origins) from error
+    if origins is not None:
+        config.keep_origins(origins)
+    return config
+
+
+def checked_again(config: ExperimentConfig) -> ExperimentConfig:
+    """Return an experiment after all checks, which an assignment within a section leaves out.
+
+    Raises:
+        ConfigError: with one line for every fault.
+    """
+    again = validate(config.model_dump(exclude_unset=True), "config")
+    again.keep_origins(config.origins)
+    return again
+
+
+def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> Iterator[Fault]:
+    """Yield the faults of the fields and, as far as possible, of the checks between them.
+
+    The checks need valid sections. So invalid values are taken out and the rest is checked again;
+    faults that mention a removed value are not reported.
+    """
+    found: ValidationError | None = error
+    names: set[str] = set()
+    while found is not None:
+        for field, message in describe(found, ExperimentConfig):
+            if not names or not _follows(f"{field} {message}", names):
+                yield field, message
+        places = set(_places(found))
+        names |= {place.rpartition(".")[2] for place in places}
+        repaired = _without(raw, places)
+        found = _first_error(repaired) if repaired != raw else None
+        raw = repaired
+    yield from _unknown_architecture(raw)
+
+
+def _places(error: ValidationError) -> Iterator[str]:
+    """Yield the dotted fields to which the faults within the sections belong."""
+    for fault in error.errors():
+        if not fault["loc"]:  # of the checks between sections, which come last
+            continue
+        here = dotted(fault["loc"])
+        below = fault.get("ctx", {}).get("faults", [("", "")])
+        yield from (f"{here}.{field}".strip(".") for field, _ in below)
+
+
+def _follows(fault: str, names: set[str]) -> bool:
+    """Return True for a fault that taking out the values of `names` may have made."""
+    said = fault.partition("; valid keys here")[0]
+    return said.endswith("is required") or any(name in said for name in names)
+
+
+def _first_error(raw: Any) -> ValidationError | None:
+    try:
+        ExperimentConfig.model_validate(raw)
+    except ValidationError as error:
+        return error
+    return None
+
+
+def _unknown_architecture(raw: Any) -> Iterator[Fault]:
+    model = raw.get("model")
+    name = model.get("architecture") if isinstance(model, dict) else None
+    try:
+        if isinstance(name, str):
+            ARCHITECTURES[name]
+    except UnknownNameError as unknown:
+        yield "model.architecture", str(unknown)
+
+
+def _without(value: Any, places: set[str], here: str = "") -> Any:
+    """Return a copy of plain data that lacks the values at these dotted places.
+
+    Entries of lists stay, since the places of those after them would change.
+    """
+    if isinstance(value, list):
+        return [_without(entry, places, f"{here}{n}.") for n, entry in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: below for key, below in value.items() if f"{here}{key}" not in places}
+    return {key: _without(below, places, f"{here}{key}.") for key, below in kept.items()}
+
+
+def refusal(faults: Iterable[Fault], source: str, origins: Origins | None = None) -> ConfigError:
+    """Return the error for these faults, a line each, with the places of their fields if known."""
+    known = origins or Origins()
+    lines = [
+        f"override {field}: {message}"
+        if (place := known.place(field)) == OVERRIDE
+        else f"{place or source}: {field}: {message}"
+        for field, message in dict.fromkeys(faults)
+    ]
+    if len(lines) > MOST_FAULTS:
+        rest = len(lines) - MOST_FAULTS
+        lines[MOST_FAULTS:] = [f"{source}: and {rest:,} more faults; correct these first"]
+    return ConfigError("\n".join(map(one_line, lines)))
