@@ -27,6 +27,7 @@ from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.failpoints import watching
 from model_foundry.training.checkpoint.choice import step_directories
+from model_foundry.training.checkpoint.optimizer_state import read_optimizer
 from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, STOPPED, Fault, in_child, train_in_child, train_with
@@ -93,9 +94,9 @@ def last_counters(run: Path) -> Any:
     return read_state(run / "checkpoints" / f"step-{TOTAL_STEPS:08d}").counters
 
 
-def finish(kind: str, directory: Path, *overrides: str, threads: int = 1) -> str:
+def finish(kind: str, directory: Path, *overrides: str, **options: Any) -> str:
     """Run to the end; return the messages."""
-    return train_in_child(kind, directory, *overrides, threads=threads, code=0).stderr
+    return train_in_child(kind, directory, *overrides, code=0, **options).stderr
 
 
 def stop(kind: str, directory: Path, *overrides: str, point: str = "step 7 made") -> None:
@@ -103,17 +104,15 @@ def stop(kind: str, directory: Path, *overrides: str, point: str = "step 7 made"
     train_in_child(kind, directory, *overrides, fault=Fault(point, signal=TERM), code=STOPPED)
 
 
-def interrupt(
-    series: Series, kind: str, directory: Path, *overrides: str, threads: int = 1
-) -> Path:
+def interrupt(series: Series, kind: str, directory: Path, *overrides: str, **options: Any) -> Path:
     """Interrupt a run again and again, then let it end; return its directory."""
     run = directory / "run"
     for step, number, saved in series:
         fault = Fault(f"step {step} made", signal=number)
         code = STOPPED if number == TERM else KILLED
-        train_in_child(kind, directory, *overrides, fault=fault, threads=threads, code=code)
+        train_in_child(kind, directory, *overrides, fault=fault, code=code, **options)
         assert newest_step(run) == saved
-    finish(kind, directory, *overrides, threads=threads)
+    finish(kind, directory, *overrides, **options)
     status = RunDirectory(run).status()
     assert status is not None
     expected = ("completed", TOTAL_STEPS, len(series) + 1)
@@ -225,6 +224,41 @@ def train_checking_ties(kind: str, directory: Path, overrides: tuple[str, ...]) 
 
     Checkpointer.restore = inspect  # type: ignore[method-assign]
     train_with(kind, directory, overrides, None, {})
+
+
+# --- the law with other optimizers ----------------------------------------------------------------
+
+TOY = Path(__file__).with_name("toy_optimizer.py")
+# settings, and the names of what the optimizer keeps of a matrix and in a group
+OPTIMIZED: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
+    "sgd": (("training.optimizer=sgd",), set(), set()),
+    "momentum": (
+        ("training.optimizer=sgd", "training.sgd={momentum: 0.9, nesterov: true}"),
+        {"momentum_buffer"},
+        set(),
+    ),
+    "adafactor": (("training.optimizer=adafactor",), {"step", "row_var", "col_var"}, set()),
+    "toy": (
+        ("training.optimizer=toy",),
+        {"signs", "scale", "count", "odd", "late", "seen"},
+        {"updates", "drift"},
+    ),
+}
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZED))
+def test_with_other_optimizers(optimizer: str, settings: tuple[str, ...], tmp_path: Path) -> None:
+    own, kept, in_group = OPTIMIZED[optimizer]
+    overrides, options = (*settings, *own), {"plugins": (TOY,)}
+    finish("lstm", tmp_path / "whole", *overrides, **options)
+    series = [(3, KILL, 0), (7, TERM, 7), (9, KILL, 8)]
+    run = interrupt(series, "lstm", tmp_path, *overrides, **options)
+    assert differences(tmp_path / "whole" / "run", run) == []
+    keys = read_optimizer(run / "checkpoints" / "step-00000018").values.keys()
+    assert {key.rpartition("/")[2] for key in keys if "embed" in key} == kept
+    assert {key for key in keys if "param_groups" in key} == {
+        f"param_groups/{index}/{name}" for index in (0, 1) for name in in_group
+    }
 
 
 # --- the law with a carried state -----------------------------------------------------------------
