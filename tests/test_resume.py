@@ -31,7 +31,7 @@ from model_foundry.training.checkpoint.optimizer_state import read_optimizer
 from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, STOPPED, Fault, in_child, train_in_child, train_with
-from tests.experiments import BLOCKS_OF_TEXT, MODELS, snapshot, three_passes
+from tests.experiments import BLOCKS_OF_TEXT, MODELS, OPTIMIZED, TOY, snapshot, three_passes
 
 pytestmark = pytest.mark.slow
 
@@ -227,23 +227,6 @@ def train_checking_ties(kind: str, directory: Path, overrides: tuple[str, ...]) 
 
 
 # --- the law with other optimizers ----------------------------------------------------------------
-
-TOY = Path(__file__).with_name("toy_optimizer.py")
-# settings, and the names of what the optimizer keeps of a matrix and in a group
-OPTIMIZED: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
-    "sgd": (("training.optimizer=sgd",), set(), set()),
-    "momentum": (
-        ("training.optimizer=sgd", "training.sgd={momentum: 0.9, nesterov: true}"),
-        {"momentum_buffer"},
-        set(),
-    ),
-    "adafactor": (("training.optimizer=adafactor",), {"step", "row_var", "col_var"}, set()),
-    "toy": (
-        ("training.optimizer=toy",),
-        {"signs", "scale", "count", "odd", "late", "seen"},
-        {"updates", "drift"},
-    ),
-}
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZED))
