@@ -97,6 +97,12 @@ def _unstorable(optimizer: Optimizer, key: str, reason: str) -> ConfigError:
     )
 
 
+def require_storable(model: nn.Module, optimizer: Optimizer) -> None:
+    """Raise a `ConfigError` if a checkpoint cannot hold the state of an optimizer."""
+    for _ in named_values(model, optimizer):
+        pass
+
+
 def capture(model: nn.Module, optimizer: Optimizer) -> OptimizerState:
     """Return the state of an optimizer, in host memory.
 
