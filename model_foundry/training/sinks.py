@@ -2,9 +2,9 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from model_foundry.foundation.messages import reason_of
+from model_foundry.foundation.plugins import describe_error
 
 logger = logging.getLogger(__name__)
 
@@ -39,21 +39,21 @@ class Sinks(Sink):
         self._sinks = list(sinks)
 
     def write(self, step: int, values: Values) -> None:
-        self._each("write", step, dict(values))
+        self._each("write", lambda sink: sink.write(step, dict(values)))
 
     def rewind(self, step: int) -> None:
-        self._each("rewind", step)
+        self._each("rewind", lambda sink: sink.rewind(step))
 
     def close(self) -> None:
-        self._each("close")
+        self._each("close", lambda sink: sink.close())
 
-    def _each(self, method: str, *arguments: object) -> None:
+    def _each(self, method: str, call: Callable[[Sink], None]) -> None:
         for sink in list(self._sinks):
             try:
-                getattr(sink, method)(*arguments)
+                call(sink)
             except Exception as error:
                 self._sinks.remove(sink)
                 logger.warning(
-                    "sink %s: %s failed (%s: %s); the run goes on without it",
-                    *(type(sink).__name__, method, type(error).__name__, reason_of(error)),
+                    "sink %s: %s failed (%s); the run goes on without it",
+                    *(type(sink).__name__, method, describe_error(error)),
                 )

@@ -233,6 +233,10 @@ def of_files(change: Callable[[dict[str, Any], dict[str, Any]], object]) -> Call
     return rewrite
 
 
+def to_numbers(tensors: dict[str, Any], key: str) -> dict[str, int]:
+    return {key: len(tensors.pop(key))}
+
+
 def to_tensors(numbers: dict[str, Any], key: str) -> dict[str, Tensor]:
     return {key: torch.tensor(numbers.pop(key))}
 
@@ -252,7 +256,9 @@ FAULTS: list[tuple[str, Callable[[Path], object], str]] = [
     ),
     (
         "toy",
-        of_files(lambda t, c: c["numbers"].update({"0.weight/signs": 1})),
+        of_files(
+            lambda t, c: c["numbers"].update({"0.weight/signs": len(t.pop("0.weight/signs"))})
+        ),
         "0.weight/signs has another shape or type than this optimizer holds",
     ),
     (
