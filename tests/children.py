@@ -29,6 +29,7 @@ from model_foundry.errors import FoundryError
 from model_foundry.experiment.train import train
 from model_foundry.foundation import interrupts
 from model_foundry.foundation.failpoints import watching
+from model_foundry.foundation.plugins import load_plugin
 from tests.experiments import MODELS, tiny_experiment
 
 CHILDREN = multiprocessing.get_context("forkserver")
@@ -186,7 +187,13 @@ def train_with(
     fault: Fault | None,
     options: dict[str, Any],
 ) -> None:
-    """Train in this process; a fault strikes at its point."""
+    """Train in this process; a fault strikes at its point.
+
+    Args:
+        options: those of `train`, and `plugins`, which are loaded first.
+    """
+    for plugin in options.pop("plugins", ()):
+        load_plugin(plugin)
     with watching(striking(fault)):
         train(tiny_experiment(kind, directory, *overrides), **options)
 

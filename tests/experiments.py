@@ -21,6 +21,24 @@ MODELS: dict[str, dict[str, Any]] = {
 MASKED = {"bert", "bidirectional lstm"}
 
 
+TOY = Path(__file__).with_name("toy_optimizer.py")
+# settings, and the names of what the optimizer keeps of a matrix and in a group
+OPTIMIZED: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
+    "sgd": (("training.optimizer=sgd",), set(), set()),
+    "momentum": (
+        ("training.optimizer=sgd", "training.sgd={momentum: 0.9, nesterov: true}"),
+        {"momentum_buffer"},
+        set(),
+    ),
+    "adafactor": (("training.optimizer=adafactor",), {"step", "row_var", "col_var"}, set()),
+    "toy": (
+        ("training.optimizer=toy",),
+        {"signs", "scale", "count", "odd", "late", "seen"},
+        {"updates", "drift"},
+    ),
+}
+
+
 def tiny_experiment(kind: str, directory: Path, *overrides: str) -> ExperimentConfig:
     """Return an experiment of a few seconds that writes below `directory`.
 

@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import model_foundry.experiment.checkpointer as checkpointer
+import model_foundry.training.loop as loop
 from model_foundry.data.batches.rows import Blocks
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import CheckpointError
@@ -27,10 +28,11 @@ from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.failpoints import watching
 from model_foundry.training.checkpoint.choice import step_directories
+from model_foundry.training.checkpoint.optimizer_state import read_optimizer
 from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, STOPPED, Fault, in_child, train_in_child, train_with
-from tests.experiments import BLOCKS_OF_TEXT, MODELS, snapshot, three_passes
+from tests.experiments import BLOCKS_OF_TEXT, MODELS, OPTIMIZED, TOY, snapshot, three_passes
 
 pytestmark = pytest.mark.slow
 
@@ -93,9 +95,9 @@ def last_counters(run: Path) -> Any:
     return read_state(run / "checkpoints" / f"step-{TOTAL_STEPS:08d}").counters
 
 
-def finish(kind: str, directory: Path, *overrides: str, threads: int = 1) -> str:
+def finish(kind: str, directory: Path, *overrides: str, **options: Any) -> str:
     """Run to the end; return the messages."""
-    return train_in_child(kind, directory, *overrides, threads=threads, code=0).stderr
+    return train_in_child(kind, directory, *overrides, code=0, **options).stderr
 
 
 def stop(kind: str, directory: Path, *overrides: str, point: str = "step 7 made") -> None:
@@ -103,17 +105,15 @@ def stop(kind: str, directory: Path, *overrides: str, point: str = "step 7 made"
     train_in_child(kind, directory, *overrides, fault=Fault(point, signal=TERM), code=STOPPED)
 
 
-def interrupt(
-    series: Series, kind: str, directory: Path, *overrides: str, threads: int = 1
-) -> Path:
+def interrupt(series: Series, kind: str, directory: Path, *overrides: str, **options: Any) -> Path:
     """Interrupt a run again and again, then let it end; return its directory."""
     run = directory / "run"
     for step, number, saved in series:
         fault = Fault(f"step {step} made", signal=number)
         code = STOPPED if number == TERM else KILLED
-        train_in_child(kind, directory, *overrides, fault=fault, threads=threads, code=code)
+        train_in_child(kind, directory, *overrides, fault=fault, code=code, **options)
         assert newest_step(run) == saved
-    finish(kind, directory, *overrides, threads=threads)
+    finish(kind, directory, *overrides, **options)
     status = RunDirectory(run).status()
     assert status is not None
     expected = ("completed", TOTAL_STEPS, len(series) + 1)
@@ -227,6 +227,24 @@ def train_checking_ties(kind: str, directory: Path, overrides: tuple[str, ...]) 
     train_with(kind, directory, overrides, None, {})
 
 
+# --- the law with other optimizers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", sorted(OPTIMIZED))
+def test_with_other_optimizers(optimizer: str, settings: tuple[str, ...], tmp_path: Path) -> None:
+    own, kept, in_group = OPTIMIZED[optimizer]
+    overrides, options = (*settings, *own), {"plugins": (TOY,)}
+    finish("lstm", tmp_path / "whole", *overrides, **options)
+    series = [(3, KILL, 0), (7, TERM, 7), (9, KILL, 8)]
+    run = interrupt(series, "lstm", tmp_path, *overrides, **options)
+    assert differences(tmp_path / "whole" / "run", run) == []
+    keys = read_optimizer(run / "checkpoints" / "step-00000018").values.keys()
+    assert {key.rpartition("/")[2] for key in keys if "embed" in key} == kept
+    assert {key for key in keys if "param_groups" in key} == {
+        f"param_groups/{index}/{name}" for index in (0, 1) for name in in_group
+    }
+
+
 # --- the law with a carried state -----------------------------------------------------------------
 
 
@@ -298,12 +316,33 @@ def spoil_generator(seed: Callable[[int], object]) -> None:
     spoil("load_random_states", lambda *_: seed(1))
 
 
-def zero_moments(name: str) -> None:
-    def zero(directory: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
-        for moments in optimizer.state.values():
-            moments[name].zero_()
+def of_parameters(name: str, change: Callable[[Any], Any]) -> None:
+    """Change what the optimizer keeps of each parameter under a name."""
 
-    spoil("load_optimizer", zero)
+    def spoil_state(directory: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        for values in optimizer.state.values():
+            if name in values:
+                values[name] = change(values[name])
+
+    spoil("load_optimizer", spoil_state)
+
+
+def of_groups(name: str, change: Callable[[Any], Any]) -> None:
+    """Change a value of each parameter group."""
+
+    def spoil_groups(directory: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            group[name] = change(group[name])
+
+    spoil("load_optimizer", spoil_groups)
+
+
+def zero(value: Any) -> Any:
+    return torch.zeros_like(value)
+
+
+def in_single_precision(value: float) -> float:
+    return float(np.float32(value))
 
 
 def zero_carried() -> None:
@@ -325,6 +364,12 @@ def forget(counter: str, value: Any = 0) -> None:
     ResumePoint.state = forgetful  # type: ignore[method-assign]
 
 
+def begin_the_schedule_again() -> None:
+    """Count the steps of the schedule from the checkpoint, which is of step 9."""
+    rate = loop.learning_rate
+    loop.learning_rate = lambda step, *arguments: rate(step - 9, *arguments)
+
+
 def mask_each_pass_like_the_first() -> None:
     """Change the masks alone; the order of the blocks stays."""
     read = Blocks.read
@@ -333,24 +378,46 @@ def mask_each_pass_like_the_first() -> None:
     )
 
 
-# name of the run, state, patch that leaves it out, part of the line that names it
+# run, piece of its state, fault that is injected, part of a line that names the difference
 CONTROLS: list[tuple[str, str, Callable[[], object], str]] = [
-    ("lstm", "nothing", lambda: None, ""),
-    ("bert", "nothing", lambda: None, ""),
+    *((run, "nothing", lambda: None, "") for run in ("lstm", "bert", "lstm with toy")),
+    ("lstm", "weights", partial(skip, "load_weights"), "log, step 10: train/loss: "),
+    ("lstm with streams", "carried state", zero_carried, "log, step 10: train/loss: "),
+    # generators
     ("lstm", "random states", partial(skip, "load_random_states"), "model/model.safetensors: "),
     ("lstm", "Python's", partial(spoil_generator, random.seed), "18: random.python: "),
     ("lstm", "NumPy's", partial(spoil_generator, np.random.seed), "18: random.numpy: "),
+    # data and schedule
     ("lstm", "position", partial(forget, "blocks_seen"), "log, step 10: train/batch_digest: "),
-    ("lstm", "all moments", partial(skip, "load_optimizer"), "18/optimizer.safetensors: "),
-    ("lstm", "one moment", partial(zero_moments, "exp_avg"), "18/optimizer.safetensors: "),
-    ("lstm", "optimizer's counter", partial(zero_moments, "step"), "/step differs"),
-    ("lstm", "weights", partial(skip, "load_weights"), "log, step 10: train/loss: "),
+    ("bert", "passes of masks", mask_each_pass_like_the_first, "step 10: train/batch_digest: "),
+    ("lstm", "schedule", begin_the_schedule_again, "log, step 10: train/learning_rate: "),
+    # optimizer
+    ("lstm", "all of AdamW", partial(skip, "load_optimizer"), "18/optimizer.safetensors: "),
+    ("lstm", "mean", partial(of_parameters, "exp_avg", zero), "/exp_avg differs"),
+    ("lstm", "variance", partial(of_parameters, "exp_avg_sq", zero), "/exp_avg_sq differs"),
+    ("lstm", "its step", partial(of_parameters, "step", zero), "/step differs"),
+    ("lstm with momentum", "buffer", partial(of_parameters, "momentum_buffer", zero), "_buffer d"),
+    ("lstm with adafactor", "rows", partial(of_parameters, "row_var", zero), "/row_var differs"),
+    ("lstm with adafactor", "vectors", partial(of_parameters, "variance", zero), "/variance diff"),
+    ("lstm with toy", "all of it", partial(skip, "load_optimizer"), "18/optimizer.safetensors: "),
+    ("lstm with toy", "wide integers", partial(of_parameters, "signs", zero), "/signs differs"),
+    ("lstm with toy", "integer", partial(of_parameters, "count", lambda n: n + 1), "/count: "),
+    ("lstm with toy", "float", partial(of_parameters, "scale", in_single_precision), "/scale: "),
+    ("lstm with toy", "flag", partial(of_parameters, "odd", lambda is_odd: not is_odd), "/odd: "),
+    ("lstm with toy", "late number", partial(of_parameters, "late", lambda _: None), "/late: "),
+    ("lstm with toy", "late tensor", partial(of_parameters, "seen", zero), "/seen differs"),
+    ("lstm with toy", "group counter", partial(of_groups, "updates", lambda _: 0), "0/updates: "),
+    (
+        "lstm with toy",
+        "its float",
+        partial(of_groups, "drift", in_single_precision),
+        "/drift: ",
+    ),
+    # counters
     ("lstm", "tokens", partial(forget, "tokens_seen"), "18: counters.tokens_seen: "),
     ("lstm", "words", partial(forget, "words_seen"), "18: counters.words_seen: "),
     ("lstm", "best loss", partial(forget, "best_loss", None), "18: counters.best_loss: "),
     ("lstm", "patience", partial(forget, "evaluations_since_best"), "18: counters.evaluations_si"),
-    ("bert", "passes of masks", mask_each_pass_like_the_first, "step 10: train/batch_digest: "),
-    ("lstm with streams", "carried state", zero_carried, "log, step 10: train/loss: "),
 ]
 
 
@@ -369,9 +436,10 @@ def train_without(
             random.random()
             np.random.random()
 
-    kind, _, streams = run.partition(" with ")
+    kind, _, special = run.partition(" with ")
+    own = STREAMS if special == "streams" else OPTIMIZED[special][0] if special else ()
     with watching(draw):
-        train_with(kind, directory, settings + (STREAMS if streams else ()), fault, {})
+        train_with(kind, directory, settings + own, fault, {"plugins": (TOY,)})
 
 
 @pytest.fixture(scope="module")

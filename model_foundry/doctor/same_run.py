@@ -65,13 +65,10 @@ def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[
             continue
         facts = [
             {"counters": s.counters.model_dump(), "random": s.random, "scaler": s.scaler}
-            for s in states
+            | {"optimizer": _numbers(directory)}
+            for s, directory in zip(states, directories, strict=True)
         ]
         yield from (f"{name}: {line[:200]}" for line in changes(facts[0], facts[1]))
-        numbers = [_numbers(directory) for directory in directories]
-        yield from (
-            f"{name}/{NUMBERS_FILE}: {line[:200]}" for line in changes(numbers[0], numbers[1])
-        )
         yield from _tensor_differences(*directories, name)
 
 

@@ -32,6 +32,7 @@ from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.out_of_memory import naming_the_batch
 from model_foundry.training.progress_bar import Display
 from model_foundry.training.run_fingerprint import RunFingerprint
+from model_foundry.training.sinks import Sinks
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class Attempt:
     start: ResumePoint
     profile: Hook | None = None
     """Profiles some of the steps, on rank 0."""
+    sinks: Sinks | None = None
+    """Receive the measurements beside the log, on rank 0."""
     console: Console | None = None
     """Where progress is drawn, on rank 0; None: the standard error stream."""
     trained: BaseModel = field(init=False)
@@ -62,6 +65,7 @@ class Attempt:
             self.run.metrics_file,
             attempt=self.start.attempt,
             before_writing=self.run.require_held,
+            sinks=self.sinks,
         )
 
     def train(self, model: BaseModel, record: Record) -> dict[str, float]:

@@ -4,7 +4,7 @@ config -> examples of the objective -> model -> training loop -> measurements
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
@@ -47,6 +47,7 @@ from model_foundry.training.distributed import (
 )
 from model_foundry.training.out_of_memory import naming_the_model
 from model_foundry.training.profiler.profile import Profile
+from model_foundry.training.sinks import Sink, Sinks
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def train(
     extend: bool = False,
     lock: bool = True,
     profile: Profile | None = None,
+    sinks: Sequence[Sink] = (),
 ) -> RunResult:
     """Run an experiment from its corpus to its final model, or resume it.
 
@@ -72,6 +74,7 @@ def train(
         extend: resume a run whose length has been raised.
         lock: false on a file system without locks; nothing else may then write there.
         profile: profiles some of the steps; None: no profile.
+        sinks: receive the measurements of the log too, and are closed at the end.
 
     Raises:
         ConfigError: the settings contradict each other or this machine.
@@ -95,8 +98,11 @@ def train(
         joined(config.training) as processes,
         ExitStack() as held,
     ):
+        further = Sinks(sinks if processes.is_rank0 else ())
+        held.callback(further.close)
         hold = partial(_hold, run, held, lock=lock)
-        return _run(config, run, processes, hold, fresh=fresh, extend=extend, profile=profile)
+        attempt = partial(Attempt, profile=profile, sinks=further)
+        return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
 
 
 def _run(
@@ -104,10 +110,10 @@ def _run(
     run: RunDirectory,
     processes: ProcessGroup,
     hold: Callable[[], None],
+    make_attempt: Callable[..., Attempt],
     *,
     fresh: bool,
     extend: bool,
-    profile: Profile | None,
 ) -> RunResult:
     """Prepare, train and measure, on every process; `hold` locks the run directory."""
     processes.on_rank0(hold)
@@ -138,9 +144,7 @@ def _run(
     if fresh:
         processes.on_rank0(_move_aside, run, hold)
     processes.on_rank0(_write_config, config, run, prepared, notes)
-    attempt = Attempt(
-        run, prepared, context=context, fingerprint=fingerprint, start=start, profile=profile
-    )
+    attempt = make_attempt(run, prepared, context=context, fingerprint=fingerprint, start=start)
     with resume_hint(fresh=fresh), _record_status(attempt) as record, plugin_errors():
         processes.on_rank0(_save_processors, run, prepared, model.num_positions, start)
         attempt.train(model, record)

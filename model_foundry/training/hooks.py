@@ -17,6 +17,7 @@ from model_foundry.data.batches.loaders import batch_digest
 from model_foundry.foundation.failpoints import failpoint
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.objectives.measure import Metrics
+from model_foundry.training.checkpoint.optimizer_state import require_storable
 from model_foundry.training.context import RunContext
 from model_foundry.training.lr_schedule import is_due
 from model_foundry.training.metrics_log import MetricsLog
@@ -166,7 +167,7 @@ class SaveHook(Hook):
 
     def __init__(self, save: Save, log: MetricsLog) -> None:
         self.save, self.log = save, log
-        self._saved_at = now()
+        self._saved_at, self._can_save = now(), False
 
     def save_is_due(self, training: Training) -> bool:
         minutes = training.context.config.training.save_minutes
@@ -174,6 +175,9 @@ class SaveHook(Hook):
 
     def after_step(self, training: Training, step: FinishedStep) -> None:
         config, timed = training.context.config.training, step.batch.timed_save
+        if not self._can_save:  # after the first update, rather than hours later
+            require_storable(training.model, training.optimizer)
+            self._can_save = True
         due = is_due(training.context.state.step, config.save_steps, training.context.total_steps)
         if due or timed or step.milestone:
             resumable = due or timed or not config.milestones.save_only_model

@@ -25,7 +25,7 @@ from model_foundry.training.step_batches import StepBatch, StepBatches, can_pin
 
 
 class Loop:
-    """Trains a model until `context.total_steps` steps are made.
+    """Trains a model, until `context.total_steps` steps are made.
 
     Dropout, and nothing else, draws from torch's global generator, which the caller seeds.
 
@@ -67,9 +67,14 @@ class Loop:
             processes=context.processes,
         )
         self._last: FinishedStep | None = None
+        self._started = False
 
-    def run(self) -> None:
-        """Make the remaining steps.
+    def run(self, until: int | None = None) -> None:
+        """Make the remaining steps, in one call or in several.
+
+        Args:
+            until: the last step to make now, counted from the beginning of the run; None: the last
+                one of all.
 
         Raises:
             NonFiniteError: the loss or the gradient of a step is not finite; the weights are those
@@ -77,16 +82,22 @@ class Loop:
             WorkerError: a data worker has died; the last step made is saved.
             Interrupted: a signal came; the last step made is saved.
         """
-        state = self.context.state
+        state, last = self.context.state, self.context.total_steps
         with self._save_on_stop():
-            for hook in self.hooks:
-                hook.on_start(self.training)
-            while state.step < self.context.total_steps:
+            self._start_hooks()
+            while state.step < (last if until is None else min(until, last)):
                 with blocking_section(f"step {state.step + 1}"), self._around_step():
                     self._last = self._make_step()
                 for hook in self.hooks:
                     hook.after_step(self.training, self._last)
             self.training.guard.check()
+
+    def _start_hooks(self) -> None:
+        """Start the hooks, before the first step of this attempt only."""
+        if not self._started:
+            for hook in self.hooks:
+                hook.on_start(self.training)
+        self._started = True
 
     def _make_step(self) -> FinishedStep:
         context, state = self.context, self.context.state

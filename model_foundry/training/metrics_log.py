@@ -16,6 +16,7 @@ from typing import Any
 from model_foundry.errors import SaveError
 from model_foundry.foundation.atomic_files import write_text
 from model_foundry.foundation.strict_json import strict_json
+from model_foundry.training.sinks import Sinks
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +32,19 @@ class MetricsLog:
 
     Args:
         before_writing: called before each line; may refuse it by raising.
+        sinks: receive the same measurements after the log.
     """
 
     def __init__(
-        self, path: Path, *, attempt: int = 1, before_writing: Callable[[], None] | None = None
+        self,
+        path: Path,
+        *,
+        attempt: int = 1,
+        before_writing: Callable[[], None] | None = None,
+        sinks: Sinks | None = None,
     ) -> None:
         self.path, self.attempt, self.before_writing = path, attempt, before_writing
+        self.sinks = sinks or Sinks()
         self._lines, self._evaluated = 0, -1
 
     def write(self, step: int, values: Mapping[str, float | str]) -> None:
@@ -56,6 +64,7 @@ class MetricsLog:
         self._lines += 1
         if not _precedes(line, step):
             self._evaluated = step
+        self.sinks.write(step, values)
 
     def lines_before(self, step: int) -> int:
         """Return the number of lines that precede a checkpoint of `step`, the present step."""
@@ -83,8 +92,11 @@ class MetricsLog:
         Raises:
             SaveError: the file cannot be written.
         """
-        if not os.path.lexists(self.path):
-            return
+        if os.path.lexists(self.path):
+            self._rewind_file(step)
+        self.sinks.rewind(step)
+
+    def _rewind_file(self, step: int) -> None:
         if not self.path.is_file():
             raise SaveError(f"{self.path}: is not a regular file; move it away")
         kept = [line for line in read_metrics(self.path) if _precedes(line, step)]

@@ -53,12 +53,14 @@ def adamw(groups: Groups, training: TrainingConfig) -> AdamW:
 
 def sgd(groups: Groups, training: TrainingConfig, section: SGDConfig) -> SGD:
     """Return stochastic gradient descent; weight decay is added to the gradient."""
+    # torch has no fused update of sharded parameters for it
+    fused = training.speed.fused_optimizer and training.distributed.strategy != "fsdp2"
     return SGD(
         groups,
         lr=training.learning_rate,
         momentum=section.momentum,
         nesterov=section.nesterov,
-        fused=training.speed.fused_optimizer or None,
+        fused=fused or None,
     )
 
 
@@ -66,7 +68,15 @@ def adafactor(groups: Groups, training: TrainingConfig) -> Adafactor:
     """Return Adafactor (Shazeer and Stern 2018, arXiv:1804.04235).
 
     The learning rate is the upper bound of its relative step size.
+
+    Raises:
+        ConfigError: parameters are sharded, which torch's implementation does not support.
     """
+    if training.distributed.strategy == "fsdp2":
+        raise ConfigError(
+            "training.optimizer (=adafactor) cannot update sharded parameters; set "
+            "training.distributed.strategy: ddp, or another optimizer"
+        )
     return Adafactor(groups, lr=training.learning_rate)
 
 

@@ -1,5 +1,6 @@
 """Figures of one or two processes for `test_two_processes`, which must agree."""
 
+import copy
 import json
 import os
 import signal
@@ -18,17 +19,19 @@ from model_foundry.errors import FoundryError
 from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
+from model_foundry.foundation.plugins import load_plugin
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.objectives import Objective
 from model_foundry.training.carried_state import CarriedState
+from model_foundry.training.checkpoint.optimizer_loading import set_state
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState, is_sharded
 from model_foundry.training.distributed import joined, start_accelerator
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.step import Learner
 from model_foundry.training.step_batches import StepBatches
-from tests.experiments import MODELS
+from tests.experiments import MODELS, OPTIMIZED, TOY
 from tests.training.test_carried_state import BLOCKS, CARRIED, KINDS, T, config_of, shares_of, text
 from tests.training.test_loop import ragged_batch, rows_of, without_dropout
 
@@ -206,30 +209,45 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
         yield "a signal", error_of(iter([batch]), signalled=last)
 
 
+SHARDED = (
+    *(("gpt2", "adamw"), ("bert", "adamw"), ("lstm", "adamw")),
+    *(("gpt2", "sgd"), ("gpt2", "momentum"), ("gpt2", "toy")),
+)
+
+
 def divided_models(here: Together) -> Iterator[tuple[str, Any]]:
     """Models whose weights are divided, put together, given to a fresh model, and trained on."""
-    for kind in ("gpt2", "bert", "lstm"):
-        config = without_dropout(kind, here.directory)
+    load_plugin(TOY)
+    for kind, optimizer in SHARDED:
+        name = f"{kind} with {optimizer}"
+        own = OPTIMIZED[optimizer][0] if optimizer in OPTIMIZED else ()
+        config = without_dropout(kind, here.directory, *own)
         batch = rows_of(here.batch(config), slice(0, 2))
         labels = batch.inputs["input_ids"]  # as many in each row
         inputs = {"input_ids": labels, "labels": labels}
-        own = {name: t[here.share(2)] for name, t in inputs.items()}
+        share = {name: t[here.share(2)] for name, t in inputs.items()}
         learner = Trained(config, here.processes)
-        losses = [learner.update(own) for _ in range(3)]
+        losses = [learner.update(share) for _ in range(4)]
         weights, moments = learner.kept()
         resumed = Trained(config, here.processes)
         resumed.restore(weights, moments)
-        losses.append(resumed.update(own))
-        again, _ = resumed.kept()
-        sizes = [
-            t.double().abs().sum().item() for d in (weights, moments, again) for t in d.values()
+        for one in (learner, resumed):
+            losses.append(one.update(share))
+        (again, _), (still, _) = resumed.kept(), learner.kept()
+        yield f"{name} resumed", all(torch.equal(still[n], t) for n, t in again.items())
+        sizes = [t.double().abs().sum().item() for d in (weights, again) for t in d.values()]
+        sizes += [
+            float(torch.as_tensor(v).double().abs().sum())
+            for v in moments.values()
+            if v is not None
         ]
         losses = [sum(here.processes.all_gather(x)) / here.processes.world_size for x in losses]
-        yield f"{kind} divided", [*losses, *here.processes.all_gather(sizes)[0]]
-        resumed.leave_out_updates()
-        resumed.update(own)
-        left, _ = resumed.kept()
-        yield f"{kind} left as it was", all(torch.equal(left[n], t) for n, t in again.items())
+        yield f"{name} divided", [*losses, *here.processes.all_gather(sizes)[0]]
+        if optimizer == "adamw":
+            resumed.leave_out_updates()
+            resumed.update(share)
+            left, _ = resumed.kept()
+            yield f"{name} left as it was", all(torch.equal(left[n], t) for n, t in again.items())
 
 
 class Trained:
@@ -240,6 +258,7 @@ class Trained:
         self.is_main = processes.is_rank0
         self.whole = ReplicatedState()
         if processes.world_size > 1:
+            config.training.distributed.strategy = "fsdp2"
             self.whole = ShardedState(self.model, processes, self.make_optimizer)
             for module in self.model.modules():
                 if type(module).__name__ in ("GPT2Block", "BertLayer"):
@@ -265,28 +284,24 @@ class Trained:
         result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0), [1])
         guard.record(1, result, [], 0.0)
 
-    def kept(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Return the whole weights and moments in main, and nothing in the others."""
+    def kept(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the whole weights and optimizer state in main, and nothing in the others."""
         whole = self.whole.gather_model(self.model)
-        moments = self.whole.gather_optimizer(self.model, self.optimizer)
+        state = self.whole.gather_optimizer(self.model, self.optimizer)
         if not self.is_main:
             return {}, {}
-        return sorted_copy(whole.state_dict()), sorted_copy(moments().tensors)
+        return sorted_copy(whole.state_dict()), sorted_copy(state().values)
 
-    def restore(self, weights: dict[str, torch.Tensor], moments: dict[str, torch.Tensor]) -> None:
+    def restore(self, weights: dict[str, Any], moments: dict[str, Any]) -> None:
         def load(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
             model.load_state_dict(weights)
-            for name, parameter in model.named_parameters():
-                kinds = {key.removeprefix(f"{name}/"): t for key, t in moments.items()}
-                optimizer.state[parameter] = {
-                    k: t.clone() for k, t in kinds.items() if "/" not in k
-                }
+            set_state(model, optimizer, moments, {}, lambda key, value, _: value.clone())
 
         self.whole.restore(load, self.model, self.optimizer)
 
 
-def sorted_copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensors[name].detach().clone() for name in sorted(tensors)}
+def sorted_copy(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: copy.deepcopy(values[name]) for name in sorted(values)}
 
 
 SCENARIOS: tuple[Callable[[Together], Iterator[tuple[str, Any]]], ...] = (

@@ -15,11 +15,13 @@ from model_foundry.architectures import BaseLanguageModel, GPT2Model
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.data.batches.order import BatchSplit
+from model_foundry.doctor.same_run import differences
 from model_foundry.errors import NonFiniteError
 from model_foundry.experiment import attempt
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model, load_model
 from model_foundry.training.distributed import start_accelerator
+from model_foundry.training.loop import Loop
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
 from model_foundry.training.optimizer import build_optimizer
@@ -259,3 +261,27 @@ def test_training_leaves_the_callers_generator_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     train(tiny_experiment("gpt2", tmp_path))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class InPieces(Loop):
+    """Runs in several calls, some of which have nothing to do."""
+
+    def run(self, until: int | None = None) -> None:
+        steps = []
+        for last in (2, 2, 1, 5, None, 99):
+            super().run(last)
+            steps.append(self.context.state.step)
+        assert steps == [2, 2, 2, 5, 8, 8]
+
+
+def test_a_loop_in_pieces_is_that_in_one_to_the_last_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [f"training.{each}" for each in ("max_steps=8", "save_steps=3", "eval_steps=2")]
+    whole = train(tiny_experiment("lstm", tmp_path / "whole", *settings)).output_dir
+    monkeypatch.setattr(attempt, "Loop", InPieces)
+    pieces = train(tiny_experiment("lstm", tmp_path / "pieces", *settings)).output_dir
+    assert differences(whole, pieces) == []
+    assert len(read_metrics(pieces / "metrics.jsonl")) == 8 + 4
+    for run in (whole, pieces):
+        assert sorted(p.name[-1] for p in (run / "checkpoints").iterdir()) == ["3", "6", "8"]

@@ -33,10 +33,10 @@ def result(loss: float = 1.0, norm: float = 1.0) -> StepResult:
 class Run:
     """Steps of a small model, whose gradients are finite whatever is reported of them."""
 
-    def __init__(self, *, deferred: bool) -> None:
+    def __init__(self, *, deferred: bool, **settings: Any) -> None:
         torch.manual_seed(0)
         self.model = nn.Linear(3, 2)
-        config = TrainingConfig(max_steps=9, learning_rate=0.1, per_device_train_batch_size=1)
+        config = TrainingConfig(max_steps=9, learning_rate=0.1, **settings)
         self.optimizer = build_optimizer(self.model, config)
         self.guard = NonFiniteGuard(at_once=not deferred)
         if deferred:
@@ -64,9 +64,13 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
+@pytest.mark.parametrize("optimizer", [{}, {"optimizer": "sgd", "sgd": {"momentum": 0.9}}])
 @pytest.mark.parametrize(("loss", "norm"), BAD)
-def test_on_a_gpu_no_update_is_made_from_the_first_bad_step_on(loss: float, norm: float) -> None:
-    run = Run(deferred=True)
+def test_on_a_gpu_no_update_is_made_from_the_first_bad_step_on(
+    loss: float, norm: float, optimizer: dict[str, Any]
+) -> None:
+    run = Run(deferred=True, **optimizer)
+    assert run.optimizer._step_supports_amp_scaling  # type: ignore[attr-defined]
     run.take(result())
     good = run.all()
     run.take(result())
@@ -137,18 +141,30 @@ def test_under_a_gradient_scaler_only_the_loss_must_be_finite() -> None:
         scaled.record(2, result(loss=math.inf), [batch(1)], 0.5)
 
 
+def adamw(**settings: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(nn.Linear(2, 2).parameters(), **settings)
+
+
+class OwnUpdate(torch.optim.Optimizer):
+    """Has a setting of the same name, but reads no flag."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(2, 2).parameters(), {"lr": 0.1, "fused": True})
+
+
 @pytest.mark.parametrize(
-    ("device", "fused", "scaled", "at_once"),
+    ("device", "optimizer", "scaled"),
     [
-        (CPU, True, False, True),
-        (CUDA, None, False, True),
-        (CUDA, True, True, True),
+        (CPU, adamw(fused=True), False),
+        (CUDA, adamw(), False),
+        (CUDA, adamw(fused=True), True),
+        (CUDA, torch.optim.Adafactor(nn.Linear(2, 2).parameters()), False),
+        (CUDA, torch.optim.SGD(nn.Linear(2, 2).parameters()), False),
+        (CUDA, OwnUpdate(), False),
     ],
 )
 def test_without_skipped_updates_every_step_is_checked_at_once(
-    device: torch.device, fused: bool | None, scaled: bool, at_once: bool
+    device: torch.device, optimizer: Any, scaled: bool
 ) -> None:
-    optimizer: Any = torch.optim.AdamW(nn.Linear(2, 2).parameters(), fused=fused)
-    found = NonFiniteGuard.of(optimizer, device=device, scaled=scaled)
-    assert found.at_once is at_once
+    assert NonFiniteGuard.of(optimizer, device=device, scaled=scaled).at_once
     assert not hasattr(optimizer, "found_inf")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.children import launched
 from tests.experiments import MODELS
-from tests.training.processes_worker import write_figures
+from tests.training.processes_worker import SHARDED, write_figures
 from tests.training.test_carried_state import KINDS
 
 pytestmark = pytest.mark.slow
@@ -65,15 +65,20 @@ def test_a_divided_measurement_is_that_of_one_process(found: Any) -> None:
     agree(found, *(f"{kind} measured" for kind in ("gpt2", "bert", "lstm")))
 
 
-def test_divided_weights_and_moments_are_saved_and_loaded_whole(found: Any) -> None:
+@pytest.mark.parametrize(("kind", "optimizer"), SHARDED)
+def test_divided_weights_and_optimizers_are_saved_and_loaded_whole(
+    kind: str, optimizer: str, found: Any
+) -> None:
     # AdamW makes much of gradients that are zero but for rounding, such as those of bert's keys
-    for name in ("gpt2 divided", "bert divided", "lstm divided"):
-        assert found[1][name] == pytest.approx(found[0][name], rel=1e-3, abs=1e-4), name
+    name = f"{kind} with {optimizer}"
+    assert all(each[f"{name} resumed"] for each in found)
+    close = pytest.approx(found[0][f"{name} divided"], rel=1e-3, abs=1e-4)
+    assert found[1][f"{name} divided"] == close
 
 
 def test_updates_of_divided_weights_are_left_out_too(found: Any) -> None:
     for kind in ("gpt2", "bert", "lstm"):
-        assert all(each[f"{kind} left as it was"] for each in found)
+        assert all(each[f"{kind} with adamw left as it was"] for each in found)
 
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))

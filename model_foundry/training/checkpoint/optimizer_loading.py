@@ -3,7 +3,7 @@
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,9 +45,8 @@ class Held:
 
 Expected = Mapping[Any, Mapping[str, Held | Number]]
 """By parameter and name."""
-Place = Callable[[str, Value, Held | Number, torch.device], Value]
-"""From key, saved value, the one that the optimizer holds there, and the parameter's device to the
-value that it is given."""
+Place = Callable[[str, Tensor, Held], Tensor]
+"""From key, saved tensor, and the one that the optimizer holds there to the one it is given."""
 
 
 def load_optimizer(directory: Path, model: nn.Module, optimizer: Optimizer) -> None:
@@ -80,24 +79,31 @@ def set_state(
         expected: see `state_after_update`.
     """
     parameters, state = dict(model.named_parameters()), defaultdict[Any, dict[str, Value]](dict)
-    device = next(iter(parameters.values())).device
+    first = next(iter(parameters.values()))
     for key, value in values.items():
         owner, _, name = key.rpartition("/")
-        if (parameter := parameters.get(owner)) is not None:
-            like = expected.get(parameter, {}).get(name)
-            state[parameter][name] = place(key, value, like, parameter.device)
+        if owner in parameters:
+            parameter = parameters[owner]
+            present, into = expected.get(parameter, {}), state[parameter]
         else:
-            group = optimizer.param_groups[int(owner.removeprefix(f"{GROUPS}/"))]
-            group[name] = place(key, value, Held.of(group.get(name)), device)
+            parameter, into = first, optimizer.param_groups[int(owner.rpartition("/")[2])]
+            present = {name: Held.of(into.get(name))}
+        if isinstance(value, Tensor):
+            like = present.get(name)
+            value = place(key, value, like if isinstance(like, Held) else _beside(parameter, value))
+        into[name] = value
     optimizer.state.clear()
     optimizer.state.update(state)
 
 
-def _place(key: str, value: Value, like: Held | Number, device: torch.device) -> Value:
-    if not isinstance(value, Tensor):
-        return value
-    # some optimizers keep counters in host memory, beside weights on a GPU
-    return value.to(like.device if isinstance(like, Held) else device)
+def _place(key: str, value: Tensor, like: Held) -> Tensor:
+    return value.to(like.device)  # some keep counters in host memory, beside weights on a GPU
+
+
+def _beside(parameter: Tensor, value: Tensor) -> Held:
+    """Return the description of a tensor that comes with a later update only."""
+    held = cast(Held, Held.of(parameter))
+    return held if value.shape == held.shape else replace(held, sharding=None)
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from model_foundry.config.error_messages import describe
 from model_foundry.errors import CheckpointError, ConfigError
 from model_foundry.training.optimizer import changed_values
 
@@ -97,6 +98,12 @@ def _unstorable(optimizer: Optimizer, key: str, reason: str) -> ConfigError:
     )
 
 
+def require_storable(model: nn.Module, optimizer: Optimizer) -> None:
+    """Raise a `ConfigError` if a checkpoint cannot hold the state of an optimizer."""
+    for _ in named_values(model, optimizer):
+        pass
+
+
 def capture(model: nn.Module, optimizer: Optimizer) -> OptimizerState:
     """Return the state of an optimizer, in host memory.
 
@@ -142,7 +149,10 @@ def read_optimizer(directory: Path) -> OptimizerState:
         path = directory / NUMBERS_FILE
         found = _Numbers.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise CheckpointError(f"{path}: is not the state of an optimizer ({error})") from error
+        field, said = describe(error, _Numbers)[0]
+        raise CheckpointError(f"{path}: {field}: {said}") from error
     except (OSError, ValueError, SafetensorError, RecursionError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from error
+    if twice := tensors.keys() & found.numbers.keys():
+        raise CheckpointError(f"{path}: {min(twice)} is a tensor and a number")
     return OptimizerState(found.optimizer, {**tensors, **found.numbers})

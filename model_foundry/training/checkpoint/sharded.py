@@ -28,7 +28,6 @@ from model_foundry.training.checkpoint.optimizer_loading import (
     state_after_update,
 )
 from model_foundry.training.checkpoint.optimizer_state import (
-    Number,
     OptimizerState,
     Value,
     capture,
@@ -131,25 +130,15 @@ class ShardedState(ReplicatedState):
         scatter = partial(self._scatter, values)
         set_state(model, optimizer, described, state_after_update(optimizer), scatter)
 
-    def _scatter(
-        self,
-        values: Mapping[str, Value],
-        key: str,
-        value: Value,
-        like: Held | Number,
-        device: torch.device,
-    ) -> Value:
-        """Return this process's part of a value.
+    def _scatter(self, values: Mapping[str, Value], key: str, value: Tensor, like: Held) -> Tensor:
+        """Return this process's part of a tensor.
 
         Args:
             values: the whole values, on rank 0.
-            value: a number, or a tensor on the meta device.
+            value: the tensor on the meta device.
         """
-        if not isinstance(value, Tensor):
-            return value
-        if not isinstance(like, Held) or like.sharding is None:  # has one element, see _gather
-            whole = cast(Tensor, self.processes.on_rank0(lambda: values[key]))
-            return whole.to(like.device if isinstance(like, Held) else device)
+        if like.sharding is None:  # it has one element, see _gather
+            return cast(Tensor, self.processes.on_rank0(lambda: values[key])).to(like.device)
         mesh, placements = like.sharding
         whole = cast(Tensor, values.get(key, torch.empty_like(value, device=mesh.device_type)))
         return distribute_tensor(whole.to(mesh.device_type), mesh, placements).to(like.device)
