@@ -37,7 +37,7 @@ class ClassifierSection(Section):
 class ObjectiveSection(Section):
     """The settings below `training.classify_arrays_with`."""
 
-    names: list[str] = []
+    names: tuple[str, ...] = ()
     smoothing: float = 0.1
 
 
