@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from model_foundry.architectures import (
@@ -37,7 +38,7 @@ class ClassifierSection(Section):
 class ObjectiveSection(Section):
     """The settings below `training.classify_arrays_with`."""
 
-    names: tuple[str, ...] = ()
+    names: list[str] = Field(default_factory=list)
     smoothing: float = 0.1
 
 
