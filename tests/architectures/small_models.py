@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from model_foundry.architectures import (
@@ -32,6 +33,13 @@ class ClassifierSection(Section):
     """The settings below `model.array_classifier`."""
 
     hidden_size: PositiveInt = 16
+
+
+class ObjectiveSection(Section):
+    """The settings below `training.classify_arrays_with`."""
+
+    names: list[str] = Field(default_factory=list)
+    smoothing: float = 0.1
 
 
 class ArrayClassifier(BaseModel):
@@ -107,38 +115,37 @@ class CountedBigram(CountedModel, BaseLanguageModel):
         raise ConfigError("a model of counts has no embeddings")
 
 
+SCHEMAS = {"classify_arrays": None, "classify_arrays_with": ObjectiveSection}
+
+
 @contextmanager
 def registered() -> Iterator[None]:
-    """Register both models and an objective for the classifier, for the time of the block."""
+    """Register both models and two objectives for the classifier, for the time of the block."""
     register_architecture(
         "array_classifier",
         section="array_classifier",
-        objectives=("classify_arrays",),
+        objectives=tuple(SCHEMAS),
         kind="classifier",
         schema=ClassifierSection,
     )(ArrayClassifier)
     register_architecture("counted_bigram", trained_by="counting")(CountedBigram)
-    OBJECTIVES.add(
-        ObjectiveSpec(
-            name="classify_arrays",
-            target=f"{__name__}:ArrayClassifier",
-            model_kind="classifier",
-            reads_text=False,
-        )
-    )
+    known: dict[str, Any] = {"target": f"{__name__}:ArrayClassifier", "model_kind": "classifier"}
+    for name, schema in SCHEMAS.items():
+        OBJECTIVES.add(ObjectiveSpec(name=name, schema=schema, reads_text=False, **known))
     try:
         yield
     finally:
-        OBJECTIVES.remove("classify_arrays")
+        for name in SCHEMAS:
+            OBJECTIVES.remove(name)
         for name in ("array_classifier", "counted_bigram"):
             del MODEL_REGISTRY[name]
 
 
-def experiment(name: str) -> ExperimentConfig:
+def experiment(name: str, **training: Any) -> ExperimentConfig:
     """Return an experiment for one of the two."""
-    section, training = {}, {"max_steps": 1}
+    section, training = {}, {"max_steps": 1} | training
     if name == "array_classifier":
-        section, training = {name: {}}, training | {"objective": "classify_arrays"}
+        section, training = {name: {}}, {"objective": "classify_arrays"} | training
     return ExperimentConfig.model_validate(
         {
             "experiment_name": "small",

@@ -186,6 +186,22 @@ def test_a_record_holds_all_that_a_model_is_made_from(directory: Path) -> None:
     assert case_of("array_classifier").make().classes == list(CLASSES)  # as a loaded one has them
 
 
+@pytest.mark.parametrize("given", [{}, {"names": ["a"]}])
+def test_a_record_holds_the_section_of_its_objective(given: dict[str, Any], tmp_path: Path) -> None:
+    pytest.importorskip("model_foundry.config.registered_sections")
+    name = "classify_arrays_with"
+    config = experiment("array_classifier", objective=name, **({name: given} if given else {}))
+    model = create_model_from_config(config, features=2, classes=["a"])
+    assert model.build_record is not None
+    assert model.build_record["objective_section"] == {"names": [], "smoothing": 0.1} | given
+    model.save_pretrained(tmp_path)
+    assert BaseModel.from_pretrained(tmp_path).build_record == model.build_record
+    file = tmp_path / "config.json"
+    file.write_text(file.read_text().replace("0.1", '"much"'))
+    with pytest.raises(ConfigError, match=rf"{name}\.smoothing"):
+        BaseModel.from_pretrained(tmp_path)
+
+
 def test_another_kind_is_no_language_model(directory: Path) -> None:
     model = BaseModel.from_pretrained(directory)
     with pytest.raises(ConfigError, match=r"'array_classifier' .*not a BaseLanguageModel"):

@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -293,3 +294,22 @@ def test_checkpoints_are_counted_with_their_milestones(tmp_path: Path) -> None:
 def test_ties_name_what_is_one_tensor(tmp_path: Path) -> None:
     model = create_model(healthy(tmp_path), vocab_size=50)
     assert ties(model) == {("hf_model.lm_head.weight", "hf_model.transformer.wte.weight")}
+
+
+@pytest.mark.parametrize(
+    ("facts", "skipped", "reason"),
+    [
+        ({"kind": "classifier"}, checks.OF_TOKENS, "gpt2 is no language model"),
+        ({"trained_by": "counting"}, checks.OF_GRADIENTS, "gpt2 learns by counting"),
+    ],
+)
+def test_a_check_that_does_not_apply_is_not_made(
+    facts: dict[str, Any], skipped: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(ARCHITECTURES["gpt2"], **facts)
+    monkeypatch.setitem(ARCHITECTURES._specs, "gpt2", spec)
+    monkeypatch.setattr(checks, "CHECKS", dict.fromkeys(checks.CHECKS, lambda trial: (True, "")))
+    trial: Any = SimpleNamespace(config=SimpleNamespace(model=SimpleNamespace(architecture="gpt2")))
+    for name in checks.CHECKS:
+        expected = (None, reason) if name in skipped else (True, "")
+        assert checks._verdict(trial, name) == expected
