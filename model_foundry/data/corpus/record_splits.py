@@ -118,7 +118,7 @@ class RecordSplit:
 
     def _all(self, columns: Sequence[str]) -> Iterator[Records]:
         sources = self.corpus.sources
-        if self.role == "all" and len(sources) == 1 and sources[0].budget is None:
+        if self.role == "all" and len(sources) == 1 and sources[0].is_whole:
             return sources[0].chosen(columns, None)  # need not be counted
         times = [1 if self.role == "held out" else source.repeats for source in sources]
         drawn = list(zip(sources, self.corpus.masks(self.role, columns), times, strict=True))
