@@ -46,9 +46,11 @@ def as_parquet(folder: Path) -> Path:
 
 def as_arrow(folder: Path) -> Path:
     table = pa.Table.from_pylist(ROWS)
-    with pa.OSFile(str(folder / "a.arrow"), "wb") as file:
-        with pa.ipc.new_stream(file, table.schema) as writer:
-            writer.write_table(table, max_chunksize=1000)
+    with (
+        pa.OSFile(str(folder / "a.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, table.schema) as writer,
+    ):
+        writer.write_table(table, max_chunksize=1000)
     return folder / "a.arrow"
 
 
