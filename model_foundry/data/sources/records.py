@@ -4,7 +4,7 @@ The columns of a record stay together: it is refused or left out whole, never in
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import nan
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_foundry.data.sources.fragments import FRAGMENT
-from model_foundry.data.sources.rows import NoColumnError, text_of, texts_of
+from model_foundry.data.sources.rows import NoColumnError, no_column, text_of, texts_of
 from model_foundry.errors import DataError
 from model_foundry.foundation.messages import short_repr
 
@@ -54,6 +54,13 @@ class Records:
         """Return the place of a row, for messages."""
         place = self.place % self.places[index]
         return f"{self.source}: {place}" if self.source else place
+
+    def select(self, columns: Sequence[str]) -> "Records":
+        """Return these columns of the same rows; raise a DataError for one that there is not."""
+        for column in columns:
+            if column not in self.columns:
+                raise no_column(self.source, column, list(self.columns))
+        return replace(self, columns={column: self.columns[column] for column in columns})
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Records":
         """Return the rows with these indices, in their order."""

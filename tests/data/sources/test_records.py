@@ -204,6 +204,13 @@ def test_rows_are_taken_in_any_order_with_their_places() -> None:
     assert taken.take(range(0)).columns["x"].shape == (0, 2)  # type: ignore[union-attr]
 
 
+def test_columns_are_selected_by_name() -> None:
+    records = records_of({"text": ["a"], "n": [1]})
+    assert records.select(["n"]).columns == {"n": [1]}
+    message = refusal(lambda: records.select(["n", "txt"]))
+    assert message == "a.csv: has no column 'txt', but text, n; did you mean 'text'?"
+
+
 def test_joined_records_keep_their_places() -> None:
     one = records_of({"n": np.array([1, 2])}, place="line %d")
     two = Records(columns={"n": [None]}, source="b%d.csv", places=[(1, 9)], place="item %d on %d")
