@@ -2,15 +2,22 @@
 
 import json
 import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from pydantic import BaseModel
 
-from model_foundry.config import DataConfig
+from model_foundry.config import SOURCES, DataConfig
 from model_foundry.data.corpus import record_splits
 from model_foundry.data.corpus.record_splits import RecordSplit, open_record_splits
 from model_foundry.data.corpus.splits import open_splits
+from model_foundry.data.sources.base import Hash, Reading
+from model_foundry.data.sources.records import Records
+from model_foundry.data.sources.registration import register_source
+from model_foundry.data.sources.row_source import RowSource
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.atomic_files import file_sha256
 from tests.data.corpora import texts_of
@@ -77,7 +84,7 @@ def settings_of(folder: Path) -> dict[str, dict[str, Any]]:
 def test_records_are_drawn_as_documents_are(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record_splits, "MIXED_ROWS", 100)
+    monkeypatch.setattr(record_splits, "MOST_ROWS", 100)
     data = DataConfig(**settings_of(tmp_path)[kind])
     for seed in (0, 5):
         records, texts = open_record_splits(data, seed=seed), open_splits(data, seed=seed)
@@ -151,6 +158,56 @@ def test_training_data_is_not_read_again_to_find_shared_records(
     read(splits.train)
     Path(one).unlink()
     assert len(read(splits.validation)) == 5
+
+
+class Bounds(BaseModel):
+    """First and last image."""
+
+    first: int
+    last: int
+
+
+class Images(RowSource):
+    """Images of 2 x 2, each with a number."""
+
+    def __init__(self, settings: Bounds, reading: Reading) -> None:
+        super().__init__("images", reading.text_column)
+        self.settings = settings
+
+    def records(self, columns: Sequence[str]) -> Iterator[Records]:
+        for n in range(self.settings.first, self.settings.last, 10):
+            numbers = np.arange(n, min(n + 10, self.settings.last))
+            image = np.broadcast_to(numbers[:, None, None], (len(numbers), 2, 2))
+            both = {"image": image.astype(np.float32), "n": numbers}
+            yield Records(columns=both, source="images", places=numbers).select(columns)
+
+    def cache_key(self, sha256: Hash) -> Any:
+        return ["images", self.settings.model_dump()]
+
+
+def test_arrays_stay_arrays_beside_their_numbers() -> None:
+    register_source("images", schema=Bounds)(Images)
+    try:
+        parts = [{"source": {"images": {"first": n, "last": n + 35}}} for n in (0, 100)]
+        data = DataConfig(
+            train={"mixture": parts},
+            validation={"images": {"first": 30, "last": 40}},
+            shared_documents="drop",
+        )
+        splits = open_record_splits(data, seed=0)
+        found: list[float] = []
+        for split in (splits.train, splits.validation):
+            for records in split.records(["image", "n"]):
+                image, numbers = records.columns["image"], records.numbers("n")
+                assert isinstance(image, np.ndarray)
+                assert image.dtype == np.float32
+                assert (image == numbers[:, None, None]).all()
+                found += numbers.tolist()
+        assert sorted(found[:70]) == [*range(35), *range(100, 135)]
+        assert found[:70] != sorted(found[:70])
+        assert found[70:] == [35, 36, 37, 38, 39]
+    finally:
+        SOURCES.remove("images")
 
 
 @pytest.mark.parametrize(

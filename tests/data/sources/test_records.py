@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,9 @@ def test_a_value_that_is_no_finite_number_is_refused(value: Any) -> None:
 
 
 def test_numbers_are_read_from_text_and_arrays() -> None:
-    assert records_of({"n": [1, "3.5", " -2e3 "]}).numbers("n").tolist() == [1.0, 3.5, -2000.0]
+    assert records_of({"n": [Decimal("0.5"), "3.5", " -2e3 "]}).numbers("n").tolist() == [
+        *(0.5, 3.5, -2000.0)
+    ]
     found = records_of({"n": np.array([1, 2], np.uint8)}).numbers("n")
     assert (found.dtype, found.tolist()) == (np.float64, [1.0, 2.0])
     wrong = records_of({"n": np.array([1, np.inf], np.float32)})
@@ -188,7 +191,7 @@ def test_numbers_are_read_from_text_and_arrays() -> None:
 def test_labels_are_text_or_integers() -> None:
     assert records_of({"y": ["pos", 3, False]}).labels("y") == ["pos", "3", "false"]
     assert records_of({"y": np.array([0, 1])}).labels("y") == ["0", "1"]
-    for value, found in ((None, "null"), (1.0, "1.0, not a label"), (" ", "' ', not a label")):
+    for value, found in ((None, "null"), (1.0, "1.0, not a label"), (" ", "blank")):
         records = records_of({"y": ["pos", value]})
         message = refusal(lambda records=records: records.labels("y"))  # type: ignore[misc]
         assert f"a.csv: row 2: 'y' is {found}" in message

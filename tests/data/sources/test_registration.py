@@ -96,7 +96,7 @@ def test_it_may_be_in_a_mixture_and_survives_saving() -> None:
             {"numbers": {"last": 1}, "split": "a"},
             ("train.split", "does not stand beside 'numbers'"),
         ),
-        ({"number": {"last": 1}}, ("train.number", "unknown key; did you mean 'numbers'?")),
+        ({"number": {"last": 1}}, ("train.number", "unknown source; did you mean 'numbers'?")),
         (
             {"mixture": [{"source": {"numbers": {}}}]},
             ("train.mixture.0.source.numbers.last", "is required"),
@@ -109,10 +109,18 @@ def test_a_wrong_setting_is_named(train: Any, fault: tuple[str, str]) -> None:
     assert fault[1] in message
 
 
-def test_an_unknown_kind_is_still_refused_as_before() -> None:
-    required, (unknown, message) = faults({"parchment": {}})
-    assert (unknown, required) == ("train.parchment", ("train.hub", "is required"))
-    assert "valid keys here: disk, " in message
+def test_an_unknown_kind_is_refused() -> None:
+    ((field, message),) = faults({"parchment": {"file": "a"}})
+    assert field == "train.parchment"
+    assert message == (
+        "unknown source; there are disk, hub, language, mixture, numbers; others come with "
+        "--plugin FILE.py"
+    )
+    assert faults({"langage": {"sentences": 1}}) == [
+        ("train.langage", "unknown source; did you mean 'language'?")
+    ]
+    for other in ({"parchment": "a"}, {"name": {}}, {}):
+        assert ("train.hub", "is required") in faults(other)
 
 
 def test_a_source_without_schema_has_no_settings() -> None:
