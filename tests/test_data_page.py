@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model_foundry.cli import main
-from model_foundry.config import INTERVENTIONS, load_config
+from model_foundry.config import INTERVENTIONS, SOURCES, load_config
 from model_foundry.data.batches.order import usable_blocks
 from model_foundry.errors import DataError
 from model_foundry.experiment.prepare_data import prepare
@@ -87,14 +87,16 @@ def test_a_line_of_the_page_is_read(line: str, here: Path, monkeypatch: pytest.M
 
 def test_the_commands_of_the_page_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("my-corpus.yaml").write_text(EXPERIMENT)
-    [step] = blocks("python")
-    Path("every_nth.py").write_text(step)
+    for name, program in zip(("fasta", "every_nth"), blocks("python"), strict=True):
+        Path(f"{name}.py").write_text(program)
+    Path("genes.fasta").write_text("".join(f">{n}\n{text}\n" for n, text in enumerate(DOCUMENTS)))
     commands = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(commands) == 4
+    assert len(commands) == 5
     try:
         assert [foundry(monkeypatch, command) for command in commands] == [0] * len(commands)
     finally:
         INTERVENTIONS.remove("every_nth")
+        SOURCES.remove("fasta")
 
 
 def test_the_output_shown_is_the_output(

@@ -198,7 +198,7 @@ def test_a_study_over_one_tokenizer_runs_as_it_is_described(
 
 def test_every_file_of_code_that_a_page_names_exists() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]
-    examples = {"window.py", "neox.py", "every_nth.py", "FILE.py"}  # of the reader
+    examples = {"window.py", "neox.py", "every_nth.py", "fasta.py", "FILE.py"}  # of the reader
     files = [str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/*.py")]
     missing = [
         (page.name, named)

@@ -1,7 +1,6 @@
 """The data section: sources of text, interventions, and the cutting into rows."""
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,9 +57,9 @@ class PluginSource(Section, extra="allow"):
     @model_validator(mode="after")
     def _settings_fit_the_schema(self) -> "PluginSource":
         extra = self.__pydantic_extra__ or {}
-        name = next((name for name in extra if name in _plugins()), None)
+        name = next((name for name in extra if _is_registered(name)), None)
         if name is None:
-            raise faults_error(*((key, "unknown key") for key in extra))
+            raise faults_error(*((key, _unknown_source(key)) for key in extra))
         if others := sorted(extra.keys() - {name}):
             law = f"does not stand beside {name!r}; its settings stand below that"
             raise faults_error(*((other, law) for other in others))
@@ -83,14 +82,23 @@ def _settings_of(name: str, value: Any) -> BaseModel | None:
         ) from error
 
 
-def _plugins() -> list[str]:
-    """Return the registered names beside those of the built-in kinds."""
-    return [name for name in SOURCES if name not in BUILT_IN]
+def _is_registered(name: str) -> bool:
+    return name not in BUILT_IN and name in SOURCES
 
 
-def _means_a_plugin(keys: Iterable[Any]) -> bool:
-    names = _plugins()
-    return any(nearest(f"{key}", names) for key in keys)
+def _unknown_source(name: str) -> str:
+    names = sorted({*SOURCES, "mixture"} - {"files"})  # files are named by their paths
+    close = nearest(name.lower(), names)
+    known = f"there are {', '.join(names)}; others come with --plugin FILE.py"
+    return f"unknown source; {f'did you mean {close!r}?' if close else known}"
+
+
+def _names_a_source(value: dict[Any, Any]) -> bool:
+    """Return True for a registered name, and for any other one with settings below it."""
+    ((key, below), *others) = value.items() or [("hub", None)]
+    return any(map(_is_registered, value)) or (
+        not others and isinstance(below, dict) and key not in HubSource.model_fields
+    )
 
 
 def _source_kind(value: Any) -> str:
@@ -100,7 +108,7 @@ def _source_kind(value: Any) -> str:
         return "plugin"
     if isinstance(value, dict):
         built_in = (kind for kind in ("language", "mixture", "disk", "hub") if kind in value)
-        return next(built_in, None) or ("plugin" if _means_a_plugin(value) else "hub")
+        return next(built_in, None) or ("plugin" if _names_a_source(value) else "hub")
     # each class of a source has a field with the name of its kind
     return next((kind for kind in SOURCE_KINDS if hasattr(value, kind)), "path")
 

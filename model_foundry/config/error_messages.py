@@ -11,7 +11,6 @@ from model_foundry.config.fields import fields_below
 from model_foundry.config.other_tools import ABSENT, OURS, VALUES
 from model_foundry.config.sections import RNNModelConfig, TransformerModelConfig
 from model_foundry.config.sources import SOURCE_KINDS
-from model_foundry.config.specs import SOURCES
 from model_foundry.foundation.messages import short_repr
 from model_foundry.registry import Registry, nearest
 
@@ -39,10 +38,9 @@ TYPES = {
 }
 REMEDIES = {"nested_mixture": "; list its sources beside the others"}
 MIXED_REMEDY = "; a list holds paths only; put other sources in {mixture: [{source: ...}, ...]}"
-SOURCE_FIELDS = ("train", "validation", "test", "source")
 # Tags of unions, which pydantic puts below the fields of these names.
 TAGS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(SOURCE_FIELDS, SOURCE_KINDS),
+    **dict.fromkeys(("train", "validation", "test", "source"), SOURCE_KINDS),
     "seed": ("all", "each"),
 }
 # Keys that stood right below `model` before each architecture had a section of its own.
@@ -145,9 +143,7 @@ def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:
     siblings = _keys_at(parent, root)
     if not INDEX.search(parent) and (known := _foreign(parent, key, root)):
         return known
-    names_source = parent.rpartition(".")[2] in SOURCE_FIELDS
-    sources = SOURCES.keys() - {"files"} if names_source else ()  # files are named by a path
-    close = nearest(key.lower(), [*siblings, *sources])
+    close = nearest(key.lower(), siblings)
     if close:
         return f"did you mean {close!r}?"
     if parent == "model" and key in FLAT_MODEL_KEYS:

@@ -32,6 +32,11 @@ class RecordSource:
     """Number of records; None: all."""
     repeats: int = 1
 
+    @property
+    def is_whole(self) -> bool:
+        """True if a pass reads each record once."""
+        return self.budget is None and self.repeats == 1
+
     def chosen(self, columns: Sequence[str], mask: Mask | None) -> Iterator[Records]:
         """Read the records of a mask over all of them, (N,); None: all."""
         number = 0

@@ -21,12 +21,11 @@ from model_foundry.data.corpus.record_corpus import (
 )
 from model_foundry.data.corpus.selection import Mask, interleaved
 from model_foundry.data.sources.base import Hash
-from model_foundry.data.sources.records import Records, joined
+from model_foundry.data.sources.records import MOST_ROWS, Column, Records, joined
 from model_foundry.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-MIXED_ROWS = 4096  # of a mixture, at once
 DROPPED = {"warn": "", "drop": "; they are left out"}
 Digests = NDArray[np.int64]
 
@@ -35,23 +34,24 @@ class _Reader:
     """Records that are taken in any number."""
 
     def __init__(self, batches: Iterator[Records]) -> None:
-        self._batches, self._held = batches, next(batches)
+        self._batches, self._held, self._start = batches, next(batches), 0
 
     def take(self, number: int) -> Records:
         """Return the next records, of which there are enough."""
-        parts = [self._held]
-        while sum(map(len, parts)) < number:
-            parts.append(next(self._batches))
-        found = joined(parts)
-        self._held = found.take(range(number, len(found)))
-        return found.take(range(number))
+        if len(self._held) < self._start + number:
+            parts = [self._held.take(range(self._start, len(self._held)))]
+            while sum(map(len, parts)) < number:
+                parts.append(next(self._batches))
+            self._held, self._start = joined(parts), 0
+        self._start += number
+        return self._held.take(range(self._start - number, self._start))
 
 
 def _mixed(sources: list[Iterator[Records]], labels: NDArray[np.int16]) -> Iterator[Records]:
     """Yield the records of several sources in the order of their labels."""
     readers = [_Reader(source) for source in sources]
-    for start in range(0, len(labels), MIXED_ROWS):
-        some = labels[start : start + MIXED_ROWS]
+    for start in range(0, len(labels), MOST_ROWS):
+        some = labels[start : start + MOST_ROWS]
         counts = np.bincount(some, minlength=len(readers))
         found = joined([each.take(n) for each, n in zip(readers, counts, strict=True) if n])
         # `found` has the records of the first source, then those of the next
@@ -118,7 +118,7 @@ class RecordSplit:
 
     def _all(self, columns: Sequence[str]) -> Iterator[Records]:
         sources = self.corpus.sources
-        if self.role == "all" and len(sources) == 1 and sources[0].budget is None:
+        if self.role == "all" and len(sources) == 1 and sources[0].is_whole:
             return sources[0].chosen(columns, None)  # need not be counted
         times = [1 if self.role == "held out" else source.repeats for source in sources]
         drawn = list(zip(sources, self.corpus.masks(self.role, columns), times, strict=True))
@@ -162,13 +162,17 @@ def _joined(digests: Iterable[Digests]) -> Digests:
 
 
 def _digests(records: Records) -> Digests:
-    lists = [
-        column.tolist() if isinstance(column, np.ndarray) else column
-        for column in records.columns.values()
-    ]
-    # of the representation, since the hashes of -1 and -2 are equal
-    hashes = (hash(repr(row)) for row in zip(*lists, strict=True))
+    columns = map(_printed, records.columns.values())
+    # of the printed row, since the hashes of -1 and -2 are equal
+    hashes = (hash(repr(row)) for row in zip(*columns, strict=True))
     return np.fromiter(hashes, np.int64, count=len(records))
+
+
+def _printed(column: Column) -> Iterable[Any]:
+    """Return values that are printed alike only if they are equal."""
+    if not isinstance(column, np.ndarray):
+        return column
+    return column.tolist() if column.ndim == 1 else (hash(row.tobytes()) for row in column)
 
 
 @dataclass(frozen=True)

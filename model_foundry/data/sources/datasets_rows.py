@@ -10,7 +10,6 @@ from model_foundry.config import DiskSource, HubSource
 from model_foundry.data.sources.base import Hash, Reading
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.row_source import RowSource
-from model_foundry.data.sources.rows import no_column
 from model_foundry.errors import DataError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.messages import reason_of
@@ -31,14 +30,9 @@ class DataSetRows(RowSource):
         read = 0
         for batch in self._batches(columns):
             check_interrupt()
-            for column in columns:
-                if column not in batch:
-                    raise no_column(self.name, column, list(batch))
-            named = {column: batch[column] for column in columns}
             number = len(next(iter(batch.values()), ()))
-            yield Records(
-                columns=named, source=self.name, places=range(read + 1, read + number + 1)
-            )
+            places = range(read + 1, read + number + 1)
+            yield Records(columns=batch, source=self.name, places=places).select(columns)
             read += number
 
     def _batches(self, columns: Sequence[str]) -> Iterator[dict[str, Any]]:

@@ -4,7 +4,8 @@ The columns of a record stay together: it is refused or left out whole, never in
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from itertools import islice
 from math import nan
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_foundry.data.sources.fragments import FRAGMENT
-from model_foundry.data.sources.rows import NoColumnError, text_of, texts_of
+from model_foundry.data.sources.rows import NoColumnError, no_column, texts_of
 from model_foundry.errors import DataError
 from model_foundry.foundation.messages import short_repr
 
@@ -54,6 +55,13 @@ class Records:
         """Return the place of a row, for messages."""
         place = self.place % self.places[index]
         return f"{self.source}: {place}" if self.source else place
+
+    def select(self, columns: Sequence[str]) -> "Records":
+        """Return these columns of the same rows; raise a DataError for one that there is not."""
+        for column in columns:
+            if column not in self.columns:
+                raise no_column(self.source, column, list(self.columns))
+        return replace(self, columns={column: self.columns[column] for column in columns})
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> "Records":
         """Return the rows with these indices, in their order."""
@@ -113,16 +121,11 @@ class Records:
             DataError: a value is blank, or neither a text nor an integer nor a truth.
         """
         values = self.columns[column]
-        plain = values.tolist() if isinstance(values, np.ndarray) else values
-        return [self._label(index, value, column) for index, value in enumerate(plain)]
-
-    def _label(self, index: int, value: Any, column: str) -> str:
-        if isinstance(value, int):
-            return short_repr(value)
-        if value is None or (isinstance(value, str) and not _is_blank(value)):
-            return text_of(value, self.where(index), column)
-        law = f"is {_shown(value)}, not a label (a text or an integer)"
-        raise self._fault(index, column, law, "correct it, or remove the row")
+        named = [_label(v) for v in (values.tolist() if isinstance(values, np.ndarray) else values)]
+        if None in named:
+            law = f"is {_shown(values[named.index(None)])}, not a label (a text or an integer)"
+            raise self._fault(named.index(None), column, law, "correct it, or remove the row")
+        return replace(self, columns={column: named}).texts(column)
 
     def _fault(self, index: int, column: str, law: str, remedy: str) -> DataError:
         return DataError(f"{self.where(index)}: {column!r} {law}; {remedy}")
@@ -140,13 +143,19 @@ def _shown(value: Any) -> str:
     return short_repr(value.item() if isinstance(value, np.generic) else value)
 
 
+def _label(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value}" if isinstance(value, str | int) else None
+
+
 def _number(value: Any) -> float:
     """Return a value as a number; not a number if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal | np.number):
         return nan
     try:
         return float(value)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, TypeError):  # text, beyond all floats, complex
         return nan
 
 

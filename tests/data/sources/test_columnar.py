@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model_foundry.data.sources import columnar, compression
-from tests.data.sources.reading import read, refusal
+from tests.data.sources.reading import read, refusal, source_of
 
 TEXTS = [f"text {number} ö\r\n" for number in range(1000)]
 READ = [text.replace("\r\n", "\n") for text in TEXTS]
@@ -161,3 +161,16 @@ def test_a_dictionary_that_expands_too_far_is_refused(
     monkeypatch.setattr(compression, "HARMLESS", 2**22)
     path = write_parquet(tmp_path / "a.parquet", table_of(["x" * 10_000] * 1000))
     assert "unpacks to more than 200 times its size, unlike any text; write its" in refusal(path)
+
+
+@each_writer
+def test_columns_are_read_by_name(tmp_path: Path, write: Writer, name: str) -> None:
+    raw = pa.array([b"ok", b"caf\xe9"]).view(pa.string())
+    table = pa.table({"a": ["x", "y"], "truth": [True, False], "b": raw, "list": [[1], None]})
+    source = source_of(write(tmp_path / name, table), encoding_errors="replace")
+    (records,) = source.records(["list", "b", "truth"])
+    assert records.columns["b"] == ["ok", "caf\ufffd"]
+    assert records.columns["list"] == [[1], None]
+    assert records.labels("truth") == ["true", "false"]
+    assert source.replaced == 1
+    assert next(iter(source.records([]))).where(1).endswith(": row 2")

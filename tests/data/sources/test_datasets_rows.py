@@ -241,3 +241,20 @@ def test_a_saved_data_set_is_read_in_every_format(
     datasets.DatasetDict({"train": found}).save_to_disk(tmp_path / "several")
     for name in ("one", "several"):
         assert read(DiskSource(disk=str(tmp_path / name))) == ["text 0", "text 1", "text 2"]
+
+
+@pytest.mark.parametrize("kind", ["hub", "streamed", "disk"])
+def test_columns_of_a_data_set_stay_aligned(kind: str, tmp_path: Path) -> None:
+    rows = [{"text": f"row {n}", "more": None, "n": n} for n in range(2 * ROWS + 3)]
+    if kind == "disk":
+        source: HubSource | DiskSource = disk(tmp_path / "saved", rows)
+    else:
+        source = hub(tmp_path / "hub", lines(rows), streaming=kind == "streamed")
+    found = list(opened(source).records(["n", "text"]))
+    assert [list(records.columns) for records in found] == 3 * [["n", "text"]]
+    for records in found:
+        pairs = zip(records.numbers("n"), records.texts("text"), strict=True)
+        assert all(text == f"row {number:.0f}" for number, text in pairs)
+    assert found[-1].where(2).endswith(f": row {len(rows)}")
+    with pytest.raises(DataError, match="has no column 'nn', but text, more, n; did you mean 'n'"):
+        list(opened(source).records(["text", "nn"]))

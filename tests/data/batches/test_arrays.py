@@ -1,0 +1,94 @@
+"""Examples in memory: dense and ragged columns, counts by unit, and their hash."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model_foundry.data.batches.arrays import ArrayExamples
+from model_foundry.data.batches.examples import Ragged
+
+SOURCES = [np.array(ids, np.uint16) for ids in ([1, 2, 3], [], [4], [5, 6])]
+IMAGES = np.arange(8, dtype=np.float32).reshape(4, 2)
+WORDS = np.array([2, 0, 1, 1])
+
+
+def examples(**changes: Any) -> ArrayExamples:
+    columns = {"source": Ragged.of(SOURCES), "image": IMAGES} | changes
+    return ArrayExamples(columns, units={"tokens": "source", "words": WORDS})
+
+
+def test_ragged_arrays_are_taken_as_a_list_would_be() -> None:
+    draw = random.Random(0)
+    for equal in (False, True):  # equal lengths take another way
+        sizes = [3 if equal else draw.randrange(5) for _ in range(50)]
+        arrays = [np.array(draw.choices(range(99), k=size), np.int32) for size in sizes]
+        ragged = Ragged.of(arrays)
+        assert (len(ragged), ragged.sizes.tolist()) == (50, sizes)
+        for count in (0, 1, 20):
+            chosen = draw.choices(range(50), k=count)
+            taken = ragged.take(np.array(chosen, np.int64))
+            assert (taken.values.dtype, taken.bounds.dtype) == (np.int32, np.int64)
+            assert len(taken) == count
+            for place, index in enumerate(chosen):
+                assert np.array_equal(taken[place], arrays[index])
+
+
+def test_examples_are_read_by_keys_in_any_pass() -> None:
+    keys = [(0, 3), (7, 0), (1, 3)]
+    found = examples().read(keys)
+    source = found.columns["source"]
+    assert isinstance(source, Ragged)
+    assert [source[n].tolist() for n in range(3)] == [[5, 6], [1, 2, 3], [5, 6]]
+    assert np.array_equal(found.columns["image"], IMAGES[[3, 0, 3]])  # type: ignore[arg-type]
+    assert found.counts == {"tokens": 7, "words": 4}
+    assert found.keys == keys
+
+
+def test_the_first_examples_are_a_set_of_their_own() -> None:
+    first = examples().first(2)
+    assert (len(first), first.units) == (2, ("tokens", "words"))
+    assert first.read([(0, 0), (0, 1)]).counts == {"tokens": 3, "words": 2}
+    assert len(examples().first(9)) == 4
+    assert examples().first(4).content_sha256 == examples().content_sha256
+
+
+def test_the_description_has_all_units() -> None:
+    assert examples().describe() == "4 examples, 6 tokens, 4 words"
+
+
+def test_the_hash_is_that_of_names_types_shapes_and_bytes() -> None:
+    same = ArrayExamples(
+        {"image": np.asfortranarray(IMAGES), "source": Ragged.of(SOURCES)},
+        units={"words": WORDS, "tokens": "source"},
+    )
+    assert same.content_sha256 == examples().content_sha256
+    moved = [SOURCES[0][:2], SOURCES[0][2:], *SOURCES[2:]]  # the same values
+    others = [
+        examples(source=Ragged.of(moved)),
+        examples(source=Ragged.of([ids.astype(np.int64) for ids in SOURCES])),
+        examples(image=IMAGES.reshape(4, 2, 1)),
+        examples(image=IMAGES + 1),
+        examples(picture=IMAGES),
+        ArrayExamples({"source": Ragged.of(SOURCES), "image": IMAGES}, units={"tokens": WORDS}),
+    ]
+    assert len({each.content_sha256 for each in [same, *others]}) == 7
+
+
+@pytest.mark.parametrize(
+    ("columns", "units", "message"),
+    [
+        ({}, {}, "must be of one length"),
+        ({"a": IMAGES, "b": IMAGES[:2]}, {}, "of one length, got {'a': 4, 'b': 2}"),
+        ({"a": IMAGES}, {"tokens": WORDS[:2]}, "of one length, got {'a': 4, 'tokens': 2}"),
+        ({"a": IMAGES}, {"tokens": "a"}, "counted by 'a', which is no ragged column"),
+        ({"a": IMAGES}, {"tokens": "b"}, "counted by 'b', which is no ragged column"),
+        ({"a": np.array(["x", None])}, {}, "column 'a' holds Python objects"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(
+    columns: dict[str, Any], units: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ArrayExamples(columns, units=units)

@@ -1,0 +1,294 @@
+"""Train, validation and test records: the draws of documents, mixtures, and aligned columns."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from model_foundry.config import SOURCES, DataConfig
+from model_foundry.data.corpus import record_splits
+from model_foundry.data.corpus.record_splits import RecordSplit, open_record_splits
+from model_foundry.data.corpus.splits import open_splits
+from model_foundry.data.sources.base import Hash, Reading
+from model_foundry.data.sources.records import Records
+from model_foundry.data.sources.registration import register_source
+from model_foundry.data.sources.row_source import RowSource
+from model_foundry.errors import ConfigError, DataError
+from model_foundry.foundation.atomic_files import file_sha256
+from tests.data.corpora import texts_of
+
+
+def rows_file(folder: Path, name: str, number: int, *, start: int = 0) -> str:
+    """Write aligned rows, and return the path of the file."""
+    rows = ({"text": f"{name} {n}", "n": n} for n in range(start, start + number))
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def read(split: RecordSplit) -> list[str]:
+    """Return the texts, after a check that the numbers belong to them."""
+    texts = []
+    for records in split.records(["n", "text"]):
+        pairs = zip(records.texts("text"), records.numbers("n"), strict=True)
+        for index, (text, number) in enumerate(pairs):
+            assert text.endswith(f" {number:.0f}")
+            name, line = text.split()
+            assert records.where(index).endswith(f"{name}.jsonl: line {int(line) + 1}")
+            texts.append(text)
+    return texts
+
+
+def refusal(data: DataConfig, split: str = "train") -> str:
+    with pytest.raises(DataError) as caught:
+        read(getattr(open_record_splits(data, seed=0), split))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def settings_of(folder: Path) -> dict[str, dict[str, Any]]:
+    one, two = rows_file(folder, "one", 900), rows_file(folder, "two", 600)
+    return {
+        "held out": {"train": one},
+        "counted": {"train": [one, two], "validation_documents": 7},
+        "given": {"train": one, "validation": two},
+        "budget": {"train": {"mixture": [{"source": one, "documents": 60}]}},
+        "mixture": {
+            "train": {
+                "mixture": [
+                    {"source": one, "documents": 700, "repeats": 2},
+                    {"source": two},
+                ]
+            },
+            "validation_fraction": 0.1,
+        },
+        "weights": {
+            "train": {
+                "documents": 400,
+                "mixture": [
+                    {"source": one, "weight": 3},
+                    {"source": two, "weight": 1, "repeats": 3},
+                ],
+            },
+            "test": {"mixture": [{"source": one}, {"source": two}]},
+        },
+    }
+
+
+@pytest.mark.parametrize("kind", ["held out", "counted", "given", "budget", "mixture", "weights"])
+def test_records_are_drawn_as_documents_are(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(record_splits, "MOST_ROWS", 100)
+    data = DataConfig(**settings_of(tmp_path)[kind])
+    for seed in (0, 5):
+        records, texts = open_record_splits(data, seed=seed), open_splits(data, seed=seed)
+        for name in ("train", "validation", "test"):
+            found, expected = getattr(records, name), getattr(texts, name)
+            assert (found is None) == (expected is None)
+            if found is not None:
+                assert read(found) == texts_of(expected)
+                assert read(found) == texts_of(expected)
+
+
+def test_the_key_follows_the_draw_and_the_files(tmp_path: Path) -> None:
+    one = rows_file(tmp_path, "one", 20)
+
+    def keys(seed: int = 0, **settings: Any) -> list[str]:
+        splits = open_record_splits(DataConfig(train=one, **settings), seed=seed)
+        return [repr(each.cache_key(file_sha256)) for each in (splits.train, splits.validation)]
+
+    before = keys()
+    assert before == keys()
+    assert len({*before, *keys(seed=1), *keys(validation_documents=2)}) == 6
+    assert keys(shared_documents="drop")[0] == before[0]
+    assert keys(shared_documents="drop")[1] != before[1]
+    rows_file(tmp_path, "one", 21)
+    assert set(keys()).isdisjoint(before)
+
+
+def test_shared_records_are_reported_left_out_or_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"text": "a", "n": -1}, {"text": "b", "n": 2}, {"text": "c", "n": 3}]
+    other = [{"text": "a", "n": -2}, {"text": "b", "n": 2}, {"text": "d", "n": 3}]
+    for name, content in (("train", rows), ("other", other)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    files = {"train": f"{tmp_path}/train.json", "validation": f"{tmp_path}/other.json"}
+
+    def texts(mode: str, columns: list[str]) -> list[str]:
+        splits = open_record_splits(DataConfig(**files, shared_documents=mode), seed=0)
+        caplog.clear()
+        for _ in range(2):
+            list(splits.train.records(columns))
+            found = [t for r in splits.validation.records(columns) for t in r.columns["text"]]
+        return found
+
+    with caplog.at_level(logging.WARNING):
+        assert texts("warn", ["text", "n"]) == ["a", "b", "d"]
+        assert caplog.messages == [
+            "1 of the 3 validation records is in the training data too"
+        ]  # once
+        assert texts("drop", ["text", "n"]) == ["a", "d"]
+        assert texts("drop", ["text"]) == ["d"]
+        (message,) = caplog.messages
+        assert message.endswith(
+            "2 of the 3 validation records are in the training data too; they are left out"
+        )
+    assert "1 of the 3 validation records is in" in refusal_of_shared(files)
+
+
+def refusal_of_shared(files: dict[str, str]) -> str:
+    splits = open_record_splits(DataConfig(**files, shared_documents="error"), seed=0)
+    with pytest.raises(DataError) as caught:
+        list(splits.validation.records(["text", "n"]))
+    return str(caught.value)
+
+
+def test_training_data_is_not_read_again_to_find_shared_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = rows_file(tmp_path, "one", 5), rows_file(tmp_path, "two", 5)
+    splits = open_record_splits(DataConfig(train=one, validation=two), seed=0)
+    read(splits.train)
+    Path(one).unlink()
+    assert len(read(splits.validation)) == 5
+
+
+class Bounds(BaseModel):
+    """First and last image."""
+
+    first: int
+    last: int
+
+
+class Images(RowSource):
+    """Images of 2 x 2, each with a number."""
+
+    def __init__(self, settings: Bounds, reading: Reading) -> None:
+        super().__init__("images", reading.text_column)
+        self.settings = settings
+
+    def records(self, columns: Sequence[str]) -> Iterator[Records]:
+        for n in range(self.settings.first, self.settings.last, 10):
+            numbers = np.arange(n, min(n + 10, self.settings.last))
+            image = np.broadcast_to(numbers[:, None, None], (len(numbers), 2, 2))
+            both = {"image": image.astype(np.float32), "n": numbers}
+            yield Records(columns=both, source="images", places=numbers).select(columns)
+
+    def cache_key(self, sha256: Hash) -> Any:
+        return ["images", self.settings.model_dump()]
+
+
+def test_arrays_stay_arrays_beside_their_numbers() -> None:
+    register_source("images", schema=Bounds)(Images)
+    try:
+        parts = [{"source": {"images": {"first": n, "last": n + 35}}} for n in (0, 100)]
+        data = DataConfig(
+            train={"mixture": parts},
+            validation={"images": {"first": 30, "last": 40}},
+            shared_documents="drop",
+        )
+        splits = open_record_splits(data, seed=0)
+        found: list[float] = []
+        for split in (splits.train, splits.validation):
+            for records in split.records(["image", "n"]):
+                image, numbers = records.columns["image"], records.numbers("n")
+                assert isinstance(image, np.ndarray)
+                assert image.dtype == np.float32
+                assert (image == numbers[:, None, None]).all()
+                found += numbers.tolist()
+        assert sorted(found[:70]) == [*range(35), *range(100, 135)]
+        assert found[:70] != sorted(found[:70])
+        assert found[70:] == [35, 36, 37, 38, 39]
+    finally:
+        SOURCES.remove("images")
+
+
+@pytest.mark.parametrize(
+    ("settings", "split", "message"),
+    [
+        ({"train": "empty.csv"}, "train", "empty.csv: holds no records; name a source with rows"),
+        ({"train": "header.csv"}, "train", "header.csv: holds no records"),
+        ({"validation": "header.csv"}, "validation", "header.csv: holds no records; name a"),
+        ({"train": "single.jsonl"}, "train", "is a single record, so none can be held out; give"),
+        (
+            {"validation_documents": 9},
+            "validation",
+            "data.validation_documents (=9) leaves nothing to train on: there are 9 records; lower",
+        ),
+        (
+            {"validation": "good.jsonl", "shared_documents": "drop"},
+            "validation",
+            "no record is left; name a source with other rows, or change data.shared_documents",
+        ),
+        (
+            {"train": {"mixture": [{"source": "good.jsonl", "documents": 10}]}},
+            "train",
+            "has 9 records, fewer than its budget of 10 documents; lower the budget",
+        ),
+        (
+            {
+                "train": {
+                    "documents": 5,
+                    "mixture": [
+                        {"source": "good.jsonl", "weight": 99},
+                        {"source": "single.jsonl", "weight": 1},
+                    ],
+                }
+            },
+            "train",
+            "single.jsonl: its weight gives it less than one of the documents of the mixture",
+        ),
+        ({"train": "text.txt"}, "train", "text.txt: is text without columns"),
+    ],
+)
+def test_too_few_records_are_refused(
+    settings: dict[str, Any],
+    split: str,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("empty.csv", ""), ("header.csv", "n,text\n"), ("text.txt", "a\n")):
+        Path(name).write_text(content)
+    rows_file(Path(), "good", 9)
+    rows_file(Path(), "single", 1)
+    assert message in refusal(DataConfig(**({"train": "good.jsonl"} | settings)), split)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"split_by": "position"}, "data.split_by: 'position' has no meaning for records"),
+        ({"interventions": ["lowercase"]}, "data.interventions: change text, but"),
+        (
+            {"test": {"mixture": [{"source": "a.csv", "words": 5}]}},
+            "data.test: words of records cannot be counted; give documents",
+        ),
+        (
+            {"train": {"mixture": [{"source": "a.csv", "weight": 1}], "tokens": 5}},
+            "data.train: tokens of records cannot be counted",
+        ),
+    ],
+)
+def test_settings_of_text_are_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_record_splits(DataConfig(**({"train": "a.csv"} | settings)), seed=0)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_changes_between_two_readings_is_refused(tmp_path: Path) -> None:
+    for after in (19, 21):
+        splits = open_record_splits(DataConfig(train=rows_file(tmp_path, "one", 20)), seed=0)
+        read(splits.train)
+        rows_file(tmp_path, "one", after)
+        with pytest.raises(DataError, match=f"has {after} records, but had 20 a moment ago: it ch"):
+            read(splits.train)

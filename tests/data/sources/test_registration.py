@@ -1,0 +1,197 @@
+"""Sources of plugins: registered with a schema, opened with their settings, named in errors."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from model_foundry.config import (
+    SOURCES,
+    DataConfig,
+    PluginSource,
+    settings_without_effect,
+    validate,
+)
+from model_foundry.config.error_messages import describe
+from model_foundry.data.corpus.splits import open_splits
+from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.data.sources.opening import open_source
+from model_foundry.data.sources.records import Records
+from model_foundry.data.sources.registration import identity_of, register_source
+from model_foundry.data.sources.row_source import RowSource
+from model_foundry.foundation.atomic_files import file_sha256
+from model_foundry.registry import DuplicateNameError
+from tests.data.corpora import texts_of
+
+READING = Reading("file", "text", "strict")
+
+
+class Bounds(BaseModel):
+    """Settings of the source of these tests."""
+
+    model_config = ConfigDict(extra="forbid")
+    last: int = Field(gt=0)
+    word: str = "number"
+
+
+class Numbers(RowSource):
+    """Rows with a text and a number."""
+
+    def __init__(self, settings: Bounds, reading: Reading) -> None:
+        super().__init__("the numbers", reading.text_column)
+        self.settings = settings
+
+    def records(self, columns: Sequence[str]) -> Iterator[Records]:
+        numbers = range(1, self.settings.last + 1)
+        known: dict[str, Any] = {"n": list(numbers)}
+        known["text"] = [f"{self.settings.word} {number}" for number in numbers]
+        yield Records(columns={c: known[c] for c in columns}, source=self.name, places=numbers)
+
+    def cache_key(self, sha256: Hash) -> Any:
+        return ["numbers", self.settings.model_dump()]
+
+
+@pytest.fixture(autouse=True)
+def registered() -> Iterator[None]:
+    register_source("numbers", schema=Bounds)(Numbers)
+    yield
+    SOURCES.remove("numbers")
+
+
+def faults(train: Any) -> list[tuple[str, str]]:
+    with pytest.raises(ValidationError) as caught:
+        DataConfig(train=train)
+    return describe(caught.value, DataConfig)
+
+
+def test_a_registered_source_is_text_and_records() -> None:
+    data = DataConfig(train={"numbers": {"last": 3}}, validation={"numbers": {"last": 1}})
+    assert isinstance(data.train, PluginSource)
+    assert data.train.settings == Bounds(last=3)
+    assert texts_of(open_splits(data, seed=0).train) == ["number 1", "number 2", "number 3"]
+    source = open_source(data.train, READING)
+    (records,) = source.records(["n"])
+    assert records.numbers("n").tolist() == [1, 2, 3]
+
+
+def test_it_may_be_in_a_mixture_and_survives_saving() -> None:
+    part = {"source": {"numbers": {"last": 3, "word": "row"}}, "documents": 2}
+    data = DataConfig(train={"mixture": [part, {"source": {"language": {"sentences": 2}}}]})
+    again = DataConfig.model_validate(data.model_dump())
+    assert again == data == DataConfig.model_validate(data)
+    assert data.model_dump()["train"]["mixture"][0]["source"] == part["source"]
+    split = open_splits(again.model_copy(update={"validation": again.train}), seed=0).train
+    assert sum(text.startswith("row ") for text in texts_of(split)) == 2
+
+
+@pytest.mark.parametrize(
+    ("train", "fault"),
+    [
+        ({"numbers": {"last": 0}}, ("train.numbers.last", "must be > 0, got 0")),
+        ({"numbers": None}, ("train.numbers.last", "is required")),
+        ({"numbers": {"last": 1, "wrd": "a"}}, ("train.numbers.wrd", "did you mean 'word'?")),
+        (
+            {"numbers": {"last": 1}, "split": "a"},
+            ("train.split", "does not stand beside 'numbers'"),
+        ),
+        ({"number": {"last": 1}}, ("train.number", "unknown source; did you mean 'numbers'?")),
+        (
+            {"mixture": [{"source": {"numbers": {}}}]},
+            ("train.mixture.0.source.numbers.last", "is required"),
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named(train: Any, fault: tuple[str, str]) -> None:
+    ((field, message),) = faults(train)
+    assert field == fault[0]
+    assert fault[1] in message
+
+
+def test_an_unknown_kind_is_refused() -> None:
+    ((field, message),) = faults({"parchment": {"file": "a"}})
+    assert field == "train.parchment"
+    assert message == (
+        "unknown source; there are disk, hub, language, mixture, numbers; others come with "
+        "--plugin FILE.py"
+    )
+    assert faults({"langage": {"sentences": 1}}) == [
+        ("train.langage", "unknown source; did you mean 'language'?")
+    ]
+    for other in ({"parchment": "a"}, {"name": {}}, {}):
+        assert ("train.hub", "is required") in faults(other)
+
+
+def test_a_source_without_schema_has_no_settings() -> None:
+    register_source("bare")(type("Bare", (Numbers,), {"__module__": __name__}))
+    try:
+        for settings in (None, {}):
+            assert DataConfig(train={"bare": settings}).train.settings is None  # type: ignore[union-attr]
+        ((field, message),) = faults({"bare": {"last": 1}})
+        assert (field, message) == ("train.bare", "source 'bare' has no settings; write {bare: {}}")
+    finally:
+        SOURCES.remove("bare")
+
+
+def test_an_experiment_with_it_is_valid() -> None:
+    config = validate(
+        {
+            "experiment_name": "one",
+            "data": {"train": {"numbers": {"last": 9}}},
+            "model": {"architecture": "lstm", "rnn": {"embedding_size": 8, "hidden_size": 8}},
+            "training": {"max_steps": 1},
+        },
+        "one.yaml",
+    )
+    assert config.model_dump(mode="json")["data"]["train"] == {
+        "numbers": {"last": 9, "word": "number"}
+    }
+    assert list(settings_without_effect(config)) == []
+
+
+def test_the_code_of_a_plugin_is_part_of_the_identity(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    built_in = open_source(str(tmp_path / "a.txt"), READING)
+    assert identity_of(built_in, file_sha256) == built_in.cache_key(file_sha256)
+    source = Numbers(Bounds(last=1), READING)
+    key, code = identity_of(source, file_sha256)
+    assert (key, code) == (source.cache_key(file_sha256), file_sha256(Path(__file__)))
+
+
+class Keyless(Source):
+    """A source without a cache key."""
+
+    def fragments(self) -> Iterator[Any]:
+        yield from ()
+
+
+@pytest.mark.parametrize(
+    ("name", "cls", "facts", "message"),
+    [
+        ("keyless", Keyless, {}, "Keyless cannot be source 'keyless': it lacks cache_key"),
+        ("other", dict, {}, "dict cannot be source 'other': it must be a subclass of Source"),
+        ("a b", Numbers, {}, "the name of a registered source consists of letters"),
+        ("mixture", Numbers, {}, "source 'mixture': the name has another meaning"),
+        ("other", Numbers, {"schema": dict}, "source 'other': schema= is a pydantic class"),
+        ("other", type("A", (Numbers,), {"__module__": "builtins"}), {}, "it must be in a file"),
+    ],
+)
+def test_a_class_that_cannot_be_a_source_is_refused(
+    name: str, cls: Any, facts: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        register_source(name, **facts)(cls)
+
+
+def test_a_name_is_given_once() -> None:
+    for name in ("numbers", "hub", "files"):
+        with pytest.raises(DuplicateNameError, match=f"Source '{name}' is already registered"):
+            register_source(name)(Numbers)
+
+
+def test_the_built_in_kinds_are_registered() -> None:
+    assert {"files", "hub", "disk", "language"} <= set(SOURCES)
+    assert SOURCES["hub"].schema is not None
+    assert "streaming" in SOURCES["hub"].schema.model_fields
+    assert issubclass(SOURCES.load("disk"), Source)
