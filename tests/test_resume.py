@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from model_foundry.data.batches.rows import Blocks
 
 import model_foundry.experiment.checkpointer as checkpointer
 import model_foundry.training.loop as loop
-from model_foundry.data.batches.rows import Blocks
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import CheckpointError
 from model_foundry.experiment.checkpointer import Checkpointer

@@ -175,7 +175,9 @@ class SaveHook(Hook):
 
     def after_step(self, training: Training, step: FinishedStep) -> None:
         config, timed = training.context.config.training, step.batch.timed_save
-        if not self._can_save:  # after the first update, rather than hours later
+        if (
+            not self._can_save and training.optimizer is not None
+        ):  # after the first update, rather than hours later
             require_storable(training.model, training.optimizer)
             self._can_save = True
         due = is_due(training.context.state.step, config.save_steps, training.context.total_steps)
