@@ -106,9 +106,10 @@ def _entry(kind: str, name: str, shown: dict[type[BaseModel], str]) -> Iterator[
 
 
 def _summary(target: str) -> str:
-    """Return the first paragraph of the docstring of a target."""
+    """Return the first paragraph of the docstring of a target; that of a function names a thing."""
     docstring = _docstring_in_source(target) or inspect.getdoc(load_target(target)) or ""
-    return re.split(r"\n\s*\n", docstring)[0].replace("\n", " ")
+    first = re.split(r"\n\s*\n", docstring)[0].replace("\n", " ").removeprefix("Return ")
+    return first[:1].upper() + first[1:]
 
 
 def _docstring_in_source(target: str) -> str | None:
@@ -143,8 +144,12 @@ def _sections(spec: Any) -> list[tuple[str, type[BaseModel]]]:
     if isinstance(spec, ArchitectureSpec):
         return [(f"model.{name}", schema) for name, schema in spec.sections().items()]
     schema = getattr(spec, "schema", None)
-    place = "data.train" if isinstance(spec, SourceSpec) else "training"
-    return [(f"{place}.{spec.name}", schema)] if schema else []
+    if schema is None:
+        return []
+    if not isinstance(spec, SourceSpec):
+        return [(f"training.{spec.name}", schema)]
+    is_flat = spec.name in schema.model_fields  # {hub: NAME, split: ...}
+    return [("data.train" if is_flat else f"data.train.{spec.name}", schema)]
 
 
 def _facts(spec: Any) -> Iterator[str]:

@@ -182,9 +182,8 @@ def register_intervention(
         check: raises ValueError for conflicting settings, as `setting: message`.
         cache_key: from settings to further plain data that the result depends on, such as a
             version; raises ValueError as `check` does. Called once, before the first document.
-        prepare: `(settings, *, writes)`, called in the main process before the corpus is read, so
-            that forked processes inherit what it makes; with `writes=False` it only checks. Raises
-            ConfigError, as `setting: message`.
+        prepare: `(settings, *, writes)`, called once before the corpus is read and processes are
+            forked; with `writes=False` it only checks. Raises ConfigError, as `setting: message`.
 
     Raises:
         TypeError: the signature is incomplete, or only one of survey and plan is given.
@@ -196,7 +195,7 @@ def register_intervention(
         raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
     functions: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
     functions |= {"sentences": sentences, "check": check, "cache_key": cache_key}
-    functions["prepare"] = prepare
+    functions |= {"prepare": prepare}
 
     def register(function: F) -> F:
         schema, source = _settings_class(name, function), _source_digest(name, function)

@@ -118,7 +118,7 @@ class ExampleSet(ABC):
 
     @property
     def totals(self) -> dict[str, int]:
-        """What all examples hold together, by unit."""
+        """The counts of all examples, by unit."""
         return {}
 
     def figures(self) -> dict[str, float]:
