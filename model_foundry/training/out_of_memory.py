@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from model_foundry.architectures import BaseModel, device_of
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.errors import MemoryExhaustedError, is_out_of_memory
 
 ASKED = re.compile(r"allocate (\d+) bytes")
@@ -53,10 +53,11 @@ def naming_the_batch(
         weights = sum(parameter.nbytes for parameter in model.parameters())
         asked = int(found[1]) if (found := ASKED.search(str(error))) else 0
         rest = max(0, _in_use(device) - before - (copies - 1) * weights) + asked
-        length = config.data.max_sequence_length
+        length = _tokens_of_a_row(config)
+        size = f"{rows} examples" if length is None else f"{rows} rows x {length} tokens"
         of_model = "weights, gradients and moments" if trains else "weights"
         raise MemoryExhaustedError(
-            f"out of memory in {when()}, with {rows} rows x {length} tokens in a forward pass: "
+            f"out of memory in {when()}, with {size} in a forward pass: "
             f"the model takes {_size(copies * weights)} ({of_model}), activations and logits about "
             f"{_size(rest)}; {_remedies(config, model, rows, trains=trains)}"
         ) from error
@@ -87,11 +88,13 @@ def _with(vocabulary: int | None) -> str:
 
 def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: bool) -> str:
     """Return three settings that help, the one that changes no result first."""
-    training, length = config.training, config.data.max_sequence_length
-    shorter = f"data.max_sequence_length={max(1, length // 2)}"
+    training, length = config.training, _tokens_of_a_row(config)
+    smaller = "a smaller model"
+    if length is not None:
+        smaller = f"data.max_sequence_length={max(1, length // 2)}"
     if not trains:
         first = f"training.per_device_eval_batch_size={max(1, rows // 2)} (the same result)"
-        return f"set {first}, training.mixed_precision=bf16 or {shorter}"
+        return f"set {first}, training.mixed_precision=bf16 or {smaller}"
     fitting = max(n for n in range(1, max(1, rows // 2) + 1) if training.rows_per_step % n == 0)
     passes = training.rows_per_step // fitting
     first = (
@@ -105,7 +108,13 @@ def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: 
         if offered and not training.gradient_checkpointing
         else "training.mixed_precision=bf16"
     )
-    return f"set {first}, {second} or {shorter}"
+    return f"set {first}, {second} or {smaller}"
+
+
+def _tokens_of_a_row(config: ExperimentConfig) -> int | None:
+    """Return the tokens of a row; None: the task reads no text."""
+    reads_text = OBJECTIVES[config.training.objective].reads_text
+    return config.data.max_sequence_length if reads_text else None
 
 
 def _in_use(device: torch.device) -> int:
