@@ -34,7 +34,7 @@ OPTIMIZED: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
     "toy": (
         ("training.optimizer=toy",),
         {"signs", "scale", "count", "odd", "late", "seen"},
-        {"updates", "drift"},
+        {"updates", "drift", "total"},
     ),
 }
 

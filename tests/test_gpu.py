@@ -24,7 +24,7 @@ from model_foundry.foundation.random_state import random_states, restore_random_
 from model_foundry.model import create_model, load_model
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
-from tests.experiments import MODELS, tiny_experiment
+from tests.experiments import MODELS, OPTIMIZED, tiny_experiment
 
 pytestmark = [
     pytest.mark.gpu,
@@ -117,12 +117,18 @@ def test_a_compiled_model_learns_what_the_plain_one_learns(kind: str, tmp_path: 
 # --- exactness ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "lstm"])
-@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+@pytest.mark.parametrize(
+    ("kind", "precision", "optimizer"),
+    [
+        *((kind, each, None) for kind in ("gpt2", "lstm") for each in ("no", "bf16", "fp16")),
+        *(("gpt2", "no", name) for name in sorted(OPTIMIZED) if name != "toy"),
+    ],
+)
 def test_an_interrupted_run_is_the_uninterrupted_one(
-    precision: str, kind: str, tmp_path: Path
+    kind: str, precision: str, optimizer: str | None, tmp_path: Path
 ) -> None:
     settings = (f"training.mixed_precision={precision}", "training.compile=false")
+    settings += OPTIMIZED[optimizer][0] if optimizer else ()
     whole = tiny_experiment(kind, tmp_path / "whole", *settings)
     cut = tiny_experiment(kind, tmp_path / "cut", *settings, "training.save_steps=100")
     train(whole)

@@ -413,6 +413,7 @@ CONTROLS: list[tuple[str, str, Callable[[], object], str]] = [
         partial(of_groups, "drift", in_single_precision),
         "/drift: ",
     ),
+    ("lstm with toy", "group tensor", partial(of_groups, "total", zero), "0/total differs"),
     # counters
     ("lstm", "tokens", partial(forget, "tokens_seen"), "18: counters.tokens_seen: "),
     ("lstm", "words", partial(forget, "words_seen"), "18: counters.words_seen: "),

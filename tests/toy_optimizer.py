@@ -21,6 +21,8 @@ class Toy(Optimizer):
 
     def __init__(self, groups: Any, lr: float, shrink: float) -> None:
         super().__init__(groups, {"lr": lr, "shrink": shrink, "updates": 0, "drift": None})
+        for group in self.param_groups:
+            group["total"] = torch.zeros(1)
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:
@@ -28,6 +30,7 @@ class Toy(Optimizer):
             group["updates"] += 1
             drift = 0.0 if group["drift"] is None else group["drift"]
             group["drift"] = drift + group["lr"] / 3
+            group["total"] += group["lr"]
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     self._update(parameter, group)
@@ -47,7 +50,7 @@ class Toy(Optimizer):
         size = state["scale"] * (2 if state["odd"] else 1) / state["count"] / group["updates"]
         parameter.add_(state["signs"].float(), alpha=-group["lr"] * size)
         if state["late"] is not None:
-            parameter.lerp_(state["seen"], state["late"] * group["drift"])
+            parameter.lerp_(state["seen"], state["late"] * group["drift"] * float(group["total"]))
 
 
 @register_optimizer("toy", schema=ToyConfig)

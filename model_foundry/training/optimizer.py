@@ -26,7 +26,8 @@ def register_optimizer(
     `groups` are parameter groups with their `params` and `weight_decay`, `training` is the
     `TrainingConfig`. The loop sets the learning rate of each group before each update. A checkpoint
     holds the optimizer's `state`, tensors or numbers by parameter and name, and the values of
-    groups that it changes; nothing else is restored.
+    groups that it changes; nothing else is restored. Before that, a trial update with gradients of
+    zero shows what the state looks like.
 
     Args:
         schema: pydantic class of the section `training.<name>`, which is then the third argument;

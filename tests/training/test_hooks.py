@@ -1,18 +1,23 @@
-"""Checkpoints by time."""
+"""Checkpoints by time, and state that none can hold."""
 
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from model_foundry.config import OPTIMIZERS
 from model_foundry.doctor.same_run import differences
+from model_foundry.errors import ConfigError
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.train import train
 from model_foundry.foundation.failpoints import watching
 from model_foundry.training import hooks
 from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.checkpoint.state_file import read_state
+from model_foundry.training.optimizer import register_optimizer
 from tests.children import KILLED, in_child
 from tests.experiments import tiny_experiment
 
@@ -100,3 +105,26 @@ def test_time_decides_when_and_newer_ones_replace_what_it_wrote(
     train_by(4, tmp_path, *settings)
     assert saved(tmp_path) == found
     assert (RunDirectory(tmp_path / "run").checkpoint(24) / "optimizer.safetensors").exists()
+
+
+class Listing(torch.optim.SGD):
+    """Keeps a list."""
+
+    def step(self, closure: Any = None) -> None:
+        super().step(closure)
+        self.state[self.param_groups[0]["params"][0]]["seen"] = [1, 2]
+
+
+def test_state_that_no_checkpoint_can_hold_ends_a_run_after_its_first_step(tmp_path: Path) -> None:
+    made: list[str] = []
+    try:
+        register_optimizer("listing")(lambda groups, training: Listing(groups, lr=0.1))
+        config = tiny_experiment("rnn", tmp_path, "training.optimizer=listing")
+        with (
+            watching(made.append),
+            pytest.raises(ConfigError, match=r"Listing keeps .*/seen, whic"),
+        ):
+            train(config)
+    finally:
+        OPTIMIZERS.remove("listing")
+    assert [point for point in made if point.endswith(" made")] == ["step 1 made"]

@@ -120,7 +120,7 @@ def state_after_update(optimizer: Optimizer) -> Expected:
     for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
     for group in optimizer.param_groups:
-        group |= {k: copy.deepcopy(v) for k, v in group.items() if k != "params"} | {"lr": 0.0}
+        group |= {k: copy.deepcopy(v) for k, v in group.items() if k != "params"}
     optimizer.step()
     found = _held(optimizer)
     optimizer.state.clear()

@@ -107,8 +107,7 @@ def test_hyperparameters_and_learning_rate_are_not_kept(tmp_path: Path) -> None:
     assert {key.rpartition("/")[2] for key in keys} == {"step", "exp_avg", "exp_avg_sq"}
     keys = capture(*made("toy", updates=2)).values.keys()
     assert sorted(key for key in keys if "groups" in key) == [
-        *("param_groups/0/drift", "param_groups/0/updates"),
-        *("param_groups/1/drift", "param_groups/1/updates"),
+        f"param_groups/{index}/{name}" for index in (0, 1) for name in ("drift", "total", "updates")
     ]
 
 
