@@ -67,6 +67,7 @@ def settings_of(folder: Path) -> dict[str, dict[str, Any]]:
             },
             "validation_fraction": 0.1,
         },
+        "repeats": {"train": {"mixture": [{"source": one, "repeats": 2}]}, "validation": two},
         "weights": {
             "train": {
                 "documents": 400,
@@ -80,7 +81,9 @@ def settings_of(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-@pytest.mark.parametrize("kind", ["held out", "counted", "given", "budget", "mixture", "weights"])
+@pytest.mark.parametrize(
+    "kind", ["held out", "counted", "given", "budget", "mixture", "repeats", "weights"]
+)
 def test_records_are_drawn_as_documents_are(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
