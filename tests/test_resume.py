@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import model_foundry.experiment.checkpointer as checkpointer
-from model_foundry.data.batches.rows import Blocks
+from model_foundry.data.batches.token_examples import Blocks
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import CheckpointError
 from model_foundry.experiment.checkpointer import Checkpointer
@@ -340,7 +340,7 @@ CONTROLS: list[tuple[str, str, Callable[[], object], str]] = [
     ("lstm", "random states", partial(skip, "load_random_states"), "model/model.safetensors: "),
     ("lstm", "Python's", partial(spoil_generator, random.seed), "18: random.python: "),
     ("lstm", "NumPy's", partial(spoil_generator, np.random.seed), "18: random.numpy: "),
-    ("lstm", "position", partial(forget, "blocks_seen"), "log, step 10: train/batch_digest: "),
+    ("lstm", "position", partial(forget, "examples_seen"), "log, step 10: train/batch_digest: "),
     ("lstm", "all moments", partial(skip, "load_optimizer"), "18/optimizer.safetensors: "),
     ("lstm", "one moment", partial(zero_moments, "exp_avg"), "18/optimizer.safetensors: "),
     ("lstm", "optimizer's counter", partial(zero_moments, "step"), "/step differs"),

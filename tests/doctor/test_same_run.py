@@ -125,7 +125,7 @@ def test_a_changed_counter_is_found(finished: Path, copied: Path, counter: str) 
 def test_a_state_that_contradicts_itself_is_found(finished: Path, copied: Path) -> None:
     path = copied / "checkpoints" / STEP / "state.json"
     state = json.loads(path.read_text())
-    state["counters"]["blocks_seen"] += 1
+    state["counters"]["examples_seen"] += 1
     path.write_text(json.dumps(state))
     (found,) = differences(finished, copied)
     assert found.startswith(f"{STEP}: ") and "blocks" in found

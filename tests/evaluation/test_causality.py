@@ -14,7 +14,7 @@ from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.losses import language_model_loss
 from model_foundry.cli import main
 from model_foundry.config import ARCHITECTURES, OBJECTIVES
-from model_foundry.data.batches.rows import Rows
+from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.causality import find_leak, require_no_leak
@@ -162,11 +162,11 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare(tiny_experiment("bert", tmp_path_factory.mktemp("masked")))
 
 
-def leak_of(model: BaseLanguageModel, prepared: Prepared, rows: Rows | None = None) -> str | None:
+def leak_of(model: BaseLanguageModel, prepared: Prepared, rows: TokenExamples | None = None) -> str | None:
     return find_leak(
         model,
         rows or prepared.train,
-        prepared.collator,
+        prepared.collate,
         prepared.objective,
         causal=model.supports_generation,
     )
@@ -275,7 +275,7 @@ def test_the_check_changes_nothing(kind: type[Honest], training: bool, prepared:
 
 
 def test_a_leak_is_an_error_of_the_configuration(prepared: Prepared) -> None:
-    known = prepared.train, prepared.collator, prepared.objective
+    known = prepared.train, prepared.collate, prepared.objective
     require_no_leak(Honest(), *known, causal=True)
     with pytest.raises(ConfigError, match="logits at position 0 depend on the token") as caught:
         require_no_leak(Ahead(), *known, causal=True)
@@ -287,7 +287,7 @@ def test_half_precision_has_a_larger_tolerance(prepared: Prepared) -> None:
         def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
             return x + 1e-3 * x.mean(1, keepdim=True)
 
-    known = prepared.train, prepared.collator, prepared.objective
+    known = prepared.train, prepared.collate, prepared.objective
     assert find_leak(Halved(), *known, causal=True) is not None
     assert find_leak(Halved(), *known, causal=True, half=True) is None
     assert find_leak(Ahead(), *known, causal=True, half=True) is not None

@@ -11,7 +11,7 @@ import torch
 
 from model_foundry.architectures import ModelOutput
 from model_foundry.data.batches.loaders import Batch, evaluation_batches
-from model_foundry.data.batches.rows import Blocks
+from model_foundry.data.batches.token_examples import Blocks
 from model_foundry.errors import DataError
 from model_foundry.evaluation.validation_loss import measure_loss, students_quantile
 from model_foundry.experiment.prepare_data import Prepared, prepare
@@ -30,7 +30,7 @@ def measure(
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.zero_()
-    collator = prepared.objective.collator(config, prepared.tokenizer)
+    collator = prepared.collate
     batches = evaluation_batches(prepared.validation, collator, batch_size=batch_size)
     return measure_loss(model, batches, prepared.objective)
 
@@ -70,7 +70,7 @@ def test_bits_per_byte_divides_by_the_bytes_of_scored_tokens(tmp_path: Path) -> 
 def test_the_mode_of_the_model_is_restored(tmp_path: Path) -> None:
     config = tiny_experiment("gpt2", tmp_path)
     prepared = prepare(config)
-    collator = prepared.objective.collator(config, prepared.tokenizer)
+    collator = prepared.collate
     model = create_model(config, tokenizer=prepared.tokenizer)
     for training in (True, False):
         model.train(training)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model_foundry.config import ExperimentConfig
-from model_foundry.data.batches.rows import Blocks, DocumentRows
+from model_foundry.data.batches.token_examples import Blocks, PackedDocuments
 from model_foundry.data.sources.synthetic_language import LanguageCorpus
 from model_foundry.data.tokens import tokenize
 from model_foundry.data.tokens.token_stream import TokenStream
@@ -73,7 +73,7 @@ def test_rows_are_cut_as_the_settings_say(kind: str, frame: int, tmp_path: Path)
     assert isinstance(given, Blocks) and given.content == 11
     documents = ("data.packing=documents", "data.document_overlap=3", "data.max_sequence_length=8")
     rows = prepare(experiment(tmp_path, *documents, kind=kind)).train
-    assert isinstance(rows, DocumentRows) and rows.length == 8 and rows.repeated > 0
+    assert isinstance(rows, PackedDocuments) and rows.length == 8 and rows.repeated > 0
     read = [rows[(0, number)] for number in range(len(rows))]
     assert max(len(row["input_ids"]) for row in read) <= 8
     assert sum(row["tokens"] for row in read) == len(rows.stream)

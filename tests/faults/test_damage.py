@@ -325,8 +325,8 @@ FORGED_STATES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a step in words": change_counter("step", "six"),
     "a fraction of a step": change_counter("step", 6.5),
     "a fraction of a token": change_counter("tokens_seen", 1.5),
-    "other blocks": change_counter("blocks_seen", 1),
-    "negative blocks": change_counter("blocks_seen", -8),
+    "other blocks": change_counter("examples_seen", 1),
+    "negative blocks": change_counter("examples_seen", -8),
     "an endless loss": change_counter("best_loss", float("inf")),
     "a loss that is no number": change_counter("best_loss", float("nan")),
     "a counter too many": change_counter("luck", 7),
@@ -336,7 +336,7 @@ FORGED_STATES: dict[str, Callable[[dict[str, Any]], object]] = {
     "another format": lambda state: state.update(format=1),
     "a format in words": lambda state: state.update(format="2"),
     "a run without a name": lambda state: state.update(run_id=7),
-    "no blocks in a step": lambda state: state["identity"].update(blocks_per_step=0),
+    "no blocks in a step": lambda state: state["identity"].update(examples_per_step=0),
 }
 
 

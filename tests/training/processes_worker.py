@@ -85,7 +85,7 @@ class Together:
 
 
 def objective_of(config: ExperimentConfig) -> Objective:
-    objective: Objective = OBJECTIVES.load(config.training.objective)()
+    objective: Objective = OBJECTIVES.load(config.training.objective)(config)
     return objective
 
 

@@ -18,7 +18,7 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig
 from model_foundry.data.batches.loaders import Batch, evaluation_streams, training_batches
 from model_foundry.data.batches.order import BatchSplit
-from model_foundry.data.batches.rows import Blocks
+from model_foundry.data.batches.token_examples import Blocks
 from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.validation_loss import measure_loss

@@ -44,7 +44,7 @@ def a_step(
 ) -> tuple[BaseLanguageModel, StepResult]:
     """Make one update of a fresh model, without dropout."""
     learner = learner_of(config, create_model(config))
-    batch = StepBatch.of(micro_batches, OBJECTIVES.load(config.training.objective)())
+    batch = StepBatch.of(micro_batches, OBJECTIVES.load(config.training.objective)(config))
     return learner.model, learner.take_step(batch, step=0, learning_rate=0.01)
 
 
@@ -68,7 +68,7 @@ def without_dropout(kind: str, directory: Path, *overrides: str) -> ExperimentCo
 def ragged_batch(config: ExperimentConfig, rows: int) -> Batch:
     """Return rows of different lengths, so that micro-batches differ in their number of labels."""
     prepared = prepare(config)
-    collator = prepared.objective.collator(config, prepared.tokenizer)
+    collator = prepared.collate
     features = [prepared.train[(0, index)] for index in range(rows)]
     for index, feature in enumerate(features):
         feature["input_ids"] = feature["input_ids"][: 16 - 2 * (index % 5)]
@@ -217,7 +217,7 @@ def test_dropout_follows_its_seed_and_nothing_else(tmp_path: Path) -> None:
 def test_workers_do_not_change_the_batches(kind: str, tmp_path: Path) -> None:
     config = tiny_experiment(kind, tmp_path)
     prepared = prepare(config)
-    collator = prepared.objective.collator(config, prepared.tokenizer)
+    collator = prepared.collate
 
     def first_batches(workers: int) -> Iterator[Tensor]:
         share = BatchSplit(micro_batch=4, rows_per_step=4)

@@ -84,7 +84,7 @@ def test_state_counts_what_was_seen(run: RunResult) -> None:
     directory = run.output_dir / "checkpoints" / "step-00000004"
     state = json.loads((directory / "state.json").read_text())["counters"]
     assert state["step"] == 4
-    assert state["blocks_seen"] == 16  # 4 steps of 4 rows
+    assert state["examples_seen"] == 16  # 4 steps of 4 rows
     assert state["tokens_seen"] == 256  # of 16 tokens each
     assert 0 < state["words_seen"] < 256
 
@@ -128,7 +128,7 @@ class Made:
     ) -> Path:
         """Write a checkpoint; `tensors` replaces some of those to resume from, None: all."""
         random, values = pack_random_states([random_states(), *others])
-        state = state or TrainState(step=3, blocks_seen=24, best_loss=1.5, best_step=2)
+        state = state or TrainState(step=3, examples_seen=24, best_loss=1.5, best_step=2)
         facts: dict[str, Any] = {
             "format": STATE_FORMAT,
             "run_id": "0123",
@@ -148,7 +148,7 @@ class Made:
         return directory
 
 
-IDENTITY = RunFingerprint(config={}, content={}, blocks_per_step=8, total_steps=9, environment={})
+IDENTITY = RunFingerprint(config={}, content={}, examples_per_step=8, total_steps=9, environment={})
 TOKENIZER = TokenizerFactory.train_character(documents=["The dogs chase a cat."])
 
 

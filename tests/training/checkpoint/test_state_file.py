@@ -33,7 +33,7 @@ def test_a_gradient_scaler_gets_its_state_back_type_by_type(copied: Path) -> Non
     }
 
 
-NUMBERS = ["step", "blocks_seen", "tokens_seen", "words_seen", "evaluations_since_best"]
+NUMBERS = ["step", "examples_seen", "tokens_seen", "words_seen", "evaluations_since_best"]
 FORGED = {
     **{
         f"counters.{name}={value}": rf"counters\.{name}: "
@@ -49,9 +49,9 @@ FORGED = {
     "counters.luck=1": r"counters\.luck: unknown",
     "luck=1": "luck: unknown",
     "counters.step=4": "is of step 4, but its directory is of another",
-    "counters.blocks_seen=25": "25 blocks do not make its steps",
-    "identity.blocks_per_step=9": "24 blocks do not make its steps",
-    "identity.blocks_per_step=0": r"identity\.blocks_per_step: ",
+    "counters.examples_seen=25": "25 blocks do not make its steps",
+    "identity.examples_per_step=9": "24 blocks do not make its steps",
+    "identity.examples_per_step=0": r"identity\.blocks_per_step: ",
     "identity.horizon=-1": r"identity\.horizon: ",
     "identity.content=[]": r"identity\.content: ",
     "format=1": "has the format 1, this version reads 2",
