@@ -162,7 +162,9 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare(tiny_experiment("bert", tmp_path_factory.mktemp("masked")))
 
 
-def leak_of(model: BaseLanguageModel, prepared: Prepared, rows: TokenExamples | None = None) -> str | None:
+def leak_of(
+    model: BaseLanguageModel, prepared: Prepared, rows: TokenExamples | None = None
+) -> str | None:
     return find_leak(
         model,
         rows or prepared.train,

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from model_foundry.evaluation.validation_loss import measure_loss, students_quantile
 
 from model_foundry.architectures import ModelOutput
 from model_foundry.data.batches.loaders import Batch, evaluation_batches
 from model_foundry.data.batches.token_examples import Blocks
 from model_foundry.errors import DataError
-from model_foundry.evaluation.validation_loss import measure_loss, students_quantile
 from model_foundry.experiment.prepare_data import Prepared, prepare
 from model_foundry.model import create_model
 from model_foundry.objectives import CausalLM

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from model_foundry.evaluation.validation_loss import measure_loss
 from torch import Tensor, nn
 
 from model_foundry import train
@@ -21,7 +22,6 @@ from model_foundry.data.batches.order import BatchSplit
 from model_foundry.data.batches.token_examples import Blocks
 from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.errors import ConfigError
-from model_foundry.evaluation.validation_loss import measure_loss
 from model_foundry.model import create_model
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.carried_state import CarriedState

@@ -74,7 +74,9 @@ def test_each_token_is_in_a_row_or_left_over(tmp_path: Path, packing: str, kind:
     once = sum(batch.counts["tokens"] for batch in batches)
     assert once == counted.in_rows - counted.repeated
     assert once + sum(counted.left_over.values()) == counted.framed
-    read = sum(len(row_of(prepared.train, key)["input_ids"]) for batch in batches for key in batch.keys)
+    read = sum(
+        len(row_of(prepared.train, key)["input_ids"]) for batch in batches for key in batch.keys
+    )
     assert read == counted.in_rows + counted.framing
     assert validation.tokens.left_over == {}
 

@@ -82,7 +82,10 @@ def test_a_block_has_the_token_after_it(shards: int) -> None:
 def test_the_first_rows_alone_are_those_rows() -> None:
     rows = Blocks(stream_of([list(range(10, 33))]), content=5, keep_rest=True)
     assert len(rows.first(2)) == 2 and len(rows.first(99)) == len(rows) == 5
-    assert row_of(rows.first(2), (0, 1))["input_ids"].tolist() == row_of(rows, (0, 1))["input_ids"].tolist()
+    assert (
+        row_of(rows.first(2), (0, 1))["input_ids"].tolist()
+        == row_of(rows, (0, 1))["input_ids"].tolist()
+    )
 
 
 def test_rows_are_described_in_one_line() -> None:
@@ -202,6 +205,9 @@ def test_tokens_that_no_pass_reads_are_no_targets() -> None:
     rows = Blocks(stream, content=4, keep_rest=False, following=True)
     assert [row["following"] for row in all_of(rows)] == [14, 18, IGNORE_INDEX]
     rows.unread = 1  # the last block fills no lane
-    assert row_of(rows, (0, 1))["following"] == IGNORE_INDEX and row_of(rows, (0, 0))["following"] == 14
+    assert (
+        row_of(rows, (0, 1))["following"] == IGNORE_INDEX
+        and row_of(rows, (0, 0))["following"] == 14
+    )
     assert rows.left_over == 3 + 4
     assert "15 tokens in 2 blocks of 4, 7 left over" in rows.describe()
