@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,15 +15,18 @@ from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.losses import language_model_loss
 from model_foundry.cli import main
 from model_foundry.config import ARCHITECTURES, OBJECTIVES
+from model_foundry.data.batches.examples import Examples
+from model_foundry.data.batches.loaders import evaluation_batches
 from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import ConfigError
-from model_foundry.evaluation.causality import find_leak, require_no_leak
-from model_foundry.experiment import attempt
-from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.evaluation.causality import find_leak
+from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.train import train
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.model import create_model
+from model_foundry.objectives import Prepared, language
+from model_foundry.objectives.language import text_splits
 from tests.experiments import MASKED, MODELS, tiny_experiment
 
 
@@ -162,16 +166,20 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare(tiny_experiment("bert", tmp_path_factory.mktemp("masked")))
 
 
+def inputs_of(prepared: Prepared, rows: TokenExamples | None = None) -> dict[str, Tensor]:
+    """Return the inputs of the first rows of the training text."""
+    rows = (rows or text_splits(prepared)["train"]).first(8)
+    return next(evaluation_batches(rows, prepared.collate, batch_size=8)).inputs
+
+
 def leak_of(
-    model: BaseLanguageModel, prepared: Prepared, rows: TokenExamples | None = None
+    model: BaseLanguageModel, prepared: Prepared, rows: TokenExamples | None = None, **known: Any
 ) -> str | None:
-    return find_leak(
-        model,
-        rows or prepared.train,
-        prepared.collate,
-        prepared.objective,
-        causal=model.supports_generation,
-    )
+    inputs = inputs_of(prepared, rows)
+    inputs.pop("scored_bytes")
+    causal = {"causal": model.supports_generation}
+    named = {"scored": prepared.objective.scored, "objective_name": "Named"}
+    return find_leak(model, inputs, **(causal | named | known))
 
 
 @pytest.mark.parametrize(
@@ -219,15 +227,16 @@ def test_a_masked_model_may_read_later_tokens(masked: Prepared) -> None:
 
 
 def test_a_collator_that_masks_nothing_is_found(masked: Prepared) -> None:
-    def showing(features: Any) -> dict[str, Tensor]:
-        batch = masked.collator(features)
+    def showing(examples: Examples) -> dict[str, Tensor]:
+        batch = masked.collate(examples)
         scored = batch["labels"] != IGNORE_INDEX
         batch["input_ids"] = torch.where(scored, batch["labels"], batch["input_ids"])
         return batch
 
-    leak = find_leak(BothWays(), masked.train, showing, masked.objective, causal=False)
+    leak = leak_of(BothWays(), replace(masked, collate=showing))
     assert leak is not None
     assert leak.startswith("training.objective: 100% of the targets are visible")
+    assert leak.endswith("correct the collator of Named")
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
@@ -242,8 +251,7 @@ def test_built_in_models_leak_nothing(
     assert causal is (kind not in MASKED)
     joined = masked if kind in MASKED else prepared
     for texts in (data, joined):
-        found = find_leak(model, texts.train, texts.collator, texts.objective, causal=causal)
-        assert found is None
+        assert leak_of(model, texts, causal=causal) is None
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn"])
@@ -251,8 +259,7 @@ def test_carried_states_leak_nothing(kind: str, tmp_path: Path) -> None:
     config = tiny_experiment(kind, tmp_path, "data.packing=streams", "training.carry_state=true")
     data = prepare(config)
     model = create_model(config, tokenizer=data.tokenizer)
-    known = {"causal": True, "carry_state": True}
-    assert find_leak(model, data.train, data.collator, data.objective, **known) is None
+    assert leak_of(model, data, causal=True, carry_state=True) is None
 
 
 def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -277,10 +284,9 @@ def test_the_check_changes_nothing(kind: type[Honest], training: bool, prepared:
 
 
 def test_a_leak_is_an_error_of_the_configuration(prepared: Prepared) -> None:
-    known = prepared.train, prepared.collate, prepared.objective
-    require_no_leak(Honest(), *known, causal=True)
+    prepared.objective.check_model(Honest(), prepared)
     with pytest.raises(ConfigError, match="logits at position 0 depend on the token") as caught:
-        require_no_leak(Ahead(), *known, causal=True)
+        prepared.objective.check_model(Ahead(), prepared)
     assert caught.value.exit_code == 2
 
 
@@ -289,10 +295,9 @@ def test_half_precision_has_a_larger_tolerance(prepared: Prepared) -> None:
         def mixed(self, x: Tensor, labels: Tensor | None) -> Tensor:
             return x + 1e-3 * x.mean(1, keepdim=True)
 
-    known = prepared.train, prepared.collate, prepared.objective
-    assert find_leak(Halved(), *known, causal=True) is not None
-    assert find_leak(Halved(), *known, causal=True, half=True) is None
-    assert find_leak(Ahead(), *known, causal=True, half=True) is not None
+    assert leak_of(Halved(), prepared) is not None
+    assert leak_of(Halved(), prepared, half=True) is None
+    assert leak_of(Ahead(), prepared, half=True) is not None
 
 
 def test_all_architectures_are_checked() -> None:
@@ -309,7 +314,7 @@ def test_the_check_changes_no_bit_of_a_run(
     runs = []
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr(attempt, "require_no_leak", lambda *given, **known: None)
+            monkeypatch.setattr(language, "require_no_leak", lambda *given, **known: None)
         config = tiny_experiment(kind, tmp_path / name, "training.max_steps=3")
         runs.append(train(config).output_dir)
     assert differences(*runs) == []

@@ -12,15 +12,14 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from model_foundry.config import OBJECTIVES, ExperimentConfig
+from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import Batch, batch_digest
 from model_foundry.errors import FoundryError
 from model_foundry.experiment.measure_split import measure_split
-from model_foundry.experiment.prepare_data import prepare
+from model_foundry.experiment.prepare_data import objective_of, prepare
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
-from model_foundry.objectives import Objective
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.save_load import optimizer_tensors
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState, is_sharded
@@ -76,17 +75,13 @@ class Together:
         learner = Learner(
             model=model,
             optimizer=optimizer,
+            objective=objective,
             accelerator=accelerator,
             guard=NonFiniteGuard(at_once=True, processes=self.processes),
             max_grad_norm=1.0,
             **settings,
         )
         return learner.take_step(drawn, step=0, learning_rate=0.01)
-
-
-def objective_of(config: ExperimentConfig) -> Objective:
-    objective: Objective = OBJECTIVES.load(config.training.objective)(config)
-    return objective
 
 
 def size(model: nn.Module) -> float:
@@ -99,8 +94,7 @@ def updates(here: Together) -> Iterator[tuple[str, list[float]]]:
         config = without_dropout(kind, here.directory)
         batch, model = here.batch(config), create_model(config)
         result = here.step(config, model, [rows_of(batch, here.share(ROWS))])
-        (labels,) = here.processes.sum([sum(result.labels)])
-        yield kind, [result.loss, result.grad_norm, labels, size(model)]
+        yield kind, [result.loss, result.grad_norm, size(model)]
 
 
 def unlabelled(batch: Batch) -> Batch:
@@ -201,7 +195,7 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
         here.step(config, model, [spoilt])
     except FoundryError as error:
         facts = error.facts  # type: ignore[attr-defined]
-        name = f"{type(error).__name__} on {len(facts['blocks'])} blocks"
+        name = f"{type(error).__name__} on {len(facts['examples'])} examples"
         yield "a loss that is not finite", here.processes.all_gather(name)
     with handle_signals():
         yield "a signal", error_of(iter([batch]), signalled=last)
@@ -263,7 +257,7 @@ class Trained:
         """Record a loss that is not finite, as on a GPU."""
         guard = NonFiniteGuard(at_once=False)
         guard.enable_skipping(self.optimizer, torch.device("cpu"))
-        result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0), [1])
+        result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0))
         guard.record(1, result, [], 0.0)
 
     def kept(self) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

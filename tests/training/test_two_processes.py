@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 FAULTS = {
     "a dead worker": "WorkerError",
-    "a loss that is not finite": "NonFiniteError on 8 blocks",
+    "a loss that is not finite": "NonFiniteError on 8 examples",
     "a signal": "Interrupted",
 }
 
