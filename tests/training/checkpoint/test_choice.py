@@ -43,10 +43,8 @@ def save(place: Path, step: int, run_id: str = MINE, **changed: Any) -> Path:
     counters = Counters(
         step=step,
         examples_seen=step * BLOCKS,
-        tokens_seen=0,
-        words_seen=0,
-        best_loss=None,
-        best_step=None,
+        seen={"tokens": 0},
+        best=None,
         evaluations_since_best=0,
     )
     facts: dict[str, Any] = {
