@@ -116,8 +116,8 @@ CHANGES = {
     "training.adam_beta2=0.95": ["training.adam_beta2: 0.999 -> 0.95"],
     "training.max_grad_norm=null": ["training.max_grad_norm: 1.0 -> None"],
     "training.mixed_precision=bf16": ["training.mixed_precision: no -> bf16"],
-    "training.per_device_train_batch_size=3": ["blocks in one step: 6 -> 9"],
-    "training.gradient_accumulation_steps=1": ["blocks in one step: 6 -> 2"],
+    "training.per_device_train_batch_size=3": ["examples in one step: 6 -> 9"],
+    "training.gradient_accumulation_steps=1": ["examples in one step: 6 -> 2"],
 }
 
 

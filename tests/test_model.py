@@ -7,7 +7,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.errors import DataError
-from model_foundry.model import create_model, special_token_ids
+from model_foundry.model import create_model
+from model_foundry.tokenizer.special_tokens import special_token_ids
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.experiments import MODELS, tiny_experiment
 

@@ -29,6 +29,7 @@ from model_foundry.foundation.failpoints import watching
 from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
+from model_foundry.training.state import TrainState
 from tests.children import KILLED, STOPPED, Fault, in_child, train_in_child, train_with
 from tests.experiments import BLOCKS_OF_TEXT, MODELS, snapshot, three_passes
 
@@ -315,14 +316,23 @@ def zero_carried() -> None:
 
 def forget(counter: str, value: Any = 0) -> None:
     """Resume with a counter set back."""
+    change_state(lambda state: setattr(state, counter, value))
+
+
+def forget_seen(unit: str) -> None:
+    """Resume with the count of a unit set back."""
+    change_state(lambda state: state.seen.update({unit: 0}))
+
+
+def change_state(change: Callable[[TrainState], object]) -> None:
     state_of = ResumePoint.state
 
-    def forgetful(self: ResumePoint) -> Any:
+    def changed(self: ResumePoint) -> TrainState:
         state = state_of(self)
-        setattr(state, counter, value)
+        change(state)
         return state
 
-    ResumePoint.state = forgetful  # type: ignore[method-assign]
+    ResumePoint.state = changed  # type: ignore[method-assign]
 
 
 def mask_each_pass_like_the_first() -> None:
@@ -345,9 +355,9 @@ CONTROLS: list[tuple[str, str, Callable[[], object], str]] = [
     ("lstm", "one moment", partial(zero_moments, "exp_avg"), "18/optimizer.safetensors: "),
     ("lstm", "optimizer's counter", partial(zero_moments, "step"), "/step differs"),
     ("lstm", "weights", partial(skip, "load_weights"), "log, step 10: train/loss: "),
-    ("lstm", "tokens", partial(forget, "tokens_seen"), "18: counters.tokens_seen: "),
-    ("lstm", "words", partial(forget, "words_seen"), "18: counters.words_seen: "),
-    ("lstm", "best loss", partial(forget, "best_loss", None), "18: counters.best_loss: "),
+    ("lstm", "tokens", partial(forget_seen, "tokens"), "18: counters.seen.tokens: "),
+    ("lstm", "words", partial(forget_seen, "words"), "18: counters.seen.words: "),
+    ("lstm", "best loss", partial(forget, "best", None), "18: counters.best.value: "),
     ("lstm", "patience", partial(forget, "evaluations_since_best"), "18: counters.evaluations_si"),
     ("bert", "passes of masks", mask_each_pass_like_the_first, "step 10: train/batch_digest: "),
     ("lstm with streams", "carried state", zero_carried, "log, step 10: train/loss: "),

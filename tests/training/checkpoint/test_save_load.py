@@ -129,7 +129,9 @@ class Made:
     ) -> Path:
         """Write a checkpoint; `tensors` replaces some of those to resume from, None: all."""
         random, values = pack_random_states([random_states(), *others])
-        state = state or TrainState(step=3, examples_seen=24, best=Best(metric="loss", value=1.5, step=2))
+        state = state or TrainState(
+            step=3, examples_seen=24, best=Best(metric="loss", value=1.5, step=2)
+        )
         facts: dict[str, Any] = {
             "format": STATE_FORMAT,
             "run_id": "0123",
