@@ -103,7 +103,8 @@ def test_the_last_digit_of_a_number_of_the_log_is_found(
 
 def test_what_a_clock_says_is_not_compared(finished: Path, copied: Path) -> None:
     def change(lines: list[str]) -> None:
-        line = json.loads(lines[1]) | {"time": 0, "attempt": 9, "train/tokens_per_second": 1.5}
+        line = json.loads(lines[1]) | {"time": 0, "attempt": 9}
+        line |= {f"train/{unit}_per_second": 1.5 for unit in ("tokens", "examples")}
         lines[1] = json.dumps(line) + "\n"
 
     change_lines(copied, change)
@@ -122,6 +123,14 @@ def test_a_changed_counter_is_found(finished: Path, copied: Path, counter: str) 
     path.write_text(json.dumps(state))
     (found,) = differences(finished, copied)
     assert found.startswith(f"{STEP}: counters.{counter}: ")
+
+
+def test_sums_of_training_metrics_are_compared(finished: Path, copied: Path) -> None:
+    path = copied / "checkpoints" / STEP / "state.json"
+    state = json.loads(path.read_text()) | {"train_metrics": [{"accuracy": [1.0, 4.0]}]}
+    path.write_text(json.dumps(state))
+    (found,) = differences(finished, copied)
+    assert found.startswith(f"{STEP}: train_metrics: ")
 
 
 def test_a_state_that_contradicts_itself_is_found(finished: Path, copied: Path) -> None:
