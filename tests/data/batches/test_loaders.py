@@ -129,6 +129,44 @@ def test_a_collator_with_a_call_of_its_own_is_called() -> None:
     assert batch.inputs["input_ids"].tolist() == [[*range(110, 115)]]
 
 
+# --- the digest -----------------------------------------------------------------------------------
+
+
+def given(**inputs: torch.Tensor) -> Batch:
+    number = len(next(iter(inputs.values())))
+    return Batch(inputs, {}, [(0, index) for index in range(number)])
+
+
+IDS = torch.arange(12).view(4, 3)
+PIXELS = torch.arange(24.0).view(4, 2, 3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        given(tokens=IDS, pixels=PIXELS),  # another name
+        given(ids=IDS),
+        given(ids=IDS, pixels=PIXELS, mask=IDS),
+        given(ids=IDS, pixels=PIXELS.view(4, 3, 2)),  # another shape
+        given(ids=IDS, pixels=PIXELS + (PIXELS == 23)),  # another value
+        given(ids=IDS.flip(0), pixels=PIXELS.flip(0)),  # another order
+        given(ids=IDS, pixels=PIXELS.double()),
+    ],
+)
+def test_the_digest_covers_name_shape_and_value_of_each_input(other: Batch) -> None:
+    assert batch_digest([other]) != batch_digest([given(ids=IDS, pixels=PIXELS)])
+
+
+@pytest.mark.parametrize("cuts", [[4], [1, 3], [1, 1, 1, 1], [2, 2]])
+def test_the_digest_does_not_depend_on_the_division_into_micro_batches(cuts: list[int]) -> None:
+    """Nor on the order of the names, nor on how the tensors lie in memory."""
+    parts = [
+        given(pixels=pixels.mT.contiguous().mT, ids=ids)
+        for ids, pixels in zip(IDS.split(cuts), PIXELS.split(cuts), strict=True)
+    ]
+    assert batch_digest(parts) == batch_digest([given(ids=IDS, pixels=PIXELS)])
+
+
 # --- workers --------------------------------------------------------------------------------------
 
 
