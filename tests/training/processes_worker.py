@@ -20,6 +20,7 @@ from model_foundry.experiment.prepare_data import objective_of, prepare
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
+from model_foundry.objectives.measure import Metrics
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.save_load import optimizer_tensors
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState, is_sharded
@@ -97,6 +98,23 @@ def updates(here: Together) -> Iterator[tuple[str, list[float]]]:
         yield kind, [result.loss, result.grad_norm, size(model)]
 
 
+def updates_of_two_losses(here: Together) -> Iterator[tuple[str, list[float]]]:
+    """The update by a weighted sum of losses, and each of them; and metrics of the batches."""
+    losses = "training.losses={model: 1.0, z_loss: 0.01}"
+    for kind in ("gpt2", "bert"):
+        config = without_dropout(kind, here.directory, losses)
+        batch, model = here.batch(config), create_model(config)
+        metrics = Metrics(objective_of(config), ["loss", "perplexity", "accuracy"])
+        own = rows_of(batch, here.share(ROWS))
+        thirds = [rows_of(own, slice(0, 1)), rows_of(own, slice(1, None))]
+        result = here.step(config, model, thirds, metrics=metrics)
+        figures = metrics.figures(here.processes)
+        assert figures["loss/z_loss"] > 1
+        parts = [float(result.parts[name]) for name in ("model", "z_loss")]
+        found = [figures[name] for name in sorted(figures)]
+        yield f"{kind}, two losses", [result.loss, *parts, result.grad_norm, size(model), *found]
+
+
 def unlabelled(batch: Batch) -> Batch:
     labels = torch.full_like(batch.inputs["labels"], -100)
     return replace(batch, inputs={**batch.inputs, "labels": labels})
@@ -148,8 +166,9 @@ def digests(here: Together) -> Iterator[tuple[str, str]]:
 
 def evaluations(here: Together) -> Iterator[tuple[str, list[float]]]:
     """The loss on a text, whose batches or lanes the processes divide."""
+    metrics = "training.metrics=[loss, perplexity, bits_per_byte, accuracy]"
     for kind, overrides in (("gpt2", ()), ("bert", ()), ("lstm", CARRIED)):
-        config = without_dropout(kind, here.directory, *overrides)
+        config = without_dropout(kind, here.directory, metrics, *overrides)
         prepared = here.processes.rank0_first(lambda config=config: prepare(config))
         model = create_model(config, tokenizer=prepared.tokenizer)
         found = measure_split(config, prepared, prepared.validation, model, here.processes)
@@ -290,6 +309,7 @@ def sorted_copy(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 SCENARIOS: tuple[Callable[[Together], Iterator[tuple[str, Any]]], ...] = (
     updates,
+    updates_of_two_losses,
     updates_without_labels,
     carried_states,
     digests,

@@ -48,6 +48,10 @@ def test_two_processes_make_the_update_of_one(found: Any) -> None:
     agree(found, *sorted(MODELS))
 
 
+def test_two_processes_add_up_several_losses_and_metrics_as_one(found: Any) -> None:
+    agree(found, "gpt2, two losses", "bert, two losses")
+
+
 def test_a_process_whose_rows_have_no_label_takes_part_in_the_update(found: Any) -> None:
     parts = ("no label in the last half", "no label in the last quarter")
     agree(found, *(f"{kind}, {part}" for kind in ("gpt2", "bert") for part in parts))

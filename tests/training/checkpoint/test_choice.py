@@ -242,6 +242,16 @@ def test_the_newest_and_the_best_stay(place: Path) -> None:
     assert names(place) == ["step-00000005", "step-00000006"]  # nor is anything left of others
 
 
+def test_the_best_may_be_the_one_with_the_largest_value(place: Path) -> None:
+    for step in range(1, 7):
+        save(place, step)
+    values = {1: 0.3, 2: 0.9, 3: 0.1, 6: 0.5}
+    apply_retention(place, run_id=MINE, limit=3, values=values, greater_is_better=True)
+    assert steps_left(place) == [2, 5, 6]
+    apply_retention(place, run_id=MINE, limit=2, values=values, greater_is_better=True)
+    assert steps_left(place) == [2, 6]
+
+
 def test_without_a_limit_nothing_is_deleted(place: Path) -> None:
     for step in range(1, 7):
         save(place, step)
