@@ -19,6 +19,7 @@ from model_foundry.errors import DataError
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.interventions import intervention
 from model_foundry.interventions.description import describe
+from tests.data.streams import row_of
 from tests.data_page import DOCUMENTS, EXPERIMENT, LINES, STEPS, blocks, rows, write_corpora
 
 WITHOUT_THE_SAME_TEXT = ("language", "mixture", "name: short")
@@ -159,7 +160,8 @@ def test_the_picture_shows_the_rows_that_are_made(
     marks = {tokenizer.bos_token_id: "(", tokenizer.eos_token_id: ")"}
     shown = [
         "".join(
-            marks.get(token) or tokenizer.decode(token) for token in rows[0, number]["input_ids"]
+            marks.get(token) or tokenizer.decode(token)
+            for token in row_of(rows, (0, number))["input_ids"]
         )
         for number in range(len(rows))
     ]

@@ -13,7 +13,7 @@ from model_foundry import load_config, train
 from model_foundry.config import settings_without_effect
 from model_foundry.data.corpus.splits import Splits
 from model_foundry.evaluation import synthetic_language
-from model_foundry.experiment.prepare_data import open_texts
+from model_foundry.objectives.text import open_texts
 from model_foundry.synthetic_language import load_language
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "controlled_rearing"

@@ -223,7 +223,7 @@ def test_a_diverging_run_names_its_first_bad_step_though_checked_later(
             train(config)
         status = RunDirectory(config.output_dir).status()
         assert status is not None and status.step == raised.value.facts["step"] - 1
-        named.append([raised.value.facts[fact] for fact in ("step", "blocks", "batch_digest")])
+        named.append([raised.value.facts[fact] for fact in ("step", "examples", "batch_digest")])
     assert named[0] == named[1]
 
 

@@ -382,13 +382,18 @@ def test_what_is_no_number_stops_the_run_before_it_is_learned_from(
     number = 7 * 3 + micro_batch  # in step 8
     ended = in_child(train_spoilt, tmp_path, settings, number, spoil, code=7)
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("error: ")]
-    for part in ("step 8: loss ", "at learning rate 0.00778", "on blocks ", "update was not made"):
+    for part in (
+        "step 8: loss ",
+        "at learning rate 0.00778",
+        "on examples ",
+        "update was not made",
+    ):
         assert part in line
     assert "The last checkpoint is step 4; to start again with other settings" in line
     path = tmp_path / "run" / "diagnostics" / "not-finite-step-00000008.json"
     assert str(path) in line
     facts = json.loads(path.read_text())
-    assert facts["step"] == 8 and len(facts["blocks"]) == 6
+    assert facts["step"] == 8 and len(facts["examples"]) == 6
     log = [json.loads(text) for text in (whole / "metrics.jsonl").read_text().splitlines()]
     (healthy,) = [x for x in log if x["step"] == 8 and "train/loss" in x]
     assert facts["batch_digest"] == healthy["train/batch_digest"]

@@ -10,7 +10,8 @@ from transformers import PreTrainedTokenizerFast
 from model_foundry.cli import main
 from model_foundry.errors import DataError
 from model_foundry.generation import generate_texts
-from model_foundry.model import create_model, load_model, special_token_ids
+from model_foundry.model import create_model, load_model
+from model_foundry.tokenizer.special_tokens import special_token_ids
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.architectures.small_models import experiment, registered
 from tests.experiments import MODELS, tiny_experiment

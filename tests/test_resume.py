@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_foundry.data.batches.rows import Blocks
 
 import model_foundry.experiment.checkpointer as checkpointer
 import model_foundry.training.loop as loop
+from model_foundry.data.batches.token_examples import Blocks
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import CheckpointError
 from model_foundry.experiment.checkpointer import Checkpointer
@@ -31,6 +31,7 @@ from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.checkpoint.optimizer_state import read_optimizer
 from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
+from model_foundry.training.state import TrainState
 from tests.children import KILLED, STOPPED, Fault, in_child, train_in_child, train_with
 from tests.experiments import BLOCKS_OF_TEXT, MODELS, OPTIMIZED, TOY, snapshot, three_passes
 
@@ -354,14 +355,23 @@ def zero_carried() -> None:
 
 def forget(counter: str, value: Any = 0) -> None:
     """Resume with a counter set back."""
+    change_state(lambda state: setattr(state, counter, value))
+
+
+def forget_seen(unit: str) -> None:
+    """Resume with the count of a unit set back."""
+    change_state(lambda state: state.seen.update({unit: 0}))
+
+
+def change_state(change: Callable[[TrainState], object]) -> None:
     state_of = ResumePoint.state
 
-    def forgetful(self: ResumePoint) -> Any:
+    def changed(self: ResumePoint) -> TrainState:
         state = state_of(self)
-        setattr(state, counter, value)
+        change(state)
         return state
 
-    ResumePoint.state = forgetful  # type: ignore[method-assign]
+    ResumePoint.state = changed  # type: ignore[method-assign]
 
 
 def begin_the_schedule_again() -> None:
@@ -388,7 +398,7 @@ CONTROLS: list[tuple[str, str, Callable[[], object], str]] = [
     ("lstm", "Python's", partial(spoil_generator, random.seed), "18: random.python: "),
     ("lstm", "NumPy's", partial(spoil_generator, np.random.seed), "18: random.numpy: "),
     # data and schedule
-    ("lstm", "position", partial(forget, "blocks_seen"), "log, step 10: train/batch_digest: "),
+    ("lstm", "position", partial(forget, "examples_seen"), "log, step 10: train/batch_digest: "),
     ("bert", "passes of masks", mask_each_pass_like_the_first, "step 10: train/batch_digest: "),
     ("lstm", "schedule", begin_the_schedule_again, "log, step 10: train/learning_rate: "),
     # optimizer
@@ -415,9 +425,9 @@ CONTROLS: list[tuple[str, str, Callable[[], object], str]] = [
     ),
     ("lstm with toy", "group tensor", partial(of_groups, "total", zero), "0/total differs"),
     # counters
-    ("lstm", "tokens", partial(forget, "tokens_seen"), "18: counters.tokens_seen: "),
-    ("lstm", "words", partial(forget, "words_seen"), "18: counters.words_seen: "),
-    ("lstm", "best loss", partial(forget, "best_loss", None), "18: counters.best_loss: "),
+    ("lstm", "tokens", partial(forget_seen, "tokens"), "18: counters.seen.tokens: "),
+    ("lstm", "words", partial(forget_seen, "words"), "18: counters.seen.words: "),
+    ("lstm", "best loss", partial(forget, "best", None), "18: counters.best.value: "),
     ("lstm", "patience", partial(forget, "evaluations_since_best"), "18: counters.evaluations_si"),
 ]
 

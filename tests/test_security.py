@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from model_foundry.config.data import InterventionStep
 from model_foundry.errors import ConfigError
 from model_foundry.experiment.train import train
 from model_foundry.interventions.ai_step.approved_code import file_text
-from model_foundry.interventions.ai_step.step import check_ai_steps, prepare_ai_steps
 from model_foundry.interventions.chain import Chain
+from model_foundry.interventions.preparation import prepare_steps
 from tests.experiments import tiny_experiment
 
 # Modules, functions and classes by their full name; everything below one is included.
@@ -328,11 +329,14 @@ def ai_step_of(file: Path, approved: str | None) -> InterventionStep:
     return InterventionStep.model_validate({"step": "ai_step", **settings})
 
 
+check_steps = partial(prepare_steps, writes=False)
+
+
 def run_ai_step(steps: list[InterventionStep]) -> None:
     Chain.of(steps, "train", 0).apply([(0, "text")])
 
 
-@pytest.mark.parametrize("way", [check_ai_steps, prepare_ai_steps, run_ai_step])
+@pytest.mark.parametrize("way", [check_steps, prepare_steps, run_ai_step])
 @pytest.mark.parametrize(("happens", "approved", "message"), UNAPPROVED)
 def test_code_that_is_not_approved_never_runs(
     happens: Callable[[Path], object],
@@ -351,9 +355,9 @@ def test_code_that_is_not_approved_never_runs(
 
 def test_the_same_code_runs_once_it_is_approved(tmp_path: Path) -> None:
     steps = [ai_step_of(*planted_step(tmp_path))]
-    check_ai_steps(steps)
+    check_steps(steps)
     assert not (tmp_path / "ran").exists()
-    prepare_ai_steps(steps)
+    prepare_steps(steps)
     assert (tmp_path / "ran").exists()
 
 

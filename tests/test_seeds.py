@@ -10,9 +10,10 @@ from model_foundry import train
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.experiment.measure_split import measure_split
-from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.experiment.prepare_data import prepare
 from model_foundry.foundation.random_state import seed_generators
 from model_foundry.model import create_model
+from model_foundry.objectives import Prepared
 from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
 
@@ -25,7 +26,7 @@ def seeded(directory: Path, *seeds: str) -> tuple[ExperimentConfig, Prepared]:
 
 
 def parts(prepared: Prepared) -> tuple[Any, ...]:
-    return (prepared.tokenizer_source, prepared.content)
+    return (prepared.processors["tokenizer"].source, prepared.content)
 
 
 def test_one_tokenizer_and_one_split_serve_all_seeds(tmp_path: Path) -> None:
@@ -34,8 +35,8 @@ def test_one_tokenizer_and_one_split_serve_all_seeds(tmp_path: Path) -> None:
     weights = (create_model(c, tokenizer=first.tokenizer).state_dict() for c in (one, two))
     assert any((a != b).any() for a, b in zip(*(w.values() for w in weights), strict=True))
     # masks of the training differ, those of an evaluation do not
-    rows = [first.train[(0, 0)]]
-    assert first.collator(rows)["labels"].tolist() != second.collator(rows)["labels"].tolist()
+    row = first.train.read([(0, 0)])
+    assert first.collate(row)["labels"].tolist() != second.collate(row)["labels"].tolist()
     model = create_model(one, tokenizer=first.tokenizer)
     losses = [measure_split(one, prepared, first.validation, model) for prepared in (first, second)]
     assert losses[0] == losses[1]
@@ -43,7 +44,7 @@ def test_one_tokenizer_and_one_split_serve_all_seeds(tmp_path: Path) -> None:
 
 def test_another_split_is_another_text(tmp_path: Path) -> None:
     (_, one), (_, other) = (seeded(tmp_path, f"seed.split={seed}") for seed in (1, 2))
-    assert one.tokenizer_source != other.tokenizer_source
+    assert parts(one)[0] != parts(other)[0]
     assert one.content["validation text"] != other.content["validation text"]
 
 

@@ -20,7 +20,7 @@ from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.run_fingerprint import changes
 
-CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/peak_memory_mib"}
+CLOCKED = {"attempt", "time", "train/peak_memory_mib"}
 
 
 def differences(first: Path, second: Path) -> list[str]:
@@ -48,7 +48,11 @@ def _log_differences(one: RunDirectory, other: RunDirectory) -> Iterator[str]:
 
 def _timeless(line: Mapping[str, Any]) -> dict[str, Any]:
     # as text, because NaN is unequal to itself; Python writes a float so that it reads back exactly
-    return {name: repr(value) for name, value in line.items() if name not in CLOCKED}
+    return {name: repr(value) for name, value in line.items() if not _is_clocked(name)}
+
+
+def _is_clocked(name: str) -> bool:
+    return name in CLOCKED or name.endswith("_per_second")  # tokens, examples, ...
 
 
 def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[str]:
@@ -63,10 +67,10 @@ def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[
         except CheckpointError as error:
             yield f"{name}: {error}"
             continue
+        compared = {"counters", "random", "scaler", "train_metrics"}
         facts = [
-            {"counters": s.counters.model_dump(), "random": s.random, "scaler": s.scaler}
-            | {"optimizer": _numbers(directory)}
-            for s, directory in zip(states, directories, strict=True)
+            state.model_dump(include=compared) | {"optimizer": _numbers(directory)}
+            for state, directory in zip(states, directories, strict=True)
         ]
         yield from (f"{name}: {line[:200]}" for line in changes(facts[0], facts[1]))
         yield from _tensor_differences(*directories, name)

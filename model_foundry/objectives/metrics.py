@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model_foundry.config import METRICS, MetricSpec
+from model_foundry.errors import ConfigError
 from model_foundry.objectives.base import Objective
 from model_foundry.objectives.forward_pass import ForwardPass, in_double
 from model_foundry.registry import register_in
@@ -109,10 +110,12 @@ class Perplexity(Metric):
         mean, count = model_loss(done)
         return torch.stack([mean * count, torch.full_like(mean, count)])
 
-    def result(self, sums: Sums) -> float:
+    def result(self, sums: Sums) -> dict[str, float]:
         nats, targets = map(float, sums)
+        if not targets:  # another loss has some
+            return {}
         loss = nats / targets
-        return math.exp(loss) if loss < 700 else math.inf
+        return {"perplexity": math.exp(loss) if loss < 700 else math.inf}
 
 
 class BitsPerByte(Metric):
@@ -128,6 +131,11 @@ class BitsPerByte(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return batches, nats, tokens and bytes, and sums of products of nats and bytes, (7,)."""
+        if "scored_bytes" not in done.inputs:
+            raise ConfigError(
+                "training.train_metrics: bits_per_byte needs the bytes of the tokens, which only "
+                "an evaluation reads; name it in training.metrics"
+            )
         mean, count = model_loss(done)
         size = in_double(done.inputs["scored_bytes"].sum())
         nats, one = mean * count, torch.ones_like(mean)
@@ -177,6 +185,6 @@ class Accuracy(Metric):
         correct = (logits.argmax(-1) == targets).sum()
         return in_double(torch.stack([correct, torch.full_like(correct, len(targets))]))
 
-    def result(self, sums: Sums) -> float:
+    def result(self, sums: Sums) -> dict[str, float]:
         correct, targets = map(float, sums)
-        return correct / targets
+        return {"accuracy": correct / targets} if targets else {}

@@ -10,7 +10,7 @@ from model_foundry.cli.summary import print_summary
 from model_foundry.evaluation.synthetic_language import LanguageReport
 from model_foundry.experiment.train import RunResult
 
-METRICS = {"loss": 1.5, "perplexity": 4.4817, "bits_per_byte": 0.75}
+METRICS = {"loss": 1.5, "perplexity": 4.4817, "bits_per_byte": 0.75, "tokens": 9}
 REPORT = LanguageReport(
     0.6543,
     {"agreement": 0.925, "attraction": 0.5},
@@ -74,6 +74,19 @@ def test_bits_per_byte_that_compare_nothing_are_marked_for_their_text(
     assert text.count("not comparable: 30.0%") == 2 and "floor" not in text
 
 
+def test_figures_that_are_not_known_stand_under_their_names(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = {"eval/accuracy": 0.25, "eval/words_per_line": 7.0, "test/accuracy": 0.5}
+    facts = {"vocab_size": None, "generates": None, "mask_token": None, "lossless": None}
+    lines = printed(capsys, metrics={"eval/loss": 1.5} | own, **facts).splitlines()
+    assert [line.split("  ")[0] for line in lines[1:]] == [
+        *("size", "validation loss", "validation accuracy", "validation words per line"),
+        *("test accuracy", "", "model"),
+    ]
+    assert lines[1].endswith(" 1,234,567 parameters") and lines[2].endswith(" 1.5000")
+
+
 def test_a_masked_figure_is_compared_with_masked_ones_only(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -84,7 +97,7 @@ def test_a_masked_figure_is_compared_with_masked_ones_only(
 
 
 def test_a_figure_that_is_not_defined_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
-    metrics = {"eval/loss": 1.5, "eval/perplexity": 4.48}
+    metrics = {"eval/loss": 1.5, "eval/perplexity": 4.48, "eval/tokens": 9}
     text = printed(capsys, metrics=metrics)
     assert "bits per byte  none: the predicted tokens have no text" in text
 

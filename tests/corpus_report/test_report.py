@@ -59,7 +59,7 @@ def test_unknown_tokens_and_the_words_that_begin_in_one(tmp_path: Path) -> None:
 
 def test_an_end_of_text_that_is_the_unknown_token_too_is_not_unknown(tmp_path: Path) -> None:
     config = tiny_experiment("gpt2", tmp_path, "tokenizer.tokenizer_type=character")
-    tokenizer = load_tokenizer(prepare(config).tokenizer_source)
+    tokenizer = load_tokenizer(prepare(config).processors["tokenizer"].source)
     tokenizer.unk_token = tokenizer.eos_token
     tokenizer.save_pretrained(tmp_path / "joined")
     path = f"tokenizer={{path: {tmp_path / 'joined'}}}"
@@ -82,7 +82,7 @@ def test_the_vocabulary_and_its_most_frequent_entries(tmp_path: Path) -> None:
 
 def test_entries_that_do_not_occur_are_not_covered(tmp_path: Path) -> None:
     config = tiny_experiment("gpt2", tmp_path, "tokenizer.tokenizer_type=character")
-    kept = prepare(config).tokenizer_source
+    kept = prepare(config).processors["tokenizer"].source
     report = report_on(tmp_path, f"tokenizer={{path: {kept}}}", train="aaab a\nbaa\n")
     known = report.vocabulary
     assert known.used == 3 < known.ordinary

@@ -1,11 +1,22 @@
-"""Token streams in memory, for tests."""
+"""Token streams in memory, their rows and their batches, for tests."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from model_foundry.data.batches.examples import Key
+from model_foundry.data.batches.loaders import Collate
+from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.data.tokens.token_stream import Sharded, StreamFacts, TokenStream
+from model_foundry.data_collators.text import AnyCollator, collate_text
+from model_foundry.objectives import CausalLM
+from tests.experiments import tiny_experiment
+
+CAUSAL = CausalLM(tiny_experiment("gpt2", Path("nowhere")))
 
 
 def stream_of(
@@ -33,3 +44,14 @@ def stream_of(
             lossless=True,
         ),
     )
+
+
+def collating(collator: AnyCollator) -> Collate:
+    """Return the collate function of a causal model, made with this collator."""
+    return partial(collate_text, collator=collator, scored=CAUSAL.scored)
+
+
+def row_of(examples: TokenExamples, key: Key, *, evaluating: bool = True) -> dict[str, Any]:
+    """Return the columns of one row, and its counts by unit."""
+    found = examples.read([key], evaluating=evaluating)
+    return found.features()[0] | found.counts

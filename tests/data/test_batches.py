@@ -2,21 +2,25 @@
 
 import hashlib
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import pytest
+import torch
 
 from model_foundry.data.batches.loaders import (
     Batch,
+    Collate,
     evaluation_batches,
     evaluation_streams,
     training_batches,
 )
 from model_foundry.data.batches.order import BatchSplit
-from model_foundry.data.batches.rows import Blocks, DocumentRows, Rows
+from model_foundry.data.batches.token_examples import Blocks, PackedDocuments, TokenExamples
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data_collators import CausalLMDataCollator, Collator, MaskedLMDataCollator
+from model_foundry.data_collators.text import collate_text
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.data.streams import stream_of
 
@@ -69,11 +73,11 @@ def text(shards: int) -> TokenStream:
     return stream_of(tokens, num_bytes, words, ends=ends, shards=shards)
 
 
-def rows_of(packing: str, kind: str, *, keep_rest: bool, shards: int) -> Rows:
+def rows_of(packing: str, kind: str, *, keep_rest: bool, shards: int) -> TokenExamples:
     masked, word_starts = kind in ("token", "word", "span"), kind in ("word", "span")
     frame = ([CLS], [SEP]) if masked else ((), ())
     if packing.startswith("documents"):
-        return DocumentRows(
+        return PackedDocuments(
             text(shards),
             length=20,
             frame=frame,
@@ -91,41 +95,47 @@ def rows_of(packing: str, kind: str, *, keep_rest: bool, shards: int) -> Rows:
     )
 
 
-def digest(batches: Iterable[Batch], *, with_bytes: bool) -> str:
+def collating(kind: str) -> Collate:
+    """Return a collate function for which every token counts, so that all bytes are digested."""
+    return partial(collate_text, collator=COLLATORS[kind], scored=torch.ones_like)
+
+
+def digest(batches: Iterable[Batch]) -> str:
     sha = hashlib.sha256()
     for batch in batches:
         tensors = dict(sorted(batch.inputs.items()))
-        if with_bytes:
-            tensors["num_bytes"] = batch.num_bytes
+        if "scored_bytes" in tensors:
+            tensors["num_bytes"] = tensors.pop("scored_bytes")
         for name, tensor in tensors.items():
             assert tensor.is_contiguous()
             sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             sha.update(tensor.numpy().tobytes())
-        sha.update(repr((batch.tokens, batch.words, batch.keys, batch.begins)).encode())
+        counts = batch.counts["tokens"], batch.counts["words"]
+        sha.update(repr((*counts, batch.keys, batch.begins)).encode())
     return sha.hexdigest()[:12]
 
 
 def evaluated(packing: str, kind: str, shards: int) -> str:
     rows = rows_of(packing, kind, keep_rest=True, shards=shards)
     batches = (
-        evaluation_streams(rows, COLLATORS[kind])
+        evaluation_streams(rows, collating(kind))
         if packing == "streams"
-        else evaluation_batches(rows, COLLATORS[kind], batch_size=6)
+        else evaluation_batches(rows, collating(kind), batch_size=6)
     )
-    return digest(batches, with_bytes=True)
+    return digest(batches)
 
 
 def trained(packing: str, kind: str, shards: int, share: BatchSplit, *, start: int = 0) -> str:
     rows = rows_of(packing, kind, keep_rest=False, shards=shards)
     batches = training_batches(
         rows,
-        COLLATORS[kind],
+        collating(kind),
         share,
         seed=5,
         start=start,
-        packing=packing.split(",")[0],  # type: ignore[arg-type]
+        streams=packing == "streams",
     )
-    return digest(islice(batches, 2 * len(rows) // 6), with_bytes=False)
+    return digest(islice(batches, 2 * len(rows) // 6))
 
 
 CASES = [

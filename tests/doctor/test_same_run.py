@@ -103,7 +103,8 @@ def test_the_last_digit_of_a_number_of_the_log_is_found(
 
 def test_what_a_clock_says_is_not_compared(finished: Path, copied: Path) -> None:
     def change(lines: list[str]) -> None:
-        line = json.loads(lines[1]) | {"time": 0, "attempt": 9, "train/tokens_per_second": 1.5}
+        line = json.loads(lines[1]) | {"time": 0, "attempt": 9}
+        line |= {f"train/{unit}_per_second": 1.5 for unit in ("tokens", "examples")}
         lines[1] = json.dumps(line) + "\n"
 
     change_lines(copied, change)
@@ -111,24 +112,34 @@ def test_what_a_clock_says_is_not_compared(finished: Path, copied: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "counter", ["tokens_seen", "words_seen", "best_loss", "best_step", "evaluations_since_best"]
+    "counter", ["seen.tokens", "seen.words", "best.value", "best.step", "evaluations_since_best"]
 )
 def test_a_changed_counter_is_found(finished: Path, copied: Path, counter: str) -> None:
     path = copied / "checkpoints" / STEP / "state.json"
     state = json.loads(path.read_text())
-    state["counters"][counter] += 1
+    *above, last = counter.split(".")
+    place = state["counters"][above[0]] if above else state["counters"]
+    place[last] += 1
     path.write_text(json.dumps(state))
     (found,) = differences(finished, copied)
     assert found.startswith(f"{STEP}: counters.{counter}: ")
 
 
+def test_sums_of_training_metrics_are_compared(finished: Path, copied: Path) -> None:
+    path = copied / "checkpoints" / STEP / "state.json"
+    state = json.loads(path.read_text()) | {"train_metrics": [{"accuracy": [1.0, 4.0]}]}
+    path.write_text(json.dumps(state))
+    (found,) = differences(finished, copied)
+    assert found.startswith(f"{STEP}: train_metrics: ")
+
+
 def test_a_state_that_contradicts_itself_is_found(finished: Path, copied: Path) -> None:
     path = copied / "checkpoints" / STEP / "state.json"
     state = json.loads(path.read_text())
-    state["counters"]["blocks_seen"] += 1
+    state["counters"]["examples_seen"] += 1
     path.write_text(json.dumps(state))
     (found,) = differences(finished, copied)
-    assert found.startswith(f"{STEP}: ") and "blocks" in found
+    assert found.startswith(f"{STEP}: ") and "examples do not make its steps" in found
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,31 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import torch
 import yaml
-from model_foundry.data.batches.rows import Rows
 from torch import Tensor, nn
 
 from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.architectures.losses import language_model_loss
 from model_foundry.cli import main
 from model_foundry.config import ARCHITECTURES, OBJECTIVES
+from model_foundry.data.batches.examples import Examples
 from model_foundry.data.batches.loaders import evaluation_batches
+from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import ConfigError
-from model_foundry.evaluation.causality import ROWS, find_leak, require_no_leak
-from model_foundry.experiment import attempt
-from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.evaluation.causality import find_leak
+from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.train import train
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.model import create_model
+from model_foundry.objectives import Prepared, language
+from model_foundry.objectives.language import text_splits
 from tests.experiments import MASKED, MODELS, tiny_experiment
 
 
@@ -163,21 +166,20 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return prepare(tiny_experiment("bert", tmp_path_factory.mktemp("masked")))
 
 
-def batch_of(prepared: Prepared, rows: Rows | None = None) -> dict[str, Tensor]:
-    rows = (rows or prepared.train).first(ROWS)
-    return next(evaluation_batches(rows, prepared.collator, batch_size=ROWS)).inputs
-
-
-def known_of(prepared: Prepared) -> dict[str, Any]:
-    objective = prepared.objective
-    return {"scored": objective.scored, "objective_name": type(objective).__name__}
+def inputs_of(prepared: Prepared, rows: TokenExamples | None = None) -> dict[str, Tensor]:
+    """Return the inputs of the first rows of the training text."""
+    rows = (rows or text_splits(prepared)["train"]).first(8)
+    return next(evaluation_batches(rows, prepared.collate, batch_size=8)).inputs
 
 
 def leak_of(
-    model: BaseLanguageModel, prepared: Prepared, rows: Rows | None = None, **known: bool
+    model: BaseLanguageModel, prepared: Prepared, rows: TokenExamples | None = None, **known: Any
 ) -> str | None:
-    known = {"causal": model.supports_generation} | known
-    return find_leak(model, batch_of(prepared, rows), **known_of(prepared), **known)
+    inputs = inputs_of(prepared, rows)
+    inputs.pop("scored_bytes")
+    causal = {"causal": model.supports_generation}
+    named = {"scored": prepared.objective.scored, "objective_name": "Named"}
+    return find_leak(model, inputs, **(causal | named | known))
 
 
 @pytest.mark.parametrize(
@@ -225,13 +227,16 @@ def test_a_masked_model_may_read_later_tokens(masked: Prepared) -> None:
 
 
 def test_a_collator_that_masks_nothing_is_found(masked: Prepared) -> None:
-    batch = batch_of(masked)
-    scored = batch["labels"] != IGNORE_INDEX
-    batch["input_ids"] = torch.where(scored, batch["labels"], batch["input_ids"])
-    leak = find_leak(BothWays(), batch, **known_of(masked), causal=False)
+    def showing(examples: Examples) -> dict[str, Tensor]:
+        batch = masked.collate(examples)
+        scored = batch["labels"] != IGNORE_INDEX
+        batch["input_ids"] = torch.where(scored, batch["labels"], batch["input_ids"])
+        return batch
+
+    leak = leak_of(BothWays(), replace(masked, collate=showing))
     assert leak is not None
     assert leak.startswith("training.objective: 100% of the targets are visible")
-    assert leak.endswith("correct the collator of MaskedLM")
+    assert leak.endswith("correct the collator of Named")
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
@@ -279,10 +284,9 @@ def test_the_check_changes_nothing(kind: type[Honest], training: bool, prepared:
 
 
 def test_a_leak_is_an_error_of_the_configuration(prepared: Prepared) -> None:
-    batch, known = batch_of(prepared), known_of(prepared)
-    require_no_leak(Honest(), batch, **known, causal=True)
+    prepared.objective.check_model(Honest(), prepared)
     with pytest.raises(ConfigError, match="logits at position 0 depend on the token") as caught:
-        require_no_leak(Ahead(), batch, **known, causal=True)
+        prepared.objective.check_model(Ahead(), prepared)
     assert caught.value.exit_code == 2
 
 
@@ -310,7 +314,7 @@ def test_the_check_changes_no_bit_of_a_run(
     runs = []
     for name in ("with", "without"):
         if name == "without":
-            monkeypatch.setattr(attempt, "require_no_leak", lambda *given, **known: None)
+            monkeypatch.setattr(language, "require_no_leak", lambda *given, **known: None)
         config = tiny_experiment(kind, tmp_path / name, "training.max_steps=3")
         runs.append(train(config).output_dir)
     assert differences(*runs) == []

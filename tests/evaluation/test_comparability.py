@@ -12,7 +12,7 @@ from model_foundry.cli.summary import print_summary
 from model_foundry.config import ExperimentConfig
 from model_foundry.corpus_report import build_report
 from model_foundry.errors import DataError
-from model_foundry.evaluation.comparability import not_comparable, unknown_share
+from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.train import train
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
@@ -99,7 +99,7 @@ def test_the_corpus_report_has_it_too(tmp_path: Path, capsys: pytest.CaptureFixt
     data = prepare(config)
     report = build_report(config, data)
     split: dict[str, Any] = report.as_json()["splits"][1]
-    assert split["unknown_share_of_bytes"] == unknown_share(data.validation) > 0.25
+    assert split["unknown_share_of_bytes"] == data.validation.figures()["unknown_share"] > 0.25
     assert split["not_comparable"] == not_comparable(data.validation)
     print_report(report)
     text = " ".join(capsys.readouterr().out.split())

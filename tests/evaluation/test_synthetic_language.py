@@ -71,7 +71,7 @@ def test_a_model_below_the_floor_by_more_than_chance_is_reported(
     figures = {"loss": 1.0, "perplexity": 2.7, "bits_per_byte": figure, "tokens": 9}
     figures |= {} if interval is None else {"bits_per_byte_interval": interval}
     monkeypatch.setattr(
-        "model_foundry.experiment.measure_split.measure_loss", lambda *given, **known: figures
+        "model_foundry.experiment.measure_split.measure", lambda *given, **known: figures
     )
     with caplog.at_level(logging.WARNING):
         train(tiny_experiment("gpt2", tmp_path, "training.max_steps=2"))

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 
 from model_foundry.config import ExperimentConfig
-from model_foundry.data.batches.rows import Blocks, DocumentRows
+from model_foundry.data.batches.token_examples import Blocks, PackedDocuments
 from model_foundry.data.sources.synthetic_language import LanguageCorpus
 from model_foundry.data.tokens import tokenize
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.errors import DataError
-from model_foundry.experiment import prepare_data
-from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.experiment.prepare_data import prepare
 from model_foundry.foundation.atomic_files import find_damage
+from model_foundry.objectives import Prepared, text
 from model_foundry.tokenizer import tokenizer_factory
 from tests.data.corpora import tokenizer_of
+from tests.data.streams import row_of
 from tests.experiments import tiny_experiment
 
 TRAIN = [f"the {n} dogs see {n * 7} cats near the old house" for n in range(40)]
@@ -57,7 +58,7 @@ def test_all_texts_are_prepared_and_counted_in_full(
     for stream, lines in zip(streams, (TRAIN, OTHER, OTHER[:3]), strict=True):
         assert stream.bytes == sum(map(len, lines))
         assert stream.words == sum(len(line.split()) for line in lines)
-    assert prepared.lossless
+    assert streams[1].facts.lossless
     assert prepared.train.dropped == len(streams[0]) % 16  # the rest of the others counts
     assert prepared.validation.dropped == prepared.test.dropped == 0
     for name, rows in (("train", prepared.train), ("test", prepared.test)):
@@ -68,13 +69,13 @@ def test_all_texts_are_prepared_and_counted_in_full(
 def test_rows_are_cut_as_the_settings_say(kind: str, frame: int, tmp_path: Path) -> None:
     blocks = prepare(experiment(tmp_path, kind=kind)).train
     assert isinstance(blocks, Blocks) and blocks.content == 16 - frame
-    assert len(blocks[(0, 0)]["input_ids"]) == 16
+    assert len(row_of(blocks, (0, 0))["input_ids"]) == 16
     given = prepare(experiment(tmp_path, "data.content_tokens=11", kind=kind)).train
     assert isinstance(given, Blocks) and given.content == 11
     documents = ("data.packing=documents", "data.document_overlap=3", "data.max_sequence_length=8")
     rows = prepare(experiment(tmp_path, *documents, kind=kind)).train
-    assert isinstance(rows, DocumentRows) and rows.length == 8 and rows.repeated > 0
-    read = [rows[(0, number)] for number in range(len(rows))]
+    assert isinstance(rows, PackedDocuments) and rows.length == 8 and rows.repeated > 0
+    read = [row_of(rows, (0, number)) for number in range(len(rows))]
     assert max(len(row["input_ids"]) for row in read) <= 8
     assert sum(row["tokens"] for row in read) == len(rows.stream)
     assert sum(row["words"] for row in read) == rows.stream.words
@@ -82,9 +83,10 @@ def test_rows_are_cut_as_the_settings_say(kind: str, frame: int, tmp_path: Path)
 
 def test_a_model_that_carries_its_state_gets_the_token_after_a_block(tmp_path: Path) -> None:
     streams = ("data.packing=streams", "training.carry_state=true")
-    row = prepare(experiment(tmp_path, *streams, kind="lstm")).train[(0, 0)]
-    assert "following" in row
-    assert "following" not in prepare(experiment(tmp_path, kind="lstm")).train[(0, 0)]
+    rows = prepare(experiment(tmp_path, *streams, kind="lstm")).train
+    assert "following" in row_of(rows, (0, 0))
+    rows = prepare(experiment(tmp_path, kind="lstm")).train
+    assert "following" not in row_of(rows, (0, 0))
 
 
 # --- documents on both sides ----------------------------------------------------------------------
@@ -159,9 +161,9 @@ def test_the_tokenizer_of_a_resumed_run_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = trained(tmp_path)
-    monkeypatch.setattr(prepare_data, "train_in_cache", None)
+    monkeypatch.setattr(text, "train_in_cache", None)
     prepared = prepare(experiment(tmp_path), kept=kept)
-    assert prepared.tokenizer_source == kept
+    assert prepared.processors["tokenizer"].source == kept
 
 
 # --- a warm start ---------------------------------------------------------------------------------

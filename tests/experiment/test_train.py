@@ -336,9 +336,11 @@ def test_a_batch_larger_than_the_text_is_reported(
 ) -> None:
     batch = f"training.per_device_train_batch_size={rows}"
     train(tiny_experiment("rnn", tmp_path, batch, "training.max_steps=2"))
-    lines = [line for line in caplog.messages if "each step reads it" in line]
+    lines = [line for line in caplog.messages if "each step reads them" in line]
     assert len(lines) == reported
-    assert all("(=3,000 rows) is more than the" in line and " times;" in line for line in lines)
+    assert all(
+        "(=3,000 examples) is more than there" in line and " times;" in line for line in lines
+    )
 
 
 def test_a_batch_many_times_the_text_is_refused(
@@ -346,6 +348,6 @@ def test_a_batch_many_times_the_text_is_refused(
 ) -> None:
     monkeypatch.setattr(run_length, "MOST_READS", 2)  # of a thousand, the keys would fill memory
     batch = "training.per_device_train_batch_size=3000"
-    with pytest.raises(ConfigError, match="more than the training text has"):
+    with pytest.raises(ConfigError, match="more than there are for training"):
         train(tiny_experiment("rnn", tmp_path, batch))
     assert not (tmp_path / "run").exists()

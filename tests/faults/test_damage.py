@@ -319,22 +319,26 @@ def change_counter(name: str, value: object) -> Callable[[dict[str, Any]], objec
     return lambda state: state["counters"].update({name: value})
 
 
+def change_best(value: float) -> Callable[[dict[str, Any]], object]:
+    return lambda state: state["counters"]["best"].update(value=value)
+
+
 FORGED_STATES: dict[str, Callable[[dict[str, Any]], object]] = {
     "a later step": change_counter("step", NEWEST + 1),
     "a negative step": change_counter("step", -1),
     "a step in words": change_counter("step", "six"),
     "a fraction of a step": change_counter("step", 6.5),
-    "a fraction of a token": change_counter("tokens_seen", 1.5),
-    "other blocks": change_counter("blocks_seen", 1),
-    "negative blocks": change_counter("blocks_seen", -8),
-    "an endless loss": change_counter("best_loss", float("inf")),
-    "a loss that is no number": change_counter("best_loss", float("nan")),
+    "a fraction of a token": change_counter("seen", {"tokens": 1.5}),
+    "other examples": change_counter("examples_seen", 1),
+    "negative examples": change_counter("examples_seen", -8),
+    "an endless loss": change_best(float("inf")),
+    "a loss that is no number": change_best(float("nan")),
     "a counter too many": change_counter("luck", 7),
     "no counters": lambda state: state.pop("counters"),
     "counters in a list": lambda state: state.update(counters=[]),
     "no identity": lambda state: state.update(identity=None),
-    "another format": lambda state: state.update(format=1),
-    "a format in words": lambda state: state.update(format="2"),
+    "another format": lambda state: state.update(format=2),
+    "a format in words": lambda state: state.update(format="3"),
     "a run without a name": lambda state: state.update(run_id=7),
     "no examples in a step": lambda state: state["identity"].update(examples_per_step=0),
 }
@@ -367,7 +371,7 @@ def name_outside(checkpoint: Path, name: Any) -> None:
 
 def write_a_number_beyond_all(checkpoint: Path) -> None:
     state = (checkpoint / "state.json").read_text()
-    forged = state.replace('"best_loss": ', '"best_loss": 1e400, "x": ')
+    forged = state.replace('"value": ', '"value": 1e400, "x": ')
     (checkpoint / "state.json").write_text(forged)
     reseal(checkpoint)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model_foundry import train
-from model_foundry.config import OBJECTIVES, ExperimentConfig
+from model_foundry.config import OBJECTIVES
 from model_foundry.data_collators import CausalLMDataCollator, Collator
 from model_foundry.errors import DataError
 from model_foundry.objectives import CausalLM, MaskedLM, Objective, register_objective
@@ -16,6 +16,7 @@ from model_foundry.registry import DuplicateNameError
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.experiments import tiny_experiment
 
+CAUSAL, MASKED = (tiny_experiment(kind, Path("nowhere")) for kind in ("gpt2", "bert"))
 LABELS = torch.tensor([[5, 6, -100, 7], [-100, 8, 9, -100]])
 
 
@@ -25,7 +26,7 @@ def second_half() -> Iterator[type[Objective]]:
     class SecondHalf(CausalLM):
         """Predict the second half of each block from the first."""
 
-        def collator(self, config: ExperimentConfig, tokenizer: object) -> Collator:
+        def collator(self, tokenizer: object, *, seed: int) -> Collator:
             class HalfCollator(CausalLMDataCollator):
                 def __call__(self, features):  # type: ignore[no-untyped-def]
                     batch = super().__call__(features)
@@ -40,11 +41,11 @@ def second_half() -> Iterator[type[Objective]]:
 
 def test_causal_model_predicts_all_but_the_first_token() -> None:
     expected = [[False, True, False, True], [False, True, True, False]]
-    assert CausalLM().scored(LABELS).tolist() == expected
+    assert CausalLM(CAUSAL).scored(LABELS).tolist() == expected
 
 
 def test_masked_model_predicts_what_is_labelled() -> None:
-    assert torch.equal(MaskedLM().scored(LABELS), LABELS != -100)
+    assert torch.equal(MaskedLM(MASKED).scored(LABELS), LABELS != -100)
 
 
 @pytest.mark.parametrize(("masking", "needed"), [("token", False), ("word", True), ("span", True)])
@@ -52,14 +53,14 @@ def test_word_starts_are_needed_where_words_are_hidden_together(
     tmp_path: Path, masking: str, needed: bool
 ) -> None:
     config = tiny_experiment("bert", tmp_path, f"training.mlm_masking={masking}")
-    assert MaskedLM().needs_word_starts(config) is needed
-    assert CausalLM().needs_word_starts(config) is False
+    assert MaskedLM(config).needs_word_starts is needed
+    assert CausalLM(CAUSAL).needs_word_starts is False
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "character"])
 def test_masked_blocks_are_framed_by_either_style_of_tokenizer(kind: str) -> None:
     tokenizer = TokenizerFactory.train(kind, documents=["some text"], vocab_size=40)
-    before, after = MaskedLM().frame(tokenizer)
+    before, after = MaskedLM(MASKED).frame(tokenizer)
     frame = ["[CLS]", "[SEP]"] if kind == "wordpiece" else ["<s>", "</s>"]
     assert tokenizer.convert_ids_to_tokens(before + after) == frame
     assert len(before + after) == OBJECTIVES["masked_lm"].framing_tokens
@@ -69,7 +70,7 @@ def test_tokenizer_without_frame_is_refused() -> None:
     tokenizer = TokenizerFactory.train("character", documents=["some text"], vocab_size=40)
     tokenizer.bos_token = None
     with pytest.raises(DataError, match="no cls and sep"):
-        MaskedLM().frame(tokenizer)
+        MaskedLM(MASKED).frame(tokenizer)
 
 
 def test_another_objective_needs_no_change_of_the_loop(

@@ -1,7 +1,7 @@
 """The frame of a text in training, in evaluations and in exported tokenizers."""
 
 import json
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -9,19 +9,23 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoTokenizer
 from transformers import PreTrainedTokenizerFast as Fast
 
-from model_foundry.config import OBJECTIVES
-from model_foundry.data.batches.loaders import assemble
+from model_foundry.data.batches.loaders import evaluation_batches
 from model_foundry.data.tokens.document_frame import document_frame, text_prefix
 from model_foundry.data.tokens.tokenize import tokenizer_hash
+from model_foundry.data_collators.text import collate_text
 from model_foundry.errors import DataError
 from model_foundry.evaluation.minimal_pairs import sentence_log_probabilities
-from model_foundry.evaluation.validation_loss import measure_loss
-from model_foundry.experiment.prepare_data import RowReader
+from model_foundry.experiment.prepare_data import objective_of
 from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.generation import generate_texts
-from model_foundry.model import create_model, special_token_ids
+from model_foundry.model import create_model
+from model_foundry.objectives import LanguageObjective
+from model_foundry.objectives.measure import measure
+from model_foundry.objectives.processors import TextTokenizer
+from model_foundry.objectives.text import ExampleReader
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
+from model_foundry.tokenizer.special_tokens import special_token_ids
 from model_foundry.tokenizer.tokenizer_factory import TRAINERS
 from model_foundry.training.checkpoint.save_load import save_model
 from tests.data.corpora import stream_from, tokenizer_of
@@ -43,9 +47,15 @@ def neutral(kind: str) -> Fast:
     return loaded(kind) if kind in LOADED else tokenizer_of(kind, [*TEXTS, TEXT])
 
 
+def objective_named(name: str) -> LanguageObjective:
+    kind = "bert" if name == "masked_lm" else "gpt2"
+    objective: LanguageObjective = objective_of(tiny_experiment(kind, Path("nowhere")))
+    return objective
+
+
 def adapted(kind: str, objective: str) -> Fast:
     tokenizer = neutral(kind)
-    return framed(tokenizer, OBJECTIVES.load(objective)().frame(tokenizer))
+    return framed(tokenizer, objective_named(objective).frame(tokenizer))
 
 
 def plain_ids(tokenizer: Fast, text: str) -> list[int]:
@@ -68,7 +78,7 @@ def test_causal_text_begins_as_documents_do_and_does_not_end(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_masked_text_has_the_frame_of_a_block(kind: str) -> None:
     tokenizer = adapted(kind, "masked_lm")
-    before, after = OBJECTIVES.load("masked_lm")().frame(neutral(kind))
+    before, after = objective_named("masked_lm").frame(neutral(kind))
     found = tokenizer(TEXT, split_special_tokens=True)
     assert found["input_ids"] == [*before, *plain_ids(tokenizer, TEXT), *after]
     assert list(found) == ["input_ids", "attention_mask"]
@@ -95,7 +105,7 @@ def test_corpora_are_tokenised_alike_before_and_after(
     tokenizer = adapted(kind, objective)
     tokenizer.save_pretrained(tmp_path)
     again = load_tokenizer(tmp_path)
-    for other in (tokenizer, again, framed(again, OBJECTIVES.load(objective)().frame(again))):
+    for other in (tokenizer, again, framed(again, objective_named(objective).frame(again))):
         assert document_frame(other) == document_frame(neutral(kind))
         assert tokenizer_hash(other) == tokenizer_hash(neutral(kind))
         assert other(TEXT)["input_ids"] == tokenizer(TEXT)["input_ids"]
@@ -140,11 +150,19 @@ def test_an_export_reads_a_text_as_training_did_and_gives_our_own_score(
     with torch.no_grad():
         for parameter in model.parameters():  # the initial ones hardly distinguish tokens
             parameter.add_(0.2 * torch.randn_like(parameter))
-    save_model(tmp_path / "model", model, tokenizer)
-    goal = OBJECTIVES.load(objective)()
+    save_model(tmp_path / "model", model, {"tokenizer": TextTokenizer(tokenizer, tmp_path)})
+    goal = objective_of(config)
     stream = stream_from(["the dog runs over and jumps"], tokenizer, tmp_path)
-    rows = RowReader(config, tokenizer, goal, FileHashes(tmp_path)).cut(stream, trains=False)
-    batch = assemble(rows.read([(0, 0)]), collator=goal.collator(config, tokenizer))
+    reader = ExampleReader(
+        config,
+        tokenizer,
+        frame=goal.frame(tokenizer),
+        word_starts=goal.needs_word_starts,
+        hashes=FileHashes(tmp_path),
+    )
+    collate = partial(collate_text, collator=goal.collator(tokenizer, seed=0), scored=goal.scored)
+    rows = reader.cut(stream, trains=False).first(1)
+    (batch,) = evaluation_batches(rows, collate, batch_size=1)
 
     outside = AutoTokenizer.from_pretrained(tmp_path / "model", trust_remote_code=True)
     auto = AutoModelForMaskedLM if architecture in MASKED else AutoModelForCausalLM
@@ -158,7 +176,7 @@ def test_an_export_reads_a_text_as_training_did_and_gives_our_own_score(
         with torch.no_grad():
             logits = theirs(**given).logits
         if int((labels != -100).sum()):
-            ours = measure_loss(model, [batch], goal)["loss"]
+            ours = measure(model, [batch], goal)["loss"]
             loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
             assert float(loss) == pytest.approx(ours, abs=1e-5)
         return

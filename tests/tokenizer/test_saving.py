@@ -10,6 +10,7 @@ import pytest
 from transformers import AutoProcessor, AutoTokenizer, BertConfig, GPT2Config, pipeline
 
 from model_foundry.model import create_model
+from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.saving import CLASS, save_tokenizer
@@ -79,7 +80,7 @@ def test_a_text_is_cut_at_the_positions_of_the_model_where_it_has_any(
 ) -> None:
     tokenizer = framed(loaded("gpt2"), ([], []))  # its own limit is 1024
     model = create_model(tiny_experiment(architecture, tmp_path), tokenizer=tokenizer).eval()
-    save_model(tmp_path / "model", model, tokenizer)
+    save_model(tmp_path / "model", model, {"tokenizer": TextTokenizer(tokenizer, tmp_path)})
     for auto in (AutoTokenizer, AutoProcessor):
         opened = auto.from_pretrained(tmp_path / "model", trust_remote_code=True)
         cut = opened("the dog " * 700, truncation=True, return_tensors="pt")
@@ -91,7 +92,7 @@ def test_a_text_is_cut_at_the_positions_of_the_model_where_it_has_any(
 def test_a_pipeline_cuts_a_text_that_is_too_long(tmp_path: Path) -> None:
     tokenizer = framed(tokenizer_of("bpe", TEXTS), ([], []))
     model = create_model(tiny_experiment("gpt2", tmp_path), tokenizer=tokenizer)
-    save_model(tmp_path / "model", model, tokenizer)
+    save_model(tmp_path / "model", model, {"tokenizer": TextTokenizer(tokenizer, tmp_path)})
     features = pipeline("feature-extraction", model=str(tmp_path / "model"))
     assert len(features("the dog " * 50, truncation=True)[0]) == 16
 

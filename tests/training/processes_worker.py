@@ -13,16 +13,16 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 
-from model_foundry.config import OBJECTIVES, ExperimentConfig
+from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import Batch, batch_digest
 from model_foundry.errors import FoundryError
 from model_foundry.experiment.measure_split import measure_split
-from model_foundry.experiment.prepare_data import prepare
+from model_foundry.experiment.prepare_data import objective_of, prepare
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
 from model_foundry.foundation.plugins import load_plugin
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
-from model_foundry.objectives import Objective
+from model_foundry.objectives.measure import Metrics
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.optimizer_loading import set_state
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState, is_sharded
@@ -78,17 +78,13 @@ class Together:
         learner = Learner(
             model=model,
             optimizer=optimizer,
+            objective=objective,
             accelerator=accelerator,
             guard=NonFiniteGuard(at_once=True, processes=self.processes),
             max_grad_norm=1.0,
             **settings,
         )
         return learner.take_step(drawn, step=0, learning_rate=0.01)
-
-
-def objective_of(config: ExperimentConfig) -> Objective:
-    objective: Objective = OBJECTIVES.load(config.training.objective)()
-    return objective
 
 
 def size(model: nn.Module) -> float:
@@ -101,8 +97,24 @@ def updates(here: Together) -> Iterator[tuple[str, list[float]]]:
         config = without_dropout(kind, here.directory)
         batch, model = here.batch(config), create_model(config)
         result = here.step(config, model, [rows_of(batch, here.share(ROWS))])
-        (labels,) = here.processes.sum([sum(result.labels)])
-        yield kind, [result.loss, result.grad_norm, labels, size(model)]
+        yield kind, [result.loss, result.grad_norm, size(model)]
+
+
+def updates_of_two_losses(here: Together) -> Iterator[tuple[str, list[float]]]:
+    """The update by a weighted sum of losses, and each of them; and metrics of the batches."""
+    losses = "training.losses={model: 1.0, z_loss: 0.01}"
+    for kind in ("gpt2", "bert"):
+        config = without_dropout(kind, here.directory, losses)
+        batch, model = here.batch(config), create_model(config)
+        metrics = Metrics(objective_of(config), ["loss", "perplexity", "accuracy"])
+        own = rows_of(batch, here.share(ROWS))
+        thirds = [rows_of(own, slice(0, 1)), rows_of(own, slice(1, None))]
+        result = here.step(config, model, thirds, metrics=metrics)
+        figures = metrics.figures(here.processes)
+        assert figures["loss/z_loss"] > 1
+        parts = [float(result.parts[name]) for name in ("model", "z_loss")]
+        found = [figures[name] for name in sorted(figures)]
+        yield f"{kind}, two losses", [result.loss, *parts, result.grad_norm, size(model), *found]
 
 
 def unlabelled(batch: Batch) -> Batch:
@@ -156,8 +168,9 @@ def digests(here: Together) -> Iterator[tuple[str, str]]:
 
 def evaluations(here: Together) -> Iterator[tuple[str, list[float]]]:
     """The loss on a text, whose batches or lanes the processes divide."""
+    metrics = "training.metrics=[loss, perplexity, bits_per_byte, accuracy]"
     for kind, overrides in (("gpt2", ()), ("bert", ()), ("lstm", CARRIED)):
-        config = without_dropout(kind, here.directory, *overrides)
+        config = without_dropout(kind, here.directory, metrics, *overrides)
         prepared = here.processes.rank0_first(lambda config=config: prepare(config))
         model = create_model(config, tokenizer=prepared.tokenizer)
         found = measure_split(config, prepared, prepared.validation, model, here.processes)
@@ -203,7 +216,7 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
         here.step(config, model, [spoilt])
     except FoundryError as error:
         facts = error.facts  # type: ignore[attr-defined]
-        name = f"{type(error).__name__} on {len(facts['blocks'])} blocks"
+        name = f"{type(error).__name__} on {len(facts['examples'])} examples"
         yield "a loss that is not finite", here.processes.all_gather(name)
     with handle_signals():
         yield "a signal", error_of(iter([batch]), signalled=last)
@@ -281,7 +294,7 @@ class Trained:
         """Record a loss that is not finite, as on a GPU."""
         guard = NonFiniteGuard(at_once=False)
         guard.enable_skipping(self.optimizer, torch.device("cpu"))
-        result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0), [1])
+        result = StepResult(torch.tensor(torch.nan), torch.tensor(0.0))
         guard.record(1, result, [], 0.0)
 
     def kept(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -306,6 +319,7 @@ def sorted_copy(values: Mapping[str, Any]) -> dict[str, Any]:
 
 SCENARIOS: tuple[Callable[[Together], Iterator[tuple[str, Any]]], ...] = (
     updates,
+    updates_of_two_losses,
     updates_without_labels,
     carried_states,
     digests,

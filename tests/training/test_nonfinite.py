@@ -23,11 +23,11 @@ BAD = [(math.nan, 1.0), (math.inf, 1.0), (1.0, math.nan), (1.0, math.inf)]
 
 def batch(index: int) -> Batch:
     ids = torch.full((1, 3), index)
-    return Batch({"input_ids": ids, "labels": ids}, ids, tokens=3, words=1, keys=[(0, index)])
+    return Batch({"input_ids": ids, "labels": ids}, {"tokens": 3}, keys=[(0, index)])
 
 
 def result(loss: float = 1.0, norm: float = 1.0) -> StepResult:
-    return StepResult(torch.tensor(loss), torch.tensor(norm), [2])
+    return StepResult(torch.tensor(loss), torch.tensor(norm))
 
 
 class Run:
@@ -80,7 +80,7 @@ def test_on_a_gpu_no_update_is_made_from_the_first_bad_step_on(
     run.take(result())
     run.take(result(math.nan))
     assert same(run.all(), good)
-    with pytest.raises(NonFiniteError, match=r"^step 3: loss .* on blocks 3; the update was not"):
+    with pytest.raises(NonFiniteError, match=r"^step 3: loss .* on examples 3; the update was not"):
         run.guard.check()
     assert same(run.all(), good)
 
@@ -103,7 +103,7 @@ def test_the_error_holds_the_facts_of_the_bad_step() -> None:
         run.guard.check()
     facts = raised.value.facts
     assert (facts["step"], facts["grad_norm"], facts["learning_rate"]) == (2, 2.0, 0.5)
-    assert facts["blocks"] == [{"pass": 0, "block": 2}]
+    assert facts["examples"] == [{"pass": 0, "example": 2}]
     assert facts["batch_digest"] == batch_digest([batch(2)])
 
 

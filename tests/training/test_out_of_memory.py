@@ -82,7 +82,7 @@ def test_an_evaluation_names_its_own_batch(tmp_path: Path, monkeypatch: pytest.M
     model = MODEL_REGISTRY["lstm"]
     forward = model.forward
     monkeypatch.setattr(model, "forward", fail)
-    monkeypatch.setattr("model_foundry.experiment.attempt.require_no_leak", lambda *_, **__: None)
+    monkeypatch.setattr("model_foundry.objectives.language.require_no_leak", lambda *_, **__: None)
     config = tiny_experiment("lstm", tmp_path, "training.per_device_eval_batch_size=6")
     with pytest.raises(MemoryExhaustedError, match="in an evaluation, with 6 rows x 16") as caught:
         train(config)

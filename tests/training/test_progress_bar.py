@@ -31,7 +31,7 @@ def shown(*, terminal: bool) -> str:
 def test_off_a_terminal_each_report_is_one_plain_line() -> None:
     lines = shown(terminal=False).splitlines()
     assert lines[0].startswith("step 10/20  loss 2.3457  lr 1.00e-03  |g| 0.50  12,346 tok/s  0:00")
-    assert lines[1] == "step 10/20  eval loss 2.5000  perplexity 12.18  1.2000 bits per byte"
+    assert lines[1] == "step 10/20  eval loss 2.5000  perplexity 12.18  bits per byte 1.2000"
     assert len(lines) == 2
 
 

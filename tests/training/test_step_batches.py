@@ -2,18 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
 
-from model_foundry.config import OBJECTIVES
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.errors import DataError, Interrupted, WorkerError
 from model_foundry.foundation.process_group import ProcessGroup
+from model_foundry.objectives import MaskedLM
 from model_foundry.training import step_batches
 from model_foundry.training.step_batches import StepBatches
+from tests.experiments import tiny_experiment
 
-OBJECTIVE = OBJECTIVES.load("masked_lm")()
+OBJECTIVE = MaskedLM(tiny_experiment("bert", Path("nowhere")))
+UNITS = ("tokens", "words")
 
 
 def batch(index: int, labels: int) -> Batch:
@@ -21,7 +24,7 @@ def batch(index: int, labels: int) -> Batch:
     ids = torch.full((2, 3), index)
     marked = torch.where(torch.arange(6).view(2, 3) < labels, ids, -100)
     keys = [(0, index), (0, index + 1)]
-    return Batch({"input_ids": ids, "labels": marked}, ids, tokens=5, words=2, keys=keys)
+    return Batch({"input_ids": ids, "labels": marked}, {"tokens": 5, "words": 2}, keys)
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Counted:
 class Beside(ProcessGroup):
     """One of two processes; the answers of the other one are given."""
 
-    answers: Sequence[float] = (0, 0, 10, 4, 10, 4, 0)
+    answers: Sequence[float] = ()
 
     def sum(self, values: Sequence[float]) -> list[float]:
         return [a + b for a, b in zip(values, self.answers, strict=True)]
@@ -58,18 +61,19 @@ def beside(*answers: float) -> Beside:
 
 
 def test_a_step_has_its_micro_batches_and_counts_them_with_a_label_or_without() -> None:
-    drawn = StepBatches(Counted(labels=(6, 0, 4)), OBJECTIVE, micro_batches=3).next()
+    drawn = StepBatches(Counted(labels=(6, 0, 4)), OBJECTIVE, micro_batches=3, units=UNITS).next()
     assert [b.keys[0][1] for b in drawn.micro_batches] == [1, 2, 3]
-    assert drawn.own_labels == [0, 4, 6] and drawn.labels == 10
-    assert (drawn.blocks, drawn.tokens, drawn.words) == (6, 15, 6)
+    assert drawn.own_targets == [{"model": 0}, {"model": 4}, {"model": 6}]
+    assert drawn.targets == {"model": 10}
+    assert (drawn.examples, drawn.counts) == (6, {"tokens": 15, "words": 6})
 
 
 def test_the_other_processes_are_counted_too() -> None:
     drawn = StepBatches(
-        Counted(), OBJECTIVE, micro_batches=1, processes=beside(0, 0, 1, 2, 3, 4, 0)
+        Counted(), OBJECTIVE, micro_batches=1, units=UNITS, processes=beside(1, 2, 3, 4, 0, 0, 0)
     ).next()
-    assert drawn.own_labels == [6] and drawn.labels == 7
-    assert (drawn.blocks, drawn.tokens, drawn.words) == (4, 8, 6)
+    assert drawn.own_targets == [{"model": 6}] and drawn.targets == {"model": 8}
+    assert (drawn.examples, drawn.counts) == (3, {"tokens": 8, "words": 6})
 
 
 def test_what_was_drawn_ahead_is_handed_out_once() -> None:
@@ -103,15 +107,13 @@ def test_a_signal_stops_before_anything_is_drawn(monkeypatch: pytest.MonkeyPatch
 
 def test_a_signal_to_another_process_stops_this_one() -> None:
     with pytest.raises(Interrupted, match="a signal"):
-        StepBatches(
-            Counted(), OBJECTIVE, micro_batches=1, processes=beside(1, 0, 0, 0, 0, 0, 0)
-        ).next()
+        StepBatches(Counted(), OBJECTIVE, micro_batches=1, processes=beside(0, 0, 1, 0, 0)).next()
 
 
 def test_a_worker_that_died_beside_another_process_stops_this_one() -> None:
     with pytest.raises(WorkerError, match=r"dataloader_num_workers \(=3\).*another process"):
         StepBatches(
-            Counted(), OBJECTIVE, micro_batches=1, workers=3, processes=beside(0, 1, 0, 0, 0, 0, 0)
+            Counted(), OBJECTIVE, micro_batches=1, workers=3, processes=beside(0, 0, 0, 1, 0)
         ).next()
 
 
@@ -127,13 +129,13 @@ def test_a_process_whose_worker_died_stops_the_others() -> None:
     source = Counted(fails={1: RuntimeError("DataLoader worker (pid 7) is killed")})
     with pytest.raises(WorkerError, match="pid 7"):
         StepBatches(source, OBJECTIVE, micro_batches=1, processes=Listening(world_size=2)).next()
-    assert asked == [[False, True, 0, 0, 0, 0, False]]
+    assert asked == [[0, 0, False, True, False]]
 
 
 @pytest.mark.parametrize("of_main", [True, False])
 def test_the_clock_of_main_decides_for_all_whether_to_save(of_main: bool) -> None:
     def drawn(index: int, answers: float) -> bool:
-        processes = beside(0, 0, 0, 0, 0, 0, answers)
+        processes = beside(0, 0, 0, 0, answers)
         object.__setattr__(processes, "rank", index)
         mine = of_main if index == 0 else not of_main  # the other's clock is the opposite
         batches = StepBatches(

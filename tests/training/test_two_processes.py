@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 FAULTS = {
     "a dead worker": "WorkerError",
-    "a loss that is not finite": "NonFiniteError on 8 blocks",
+    "a loss that is not finite": "NonFiniteError on 8 examples",
     "a signal": "Interrupted",
 }
 
@@ -46,6 +46,10 @@ def agree(found: tuple[dict[str, Any], dict[str, Any]], *names: str) -> None:
 
 def test_two_processes_make_the_update_of_one(found: Any) -> None:
     agree(found, *sorted(MODELS))
+
+
+def test_two_processes_add_up_several_losses_and_metrics_as_one(found: Any) -> None:
+    agree(found, "gpt2, two losses", "bert, two losses")
 
 
 def test_a_process_whose_rows_have_no_label_takes_part_in_the_update(found: Any) -> None:

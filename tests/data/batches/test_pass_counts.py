@@ -10,8 +10,9 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.corpus_report import SplitFigures, build_report
 from model_foundry.data.batches.loaders import Batch, evaluation_batches, training_batches
 from model_foundry.data.batches.order import BatchSplit
-from model_foundry.data.batches.rows import Rows
+from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.experiment.prepare_data import Prepared, prepare
+from tests.data.streams import row_of
 from tests.experiments import tiny_experiment
 
 SENTENCES = "data.train={language: {sentences: 60}}"
@@ -29,13 +30,13 @@ def batches_of_a_pass(config: ExperimentConfig, prepared: Prepared) -> list[Batc
     """Return the batches of one pass over the training text."""
     rows, per_step = prepared.train, config.training.rows_per_step
     if config.data.packing != "streams":
-        return list(evaluation_batches(rows, prepared.collator, batch_size=4))
+        return list(evaluation_batches(rows, prepared.collate, batch_size=4))
     batches = training_batches(
         rows,
-        prepared.collator,
+        prepared.collate,
         BatchSplit(micro_batch=4, rows_per_step=per_step),
         seed=0,
-        packing="streams",
+        streams=True,
     )
     return list(islice(batches, len(rows) // per_step * per_step // 4))
 
@@ -51,11 +52,11 @@ def examined(
     return config, prepared, train, validation
 
 
-def maskable(rows: Rows, keys: list[tuple[int, int]], special: list[int]) -> int:
+def maskable(rows: TokenExamples, keys: list[tuple[int, int]], special: list[int]) -> int:
     """Count the tokens of rows that a masked objective may hide."""
     total = 0
     for key in keys:
-        row = rows[key]
+        row = row_of(rows, key)
         context = row.get("is_context", np.zeros(len(row["input_ids"]), bool))
         total += int((~np.isin(row["input_ids"], special) & ~context).sum())
     return total
@@ -70,10 +71,12 @@ def test_each_token_is_in_a_row_or_left_over(tmp_path: Path, packing: str, kind:
     assert counted.framed == len(prepared.train.stream)
     assert counted.adds_up and validation.tokens.adds_up
     assert counted.rows == sum(len(batch.keys) for batch in batches)
-    once = sum(batch.tokens for batch in batches)
+    once = sum(batch.counts["tokens"] for batch in batches)
     assert once == counted.in_rows - counted.repeated
     assert once + sum(counted.left_over.values()) == counted.framed
-    read = sum(len(prepared.train[key]["input_ids"]) for batch in batches for key in batch.keys)
+    read = sum(
+        len(row_of(prepared.train, key)["input_ids"]) for batch in batches for key in batch.keys
+    )
     assert read == counted.in_rows + counted.framing
     assert validation.tokens.left_over == {}
 
@@ -84,7 +87,7 @@ def test_the_targets_of_a_causal_pass_are_counted(tmp_path: Path, packing: str) 
     batches = batches_of_a_pass(config, prepared)
     scored = sum(int(prepared.objective.scored(b.inputs["labels"]).sum()) for b in batches)
     assert train.predicted == scored
-    others = evaluation_batches(prepared.validation, prepared.collator, batch_size=4)
+    others = evaluation_batches(prepared.validation, prepared.collate, batch_size=4)
     scored = sum(int(prepared.objective.scored(b.inputs["labels"]).sum()) for b in others)
     assert validation.predicted == scored
 

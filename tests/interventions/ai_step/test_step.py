@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,9 @@ from model_foundry.interventions.ai_step.approved_code import code_of_answer, fi
 from model_foundry.interventions.ai_step.step import (
     SIGNATURE,
     ai_step,
-    check_ai_steps,
-    prepare_ai_steps,
 )
 from model_foundry.interventions.chain import Chain
+from model_foundry.interventions.preparation import prepare_steps
 from tests.interventions.answering import Reply, Server, completion, raw, serving
 
 KEY = "sk-secret-0123456789"
@@ -52,6 +52,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         monkeypatch.setenv(endpoint.MODEL, "small-model")
         server.reply = completion(ANSWER)
         yield server
+
+
+check_steps = partial(prepare_steps, writes=False)
 
 
 @pytest.fixture
@@ -88,7 +91,7 @@ def refusal(function: Callable[..., Any], *steps: InterventionStep) -> str:
 def test_the_endpoint_is_asked_once_and_the_file_waits_for_approval(
     server: Server, file: Path
 ) -> None:
-    first = refusal(prepare_ai_steps, step(file))
+    first = refusal(prepare_steps, step(file))
     (asked,) = server.asked
     assert asked["path"] == "/v1/chat/completions"
     assert asked["headers"]["authorization"] == f"Bearer {KEY}"
@@ -100,14 +103,14 @@ def test_the_endpoint_is_asked_once_and_the_file_waits_for_approval(
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert first.startswith(f"data.interventions.0.approved: {file} is not approved; ")
     assert f"`approved: {digest}`" in first
-    assert refusal(prepare_ai_steps, step(file)) == first == refusal(check_ai_steps, step(file))
-    assert "is not the file that was approved" in refusal(prepare_ai_steps, step(file, "0" * 64))
-    prepare_ai_steps([step(file, digest)])
+    assert refusal(prepare_steps, step(file)) == first == refusal(check_steps, step(file))
+    assert "is not the file that was approved" in refusal(prepare_steps, step(file, "0" * 64))
+    prepare_steps([step(file, digest)])
     assert len(server.asked) == 1
 
 
 def test_the_file_holds_prompt_model_and_code_and_no_key(server: Server, file: Path) -> None:
-    refusal(prepare_ai_steps, step(file))
+    refusal(prepare_steps, step(file))
     text = file.read_text()
     assert text.endswith(f"\n{CODE}") and KEY not in text
     for line in ("# model: small-model", "#     Leave out every third document."):
@@ -119,7 +122,7 @@ def test_each_step_is_asked_for_and_has_its_line(server: Server, tmp_path: Path)
     one, two = step(tmp_path / "a.py"), step(tmp_path / "b.py", prompt="Another.")
     plain = InterventionStep(step="lowercase")
     with pytest.raises(ConfigError) as raised:
-        prepare_ai_steps([plain, one, two])
+        prepare_steps([plain, one, two])
     first, second = str(raised.value).splitlines()
     assert first.startswith("data.interventions.1.approved: ")
     assert second.startswith("data.interventions.2.approved: ")
@@ -127,7 +130,7 @@ def test_each_step_is_asked_for_and_has_its_line(server: Server, tmp_path: Path)
 
 
 def test_checking_asks_nothing_and_writes_nothing(server: Server, file: Path) -> None:
-    assert "does not exist yet" in refusal(check_ai_steps, step(file))
+    assert "does not exist yet" in refusal(check_steps, step(file))
     assert server.asked == [] and not file.parent.exists()
 
 
@@ -147,7 +150,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_asked(
     settings: dict[str, Any], field: str, server: Server
 ) -> None:
     raw_step = {"step": "ai_step", "prompt": PROMPT, "code": "a.py", **settings}
-    said = refusal(prepare_ai_steps, InterventionStep.model_validate(raw_step))
+    said = refusal(prepare_steps, InterventionStep.model_validate(raw_step))
     assert said.startswith(f"data.interventions.0.{field}: ")
     assert server.asked == []
 
@@ -156,7 +159,7 @@ def test_a_file_that_cannot_be_written_is_found_before_anything_is_asked(
     server: Server, tmp_path: Path
 ) -> None:
     (tmp_path / "steps").write_text("")
-    assert "cannot be written" in refusal(prepare_ai_steps, step(tmp_path / "steps" / "a.py"))
+    assert "cannot be written" in refusal(prepare_steps, step(tmp_path / "steps" / "a.py"))
     assert server.asked == []
 
 
@@ -166,7 +169,7 @@ def test_a_file_that_came_meanwhile_is_kept(server: Server, file: Path) -> None:
         completion(ANSWER)(handler)
 
     server.reply = slowly
-    refusal(prepare_ai_steps, step(file))
+    refusal(prepare_steps, step(file))
     assert "upper" not in read_code(file).text.partition(SIGNATURE)[2]
 
 
@@ -221,7 +224,7 @@ def test_a_useless_answer_is_one_line_and_no_file(
 ) -> None:
     monkeypatch.setattr(endpoint, "ANSWERING", 0.3 if reply in (silent, dripping) else 60)
     server.reply = reply
-    message = refusal(prepare_ai_steps, step(file))
+    message = refusal(prepare_steps, step(file))
     assert said in message and message.isprintable()
     assert message.startswith(f"data.interventions.0.code: {file} does not exist and was not")
     assert len(server.asked) == 1
@@ -232,7 +235,7 @@ def test_a_useless_answer_is_one_line_and_no_file(
 def test_a_redirect_is_not_followed(status: int, server: Server, file: Path) -> None:
     with serving() as elsewhere:
         server.reply = raw(status, b"", Location=f"{elsewhere.url}/chat/completions")
-        assert f"status {status}, a redirect" in refusal(prepare_ai_steps, step(file))
+        assert f"status {status}, a redirect" in refusal(prepare_steps, step(file))
         assert elsewhere.asked == []
     assert len(server.asked) == 1
 
@@ -241,7 +244,7 @@ def test_an_unreachable_endpoint_is_one_line(
     server: Server, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(endpoint.URL, "http://127.0.0.1:1/v1")
-    assert "cannot be reached ([Errno" in refusal(prepare_ai_steps, step(file))
+    assert "cannot be reached ([Errno" in refusal(prepare_steps, step(file))
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_an_unfit_environment_is_one_line(
         monkeypatch.delenv(name)
     else:
         monkeypatch.setenv(name, value)
-    assert said in refusal(prepare_ai_steps, step(file))
+    assert said in refusal(prepare_steps, step(file))
     assert server.asked == []
 
 
@@ -279,7 +282,7 @@ def test_a_missing_client_names_the_extra(
     server: Server, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoint, "find_spec", lambda name: None)
-    said = refusal(prepare_ai_steps, step(file))
+    said = refusal(prepare_steps, step(file))
     assert "pip install 'model-foundry[openai]'" in said
     assert server.asked == []
 
@@ -329,7 +332,7 @@ def test_no_prompt_comes_out_of_its_comment(prompt: str, tmp_path: Path) -> None
     file = tmp_path / "planted.py"
     digest = write(file, prompt=prompt)
     assert read_code(file).prompt_sha256 == hashlib.sha256(prompt.encode()).hexdigest()
-    prepare_ai_steps([step(file, digest, prompt)])
+    prepare_steps([step(file, digest, prompt)])
     for model in ("small-model", prompt):
         before = file_text(prompt, model, CODE).partition("if not __name__")[0]
         assert all(line.startswith("#") for line in before.splitlines())
@@ -353,7 +356,7 @@ def test_a_written_file_does_nothing_when_python_finds_it(
 
 def test_approved_code_is_given_text_seed_and_index(file: Path) -> None:
     steps = [step(file, write(file))]
-    prepare_ai_steps(steps)
+    prepare_steps(steps)
     chain = Chain.of(steps, "train", 5)
     seed = chain.steps[0].seed
     applied = pickle.loads(pickle.dumps(chain)).apply([(4, "a b"), (5, "c"), (6, "d")])
@@ -376,7 +379,7 @@ def apply(chain: Chain) -> Any:
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_a_worker_runs_what_was_approved_and_nothing_else(file: Path, start: str) -> None:
     steps = [step(file, write(file))]
-    prepare_ai_steps(steps)
+    prepare_steps(steps)
     chain = Chain.of(steps, "train", 5)
     expected = apply(chain)
     write(file, CODE.replace("upper", "lower"))
@@ -388,7 +391,7 @@ def test_a_worker_runs_what_was_approved_and_nothing_else(file: Path, start: str
         else:
             with pytest.raises(ConfigError, match="is not the file that was approved"):
                 result.result()
-    assert "is not the file that was approved" in refusal(prepare_ai_steps, *steps)
+    assert "is not the file that was approved" in refusal(prepare_steps, *steps)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +417,7 @@ def test_a_worker_runs_what_was_approved_and_nothing_else(file: Path, start: str
 )
 def test_code_without_the_function_is_refused(code: str, said: str, file: Path) -> None:
     digest = write(file, code)
-    assert said in refusal(prepare_ai_steps, step(file, digest))
+    assert said in refusal(prepare_steps, step(file, digest))
     assert f"foundry_ai_step_{digest[:16]}" not in sys.modules
 
 
@@ -423,7 +426,7 @@ def test_what_an_editor_may_not_show_is_refused(unseen: str, file: Path) -> None
     write(file)
     content = file.read_bytes() + f"# a{unseen}b\n".encode()
     file.write_bytes(content)
-    said = refusal(prepare_ai_steps, step(file, hashlib.sha256(content).hexdigest()))
+    said = refusal(prepare_steps, step(file, hashlib.sha256(content).hexdigest()))
     line = content.count(b"\n")
     assert f"has U+{ord(unseen):04X} in line {line}" in said and said.isprintable()
 
@@ -432,13 +435,13 @@ def test_a_file_of_another_editor_is_read(file: Path) -> None:
     write(file)
     content = file.read_bytes().replace(b"\n", b"\r\n").replace(b"    ", b"\t")
     file.write_bytes(content)
-    prepare_ai_steps([step(file, hashlib.sha256(content).hexdigest())])
+    prepare_steps([step(file, hashlib.sha256(content).hexdigest())])
 
 
 def test_bytes_that_are_no_text_are_refused(file: Path) -> None:
     write(file)
     file.write_bytes(content := b"# coding: latin-1\n# \xe9\n" + file.read_bytes())
-    said = refusal(prepare_ai_steps, step(file, hashlib.sha256(content).hexdigest()))
+    said = refusal(prepare_steps, step(file, hashlib.sha256(content).hexdigest()))
     assert "is not UTF-8 at byte 20" in said
 
 
@@ -446,13 +449,13 @@ def test_a_file_of_somebody_else_is_refused(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(CODE)
     digest = hashlib.sha256(CODE.encode()).hexdigest()
-    said = refusal(prepare_ai_steps, step(file, digest))
+    said = refusal(prepare_steps, step(file, digest))
     assert "was not written by ai_step; name another file" in said
 
 
 def test_another_prompt_is_not_answered_by_an_old_file(server: Server, file: Path) -> None:
     digest = write(file)
-    said = refusal(prepare_ai_steps, step(file, digest, "Lower-case the text."))
+    said = refusal(prepare_steps, step(file, digest, "Lower-case the text."))
     assert said.startswith(f"data.interventions.0.prompt: {file} was written for another prompt")
     assert server.asked == []
 
@@ -475,5 +478,5 @@ def test_a_disk_that_is_full_is_no_mistake_of_the_config(
 
     monkeypatch.setattr("model_foundry.interventions.ai_step.step.write_text", full)
     with pytest.raises(FoundryError) as raised:
-        prepare_ai_steps([step(file)])
+        prepare_steps([step(file)])
     assert raised.value.exit_code == 8

@@ -42,11 +42,9 @@ def save(place: Path, step: int, run_id: str = MINE, **changed: Any) -> Path:
     """Commit a checkpoint without a model, which is not needed to find the one to use."""
     counters = Counters(
         step=step,
-        blocks_seen=step * BLOCKS,
-        tokens_seen=0,
-        words_seen=0,
-        best_loss=None,
-        best_step=None,
+        examples_seen=step * BLOCKS,
+        seen={"tokens": 0},
+        best=None,
         evaluations_since_best=0,
     )
     facts: dict[str, Any] = {
@@ -237,17 +235,27 @@ def steps_left(place: Path) -> list[int]:
 def test_the_newest_and_the_best_stay(place: Path) -> None:
     for step in range(1, 7):
         save(place, step)
-    apply_retention(place, run_id=MINE, limit=3, losses={1: 3.0, 2: 1.0, 3: 2.0, 6: 5.0})
+    apply_retention(place, run_id=MINE, limit=3, values={1: 3.0, 2: 1.0, 3: 2.0, 6: 5.0})
     assert steps_left(place) == [2, 5, 6]
-    apply_retention(place, run_id=MINE, limit=2, losses={2: 1.0, 5: 0.5})
+    apply_retention(place, run_id=MINE, limit=2, values={2: 1.0, 5: 0.5})
     assert steps_left(place) == [5, 6]
     assert names(place) == ["step-00000005", "step-00000006"]  # nor is anything left of others
+
+
+def test_the_best_may_be_the_one_with_the_largest_value(place: Path) -> None:
+    for step in range(1, 7):
+        save(place, step)
+    values = {1: 0.3, 2: 0.9, 3: 0.1, 6: 0.5}
+    apply_retention(place, run_id=MINE, limit=3, values=values, greater_is_better=True)
+    assert steps_left(place) == [2, 5, 6]
+    apply_retention(place, run_id=MINE, limit=2, values=values, greater_is_better=True)
+    assert steps_left(place) == [2, 6]
 
 
 def test_without_a_limit_nothing_is_deleted(place: Path) -> None:
     for step in range(1, 7):
         save(place, step)
-    apply_retention(place, run_id=MINE, limit=None, losses={})
+    apply_retention(place, run_id=MINE, limit=None, values={})
     assert steps_left(place) == [1, 2, 3, 4, 5, 6]
 
 
@@ -255,14 +263,14 @@ def test_the_best_is_the_best_of_those_there_are(place: Path) -> None:
     """The loss of a step that left no checkpoint protects nothing, and displaces nothing."""
     for step in (2, 4, 6, 8):
         save(place, step)
-    apply_retention(place, run_id=MINE, limit=2, losses={3: 0.1, 4: 1.0, 6: 2.0})
+    apply_retention(place, run_id=MINE, limit=2, values={3: 0.1, 4: 1.0, 6: 2.0})
     assert steps_left(place) == [4, 8]
 
 
 def test_milestones_stay_and_do_not_count(place: Path) -> None:
     for step in range(1, 7):
         save(place, step, milestone=step in (1, 4), random=None if step == 1 else {})
-    apply_retention(place, run_id=MINE, limit=2, losses={})
+    apply_retention(place, run_id=MINE, limit=2, values={})
     assert steps_left(place) == [1, 4, 5, 6]
 
 
@@ -272,7 +280,7 @@ def test_those_of_other_runs_and_what_cannot_be_read_stay(place: Path) -> None:
     shutil.move(place / "step-00000003", place / "damaged-step-00000003")
     (place / "step-00000002" / "state.json").write_text("{")
     (place / "step-00000009").mkdir()
-    apply_retention(place, run_id=MINE, limit=2, losses={})
+    apply_retention(place, run_id=MINE, limit=2, values={})
     assert steps_left(place) == [1, 2, 6, 7, 8, 9]
     assert (place / "damaged-step-00000003").is_dir()
 
@@ -291,7 +299,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_kept_and_named(
         save(place, step)
     monkeypatch.setattr(choice, "delete_directory", refuse)
     with caplog.at_level(logging.WARNING):
-        apply_retention(place, run_id=MINE, limit=2, losses={})
+        apply_retention(place, run_id=MINE, limit=2, values={})
     assert steps_left(place) == [2, 4, 5]
     assert caplog.messages == [
         f"{place}/step-00000002 cannot be deleted (Permission denied) and is kept"
@@ -301,7 +309,7 @@ def test_a_checkpoint_that_cannot_be_deleted_is_kept_and_named(
 def test_after_every_save_there_is_one_to_fall_back_to(place: Path) -> None:
     for step in range(1, 8):
         save(place, step)
-        apply_retention(place, run_id=MINE, limit=2, losses={})
+        apply_retention(place, run_id=MINE, limit=2, values={})
         harm(shutil.copytree(place / f"step-{step:08d}", place / f"step-{step + 1:08d}"))
         assert used(place) == step
         shutil.rmtree(place / f"damaged-step-{step + 1:08d}")

@@ -25,6 +25,7 @@ from model_foundry.experiment.result import RunResult
 from model_foundry.foundation.atomic_files import MANIFEST, file_sha256, find_damage
 from model_foundry.foundation.random_state import RandomStates, random_states, seeded
 from model_foundry.model import create_model
+from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint import save_load
@@ -48,7 +49,7 @@ from model_foundry.training.checkpoint.state_file import (
 )
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.run_fingerprint import RunFingerprint
-from model_foundry.training.state import TrainState
+from model_foundry.training.state import Best, TrainState
 from tests.experiments import MODELS, tiny_experiment
 
 
@@ -84,9 +85,9 @@ def test_state_counts_what_was_seen(run: RunResult) -> None:
     directory = run.output_dir / "checkpoints" / "step-00000004"
     state = json.loads((directory / "state.json").read_text())["counters"]
     assert state["step"] == 4
-    assert state["blocks_seen"] == 16  # 4 steps of 4 rows
-    assert state["tokens_seen"] == 256  # of 16 tokens each
-    assert 0 < state["words_seen"] < 256
+    assert state["examples_seen"] == 16  # 4 steps of 4 rows
+    assert state["seen"]["tokens"] == 256  # of 16 tokens each
+    assert 0 < state["seen"]["words"] < 256
 
 
 def test_optimizer_tensors_stand_under_their_parameters_names(run: RunResult) -> None:
@@ -128,7 +129,9 @@ class Made:
     ) -> Path:
         """Write a checkpoint; `tensors` replaces some of those to resume from, None: all."""
         random, values = pack_random_states([random_states(), *others])
-        state = state or TrainState(step=3, blocks_seen=24, best_loss=1.5, best_step=2)
+        state = state or TrainState(
+            step=3, examples_seen=24, best=Best(metric="loss", value=1.5, step=2)
+        )
         facts: dict[str, Any] = {
             "format": STATE_FORMAT,
             "run_id": "0123",
@@ -144,12 +147,13 @@ class Made:
             given = {"optimizer": capture(self.model, self.optimizer), "random": random}
             tensors = ResumeTensors(**(given | tensors))
         facts = CheckpointState(**(facts | changed))
-        save_checkpoint(directory, self.model, self.tokenizer, facts, tensors)
+        save_checkpoint(directory, self.model, PROCESSORS, facts, tensors)
         return directory
 
 
 IDENTITY = RunFingerprint(config={}, content={}, examples_per_step=8, total_steps=9, environment={})
 TOKENIZER = TokenizerFactory.train_character(documents=["The dogs chase a cat."])
+PROCESSORS = {"tokenizer": TextTokenizer(TOKENIZER, "none")}
 
 
 def made(kind: str, *overrides: str, seed: int = 1, updated: bool = True) -> Made:

@@ -33,7 +33,7 @@ def test_a_gradient_scaler_gets_its_state_back_type_by_type(copied: Path) -> Non
     }
 
 
-NUMBERS = ["step", "blocks_seen", "tokens_seen", "words_seen", "evaluations_since_best"]
+NUMBERS = ["step", "examples_seen", "seen.tokens", "evaluations_since_best", "best.step"]
 FORGED = {
     **{
         f"counters.{name}={value}": rf"counters\.{name}: "
@@ -41,20 +41,25 @@ FORGED = {
         for value in ("-1", "1e400", "3.0", '"3"', "true", "null", "[3]")
     },
     **{
-        f"counters.best_loss={value}": r"counters\.best_loss: "
+        f"counters.best.value={value}": r"counters\.best\.value: "
         for value in ("1e400", "NaN", "-Infinity", '"1.5"', "false")
     },
-    "counters.best_step=-1": r"counters\.best_step: ",
+    "counters.best.metric=7": r"counters\.best\.metric: ",
+    "counters.best.luck=1": r"counters\.best\.luck: unknown",
+    "counters.best=1.5": r"counters\.best: ",
+    "counters.seen=7": r"counters\.seen: ",
+    "train_metrics=[7]": r"train_metrics\.0: ",
     "counters.evaluated_step=-1": r"counters\.evaluated_step: ",
     "counters.luck=1": r"counters\.luck: unknown",
     "luck=1": "luck: unknown",
     "counters.step=4": "is of step 4, but its directory is of another",
-    "counters.blocks_seen=25": "25 blocks do not make its steps",
-    "identity.examples_per_step=9": "24 blocks do not make its steps",
+    "counters.examples_seen=25": "25 examples do not make its steps",
+    "identity.examples_per_step=9": "24 examples do not make its steps",
     "identity.examples_per_step=0": r"identity\.examples_per_step: ",
     "identity.total_steps=-1": r"identity\.total_steps: ",
     "identity.content=[]": r"identity\.content: ",
-    "format=1": "has the format 1, this version reads 2",
+    "format=1": "has the format 1, and this version reads 3; resume it with the version",
+    "format=2": "has the format 2, and this version reads 3",
     "format=null": "has the format None",
     "run_id=7": "run_id: ",
     'attempt="1"': "attempt: ",

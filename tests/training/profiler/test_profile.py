@@ -41,7 +41,7 @@ def train(model: BaseLanguageModel, profile: Profile | None = None, *, steps: in
         optimizer.step()
         optimizer.zero_grad()
         state.step += 1
-        state.tokens_seen += TOKENS
+        state.seen["tokens"] = state.seen.get("tokens", 0) + TOKENS
 
     training: Any = SimpleNamespace(model=model, context=SimpleNamespace(state=state))
     for _ in range(steps):

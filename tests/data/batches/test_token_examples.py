@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_foundry.data.batches.rows import Blocks, DocumentRows, Frame, Rows
+from model_foundry.data.batches.token_examples import Blocks, Frame, PackedDocuments, TokenExamples
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.labels import IGNORE_INDEX
 from tests.data import streams
+from tests.data.streams import row_of
 
 CLS, SEP, BOS, EOS = 1, 2, 3, 4
 
@@ -28,8 +29,8 @@ def documents_of(seed: int, *, end: list[int], start: list[int]) -> list[list[in
     return [[*start, *range(at, at + size), *end] for at, size in zip(first, sizes, strict=True)]
 
 
-def all_of(rows: Rows) -> list[dict[str, Any]]:
-    return [rows[(0, number)] for number in range(len(rows))]
+def all_of(rows: TokenExamples) -> list[dict[str, Any]]:
+    return [row_of(rows, (0, number)) for number in range(len(rows))]
 
 
 # --- blocks ---------------------------------------------------------------------------------------
@@ -53,18 +54,18 @@ def test_blocks_are_the_stream_in_order(content: int, shards: int) -> None:
 def test_a_frame_has_neither_bytes_nor_words() -> None:
     stream = stream_of([list(range(10, 20))])
     framed = Blocks(stream, content=4, frame=([CLS], [SEP]), keep_rest=True, word_starts=True)
-    row = framed[(3, 1)]
+    row = row_of(framed, (3, 1))
     assert row["input_ids"].tolist() == [CLS, 14, 15, 16, 17, SEP]
     assert row["num_bytes"].tolist() == [0, 2, 2, 2, 2, 0]
     assert row["word_starts"].tolist() == [False, False, False, True, False, False]
     assert (row["tokens"], row["words"], row["example_id"]) == (4, 1, (3, 1))
-    assert framed[(0, 2)]["input_ids"].tolist() == [CLS, 18, 19, SEP]
+    assert row_of(framed, (0, 2))["input_ids"].tolist() == [CLS, 18, 19, SEP]
 
 
 def test_word_starts_are_optional() -> None:
     stream = stream_of([list(range(10, 20))])
-    assert "word_starts" not in Blocks(stream, content=4, keep_rest=True)[(0, 0)]
-    row = Blocks(stream, content=4, keep_rest=True, word_starts=True)[(0, 0)]
+    assert "word_starts" not in row_of(Blocks(stream, content=4, keep_rest=True), (0, 0))
+    row = row_of(Blocks(stream, content=4, keep_rest=True, word_starts=True), (0, 0))
     assert row["word_starts"].dtype == np.bool_
     assert row["word_starts"].tolist() == [True, False, False, True]
 
@@ -75,13 +76,16 @@ def test_a_block_has_the_token_after_it(shards: int) -> None:
     rows = all_of(Blocks(stream, content=4, keep_rest=True, following=True))
     assert [row["following"] for row in rows] == [14, 18, IGNORE_INDEX]
     assert [row["following_bytes"] for row in rows] == [2, 2, 0]
-    assert "following" not in Blocks(stream, content=4, keep_rest=True)[(0, 0)]
+    assert "following" not in row_of(Blocks(stream, content=4, keep_rest=True), (0, 0))
 
 
 def test_the_first_rows_alone_are_those_rows() -> None:
     rows = Blocks(stream_of([list(range(10, 33))]), content=5, keep_rest=True)
     assert len(rows.first(2)) == 2 and len(rows.first(99)) == len(rows) == 5
-    assert rows.first(2)[(0, 1)]["input_ids"].tolist() == rows[(0, 1)]["input_ids"].tolist()
+    assert (
+        row_of(rows.first(2), (0, 1))["input_ids"].tolist()
+        == row_of(rows, (0, 1))["input_ids"].tolist()
+    )
 
 
 def test_rows_are_described_in_one_line() -> None:
@@ -89,7 +93,7 @@ def test_rows_are_described_in_one_line() -> None:
     assert Blocks(stream, content=5, keep_rest=False).describe() == (
         "2 documents, 8 words, 46 bytes, 23 tokens in 4 blocks of 5, 3 left over"
     )
-    description = DocumentRows(stream, length=8, overlap=2).describe()
+    description = PackedDocuments(stream, length=8, overlap=2).describe()
     assert "left over" not in description and ", 4 repeated as context" in description
     assert "rows of 8 (" in description and "% full)" in description
 
@@ -107,7 +111,7 @@ def test_every_token_of_every_document_is_in_one_row(
 ) -> None:
     documents = documents_of(0, start=start, end=end)
     stream = stream_of(documents, shards=3)
-    rows = DocumentRows(
+    rows = PackedDocuments(
         stream, length=length, frame=frame, document_frame=(start, end), overlap=overlap
     )
     text, words, num_bytes, tokens = [], 0, 0, 0
@@ -126,7 +130,7 @@ def test_every_token_of_every_document_is_in_one_row(
 @pytest.mark.parametrize("overlap", [0, 2])
 def test_a_document_in_a_row_is_a_part_of_that_document(overlap: int) -> None:
     documents = documents_of(1, start=[], end=[EOS])
-    rows = DocumentRows(
+    rows = PackedDocuments(
         stream_of(documents), length=16, document_frame=([], [EOS]), overlap=overlap
     )
     owner = {index: number for number, ids in enumerate(documents) for index in ids[:-1]}
@@ -148,7 +152,7 @@ def test_a_document_in_a_row_is_a_part_of_that_document(overlap: int) -> None:
 
 def test_the_context_is_the_end_of_the_span_before() -> None:
     document = [*range(10, 30), EOS]
-    rows = DocumentRows(
+    rows = PackedDocuments(
         stream_of([document]),
         length=8,
         document_frame=([], [EOS]),
@@ -171,7 +175,7 @@ def test_the_context_is_the_end_of_the_span_before() -> None:
 
 def test_a_document_of_bert_is_framed_once() -> None:
     documents = [[10, 11, SEP], [12, SEP], [*range(20, 29), SEP]]
-    rows = DocumentRows(
+    rows = PackedDocuments(
         stream_of(documents),
         length=7,
         frame=([CLS], [SEP]),
@@ -191,7 +195,7 @@ def test_a_document_of_bert_is_framed_once() -> None:
 
 def test_rows_are_the_same_each_time() -> None:
     stream = stream_of(documents_of(2, start=[], end=[EOS]))
-    first, again = (all_of(DocumentRows(stream, length=20, overlap=4)) for _ in range(2))
+    first, again = (all_of(PackedDocuments(stream, length=20, overlap=4)) for _ in range(2))
     for one, other in zip(first, again, strict=True):
         assert one["input_ids"].tolist() == other["input_ids"].tolist()
 
@@ -201,6 +205,9 @@ def test_tokens_that_no_pass_reads_are_no_targets() -> None:
     rows = Blocks(stream, content=4, keep_rest=False, following=True)
     assert [row["following"] for row in all_of(rows)] == [14, 18, IGNORE_INDEX]
     rows.unread = 1  # the last block fills no lane
-    assert rows[(0, 1)]["following"] == IGNORE_INDEX and rows[(0, 0)]["following"] == 14
+    assert (
+        row_of(rows, (0, 1))["following"] == IGNORE_INDEX
+        and row_of(rows, (0, 0))["following"] == 14
+    )
     assert rows.left_over == 3 + 4
     assert "15 tokens in 2 blocks of 4, 7 left over" in rows.describe()
