@@ -18,6 +18,7 @@ from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.data.batches.order import BatchSplit
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import NonFiniteError
+from model_foundry.experiment import attempt
 from model_foundry.experiment.prepare_data import objective_of, prepare
 from model_foundry.model import create_model, load_model
 from model_foundry.objectives import language
