@@ -59,12 +59,12 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
     if kind == "faults":
         for below, message in context["faults"]:
             if message == "unknown key":
-                yield _unknown_key(field, below, root)
+                yield unknown_key(field, below, root)
             else:
                 yield _joined(field, below), message
     elif kind == "extra_forbidden":
         *parent, key = fault["loc"]
-        yield _unknown_key(dotted(tuple(parent)), str(key), root)
+        yield unknown_key(dotted(tuple(parent)), str(key), root)
     else:
         yield field, _message(kind, fault, context)
 
@@ -131,7 +131,8 @@ def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
-def _unknown_key(parent: str, key: str, root: type[BaseModel]) -> tuple[str, str]:
+def unknown_key(parent: str, key: str, root: type[BaseModel]) -> tuple[str, str]:
+    """Return (dotted field, message) for a key that the section at `parent` does not have."""
     return _joined(parent, key or "''"), f"unknown key; {_remedy(parent, key, root)}"
 
 
