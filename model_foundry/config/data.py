@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from model_foundry.config.error_messages import describe
+from model_foundry.config.error_messages import describe, unknown_key
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.sections import AnyPath, PathText, PositiveInt, Section, faults_error
 from model_foundry.config.sources import SOURCE_KINDS, DiskSource, HubSource, LanguageSource
@@ -68,18 +68,23 @@ class PluginSource(Section, extra="allow"):
 
 
 def _settings_of(name: str, value: Any) -> BaseModel | None:
-    schema = SOURCES[name].schema
+    schema, given = SOURCES[name].schema, {} if value is None else value
     if schema is None:
-        if value in (None, {}):
+        if given == {}:
             return None
         raise faults_error((name, f"source {name!r} has no settings; write {{{name}: {{}}}}"))
     try:
-        return schema.model_validate({} if value is None else value)
+        settings = schema.model_validate(given)
     except ValidationError as error:
         faults = describe(error, schema)
-        raise faults_error(
-            *((f"{name}.{field}".rstrip("."), message) for field, message in faults)
-        ) from error
+    else:
+        # pydantic's own default is to ignore them
+        ignores = schema.model_config.get("extra", "ignore") == "ignore"
+        unread = given.keys() - schema.model_fields if ignores and isinstance(given, dict) else ()
+        faults = [unknown_key("", key, schema) for key in sorted(unread)]
+    if faults:
+        raise faults_error(*((f"{name}.{field}".rstrip("."), text) for field, text in faults))
+    return settings
 
 
 def _is_registered(name: str) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from model_foundry.config import (
     SOURCES,
@@ -31,7 +31,6 @@ READING = Reading("file", "text", "strict")
 class Bounds(BaseModel):
     """Settings of the source of these tests."""
 
-    model_config = ConfigDict(extra="forbid")
     last: int = Field(gt=0)
     word: str = "number"
 
