@@ -50,11 +50,7 @@ class Toy(Optimizer):
         size = state["scale"] * (2 if state["odd"] else 1) / state["count"] / group["updates"]
         parameter.add_(state["signs"].float(), alpha=-group["lr"] * size)
         if state["late"] is not None:
-            weight = (
-                state["late"]
-                * group["drift"]
-                * float(torch.cat([group["total"], state["third"]]).sum())
-            )
+            weight = state["late"] * group["drift"] * float(group["total"] + state["third"])
             parameter.lerp_(state["seen"], weight)
 
 
