@@ -33,7 +33,7 @@ OPTIMIZED: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
     "adafactor": (("training.optimizer=adafactor",), {"step", "row_var", "col_var"}, set()),
     "toy": (
         ("training.optimizer=toy",),
-        {"signs", "scale", "count", "odd", "late", "seen"},
+        {"signs", "scale", "count", "odd", "late", "seen", "third"},
         {"updates", "drift", "total"},
     ),
 }

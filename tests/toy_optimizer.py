@@ -46,11 +46,12 @@ class Toy(Optimizer):
         state["odd"] = not state["odd"]
         if state["count"] == 3:
             state["late"] = 1 / 3
-            state["seen"] = parameter.detach().clone()
+            state["seen"], state["third"] = parameter.detach().clone(), torch.ones(1) / 3
         size = state["scale"] * (2 if state["odd"] else 1) / state["count"] / group["updates"]
         parameter.add_(state["signs"].float(), alpha=-group["lr"] * size)
         if state["late"] is not None:
-            parameter.lerp_(state["seen"], state["late"] * group["drift"] * float(group["total"]))
+            weight = state["late"] * group["drift"] * float(group["total"] + state["third"])
+            parameter.lerp_(state["seen"], weight)
 
 
 @register_optimizer("toy", schema=ToyConfig)

@@ -107,10 +107,7 @@ class ShardedState(ReplicatedState):
             # offloaded shards are in host memory, where their processes do not exchange data
             return cast(DTensor, value.to(value.device_mesh.device_type)).full_tensor()
         if isinstance(value, Tensor) and (isinstance(value, DTensor) or value.numel() > 1):
-            raise ConfigError(
-                f"training.distributed.strategy (=fsdp2): the optimizer keeps {key}, which cannot "
-                "be put together from its shards; set ddp, or another training.optimizer"
-            )
+            raise _not_shardable(key)
         return value
 
     def restore(self, load: Load, model: BaseModel, optimizer: Optimizer) -> None:
@@ -136,12 +133,24 @@ class ShardedState(ReplicatedState):
         Args:
             values: the whole values, on rank 0.
             value: the tensor on the meta device.
+
+        Raises:
+            ConfigError: the optimizer does not show how it would shard it.
         """
-        if like.sharding is None:  # it has one element, see _gather
+        if like.sharding is None and value.numel() > 1:
+            raise _not_shardable(key)
+        if like.sharding is None:
             return cast(Tensor, self.processes.on_rank0(lambda: values[key])).to(like.device)
         mesh, placements = like.sharding
         whole = cast(Tensor, values.get(key, torch.empty_like(value, device=mesh.device_type)))
         return distribute_tensor(whole.to(mesh.device_type), mesh, placements).to(like.device)
+
+
+def _not_shardable(key: str) -> ConfigError:
+    return ConfigError(
+        f"training.distributed.strategy (=fsdp2): the optimizer keeps {key}, which cannot be put "
+        "together from shards, or divided into them; set ddp, or another training.optimizer"
+    )
 
 
 def is_sharded(model: torch.nn.Module) -> bool:
