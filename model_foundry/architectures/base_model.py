@@ -137,7 +137,16 @@ class BaseModel(nn.Module, ABC):
         Raises:
             ConfigError: the architecture does not support it.
         """
-        raise ConfigError(
+        raise self._no_gradient_checkpointing()
+
+    def require_gradient_checkpointing(self) -> None:
+        """Raise a `ConfigError` unless `gradient_checkpointing_enable` is overridden."""
+        own = type(self).gradient_checkpointing_enable
+        if own is BaseModel.gradient_checkpointing_enable:
+            raise self._no_gradient_checkpointing()
+
+    def _no_gradient_checkpointing(self) -> ConfigError:
+        return ConfigError(
             f"training.gradient_checkpointing (=true) is not supported by {self.model_type!r}; "
             "leave it out."
         )

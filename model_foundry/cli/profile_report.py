@@ -37,8 +37,8 @@ def profile_lines(report: ProfileReport) -> Iterator[str]:
     """Yield the lines of a profile: the step, its phases, its costliest operators."""
     first, whole = report.last_step - report.steps + 1, report.profiled_seconds
     yield (
-        f"a step takes {_ms(report.seconds)} ms, {report.tokens / report.seconds:,.0f} tokens per "
-        f"second; steps {first} to {report.last_step}, under the profiler, {_ms(whole)} ms:"
+        f"a step takes {_ms(report.seconds)} ms, {report.number / report.seconds:,.0f} "
+        f"{report.unit} per second; steps {first} to {report.last_step}, under the profiler, {_ms(whole)} ms:"
     )
     device = "of the GPU" if report.on_gpu else "of the processor"
     yield f"{'share':>8}{'ms':>10}  time {device}"

@@ -131,6 +131,10 @@ def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
     if not config.training.carry_state:
         return
     field, packing = "training.carry_state", config.data.packing
+    if objective and not objective.reads_text:
+        law = f"needs text that continues, which {objective.name!r} does not read"
+        yield field, f"{law}; leave {field} out"
+        return
     if packing != "streams":
         law = f"needs rows that continue, but data.packing is {packing!r}"
         yield field, f"{law}; set data.packing=streams, or leave {field} out"
@@ -170,7 +174,6 @@ OF_TEXT = (
     content_fits_block,
     overlap_leaves_room,
     documents_are_isolated,
-    carried_state_needs_streams,
     token_budgets_need_a_tokenizer,
 )
 """Checks where the examples are made of tokenized text."""
@@ -181,6 +184,7 @@ CHECKS = (
     objective_suits_kind,
     objective_suits_architecture,
     *OF_TEXT,
+    carried_state_needs_streams,
     milestones_are_counted,
     section_checks.embedding_fits_hidden_size,
     section_checks.rnn_type_is_the_architecture,

@@ -29,13 +29,12 @@ OF_ONE_TOKENIZER: Final = {
 OF_TEXT: Final = (
     *("tokenizer", "data.document", "data.text_column", "data.packing", "data.document_overlap"),
     *("data.max_sequence_length", "data.content_tokens", "data.preprocessing_num_workers"),
-    "training.carry_state",
 )
 """Settings that objectives without text do not read, unless they name them among theirs."""
 OF_GRADIENTS: Final = (
     *("losses", "optimizer", "learning_rate", "min_learning_rate", "lr_scheduler_type"),
     *("warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
-    *("max_grad_norm", "gradient_checkpointing", "compile"),
+    *("max_grad_norm", "gradient_checkpointing", "compile", "mixed_precision", "train_metrics"),
 )
 KINDS = {"txt": "text", "conllu": "text"}  # of documents, by the suffix of their file
 KINDS |= dict.fromkeys(("jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow"), "rows")

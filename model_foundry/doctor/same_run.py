@@ -5,6 +5,7 @@ have, the final model, the measurements and the log. Times are not compared.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.run_fingerprint import changes
 
-CLOCKED = {"attempt", "time", "train/peak_memory_mib"}
+CLOCKED = re.compile("attempt|time|train/.*_per_second|train/peak_memory_mib")
 
 
 def differences(first: Path, second: Path) -> list[str]:
@@ -48,11 +49,7 @@ def _log_differences(one: RunDirectory, other: RunDirectory) -> Iterator[str]:
 
 def _timeless(line: Mapping[str, Any]) -> dict[str, Any]:
     # as text, because NaN is unequal to itself; Python writes a float so that it reads back exactly
-    return {name: repr(value) for name, value in line.items() if not _is_clocked(name)}
-
-
-def _is_clocked(name: str) -> bool:
-    return name in CLOCKED or name.endswith("_per_second")  # tokens, examples, ...
+    return {name: repr(value) for name, value in line.items() if not CLOCKED.fullmatch(name)}
 
 
 def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[str]:

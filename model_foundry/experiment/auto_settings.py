@@ -69,7 +69,11 @@ def _choices(
     training, spec = config.training, ARCHITECTURES[config.model.architecture]
     asked: Any = training.mixed_precision
     width = getattr(config.model.section, "hidden_size", None)
-    training.mixed_precision, reason = choose_precision(asked, device_type=device_type, width=width)
+    training.mixed_precision, reason = (
+        ("no", f"{spec.name} learns by counting")
+        if spec.trained_by == "counting"
+        else choose_precision(asked, device_type=device_type, width=width)
+    )
     yield "training.mixed_precision", asked, training.mixed_precision, reason
     asked = training.compile
     training.compile, reason = choose_compile(

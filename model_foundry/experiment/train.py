@@ -12,7 +12,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from model_foundry.architectures import BaseModel
+from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.architectures.plugin_check import check_plugin_model
 from model_foundry.config import ExperimentConfig, checked_again, experiment_of, save_config
 from model_foundry.errors import Interrupted
@@ -169,6 +169,8 @@ def _create_model(
     arguments = prepared.objective.model_arguments(prepared.processors)
     with naming_the_model(arguments.get("vocab_size")):
         model = processes.on_all_ranks(create_model, config, **arguments)
+    if config.training.gradient_checkpointing and not isinstance(model, CountedModel):
+        processes.on_all_ranks(model.require_gradient_checkpointing)
     name_layers(accelerator, model)
     logger.info(
         "model: %s, %s parameters", config.model.architecture, f"{model.get_parameter_count():,}"

@@ -36,6 +36,11 @@ class TrainState:
     evaluated_step: int | None = None
     """Step of the last evaluation; None before the first."""
 
+    @property
+    def position(self) -> tuple[str, int]:
+        """The unit of the speed of training, and how much of it was trained on."""
+        return next(iter(self.seen.items()), ("examples", self.examples_seen))
+
     def on_disk(self) -> str:
         """Return the checkpoint from which the run would resume now, as part of a message."""
         if self.last_good_step is None:

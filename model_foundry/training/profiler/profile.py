@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
-from model_foundry.architectures import BaseLanguageModel, BaseModel
+from model_foundry.architectures import BaseLanguageModel, BaseModel, device_of
 from model_foundry.training.hooks import Hook, Training
 from model_foundry.training.profiler.costs import Cost, Tally
 from model_foundry.training.profiler.phases import STEP
@@ -36,8 +36,10 @@ class ProfileReport:
     """Median length of a step just before, without the profiler."""
     profiled_seconds: float
     """Mean length of a step under the profiler: what the costs add up to."""
-    tokens: float
-    """Tokens of text in a step, of all processes."""
+    number: float
+    """What a step has of `unit`, in all processes."""
+    unit: str
+    """Unit of the speed of training (tokens, examples)."""
     phases: list[Cost]
     operators: list[Cost]
     """The costliest first, each without those that it calls."""
@@ -93,7 +95,7 @@ class Profile(Hook):
         self.report: ProfileReport | None = None
         self._begun = 0
         self._seconds: list[float] = []
-        self._tokens = 0
+        self._number, self._unit = 0, ""
         self._tally: Tally | None = None
 
     @property
@@ -114,17 +116,18 @@ class Profile(Hook):
             _wait_for_gpu()
             self._seconds.append(time.perf_counter() - begun)
         else:
-            tokens = state.seen.get("tokens", 0)
+            _, before = state.position
             with _profiler() as profiler, record_function(STEP):
                 yield
                 _wait_for_gpu()
             if turn > 0:
-                self._tokens += state.seen.get("tokens", 0) - tokens
+                self._unit, number = state.position
+                self._number += number - before
                 self._add(profiler, training.model, state.step)
 
     def _add(self, profiler: torch.profiler.profile, model: BaseModel, step: int) -> None:
         if self._tally is None:
-            on_gpu = next(model.parameters()).is_cuda
+            on_gpu = device_of(model).type == "cuda"
             self._tally = Tally(_vocabulary_shapes(model), on_gpu)
         events: list[Any] = profiler.events()  # type: ignore[no-untyped-call]
         self._tally.add(events)
@@ -150,7 +153,8 @@ class Profile(Hook):
             on_gpu=tally.on_gpu,
             seconds=median(self._seconds[-self.steps :]),
             profiled_seconds=tally.total / tally.steps / 1e6,
-            tokens=self._tokens / tally.steps,
+            number=self._number / tally.steps,
+            unit=self._unit,
             phases=phases,
             operators=operators,
             trace=trace,

@@ -69,7 +69,7 @@ def test_the_costs_add_up_to_the_step(
     train(made(kind, tmp_path), profile)
     [report] = reports
     assert (report.last_step, report.steps, report.on_gpu) == (5, 2, False)
-    assert report.tokens == TOKENS
+    assert (report.number, report.unit) == (TOKENS, "tokens")
     phases = {cost.name: cost.seconds for cost in report.phases}
     assert set(phases) == {
         *("data", "forward", "backward", "optimizer", "vocabulary and loss", "other")
