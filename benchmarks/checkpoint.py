@@ -100,9 +100,8 @@ def main() -> None:
                 prepared.train, prepared.collate, share, seed=1, start=position
             )
             first.append(seconds(lambda batches=batches: next(batches)))
-        print(
-            f"first batch after {position:>10,} examples {1000 * statistics.median(first):8.2f} ms"
-        )
+        first_batch = 1000 * statistics.median(first)
+        print(f"first batch after {position:>10,} examples {first_batch:8.2f} ms")
 
 
 if __name__ == "__main__":
