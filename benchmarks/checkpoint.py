@@ -31,7 +31,7 @@ from model_foundry.training.checkpoint.save_load import (
     save_checkpoint,
 )
 from model_foundry.training.checkpoint.state_file import STATE_FORMAT, CheckpointState, Counters
-from model_foundry.training.distributed import start_accelerator
+from model_foundry.training.distributed import device_type, start_accelerator
 from model_foundry.training.optimizer import build_optimizer
 from model_foundry.training.state import TrainState
 
@@ -48,8 +48,8 @@ def seconds(call: Callable[[], object]) -> float:
 def main() -> None:
     path = sys.argv[1] if len(sys.argv) > 1 else "configs/quickstart.yaml"
     config = load_config(path)
+    config, _ = resolve_auto_settings(config, device_type=device_type())
     accelerator = start_accelerator(config.training)
-    config, _ = resolve_auto_settings(config, device_type=accelerator.device.type)
     prepared = prepare(config)
     fingerprint = make_fingerprint(config, prepared, accelerator.device)
     model = create_model(config, tokenizer=prepared.tokenizer)
@@ -68,7 +68,7 @@ def main() -> None:
 
         def save_safely(directory: Path, step: int) -> None:
             random, values = pack_random_states([random_states()])
-            state = TrainState(step=step, blocks_seen=step * fingerprint.examples_per_step)
+            state = TrainState(step=step, examples_seen=step * fingerprint.examples_per_step)
             facts = CheckpointState(
                 format=STATE_FORMAT,
                 run_id=uuid.uuid4().hex,
@@ -81,7 +81,7 @@ def main() -> None:
             )
             moments = optimizer_tensors(model, optimizer)
             tensors = ResumeTensors(optimizer=moments, random=random)
-            save_checkpoint(directory, model, prepared.tokenizer, facts, tensors)
+            save_checkpoint(directory, model, prepared.processors, facts, tensors)
 
         for step in range(1, ROUNDS + 1):
             plain.append(seconds(save_plainly))
@@ -97,10 +97,11 @@ def main() -> None:
         first = []
         for _ in range(ROUNDS):
             batches = training_batches(
-                prepared.train, prepared.collator, share, seed=1, start=position
+                prepared.train, prepared.collate, share, seed=1, start=position
             )
             first.append(seconds(lambda batches=batches: next(batches)))
-        print(f"first batch after {position:>10,} blocks {1000 * statistics.median(first):8.2f} ms")
+        first_batch = 1000 * statistics.median(first)
+        print(f"first batch after {position:>10,} examples {first_batch:8.2f} ms")
 
 
 if __name__ == "__main__":

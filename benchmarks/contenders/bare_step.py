@@ -31,7 +31,7 @@ def run(work: Work) -> None:
     micro_batch = config.training.per_device_train_batch_size
     batches = training_batches(
         prepared.train,
-        prepared.collator,
+        prepared.collate,
         BatchSplit(micro_batch=micro_batch, rows_per_step=micro_batch),
         seed=0,
     )
