@@ -134,8 +134,8 @@ def _section(
     if schema in shown:
         yield f"  {place}: as for {shown[schema]}"
         return
-    for name, field in schema.model_fields.items():
-        yield f"  {setting_line(f'{place}.{name}', field)}"
+    for name, field in fields_below(schema, f"{place}."):
+        yield f"  {setting_line(name, field)}"
 
 
 def _sections(spec: Any) -> list[tuple[str, type[BaseModel]]]:
@@ -143,8 +143,12 @@ def _sections(spec: Any) -> list[tuple[str, type[BaseModel]]]:
     if isinstance(spec, ArchitectureSpec):
         return [(f"model.{name}", schema) for name, schema in spec.sections().items()]
     schema = getattr(spec, "schema", None)
-    place = "data.train" if isinstance(spec, SourceSpec) else "training"
-    return [(f"{place}.{spec.name}", schema)] if schema else []
+    if schema is None:
+        return []
+    if not isinstance(spec, SourceSpec):
+        return [(f"training.{spec.name}", schema)]
+    beside = spec.name in schema.model_fields  # its name is one of its settings
+    return [("data.train" if beside else f"data.train.{spec.name}", schema)]
 
 
 def _facts(spec: Any) -> Iterator[str]:

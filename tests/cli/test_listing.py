@@ -9,6 +9,8 @@ from model_foundry.cli.listing import (
     REGISTRIES,
     _docstring_in_source,
     _entry,
+    _section,
+    _sections,
     listing,
     names_of,
     overview,
@@ -18,9 +20,11 @@ from model_foundry.config import (
     METRICS,
     OPTIMIZERS,
     ArchitectureSpec,
+    LanguageSource,
     MetricSpec,
     OptimizerSpec,
     Section,
+    SourceSpec,
 )
 from model_foundry.errors import ConfigError
 from tests.cli.conftest import Cli
@@ -98,6 +102,18 @@ def test_a_section_that_others_share_is_shown_once() -> None:
     assert "  model.transformer: as for bert" in lines
     assert "  model.transformer.embedding_size: integer (optional)" in lines
     assert "  model.bert.type_vocab_size: integer (default 2)" in lines
+
+
+def test_settings_of_a_source_stand_beside_its_name_or_below_it() -> None:
+    beside = SourceSpec(name="language", target="a:B", schema=LanguageSource)
+    assert [place for place, _ in _sections(beside)] == ["data.train"]
+    below = SourceSpec(name="treebank", target="a:B", schema=_Settings)
+    assert [place for place, _ in _sections(below)] == ["data.train.treebank"]
+    assert list(_section("data.train", LanguageSource, {})) == [
+        "  data.train.language: mapping (required)",
+        "  data.train.language.sentences: integer (required)",
+        "  data.train.language.seed: integer (default 0)",
+    ]
 
 
 def test_facts_and_settings_of_each_kind() -> None:
