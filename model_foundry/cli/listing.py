@@ -106,9 +106,10 @@ def _entry(kind: str, name: str, shown: dict[type[BaseModel], str]) -> Iterator[
 
 
 def _summary(target: str) -> str:
-    """Return the first paragraph of the docstring of a target."""
+    """Return the first paragraph of the docstring of a target; of a function, what it returns."""
     docstring = _docstring_in_source(target) or inspect.getdoc(load_target(target)) or ""
-    return re.split(r"\n\s*\n", docstring)[0].replace("\n", " ")
+    text = re.split(r"\n\s*\n", docstring)[0].replace("\n", " ").removeprefix("Return ")
+    return text[:1].upper() + text[1:]
 
 
 def _docstring_in_source(target: str) -> str | None:

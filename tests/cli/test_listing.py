@@ -38,7 +38,8 @@ class _Settings(Section):
 
 
 def rolls() -> None:
-    """Roll down the hill.
+    """Return a stone that rolls
+    down the hill.
 
     Not shown.
     """
@@ -83,14 +84,14 @@ def test_each_entry_is_named_and_said_in_words(kind: str) -> None:
 @pytest.mark.usefixtures("_plugin")
 def test_what_a_plugin_registers_is_listed_with_its_settings() -> None:
     assert list(_entry("optimizers", "rolls", {})) == [
-        "rolls: Roll down the hill.",
+        "rolls: A stone that rolls down the hill.",
         "  training.weight_decay: number (default 0.1)",
         "  training.rolls.momentum: number (default 0.9)",
         "  training.rolls.steps: list (required)",
     ]
     lines = list(listing("architectures"))
     assert lines[:3] == [
-        "abacus: Roll down the hill.",
+        "abacus: A stone that rolls down the hill.",
         "  objectives: those for sum models",
         "  training: by counting over one pass",
     ]
