@@ -106,10 +106,10 @@ def _entry(kind: str, name: str, shown: dict[type[BaseModel], str]) -> Iterator[
 
 
 def _summary(target: str) -> str:
-    """Return the first paragraph of the docstring of a target; that of a function names a thing."""
+    """Return the first paragraph of the docstring of a target; of a function, what it returns."""
     docstring = _docstring_in_source(target) or inspect.getdoc(load_target(target)) or ""
-    first = re.split(r"\n\s*\n", docstring)[0].replace("\n", " ").removeprefix("Return ")
-    return first[:1].upper() + first[1:]
+    text = re.split(r"\n\s*\n", docstring)[0].replace("\n", " ").removeprefix("Return ")
+    return text[:1].upper() + text[1:]
 
 
 def _docstring_in_source(target: str) -> str | None:
@@ -135,8 +135,8 @@ def _section(
     if schema in shown:
         yield f"  {place}: as for {shown[schema]}"
         return
-    for name, field in schema.model_fields.items():
-        yield f"  {setting_line(f'{place}.{name}', field)}"
+    for name, field in fields_below(schema, f"{place}."):
+        yield f"  {setting_line(name, field)}"
 
 
 def _sections(spec: Any) -> list[tuple[str, type[BaseModel]]]:
@@ -148,8 +148,8 @@ def _sections(spec: Any) -> list[tuple[str, type[BaseModel]]]:
         return []
     if not isinstance(spec, SourceSpec):
         return [(f"training.{spec.name}", schema)]
-    is_flat = spec.name in schema.model_fields  # {hub: NAME, split: ...}
-    return [("data.train" if is_flat else f"data.train.{spec.name}", schema)]
+    beside = spec.name in schema.model_fields  # its name is one of its settings
+    return [("data.train" if beside else f"data.train.{spec.name}", schema)]
 
 
 def _facts(spec: Any) -> Iterator[str]:

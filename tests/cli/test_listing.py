@@ -9,6 +9,8 @@ from model_foundry.cli.listing import (
     REGISTRIES,
     _docstring_in_source,
     _entry,
+    _section,
+    _sections,
     listing,
     names_of,
     overview,
@@ -18,9 +20,11 @@ from model_foundry.config import (
     METRICS,
     OPTIMIZERS,
     ArchitectureSpec,
+    LanguageSource,
     MetricSpec,
     OptimizerSpec,
     Section,
+    SourceSpec,
 )
 from model_foundry.errors import ConfigError
 from tests.cli.conftest import Cli
@@ -34,7 +38,8 @@ class _Settings(Section):
 
 
 def rolls() -> None:
-    """Roll down the hill.
+    """Return a stone that rolls
+    down the hill.
 
     Not shown.
     """
@@ -79,14 +84,14 @@ def test_each_entry_is_named_and_said_in_words(kind: str) -> None:
 @pytest.mark.usefixtures("_plugin")
 def test_what_a_plugin_registers_is_listed_with_its_settings() -> None:
     assert list(_entry("optimizers", "rolls", {})) == [
-        "rolls: Roll down the hill.",
+        "rolls: A stone that rolls down the hill.",
         "  training.weight_decay: number (default 0.1)",
         "  training.rolls.momentum: number (default 0.9)",
         "  training.rolls.steps: list (required)",
     ]
     lines = list(listing("architectures"))
     assert lines[:3] == [
-        "abacus: Roll down the hill.",
+        "abacus: A stone that rolls down the hill.",
         "  objectives: those for sum models",
         "  training: by counting over one pass",
     ]
@@ -98,6 +103,18 @@ def test_a_section_that_others_share_is_shown_once() -> None:
     assert "  model.transformer: as for bert" in lines
     assert "  model.transformer.embedding_size: integer (optional)" in lines
     assert "  model.bert.type_vocab_size: integer (default 2)" in lines
+
+
+def test_settings_of_a_source_stand_beside_its_name_or_below_it() -> None:
+    beside = SourceSpec(name="language", target="a:B", schema=LanguageSource)
+    assert [place for place, _ in _sections(beside)] == ["data.train"]
+    below = SourceSpec(name="treebank", target="a:B", schema=_Settings)
+    assert [place for place, _ in _sections(below)] == ["data.train.treebank"]
+    assert list(_section("data.train", LanguageSource, {})) == [
+        "  data.train.language: mapping (required)",
+        "  data.train.language.sentences: integer (required)",
+        "  data.train.language.seed: integer (default 0)",
+    ]
 
 
 def test_facts_and_settings_of_each_kind() -> None:

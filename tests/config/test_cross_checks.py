@@ -45,8 +45,14 @@ class _Settings(Section):
 ADDED: list[tuple[Registry[Any], Any]] = [
     (ARCHITECTURES, ArchitectureSpec(name="sees-all", target="nowhere:Nothing")),
     (ARCHITECTURES, ArchitectureSpec(name="counts", target="a:B", trained_by="counting")),
-    (ARCHITECTURES, ArchitectureSpec(name="one-ranker", target="a:B", kind="ranker")),
-    (OBJECTIVES, ObjectiveSpec(name="ranks", target="a:B", model_kind="ranker")),
+    (
+        ARCHITECTURES,
+        ArchitectureSpec(name="one-ranker", target="a:B", kind="ranker", objectives=()),
+    ),
+    (
+        OBJECTIVES,
+        ObjectiveSpec(name="ranks", target="a:B", model_kind="ranker", direction="left_to_right"),
+    ),
     (
         OBJECTIVES,
         ObjectiveSpec(

@@ -8,10 +8,14 @@ import pytest
 from pydantic import BaseModel, Field
 
 from model_foundry.config import (
+    ARCHITECTURES,
+    LOSSES,
+    METRICS,
     OBJECTIVES,
     OPTIMIZERS,
     SCHEDULES,
     ExperimentConfig,
+    ModelConfig,
     ObjectiveSpec,
     OptimizerSpec,
     ScheduleSpec,
@@ -19,6 +23,7 @@ from model_foundry.config import (
     TrainingConfig,
     load_config,
     save_config,
+    settings_without_effect,
     validate,
 )
 from model_foundry.config.on_resume import OnResume, marked
@@ -129,6 +134,13 @@ def test_an_assignment_brings_the_section_and_is_checked() -> None:
             {"optimizer": "beats", "beats": {"beta": 0.5, "bta": 1}},
             ["beats.bta: unknown key; did you mean 'beta'?"],
         ),
+        (
+            {"learning_rate": -1.0, "trust": 1},
+            [
+                "learning_rate: must be > 0, got -1.0",
+                "trust: unknown key; valid keys here: adam_beta1, adam_beta2, adam_epsilon, ...",
+            ],
+        ),
         # all at once, those of the checks between settings included
         (
             {"rolls": {"momentum": -1.0}, "guesses": {"power": "x"}, "warmup_steps": 9},
@@ -142,13 +154,20 @@ def test_an_assignment_brings_the_section_and_is_checked() -> None:
     ],
 )
 def test_faults_are_named_from_the_root(training: dict[str, Any], lines: list[str]) -> None:
-    assert refusal(**training) == [f"training.{line}" for line in lines]
+    begin = [f"training.{line}".removesuffix("...") for line in lines]
+    found = refusal(**training)
+    assert len(found) == len(lines)
+    assert [told[: len(line)] for told, line in zip(found, begin, strict=True)] == begin
+    assert all(told == line for told, line in zip(found, begin, strict=True) if "valid" not in line)
 
 
 def test_a_section_of_what_is_not_registered_waits_for_it() -> None:
     (line,) = refusal(optimizer="rollz", rollz={"a": 1})
     assert line.startswith("training.optimizer: Unknown optimizer: 'rollz'; did you mean 'rolls'?")
     assert TrainingConfig(max_steps=1, optimizer="rollz", rollz={"a": 1})  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="wings"):  # which can be no section
+        ModelConfig(architecture="nope", wings=2)
+    assert ModelConfig(architecture="nope", wings={"span": 2})
 
 
 @pytest.mark.parametrize(
@@ -169,7 +188,26 @@ def test_a_section_cannot_hide_another_setting(name: str, problem: str) -> None:
 
 def test_a_name_without_a_section_hides_nothing() -> None:
     SCHEDULES.add(ScheduleSpec(name="rolls", target="a:b"))
+    config = load(optimizer="rolls", lr_scheduler_type="rolls")
+    assert config.training.model_extra == {"rolls": _Momentum()}
     SCHEDULES.remove("rolls")
+
+
+def test_a_section_that_was_just_registered_is_proposed() -> None:
+    assert "did you mean" not in refusal(swarm={})[0]
+    SCHEDULES.add(ScheduleSpec(name="swarms", target="a:b", schema=_Power))
+    assert refusal(swarm={}) == ["training.swarm: unknown key; did you mean 'swarms'?"]
+    SCHEDULES.remove("swarms")
+
+
+def test_loading_does_not_look_into_the_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(**group: str) -> None:
+        raise AssertionError(f"looked for {group}")
+
+    monkeypatch.setattr("model_foundry.registry.metadata.entry_points", refused)
+    for registry in (OBJECTIVES, OPTIMIZERS, SCHEDULES, METRICS, LOSSES, ARCHITECTURES):
+        monkeypatch.setattr(registry, "_points", None)
+    settings_without_effect(load(optimizer="rolls", losses={"z_loss": 0.1}, metrics=["loss"]))
 
 
 def test_marks_of_a_section_decide_about_resuming() -> None:
