@@ -108,8 +108,8 @@ MOMENTS = {  # function before which the signal comes, its call, last step saved
     "in the first step": (TAKE_STEP, 1, 1),
     "in a step": (TAKE_STEP, 7, 7),
     "in an evaluation": ("model_foundry.experiment.measure_split:measure_loss", 2, 6),
-    "in a save": ("model_foundry.training.checkpoint.save_load:save_file", 3, 8),
-    "in the last save": ("model_foundry.training.checkpoint.save_load:save_file", 9, 18),
+    "in a save": ("model_foundry.training.checkpoint.optimizer_state:save_file", 2, 8),
+    "in the last save": ("model_foundry.training.checkpoint.optimizer_state:save_file", 5, 18),
     "in the last evaluation": ("model_foundry.experiment.measure_split:measure_loss", 6, 18),
     "in the last measurements": ("model_foundry.experiment.result:save_model", 1, 18),
 }
