@@ -38,7 +38,8 @@ def profile_lines(report: ProfileReport) -> Iterator[str]:
     first, whole = report.last_step - report.steps + 1, report.profiled_seconds
     yield (
         f"a step takes {_ms(report.seconds)} ms, {report.number / report.seconds:,.0f} "
-        f"{report.unit} per second; steps {first} to {report.last_step}, under the profiler, {_ms(whole)} ms:"
+        f"{report.unit} per second; "
+        f"steps {first} to {report.last_step}, under the profiler, {_ms(whole)} ms:"
     )
     device = "of the GPU" if report.on_gpu else "of the processor"
     yield f"{'share':>8}{'ms':>10}  time {device}"
