@@ -33,7 +33,7 @@ from model_foundry.experiment.train import train
 from model_foundry.foundation.failpoints import watching
 from model_foundry.foundation.plugins import LOADED_PLUGINS, load_plugin
 from model_foundry.registry import Registry
-from tests.children import Ended, Fault, in_child, launched, striking
+from tests.children import Fault, striking
 
 PLUGIN = Path(__file__).with_name("tasks.py")
 REGISTRIES: tuple[Any, ...] = (ARCHITECTURES, OBJECTIVES, LOSSES, METRICS)
@@ -161,21 +161,3 @@ def train_task(
     load_plugin(PLUGIN)
     with watching(striking(fault)):
         train(task(kind, directory, *overrides), **options)
-
-
-def task_in_child(
-    kind: str,
-    directory: Path,
-    *overrides: str,
-    fault: Fault | None = None,
-    code: int | None = 0,
-) -> Ended:
-    """Train in a process of its own, which must end with an exit code; None: any."""
-    return in_child(train_task, kind, directory, overrides, fault, code=code)
-
-
-def task_in_processes(number: int, kind: str, directory: Path, *overrides: str) -> Path:
-    """Train in several processes, as a launcher starts them; return the run directory."""
-    for ended in launched(*[(train_task, kind, directory, overrides, None)] * number):
-        assert ended.code == 0, ended.stderr
-    return directory / "run"

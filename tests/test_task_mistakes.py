@@ -57,9 +57,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def here(
-    place: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of its own below the data, the current one being that of the data."""
     monkeypatch.chdir(place)
     directory = place / f"run-{len(list(place.iterdir()))}"
@@ -157,7 +155,7 @@ def test_commands_for_text_say_so(command: str, kind: str, here: Path) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["learning_rate=0.1", "optimizer=sgd", "mixed_precision=bf16", "train_metrics=[loss]"],
+    ["learning_rate=1", "optimizer=sgd", "mixed_precision=bf16", "train_metrics=[loss]"],
 )
 def test_settings_of_gradients_have_no_effect_on_counts(setting: str, here: Path) -> None:
     code, _, err = foundry("train", write_task("bigram", here), f"training.{setting}")
