@@ -13,9 +13,10 @@ from model_foundry.architectures.plugin_check import trial_step
 from model_foundry.data.batches.arrays import ArrayExamples
 from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.batches.loaders import Collate, evaluation_batches
-from model_foundry.data.corpus.record_splits import RecordSplit, open_record_splits
+from model_foundry.data.corpus.record_splits import RecordSplit, RecordSplits, open_record_splits
 from model_foundry.data.sources.records import Records
 from model_foundry.data_collators import PaddingCollator
+from model_foundry.errors import DataError, ResumeError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.processors import Processor, Processors, load_processors
@@ -82,9 +83,27 @@ class RecordObjective(Objective):
     def _prepare(self, kept: Path | None = None) -> Prepared:
         splits = open_record_splits(self.config.data, seed=self.config.seeds.split)
         if kept is None:
-            processors = self.learn(splits.train.records(self.columns))
-        else:
-            processors = load_processors(self.processor_types, kept)
+            return self._encoded(splits, self.learn(splits.train.records(self.columns)))
+        processors = load_processors(self.processor_types, kept)
+        try:
+            return self._encoded(splits, processors)
+        except DataError as error:
+            self._require_unchanged(splits.train, processors, error)
+            raise
+
+    def _require_unchanged(
+        self, split: RecordSplit, processors: Processors, error: DataError
+    ) -> None:
+        """Raise a ResumeError if the training records would give other processors by now."""
+        now = self.learn(split.records(self.columns))
+        changed = [role for role, each in processors.items() if now[role].sha256 != each.sha256]
+        if changed:
+            raise ResumeError(
+                f"output_dir: holds a run with other {', '.join(changed)} ({error}); restore the "
+                "training data, start with --fresh to move the run aside, or set another output_dir"
+            ) from error
+
+    def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
         collate = self.collate(processors)
         return Prepared(
             objective=self,
