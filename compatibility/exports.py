@@ -61,7 +61,7 @@ def export(architecture: str, tokenizer: str, directory: Path) -> Path:
     prepared = prepare(config)
     model = create_model(config, tokenizer=prepared.tokenizer).eval()
     randomize(model)
-    save_model(place / "model", model, prepared.tokenizer)
+    save_model(place / "model", model, prepared.processors)
     encode = prepared.tokenizer
     rows = [encode(text)["input_ids"] for text in TEXTS]
     with torch.no_grad():

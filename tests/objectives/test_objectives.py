@@ -8,10 +8,17 @@ import torch
 from torch import Tensor
 
 from model_foundry import train
+from model_foundry.architectures import ModelOutput
 from model_foundry.config import OBJECTIVES
 from model_foundry.data_collators import CausalLMDataCollator, Collator
 from model_foundry.errors import DataError
-from model_foundry.objectives import CausalLM, MaskedLM, Objective, register_objective
+from model_foundry.objectives import (
+    CausalLM,
+    LanguageObjective,
+    MaskedLM,
+    Objective,
+    register_objective,
+)
 from model_foundry.registry import DuplicateNameError
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.experiments import tiny_experiment
@@ -46,6 +53,32 @@ def test_causal_model_predicts_all_but_the_first_token() -> None:
 
 def test_masked_model_predicts_what_is_labelled() -> None:
     assert torch.equal(MaskedLM(MASKED).scored(LABELS), LABELS != -100)
+
+
+class OddOnes(CausalLM):
+    """Predicts tokens with an odd id alone."""
+
+    def scored(self, labels: Tensor) -> Tensor:
+        return super().scored(labels) & (labels % 2 == 1)
+
+
+@pytest.mark.parametrize(
+    ("objective", "length", "expected"),
+    [
+        (CausalLM(CAUSAL), 4, [[6, -100, 7, -100], [8, 9, -100, -100]]),
+        (CausalLM(CAUSAL), 3, [[6, -100, 7], [8, 9, -100]]),  # a token after each row
+        (OddOnes(CAUSAL), 4, [[-100, -100, 7, -100], [-100, 9, -100, -100]]),
+        (MaskedLM(MASKED), 4, LABELS.tolist()),
+    ],
+)
+def test_each_logit_stands_beside_the_token_that_it_predicts(
+    objective: LanguageObjective, length: int, expected: list[list[int]]
+) -> None:
+    output = ModelOutput(logits=torch.rand(2, length, 3))
+    logits, targets = objective.aligned(output, {"labels": LABELS})
+    assert logits is output.logits and targets.tolist() == expected
+    found = {name: int(number) for name, number in objective.targets({"labels": LABELS}).items()}
+    assert found == {"model": sum(token != -100 for row in expected for token in row)}
 
 
 @pytest.mark.parametrize(("masking", "needed"), [("token", False), ("word", True), ("span", True)])

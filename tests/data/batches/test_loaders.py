@@ -144,7 +144,7 @@ PIXELS = torch.arange(24.0).view(4, 2, 3)
 @pytest.mark.parametrize(
     "other",
     [
-        given(tokens=IDS, pixels=PIXELS),  # another name
+        given(idt=IDS, pixels=PIXELS),  # another name
         given(ids=IDS),
         given(ids=IDS, pixels=PIXELS, mask=IDS),
         given(ids=IDS, pixels=PIXELS.view(4, 3, 2)),  # another shape
