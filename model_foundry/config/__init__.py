@@ -1,12 +1,22 @@
 """The settings of an experiment, with units and defaults, and the loading of experiment files.
 
-`sections`, `sources`, `data`, `model`, `training` and `experiment` define the settings; `specs`
-lists what is built in and can be registered; `section_checks` and `cross_checks` validate
+`sections`, `sources`, `data`, `model`, `training` and `experiment` define the settings; `built_in`
+has the registries, whose entries `specs` describes; `section_checks` and `cross_checks` validate
 combinations; `unused_settings` finds settings without effect; `on_resume` marks the settings that a
 resumed run may change; `yaml_reader` reads YAML; `validation` reports every fault, with the place
 that `origins` knows; `files` loads and saves. None imports torch.
 """
 
+from model_foundry.config.built_in import (
+    ARCHITECTURES,
+    INTERVENTIONS,
+    LOSSES,
+    METRICS,
+    OBJECTIVES,
+    OPTIMIZERS,
+    SCHEDULES,
+    SOURCES,
+)
 from model_foundry.config.data import (
     DataConfig,
     InterventionStep,
@@ -33,14 +43,6 @@ from model_foundry.config.sources import (
     LanguageSource,
 )
 from model_foundry.config.specs import (
-    ARCHITECTURES,
-    INTERVENTIONS,
-    LOSSES,
-    METRICS,
-    OBJECTIVES,
-    OPTIMIZERS,
-    SCHEDULES,
-    SOURCES,
     ArchitectureSpec,
     InterventionSpec,
     LossSpec,

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from model_foundry.config import section_checks
+from model_foundry.config.built_in import ARCHITECTURES
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
-from model_foundry.config.specs import ARCHITECTURES, ArchitectureSpec, ObjectiveSpec
+from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 
 
 def objective_suits_kind(config: Sections) -> Iterator[Fault]:
@@ -181,6 +182,7 @@ CHECKS = (
     section_checks.names_are_registered,
     section_checks.metrics_are_measured,
     section_checks.metrics_suit_the_objective,
+    section_checks.train_metrics_are_measurable,
     objective_suits_kind,
     objective_suits_architecture,
     *OF_TEXT,

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -11,16 +11,15 @@ from pydantic import (
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from model_foundry.config.error_messages import describe, unknown_key
+from model_foundry.config.built_in import SOURCES
 from model_foundry.config.on_resume import OnResume
+from model_foundry.config.registered_sections import parsed_section
 from model_foundry.config.sections import AnyPath, PathText, PositiveInt, Section, faults_error
 from model_foundry.config.sources import SOURCE_KINDS, DiskSource, HubSource, LanguageSource
-from model_foundry.config.specs import SOURCES
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.paths import written_path
 from model_foundry.registry import nearest
@@ -73,18 +72,10 @@ def _settings_of(name: str, value: Any) -> BaseModel | None:
         if given == {}:
             return None
         raise faults_error((name, f"source {name!r} has no settings; write {{{name}: {{}}}}"))
-    try:
-        settings = schema.model_validate(given)
-    except ValidationError as error:
-        faults = describe(error, schema)
-    else:
-        # pydantic's own default is to ignore them
-        ignores = schema.model_config.get("extra", "ignore") == "ignore"
-        unread = given.keys() - schema.model_fields if ignores and isinstance(given, dict) else ()
-        faults = [unknown_key("", key, schema) for key in sorted(unread)]
+    settings, faults = parsed_section(given, schema)
     if faults:
         raise faults_error(*((f"{name}.{field}".rstrip("."), text) for field, text in faults))
-    return settings
+    return cast(BaseModel, settings)
 
 
 def _is_registered(name: str) -> bool:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, model_validator
 
+from model_foundry.config.built_in import ARCHITECTURES
 from model_foundry.config.registered_sections import OpenSection
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -11,7 +12,6 @@ from model_foundry.config.sections import (
     TransformerModelConfig,
     faults_error,
 )
-from model_foundry.config.specs import ARCHITECTURES
 
 
 class ModelConfig(OpenSection):

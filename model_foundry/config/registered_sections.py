@@ -34,7 +34,7 @@ class OpenSection(Section, extra="allow"):
         for key, value in extra.items():
             schema = schema_of(key)
             if schema is not None:
-                extra[key], found = _parsed(value, schema)
+                extra[key], found = parsed_section(value, schema)
                 faults += [(f"{key}.{field}".rstrip("."), message) for field, message in found]
             elif key not in pending or not isinstance(value, dict):
                 faults.append((key, "unknown key"))
@@ -42,7 +42,7 @@ class OpenSection(Section, extra="allow"):
             raise faults_error(*faults)
 
 
-def _parsed(value: Any, schema: type[BaseModel]) -> tuple[Any, list[tuple[str, str]]]:
+def parsed_section(value: Any, schema: type[BaseModel]) -> tuple[Any, list[tuple[str, str]]]:
     """Return the parsed section, and no faults; or the value as it was, and its faults."""
     try:
         section = schema.model_validate(value)

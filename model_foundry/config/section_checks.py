@@ -7,11 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from model_foundry.config.data import DataConfig, MixtureSource
-from model_foundry.config.model import ModelConfig
-from model_foundry.config.other_tools import VALUES
-from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, TokenizerConfig
-from model_foundry.config.specs import (
+from model_foundry.config.built_in import (
     ARCHITECTURES,
     INTERVENTIONS,
     LOSSES,
@@ -19,9 +15,12 @@ from model_foundry.config.specs import (
     OBJECTIVES,
     OPTIMIZERS,
     SCHEDULES,
-    ArchitectureSpec,
-    ObjectiveSpec,
 )
+from model_foundry.config.data import DataConfig, MixtureSource
+from model_foundry.config.model import ModelConfig
+from model_foundry.config.other_tools import VALUES
+from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, TokenizerConfig
+from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 from model_foundry.config.training import TrainingConfig
 from model_foundry.errors import ConfigError
 from model_foundry.registry import Registry
@@ -101,6 +100,18 @@ def metrics_suit_the_objective(config: Sections) -> Iterator[Fault]:
         for name in [spec.name for spec in specs if spec is not None and spec.reads_text]:
             law = f"{name!r} is defined for text, which {objective.name!r} does not read"
             yield f"training.{field}", f"{law}; leave it out"
+
+
+def train_metrics_are_measurable(config: Sections) -> Iterator[Fault]:
+    """Check that training can measure its metrics, and that they do not hide figures of a step."""
+    for name in config.training.train_metrics:
+        spec = METRICS.get(name)
+        if name == "loss":
+            law = "'loss' is always logged, of each step by itself; leave it out"
+            yield "training.train_metrics", law
+        elif spec is not None and spec.reads_text:
+            law = f"{name!r} needs the bytes of the tokens, which only an evaluation reads"
+            yield "training.train_metrics", f"{law}; name it in training.metrics"
 
 
 def special_tokens_have_roles(config: Sections) -> Iterator[Fault]:

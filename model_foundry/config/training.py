@@ -10,10 +10,10 @@ from pydantic import (
     model_validator,
 )
 
+from model_foundry.config.built_in import OBJECTIVES, OPTIMIZERS, SCHEDULES
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.registered_sections import OpenSection, defaults_of
 from model_foundry.config.sections import PositiveInt, Probability, faults_error
-from model_foundry.config.specs import OBJECTIVES, OPTIMIZERS, SCHEDULES
 from model_foundry.config.training_sections import (
     DistributedConfig,
     MilestonesConfig,

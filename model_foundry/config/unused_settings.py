@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from model_foundry.config.built_in import ARCHITECTURES, OBJECTIVES, OPTIMIZERS, SCHEDULES
 from model_foundry.config.data import DataConfig, MixtureSource, PluginSource
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.section_checks import architecture_of, objective_of
 from model_foundry.config.sections import TokenizerConfig
 from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
-from model_foundry.config.specs import ARCHITECTURES, OBJECTIVES, OPTIMIZERS, SCHEDULES
 from model_foundry.config.training import TrainingConfig
 from model_foundry.registry import Registry
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from model_foundry.config.built_in import ARCHITECTURES
 from model_foundry.config.error_messages import describe, dotted
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.origins import OVERRIDE, Origins
-from model_foundry.config.specs import ARCHITECTURES
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import one_line
 from model_foundry.registry import UnknownNameError

@@ -173,7 +173,6 @@ def register_intervention(
     defaults of the signature. Each function below receives the keywords that it accepts.
 
     Args:
-        name: value of `step`.
         survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, of one length, within 64 bits.
         plan: `(surveys, *, seed, ...) -> array (N,)`: from the surveys (N, k) of all documents that
             reach the step to `planned` of each.
@@ -181,9 +180,9 @@ def register_intervention(
         sentences: like the step, but returns the number of sentences that it removes.
         check: raises ValueError for conflicting settings, as `setting: message`.
         cache_key: from settings to further plain data that the result depends on, such as a
-            version; raises ValueError as `check` does. Called once, before the first document.
-        prepare: `(settings, *, writes)`, called once before the corpus is read and processes are
-            forked; with `writes=False` it only checks. Raises ConfigError, as `setting: message`.
+            version; raises ValueError as `check` does.
+        prepare: `(settings, *, writes)`, called once before processes are forked; with
+            `writes=False` it only checks. Raises ConfigError, as `setting: message`.
 
     Raises:
         TypeError: the signature is incomplete, or only one of survey and plan is given.
@@ -195,11 +194,12 @@ def register_intervention(
         raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
     functions: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
     functions |= {"sentences": sentences, "check": check, "cache_key": cache_key}
-    functions |= {"prepare": prepare}
 
     def register(function: F) -> F:
         schema, source = _settings_class(name, function), _source_digest(name, function)
-        step = Intervention(name=name, function=function, schema=schema, source=source, **functions)
+        step = Intervention(
+            name=name, function=function, schema=schema, source=source, prepare=prepare, **functions
+        )
         target = f"{function.__module__}:{function.__qualname__}"
         INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
         function.intervention = step  # type: ignore[attr-defined]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model_foundry.config import METRICS, MetricSpec
-from model_foundry.errors import ConfigError
 from model_foundry.objectives.base import Objective
 from model_foundry.objectives.forward_pass import ForwardPass, in_double
 from model_foundry.registry import register_in
@@ -131,11 +130,6 @@ class BitsPerByte(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return batches, nats, tokens and bytes, and sums of products of nats and bytes, (7,)."""
-        if "scored_bytes" not in done.inputs:
-            raise ConfigError(
-                "training.train_metrics: bits_per_byte needs the bytes of the tokens, which only "
-                "an evaluation reads; name it in training.metrics"
-            )
         mean, count = model_loss(done)
         size = in_double(done.inputs["scored_bytes"].sum())
         nats, one = mean * count, torch.ones_like(mean)

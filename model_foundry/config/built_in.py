@@ -1,0 +1,218 @@
+"""The registries of everything that an experiment names, with the built-in entries.
+
+An implementation is imported through the `target` of its spec on demand. Other packages announce
+theirs in entry points, in a group for each kind: `model_foundry.architectures`,
+`model_foundry.objectives` and so on.
+"""
+
+from model_foundry.config.optimizers import SGDConfig
+from model_foundry.config.sections import (
+    BERTSpecificConfig,
+    RNNModelConfig,
+    TransformerModelConfig,
+)
+from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
+from model_foundry.config.specs import (
+    TEXT_METRICS,
+    ArchitectureSpec,
+    InterventionSpec,
+    LossSpec,
+    MetricSpec,
+    ObjectiveSpec,
+    OptimizerSpec,
+    ScheduleSpec,
+    SourceSpec,
+)
+from model_foundry.registry import Registry
+
+
+def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
+    return ArchitectureSpec(
+        name=name,
+        target=f"model_foundry.architectures.rnn:{class_name}",
+        section="rnn",
+        schema=RNNModelConfig,
+        objectives=("causal_lm", "masked_lm"),
+        is_causal=lambda section: not section.bidirectional,
+        settings=("carry_state",),
+        isolates_documents=True,
+    )
+
+
+ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
+    "architecture",
+    (
+        ArchitectureSpec(
+            name="gpt2",
+            target="model_foundry.architectures.gpt:GPT2Model",
+            section="transformer",
+            schema=TransformerModelConfig,
+            objectives=("causal_lm",),
+            ties_embedding_size=True,
+            settings=("attn_implementation",),
+            isolates_documents=True,
+            gains_from_compile=True,
+        ),
+        ArchitectureSpec(
+            name="bert",
+            target="model_foundry.architectures.bert:BERTModel",
+            section="transformer",
+            schema=TransformerModelConfig,
+            optional_sections={"bert": BERTSpecificConfig},
+            objectives=("masked_lm",),
+            is_causal=False,
+            ties_embedding_size=True,
+            settings=("attn_implementation",),
+            isolates_documents=True,
+            gains_from_compile=True,
+        ),
+        _recurrent("lstm", "LSTMModel"),
+        _recurrent("gru", "GRUModel"),
+        _recurrent("rnn", "RNNModel"),
+    ),
+    entry_points="model_foundry.architectures",
+)
+
+OBJECTIVES: Registry[ObjectiveSpec] = Registry(
+    "objective",
+    (
+        ObjectiveSpec(
+            name="causal_lm",
+            target="model_foundry.objectives.causal:CausalLM",
+            direction="left_to_right",
+            metrics=TEXT_METRICS,
+        ),
+        ObjectiveSpec(
+            name="masked_lm",
+            target="model_foundry.objectives.masked:MaskedLM",
+            direction="both",
+            metrics=TEXT_METRICS,
+            framing_tokens=2,
+            needs_mask_token=True,
+            settings=("mlm_probability", "mlm_masking", "mlm_span_length"),
+        ),
+    ),
+    entry_points="model_foundry.objectives",
+)
+
+
+def _step(name: str, file: str) -> InterventionSpec:
+    return InterventionSpec(name=name, target=f"model_foundry.interventions.{file}:{name}")
+
+
+INTERVENTIONS: Registry[InterventionSpec] = Registry(
+    "intervention",
+    (
+        _step("ai_step", "ai_step.step"),
+        _step("delete_words", "words"),
+        _step("drop_duplicates", "documents"),
+        _step("drop_sentences", "sentences"),
+        _step("drop_tagged_sentences", "tagged"),
+        _step("filter_documents", "documents"),
+        _step("filter_length", "documents"),
+        _step("keep_sentences", "sentences"),
+        _step("keep_tagged_sentences", "tagged"),
+        _step("lowercase", "text"),
+        _step("normalize_unicode", "text"),
+        _step("replace", "text"),
+        _step("replace_words", "words"),
+        _step("shuffle_sentences", "sentences"),
+        _step("shuffle_words", "words"),
+    ),
+    entry_points="model_foundry.interventions",
+)
+
+OPTIMIZERS: Registry[OptimizerSpec] = Registry(
+    "optimizer",
+    (
+        OptimizerSpec(
+            name="adamw",
+            target="model_foundry.training.optimizer:adamw",
+            settings=("weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
+        ),
+        OptimizerSpec(
+            name="sgd",
+            target="model_foundry.training.optimizer:sgd",
+            schema=SGDConfig,
+            settings=("weight_decay",),
+        ),
+        OptimizerSpec(
+            name="adafactor",
+            target="model_foundry.training.optimizer:adafactor",
+            settings=("weight_decay",),
+        ),
+    ),
+    entry_points="model_foundry.optimizers",
+)
+
+SCHEDULES: Registry[ScheduleSpec] = Registry(
+    "schedule",
+    (
+        ScheduleSpec(
+            name="cosine",
+            target="model_foundry.training.lr_schedule:cosine",
+            settings=("min_learning_rate",),
+        ),
+        ScheduleSpec(
+            name="linear",
+            target="model_foundry.training.lr_schedule:linear",
+            settings=("min_learning_rate",),
+        ),
+        ScheduleSpec(name="constant", target="model_foundry.training.lr_schedule:constant"),
+    ),
+    entry_points="model_foundry.schedules",
+)
+
+LOSSES: Registry[LossSpec] = Registry(
+    "loss",
+    (
+        LossSpec(
+            name="model", target="model_foundry.objectives.losses:ModelLoss", needs_logits=False
+        ),
+        LossSpec(name="z_loss", target="model_foundry.objectives.losses:ZLoss"),
+    ),
+    entry_points="model_foundry.losses",
+)
+
+
+def _metric(name: str, class_name: str, **known: bool) -> MetricSpec:
+    return MetricSpec(
+        name=name,
+        target=f"model_foundry.objectives.metrics:{class_name}",
+        **({"greater_is_better": False, "needs_logits": False} | known),
+    )
+
+
+METRICS: Registry[MetricSpec] = Registry(
+    "metric",
+    (
+        _metric("loss", "MeanLoss"),
+        _metric("perplexity", "Perplexity"),
+        _metric("bits_per_byte", "BitsPerByte", reads_text=True),
+        _metric("accuracy", "Accuracy", greater_is_better=True, needs_logits=True),
+    ),
+    entry_points="model_foundry.metrics",
+)
+
+SOURCES: Registry[SourceSpec] = Registry(
+    "source",
+    (
+        SourceSpec(name="files", target="model_foundry.data.sources.files:open_files"),
+        SourceSpec(
+            name="hub",
+            target="model_foundry.data.sources.datasets_rows:HubRows",
+            schema=HubSource,
+        ),
+        SourceSpec(
+            name="disk",
+            target="model_foundry.data.sources.datasets_rows:SavedRows",
+            schema=DiskSource,
+        ),
+        SourceSpec(
+            name="language",
+            target="model_foundry.data.sources.synthetic_language:LanguageCorpus",
+            schema=LanguageSource,
+        ),
+    ),
+    entry_points="model_foundry.sources",
+)
