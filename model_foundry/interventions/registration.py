@@ -167,8 +167,8 @@ def register_intervention(
 ) -> Callable[[F], F]:
     """Return a decorator that registers a function as a step of `data.interventions`.
 
-    The function, returned unchanged, maps a text to a new text, or to None to drop the document. It
-    must be pure. The keyword-only parameters `seed` (of the step), `index` (of the document in its
+    The function maps a text to a new text, or to None to drop the document, and is pure. Its
+    keyword-only parameters `seed` (of the step), `index` (of the document in its
     corpus) and `planned` are passed by the caller; all others are settings, with the types and
     defaults of the signature. Each function below receives the keywords that it accepts.
 
@@ -194,12 +194,11 @@ def register_intervention(
         raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
     functions: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
     functions |= {"sentences": sentences, "check": check, "cache_key": cache_key}
+    functions["prepare"] = prepare
 
     def register(function: F) -> F:
         schema, source = _settings_class(name, function), _source_digest(name, function)
-        step = Intervention(
-            name=name, function=function, schema=schema, source=source, prepare=prepare, **functions
-        )
+        step = Intervention(name=name, function=function, schema=schema, source=source, **functions)
         target = f"{function.__module__}:{function.__qualname__}"
         INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
         function.intervention = step  # type: ignore[attr-defined]
