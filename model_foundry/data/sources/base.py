@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.text_batch import TextBatch
 
 Hash = Callable[[Path], str]
 """Returns the SHA-256 of a file in hexadecimal."""
@@ -28,7 +28,7 @@ class Source(ABC):
     """Name in messages."""
 
     @abstractmethod
-    def fragments(self) -> Iterator[Fragment]:
+    def batches(self) -> Iterator[TextBatch]:
         """Read all documents in order; newlines are `\\n`.
 
         Raises:

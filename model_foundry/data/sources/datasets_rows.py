@@ -8,8 +8,9 @@ from typing import Any
 
 from model_foundry.config import DiskSource, HubSource
 from model_foundry.data.sources.base import Hash, Reading, Source
-from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.fragments import Fragment, in_text_batches
 from model_foundry.data.sources.rows import no_column, text_of
+from model_foundry.data.sources.text_batch import TextBatch
 from model_foundry.errors import DataError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.messages import reason_of
@@ -28,8 +29,11 @@ class RowSource(Source):
     def rows(self) -> Any:
         """Load the data set, which has an `iter(batch_size)`."""
 
-    def fragments(self) -> Iterator[Fragment]:
+    def batches(self) -> Iterator[TextBatch]:
         """Read the column of each row."""
+        return in_text_batches(self._fragments())
+
+    def _fragments(self) -> Iterator[Fragment]:
         number = 0
         for batch in self._batches():
             check_interrupt()

@@ -13,7 +13,7 @@ from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.columnar import read_columnar
 from model_foundry.data.sources.compression import opened, unpacked
 from model_foundry.data.sources.conllu import read_conllu
-from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.fragments import Fragment, in_text_batches
 from model_foundry.data.sources.json_arrays import read_json
 from model_foundry.data.sources.json_lines import read_json_lines
 from model_foundry.data.sources.paths import (
@@ -26,6 +26,7 @@ from model_foundry.data.sources.paths import (
 )
 from model_foundry.data.sources.tables import read_table
 from model_foundry.data.sources.text import decoded, documents
+from model_foundry.data.sources.text_batch import TextBatch
 from model_foundry.foundation.messages import printable
 
 VERSION = 1  # incremented when the same bytes give other documents
@@ -50,11 +51,11 @@ class FileSource(Source):
         self._reading = reading
         self._kinds = [kind_of(path) for path in paths]
 
-    def fragments(self) -> Iterator[Fragment]:
+    def batches(self) -> Iterator[TextBatch]:
         """Read every document, in order."""
         self.replaced = 0
         for path, kind in zip(self.paths, self._kinds, strict=True):
-            yield from self._fragments_of(path, kind)
+            yield from self._batches_of(path, kind)
 
     def cache_key(self, sha256: Hash) -> Any:
         """Return the content of the files, without their names, and the settings that matter."""
@@ -73,14 +74,16 @@ class FileSource(Source):
     def _note_replaced(self, count: int) -> None:
         self.replaced += count
 
-    def _fragments_of(self, path: Path, kind: Kind) -> Iterator[Fragment]:
+    def _batches_of(self, path: Path, kind: Kind) -> Iterator[TextBatch]:
         where, (content, compression) = printable(path), kind
         column, errors = self._reading.text_column, self._reading.encoding_errors
         note = self._note_replaced
         with opened(path) as file:
             if content in COLUMNAR:
-                yield from read_columnar(
-                    file, where, column, content=content, errors=errors, note_replaced=note
+                yield from in_text_batches(
+                    read_columnar(
+                        file, where, column, content=content, errors=errors, note_replaced=note
+                    )
                 )
                 return
             parts = unpacked(file, where, compression)
@@ -88,9 +91,9 @@ class FileSource(Source):
             if content == "text":
                 yield from documents(texts, self._reading.document)
             elif content == "conllu":
-                yield from read_conllu(texts, where, self._reading.document)
+                yield from in_text_batches(read_conllu(texts, where, self._reading.document))
             else:
-                yield from ROWS[content](texts, where, column)
+                yield from in_text_batches(ROWS[content](texts, where, column))
 
 
 def open_files(patterns: str | Sequence[str], reading: Reading) -> FileSource:
