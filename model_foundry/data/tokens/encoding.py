@@ -4,45 +4,28 @@ No special token is added to a text or found in it. The bytes make figures of di
 comparable (bits per byte), so they always sum to the length of the text.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import AddedToken, Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.sources.text_batch import Pieces, TextBatch, pieces, word_begins
-from model_foundry.data.tokens.chunk_cache import (
-    BORDER,
-    CHARACTERS,
-    LONE_SPACES,
-    NOTHING,
-    Chunks,
-    Plain,
-)
+from model_foundry.data.tokens.chunk_cache import CHARACTERS, LONE_SPACES, Chunks, Plain
 from model_foundry.data.tokens.document_frame import document_frame
+from model_foundry.data.tokens.plain_texts import PROBE, PlainTexts, unknown_ids
 from model_foundry.data.tokens.text_bytes import (
     NO_TEXT,
     byte_bounds,
     bytes_before,
-    bytes_of_ids,
-    count_bytes,
     text_digests,
 )
 
 TRIED = 64  # texts of a batch, the longest of which is tokenized as a whole too, to compare
-PROBE = (
-    'One of the first of these, and it is not to be the last: 3 000 of 12,5 (in the "old" one)!\n'
-    "At the same time it's as good as it can be ; na\u00efve \u6771\u4eac  \u3000 and - so on ...\n"
-    "def f_x1(self, *a):\n    return a[0] + x.y2 == 'b\\n'  # ('s 1's I'LL\t\tend  \n"
-)
-JOINED = 1000  # texts that are encoded as one
 DECODED = 8  # pieces of a batch that are decoded to check whether the tokenizer loses text
 
 
@@ -74,44 +57,6 @@ class Encoded:
     """Tokens for text that the vocabulary cannot spell, and the bytes of that text."""
 
 
-def unknown_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the ids for text that the vocabulary cannot spell; most tokenizers have one."""
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
-    named = model.get("unk_token")
-    ids = {
-        tokenizer.unk_token_id,
-        model.get("unk_id"),
-        None if named is None else tokenizer.backend_tokenizer.token_to_id(named),
-    }
-    return sorted(index for index in ids if index is not None)
-
-
-def trims_offsets(state: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the post-processing steps of a tokenizer's JSON state that change offsets."""
-    last = state["post_processor"] or {}
-    steps = last["processors"] if last.get("type") == "Sequence" else [last]
-    return [
-        {"add_prefix_space": step["add_prefix_space"]} for step in steps if step.get("trim_offsets")
-    ]
-
-
-def _plain_text_backend(tokenizer: PreTrainedTokenizerBase) -> Tokenizer:
-    """Return a copy that neither finds special tokens in a text nor truncates or pads it."""
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    backend.encode_special_tokens = True
-    backend.no_truncation()
-    backend.no_padding()
-    return backend
-
-
-def _joined_backend(backend: Tokenizer) -> Tokenizer:
-    """Return a copy with a token for the border between two texts."""
-    joined = Tokenizer.from_str(backend.to_str())
-    joined.encode_special_tokens = True
-    joined.add_tokens([AddedToken(BORDER, normalized=False, special=False)])
-    return joined
-
-
 def _narrowest(values: NDArray[Any]) -> NDArray[Any]:
     return values.astype(np.min_scalar_type(int(values.max(initial=0))), copy=False)
 
@@ -120,14 +65,11 @@ class Encoder:
     """Encodes batches of pieces; created once, used in forked processes."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.backend = _plain_text_backend(tokenizer)
+        self.plain = PlainTexts(tokenizer)
+        self.backend = self.plain.backend
         self.before, self.after = document_frame(tokenizer)
         self._unknown = unknown_ids(tokenizer)
-        self._table = bytes_of_ids(tokenizer)
-        self._lengths = np.array([len(text) for text in self._table or ()], dtype=np.int64)
-        self._chunks = Chunks(self._whole)
-        self._joined = _joined_backend(self.backend)
-        self._border = self._joined.token_to_id(BORDER)
+        self._chunks = Chunks(self.plain.encode)
 
     @cached_property
     def rules(self) -> list[re.Pattern[str]]:
@@ -152,17 +94,8 @@ class Encoder:
 
     def _is_within(self, rule: re.Pattern[str]) -> bool:
         """Return whether each token is within a chunk, so that none can extend over two."""
-        tokens = [token.decode("latin-1") for token in self._table or () if token != NO_TEXT]
+        tokens = [token.decode("latin-1") for token in self.plain.table or () if token != NO_TEXT]
         return bool(tokens) and all(len(rule.findall(token)) <= 1 for token in tokens)
-
-    @cached_property
-    def _joins(self) -> bool:
-        """True if texts that are joined by borders have the ids that they have alone."""
-        texts = LONE_SPACES.findall(PROBE)
-        each = self.backend.encode_batch_fast(texts, add_special_tokens=False)
-        joined = self._joined.encode(BORDER.join(texts), add_special_tokens=False).ids
-        apart = [index for encoding in each for index in [*encoding.ids, self._border]]
-        return bool(joined == apart[:-1])
 
     def encode(self, batch: Pieces) -> Encoded:
         """Encode pieces in their order.
@@ -226,7 +159,7 @@ class Encoder:
     def _encode(self, texts: list[str]) -> Plain:
         """Encode texts by the first rule that holds for them, or as a whole if there is none."""
         if not self.rules:
-            return self._whole(texts)
+            return self.plain.encode(texts)
         while self.rules:
             plain = self._chunks.encode(texts, self.rules[0])
             # adjacent chunks of unknown or changed text could have a token in common
@@ -245,43 +178,6 @@ class Encoder:
         ids = plain.ids[end - int(plain.counts[tried]) : end]
         whole: list[int] = self.backend.encode(texts[tried], add_special_tokens=False).ids
         return bool(ids.tolist() == whole)
-
-    def _whole(self, texts: Sequence[str]) -> Plain:
-        """Encode whole texts with the library."""
-        parts = [texts[n : n + JOINED] for n in range(0, len(texts), JOINED)]
-        if self._table is None or not self._joins:
-            return Plain.joined([NOTHING, *map(self._apart, parts)])
-        joined = [BORDER.join(part) for part in parts]
-        encodings = self._joined.encode_batch_fast(joined, add_special_tokens=False)
-        found = map(self._split, parts, joined, encodings)
-        return Plain.joined([NOTHING, *found])
-
-    def _split(self, texts: Sequence[str], joined: str, encoding: Encoding) -> Plain:
-        """Split the ids of joined texts; encode them apart if they do not spell the texts."""
-        assert self._table is not None
-        ids = np.array(listed := encoding.ids, dtype=np.int64)
-        borders = ids == self._border
-        table = {self._border: BORDER.encode()}
-        spelled = b"".join([table.get(i) or self._table[i] for i in listed])
-        if borders.sum() != len(texts) - 1 or spelled != joined.encode():
-            return self._apart(texts)
-        ends = np.append(np.flatnonzero(borders), len(ids)) - np.arange(len(texts))
-        ids = ids[~borders]
-        counts = np.diff(ends, prepend=0)
-        return Plain(ids, self._lengths[ids], counts, np.ones(len(texts), np.bool_))
-
-    def _apart(self, texts: Sequence[str]) -> Plain:
-        encodings = self.backend.encode_batch(list(texts), add_special_tokens=False)
-        each = map(self._alone, texts, encodings)
-        return Plain.joined([NOTHING, *each])
-
-    def _alone(self, text: str, encoding: Encoding) -> Plain:
-        ids = np.array(listed := encoding.ids, dtype=np.int64)
-        one, table = np.array([len(ids)]), self._table
-        if table is not None and b"".join([table[i] for i in listed]) == text.encode():
-            return Plain(ids, self._lengths[ids], one, np.ones(1, np.bool_))
-        ends = np.fromiter(map(itemgetter(1), encoding.offsets), np.int64, len(ids))
-        return Plain(ids, count_bytes(text, ends), one, np.zeros(1, np.bool_))
 
     def _framed(
         self, batch: Pieces, plain: Plain, sizes: NDArray[np.int64]

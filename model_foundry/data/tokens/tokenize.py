@@ -20,7 +20,8 @@ from transformers import PreTrainedTokenizerBase
 from model_foundry.data.corpus.splits import Split
 from model_foundry.data.sources.text_batch import NONE, Numbered, Pieces, pieces
 from model_foundry.data.tokens.document_frame import document_frame
-from model_foundry.data.tokens.encoding import CannotBeCutError, Encoder, trims_offsets
+from model_foundry.data.tokens.encoding import CannotBeCutError, Encoder
+from model_foundry.data.tokens.plain_texts import trims_offsets
 from model_foundry.data.tokens.progress import Progress
 from model_foundry.data.tokens.stream_writer import EncodedBatch, StreamWriter, first_bits
 from model_foundry.data.tokens.text_bytes import text_digests

@@ -18,6 +18,7 @@ from model_foundry.data.sources.opening import open_source
 from model_foundry.errors import DataError
 from model_foundry.foundation.atomic_files import file_sha256
 from model_foundry.foundation.file_hashes import FileHashes
+from tests.data.corpora import joined
 
 RAW = [
     {"text": "one\r\ntwo", "body": "B"},

@@ -221,7 +221,7 @@ def test_a_source_is_named_by_its_patterns(tmp_path: Path) -> None:
 def test_a_file_that_grows_while_its_documents_are_taken_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "one\ntwo\n")
     batches = source_of(path, document="line").batches()
-    assert next(batches).text == "one"
+    assert next(batches).text.startswith("one")
     with path.open("a") as file:
         file.write("three\n")
     with pytest.raises(DataError, match="changed while it was read"):

@@ -9,6 +9,7 @@ import pytest
 
 from model_foundry.data.sources.fragments import FRAGMENT
 from model_foundry.data.sources.text import decoded, documents
+from tests.data.corpora import joined
 from tests.data.sources.reading import read, refusal, source_of, write
 
 PARTS = (1, 2, 3, 7, 2**20)  # bytes or characters that are read at once

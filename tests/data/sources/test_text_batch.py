@@ -136,14 +136,8 @@ def test_small_batches_are_joined_and_their_numbers_kept() -> None:
 
 
 def test_fragments_are_joined_to_batches() -> None:
-    fragments = [
-        Fragment("a", False),
-        Fragment("b"),
-        Fragment(""),
-        Fragment("c" * 2**20),
-        Fragment("d"),
-    ]
-    batches = list(in_text_batches(fragments))
+    texts = ["b", "", "c" * 2**20, "d"]
+    batches = list(in_text_batches([Fragment("a", False), *map(Fragment, texts)]))
     assert [len(batch.text) for batch in batches] == [2**20 + 2, 1]
     assert joined(batches) == ["ab", "", "c" * 2**20, "d"]
 

@@ -6,19 +6,19 @@ from functools import cache
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.data.sources import text_batch
 from model_foundry.data.sources.text_batch import Pieces, TextBatch
 from model_foundry.data.tokens import chunk_cache
-from model_foundry.data.tokens.chunk_cache import LONE_SPACES
+from model_foundry.data.tokens.chunk_cache import CHARACTERS, LONE_SPACES
 from model_foundry.data.tokens.document_frame import document_frame
 from model_foundry.data.tokens.encoding import CannotBeCutError, Encoded, Encoder
 from model_foundry.data.tokens.text_bytes import count_bytes, text_digests
 from model_foundry.errors import DataError
 from model_foundry.tokenizer.tokenizer_factory import TRAINERS, TokenizerFactory
-from tests.data.corpora import pieces_of, pieces_with, text_of, tokenizer_of
+from tests.data.corpora import SPACES, WORDS, pieces_of, pieces_with, text_of, tokenizer_of
 
 DOCUMENTS = ["the quick brown fox jumps\n  over the lazy dog.", "  the dog, quick and brown "] * 20
 KINDS = sorted(TRAINERS)
@@ -169,6 +169,81 @@ def test_the_chunk_cache_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPa
             assert one.num_bytes.tolist() == other.num_bytes.tolist()
 
 
+SIGNS = [*"()[]{}.,:;=+-*/'\"_#@$%^&|~`<>!?\\", "'s", "'ll", "''", "\x1c", "\x0b", "->", "\r"]
+
+
+def code_of(length: int, seed: int) -> str:
+    """Return a text of letters, digits, signs and white space in any order."""
+    draw = random.Random(seed)
+    spaces = [*SPACES, " ", "    ", "\n\n"]
+    drawn = [*SIGNS, *WORDS, "s", "LL", "1", "042", *spaces, "e\u0301", "\u0301"]
+    return "".join(draw.choice(drawn) for _ in range(length))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "nfkc"])
+def test_chunks_of_any_text_give_the_ids_of_the_whole(kind: str) -> None:
+    encoder = encoder_of(kind)
+    texts = [code_of(40, seed) for seed in range(300)] + NASTY[:10]
+    whole = encoder.backend.encode_batch(texts, add_special_tokens=False)
+    for rule in Encoder.rules.func(encoder):
+        for text, expected in zip(texts, whole, strict=True):
+            found = chunk_cache.Chunks(encoder.plain.encode).encode([text], rule)
+            if rule is LONE_SPACES or found.exact.all():
+                assert found.ids.tolist() == expected.ids, (text, rule)
+
+
+def test_chunks_are_cut_between_letters_digits_signs_and_spaces() -> None:
+    text = "foo_bar(x1, 'naïve(y')  it's ('s\t\n42\0 élan. a"
+    assert CHARACTERS.findall(text) == [
+        *("foo", "_", "bar", "(", "x", "1", ",", " 'naïve(y')", "  it", "'s", " ('", "s"),
+        *("\t\n42", "\0", " élan.", " a"),
+    ]
+    assert LONE_SPACES.findall("  a b\tc  d\0 e f ") == ["  a", " b\tc  d", "\0", " e", " f "]
+    for seed in range(50):
+        for rule in (CHARACTERS, LONE_SPACES):
+            assert "".join(rule.findall(code_of(60, seed))) == code_of(60, seed)
+
+
+def test_the_finer_rule_holds_for_tokenizers_whose_tokens_are_within_its_chunks() -> None:
+    rules = {kind: Encoder(tokenizer_of(kind)).rules for kind in KINDS}
+    assert rules["bpe"] == rules["character"] == [CHARACTERS, LONE_SPACES]
+    # sentencepiece has tokens of digits and signs, and `foo_x1` is one word
+    assert rules["sentencepiece"] == rules["word"] == [LONE_SPACES]
+    backend = Tokenizer(models.BPE({"a": 0, "(": 1, "a(": 2, " ": 3}, [("a", "(")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="(")
+    assert CHARACTERS not in Encoder(tokenizer).rules
+
+
+def test_text_that_has_unknown_characters_is_cut_only_at_spaces() -> None:
+    encoder, expected = (Encoder(tokenizer_of("character")) for _ in range(2))
+    encoder.rules, expected.rules = [CHARACTERS, LONE_SPACES], [LONE_SPACES]
+    for text, rules in (("the dog", 2), ("the Ж Ж dog", 1), ("the dog", 1)):
+        found, other = (each.encode(pieces_of(text)) for each in (encoder, expected))
+        assert found.ids.tolist() == other.ids.tolist()
+        assert found.num_bytes.tolist() == other.num_bytes.tolist()
+        assert len(encoder.rules) == rules
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_with_the_border_between_texts_is_encoded_as_any_other(kind: str) -> None:
+    texts = ["the\0dog", "\0", "a\0\0b c"]
+    whole = encoder_of(kind).backend.encode_batch(texts, add_special_tokens=False)
+    found = encoder_of(kind)._encode(texts)
+    assert found.ids.tolist() == [index for encoding in whole for index in encoding.ids]
+    assert found.counts.tolist() == [len(encoding.ids) for encoding in whole]
+
+
+def test_texts_are_not_joined_for_a_tokenizer_that_marks_the_first() -> None:
+    backend = Tokenizer(models.BPE({"\u2581": 0, "a": 1, "b": 2}, [], unk_token="a"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse()])
+    encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="a"))
+    assert not encoder.plain._joins and encoder_of("bpe").plain._joins
+    assert encoder.encode(pieces_of("b", "b")).ids.tolist() == [0, 2, 1, 0, 2, 1]
+
+
 def test_counting_does_not_cut_for_a_tokenizer_that_joins_across_spaces() -> None:
     backend = Tokenizer(models.WordLevel({"one dog": 0, "?": 1, "one": 2}, unk_token="?"))
     encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="?"))
@@ -257,7 +332,7 @@ def test_text_without_tokens_belongs_to_the_token_behind_it() -> None:
 
 def test_an_empty_batch_gives_nothing() -> None:
     for kind in KINDS:
-        encoded = encoder_of(kind).encode([])
+        encoded = encoder_of(kind).encode(pieces_of())
         assert len(encoded.ids) == len(encoded.piece_ends) == len(encoded.num_words) == 0
         assert encoded.rest == (0, 0) and encoded.lossless
 
