@@ -27,6 +27,7 @@ CHARACTERS = re.compile(
 )
 """Chunks of letters, of digits and of signs, with the white space before them."""
 MOST_KNOWN = 2**18  # chunks in the cache, at about 300 bytes
+MOST_BYTES = 2**24  # of text in the cache; without spaces a chunk is as long as its text
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Chunks:
         """
         if not texts:
             return NOTHING
-        if len(self._known) > MOST_KNOWN:
+        if len(self._known) > MOST_KNOWN or self._bytes.sum() > MOST_BYTES:
             self._forget()
         codes = self._codes(rule.findall(BORDER.join(texts)))
         borders = np.flatnonzero(codes == 0)

@@ -75,10 +75,11 @@ class Encoder:
     def rules(self) -> list[re.Pattern[str]]:
         """The rules by which texts may be cut: the chunks have the ids of the whole.
 
-        None if the tokenizer marks the start of a text, as some do with a space, or has tokens for
+        Empty if the tokenizer marks the start of a text, as some do with a space, or has tokens for
         several words.
         """
-        return [rule for rule in (CHARACTERS, LONE_SPACES) if self._allows(rule)]
+        finer = [CHARACTERS] if self._allows(CHARACTERS) else []
+        return [*finer, LONE_SPACES] if self._allows(LONE_SPACES) else []
 
     @property
     def cuts(self) -> bool:
@@ -150,6 +151,7 @@ class Encoder:
         try:
             plain = self._encode(cut.parts())
         except CannotBeCutError:
+            self.rules.clear()
             return self.count(texts)
         ends = plain.counts.cumsum()[cut.closes]
         frame = len(self.before) + len(self.after)
@@ -157,17 +159,17 @@ class Encoder:
         return counts
 
     def _encode(self, texts: list[str]) -> Plain:
-        """Encode texts by the first rule that holds for them, or as a whole if there is none."""
+        """Encode texts by the first rule, or as a whole if there is none."""
         if not self.rules:
             return self.plain.encode(texts)
-        while self.rules:
-            plain = self._chunks.encode(texts, self.rules[0])
+        plain = self._chunks.encode(texts, self.rules[0])
+        if self.rules[0] is CHARACTERS and not plain.exact.all():
             # adjacent chunks of unknown or changed text could have a token in common
-            is_sure = self.rules[0] is LONE_SPACES or bool(plain.exact.all())
-            if is_sure and self._agrees(texts, plain):
-                return plain
             del self.rules[0]
-        raise CannotBeCutError
+            return self._encode(texts)
+        if not self._agrees(texts, plain):
+            raise CannotBeCutError
+        return plain
 
     def _agrees(self, texts: list[str], plain: Plain) -> bool:
         """Return whether the ids of one text of the batch are those of the whole text."""

@@ -160,10 +160,13 @@ def test_pieces_of_a_text_give_the_ids_of_the_whole(
 def test_the_chunk_cache_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [text_of(30, seed) for seed in range(30)]
     fresh = [Encoder(tokenizer_of(kind)).encode(pieces_of(text)) for text in texts[-2:]]
-    for limit in (20, 10**6):
-        monkeypatch.setattr(chunk_cache, "MOST_KNOWN", limit)
+    for chunks, num_bytes in ((20, 10**6), (10**6, 200), (10**6, 10**6)):
+        monkeypatch.setattr(chunk_cache, "MOST_KNOWN", chunks)
+        monkeypatch.setattr(chunk_cache, "MOST_BYTES", num_bytes)
         encoder = Encoder(tokenizer_of(kind))
         found = [encoder.encode(pieces_of(text)) for text in texts]
+        is_small = len(encoder._chunks._known) < 100
+        assert is_small == (chunks < 100 or num_bytes < 1000)
         for one, other in zip(fresh, found[-2:], strict=True):
             assert one.ids.tolist() == other.ids.tolist()
             assert one.num_bytes.tolist() == other.num_bytes.tolist()
