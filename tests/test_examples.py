@@ -15,6 +15,7 @@ from model_foundry.data.corpus.splits import Splits
 from model_foundry.evaluation import synthetic_language
 from model_foundry.objectives.text import open_texts
 from model_foundry.synthetic_language import load_language
+from tests.data.corpora import texts_of
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "controlled_rearing"
 RUNS = ("removed", "control")
@@ -41,9 +42,7 @@ def settings(name: str) -> dict[str, Any]:
 def texts(name: str) -> tuple[list[str], list[str]]:
     """Return the sentences that train and validate a run, scaled down."""
     splits: Splits = open_texts(load_config(EXAMPLE / f"{name}.yaml", overrides=SMALL[:1]))
-    train, held_out = (
-        [text for text, _ in split.texts(0)] for split in (splits.train, splits.validation)
-    )
+    train, held_out = (texts_of(split) for split in (splits.train, splits.validation))
     return train, held_out
 
 

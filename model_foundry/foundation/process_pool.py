@@ -31,20 +31,6 @@ WATCH = 1.0  # seconds between two checks that the parent is alive
 _work: Callable[[Any], Any] | None = None  # function of the forked processes
 
 
-def batched(texts: Iterable[Any], length: Callable[[Any], int]) -> Iterator[list[Any]]:
-    """Yield lists of texts of about `BATCH` characters each."""
-    batch: list[Any] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += length(text) + 16  # the overhead of a short one
-        if size >= BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
 def processes_for(asked: int | None) -> int:
     """Return the number of processes for `data.preprocessing_num_workers`."""
     return min(usable_cores(), MOST_BY_DEFAULT) if asked is None else asked

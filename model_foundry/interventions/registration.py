@@ -168,9 +168,9 @@ def register_intervention(
     """Return a decorator that registers a function as a step of `data.interventions`.
 
     The function maps a text to a new text, or to None to drop the document, and is pure. Its
-    keyword-only parameters `seed` (of the step), `index` (of the document in its
-    corpus) and `planned` are passed by the caller; all others are settings, with the types and
-    defaults of the signature. Each function below receives the keywords that it accepts.
+    keyword-only parameters `seed` (of the step), `index` (of the document in its corpus) and
+    `planned` are passed by the caller; all others are settings, with the types and defaults of the
+    signature. Each function below receives the keywords that it accepts.
 
     Args:
         survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, of one length, within 64 bits.
@@ -194,11 +194,13 @@ def register_intervention(
         raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
     functions: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
     functions |= {"sentences": sentences, "check": check, "cache_key": cache_key}
-    functions["prepare"] = prepare
 
     def register(function: F) -> F:
-        schema, source = _settings_class(name, function), _source_digest(name, function)
-        step = Intervention(name=name, function=function, schema=schema, source=source, **functions)
+        known = {
+            "schema": _settings_class(name, function),
+            "source": _source_digest(name, function),
+        }
+        step = Intervention(name=name, function=function, prepare=prepare, **known, **functions)
         target = f"{function.__module__}:{function.__qualname__}"
         INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
         function.intervention = step  # type: ignore[attr-defined]

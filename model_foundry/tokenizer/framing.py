@@ -13,7 +13,7 @@ from tokenizers import processors
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.data.tokens.document_frame import DOCUMENT_FRAME, document_frame, text_prefix
-from model_foundry.data.tokens.encoding import trims_offsets
+from model_foundry.data.tokens.plain_texts import trims_offsets
 from model_foundry.tokenizer.special_tokens import MODEL_INPUT_NAMES
 
 Frame = tuple[list[int], list[int]]

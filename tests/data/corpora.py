@@ -6,13 +6,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import DataConfig
 from model_foundry.data.corpus.corpus import Component, Corpus
 from model_foundry.data.corpus.splits import Split
 from model_foundry.data.sources.base import Hash, Source
-from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.text_batch import Pieces, TextBatch, pieces
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.data.tokens.tokenize import tokenize_split
 from model_foundry.foundation.file_hashes import FileHashes
@@ -44,18 +45,19 @@ def tokenizer_of(kind: str, texts: Sequence[str] | None = None) -> PreTrainedTok
 
 
 class Texts(Source):
-    """Documents of a list, each in fragments of at most `size` characters."""
+    """Documents of a list, in batches of `size` characters."""
 
-    def __init__(self, documents: Iterable[str], *, size: int = 2**20, name: str = "texts") -> None:
+    def __init__(self, documents: Iterable[str], *, size: int = 64, name: str = "texts") -> None:
         self.documents, self.size, self.name = list(documents), size, name
         self.readings = 0
 
-    def fragments(self) -> Iterator[Fragment]:
+    def batches(self) -> Iterator[TextBatch]:
         self.readings += 1
-        for text in self.documents:
-            starts = range(0, len(text), self.size) or [0]
-            for start in starts:
-                yield Fragment(text[start : start + self.size], start == starts[-1])
+        text, ends = TextBatch.of(self.documents)
+        for start in range(0, len(text), self.size) or [0]:
+            stop = start + self.size
+            inside = ((ends > start) | (start == 0)) & (ends <= stop)
+            yield TextBatch(text[start:stop], ends[inside] - start)
 
     def cache_key(self, sha256: Hash) -> Any:
         return [_digest(text) for text in self.documents]
@@ -76,16 +78,32 @@ def split_of(
     return Split(name, corpus, role, Chain.of(data.interventions, name, seed))
 
 
-def texts_of(split: Split, processes: int = 0) -> list[str]:
-    """Read the documents of a split."""
+def joined(batches: Iterable[TextBatch]) -> list[str]:
+    """Return the documents of batches, of which the last one ends."""
     documents, parts = [], []
-    for text, ends in split.texts(processes):
+    for text, ends in (part for batch in batches for part in batch.each()):
         parts.append(text)
         if ends:
             documents.append("".join(parts))
             parts = []
     assert not parts
     return documents
+
+
+def texts_of(split: Split, processes: int = 0) -> list[str]:
+    """Read the documents of a split."""
+    return joined(split.texts(processes))
+
+
+def pieces_of(*texts: str) -> Pieces:
+    """Return documents as they are tokenized."""
+    return next(pieces([TextBatch.of(texts)]), Pieces.whole(TextBatch.of([])))
+
+
+def pieces_with(*parts: tuple[str, bool], before: str = "") -> Pieces:
+    """Return pieces with these texts, each with True if its document ends with it."""
+    text, ends = TextBatch.of([text for text, _ in parts])
+    return Pieces(text, ends, np.array([closes for _, closes in parts], np.bool_), before)
 
 
 def stream_from(

@@ -187,7 +187,7 @@ def test_a_warm_start_trains_reads_and_tokenises_nothing(
     first = prepare(experiment(tmp_path, *settings))
     monkeypatch.setattr(tokenize, "Encoder", refuse)
     monkeypatch.setattr(tokenizer_factory, "sample_of", refuse)
-    monkeypatch.setattr("model_foundry.data.sources.files.FileSource.fragments", refuse)
+    monkeypatch.setattr("model_foundry.data.sources.files.FileSource.batches", refuse)
     assert same(prepare(experiment(tmp_path, *settings)), first)
 
 
@@ -196,7 +196,7 @@ def test_a_warm_start_on_the_language_samples_nothing(
 ) -> None:
     config = tiny_experiment("gpt2", tmp_path, f"data.cache_dir={tmp_path / 'cache'}")
     first = prepare(config)
-    monkeypatch.setattr(LanguageCorpus, "fragments", refuse)
+    monkeypatch.setattr(LanguageCorpus, "batches", refuse)
     assert same(prepare(config), first)
 
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from model_foundry.data.sources.fragments import Piece
 from model_foundry.data.tokens.encoding import Encoded, Encoder
+from tests.data.corpora import pieces_with
 
 
 def encode_plainly(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[Encoded]:
     """Encode texts as inner parts of documents."""
     encoder = Encoder(tokenizer)
-    return [encoder.encode([Piece(text, starts=False, ends=False)]) for text in texts]
+    return [encoder.encode(pieces_with((text, False), before=" ")) for text in texts]
 
 
 def is_lossless(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> bool:

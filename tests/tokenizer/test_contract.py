@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from transformers import GPT2Config
 
-from model_foundry.data.sources.fragments import Piece
 from model_foundry.data.tokens.encoding import Encoder
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.atomic_files import is_committed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.data.corpora import pieces_of
 from tests.tokenizer.conftest import KINDS
 from tests.tokenizer.plainly import encode_plainly, is_lossless
 
@@ -88,7 +88,7 @@ def test_encoding_leaves_the_tokenizer_as_it_was(train):
     backend.enable_truncation(max_length=3)
     backend.enable_padding(length=9)
     before = backend.to_str()
-    encoded = encoder.encode([Piece("the quick brown fox jumps over")])
+    encoded = encoder.encode(pieces_of("the quick brown fox jumps over"))
     assert len(encoded.ids) > 3 + 2
     assert encoded.num_bytes.sum() == 30
     assert backend.to_str() == before

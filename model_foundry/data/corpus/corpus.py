@@ -18,15 +18,27 @@ from model_foundry.config import DataConfig, MixtureSource
 from model_foundry.config import Source as SourceConfig
 from model_foundry.data.corpus.selection import Mask, held_out, within_budget
 from model_foundry.data.sources.base import Hash, Reading, Source
-from model_foundry.data.sources.fragments import Fragment, whole_documents, without_blank_documents
 from model_foundry.data.sources.opening import open_source
 from model_foundry.data.sources.registration import identity_of
+from model_foundry.data.sources.text_batch import (
+    NONE,
+    TextBatch,
+    number,
+    whole_documents,
+    without_blank_documents,
+    word_begins,
+)
 from model_foundry.errors import DataError
-from model_foundry.foundation.process_pool import batched
 
 logger = logging.getLogger(__name__)
 
 CountTokens = Callable[[Sequence[str]], list[int]]
+
+
+def _count_words(batch: TextBatch) -> NDArray[np.int64]:
+    bounds = batch.bounds
+    begun = np.append(0, np.cumsum(word_begins(batch.text, bounds[:-1])))
+    return np.diff(begun[bounds])
 
 
 @dataclass
@@ -38,9 +50,9 @@ class Component:
     """(unit, amount); None: all."""
     repeats: int = 1
 
-    def fragments(self, blank: Counter[str] | None = None) -> Iterator[Fragment]:
+    def batches(self, blank: Counter[str] | None = None) -> Iterator[TextBatch]:
         """Read the documents that are not blank; count the others in `blank`."""
-        return without_blank_documents(self.source.fragments(), blank)
+        return without_blank_documents(self.source.batches(), blank)
 
     def sizes(self, unit: str, count_tokens: CountTokens | None) -> NDArray[np.int64]:
         """Return the size of each document.
@@ -49,15 +61,14 @@ class Component:
             unit: documents, characters, words or tokens.
         """
         if unit == "documents":
-            return np.ones(sum(ends for _, ends in self.fragments()), dtype=np.int64)
+            return np.ones(sum(len(ends) for _, ends in self.batches()), dtype=np.int64)
         if unit == "characters":  # of all documents together
-            return np.array([sum(len(text) for text, _ in self.fragments())], dtype=np.int64)
-        documents = whole_documents(self.fragments())
+            return np.array([sum(len(text) for text, _ in self.batches())], dtype=np.int64)
+        batches = (batch for _, batch in whole_documents(number(self.batches())))
         if unit == "words":
-            return np.fromiter((len(text.split()) for text in documents), np.int64)
+            return np.concatenate([NONE, *map(_count_words, batches)])
         assert count_tokens is not None  # checked with the configuration
-        counts = (n for batch in batched(documents, len) for n in count_tokens(batch))
-        return np.fromiter(counts, np.int64)
+        return np.concatenate([NONE, *(count_tokens(batch.parts()) for batch in batches)])
 
 
 @dataclass

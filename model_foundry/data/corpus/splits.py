@@ -4,10 +4,11 @@ No text is kept in memory: it is read again each time it is needed.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +16,27 @@ from numpy.typing import NDArray
 from model_foundry.config import DataConfig, Source
 from model_foundry.config.data import Split as SplitName
 from model_foundry.data.corpus.corpus import Component, Corpus, CountTokens, open_corpus
+from model_foundry.data.corpus.mixing import mixed
 from model_foundry.data.corpus.selection import Mask, interleaved
 from model_foundry.data.sources.base import Hash
-from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.text_batch import (
+    Numbered,
+    TextBatch,
+    in_batches,
+    number,
+    whole_documents,
+)
 from model_foundry.errors import DataError
-from model_foundry.foundation.process_pool import batched, map_in_order
-from model_foundry.interventions.chain import Chain
+from model_foundry.foundation import process_pool
+from model_foundry.foundation.process_pool import map_in_order
+from model_foundry.interventions.chain import Chain, Document, Report
 
-Document = tuple[int, str]  # number in the corpus, text
+
+class Changed(NamedTuple):
+    """Documents after interventions, some of which may be blank now."""
+
+    documents: Numbered
+    report: Report
 
 
 @dataclass
@@ -54,19 +68,17 @@ class Split:
             drawn += [self.corpus.seed] if data.split_by == "document" else []
         return [self.corpus.cache_key(sha256), self.role, drawn, self.chain.cache_key()]
 
-    def numbered(self) -> Iterator[tuple[int, Fragment]]:
+    def numbered(self) -> Iterator[Numbered]:
         """Read the documents before interventions with their numbers, the same for repeats."""
         self.blank.clear()
-        numbered = self._by_position() if self._split_by_position else self._by_document()
-        if self.excluded is None:
-            yield from numbered
-            return
-        excluded = set(self.excluded.tolist())
-        yield from (pair for pair in numbered if pair[0] not in excluded)
+        found = self._by_position() if self._split_by_position else self._by_document()
+        if self.excluded is not None:
+            found = (each.take(~np.isin(each.numbers, self.excluded)) for each in found)
+        return _sized(found)
 
-    def whole(self) -> Iterator[Document]:
-        """Read the documents of `numbered` as whole texts."""
-        return _whole(self.numbered())
+    def whole(self) -> Iterator[Numbered]:
+        """Read the documents of `numbered`, none of which goes on in the next batch."""
+        return _sized(whole_documents(self.numbered()))
 
     def left_out(self) -> dict[str, int]:
         """Return the number of documents that the last reading left out, by reason."""
@@ -92,28 +104,33 @@ class Split:
         """Characters that replaced invalid UTF-8 in the last reading."""
         return sum(getattr(c.source, "replaced", 0) for c in self.corpus.components)
 
-    def once(self) -> Iterator[Document]:
-        """Read each document once, as a whole text."""
-        parts = self._readers(repeated=False)
-        return _whole(pair for reader in parts for pair in reader)
+    def once(self) -> Iterator[Numbered]:
+        """Read each document once; none goes on in the next batch."""
+        readers = self._readers(repeated=False)
+        return _sized(whole_documents(chain.from_iterable(readers)))
 
-    def texts(self, processes: int) -> Iterator[Fragment]:
+    def texts(self, processes: int) -> Iterator[TextBatch]:
         """Read the documents after interventions."""
         if not self.chain:
-            yield from (fragment for _, fragment in self.numbered())
+            yield from (batch for _, batch in self.numbered())
             return
         self.plan(processes)
-        batches = in_batches(self.whole())
-        for applied in map_in_order(self.chain.apply, batches, processes=processes):
-            for _, text in applied.texts:
-                if text and not text.isspace():
-                    yield Fragment(text)
+        for applied in map_in_order(self.changed, self.whole(), processes=processes):
+            _, batch = applied.documents
+            yield batch.take(batch.filled())
+
+    def changed(self, documents: Numbered) -> Changed:
+        """Apply the interventions to whole documents."""
+        applied = self.chain.apply(_pairs(documents))
+        numbers = np.array([index for index, _ in applied.texts], dtype=np.int64)
+        batch = TextBatch.of([text for _, text in applied.texts])
+        return Changed(Numbered(numbers, batch), applied.report)
 
     def count(self, processes: int) -> tuple[int, int]:
         """Return the number of documents and of characters; raise a DataError if there are none."""
         documents = characters = 0
         for text, ends in self.texts(processes):
-            documents += ends
+            documents += len(ends)
             characters += len(text)
         if not documents:
             raise self.empty_error()
@@ -135,7 +152,7 @@ class Split:
             return
         for position in self.chain.needs_surveys():
             survey = partial(_survey, self.chain, position)
-            found = list(map_in_order(survey, in_batches(self.once()), processes=processes))
+            found = list(map_in_order(survey, self.once(), processes=processes))
             if not found:
                 return  # no text: the next reading raises the error
             numbers = np.concatenate([numbers for numbers, _, _ in found])
@@ -151,27 +168,25 @@ class Split:
     def _split_by_position(self) -> bool:
         return self.role != "all" and self.corpus.data.split_by == "position"
 
-    def _by_position(self) -> Iterator[tuple[int, Fragment]]:
-        border, place = self.corpus.border, 0
-        for number, (text, ends) in _number(self.corpus.components[0].fragments(self.blank)):
-            before, place = place, place + len(text)
+    def _by_position(self) -> Iterator[Numbered]:
+        place = 0
+        for numbers, batch in number(self.corpus.components[0].batches(self.blank)):
+            border = self.corpus.border - place  # in this batch
+            place += len(batch.text)
             if self.role == "rest":
-                if before >= border:
+                if border <= 0:
                     return
-                yield number, Fragment(text[: border - before], ends or place >= border)
-            elif place > border:
-                yield number, Fragment(text[max(border - before, 0) :], ends)
+                yield _before(border, numbers, batch)
+            elif border < len(batch.text):
+                behind = int((batch.ends <= border).sum())
+                rest = TextBatch(batch.text[max(border, 0) :], batch.ends[behind:] - max(border, 0))
+                yield Numbered(numbers[behind:], rest)
 
-    def _by_document(self) -> Iterator[tuple[int, Fragment]]:
+    def _by_document(self) -> Iterator[Numbered]:
         readers = self._readers(repeated=True)
         if len(readers) == 1:
-            yield from readers[0]
-            return
-        for label in interleaved(self._counts(), self.corpus.seed):
-            for number, fragment in readers[label]:
-                yield number, fragment
-                if fragment.ends:
-                    break
+            return readers[0]
+        return mixed(readers, interleaved(self._counts(), self.corpus.seed))
 
     def _counts(self) -> list[int]:
         """Return the number of documents of each source, repeats included."""
@@ -189,8 +204,8 @@ class Split:
             return corpus.taken
         return [t & ~h for t, h in zip(corpus.taken, corpus.held_out, strict=True)]
 
-    def _readers(self, *, repeated: bool) -> list[Iterator[tuple[int, Fragment]]]:
-        """Return a reader of numbered fragments for each component."""
+    def _readers(self, *, repeated: bool) -> list[Iterator[Numbered]]:
+        """Return a reader of numbered documents for each component."""
         components = self.corpus.components
         if self._split_by_position:
             return [self._by_position()]
@@ -205,45 +220,39 @@ class Split:
 
     def _reader(
         self, component: Component, mask: Mask | None, first: int, times: int
-    ) -> Iterator[tuple[int, Fragment]]:
+    ) -> Iterator[Numbered]:
         for reading in range(times):
             blank = self.blank if reading == 0 else None
-            for number, fragment in _number(component.fragments(blank)):
-                if mask is not None and number >= len(mask):
+            for each in number(component.batches(blank)):
+                if mask is not None and each.numbers.max(initial=-1) >= len(mask):
                     raise DataError(
                         f"{component.source.name}: has more documents than a moment ago: it "
                         "changed while it was read; run the same command again once it is complete"
                     )
-                if mask is None or mask[number]:
-                    yield first + number, fragment
+                numbers, batch = each if mask is None else each.take(mask[each.numbers])
+                yield Numbered(first + numbers, batch)
 
 
-def _number(fragments: Iterable[Fragment]) -> Iterator[tuple[int, Fragment]]:
-    number = 0
-    for fragment in fragments:
-        yield number, fragment
-        number += fragment.ends
+def _before(border: int, numbers: NDArray[np.int64], batch: TextBatch) -> Numbered:
+    """Return the text of a batch before a border, at which its last document ends."""
+    text, ends = batch.text[:border], batch.ends[batch.ends <= border]
+    if len(batch.text) >= border and not (len(ends) and ends[-1] == border):
+        ends = np.append(ends, border)
+    return Numbered(numbers[: len(TextBatch(text, ends).bounds) - 1], TextBatch(text, ends))
 
 
-def _whole(numbered: Iterable[tuple[int, Fragment]]) -> Iterator[Document]:
-    parts: list[str] = []
-    for number, (text, ends) in numbered:
-        parts.append(text)
-        if ends:
-            yield number, "".join(parts)
-            parts.clear()
+def _sized(numbered: Iterator[Numbered]) -> Iterator[Numbered]:
+    return in_batches(numbered, process_pool.BATCH)
 
 
-def in_batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
-    """Yield lists of documents of about the same size."""
-    return batched(documents, lambda document: len(document[1]))
+def _pairs(documents: Numbered) -> list[Document]:
+    return list(zip(documents.numbers.tolist(), documents.batch.parts(), strict=True))
 
 
 def _survey(
-    chain: Chain, position: int, batch: list[Document]
+    steps: Chain, position: int, documents: Numbered
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Mask]:
-    rows, alive = chain.survey(position, batch)
-    return np.array([number for number, _ in batch], dtype=np.int64), rows, alive
+    return documents.numbers, *steps.survey(position, _pairs(documents))
 
 
 @dataclass(frozen=True)

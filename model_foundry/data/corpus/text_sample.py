@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Iterator
+from itertools import chain
 
 from model_foundry.data.corpus.splits import Split
-from model_foundry.data.sources.fragments import pieces
+from model_foundry.data.sources.text_batch import pieces
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +16,7 @@ def _size(text: str) -> int:
 
 def _share(split: Split, limit: int) -> float:
     """Return the share of a split that has `limit` bytes, before interventions."""
-    share = limit / max(sum(_size(text) for _, (text, _) in split.numbered()), 1)
+    share = limit / max(sum(_size(batch.text) for _, batch in split.numbered()), 1)
     if share < 1.0:
         logger.info(
             "the tokenizer is trained on %.1f%% of the text (tokenizer.training_bytes=%s)",
@@ -35,11 +36,11 @@ def sample_of(split: Split, limit: int | None, *, processes: int = 0) -> Iterato
     """
     share = 1.0 if limit is None else _share(split, limit)
     seen = kept = 0
-    for piece in pieces(split.texts(processes)):
-        size = _size(piece.text)
+    for text in chain.from_iterable(each.parts() for each in pieces(split.texts(processes))):
+        size = _size(text)
         seen += size
         if kept + size <= share * seen or share == 1.0 or not kept:
             kept += size
-            yield piece.text
+            yield text
     if not seen:
         raise split.empty_error()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.records import Records
+from model_foundry.data.sources.text_batch import TextBatch
 from model_foundry.errors import DataError
 
 Hash = Callable[[Path], str]
@@ -37,7 +37,7 @@ class Source(ABC):
     """Name in messages."""
 
     @abstractmethod
-    def fragments(self) -> Iterator[Fragment]:
+    def batches(self) -> Iterator[TextBatch]:
         """Read all documents in order; newlines are `\\n`.
 
         Raises:

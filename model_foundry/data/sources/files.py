@@ -13,7 +13,7 @@ from model_foundry.data.sources.base import Hash, Reading, Source, no_columns
 from model_foundry.data.sources.columnar import read_columnar
 from model_foundry.data.sources.compression import opened, unpacked
 from model_foundry.data.sources.conllu import read_conllu
-from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.fragments import in_text_batches
 from model_foundry.data.sources.json_arrays import read_json
 from model_foundry.data.sources.json_lines import read_json_lines
 from model_foundry.data.sources.paths import (
@@ -27,6 +27,7 @@ from model_foundry.data.sources.paths import (
 from model_foundry.data.sources.records import Records, document_texts
 from model_foundry.data.sources.tables import read_table
 from model_foundry.data.sources.text import decoded, documents
+from model_foundry.data.sources.text_batch import TextBatch
 from model_foundry.foundation.messages import printable
 
 VERSION = 1  # incremented when the same bytes give other documents
@@ -51,11 +52,11 @@ class FileSource(Source):
         self._reading = reading
         self._kinds = [kind_of(path) for path in paths]
 
-    def fragments(self) -> Iterator[Fragment]:
+    def batches(self) -> Iterator[TextBatch]:
         """Read every document, in order."""
         self.replaced = 0
         for path, kind in zip(self.paths, self._kinds, strict=True):
-            yield from self._fragments_of(path, kind)
+            yield from self._batches_of(path, kind)
 
     def cache_key(self, sha256: Hash) -> Any:
         """Return the content of the files, without their names, and the settings that matter."""
@@ -82,17 +83,18 @@ class FileSource(Source):
                 raise no_columns(printable(path), columns)
             yield from self._records_of(path, kind, columns)
 
-    def _fragments_of(self, path: Path, kind: Kind) -> Iterator[Fragment]:
+    def _batches_of(self, path: Path, kind: Kind) -> Iterator[TextBatch]:
         where, column = printable(path), self._reading.text_column
         if kind.content not in CUT:
-            batches = self._records_of(path, kind, [column], are_texts=True)
-            for found in document_texts(batches, column):
-                yield from map(Fragment, found)
+            records = self._records_of(path, kind, [column], are_texts=True)
+            yield from map(TextBatch.of, document_texts(records, column))
             return
         with opened(path) as file:
             texts = self._decoded(file, where, kind)
-            cut = read_conllu if kind.content == "conllu" else _documents
-            yield from cut(texts, where, self._reading.document)
+            if kind.content == "conllu":
+                yield from in_text_batches(read_conllu(texts, where, self._reading.document))
+            else:
+                yield from documents(texts, self._reading.document)
 
     def _records_of(
         self, path: Path, kind: Kind, columns: Sequence[str], *, are_texts: bool = False
@@ -116,10 +118,6 @@ class FileSource(Source):
         errors, note = self._reading.encoding_errors, self._note_replaced
         parts = unpacked(file, where, kind.compression)
         return decoded(parts, where, errors=errors, note_replaced=note)
-
-
-def _documents(texts: Iterable[str], where: str, document: str) -> Iterator[Fragment]:
-    return documents(texts, document)
 
 
 def open_files(patterns: str | Sequence[str], reading: Reading) -> FileSource:

@@ -56,7 +56,8 @@ def lines_of(texts: Iterable[str], where: str, *, longest: int) -> Iterator[str]
     """Yield lines without their ends; raise a DataError for one that is too long for a row."""
     parts: list[str] = []
     size, number = 0, 1
-    for text, ends in documents(texts, "line"):
+    batches = documents(texts, "line")
+    for text, ends in (part for batch in batches for part in batch.each()):
         if ends and not parts:
             yield text
             number += 1

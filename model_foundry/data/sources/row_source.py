@@ -4,8 +4,8 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 
 from model_foundry.data.sources.base import Source
-from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.records import Records, document_texts
+from model_foundry.data.sources.text_batch import TextBatch
 
 
 class RowSource(Source):
@@ -23,7 +23,6 @@ class RowSource(Source):
     def records(self, columns: Sequence[str]) -> Iterator[Records]:
         """Read these columns of each row; see `Source.records`."""
 
-    def fragments(self) -> Iterator[Fragment]:
+    def batches(self) -> Iterator[TextBatch]:
         """Read the text column of each row."""
-        for texts in document_texts(self.records([self.column]), self.column):
-            yield from map(Fragment, texts)
+        return map(TextBatch.of, document_texts(self.records([self.column]), self.column))

@@ -5,7 +5,8 @@ from typing import Any
 
 from model_foundry.config import LanguageSource
 from model_foundry.data.sources.base import Hash, Reading, Source
-from model_foundry.data.sources.fragments import Fragment
+from model_foundry.data.sources.fragments import Fragment, in_text_batches
+from model_foundry.data.sources.text_batch import TextBatch
 from model_foundry.synthetic_language import load_language
 from model_foundry.synthetic_language.language import BUILT_IN
 
@@ -20,10 +21,10 @@ class LanguageCorpus(Source):
     def __init__(self, source: LanguageSource, reading: Reading) -> None:
         self.sample = source.language
 
-    def fragments(self) -> Iterator[Fragment]:
+    def batches(self) -> Iterator[TextBatch]:
         """Sample the sentences."""
-        for text in load_language().sample(self.sample.sentences, seed=self.sample.seed):
-            yield Fragment(text)
+        texts = load_language().sample(self.sample.sentences, seed=self.sample.seed)
+        return in_text_batches(map(Fragment, texts))
 
     def cache_key(self, sha256: Hash) -> Any:
         """Return the settings of the sample and the hash of the grammar."""

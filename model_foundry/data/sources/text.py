@@ -9,7 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
-from model_foundry.data.sources.fragments import FRAGMENT, Fragment
+import numpy as np
+
+from model_foundry.data.sources.fragments import FRAGMENT
+from model_foundry.data.sources.text_batch import NONE, TextBatch, characters
 from model_foundry.errors import DataError
 from model_foundry.foundation.interrupts import check_interrupt
 
@@ -93,55 +96,51 @@ def decoded(
 # --- documents ------------------------------------------------------------------------------------
 
 
-def _file(texts: Iterable[str]) -> Iterator[Fragment]:
-    yield from (Fragment(text, ends=False) for text in texts)
-    yield Fragment("")
+def _file(texts: Iterable[str]) -> Iterator[TextBatch]:
+    yield from (TextBatch(text, NONE) for text in texts)
+    yield TextBatch("", np.zeros(1, np.int64))
 
 
-def _lines(texts: Iterable[str]) -> Iterator[Fragment]:
-    held, begun = "", False  # the open line: its last part, and whether it has parts before
+def _lines(texts: Iterable[str]) -> Iterator[TextBatch]:
+    is_open = False
     for text in texts:
-        closed, newline, held = (held + text).rpartition("\n")
-        if newline:
-            yield from map(Fragment, closed.split("\n"))
-            begun = False
-        if len(held) >= FRAGMENT:
-            yield Fragment(held, ends=False)
-            held, begun = "", True
-    if held or begun:
-        yield Fragment(held)
+        places = np.flatnonzero(characters(text) == ord("\n"))
+        yield TextBatch(text.replace("\n", ""), places - np.arange(len(places)))
+        is_open = not text.endswith("\n")
+    if is_open:
+        yield TextBatch("", np.zeros(1, np.int64))
 
 
 BLANK_LINES = re.compile(r"\n\s*\n")
 
 
-def _paragraphs(texts: Iterable[str]) -> Iterator[Fragment]:
+def _paragraphs(texts: Iterable[str]) -> Iterator[TextBatch]:
     held, begun = "\n\n", False  # blank lines before the first paragraph belong to none
     for text in texts:
         text = held + text
         body = text.rstrip()  # the next text shows what white space at the end belongs to
         *closed, last = BLANK_LINES.split(body)
-        for paragraph in closed:
-            if paragraph or begun:
-                yield Fragment(paragraph)
+        if closed:
+            batch = TextBatch.of(closed)
+            yield batch if closed[0] or begun else TextBatch(batch.text, batch.ends[1:])
             begun = False
         space = text[len(body) :]
         line = space.rpartition("\n")[2]
         if len(line) >= FRAGMENT and (line == space or not (last or begun)):
             last, space = last + line, ""  # long white space within a line is not held back
         if len(last) >= FRAGMENT:
-            yield Fragment(last, ends=False)
+            yield TextBatch(last, NONE)
             last, begun = "", True
         held = last + BLANK_LINES.sub("\n\n", space)
     body = held.rstrip()
     if body or begun:
-        yield Fragment(body + held[len(body) :].partition("\n")[0])
+        yield TextBatch.of([body + held[len(body) :].partition("\n")[0]])
 
 
 CUTS = {"file": _file, "line": _lines, "paragraph": _paragraphs}
 
 
-def documents(texts: Iterable[str], document: str) -> Iterator[Fragment]:
+def documents(texts: Iterable[str], document: str) -> Iterator[TextBatch]:
     """Split the text of a file into documents by `data.document`.
 
     A paragraph ends at a line of white space.

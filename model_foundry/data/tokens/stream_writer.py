@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from model_foundry.data.corpus.splits import Split
 from model_foundry.data.tokens.array_file import ArrayFile
 from model_foundry.data.tokens.encoding import Encoded
-from model_foundry.data.tokens.text_bytes import join_digests
+from model_foundry.data.tokens.text_bytes import document_digests
 from model_foundry.data.tokens.token_stream import ARRAYS, StreamFacts
 from model_foundry.interventions.chain import Report
 
@@ -25,16 +25,16 @@ class EncodedBatch:
     """A batch of tokenized documents or pieces."""
 
     encoded: Encoded
-    ends: list[bool]
-    """True for each piece at the end of its document."""
+    closes: NDArray[np.bool_]
+    """(P,) True for each piece at the end of its document."""
     report: Report
     emptied: int = 0
     """Documents of which interventions left only white space."""
 
 
-def first_bits(digests: list[bytes]) -> NDArray[np.uint64]:
-    """Return the first 64 bits of each hash, enough to distinguish documents."""
-    return np.frombuffer(b"".join(digest[:8] for digest in digests), dtype=np.uint64)
+def first_bits(digests: bytes) -> NDArray[np.uint64]:
+    """Return the first 64 bits of each SHA-256, enough to distinguish documents."""
+    return np.frombuffer(digests, dtype=np.uint64)[::4]
 
 
 class StreamWriter:
@@ -52,7 +52,7 @@ class StreamWriter:
         self._lossless = True
         self._unknown = [0, 0]  # tokens, and the bytes behind them
         self._text, self._all_tokens = sha256(), sha256()
-        self._parts: list[bytes] = []
+        self._parts = b""  # the hashes of the pieces of the open document
         self._rest = [0, 0]  # bytes and words of text without tokens, counted for the next token
 
     def close(self) -> None:
@@ -64,17 +64,13 @@ class StreamWriter:
     def append(self, batch: EncodedBatch) -> None:
         """Write the tokens of a batch, and the documents that end in it."""
         encoded = batch.encoded
-        self._take_rest(encoded)
         if not self._open or len(self._open[0]) >= SHARD:
             self._next_shard()
-        columns: list[NDArray[Any]] = [encoded.ids, encoded.num_bytes, encoded.num_words]
-        for file, values in zip(self._open, columns, strict=True):
+        for file, values in zip(self._open, self._columns(encoded), strict=True):
             file.append(values)
         self._end_documents(batch)
         self._all_tokens.update(encoded.ids.astype("<u4", copy=False).tobytes())
         self._tokens += len(encoded.ids)
-        self.num_bytes += int(encoded.num_bytes.sum())
-        self._words += int(encoded.num_words.sum())
         self._lossless = self._lossless and encoded.lossless
         for number, count in enumerate(encoded.unknown):
             self._unknown[number] += count
@@ -100,24 +96,26 @@ class StreamWriter:
             interventions=self._report.as_json() if self._report else [],
         )
 
-    def _take_rest(self, encoded: Encoded) -> None:
-        for number, values in enumerate((encoded.num_bytes, encoded.num_words)):
-            if len(values):
+    def _columns(self, encoded: Encoded) -> list[NDArray[Any]]:
+        """Return the ids, bytes and words, with those of text without tokens before them."""
+        columns: list[NDArray[Any]] = [encoded.ids, encoded.num_bytes, encoded.num_words]
+        for number, rest in enumerate(encoded.rest):
+            values = columns[1 + number]
+            if self._rest[number] and len(values):
+                values = columns[1 + number] = values.astype(np.int64)
                 values[0] += self._rest[number]
                 self._rest[number] = 0
-            self._rest[number] += encoded.rest[number]
+            self._rest[number] += rest
+        self.num_bytes += int(columns[1].sum())
+        self._words += int(columns[2].sum())
+        return columns
 
     def _end_documents(self, batch: EncodedBatch) -> None:
-        digests = []
-        for digest, ends in zip(batch.encoded.digests, batch.ends, strict=True):
-            self._parts.append(digest)
-            if ends:
-                digests.append(join_digests(self._parts))
-                self._parts = []
-        self._text.update(b"".join(digests))
+        digests, self._parts = document_digests(self._parts + batch.encoded.digests, batch.closes)
+        self._text.update(digests)
         self._digests.append(first_bits(digests))
-        self._ends.append(batch.encoded.piece_ends[np.array(batch.ends, np.bool_)] + self._tokens)
-        self.documents += len(digests)
+        self._ends.append(batch.encoded.piece_ends[batch.closes] + self._tokens)
+        self.documents += int(batch.closes.sum())
 
     def _next_shard(self) -> None:
         for file in self._open:

@@ -1,34 +1,53 @@
 """Bytes and words of texts, and the bytes of the ids of a tokenizer."""
 
 import json
-from collections.abc import Sequence
 from hashlib import sha256
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data.sources.fragments import PIECE, Fragment, Piece, pieces
+from model_foundry.data.sources.text_batch import TextBatch, characters, pieces
 
+DIGEST = 32  # bytes of a SHA-256
 NO_TEXT = b"\xff"  # for ids that are not text; never occurs in UTF-8
-_SPACES = [c for c in range(0x3001) if chr(c).isspace()]
-IS_SPACE = np.zeros(0x3002, dtype=np.bool_)
-IS_SPACE[_SPACES] = True
 
 
-def text_digest(text: str) -> bytes:
-    """Return the SHA-256 of a text, or for a long text that of the hashes of its pieces.
+def document_digests(parts: bytes, closes: NDArray[np.bool_]) -> tuple[bytes, bytes]:
+    """Return the digests of documents, and those of the pieces of a document that goes on.
 
-    A text that is read piece by piece has the same hash.
+    Args:
+        parts: the digests of pieces, joined.
+        closes: (P,) True where a document ends with the piece; P is less than the number of
+            digests if the first document has begun before.
     """
-    if len(text) <= PIECE:
-        return sha256(text.encode()).digest()
-    return join_digests([sha256(p.text.encode()).digest() for p in pieces([Fragment(text)])])
+    number = len(parts) // DIGEST
+    stops = np.flatnonzero(closes) + 1 + number - len(closes)
+    if len(stops) == number:
+        return parts, b""
+    bounds = (DIGEST * np.append(0, stops)).tolist()
+    each = [parts[start:stop] for start, stop in pairwise(bounds)]
+    joined = [one if len(one) == DIGEST else sha256(one).digest() for one in each]
+    return b"".join(joined), parts[bounds[-1] :]
 
 
-def join_digests(parts: list[bytes]) -> bytes:
-    """Return the digest of a text, given those of its pieces."""
-    return parts[0] if len(parts) == 1 else sha256(b"".join(parts)).digest()
+def byte_bounds(text: str, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return 0 and the ends, (P,) in characters, as offsets in UTF-8, (P + 1,)."""
+    bounds = np.append(0, ends)
+    return bounds if text.isascii() else bytes_before(text)[bounds]
+
+
+def text_digests(batch: TextBatch) -> bytes:
+    """Return the SHA-256 of whole documents, or for long ones that of the hashes of their pieces.
+
+    A document that is read piece by piece has the same hash.
+    """
+    for cut in pieces([batch]):
+        raw, bounds = cut.text.encode(), byte_bounds(cut.text, cut.ends).tolist()
+        parts = [sha256(raw[start:end]).digest() for start, end in pairwise(bounds)]
+        return document_digests(b"".join(parts), cut.closes)[0]
+    return b""
 
 
 def _byte_of_character() -> dict[str, int]:
@@ -78,32 +97,12 @@ def count_bytes(text: str, ends: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     ends = np.maximum.accumulate(ends)  # a normalizer that reorders marks makes ends step back
     ends[-1] = len(text)
-    places = ends if text.isascii() else _bytes_before(text)[ends]
+    places = ends if text.isascii() else bytes_before(text)[ends]
     return np.diff(places, prepend=0)
 
 
-def _codes(text: str) -> NDArray[np.uint32]:
-    if text.isascii():
-        return np.frombuffer(text.encode(), np.uint8).astype(np.uint32)
-    return np.frombuffer(text.encode("utf-32-le"), np.uint32)
-
-
-def _bytes_before(text: str) -> NDArray[np.int64]:
+def bytes_before(text: str) -> NDArray[np.int64]:
     """Return the bytes before each of the C characters of a text and at its end, (C + 1,)."""
-    codes = _codes(text)
+    codes = characters(text)
     widths = 1 + (codes > 0x7F).astype(np.int64) + (codes > 0x7FF) + (codes > 0xFFFF)
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(widths)])
-
-
-def word_starts(batch: Sequence[Piece]) -> NDArray[np.int64]:
-    """Return the byte offsets in the joined pieces at which words begin."""
-    text = "".join(piece.text for piece in batch)
-    space = IS_SPACE[np.minimum(_codes(text), len(IS_SPACE) - 1)]
-    begins = ~space
-    begins[1:] &= space[:-1]
-    lengths = np.fromiter((len(piece.text) for piece in batch), np.int64, len(batch))
-    inside = np.fromiter((piece.inside_word for piece in batch), np.bool_, len(batch))
-    firsts = (np.cumsum(lengths) - lengths)[lengths > 0]
-    begins[firsts] = ~space[firsts] & ~inside[lengths > 0]
-    places = np.flatnonzero(begins)
-    return places if text.isascii() else _bytes_before(text)[places]

@@ -7,7 +7,7 @@ tokens.
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -17,20 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.data.corpus.splits import Document, Split, in_batches
-from model_foundry.data.sources.fragments import Fragment, Piece, pieces, whole_documents
+from model_foundry.data.corpus.splits import Split
+from model_foundry.data.sources.text_batch import NONE, Numbered, Pieces, pieces
 from model_foundry.data.tokens.document_frame import document_frame
-from model_foundry.data.tokens.encoding import CannotBeCutError, Encoder, trims_offsets
+from model_foundry.data.tokens.encoding import CannotBeCutError, Encoder
+from model_foundry.data.tokens.plain_texts import trims_offsets
 from model_foundry.data.tokens.progress import Progress
 from model_foundry.data.tokens.stream_writer import EncodedBatch, StreamWriter, first_bits
-from model_foundry.data.tokens.text_bytes import text_digest
+from model_foundry.data.tokens.text_bytes import text_digests
 from model_foundry.data.tokens.token_stream import TokenStream, read_stream, write_facts
 from model_foundry.errors import DataError
 from model_foundry.foundation.atomic_files import commit_directory
 from model_foundry.foundation.cache import building
 from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.foundation.interrupts import blocking_section
-from model_foundry.foundation.process_pool import batched, map_in_order
+from model_foundry.foundation.process_pool import map_in_order
 from model_foundry.interventions.chain import Report
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def tokenize_split(
                     build()
                 except CannotBeCutError:
                     logger.info("the tokenizer joins tokens across spaces: it gets whole documents")
-                    encoder.cuts = False
+                    encoder.rules.clear()
                     build()
     hashes.keep()
     return read_stream(place)
@@ -117,39 +118,36 @@ def _tokenize(
 
 def _encoded(split: Split, encoder: Encoder, processes: int) -> Iterator[EncodedBatch]:
     """Yield the documents of a split as tokens, in order."""
-    chain = split.chain
-    if chain:
-
-        def work(documents: list[Document]) -> EncodedBatch:
-            applied = chain.apply(documents)
-            texts = [text for _, text in applied.texts if text and not text.isspace()]
-            cut = list(_cut(map(Fragment, texts), encoder))
-            emptied = len(applied.texts) - len(texts)
-            return replace(_encode(encoder, cut, applied.report), emptied=emptied)
-
-        yield from map_in_order(work, in_batches(split.whole()), processes=processes)
-    else:
-        cut = _cut((fragment for _, fragment in split.numbered()), encoder)
-        batches = batched(cut, lambda piece: len(piece.text))
+    if not split.chain:
+        cut = pieces(batch for _, batch in split.numbered())
+        whole = (Pieces.whole(batch) for _, batch in split.whole())
         yield from map_in_order(
-            lambda batch: _encode(encoder, batch, Report()), batches, processes=processes
+            lambda batch: _encode(encoder, batch, Report()),
+            cut if encoder.cuts else whole,
+            processes=processes,
         )
+        return
+
+    def work(documents: Numbered) -> EncodedBatch:
+        (_, batch), report = split.changed(documents)
+        filled = batch.filled()
+        rest = batch.take(filled)
+        cut = next(pieces([rest]), None) if encoder.cuts else None
+        encoded = _encode(encoder, cut or Pieces.whole(rest), report)
+        return replace(encoded, emptied=int((~filled).sum()))
+
+    yield from map_in_order(work, split.whole(), processes=processes)
 
 
-def _cut(fragments: Iterable[Fragment], encoder: Encoder) -> Iterator[Piece]:
-    return pieces(fragments) if encoder.cuts else map(Piece, whole_documents(fragments))
-
-
-def _encode(encoder: Encoder, batch: Sequence[Piece], report: Report) -> EncodedBatch:
+def _encode(encoder: Encoder, batch: Pieces, report: Report) -> EncodedBatch:
     try:
-        encoded = encoder.encode(batch)
+        return EncodedBatch(encoder.encode(batch), batch.closes, report)
     except UnicodeEncodeError as error:
-        before = error.object[max(error.start - 20, 0) : error.start]
+        start = max([0, error.start - 20, *batch.ends[batch.ends <= error.start].tolist()])
         raise DataError(
-            f"a document has a lone surrogate after {before!r}, which is not text; correct the "
-            "encoding of the source"
+            f"a document has a lone surrogate after {batch.text[start : error.start]!r}, which is "
+            "not text; correct the encoding of the source"
         ) from error
-    return EncodedBatch(encoded, [piece.ends for piece in batch], report)
 
 
 def _shared(split: Split, without: TokenStream, processes: int) -> NDArray[np.int64]:
@@ -158,10 +156,9 @@ def _shared(split: Split, without: TokenStream, processes: int) -> NDArray[np.in
     split.plan(processes)
     known = np.unique(without.document_digests)
 
-    def shared(documents: list[Document]) -> list[int]:
-        texts = split.chain.apply(documents).texts if split.chain else documents
-        found = np.isin(first_bits([text_digest(text) for _, text in texts]), known)
-        return [number for (number, _), both in zip(texts, found, strict=True) if both]
+    def shared(documents: Numbered) -> NDArray[np.int64]:
+        numbers, batch = split.changed(documents).documents if split.chain else documents
+        return numbers[np.isin(first_bits(text_digests(batch)), known)]
 
-    found = map_in_order(shared, in_batches(split.once()), processes=processes)
-    return np.array(sorted(number for numbers in found for number in numbers), dtype=np.int64)
+    found = map_in_order(shared, split.once(), processes=processes)
+    return np.sort(np.concatenate([NONE, *found]))

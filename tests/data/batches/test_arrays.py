@@ -25,7 +25,7 @@ def test_ragged_arrays_are_taken_as_a_list_would_be() -> None:
         sizes = [3 if equal else draw.randrange(5) for _ in range(50)]
         arrays = [np.array(draw.choices(range(99), k=size), np.int32) for size in sizes]
         ragged = Ragged.of(arrays)
-        assert (len(ragged), ragged.sizes.tolist()) == (50, sizes)
+        assert (len(ragged), ragged.lengths.tolist()) == (50, sizes)
         for count in (0, 1, 20):
             chosen = draw.choices(range(50), k=count)
             taken = ragged.take(np.array(chosen, np.int64))

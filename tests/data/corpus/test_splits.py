@@ -4,14 +4,15 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from model_foundry.config import DataConfig
 from model_foundry.data.corpus.corpus import Component
 from model_foundry.data.corpus.splits import Split, open_splits
+from model_foundry.data.sources.text_batch import NONE, TextBatch
 from model_foundry.errors import DataError
 from model_foundry.foundation import process_pool
-from model_foundry.foundation.process_pool import batched
 from model_foundry.synthetic_language import load_language
 from tests.data.corpora import Texts, documents_of, split_of, text_of, texts_of
 
@@ -88,7 +89,7 @@ def test_a_corpus_that_cannot_be_split_is_refused(
 
 def test_documents_of_white_space_have_no_number_and_are_counted() -> None:
     split = split_of(["a", " ", "\n\n", "b", "", "c"])
-    assert [number for number, _ in split.whole()] == [0, 1, 2]
+    assert np.concatenate([numbers for numbers, _ in split.whole()]).tolist() == [0, 1, 2]
     assert split.left_out() == {"blank documents": 3}
     list(split.whole())
     assert split.left_out() == {"blank documents": 3}  # of the last reading only
@@ -116,11 +117,10 @@ def test_the_last_part_of_the_text_is_held_out(
 
 def test_a_document_that_ends_at_the_border_leaves_none_behind_it() -> None:
     class Broken(Texts):
-        def fragments(self) -> Any:
-            for fragment in super().fragments():
-                yield fragment._replace(ends=False)
-                if fragment.ends:
-                    yield fragment._replace(text="")
+        def batches(self) -> Any:
+            for text in self.documents:
+                yield TextBatch(text, NONE)
+                yield TextBatch("", np.zeros(1, np.int64))
 
     parts = both(Component(Broken(["ab", "cd"])), split_by="position", validation_fraction=0.5)
     assert parts == (["ab"], ["cd"])
@@ -337,13 +337,27 @@ def test_opening_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 # --- batches and processes ------------------------------------------------------------------------
 
 
-def test_batches_hold_everything_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    for size in (1, 100, 2**20):
-        monkeypatch.setattr(process_pool, "BATCH", size)
-        batches = list(batched(DOCUMENTS, len))
-        assert [text for batch in batches for text in batch] == DOCUMENTS
-        assert all(batches) and (size > 1 or len(batches) == len(DOCUMENTS))
-    assert list(batched([], len)) == []
+@pytest.mark.parametrize("size", [1, 7, 64, 2**20])
+def test_a_mixture_does_not_depend_on_the_batches(size: int) -> None:
+    texts = [documents_of(40, seed) for seed in range(3)]
+    components = [Component(Texts(each), repeats=n) for n, each in enumerate(texts, 1)]
+    expected = split_of(*components, role="rest")
+    found = split_of(
+        *(Component(Texts(each, size=size), repeats=n) for n, each in enumerate(texts, 1)),
+        role="rest",
+    )
+    assert texts_of(found) == texts_of(expected)
+    assert _numbers(found) == _numbers(expected)
+
+
+def _numbers(split: Split) -> list[int]:
+    return [n for numbers, _ in split.whole() for n in numbers.tolist()]
+
+
+def test_the_blank_documents_of_a_mixture_are_all_counted() -> None:
+    split = split_of(["a", " ", "b", "\n", ""], [" ", "c", "\t"])
+    texts_of(split)
+    assert split.left_out() == {"blank documents": 5}
 
 
 @pytest.mark.slow

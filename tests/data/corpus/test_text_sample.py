@@ -7,9 +7,9 @@ import pytest
 
 from model_foundry.data.corpus.corpus import Component
 from model_foundry.data.corpus.text_sample import sample_of
-from model_foundry.data.sources import fragments
+from model_foundry.data.sources.text_batch import PIECE
 from model_foundry.errors import DataError
-from tests.data.corpora import Texts, documents_of, split_of, text_of
+from tests.data.corpora import Texts, documents_of, split_of, text_of, texts_of
 
 
 def size_of(texts: list[str]) -> int:
@@ -21,7 +21,7 @@ def test_without_a_limit_or_below_it_every_character_is_yielded(tmp_path: Path) 
     for limit in (None, size_of(texts), 10**9):
         sample = list(sample_of(split_of(texts), limit))
         assert "".join(sample) == "".join(texts)
-        assert max(map(len, sample)) <= fragments.PIECE
+        assert max(map(len, sample)) <= PIECE
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "東", "🗼"])
@@ -43,7 +43,7 @@ def test_the_share_ignores_documents_outside_the_split() -> None:
         split_of(Component(Texts(texts), ("documents", 20))),
         split_of(texts, role="held out", validation_documents=20),
     ):
-        own = [text for _, text in split.whole()]
+        own = texts_of(split)
         assert list(sample_of(split, size_of(own))) == own
         assert 0 < size_of(list(sample_of(split, size_of(own) // 2))) <= size_of(own) // 2
 

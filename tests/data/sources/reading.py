@@ -13,8 +13,8 @@ import pytest
 
 from model_foundry.data.sources.base import Reading
 from model_foundry.data.sources.files import FileSource, open_files
-from model_foundry.data.sources.fragments import whole_documents
 from model_foundry.errors import DataError
+from tests.data.corpora import joined
 
 DEFAULTS = {"document": "file", "text_column": "text", "encoding_errors": "strict"}
 
@@ -41,7 +41,7 @@ def source_of(path: Path, **settings: str) -> FileSource:
 
 def read(path: Path, **settings: str) -> list[str]:
     """Return the whole documents."""
-    return list(whole_documents(source_of(path, **settings).fragments()))
+    return joined(source_of(path, **settings).batches())
 
 
 def write(path: Path, content: bytes | str) -> Path:

@@ -135,8 +135,8 @@ def test_memory_does_not_grow_with_the_treebank(tmp_path: Path) -> None:
     def peak(sentences: int) -> int:
         path = write(tmp_path / "a.conllu", sentence(f"text = {'x' * 1000}") * sentences)
         tracemalloc.start()
-        fragments = source_of(path, document="paragraph").fragments()
-        assert sum(len(fragment.text) for fragment in fragments) == sentences * 1001 - 1
+        batches = source_of(path, document="paragraph").batches()
+        assert sum(len(text) for text, _ in batches) == sentences * 1001 - 1
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

@@ -14,11 +14,11 @@ import pytest
 from model_foundry.config import DiskSource, HubSource
 from model_foundry.data.sources.base import Reading, Source
 from model_foundry.data.sources.datasets_rows import ROWS
-from model_foundry.data.sources.fragments import whole_documents
 from model_foundry.data.sources.opening import open_source
 from model_foundry.errors import DataError
 from model_foundry.foundation.atomic_files import file_sha256
 from model_foundry.foundation.file_hashes import FileHashes
+from tests.data.corpora import joined
 
 RAW = [
     {"text": "one\r\ntwo", "body": "B"},
@@ -50,7 +50,7 @@ def opened(source: HubSource | DiskSource, column: str = "text") -> Source:
 
 
 def read(source: HubSource | DiskSource, column: str = "text") -> list[str]:
-    return list(whole_documents(opened(source, column).fragments()))
+    return joined(opened(source, column).batches())
 
 
 def refusal(source: HubSource | DiskSource, column: str = "text") -> str:
@@ -78,7 +78,7 @@ def test_a_source_is_the_same_each_time_and_longer_than_a_batch(tmp_path: Path) 
     rows = [{"text": f"row {number}"} for number in range(2 * ROWS + 3)]
     source = opened(hub(tmp_path / "hub", lines(rows)))
     for _ in range(2):
-        texts = list(whole_documents(source.fragments()))
+        texts = joined(source.batches())
         assert texts == [row["text"] for row in rows]
 
 

@@ -161,7 +161,7 @@ def test_the_code_of_a_plugin_is_part_of_the_identity(tmp_path: Path) -> None:
 class Keyless(Source):
     """A source without a cache key."""
 
-    def fragments(self) -> Iterator[Any]:
+    def batches(self) -> Iterator[Any]:
         yield from ()
 
 

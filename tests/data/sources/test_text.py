@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from model_foundry.data.sources.fragments import FRAGMENT, Fragment, whole_documents
+from model_foundry.data.sources.fragments import FRAGMENT
 from model_foundry.data.sources.text import decoded, documents
+from tests.data.corpora import joined
 from tests.data.sources.reading import read, refusal, source_of, write
 
 PARTS = (1, 2, 3, 7, 2**20)  # bytes or characters that are read at once
@@ -24,7 +25,7 @@ def decode(raw: bytes, size: int = 2**20, *, errors: str = "strict") -> tuple[st
 
 def cut(text: str, document: str, size: int = 2**20) -> list[str]:
     parts = (text[n : n + size] for n in range(0, len(text), size))
-    return list(whole_documents(documents(parts, document)))
+    return joined(documents(parts, document))
 
 
 # --- what is text ---------------------------------------------------------------------------------
@@ -76,7 +77,7 @@ def test_replaced_bytes_are_counted(size: int) -> None:
 def test_a_source_reports_what_was_replaced(tmp_path: Path) -> None:
     source = source_of(write(tmp_path / "a.txt", b"caf\xe9s"), encoding_errors="replace")
     for _ in range(2):
-        assert list(whole_documents(source.fragments())) == ["caf\ufffds"]
+        assert joined(source.batches()) == ["caf\ufffds"]
         assert source.replaced == 1
     wide = write(tmp_path / "b.txt", "wide".encode("utf-16"))
     assert "UTF-16" in refusal(wide, encoding_errors="replace")
@@ -129,18 +130,19 @@ def test_documents_do_not_depend_on_the_parts_of_a_file() -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "line", "paragraph"])
-def test_a_long_document_comes_in_fragments(kind: str) -> None:
+def test_a_long_document_comes_in_several_batches(kind: str) -> None:
     word = "word " * (FRAGMENT // 5)
-    fragments = list(documents(iter([word] * 4 + ["end\n\nnext"]), kind))
-    assert len(fragments) >= 3
-    assert max(len(text) for text, _ in fragments) <= 2 * FRAGMENT
-    assert "".join(text for text, _ in fragments).startswith(word * 4 + "end")
-    assert [ends for _, ends in fragments[:2]] == [False] * 2
+    batches = list(documents(iter([word] * 4 + ["end\n\nnext"]), kind))
+    assert len(batches) >= 3
+    assert max(len(text) for text, _ in batches) <= 2 * FRAGMENT
+    assert "".join(text for text, _ in batches).startswith(word * 4 + "end")
+    assert [len(ends) for _, ends in batches[:2]] == [0, 0]
 
 
-def test_a_long_line_may_end_with_a_fragment() -> None:
+def test_a_long_line_may_end_with_a_batch() -> None:
     line = "x" * FRAGMENT
-    assert list(documents(iter([line]), "line")) == [Fragment(line, ends=False), Fragment("")]
+    batches = [(text, ends.tolist()) for text, ends in documents(iter([line]), "line")]
+    assert batches == [(line, []), ("", [0])]
     assert cut(f"{line}\n{line}", "line") == [line, line]
     assert cut(f"{line}\n\n{line}\n", "paragraph", FRAGMENT) == [line, line]
     assert cut(f"{line}  \n", "paragraph", FRAGMENT) == [f"{line}  "]
@@ -149,4 +151,5 @@ def test_a_long_line_may_end_with_a_fragment() -> None:
 def test_a_million_empty_lines_are_no_document_but_a_million_lines(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", b"\n" * 10**6 + b"end")
     assert read(path, document="paragraph") == ["end"]
-    assert sum(1 for _ in source_of(path, document="line").fragments()) == 10**6 + 1
+    batches = source_of(path, document="line").batches()
+    assert sum(len(ends) for _, ends in batches) == 10**6 + 1

@@ -6,18 +6,19 @@ from functools import cache
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from model_foundry.data.sources import fragments
-from model_foundry.data.sources.fragments import Fragment, Piece, pieces
-from model_foundry.data.tokens import chunk_cache, text_bytes
+from model_foundry.data.sources import text_batch
+from model_foundry.data.sources.text_batch import Pieces, TextBatch
+from model_foundry.data.tokens import chunk_cache
+from model_foundry.data.tokens.chunk_cache import CHARACTERS, LONE_SPACES
 from model_foundry.data.tokens.document_frame import document_frame
 from model_foundry.data.tokens.encoding import CannotBeCutError, Encoded, Encoder
-from model_foundry.data.tokens.text_bytes import count_bytes, text_digest
+from model_foundry.data.tokens.text_bytes import count_bytes, text_digests
 from model_foundry.errors import DataError
 from model_foundry.tokenizer.tokenizer_factory import TRAINERS, TokenizerFactory
-from tests.data.corpora import text_of, tokenizer_of
+from tests.data.corpora import SPACES, WORDS, pieces_of, pieces_with, text_of, tokenizer_of
 
 DOCUMENTS = ["the quick brown fox jumps\n  over the lazy dog.", "  the dog, quick and brown "] * 20
 KINDS = sorted(TRAINERS)
@@ -101,7 +102,7 @@ def test_no_tokens_no_bytes() -> None:
 
 def test_wordpiece_counts_the_space_with_the_word_behind_it() -> None:
     tokenizer = TokenizerFactory.train_wordpiece(documents=DOCUMENTS, vocab_size=80)
-    encoded = Encoder(tokenizer).encode([Piece("the  quick brown ")])
+    encoded = Encoder(tokenizer).encode(pieces_of("the  quick brown "))
     tokens = tokenizer.convert_ids_to_tokens(encoded.ids.tolist())
     assert tokens == ["[CLS]", "the", "quick", "brown", "[SEP]"]
     assert encoded.num_bytes.tolist() == [0, 3, 7, 7, 0]
@@ -112,14 +113,14 @@ def test_bytes_agree_with_the_decoded_tokens_of_a_byte_tokenizer() -> None:
     tokenizer = TokenizerFactory.train_bpe(documents=DOCUMENTS, vocab_size=290)
     alphabet = tokenizer.backend_tokenizer.decoder
     for text in DOCUMENTS:
-        encoded = Encoder(tokenizer).encode([Piece(text, False, False)])
+        encoded = Encoder(tokenizer).encode(pieces_with((text, False), before=" "))
         tokens = tokenizer.convert_ids_to_tokens(encoded.ids.tolist())
         assert [len(alphabet.decode([token])) for token in tokens] == encoded.num_bytes.tolist()
 
 
 def test_words_are_counted_where_they_begin() -> None:
     tokenizer = tokenizer_of("character", ["né à\u2003b  cd"])
-    encoded = Encoder(tokenizer).encode([Piece("né à\u2003b  cd", False, False)])
+    encoded = Encoder(tokenizer).encode(pieces_with(("né à\u2003b  cd", False), before=" "))
     assert encoded.num_words.tolist() == [1, 0, 0, 1, 0, 1, 0, 0, 1, 0]
 
 
@@ -127,12 +128,12 @@ def test_words_are_counted_where_they_begin() -> None:
 def test_bytes_and_words_of_each_document_are_those_of_its_text(kind: str) -> None:
     encoder = encoder_of(kind)
     texts = [*NASTY, text_of(40, 1)]
-    together = encoder.encode([Piece(text) for text in texts])
+    together = encoder.encode(pieces_of(*texts))
     parts = np.split(np.arange(len(together.ids)), together.piece_ends[:-1])
     for text, part in zip(texts, parts, strict=True):
         here = int(together.num_bytes[part].sum()), int(together.num_words[part].sum())
         assert here == size_of(text), text
-        alone = encoder.encode([Piece(text)])
+        alone = encoder.encode(pieces_of(text))
         assert totals(alone) == size_of(text)
         assert alone.ids.tolist() == together.ids[part].tolist()
 
@@ -141,39 +142,118 @@ def test_bytes_and_words_of_each_document_are_those_of_its_text(kind: str) -> No
 def test_pieces_of_a_text_give_the_ids_of_the_whole(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fragments, "PIECE", 200)
+    monkeypatch.setattr(text_batch, "PIECE", 200)
     encoder = encoder_of(kind)
     assert encoder.cuts
     for seed in range(40):
         text = text_of(300, seed)
-        cut = list(pieces([Fragment(text)]))
+        cut = pieces_of(text)
         apart = encoder.encode(cut)
         whole = encoder.backend.encode(text, add_special_tokens=False).ids
-        assert len(cut) > 5
+        assert len(cut.ends) > 5
         assert apart.ids.tolist() == [*encoder.before, *whole, *encoder.after]
         assert totals(apart) == size_of(text)
-        assert len(apart.piece_ends) == len(cut)
+        assert len(apart.piece_ends) == len(cut.ends)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_chunk_cache_changes_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [text_of(30, seed) for seed in range(30)]
-    fresh = [Encoder(tokenizer_of(kind)).encode([Piece(text)]) for text in texts[-2:]]
-    for limit in (20, 10**6):
-        monkeypatch.setattr(chunk_cache, "MOST_KNOWN", limit)
+    fresh = [Encoder(tokenizer_of(kind)).encode(pieces_of(text)) for text in texts[-2:]]
+    for chunks, num_bytes in ((20, 10**6), (10**6, 200), (10**6, 10**6)):
+        monkeypatch.setattr(chunk_cache, "MOST_KNOWN", chunks)
+        monkeypatch.setattr(chunk_cache, "MOST_BYTES", num_bytes)
         encoder = Encoder(tokenizer_of(kind))
-        found = [encoder.encode([Piece(text)]) for text in texts]
+        found = [encoder.encode(pieces_of(text)) for text in texts]
+        is_small = len(encoder._chunks._known) < 100
+        assert is_small == (chunks < 100 or num_bytes < 1000)
         for one, other in zip(fresh, found[-2:], strict=True):
             assert one.ids.tolist() == other.ids.tolist()
             assert one.num_bytes.tolist() == other.num_bytes.tolist()
 
 
+SIGNS = [*"()[]{}.,:;=+-*/'\"_#@$%^&|~`<>!?\\", "'s", "'ll", "''", "\x1c", "\x0b", "->", "\r"]
+
+
+def code_of(length: int, seed: int) -> str:
+    """Return a text of letters, digits, signs and white space in any order."""
+    draw = random.Random(seed)
+    spaces = [*SPACES, " ", "    ", "\n\n"]
+    drawn = [*SIGNS, *WORDS, "s", "LL", "1", "042", *spaces, "e\u0301", "\u0301"]
+    return "".join(draw.choice(drawn) for _ in range(length))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "nfkc"])
+def test_chunks_of_any_text_give_the_ids_of_the_whole(kind: str) -> None:
+    encoder = encoder_of(kind)
+    texts = [code_of(40, seed) for seed in range(300)] + NASTY[:10]
+    whole = encoder.backend.encode_batch(texts, add_special_tokens=False)
+    for rule in Encoder.rules.func(encoder):
+        for text, expected in zip(texts, whole, strict=True):
+            found = chunk_cache.Chunks(encoder.plain.encode).encode([text], rule)
+            if rule is LONE_SPACES or found.exact.all():
+                assert found.ids.tolist() == expected.ids, (text, rule)
+
+
+def test_chunks_are_cut_between_letters_digits_signs_and_spaces() -> None:
+    text = "foo_bar(x1, 'naïve(y')  it's ('s\t\n42\0 élan. a"
+    assert CHARACTERS.findall(text) == [
+        *("foo", "_", "bar", "(", "x", "1", ",", " 'naïve(y')", "  it", "'s", " ('", "s"),
+        *("\t\n42", "\0", " élan.", " a"),
+    ]
+    assert LONE_SPACES.findall("  a b\tc  d\0 e f ") == ["  a", " b\tc  d", "\0", " e", " f "]
+    for seed in range(50):
+        for rule in (CHARACTERS, LONE_SPACES):
+            assert "".join(rule.findall(code_of(60, seed))) == code_of(60, seed)
+
+
+def test_the_finer_rule_holds_for_tokenizers_whose_tokens_are_within_its_chunks() -> None:
+    rules = {kind: Encoder(tokenizer_of(kind)).rules for kind in KINDS}
+    assert rules["bpe"] == rules["character"] == [CHARACTERS, LONE_SPACES]
+    # sentencepiece has tokens of digits and signs, and `foo_x1` is one word
+    assert rules["sentencepiece"] == rules["word"] == [LONE_SPACES]
+    backend = Tokenizer(models.BPE({"a": 0, "(": 1, "a(": 2, " ": 3}, [("a", "(")]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="(")
+    assert CHARACTERS not in Encoder(tokenizer).rules
+
+
+def test_text_that_has_unknown_characters_is_cut_only_at_spaces() -> None:
+    encoder, expected = (Encoder(tokenizer_of("character")) for _ in range(2))
+    encoder.rules, expected.rules = [CHARACTERS, LONE_SPACES], [LONE_SPACES]
+    for text, rules in (("the dog", 2), ("the Ж Ж dog", 1), ("the dog", 1)):
+        found, other = (each.encode(pieces_of(text)) for each in (encoder, expected))
+        assert found.ids.tolist() == other.ids.tolist()
+        assert found.num_bytes.tolist() == other.num_bytes.tolist()
+        assert len(encoder.rules) == rules
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_with_the_border_between_texts_is_encoded_as_any_other(kind: str) -> None:
+    texts = ["the\0dog", "\0", "a\0\0b c"]
+    whole = encoder_of(kind).backend.encode_batch(texts, add_special_tokens=False)
+    found = encoder_of(kind)._encode(texts)
+    assert found.ids.tolist() == [index for encoding in whole for index in encoding.ids]
+    assert found.counts.tolist() == [len(encoding.ids) for encoding in whole]
+
+
+def test_texts_are_not_joined_for_a_tokenizer_that_marks_the_first() -> None:
+    backend = Tokenizer(models.BPE({"\u2581": 0, "a": 1, "b": 2}, [], unk_token="a"))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
+    backend.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse()])
+    encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="a"))
+    assert not encoder.plain._joins and encoder_of("bpe").plain._joins
+    assert encoder.encode(pieces_of("b", "b")).ids.tolist() == [0, 2, 1, 0, 2, 1]
+
+
 def test_counting_does_not_cut_for_a_tokenizer_that_joins_across_spaces() -> None:
     backend = Tokenizer(models.WordLevel({"one dog": 0, "?": 1, "one": 2}, unk_token="?"))
     encoder = Encoder(PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="?"))
-    encoder.cuts = True  # as if the probe had not shown it
+    encoder.rules = [LONE_SPACES]  # as if the probe had not shown it
     with pytest.raises(CannotBeCutError):
-        encoder.encode([Piece("one dog")])
+        encoder.encode(pieces_of("one dog"))
+    encoder.rules = [LONE_SPACES]
     assert encoder.count(["one dog", "one", "one dog one dog"]) == [2, 2, 2]
     assert encoder.cuts is False
 
@@ -182,10 +262,12 @@ def test_counting_does_not_cut_for_a_tokenizer_that_joins_across_spaces() -> Non
 def test_a_word_that_is_cut_stays_one_word_in_any_batches(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fragments, "PIECE", 8)
+    monkeypatch.setattr(text_batch, "PIECE", 8)
     encoder, text = encoder_of(kind), "doghouse" * 5 + " " + "cat" * 9 + "\u3000" * 20 + "é\u0301"
-    cut = list(pieces([Fragment(text)]))
-    each = [encoder.encode([piece]) for piece in cut]
+    cut, before, each = pieces_of(text), "", []
+    for part in cut.parts():
+        each.append(encoder.encode(pieces_with((part, False), before=before)))
+        before = part[-1]
     summed = np.sum([totals(encoded) for encoded in each], axis=0)
     assert tuple(summed) == totals(encoder.encode(cut)) == size_of(text)
 
@@ -203,14 +285,9 @@ def test_a_batch_frames_documents_and_not_their_pieces() -> None:
     encoder = Encoder(tokenizer)
     before, after = document_frame(tokenizer)
     assert before and after
-    batch = [
-        Piece("the dog"),
-        Piece("a cat", True, False),
-        Piece(" sees", False, False),
-        Piece(" it", False, True),
-        Piece(""),
-    ]
-    plain = [tokenizer(piece.text, add_special_tokens=False)["input_ids"] for piece in batch]
+    parts = [("the dog", True), ("a cat", False), (" sees", False), (" it", True), ("", True)]
+    batch = pieces_with(*parts)
+    plain = [tokenizer(text, add_special_tokens=False)["input_ids"] for text, _ in parts]
     encoded = encoder.encode(batch)
     expected = [
         [*before, *plain[0], *after],
@@ -231,7 +308,7 @@ def test_specials_in_a_text_are_plain_text_and_settings_come_back() -> None:
     backend.enable_truncation(max_length=3)
     backend.enable_padding(length=7)
     eos = tokenizer.eos_token_id
-    encoded = encoder.encode([Piece(f"the dog sees a cat {tokenizer.eos_token}")])
+    encoded = encoder.encode(pieces_of(f"the dog sees a cat {tokenizer.eos_token}"))
     assert (encoded.ids == eos).sum() == 1 and len(encoded.ids) > 7
     assert backend.truncation["max_length"] == 3 and backend.padding["length"] == 7
     assert backend.encode_special_tokens is False
@@ -239,26 +316,26 @@ def test_specials_in_a_text_are_plain_text_and_settings_come_back() -> None:
 
 def test_text_without_tokens_belongs_to_the_token_behind_it() -> None:
     encoder = Encoder(dropping())
-    batch = [
-        Piece("- -"),  # a whole document: the end of its frame
-        Piece("--- -", True, False),
-        Piece(" a -", False, True),
-        Piece(" b", True, False),
-        Piece("---", False, True, True),
-        Piece("- -", True, False),  # what is behind it is in another batch
-    ]
+    batch = pieces_with(
+        ("- -", True),  # a whole document: the end of its frame
+        ("--- -", False),
+        (" a -", True),
+        (" b", False),
+        ("---", True),
+        ("- -", False),  # what is behind it is in another batch
+    )
     encoded = encoder.encode(batch)
     a, b, end = range(3)
     assert encoded.ids.tolist() == [end, a, end, b, end]
     assert encoded.num_bytes.tolist() == [3, 9, 0, 2, 3]
     assert encoded.num_words.tolist() == [2, 4, 0, 1, 0]
     assert encoded.rest == (3, 2)
-    assert encoder.encode([Piece("--", True, False)]).rest == (2, 1)
+    assert encoder.encode(pieces_with(("--", False))).rest == (2, 1)
 
 
 def test_an_empty_batch_gives_nothing() -> None:
     for kind in KINDS:
-        encoded = encoder_of(kind).encode([])
+        encoded = encoder_of(kind).encode(pieces_of())
         assert len(encoded.ids) == len(encoded.piece_ends) == len(encoded.num_words) == 0
         assert encoded.rest == (0, 0) and encoded.lossless
 
@@ -267,30 +344,33 @@ def test_an_empty_batch_gives_nothing() -> None:
 def test_a_text_that_comes_back_is_lossless_and_another_is_not(kind: str) -> None:
     loses = kind in ("wordpiece", "character", "word")
     encoder, known = encoder_of(kind), "the dog chases"
-    assert encoder.encode([Piece(known)]).lossless is True
-    assert encoder.encode([Piece(known), Piece("the Ж\u0300 dog")]).lossless is not loses
+    assert encoder.encode(pieces_of(known)).lossless is True
+    assert encoder.encode(pieces_of(known, "the Ж\u0300 dog")).lossless is not loses
 
 
 def test_the_digest_of_a_text_is_that_of_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert text_digest("né") == hashlib.sha256("né".encode()).digest()
-    monkeypatch.setattr(fragments, "PIECE", 20)
-    monkeypatch.setattr(text_bytes, "PIECE", 20)
-    text = text_of(30, 2)
-    parts = [hashlib.sha256(p.text.encode()).digest() for p in pieces([Fragment(text)])]
-    assert len(parts) > 3
-    assert text_digest(text) == hashlib.sha256(b"".join(parts)).digest()
+    assert text_digests(TextBatch.of(["né"])) == hashlib.sha256("né".encode()).digest()
+    monkeypatch.setattr(text_batch, "PIECE", 20)
+    texts = [text_of(30, 2), "", "short", text_of(30, 3)]
+    expected = []
+    for text in texts:
+        parts = [hashlib.sha256(part.encode()).digest() for part in pieces_of(text).parts()]
+        expected.append(parts[0] if len(parts) == 1 else hashlib.sha256(b"".join(parts)).digest())
+    assert text_digests(TextBatch.of(texts)) == b"".join(expected)
     # so a tokenizer that is not to be cut gives the same
-    assert encoder_of("bpe").encode([Piece(text)]).digests == [text_digest(text)]
+    whole = Pieces.whole(TextBatch.of(texts))
+    assert encoder_of("bpe").encode(whole).digests == b"".join(expected)
+    assert text_digests(TextBatch.of([])) == b""
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_documents_are_counted_as_they_are_encoded(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fragments, "PIECE", 50)
+    monkeypatch.setattr(text_batch, "PIECE", 50)
     encoder, draw = encoder_of(kind), random.Random(0)
     texts = [*NASTY, *(text_of(draw.randint(1, 60), seed) for seed in range(20))]
-    counts = [len(encoder.encode(list(pieces([Fragment(text)]))).ids) for text in texts]
+    counts = [len(encoder.encode(pieces_of(text)).ids) for text in texts]
     assert encoder.count(texts) == counts
 
 

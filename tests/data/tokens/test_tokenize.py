@@ -15,9 +15,10 @@ from transformers import PreTrainedTokenizerFast
 from model_foundry.config import INTERVENTIONS, DataConfig
 from model_foundry.data.corpus.corpus import Component
 from model_foundry.data.corpus.splits import open_splits
-from model_foundry.data.sources import fragments
-from model_foundry.data.sources.fragments import PIECE
+from model_foundry.data.sources import text_batch
+from model_foundry.data.sources.text_batch import PIECE
 from model_foundry.data.tokens import stream_writer, tokenize
+from model_foundry.data.tokens.chunk_cache import LONE_SPACES
 from model_foundry.data.tokens.encoding import Encoder
 from model_foundry.data.tokens.stream_writer import EncodedBatch, StreamWriter
 from model_foundry.data.tokens.token_stream import TokenStream
@@ -141,7 +142,7 @@ def test_neither_processes_nor_batches_change_a_stream(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(fragments, "PIECE", 300)
+    monkeypatch.setattr(text_batch, "PIECE", 300)
     texts = [*documents_of(15), text_of(300, 1), *TEXTS]
     expected = stream_from(texts, bpe, tmp_path / "expected")
     monkeypatch.setattr(process_pool, "BATCH", batch)
@@ -152,7 +153,7 @@ def test_neither_processes_nor_batches_change_a_stream(
 def test_text_without_tokens_is_counted_across_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fragments, "PIECE", 4)
+    monkeypatch.setattr(text_batch, "PIECE", 4)
     texts = ["----- - --- a -- b -----", "-", "--------", "a"]
     whole = stream_from(texts, dropping(), tmp_path / "whole")
     monkeypatch.setattr(process_pool, "BATCH", 1)
@@ -202,7 +203,7 @@ def test_a_tokenizer_that_joins_across_spaces_gets_whole_documents(
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, sep_token="?")
     monkeypatch.setattr(tokenize, "Encoder", lambda _: encoder)
     encoder = Encoder(tokenizer)
-    encoder.cuts = True  # as if the probe had not shown it
+    encoder.rules = [LONE_SPACES]  # as if the probe had not shown it
     texts = ["x"] * 100 + ["one dog"] + ["x"] * 100
     stream = stream_from(texts, tokenizer, tmp_path, processes=processes)
     assert ids_of(stream) == [2, 1] * 100 + [0, 1] + [2, 1] * 100
@@ -305,7 +306,7 @@ def test_a_warm_start_neither_reads_nor_tokenises(
     first = stream_from(TEXTS, tokenizer, tmp_path)
     monkeypatch.setattr(tokenize, "Encoder", refuse)
     monkeypatch.setattr(Encoder, "encode", refuse)
-    monkeypatch.setattr(Texts, "fragments", refuse)
+    monkeypatch.setattr(Texts, "batches", refuse)
     assert same(stream_from(TEXTS, tokenizer, tmp_path), first)
     with pytest.raises(AssertionError, match="done again"):
         stream_from([*TEXTS[:-1], TEXTS[-1] + " more"], tokenizer, tmp_path)
