@@ -27,7 +27,7 @@ from benchmarks.rounds import (
 )
 from benchmarks.shapes import SHAPES
 from benchmarks.soak import stretches
-from benchmarks.texts import made_up_words, write_lines
+from benchmarks.texts import distinct_lines, made_up_words, write_lines, write_some
 from benchmarks.train import BARE, BARS, OTHERS, OURS
 
 WORKER = """
@@ -387,3 +387,15 @@ def test_a_gpu_check_leaves_results_that_can_be_taken_in(
 def test_nothing_starts_after_the_deadline(tmp_path: Path) -> None:
     measured = run_afresh([contender("a", tmp_path)], rounds=2, ticks=1, deadline=0.0)
     assert measured.faults == {"a": "there was no time left"}
+
+
+def test_a_corpus_of_distinct_lines_is_written_in_consecutive_parts(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(b"one\n\ntwo\none\n \nc\xc3\xa9\nthree")
+    lines = distinct_lines(text)
+    parts = [write_some(tmp_path / "part.txt", lines, megabytes=7e-6) for _ in range(3)]
+    assert parts == pytest.approx([8e-6, 10e-6, 0])
+    source = distinct_lines(None)
+    assert write_some(tmp_path / "code.txt", source, megabytes=0.1) >= 0.1
+    found = (tmp_path / "code.txt").read_text(encoding="utf-8").split("\n")
+    assert len(found) == len(set(found)) > 1000
