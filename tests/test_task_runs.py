@@ -205,7 +205,8 @@ def test_two_processes_count_what_one_counts(here: Path, whole: dict[str, Path])
     run = together(2, "bigram", here, *HARD["bigram"])
     assert torch.equal(weights(run)["table"], weights(whole["bigram"])["table"])
     for line, other in zip(untimed(run), untimed(whole["bigram"]), strict=True):
-        assert line == pytest.approx(other, rel=1e-12)
+        assert line.pop("train/batch_digest", "") == other.pop("train/batch_digest", "")
+        assert line == pytest.approx(other, rel=1e-6)
 
 
 @pytest.fixture
