@@ -3,9 +3,20 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from model_foundry.config import OBJECTIVES
+from model_foundry.objectives import (
+    ForwardPass,
+    Loss,
+    Metric,
+    register_loss,
+    register_metric,
+    register_objective,
+)
 from tests.task_runs import foundry, tasks_loaded, write_data, write_task
 
 FILES = {
@@ -82,6 +93,73 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
     assert list(here.iterdir()) == [file]
 
 
+class Uneven(Metric):
+    """Sums of another shape for each size of batch."""
+
+    def sums(self, done: ForwardPass) -> torch.Tensor:
+        return torch.ones(len(done.inputs["labels"]))
+
+    def result(self, sums: Any) -> float:
+        return float(sums[0])
+
+
+class PerRow(Loss):
+    """A loss that is no mean."""
+
+    def mean(self, done: ForwardPass) -> Any:
+        return done.predictions[0].sum(-1)
+
+
+class Number(Loss):
+    """A loss that is no tensor."""
+
+    def mean(self, done: ForwardPass) -> Any:
+        return 1.0
+
+
+@pytest.fixture(scope="module")
+def mistaken(place: Path) -> None:
+    """Register an objective, losses and a metric with mistakes in their code."""
+    right = OBJECTIVES.load("classify_arrays")
+
+    class Short(right):  # type: ignore[misc, valid-type]
+        """Encode a label too few."""
+
+        def encode(self, records: Any, processors: Any) -> dict[str, Any]:
+            columns = super().encode(records, processors)
+            return {**columns, "labels": columns["labels"][:-1]}
+
+    schema = OBJECTIVES["classify_arrays"].schema
+    spec = {"model_kind": "array_classifier", "reads_text": False, "schema": schema}
+    register_objective("short", **spec)(Short)  # type: ignore[arg-type]
+    register_metric("uneven", greater_is_better=True)(Uneven)
+    register_loss("per_row")(PerRow)
+    register_loss("number")(Number)
+
+
+SHORT = ["training.objective=short", "training.short={features: [x], label: kind}"]
+CODE = [  # overrides, message
+    (SHORT, r"'short' makes no examples .*'labels': 119.*; correct its encode method"),
+    (["training.losses={per_row: 1}"], r"'per_row' must be a scalar tensor, got the shape \(8,\)"),
+    (["training.losses={model: 1, number: 1}"], "'number' must be a scalar tensor, got a float"),
+    (
+        ["training.metrics=[uneven]", "data.validation_fraction=0.25"],  # nine batches of 4, and 2
+        r"'uneven' gives sums of the shapes \(4,\) and \(2,\), which cannot be added",
+    ),
+]
+
+
+@pytest.mark.usefixtures("mistaken")
+@pytest.mark.parametrize(("overrides", "message"), CODE)
+def test_a_mistake_in_the_code_of_a_task_is_told_in_one_line(
+    overrides: list[str], message: str, here: Path
+) -> None:
+    code, _, err = foundry("train", write_task("arrays", here), *overrides)
+    assert code == 2, err
+    [line] = errors_of(err)
+    assert re.search(message, line), line
+
+
 def test_a_section_that_is_required_is_named(here: Path) -> None:
     file = write_task("arrays", here)
     text = re.sub(r"  classify_arrays:\n(    .*\n|    - .*\n)+", "", file.read_text())
@@ -115,7 +193,7 @@ def test_a_setting_of_another_task_has_no_effect_and_is_told_so(override: str, h
         ["training.per_device_train_batch_size=1000"],
         ["training.mixed_precision=bf16"],
         ["training.max_steps=null", "training.epochs=1"],
-        ["training.train_metrics=[accuracy, loss]"],
+        ["training.train_metrics=[accuracy, perplexity]"],
         ["data.train=one.csv", "data.validation=one.csv", "training.classify_arrays.features=[x]"],
     ],
 )
@@ -155,7 +233,7 @@ def test_commands_for_text_say_so(command: str, kind: str, here: Path) -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    ["learning_rate=1", "optimizer=sgd", "mixed_precision=bf16", "train_metrics=[loss]"],
+    ["learning_rate=1", "optimizer=sgd", "mixed_precision=bf16", "train_metrics=[accuracy]"],
 )
 def test_settings_of_gradients_have_no_effect_on_counts(setting: str, here: Path) -> None:
     code, _, err = foundry("train", write_task("bigram", here), f"training.{setting}")

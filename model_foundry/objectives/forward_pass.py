@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from model_foundry.architectures import ModelOutput
+from model_foundry.errors import ConfigError
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 Inputs = dict[str, Tensor]
@@ -32,8 +33,17 @@ class ForwardPass:
 
     @cached_property
     def losses(self) -> dict[str, Tensor]:
-        """The mean of each loss over its targets, a scalar in nats; zero if there are none."""
-        return {name: term(self) for name, term in self.terms.items()}
+        """The mean of each loss over its targets, a scalar in nats; zero if there are none.
+
+        Raises:
+            ConfigError: a loss is no scalar.
+        """
+        losses = {name: term(self) for name, term in self.terms.items()}
+        for name, loss in losses.items():
+            if not isinstance(loss, Tensor) or loss.dim():
+                law = f"{name!r} must be a scalar tensor, got {_shape_of(loss)}"
+                raise ConfigError(f"training.losses: {law}; correct its mean method")
+        return losses
 
     @cached_property
     def predictions(self) -> tuple[Tensor, Tensor]:
@@ -41,6 +51,12 @@ class ForwardPass:
         logits, targets = self.align(self.output, self.inputs)
         scored = targets != IGNORE_INDEX
         return logits[scored].float(), targets[scored]
+
+
+def _shape_of(value: object) -> str:
+    if isinstance(value, Tensor):
+        return f"the shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
 
 
 def in_double(values: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class Metrics:
     def __init__(self, objective: Objective, names: Iterable[str]) -> None:
         self.objective = objective
         self.metrics: dict[str, Metric] = {name: METRICS.load(name)(objective) for name in names}
+        self._shapes: dict[str, torch.Size] = {}
         self.reset()
 
     def reset(self) -> None:
@@ -63,7 +64,12 @@ class Metrics:
     def add(self, done: ForwardPass) -> None:
         """Add a forward pass."""
         for name, metric in self.metrics.items():
-            self.sums[name].add(metric.sums(done))
+            figures = metric.sums(done)
+            if figures.shape != self._shapes.setdefault(name, figures.shape):
+                shapes = f"{tuple(self._shapes[name])} and {tuple(figures.shape)}"
+                law = f"{name!r} gives sums of the shapes {shapes}, which cannot be added"
+                raise ConfigError(f"training.metrics: {law}; correct its sums method")
+            self.sums[name].add(figures)
 
     def state(self) -> dict[str, Any]:
         """Return the sums of this process as plain data; {}: there are none."""

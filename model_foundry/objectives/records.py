@@ -16,7 +16,7 @@ from model_foundry.data.batches.loaders import Collate, evaluation_batches
 from model_foundry.data.corpus.record_splits import RecordSplit, RecordSplits, open_record_splits
 from model_foundry.data.sources.records import Records
 from model_foundry.data_collators import PaddingCollator
-from model_foundry.errors import DataError, ResumeError
+from model_foundry.errors import ConfigError, DataError, ResumeError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.processors import Processor, Processors, load_processors
@@ -122,7 +122,12 @@ class RecordObjective(Objective):
             if len(records):
                 parts.append(self.encode(records, processors))
         columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
-        return ArrayExamples(columns, units=self.units)
+        try:
+            return ArrayExamples(columns, units=self.units)
+        except ValueError as error:
+            name = self.config.training.objective
+            law = f"{name!r} makes no examples ({error}); correct its encode method"
+            raise ConfigError(f"training.objective: {law}") from error
 
     def inspect(self) -> Inspection:
         prepared = self._prepare()
