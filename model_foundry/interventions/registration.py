@@ -179,14 +179,12 @@ def register_intervention(
         surveyed: returns True if the settings need the survey; without it `planned` is None.
         sentences: like the step, but returns the number of sentences that it removes.
         check: raises ValueError for conflicting settings, as `setting: message`.
-        cache_key: from settings to further plain data that the result depends on, such as a
-            version; raises ValueError as `check` does.
+        cache_key: further plain data that the result depends on; may raise as `check` does.
         prepare: `(settings, *, writes)`, called once before processes are forked; with
             `writes=False` it only checks. Raises ConfigError, as `setting: message`.
 
     Raises:
-        TypeError: the signature is incomplete, or only one of survey and plan is given.
-        DuplicateNameError: the name is taken.
+        DuplicateNameError, TypeError: the name is taken, or the functions are incomplete.
     """
     if not (isinstance(name, str) and NAME.fullmatch(name)):
         raise TypeError(f"an intervention's name has letters, digits, '.', '_', '-'; got {name!r}.")
@@ -196,11 +194,14 @@ def register_intervention(
     functions |= {"sentences": sentences, "check": check, "cache_key": cache_key}
 
     def register(function: F) -> F:
-        known = {
-            "schema": _settings_class(name, function),
-            "source": _source_digest(name, function),
-        }
-        step = Intervention(name=name, function=function, prepare=prepare, **known, **functions)
+        step = Intervention(
+            name=name,
+            function=function,
+            schema=_settings_class(name, function),
+            source=_source_digest(name, function),
+            prepare=prepare,
+            **functions,
+        )
         target = f"{function.__module__}:{function.__qualname__}"
         INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
         function.intervention = step  # type: ignore[attr-defined]
