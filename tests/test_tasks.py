@@ -223,6 +223,15 @@ def test_the_bigram_has_counted_one_pass(trained: dict[str, Trained], place: Pat
 
 
 @pytest.mark.slow
+def test_counted_passes_are_not_extended(trained: dict[str, Trained]) -> None:
+    run = trained["bigram"]
+    before = load_model(run.run).table
+    code, _, err = foundry("train", run.file, "training.epochs=2", "--extend")
+    assert code == 5 and err.splitlines()[-1].startswith("error: --extend: 'bigram' has counted")
+    assert torch.equal(load_model(run.run).table, before)
+
+
+@pytest.mark.slow
 def test_the_bigram_generates(trained: dict[str, Trained]) -> None:
     code, out, err = foundry("generate", trained["bigram"].run, "--prompt", "The", "--number", "2")
     assert code == 0, err

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.errors import CheckpointError, ConfigError, DataError, ResumeError
 from model_foundry.experiment.run_directory import RunDirectory, RunStatus
 from model_foundry.experiment.run_length import total_steps
@@ -159,6 +159,17 @@ def require_one_run(processes: ProcessGroup, fingerprint: RunFingerprint) -> Non
             )
 
 
+def _require_whole_steps(config: ExperimentConfig, step: int, end: int) -> None:
+    """Refuse to extend whole passes of a model that counts, whose last step was cut to them."""
+    name = config.model.architecture
+    counts = ARCHITECTURES[name].trained_by == "counting"
+    if counts and config.training.epochs is not None and step == end:
+        raise ResumeError(
+            f"--extend: {name!r} has counted its last step only as far as the pass, so that no "
+            "pass can follow; start again with --fresh, or set another output_dir"
+        )
+
+
 def check_resumable(
     run: RunDirectory,
     config: ExperimentConfig,
@@ -185,6 +196,7 @@ def check_resumable(
         )
     if saved.total_steps != fingerprint.total_steps:
         step = checkpoint.step
+        _require_whole_steps(config, step, saved.total_steps)
         before, after = (
             learning_rate(step, config.training, steps)
             for steps in (saved.total_steps, fingerprint.total_steps)

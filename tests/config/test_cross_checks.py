@@ -424,7 +424,7 @@ WITHOUT_EFFECT = [
         for setting in (
             *("learning_rate=1.0", "weight_decay=0.5", "lr_scheduler_type=linear"),
             *("warmup_steps=3", "max_grad_norm=null", "gradient_checkpointing=true"),
-            *("mixed_precision=bf16", "train_metrics=[loss]"),
+            *("mixed_precision=bf16", "train_metrics=[accuracy]"),
             *("compile=true", "losses={model: 1.0}", "adam_beta2=0.5", "optimizer=pushes"),
         )
     ),
