@@ -104,12 +104,14 @@ def metrics_suit_the_objective(config: Sections) -> Iterator[Fault]:
 
 def train_metrics_are_measurable(config: Sections) -> Iterator[Fault]:
     """Check that training can measure its metrics, and that they do not hide figures of a step."""
+    objective = objective_of(config)
+    reads_text = objective is not None and objective.reads_text
     for name in config.training.train_metrics:
         spec = METRICS.get(name)
         if name == "loss":
             law = "'loss' is always logged, of each step by itself; leave it out"
             yield "training.train_metrics", law
-        elif spec is not None and spec.reads_text:
+        elif spec is not None and spec.reads_text and reads_text:
             law = f"{name!r} needs the bytes of the tokens, which only an evaluation reads"
             yield "training.train_metrics", f"{law}; name it in training.metrics"
 

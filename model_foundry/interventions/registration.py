@@ -154,6 +154,13 @@ def _source_digest(name: str, function: Callable[..., Any]) -> str | None:
         ) from error
 
 
+def _check_arguments(name: Any, *, survey: Any, plan: Any, surveyed: Any) -> None:
+    if not (isinstance(name, str) and NAME.fullmatch(name)):
+        raise TypeError(f"an intervention's name has letters, digits, '.', '_', '-'; got {name!r}.")
+    if (survey is None) is not (plan is None) or (surveyed and not survey):
+        raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
+
+
 def register_intervention(
     name: str,
     *,
@@ -167,10 +174,9 @@ def register_intervention(
 ) -> Callable[[F], F]:
     """Return a decorator that registers a function as a step of `data.interventions`.
 
-    The function maps a text to a new text, or to None to drop the document, and is pure. Its
-    keyword-only parameters `seed` (of the step), `index` (of the document in its corpus) and
-    `planned` are passed by the caller; all others are settings, with the types and defaults of the
-    signature. Each function below receives the keywords that it accepts.
+    The function maps a text to a new text, or to None to drop the document, and is pure. `seed` (of
+    the step), `index` (of the document in its corpus) and `planned` are passed to it; its other
+    keyword-only parameters are settings. Each function below receives the keywords that it accepts.
 
     Args:
         survey: `(text, *, seed, index, ...) -> tuple[int, ...]`, of one length, within 64 bits.
@@ -184,12 +190,9 @@ def register_intervention(
             `writes=False` it only checks. Raises ConfigError, as `setting: message`.
 
     Raises:
-        DuplicateNameError, TypeError: the name is taken, or the functions are incomplete.
+        DuplicateNameError, TypeError: the name is taken, or the functions do not fit.
     """
-    if not (isinstance(name, str) and NAME.fullmatch(name)):
-        raise TypeError(f"an intervention's name has letters, digits, '.', '_', '-'; got {name!r}.")
-    if (survey is None) is not (plan is None) or (surveyed and not survey):
-        raise TypeError(f"intervention {name!r}: survey= and plan= go together.")
+    _check_arguments(name, survey=survey, plan=plan, surveyed=surveyed)
     functions: dict[str, Any] = {"survey": survey, "plan": plan, "surveyed": surveyed}
     functions |= {"sentences": sentences, "check": check, "cache_key": cache_key}
 
@@ -202,8 +205,8 @@ def register_intervention(
             prepare=prepare,
             **functions,
         )
-        target = f"{function.__module__}:{function.__qualname__}"
-        INTERVENTIONS.add(InterventionSpec(name=name, target=target), function)
+        spec = InterventionSpec(name=name, target=f"{function.__module__}:{function.__qualname__}")
+        INTERVENTIONS.add(spec, function)
         function.intervention = step  # type: ignore[attr-defined]
         return function
 

@@ -139,9 +139,16 @@ BROKEN = [
     (
         "metrics_suit_the_objective",
         GPT2,
-        [RECORDS, "training.train_metrics=[loss, bits_per_byte]"],
+        [RECORDS, "training.train_metrics=[accuracy, bits_per_byte]"],
         "training.train_metrics",
         "'bits_per_byte' is defined for text, which 'of-records' does not read; leave it out",
+    ),
+    (
+        "train_metrics_are_measurable",
+        GPT2,
+        ["training.train_metrics=[accuracy, loss]"],
+        "training.train_metrics",
+        "'loss' is always logged, of each step by itself; leave it out",
     ),
     (
         "objective_suits_kind",

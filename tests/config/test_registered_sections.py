@@ -220,7 +220,9 @@ def test_marks_of_a_section_decide_about_resuming() -> None:
 
 def test_the_metric_of_the_best_checkpoint_is_compared_as_it_is_in_force() -> None:
     saved = as_settings(load())
-    same = load(metrics=["loss", "accuracy"], metric_for_best_model="loss", train_metrics=["loss"])
+    same = load(
+        metrics=["loss", "accuracy"], metric_for_best_model="loss", train_metrics=["accuracy"]
+    )
     assert changed_settings(saved, as_settings(same)) == []
     other = load(metrics=["accuracy", "loss"])
     assert changed_settings(saved, as_settings(other)) == [

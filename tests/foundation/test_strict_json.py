@@ -21,7 +21,8 @@ WITHOUT_FIGURES = {
     *("foundation/locks", "foundation/strict_json", "interventions/registration"),
     "interventions/step",
     *("interventions/tagged", "tokenizer/saving", "tokenizer/tokenizer_factory"),
-    "training/checkpoint/state_file",
+    *("training/checkpoint/state_file", "training/checkpoint/optimizer_state"),
+    "objectives/labels",
     "cli/data_report",  # settings in one printed line
 }
 

@@ -193,12 +193,14 @@ def test_what_was_saved_is_what_is_loaded(kind: str, tmp_path: Path) -> None:
 
 
 def test_counters_and_generators_are_what_they_were(tmp_path: Path) -> None:
-    state = TrainState(3, 3, 24, 100, 50, 0.1 + 0.2, 2, 1)
+    best = Best(metric="loss", value=0.1 + 0.2, step=2)
+    seen = {"tokens": 100, "words": 50}
+    state = TrainState(3, 3, examples_seen=24, seen=seen, best=best, evaluations_since_best=1)
     with seeded(5):
         directory = made("rnn").save(tmp_path / "step-00000003", state=state, attempt=4)
         expected = torch.rand(3)
     found = read_state(directory)
-    assert TrainState(last_good_step=3, **found.counters.model_dump()) == state
+    assert Counters.model_validate(state) == found.counters
     assert (found.attempt, found.run_id, found.identity) == (4, "0123", IDENTITY)
     with seeded(6):
         assert load_random_states(directory, found) == []
