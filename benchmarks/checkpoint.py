@@ -20,9 +20,9 @@ from model_foundry import create_model, load_config
 from model_foundry.data.batches.loaders import training_batches
 from model_foundry.data.batches.order import BatchSplit
 from model_foundry.experiment.auto_settings import resolve_auto_settings
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.resume import make_fingerprint
 from model_foundry.foundation.random_state import random_states
+from model_foundry.objectives.preparation import prepare
 from model_foundry.training.checkpoint.choice import newest_usable
 from model_foundry.training.checkpoint.save_load import (
     ResumeTensors,

@@ -88,7 +88,7 @@ class Clock:
 
 def ours(directory: Path, processes: int) -> Figures:
     """Prepare the corpus with an empty cache."""
-    from model_foundry.experiment.prepare_data import load_named_tokenizer, prepare
+    from model_foundry.objectives.preparation import load_named_tokenizer, prepare
 
     config = experiment(directory, processes)
     load_named_tokenizer(config.tokenizer)  # what it imports belongs to the start
@@ -99,7 +99,7 @@ def ours(directory: Path, processes: int) -> Figures:
 
 def warm(directory: Path, processes: int) -> Figures:
     """Prepare the corpus again, and read blocks of it at random."""
-    from model_foundry.experiment.prepare_data import prepare
+    from model_foundry.objectives.preparation import prepare
 
     config = experiment(directory, processes)
     clock = Clock()

@@ -18,8 +18,8 @@ import yaml
 from benchmarks.shapes import Shape, experiment
 from benchmarks.texts import made_up_words
 from model_foundry.config import validate
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model
+from model_foundry.objectives.preparation import prepare
 
 WORDS: Final = 300_000
 

@@ -16,9 +16,9 @@ from model_foundry.cli import main
 from model_foundry.config import INTERVENTIONS, SOURCES, load_config
 from model_foundry.data.batches.order import usable_blocks
 from model_foundry.errors import DataError
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.interventions import intervention
 from model_foundry.interventions.description import describe
+from model_foundry.objectives.preparation import prepare
 from tests.data.streams import row_of
 from tests.data_page import DOCUMENTS, EXPERIMENT, LINES, STEPS, blocks, rows, write_corpora
 

@@ -10,10 +10,10 @@ from model_foundry import train
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.experiment.measure_split import measure_split
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.foundation.random_state import seed_generators
 from model_foundry.model import create_model
 from model_foundry.objectives import Prepared
+from model_foundry.objectives.preparation import prepare
 from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
 

@@ -16,9 +16,9 @@ import torch
 
 from model_foundry.architectures import BaseModel
 from model_foundry.config import load_config
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import load_model
 from model_foundry.objectives.language import text_splits
+from model_foundry.objectives.preparation import prepare
 from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics

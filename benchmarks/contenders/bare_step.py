@@ -15,8 +15,8 @@ from model_foundry.config import load_config
 from model_foundry.data.batches.loaders import training_batches
 from model_foundry.data.batches.order import BatchSplit
 from model_foundry.experiment.auto_settings import resolve_auto_settings
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model
+from model_foundry.objectives.preparation import prepare
 from model_foundry.training.optimizer import build_optimizer
 
 BATCHES = 8

@@ -8,7 +8,6 @@ from model_foundry.architectures.base_model import BaseModel
 from model_foundry.architectures.kernels.fused_activations import fuse_activations
 from model_foundry.architectures.kernels.onednn_linear import use_onednn_linear
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
-from model_foundry.architectures.modeling.functions_recurrent import WholeSequences
 from model_foundry.architectures.saving import native_format
 from model_foundry.config import ARCHITECTURES, ExperimentConfig, SpeedConfig
 from model_foundry.errors import ConfigError, DataError
@@ -21,9 +20,6 @@ def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
         fuse_activations(model)
     if speed.fp32_products == "onednn":
         use_onednn_linear(model)
-    for module in model.modules():
-        if isinstance(module, WholeSequences):
-            module.fused = speed.fused_recurrence
 
 
 def create_model_from_config(config: ExperimentConfig, **arguments: Any) -> BaseModel:

@@ -4,7 +4,7 @@ The network is in `modeling/modeling_recurrent.py`, which is saved with each mod
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from torch import Tensor
 from transformers import (
@@ -18,6 +18,7 @@ from transformers import (
 
 from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
+from model_foundry.architectures.modeling.functions_recurrent import WholeSequences
 from model_foundry.architectures.modeling.layers_recurrent import RecurrentCache
 from model_foundry.architectures.modeling.modeling_recurrent import (
     RecurrentForCausalLM,
@@ -45,6 +46,15 @@ class RecurrentLanguageModel(HFModel):
     """A recurrent model: causal when it reads one way, masked when it reads both."""
 
     hf_config_class = RecurrentConfig
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig, **ids: Any) -> Self:
+        """Make a model with random weights; see `BaseLanguageModel`."""
+        model = super().from_config(config, **ids)
+        for module in model.modules():
+            if isinstance(module, WholeSequences):
+                module.fused = config.training.speed.fused_recurrence
+        return model
 
     @classmethod
     def hf_class(cls, hf_config: Any) -> Any:

@@ -54,7 +54,7 @@ def prepare(
         experiment = load_with_warnings(config, overrides)
         from model_foundry.cli.prepared import preparation_lines
         from model_foundry.corpus_report.cache_usage import look_into
-        from model_foundry.experiment.prepare_data import prepare as run
+        from model_foundry.objectives.preparation import prepare as run
 
         before = look_into(experiment.data.cache)
         prepared = run(experiment)
@@ -86,7 +86,7 @@ def data(
         experiment = load_with_warnings(config, overrides)
         from model_foundry.cli.data_report import print_report, save_report
         from model_foundry.corpus_report import build_report
-        from model_foundry.experiment.prepare_data import prepare as run
+        from model_foundry.objectives.preparation import prepare as run
 
         report = build_report(experiment, run(experiment))
         run_directory = experiment.output_dir

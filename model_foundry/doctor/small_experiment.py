@@ -20,7 +20,6 @@ from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.errors import ConfigError
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import resolve_auto_settings
-from model_foundry.experiment.prepare_data import objective_of, prepare
 from model_foundry.experiment.resume import find_resume_point, make_fingerprint
 from model_foundry.experiment.run_directory import RunDirectory, running
 from model_foundry.experiment.run_length import total_steps
@@ -28,6 +27,7 @@ from model_foundry.foundation.atomic_files import write_text
 from model_foundry.model import create_model
 from model_foundry.objectives import LanguageObjective, Prepared
 from model_foundry.objectives.language import text_splits
+from model_foundry.objectives.preparation import objective_of, prepare
 from model_foundry.training.checkpoint.save_load import save_model
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import device_type, start_accelerator

@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 from model_foundry.architectures import BaseLanguageModel, CountedModel, device_of
 from model_foundry.architectures.restored import restored
 from model_foundry.errors import ConfigError
-from model_foundry.evaluation.probing import awake, other_tokens, two_rows
+from model_foundry.evaluation.probing import awake, is_shard, other_tokens, two_rows
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.random_state import seeded
 
@@ -177,7 +176,7 @@ class _Probe:
 
     def _source_of(self, seen: int, cut: int) -> int | None:
         """Return the first token from a cut on that changes the logits of a position alone."""
-        if any(isinstance(parameter, DTensor) for parameter in self.model.parameters()):
+        if any(map(is_shard, self.model.parameters())):
             return None  # all processes would have to do the same search
         for place in range(cut, len(self.positions)):
             if self._moved(self.positions == place)[seen]:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from model_foundry.architectures import BaseLanguageModel
 
@@ -31,14 +30,19 @@ def other_tokens(ids: Tensor, real: Tensor, model: BaseLanguageModel) -> Tensor:
     return known.roll(-1)[places]
 
 
+def is_shard(tensor: Tensor) -> bool:
+    """Return True for a `DTensor`, whose class takes half a second to import."""
+    return hasattr(tensor, "device_mesh")
+
+
 @contextmanager
 def awake(model: nn.Module) -> Iterator[None]:
     """Replace weights that are all zero by random values; restore them after the block.
 
     They may be closed gates, which hide a leak until they open.
     """
-    # sharded weights may have been gathered, apart from DTensors
-    own = (p for p in model.parameters() if p.is_floating_point() and not isinstance(p, DTensor))
+    # sharded weights may have been gathered, apart from shards
+    own = (p for p in model.parameters() if p.is_floating_point() and not is_shard(p))
     asleep = [(weight, weight.clone()) for weight in own if not weight.any()]
     generator = torch.Generator().manual_seed(0)
     try:

@@ -5,10 +5,10 @@ import torch
 from model_foundry.architectures.plugin_check import check_plugin_model
 from model_foundry.config import ExperimentConfig
 from model_foundry.experiment.auto_settings import resolve_auto_settings
-from model_foundry.experiment.prepare_data import objective_of
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.model import create_model
+from model_foundry.objectives.preparation import objective_of
 from model_foundry.training.distributed import device_type, require_strategy
 
 

@@ -18,7 +18,6 @@ from model_foundry.config import ExperimentConfig, checked_again, experiment_of,
 from model_foundry.errors import Interrupted
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import settle
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.result import RunResult, completed_result, finish
 from model_foundry.experiment.resume import (
     ResumePoint,
@@ -37,6 +36,7 @@ from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.objectives import Prepared
+from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import (

@@ -15,8 +15,8 @@ from model_foundry.cli.data_report import shortened
 from model_foundry.cli.histogram import draw_histogram, median_text
 from model_foundry.config import load_config
 from model_foundry.corpus_report import build_report
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.objectives.preparation import prepare
 from tests.cli.conftest import Cli
 
 EXPERIMENT = """

@@ -7,7 +7,7 @@ import pytest
 from model_foundry.corpus_report import CorpusReport, build_report
 from model_foundry.corpus_report.samples import BORDER
 from model_foundry.data.tokens.document_frame import document_frame
-from model_foundry.experiment.prepare_data import prepare
+from model_foundry.objectives.preparation import prepare
 from model_foundry.tokenizer.loading import load_tokenizer
 from tests.experiments import tiny_experiment
 

@@ -21,12 +21,12 @@ from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.causality import find_leak
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.train import train
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.model import create_model
 from model_foundry.objectives import Prepared, language
 from model_foundry.objectives.language import text_splits
+from model_foundry.objectives.preparation import prepare
 from tests.experiments import MASKED, MODELS, tiny_experiment
 
 

@@ -13,8 +13,8 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.corpus_report import build_report
 from model_foundry.errors import DataError
 from model_foundry.evaluation.comparability import not_comparable
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.train import train
+from model_foundry.objectives.preparation import prepare
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment

@@ -8,10 +8,10 @@ import pytest
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.minimal_pairs import minimal_pair_accuracy
 from model_foundry.evaluation.synthetic_language import PAIRS, LanguageReport, measure_language
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.result import is_bounded
 from model_foundry.experiment.train import train
 from model_foundry.model import create_model
+from model_foundry.objectives.preparation import prepare
 from model_foundry.synthetic_language import load_language
 from tests.experiments import MASKED, MODELS, tiny_experiment
 

@@ -18,8 +18,8 @@ from model_foundry.config import save_config
 from model_foundry.config.yaml_reader import parse_yaml
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import check, run_length
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.objectives.preparation import prepare
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import (
     TokenizerFactory,

@@ -15,10 +15,10 @@ from model_foundry import train
 from model_foundry.architectures import GPT2Model, ModelOutput
 from model_foundry.config import LOSSES, ExperimentConfig
 from model_foundry.errors import ConfigError
-from model_foundry.experiment.prepare_data import objective_of
 from model_foundry.model import create_model
 from model_foundry.objectives import ForwardPass, Loss, language, register_loss
 from model_foundry.objectives.forward_pass import Inputs
+from model_foundry.objectives.preparation import objective_of
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.step_batches import StepBatch
 from tests.experiments import MASKED, tiny_experiment

@@ -12,12 +12,12 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import METRICS
 from model_foundry.data.batches.loaders import evaluation_batches
 from model_foundry.errors import ConfigError, DataError
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.objectives import ForwardPass, Metric, Prepared, register_metric
 from model_foundry.objectives.measure import PENDING, Accumulator, Metrics, measure
 from model_foundry.objectives.metrics import Sums
+from model_foundry.objectives.preparation import prepare
 from tests.data.streams import CAUSAL, row_of
 from tests.experiments import MODELS, tiny_experiment
 

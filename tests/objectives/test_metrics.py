@@ -14,10 +14,10 @@ import torch.nn.functional as F
 
 from model_foundry.architectures import ModelOutput
 from model_foundry.data.batches.loaders import Batch, evaluation_batches, evaluation_streams
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.model import create_model
 from model_foundry.objectives.measure import measure
 from model_foundry.objectives.metrics import Accuracy, Perplexity, students_quantile
+from model_foundry.objectives.preparation import prepare
 from tests.data.streams import CAUSAL
 from tests.experiments import MASKED, MODELS, tiny_experiment
 

@@ -15,12 +15,12 @@ from model_foundry.data.tokens.tokenize import tokenizer_hash
 from model_foundry.data_collators.text import collate_text
 from model_foundry.errors import DataError
 from model_foundry.evaluation.minimal_pairs import sentence_log_probabilities
-from model_foundry.experiment.prepare_data import objective_of
 from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.generation import generate_texts
 from model_foundry.model import create_model
 from model_foundry.objectives import LanguageObjective
 from model_foundry.objectives.measure import measure
+from model_foundry.objectives.preparation import objective_of
 from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.objectives.text import ExampleReader
 from model_foundry.tokenizer.framing import framed

@@ -17,12 +17,12 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import Batch, batch_digest
 from model_foundry.errors import FoundryError
 from model_foundry.experiment.measure_split import measure_split
-from model_foundry.experiment.prepare_data import objective_of, prepare
 from model_foundry.foundation.interrupts import handle_signals, stop_requested
 from model_foundry.foundation.plugins import load_plugin
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.objectives.measure import Metrics
+from model_foundry.objectives.preparation import objective_of, prepare
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.optimizer_loading import set_state
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState, is_sharded

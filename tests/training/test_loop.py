@@ -19,9 +19,9 @@ from model_foundry.data.batches.order import BatchSplit
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import NonFiniteError
 from model_foundry.experiment import attempt
-from model_foundry.experiment.prepare_data import objective_of, prepare
 from model_foundry.model import create_model, load_model
 from model_foundry.objectives import language
+from model_foundry.objectives.preparation import objective_of, prepare
 from model_foundry.training.distributed import start_accelerator
 from model_foundry.training.loop import Loop
 from model_foundry.training.metrics_log import read_metrics

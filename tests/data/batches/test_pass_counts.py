@@ -11,7 +11,7 @@ from model_foundry.corpus_report import SplitFigures, build_report
 from model_foundry.data.batches.loaders import Batch, evaluation_batches, training_batches
 from model_foundry.data.batches.order import BatchSplit
 from model_foundry.data.batches.token_examples import TokenExamples
-from model_foundry.experiment.prepare_data import Prepared, prepare
+from model_foundry.objectives.preparation import Prepared, prepare
 from tests.data.streams import row_of
 from tests.experiments import tiny_experiment
 

@@ -12,9 +12,9 @@ from model_foundry.data.sources.synthetic_language import LanguageCorpus
 from model_foundry.data.tokens import tokenize
 from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.errors import DataError
-from model_foundry.experiment.prepare_data import prepare
 from model_foundry.foundation.atomic_files import find_damage
 from model_foundry.objectives import Prepared, text
+from model_foundry.objectives.preparation import prepare
 from model_foundry.tokenizer import tokenizer_factory
 from tests.data.corpora import tokenizer_of
 from tests.data.streams import row_of
