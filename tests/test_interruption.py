@@ -107,10 +107,10 @@ MOMENTS = {  # function before which the signal comes, its call, last step saved
     "before the first step": ("model_foundry.experiment.train:create_model", 1, 0),
     "in the first step": (TAKE_STEP, 1, 1),
     "in a step": (TAKE_STEP, 7, 7),
-    "in an evaluation": ("model_foundry.experiment.measure_split:measure_loss", 2, 6),
+    "in an evaluation": ("model_foundry.experiment.measure_split:measure", 2, 6),
     "in a save": ("model_foundry.training.checkpoint.optimizer_state:save_file", 2, 8),
     "in the last save": ("model_foundry.training.checkpoint.optimizer_state:save_file", 5, 18),
-    "in the last evaluation": ("model_foundry.experiment.measure_split:measure_loss", 6, 18),
+    "in the last evaluation": ("model_foundry.experiment.measure_split:measure", 6, 18),
     "in the last measurements": ("model_foundry.experiment.result:save_model", 1, 18),
 }
 SIGNALLED = [
@@ -354,17 +354,17 @@ def train_spoilt(
     spoil: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
     """Train; the loss of the micro-batch with that number is spoilt."""
-    import model_foundry.training.step as step
+    from model_foundry.training.step import Learner
 
-    loss_of, calls = step._loss_of, 0
+    combine, calls = Learner._combine, 0
 
-    def spoilt(output: Any) -> torch.Tensor:
+    def spoilt(*arguments: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        loss = loss_of(output)
+        loss = combine(*arguments)
         return spoil(loss) if calls == number else loss
 
-    step._loss_of = spoilt
+    Learner._combine = spoilt  # type: ignore[method-assign]
     train_with(KIND, directory, overrides, None, {})
 
 

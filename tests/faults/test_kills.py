@@ -67,7 +67,7 @@ def of_family(points: list[str], family: str) -> list[str]:
             "save",
             [
                 "made aside",
-                "model and tokenizer written",
+                "model and processors written",
                 "optimizer written",
                 "filled",
                 "model.safetensors flushed",
