@@ -88,7 +88,8 @@ class Clock:
 
 def ours(directory: Path, processes: int) -> Figures:
     """Prepare the corpus with an empty cache."""
-    from model_foundry.objectives.preparation import load_named_tokenizer, prepare
+    from model_foundry.objectives.preparation import prepare
+    from model_foundry.objectives.text import load_named_tokenizer
 
     config = experiment(directory, processes)
     load_named_tokenizer(config.tokenizer)  # what it imports belongs to the start
