@@ -36,7 +36,7 @@ from model_foundry.interventions.chain import Report
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 4  # incremented when the arrays or facts change their meaning
+CACHE_FORMAT = 5  # incremented when the arrays or facts change their meaning
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
