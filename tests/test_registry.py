@@ -39,8 +39,8 @@ def test_the_message_of_an_unknown_name_lists_the_nearest_and_all() -> None:
     with pytest.raises(UnknownNameError) as caught:
         shapes("square", "circle")["sqaure"]
     assert str(caught.value) == (
-        "Unknown shape: 'sqaure'; did you mean 'square'? Shape 'sqaure' not registered. "
-        "Available: circle, square; others come with --plugin FILE.py."
+        "Unknown shape: 'sqaure'; did you mean 'square'? Available: circle, square; "
+        "others come with --plugin FILE.py, in Python with load_plugin('FILE.py')."
     )
 
 
@@ -52,7 +52,7 @@ def test_the_nearest_name_is_found_in_any_case() -> None:
 
 def test_nothing_is_suggested_where_nothing_is_similar() -> None:
     assert nearest("xyz", ["square", "circle"]) is None
-    with pytest.raises(UnknownNameError, match=r"^Unknown shape: 'xyz'\. Shape"):
+    with pytest.raises(UnknownNameError, match=r"^Unknown shape: 'xyz'\. Available"):
         shapes("square")["xyz"]
 
 

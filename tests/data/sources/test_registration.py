@@ -113,7 +113,7 @@ def test_an_unknown_kind_is_refused() -> None:
     assert field == "train.parchment"
     assert message == (
         "unknown source; there are disk, hub, language, mixture, numbers; others come with "
-        "--plugin FILE.py"
+        "--plugin FILE.py, in Python with load_plugin('FILE.py')"
     )
     assert faults({"langage": {"sentences": 1}}) == [
         ("train.langage", "unknown source; did you mean 'language'?")
