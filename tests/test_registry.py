@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from model_foundry.config import OPTIMIZERS
+from model_foundry.errors import ConfigError
+from model_foundry.foundation.plugins import load_plugin
 from model_foundry.registry import (
     DuplicateNameError,
     Registry,
@@ -63,6 +66,21 @@ def test_a_name_is_given_once() -> None:
     ):
         registry.add(Shape("square", "m:x"))
     assert registry["square"].target == "math:pi"
+
+
+def test_two_plugins_with_one_name_are_both_named(tmp_path: Path) -> None:
+    lines = "from model_foundry.training.optimizer import register_optimizer"
+    for name in ("one.py", "two.py"):
+        function = f"def of_{name[:3]}(groups, training):\n    return {name[:3]!r}\n"
+        (tmp_path / name).write_text(f"{lines}\n@register_optimizer('rolls')\n{function}")
+    load_plugin(tmp_path / "one.py")
+    try:
+        with pytest.raises(ConfigError) as caught:
+            load_plugin(tmp_path / "two.py")
+    finally:
+        OPTIMIZERS.remove("rolls")
+    both = f"for of_one in {tmp_path / 'one.py'}; of_two in {tmp_path / 'two.py'} needs another"
+    assert both in str(caught.value)
 
 
 def test_the_same_spec_may_come_twice() -> None:
