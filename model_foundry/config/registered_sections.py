@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from model_foundry.config.error_messages import describe, unknown_key
+from model_foundry.config.error_messages import describe, unknown_key, without_misspelt
 from model_foundry.config.sections import Section, faults_error
 
 
@@ -47,7 +47,7 @@ def parsed_section(value: Any, schema: type[BaseModel]) -> tuple[Any, list[tuple
     try:
         section = schema.model_validate(value)
     except ValidationError as error:
-        return value, [*describe(error, schema), *_unread(value, schema)]
+        return value, without_misspelt([*describe(error, schema), *_unread(value, schema)])
     return section, _unread(value, schema)
 
 
