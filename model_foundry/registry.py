@@ -6,6 +6,7 @@ string) without importing it.
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module, metadata
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -27,6 +28,7 @@ class Spec(Protocol):
 
 S = TypeVar("S", bound=Spec)
 T = TypeVar("T")
+PLUGIN_MODULE = "foundry_plugin_"  # begins the names of the modules of plugins
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -90,7 +92,7 @@ class Registry(Mapping[str, S]):
         if present is not None and present != spec:
             raise DuplicateNameError(
                 f"{self.kind.capitalize()} {spec.name!r} is already registered, for "
-                f"{present.target}; {spec.target} needs another name."
+                f"{_place_of(present.target)}; {_place_of(spec.target)} needs another name."
             )
         for guard in self._guards:
             guard(spec)
@@ -157,10 +159,19 @@ class Registry(Mapping[str, S]):
     def _unknown(self, name: str) -> str:
         close = nearest(name, list(self)) or nearest(name.lower(), list(self))
         hint = f"; did you mean {close!r}?" if close else "."
+        # the second half is documented for architectures
+        again = f" Architecture {name!r} not registered." if self.kind == "architecture" else ""
         return (
-            f"Unknown {self.kind}: {name!r}{hint} {self.kind.capitalize()} {name!r} not "
-            f"registered. Available: {', '.join(self)}; others come with --plugin FILE.py."
+            f"Unknown {self.kind}: {name!r}{hint}{again} Available: {', '.join(self)}; others come "
+            "with --plugin FILE.py, in Python with load_plugin('FILE.py')."
         )
+
+
+def _place_of(target: str) -> str:
+    """Return where a target is: a plugin's file and the name in it, else the target."""
+    module, _, name = target.partition(":")
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return f"{name} in {file}" if file and module.startswith(PLUGIN_MODULE) else target
 
 
 def register_in(

@@ -86,15 +86,21 @@ def test_a_line_of_the_page_is_read(line: str, here: Path, monkeypatch: pytest.M
 # --- commands, steps, packing ---------------------------------------------------------------------
 
 
-def test_the_commands_of_the_page_run(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_page_run(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("my-corpus.yaml").write_text(EXPERIMENT)
     for name, program in zip(("fasta", "every_nth"), blocks("python"), strict=True):
         Path(f"{name}.py").write_text(program)
     Path("genes.fasta").write_text("".join(f">{n}\n{text}\n" for n, text in enumerate(DOCUMENTS)))
     commands = [line for block in blocks("sh") for line in block.splitlines()]
     assert len(commands) == 5
+    [missing] = [c.replace("genes", "gones") for c in commands if "genes" in c]
     try:
         assert [foundry(monkeypatch, command) for command in commands] == [0] * len(commands)
+        capsys.readouterr()
+        assert foundry(monkeypatch, missing) == 3
+        assert "gones.fasta: cannot be read (No such file or directory)" in capsys.readouterr().err
     finally:
         INTERVENTIONS.remove("every_nth")
         SOURCES.remove("fasta")

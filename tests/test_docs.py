@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM
 
 from model_foundry import train
@@ -97,28 +99,60 @@ def test_the_example_command_trains_with_the_plugin_and_records_it(
     assert saved.startswith(f"# plugin window.py: sha256 {digest}")
 
 
+def code_blocks(page: str, language: str) -> list[str]:
+    """Return all code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / page).read_text(), re.M | re.S)
+
+
+def words(command: str) -> list[str]:
+    """Return the words of a command that may have several lines."""
+    return shlex.split(command.replace("\\\n", ""))
+
+
+def run_in(directory: Path, program: str, *arguments: str) -> str:
+    """Run Python on arguments in a directory; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, program, *arguments], cwd=directory, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_the_page_about_tasks_shows_the_plugin_of_the_tests() -> None:
-    page = (DOCS / "adding_a_task.md").read_text()
     plugin = (DOCS.parent / "tests" / "tasks.py").read_text()
-    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
-    assert len(blocks) >= 6
-    assert [block for block in blocks if block not in plugin] == []
+    blocks = code_blocks("adding_a_task.md", "python")
+    others = [block for block in blocks if block not in plugin]
+    assert len(blocks) >= 9 and len(others) == 2
+    assert "load_plugin(" in others[0] and "Regression" in others[1]
 
 
 @pytest.mark.slow
-def test_the_example_task_trains(tmp_path: Path) -> None:
-    shutil.copy(DOCS.parent / "tests" / "tasks.py", tmp_path)
-    (tmp_path / "flowers.yaml").write_text(code_block("adding_a_task.md", "yaml"))
-    rows = [f"{n % 2},{-(n % 2)},1,{('rose', 'iris')[n % 2]}" for n in range(100)]
-    (tmp_path / "flowers.csv").write_text("\n".join(["length,width,height,species", *rows]))
-    done = subprocess.run(
-        [sys.executable, "-m", "model_foundry", *code_block("adding_a_task.md", "sh").split()[1:]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "validation accuracy  1.0000" in done.stdout
+def test_the_example_tasks_train_and_predict(tmp_path: Path) -> None:
+    page = "adding_a_task.md"
+    (tmp_path / "flowers.yaml").write_text(code_block(page, "yaml"))
+    (tmp_path / "flowers.csv").write_text(code_block(page, "csv"))
+    blocks = code_blocks(page, "python")
+    for name, mark in (("predict", "load_plugin("), ("regress", '"""Regression')):
+        (tmp_path / f"{name}.py").write_text(next(block for block in blocks if mark in block))
+    copy, *commands = (words(block) for block in code_blocks(page, "sh"))
+    assert copy[0] == "cp"
+    shutil.copy(ROOT / copy[1], tmp_path / copy[2])
+    classified, regressed = (run_in(tmp_path, "-m", "model_foundry", *c[1:]) for c in commands)
+    assert "validation accuracy  1.0000" in classified
+    error = re.search(r"validation absolute error +(\S+)", regressed)
+    assert error and float(error[1]) < 1
+    assert run_in(tmp_path, "predict.py") == "['iris', 'rose']\n"
+
+
+@pytest.mark.slow
+def test_the_example_optimizer_and_schedule_train(tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "nadam.py").write_text(code_block("architecture.md", "python"))
+    command = words(code_block("architecture.md", "sh"))
+    run_in(tmp_path, "-m", "model_foundry", *command[1:], "training.max_steps=4")
+    [saved] = (tmp_path / "runs").glob("*/config.yaml")
+    training = yaml.safe_load(saved.read_text())["training"]
+    assert (training["optimizer"], training["power"]) == ("nadam", {"power": 3.0})
 
 
 def test_the_example_from_transformers_trains_and_opens_without_this_package(
@@ -198,7 +232,15 @@ def test_a_study_over_one_tokenizer_runs_as_it_is_described(
 
 def test_every_file_of_code_that_a_page_names_exists() -> None:
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]
-    examples = {"window.py", "neox.py", "every_nth.py", "fasta.py", "FILE.py"}  # of the reader
+    examples = {
+        "window.py",
+        "neox.py",
+        "every_nth.py",
+        "fasta.py",
+        "FILE.py",
+        "regress.py",
+        "nadam.py",
+    }  # of the reader
     files = [str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/*.py")]
     missing = [
         (page.name, named)

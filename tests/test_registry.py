@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from model_foundry.config import OPTIMIZERS
+from model_foundry.errors import ConfigError
+from model_foundry.foundation.plugins import load_plugin
 from model_foundry.registry import (
     DuplicateNameError,
     Registry,
@@ -39,8 +42,8 @@ def test_the_message_of_an_unknown_name_lists_the_nearest_and_all() -> None:
     with pytest.raises(UnknownNameError) as caught:
         shapes("square", "circle")["sqaure"]
     assert str(caught.value) == (
-        "Unknown shape: 'sqaure'; did you mean 'square'? Shape 'sqaure' not registered. "
-        "Available: circle, square; others come with --plugin FILE.py."
+        "Unknown shape: 'sqaure'; did you mean 'square'? Available: circle, square; "
+        "others come with --plugin FILE.py, in Python with load_plugin('FILE.py')."
     )
 
 
@@ -52,7 +55,7 @@ def test_the_nearest_name_is_found_in_any_case() -> None:
 
 def test_nothing_is_suggested_where_nothing_is_similar() -> None:
     assert nearest("xyz", ["square", "circle"]) is None
-    with pytest.raises(UnknownNameError, match=r"^Unknown shape: 'xyz'\. Shape"):
+    with pytest.raises(UnknownNameError, match=r"^Unknown shape: 'xyz'\. Available"):
         shapes("square")["xyz"]
 
 
@@ -63,6 +66,21 @@ def test_a_name_is_given_once() -> None:
     ):
         registry.add(Shape("square", "m:x"))
     assert registry["square"].target == "math:pi"
+
+
+def test_two_plugins_with_one_name_are_both_named(tmp_path: Path) -> None:
+    lines = "from model_foundry.training.optimizer import register_optimizer"
+    for name in ("one.py", "two.py"):
+        function = f"def of_{name[:3]}(groups, training):\n    return {name[:3]!r}\n"
+        (tmp_path / name).write_text(f"{lines}\n@register_optimizer('rolls')\n{function}")
+    load_plugin(tmp_path / "one.py")
+    try:
+        with pytest.raises(ConfigError) as caught:
+            load_plugin(tmp_path / "two.py")
+    finally:
+        OPTIMIZERS.remove("rolls")
+    both = f"for of_one in {tmp_path / 'one.py'}; of_two in {tmp_path / 'two.py'} needs another"
+    assert both in str(caught.value)
 
 
 def test_the_same_spec_may_come_twice() -> None:

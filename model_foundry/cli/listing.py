@@ -159,6 +159,7 @@ def _facts(spec: Any) -> Iterator[str]:
             yield "training: by counting over one pass"
     elif isinstance(spec, ObjectiveSpec):
         yield f"models: {spec.model_kind} models {READERS[spec.direction]}"
+        yield f"losses: {', '.join(f'{name} {weight:g}' for name, weight in spec.losses.items())}"
         yield f"metrics: {', '.join(spec.metrics)}"
     elif isinstance(spec, MetricSpec):
         yield f"better: {'higher' if spec.greater_is_better else 'lower'} values"

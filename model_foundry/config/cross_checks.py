@@ -10,12 +10,22 @@ from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 
 def objective_suits_kind(config: Sections) -> Iterator[Fault]:
     """Check that the objective trains models of the architecture's kind."""
-    architecture, objective = architecture_of(config), objective_of(config)
+    yield from kinds_are_equal(architecture_of(config), objective_of(config))
+
+
+def kinds_are_equal(
+    architecture: ArchitectureSpec | None, objective: ObjectiveSpec | None
+) -> Iterator[Fault]:
+    """Check that an objective trains models of an architecture's kind; None: not registered."""
     if architecture is None or objective is None or objective.model_kind == architecture.kind:
         return
     kind = objective.model_kind
     suiting = ", ".join(each.name for each in ARCHITECTURES.known() if each.kind == kind)
-    remedy = f"such are {suiting}" if suiting else "none of that kind is registered"
+    remedy = (
+        f"architectures of that kind: {suiting}"
+        if suiting
+        else "no architecture of that kind is registered"
+    )
     yield (
         "training.objective",
         f"{objective.name!r} trains models of kind {kind!r}, but {architecture.name!r} is of kind "

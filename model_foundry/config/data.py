@@ -85,7 +85,8 @@ def _is_registered(name: str) -> bool:
 def _unknown_source(name: str) -> str:
     names = sorted({*SOURCES, "mixture"} - {"files"})  # files are named by their paths
     close = nearest(name.lower(), names)
-    known = f"there are {', '.join(names)}; others come with --plugin FILE.py"
+    plugin = "others come with --plugin FILE.py, in Python with load_plugin('FILE.py')"
+    known = f"there are {', '.join(names)}; {plugin}"
     return f"unknown source; {f'did you mean {close!r}?' if close else known}"
 
 

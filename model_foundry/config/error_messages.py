@@ -18,6 +18,8 @@ NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as 
 INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
 SPACED = re.compile(r"[0-9]{1,3}([_, ][0-9]{3})+")  # digits in groups
 WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
+REQUIRED = "is required"
+MEANT = re.compile(r"unknown key; did you mean '([^']*)'\?")
 EMPTY = {"string_too_short", "too_short"}
 BOUNDS = {
     "greater_than": ("gt", ">"),
@@ -49,7 +51,16 @@ FLAT_MODEL_KEYS = {*TransformerModelConfig.model_fields, *RNNModelConfig.model_f
 
 def describe(error: ValidationError, root: type[BaseModel]) -> list[tuple[str, str]]:
     """Return (dotted field, message) for every fault that pydantic found in a `root`."""
-    return [pair for fault in error.errors() for pair in _describe_one(fault, root)]
+    return without_misspelt([p for fault in error.errors() for p in _describe_one(fault, root)])
+
+
+def without_misspelt(faults: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return faults without those of required settings whose names another fault corrects."""
+    meant = set()
+    for field, message in faults:
+        if found := MEANT.fullmatch(message):
+            meant.add((_joined(field.rpartition(".")[0], found[1]), REQUIRED))
+    return [fault for fault in faults if fault not in meant]
 
 
 def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[tuple[str, str]]:
@@ -79,7 +90,7 @@ def dotted(location: tuple[int | str, ...]) -> str:
 def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) -> str:
     got = f"got {short_repr(fault['input'])}"
     if kind == "missing":
-        return "is required"
+        return REQUIRED
     if kind in BOUNDS:
         key, sign = BOUNDS[kind]
         bound = context[key]

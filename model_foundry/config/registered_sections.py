@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from model_foundry.config.error_messages import describe, unknown_key
+from model_foundry.config.error_messages import describe, unknown_key, without_misspelt
 from model_foundry.config.sections import Section, faults_error
 
 
@@ -47,11 +47,15 @@ def parsed_section(value: Any, schema: type[BaseModel]) -> tuple[Any, list[tuple
     try:
         section = schema.model_validate(value)
     except ValidationError as error:
-        return value, describe(error, schema)
-    # pydantic's own default is to ignore them
+        return value, without_misspelt([*describe(error, schema), *_unread(value, schema)])
+    return section, _unread(value, schema)
+
+
+def _unread(value: Any, schema: type[BaseModel]) -> list[tuple[str, str]]:
+    """Return the faults of the keys that pydantic ignores, as is its own default."""
     ignores = schema.model_config.get("extra", "ignore") == "ignore"
     unread = value.keys() - schema.model_fields if ignores and isinstance(value, Mapping) else ()
-    return section, [unknown_key("", key, schema) for key in sorted(unread)]
+    return [unknown_key("", key, schema) for key in sorted(unread)]
 
 
 def defaults_of(schema: type[BaseModel]) -> BaseModel:

@@ -83,8 +83,8 @@ def metrics_are_measured(config: Sections) -> Iterator[Fault]:
     chosen = training.metric_for_best_model
     if chosen is None or objective is None or chosen in training.evaluation_metrics:
         return
-    if chosen not in METRICS:  # which is a fault of its own
-        return
+    if any(name not in METRICS for name in (chosen, *training.evaluation_metrics)):
+        return  # which is a fault of its own
     measured = ", ".join(training.evaluation_metrics)
     law = f"must be one of the metrics that are measured ({measured}), got {chosen!r}"
     yield "training.metric_for_best_model", f"{law}; add it to training.metrics"

@@ -5,10 +5,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from model_foundry.config.built_in import ARCHITECTURES
+from model_foundry.config.built_in import ARCHITECTURES, OBJECTIVES
+from model_foundry.config.cross_checks import kinds_are_equal
 from model_foundry.config.error_messages import describe, dotted
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.origins import OVERRIDE, Origins
+from model_foundry.config.training import TrainingConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import one_line
 from model_foundry.registry import UnknownNameError
@@ -60,9 +62,11 @@ def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> Iterator[Faul
     """
     found: ValidationError | None = error
     names: set[str] = set()
+    yield from (wrong_kind := list(_wrong_kind(raw, error)))
     while found is not None:
         for field, message in describe(found, ExperimentConfig):
-            if not names or not _follows(f"{field} {message}", names):
+            follows = names and _follows(f"{field} {message}", names)
+            if not follows and not (wrong_kind and field == "model"):
                 yield field, message
         places = set(_places(found))
         names |= {place.rpartition(".")[2] for place in places}
@@ -70,6 +74,19 @@ def _all_faults(raw: Mapping[str, Any], error: ValidationError) -> Iterator[Faul
         found = _first_error(repaired) if repaired != raw else None
         raw = repaired
     yield from _unknown_architecture(raw)
+
+
+def _wrong_kind(raw: Mapping[str, Any], error: ValidationError) -> Iterator[Fault]:
+    """Yield that the architecture is of another kind than the objective trains, where its section
+    is refused, so that the checks between sections do not see it."""
+    model, training = raw.get("model"), raw.get("training")
+    if not (isinstance(model, dict) and isinstance(training, dict)):
+        return
+    if any(field == "model" for field, _ in describe(error, ExperimentConfig)):
+        default = TrainingConfig.model_fields["objective"].default
+        architecture, objective = model.get("architecture"), training.get("objective", default)
+        if isinstance(architecture, str) and isinstance(objective, str):
+            yield from kinds_are_equal(ARCHITECTURES.get(architecture), OBJECTIVES.get(objective))
 
 
 def _places(error: ValidationError) -> Iterator[str]:

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from model_foundry.errors import ConfigError, FoundryError, is_out_of_memory
+from model_foundry.errors import ConfigError, DataError, FoundryError, is_out_of_memory
 from model_foundry.foundation.messages import reason_of
 from model_foundry.foundation.paths import written_path
-from model_foundry.registry import Registry
+from model_foundry.registry import PLUGIN_MODULE, Registry
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _import_file(path: Path, module_name: str) -> None:
 
 
 def _module_name(path: Path, digest: str) -> str:
-    return f"foundry_plugin_{path.stem}_{digest[:16]}"  # two files may have one name
+    return f"{PLUGIN_MODULE}{path.stem}_{digest[:16]}"  # two files may have one name
 
 
 def plugin_of(cls: type) -> tuple[str, str] | None:
@@ -107,7 +107,8 @@ def locate_class(cls: type, method: str | None = None) -> str:
 
 @contextmanager
 def plugin_errors() -> Iterator[None]:
-    """Convert an exception of a plugin into a ConfigError with the file and line."""
+    """Convert an exception of a plugin into a ConfigError with the file and line; into a DataError
+    if a file is missing."""
     try:
         yield
     except FoundryError:
@@ -116,4 +117,6 @@ def plugin_errors() -> Iterator[None]:
         place = locate_in_files(error, *LOADED_PLUGINS)
         if place is None or is_out_of_memory(error):
             raise
+        if isinstance(error, FileNotFoundError) and error.filename:
+            raise DataError(f"{error.filename}: no such file (read at {place})") from error
         raise ConfigError(f"plugin {place}: {describe_error(error)}") from error

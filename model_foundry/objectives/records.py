@@ -15,6 +15,7 @@ from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.batches.loaders import Collate, evaluation_batches
 from model_foundry.data.corpus.record_splits import RecordSplit, RecordSplits, open_record_splits
 from model_foundry.data.sources.records import Records
+from model_foundry.data.sources.rows import NoColumnError
 from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import ConfigError, DataError, ResumeError
 from model_foundry.foundation.interrupts import check_interrupt
@@ -81,6 +82,20 @@ class RecordObjective(Objective):
         return prepared
 
     def _prepare(self, kept: Path | None = None) -> Prepared:
+        try:
+            return self._prepared(kept)
+        except NoColumnError as error:
+            setting = self._setting_of(error.facts[1])
+            raise (error.named(setting) if setting else error) from None
+
+    def _setting_of(self, column: str) -> str | None:
+        """Return the setting that names a column; None: there is none."""
+        for name, value in self.settings or ():
+            if column in (value if isinstance(value, list) else [value]):
+                return f"training.{self.spec.name}.{name}"
+        return None
+
+    def _prepared(self, kept: Path | None) -> Prepared:
         splits = open_record_splits(self.config.data, seed=self.config.seeds.split)
         if kept is None:
             return self._encoded(splits, self.learn(splits.train.records(self.columns)))

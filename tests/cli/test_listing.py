@@ -119,6 +119,7 @@ def test_settings_of_a_source_stand_beside_its_name_or_below_it() -> None:
 
 def test_facts_and_settings_of_each_kind() -> None:
     assert "  models: language models that read in both directions" in listing("objectives")
+    assert "  losses: model 1" in listing("objectives")
     assert "  training.mlm_masking: token | word | span (default 'token')" in listing("objectives")
     assert "  tokenizer.min_frequency: integer (default 1)" in listing("tokenizers")
     lines = list(listing("interventions"))

@@ -155,7 +155,8 @@ BROKEN = [
         GPT2,
         ["training.objective=ranks"],
         "training.objective",
-        "trains models of kind 'ranker', but 'gpt2' is of kind 'language'; such are one-ranker",
+        "trains models of kind 'ranker', but 'gpt2' is of kind 'language'; "
+        "architectures of that kind: one-ranker",
     ),
     (
         "milestones_are_counted",

@@ -66,7 +66,7 @@ def architecture_of(directory: Path) -> str:
             f"{directory / CONFIG}: names the architecture {short_repr(name)}, which is not "
             f"registered; {own_code if 'auto_map' in record else ''}available: {known}. Give the "
             f"file that registers it{f' ({short_repr(file)})' if isinstance(file, str) else ''} "
-            "with --plugin."
+            "with --plugin, in Python to load_plugin."
         )
     return name
 

@@ -1,5 +1,6 @@
 """Sources of plugins: registered with a schema, opened with their settings, named in errors."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from model_foundry.data.sources.opening import open_source
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.registration import identity_of, register_source
 from model_foundry.data.sources.row_source import RowSource
+from model_foundry.errors import DataError
 from model_foundry.foundation.atomic_files import file_sha256
-from model_foundry.registry import DuplicateNameError
+from model_foundry.foundation.plugins import load_plugin, plugin_errors
+from model_foundry.registry import PLUGIN_MODULE, DuplicateNameError
 from tests.data.corpora import texts_of
 
 READING = Reading("file", "text", "strict")
@@ -113,13 +116,32 @@ def test_an_unknown_kind_is_refused() -> None:
     assert field == "train.parchment"
     assert message == (
         "unknown source; there are disk, hub, language, mixture, numbers; others come with "
-        "--plugin FILE.py"
+        "--plugin FILE.py, in Python with load_plugin('FILE.py')"
     )
     assert faults({"langage": {"sentences": 1}}) == [
         ("train.langage", "unknown source; did you mean 'language'?")
     ]
     for other in ({"parchment": "a"}, {"name": {}}, {}):
         assert ("train.hub", "is required") in faults(other)
+
+
+def test_a_required_setting_that_is_misspelt_is_named() -> None:
+    assert faults({"numbers": {"lst": 1}}) == [
+        ("train.numbers.lst", "unknown key; did you mean 'last'?")
+    ]
+
+
+def test_a_file_that_a_plugin_misses_is_a_fault_of_the_data(tmp_path: Path) -> None:
+    plugin = tmp_path / "reads.py"
+    plugin.write_text("from pathlib import Path\n\n\ndef read(path):\n    Path(path).read_text()\n")
+    load_plugin(plugin)
+    [module] = [
+        each for name, each in sys.modules.items() if name.startswith(f"{PLUGIN_MODULE}reads")
+    ]
+    missing = tmp_path / "gone.csv"
+    with pytest.raises(DataError) as caught, plugin_errors():
+        module.read(missing)
+    assert str(caught.value) == f"{missing}: no such file (read at {plugin}:5)"
 
 
 def test_a_source_without_schema_has_no_settings() -> None:
