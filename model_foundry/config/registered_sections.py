@@ -54,14 +54,18 @@ def parsed_section(value: Any, schema: type[BaseModel]) -> tuple[Any, list[tuple
     return section, [unknown_key("", key, schema) for key in sorted(unread)]
 
 
+def required_fields(schema: type[BaseModel]) -> list[str]:
+    """Return the names of the settings of a section that have no default."""
+    return [name for name, field in schema.model_fields.items() if field.is_required()]
+
+
 def defaults_of(schema: type[BaseModel]) -> BaseModel:
     """Return a section that was left out.
 
     Raises:
         PydanticCustomError: the section has settings without a default.
     """
-    required = [name for name, field in schema.model_fields.items() if field.is_required()]
-    if required:
+    if required := required_fields(schema):
         raise PydanticCustomError(
             "section", "is required, with {names}", {"names": ", ".join(required)}
         )
