@@ -85,8 +85,9 @@ def completed_result(
     }
     language = LanguageReport.from_json(report) if report else None
     status = run.status()
-    figures = {"best": run.located(status and status.best), "metrics": metrics}
-    return _result(run, prepared, load_model(run.model), step=step, language=language, **figures)
+    best = None if status is None else run.located(status.best)
+    figures = {"best": best, "metrics": metrics, "language": language}
+    return _result(run, prepared, load_model(run.model), step=step, **figures)
 
 
 def finish(attempt: Attempt, model: BaseModel) -> RunResult:
