@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from model_foundry.experiment.prepare_data import prepare
 from safetensors.torch import save_file
 from torch import Tensor
 
 from model_foundry.architectures import BaseLanguageModel
 from model_foundry.config import ExperimentConfig, validate
 from model_foundry.doctor.small_experiment import randomize
-from model_foundry.objectives.preparation import prepare
 from model_foundry.model import create_model
+from model_foundry.objectives.preparation import prepare
 from model_foundry.training.checkpoint.save_load import save_model
 
 TOKENIZERS: Final = ("bpe", "sentencepiece", "wordpiece", "character", "word")

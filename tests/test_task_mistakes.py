@@ -246,13 +246,17 @@ def test_the_doctor_checks_a_model_that_counts(here: Path) -> None:
     assert "bigram learns by counting" in out and "0 of " in out.split("generation")[1]
 
 
-@pytest.mark.parametrize(("command", "kind"), [("doctor", "arrays"), ("data", "pairs")])
-def test_commands_for_text_say_so(command: str, kind: str, here: Path) -> None:
-    file = write_task(kind, here)
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [("doctor", "arrays"), ("data", "pairs"), ("train-tokenizer", "arrays")],
+)
+def test_commands_for_text_say_so_before_they_read(command: str, kind: str, here: Path) -> None:
+    file = write_task(kind, here, *(["data.train=none.csv"] if command != "doctor" else []))
     code, _, err = foundry(command, file)
     assert code == 2
     [line] = errors_of(err)
-    assert line.startswith("error: training.objective (=")
+    assert line.startswith("error: training.objective")
+    assert command == "doctor" or "reads no text; " in line
     assert list(here.iterdir()) == [file]
 
 

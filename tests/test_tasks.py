@@ -122,6 +122,7 @@ def test_commands_before_a_training_show_the_task(kind: str, tmp_path: Path, pla
     code, out, err = foundry("prepare", file)
     assert code == 0, err
     assert f"{PLACES[kind]}: " in out and "validation: " in out
+    assert "train: " not in err and "validation: " not in err
     assert list(directory.iterdir()) == [file]
 
 

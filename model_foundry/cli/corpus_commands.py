@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,11 @@ from model_foundry.cli.shared_options import (
     load_with_warnings,
     path_argument,
 )
+from model_foundry.errors import ConfigError
 from model_foundry.foundation.interrupts import handle_signals
+
+if TYPE_CHECKING:
+    from model_foundry.config import ExperimentConfig
 
 
 def train_tokenizer(
@@ -27,6 +31,7 @@ def train_tokenizer(
     """Train only the tokenizer of an experiment."""
     with handle_signals():
         experiment = load(config, overrides)
+        _require_text(experiment, "there is no tokenizer to train")
         from model_foundry.tokenizer.tokenizer_factory import train_tokenizer_from_config
 
         tokenizer = train_tokenizer_from_config(experiment)
@@ -34,16 +39,28 @@ def train_tokenizer(
     typer.echo(f"{len(tokenizer):,} tokens in {experiment.output_dir / 'tokenizer'}")
 
 
+def _require_text(experiment: "ExperimentConfig", otherwise: str) -> None:
+    """Raise a `ConfigError` if the objective reads no text, before any data are read."""
+    from model_foundry.config import OBJECTIVES
+
+    name = experiment.training.objective
+    if not OBJECTIVES[name].reads_text:
+        raise ConfigError(f"training.objective: {name!r} reads no text; {otherwise}")
+
+
 @contextmanager
 def _without_figures_in_log() -> Iterator[None]:
     """Keep figures out of the log that the command itself prints."""
-    logger = logging.getLogger("model_foundry.objectives.text")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
+    names = ("model_foundry.objectives.text", "model_foundry.objectives.records")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def prepare(
@@ -84,6 +101,7 @@ def data(
     """Show the figures of a corpus and its tokens."""
     with handle_signals(), _without_figures_in_log():
         experiment = load_with_warnings(config, overrides)
+        _require_text(experiment, "`foundry prepare` shows the figures of other data")
         from model_foundry.cli.data_report import print_report, save_report
         from model_foundry.corpus_report import build_report
         from model_foundry.objectives.preparation import prepare as run

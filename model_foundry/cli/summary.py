@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from model_foundry.foundation.messages import figure_name
+
 if TYPE_CHECKING:
     from model_foundry.doctor import Finding
     from model_foundry.evaluation.synthetic_language import LanguageReport
@@ -53,7 +55,10 @@ def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
         }
         yield from _text_figures(result, split, name, figures)
         for key, value in figures.items():
-            yield f"{name} {key.replace('_', ' ')}", f"{value:.4f}"
+            yield f"{name} {figure_name(key)}", f"{value:.4f}"
+    if (best := result.best) is not None:
+        kept = f", {result.output_dir / best.checkpoint}" if best.checkpoint else ""
+        yield "best", f"{figure_name(best.metric)} {best.value:.4f} at step {best.step}{kept}"
 
 
 def _text_figures(

@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel, model_validator
 
 from model_foundry.config.built_in import ARCHITECTURES
-from model_foundry.config.registered_sections import OpenSection
+from model_foundry.config.registered_sections import OpenSection, required_fields
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     RNNModelConfig,
@@ -54,6 +54,11 @@ class ModelConfig(OpenSection):
         known = {**self.registered_sections(), **spec.sections()}
         self.parse_sections(known.get, frozenset())
         if spec.section and getattr(self, spec.section, None) is None:
+            extra, schema = self.__pydantic_extra__, known[spec.section]
+            of_plugin = spec.section not in type(self).model_fields
+            if of_plugin and extra is not None and not required_fields(schema):
+                extra[spec.section] = schema()
+                return self
             law = f"Architecture {spec.name!r} requires {spec.section!r} configuration"
             raise faults_error(("", f"{law}; add the section model.{spec.section}"))
         return self

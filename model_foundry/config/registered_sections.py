@@ -58,14 +58,18 @@ def _unread(value: Any, schema: type[BaseModel]) -> list[tuple[str, str]]:
     return [unknown_key("", key, schema) for key in sorted(unread)]
 
 
+def required_fields(schema: type[BaseModel]) -> list[str]:
+    """Return the names of the settings of a section that have no default."""
+    return [name for name, field in schema.model_fields.items() if field.is_required()]
+
+
 def defaults_of(schema: type[BaseModel]) -> BaseModel:
     """Return a section that was left out.
 
     Raises:
         PydanticCustomError: the section has settings without a default.
     """
-    required = [name for name, field in schema.model_fields.items() if field.is_required()]
-    if required:
+    if required := required_fields(schema):
         raise PydanticCustomError(
             "section", "is required, with {names}", {"names": ", ".join(required)}
         )

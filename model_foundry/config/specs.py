@@ -25,7 +25,8 @@ class ArchitectureSpec:
     trained_by: Literal["gradient", "counting"] = "gradient"
     """How it learns: by the gradient of a loss, or by counting over one pass."""
     section: str | None = None
-    """Key of its section below `model`, which is then required; None: it needs none."""
+    """Key of its section below `model`, required unless a plugin's has a default for each setting;
+    None: it needs none."""
     schema: type[BaseModel] | None = None
     """Pydantic class of that section; None exactly when `section` is."""
     optional_sections: dict[str, type[BaseModel]] = field(default_factory=dict)

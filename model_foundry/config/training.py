@@ -120,7 +120,8 @@ class TrainingConfig(OpenSection):
     """Gradients are scaled down to this global norm; None: they are left as they are."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Number format of the products; the weights stay in fp32. fp16 needs an accelerator; auto:
-    bf16 where the machine computes in it and the model is wide enough to gain, else no."""
+    bf16 where the machine computes in it, for language models that are wide enough to gain, else
+    no."""
     gradient_checkpointing: Annotated[bool, OnResume.LAST_BITS] = False
     """Recompute activations in the backward pass: less memory, more time."""
     attn_implementation: Annotated[Attention, OnResume.LAST_BITS] = "auto"

@@ -108,7 +108,7 @@ class Attempt:
     def _hooks(self, checkpointer: Checkpointer, display: Display) -> list[Hook]:
         objective = self.prepared.objective
         hooks: list[Hook] = [
-            LogHook(self.log, display),
+            LogHook(self.log, display, objective.details),
             SaveHook(checkpointer.save, self.log),
             EvaluateHook(
                 self._evaluate,

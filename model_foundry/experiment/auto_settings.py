@@ -68,12 +68,7 @@ def _choices(
     """Resolve one setting after the other; yield (field, asked for, chosen, reason)."""
     training, spec = config.training, ARCHITECTURES[config.model.architecture]
     asked: Any = training.mixed_precision
-    width = getattr(config.model.section, "hidden_size", None)
-    training.mixed_precision, reason = (
-        ("no", f"{spec.name} learns by counting")
-        if spec.trained_by == "counting"
-        else choose_precision(asked, device_type=device_type, width=width)
-    )
+    training.mixed_precision, reason = _precision(config, device_type)
     yield "training.mixed_precision", asked, training.mixed_precision, reason
     asked = training.compile
     training.compile, reason = choose_compile(
@@ -94,6 +89,17 @@ def _choices(
         yield "training.attn_implementation", asked, training.attn_implementation, reason
 
 
+def _precision(config: ExperimentConfig, device_type: str) -> tuple[Precision, str]:
+    """Return the number format of the products of an experiment, and the reason."""
+    spec, asked = ARCHITECTURES[config.model.architecture], config.training.mixed_precision
+    if spec.trained_by == "counting":
+        return "no", f"{spec.name} learns by counting"
+    if asked == "auto" and spec.kind != "language":
+        return "no", f"{spec.name!r} is of kind {spec.kind!r}; bf16 suits language models"
+    width = getattr(config.model.section, "hidden_size", None)
+    return choose_precision(asked, device_type=device_type, width=width)
+
+
 def choose_precision(
     asked: Literal["auto", "no", "bf16", "fp16"], *, device_type: str, width: int | None
 ) -> tuple[Precision, str]:
@@ -112,6 +118,8 @@ def choose_precision(
         )
     if asked != "auto":
         return asked, "as asked"
+    if width is None:
+        return "no", "the width of the model is not known"
     if device_type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "the GPU computes in bf16"
@@ -120,7 +128,7 @@ def choose_precision(
         return "no", f"bf16 was not tried on {device_type}"
     if not computes_in_bf16():
         return "no", "the processor does not compute in bf16"
-    if width is not None and width < NARROW:
+    if width < NARROW:
         return "no", f"a model {width} wide is too narrow to gain from bf16"
     return "bf16", "the processor computes in bf16"
 

@@ -15,7 +15,7 @@ from model_foundry.evaluation.synthetic_language import LanguageReport, measure_
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.resume import ResumePoint
-from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.experiment.run_directory import BestEvaluated, RunDirectory
 from model_foundry.foundation.atomic_files import find_damage
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.model import load_model
@@ -42,6 +42,8 @@ class RunResult:
     """Parameters of the model; tied ones count once."""
     metrics: dict[str, float]
     """`eval/...` on the validation data, and `test/...` where test data were given."""
+    best: BestEvaluated | None = None
+    """The best evaluation of the run; None: the metric that decides had no value."""
     vocab_size: int | None = None
     """Rows of the embedding matrix; None, as below: the task has no text."""
     generates: bool | None = None
@@ -82,9 +84,10 @@ def completed_result(
         if not isinstance(value, bool | str)
     }
     language = LanguageReport.from_json(report) if report else None
-    return _result(
-        run, prepared, load_model(run.model), step=step, metrics=metrics, language=language
-    )
+    status = run.status()
+    best = None if status is None else run.located(status.best)
+    figures = {"best": best, "metrics": metrics, "language": language}
+    return _result(run, prepared, load_model(run.model), step=step, **figures)
 
 
 def finish(attempt: Attempt, model: BaseModel) -> RunResult:
@@ -122,7 +125,8 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
     marks = {f"{split}/not_comparable": reason for split, reason in reasons.items()}
     measurement = metrics | marks | _facts_of_text(prepared)
     run.write_measurement(f"loss-step-{step:08d}", measurement)
-    return _result(run, prepared, attempt.trained, step=step, metrics=metrics, language=language)
+    figures = {"best": run.located(attempt.context.state.best), "metrics": metrics}
+    return _result(run, prepared, attempt.trained, step=step, language=language, **figures)
 
 
 def is_bounded(config: ExperimentConfig, prepared: Prepared) -> bool:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +25,18 @@ from model_foundry.foundation.atomic_files import PREFIXES, remove_debris, write
 from model_foundry.foundation.locks import exclusive
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.strict_json import strict_json
-from model_foundry.training.state import TrainState
+from model_foundry.training.state import Best, TrainState
 
 LOCK = ".lock"
 State = Literal["running", "completed", "interrupted", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestEvaluated(Best):
+    """The best evaluation of a run, and its checkpoint."""
+
+    checkpoint: str | None = None
+    """Path of its checkpoint within the run directory; None: it is not kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +48,8 @@ class RunStatus:
     """Optimizer steps made."""
     last_good_step: int | None = None
     """Step of the newest checkpoint; None before the first."""
+    best: BestEvaluated | None = None
+    """The best evaluation so far; None before the first."""
     reason: str | None = None
     """Reason why it stopped before completion."""
     exit_code: int | None = None
@@ -73,6 +83,14 @@ class RunDirectory:
     def checkpoint(self, step: int) -> Path:
         """Return the directory of the checkpoint after `step` optimizer steps."""
         return self.checkpoints / f"step-{step:08d}"
+
+    def located(self, best: Best | None) -> BestEvaluated | None:
+        """Return an evaluation with the checkpoint of its step, if that is kept."""
+        if best is None:
+            return None
+        place = self.checkpoint(best.step)
+        kept = place.relative_to(self.path).as_posix() if place.is_dir() else None
+        return BestEvaluated(metric=best.metric, value=best.value, step=best.step, checkpoint=kept)
 
     def holds_a_run(self) -> bool:
         """Return True if a run was started here."""
@@ -173,7 +191,9 @@ class RunDirectory:
         if not self.status_file.is_file():
             return None
         try:
-            return RunStatus(**json.loads(self.status_file.read_text(encoding="utf-8")))
+            raw = json.loads(self.status_file.read_text(encoding="utf-8"))
+            status = RunStatus(**raw)
+            return replace(status, best=raw.get("best") and BestEvaluated(**raw["best"]))
         except (ValueError, TypeError) as error:
             raise ConfigError(
                 f"{self.status_file}: is not a status file ({error}); delete it"
@@ -235,6 +255,7 @@ def running(
                 state=state,
                 step=progress.step,
                 last_good_step=progress.last_good_step,
+                best=run.located(progress.best),
                 reason=reason,
                 exit_code=exit_code,
                 attempt=attempt,

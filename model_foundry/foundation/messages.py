@@ -32,3 +32,8 @@ def short_repr(value: Any) -> str:
 def reason_of(error: object) -> str:
     """Return the message of a library's error, on one line of bounded length."""
     return " ".join(f"{error}".split())[:LONGEST_REASON] or type(error).__name__
+
+
+def figure_name(key: str) -> str:
+    """Return the name under which a figure is shown; that of a loss is the key of its setting."""
+    return key if "/" in key else key.replace("_", " ")

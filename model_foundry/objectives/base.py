@@ -220,7 +220,8 @@ class Objective(ABC):
     @property
     def details(self) -> set[str]:
         """Figures of these metrics that are not shown on the line of progress."""
-        return {name for metric in self.metric_names for name in METRICS.load(metric).details}
+        measured = (*self.metric_names, *self.config.training.train_metrics)
+        return {name for metric in measured for name in METRICS.load(metric).details}
 
     @property
     def best_metric(self) -> tuple[str, bool]:

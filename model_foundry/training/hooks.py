@@ -120,6 +120,8 @@ class LogHook(Hook):
 
     log: MetricsLog
     display: Display
+    details: Collection[str] = ()
+    """Figures of the metrics that are not shown on the line of progress."""
 
     def _metrics(self, training: Training) -> dict[str, float]:
         """Return the metrics of the training batches since the line before."""
@@ -139,12 +141,13 @@ class LogHook(Hook):
             **_learning(step),
             **{f"train/{unit}_seen": number for unit, number in state.seen.items()},
             **training.stopwatch.speed(),
-            **self._metrics(training),
+            **(metrics := self._metrics(training)),
             **_peak_memory(context.accelerator.device),
         }
         rows = rows_of_all(step.batch.micro_batches, context.processes)
         write(training, self.log, {**values, "train/batch_digest": batch_digest(rows)})
-        self.display.training(state.step, values)
+        shown = [name for name in metrics if name.removeprefix("train/") not in self.details]
+        self.display.training(state.step, values, shown)
 
 
 class Save(Protocol):

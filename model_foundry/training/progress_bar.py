@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from types import TracebackType
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model_foundry.evaluation.comparability import MOST_UNKNOWN
+from model_foundry.foundation.messages import figure_name
 
 SHOWN = (  # of a training step: figure, label, format
     ("train/loss", "loss", ".4f"),
@@ -82,9 +83,16 @@ class Display:
         """Move the bar to `step`."""
         self._bar.update(self._task, completed=step)
 
-    def training(self, step: int, values: Mapping[str, float]) -> None:
-        """Show the metrics of a training step."""
+    def training(
+        self, step: int, values: Mapping[str, float], metrics: Collection[str] = ()
+    ) -> None:
+        """Show the figures of a training step.
+
+        Args:
+            metrics: names of further figures to show, off a terminal.
+        """
         shown = [f"{label} {values[name]:{form}}" for name, label, form in SHOWN if name in values]
+        shown += [_figure(name.removeprefix("train/"), values[name]) for name in metrics]
         speed = next((name for name in values if name.endswith("_per_second")), None)
         if speed is not None:
             unit = speed.removeprefix("train/").removesuffix("_per_second")
@@ -99,7 +107,7 @@ class Display:
         """Show the result of an evaluation."""
         unknown = values.get("eval/unknown_share", 0.0)
         figures = "  ".join(
-            f"{name.replace('_', ' ')} {value:{'.2f' if name == 'perplexity' else '.4f'}}"
+            _figure(name, value)
             for name, value in ((n.removeprefix("eval/"), v) for n, v in values.items())
             if name != "unknown_share"
         )
@@ -113,6 +121,10 @@ class Display:
         passed = time.monotonic() - self._started
         seconds = passed / max(1, step - self._start) * (self.total_steps - step)
         return str(timedelta(seconds=round(seconds)))
+
+
+def _figure(key: str, value: float) -> str:
+    return f"{figure_name(key)} {value:{'.2f' if key == 'perplexity' else '.4f'}}"
 
 
 def _console() -> Console:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.config.fields import flat
 from model_foundry.config.on_resume import OnResume, marked
 from model_foundry.errors import ResumeError
@@ -62,7 +62,22 @@ def changes(
 def changed_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the changed settings that would make it a different run."""
     excepted = [name for mark in OnResume for name in marked(mark, ExperimentConfig)]
-    return changes(saved, now, free=tuple(excepted))
+    spec = OBJECTIVES.get(saved.get("training", {}).get("objective", ""))
+    defaults = {} if spec is None else spec.losses
+    before, after = (_with_losses_in_force(settings, defaults) for settings in (saved, now))
+    return changes(before, after, free=tuple(excepted))
+
+
+def _with_losses_in_force(
+    settings: Mapping[str, Any], defaults: Mapping[str, float]
+) -> dict[str, Any]:
+    """Return settings whose losses are one value, those of the objective where none are named."""
+    training = settings.get("training", {})
+    losses = training.get("losses") or defaults
+    if isinstance(losses, Mapping):
+        weights = ", ".join(f"{name}: {losses[name]}" for name in sorted(losses))
+        losses = f"{{{weights}}}"
+    return {**settings, "training": {**training, "losses": losses}}
 
 
 def changed_content(saved: RunFingerprint, now: RunFingerprint) -> list[str]:

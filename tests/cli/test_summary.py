@@ -8,6 +8,7 @@ import pytest
 
 from model_foundry.cli.summary import print_summary
 from model_foundry.evaluation.synthetic_language import LanguageReport
+from model_foundry.experiment.run_directory import BestEvaluated
 from model_foundry.experiment.train import RunResult
 
 METRICS = {"loss": 1.5, "perplexity": 4.4817, "bits_per_byte": 0.75, "tokens": 9}
@@ -85,6 +86,17 @@ def test_figures_that_are_not_known_stand_under_their_names(
         *("test accuracy", "", "model"),
     ]
     assert lines[1].endswith(" 1,234,567 parameters") and lines[2].endswith(" 1.5000")
+
+
+@pytest.mark.parametrize("checkpoint", ["checkpoints/step-00000300", None])
+def test_the_best_evaluation_has_its_checkpoint_if_that_is_kept(
+    checkpoint: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = BestEvaluated(metric="word_error", value=2.49451, step=300, checkpoint=checkpoint)
+    lines = printed(capsys, best=best, metrics={"eval/loss/z_loss": 1.5}).splitlines()
+    place = ", runs/one/checkpoints/step-00000300" if checkpoint else ""
+    assert f"best                    word error 2.4945 at step 300{place}" in lines
+    assert "validation loss/z_loss  1.5000" in lines
 
 
 def test_a_masked_figure_is_compared_with_masked_ones_only(

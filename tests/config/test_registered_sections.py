@@ -14,6 +14,7 @@ from model_foundry.config import (
     OBJECTIVES,
     OPTIMIZERS,
     SCHEDULES,
+    ArchitectureSpec,
     ExperimentConfig,
     ModelConfig,
     ObjectiveSpec,
@@ -106,6 +107,29 @@ def test_sections_of_all_kinds_are_saved_and_loaded(tmp_path: Path) -> None:
     assert save_config(again) == save_config(config)
     assert again.training.section_of("polynomial") == _Power()
     assert validate(config.model_dump(exclude_unset=True), "again") == config
+
+
+@pytest.fixture
+def lines() -> Iterator[None]:
+    """An architecture whose section has defaults, and one whose section has none."""
+    for name, schema in (("line", _Power), ("ray", _Beta)):
+        ARCHITECTURES.add(ArchitectureSpec(name=name, target="a:B", section=name, schema=schema))
+    yield
+    for name in ("line", "ray"):
+        ARCHITECTURES.remove(name)
+
+
+@pytest.mark.usefixtures("lines")
+def test_a_model_section_may_be_left_out_if_each_setting_has_a_default(tmp_path: Path) -> None:
+    config = load()
+    raw = {**config.model_dump(exclude_unset=True), "model": {"architecture": "line"}}
+    short = validate(raw, "short")
+    assert short.model.section == _Power() and short.model.registered_sections()["line"] is _Power
+    assert short == validate({**raw, "model": {"architecture": "line", "line": {}}}, "in full")
+    (tmp_path / "saved.yaml").write_text(save_config(short))
+    assert load_config(tmp_path / "saved.yaml") == short
+    with pytest.raises(ConfigError, match="'ray' requires 'ray' configuration; add the section"):
+        validate({**raw, "model": {"architecture": "ray"}}, "short")
 
 
 def test_an_assignment_brings_the_section_and_is_checked() -> None:

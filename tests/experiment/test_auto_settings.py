@@ -14,6 +14,7 @@ from model_foundry.experiment.auto_settings import (
     resolve_auto_settings,
 )
 from tests.experiments import MODELS, tiny_experiment
+from tests.task_runs import task, tasks_loaded, write_data
 
 
 @pytest.fixture
@@ -44,9 +45,31 @@ def test_nothing_is_left_open_and_settling_twice_is_settling_once(
 @pytest.mark.usefixtures("fast")
 def test_bf16_is_for_models_that_are_wide_enough_to_gain() -> None:
     assert choose_precision("auto", device_type="cpu", width=256)[0] == "bf16"
-    assert choose_precision("auto", device_type="cpu", width=None)[0] == "bf16"
     narrow, reason = choose_precision("auto", device_type="cpu", width=128)
     assert (narrow, reason) == ("no", "a model 128 wide is too narrow to gain from bf16")
+
+
+@pytest.mark.usefixtures("fast")
+@pytest.mark.parametrize("device_type", ["cpu", "cuda"])
+def test_bf16_is_not_for_models_of_which_no_width_is_known(
+    device_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    chosen = choose_precision("auto", device_type=device_type, width=None)
+    assert chosen == ("no", "the width of the model is not known")
+
+
+@pytest.mark.usefixtures("fast")
+def test_bf16_is_for_language_models_unless_it_is_asked_for(tmp_path: Path) -> None:
+    with tasks_loaded():
+        write_data(tmp_path)
+        wide = "model.perceptron.hidden_size=512"
+        config, notes = resolve_auto_settings(task("arrays", tmp_path, wide), device_type="cpu")
+        assert config.training.mixed_precision == "no"
+        assert any("'perceptron' is of kind 'array_classifier'" in note for note in notes)
+        asked = task("arrays", tmp_path, wide, "training.mixed_precision=bf16")
+        config, _ = resolve_auto_settings(asked, device_type="cpu")
+    assert config.training.mixed_precision == "bf16"
 
 
 @pytest.mark.usefixtures("slow")

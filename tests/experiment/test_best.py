@@ -1,7 +1,9 @@
 """The best checkpoint by the metric that the experiment names, in its direction."""
 
+import json
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from model_foundry.errors import Interrupted
 from model_foundry.experiment import attempt
+from model_foundry.experiment.run_directory import BestEvaluated
 from model_foundry.experiment.train import train
 from model_foundry.training import step_batches
 from model_foundry.training.checkpoint.choice import step_directories
@@ -60,6 +63,31 @@ def test_the_best_is_kept_beside_the_newest(
     steps, best, age = kept(tmp_path)
     assert steps == [step, 6]
     assert best == BestEvaluation(metric=metric, value=value, step=step) and age == since
+
+
+@pytest.mark.parametrize("losses", [LOSSES, [3.0, 2.0, 3.0, 3.0, 3.0, 1.0], [math.nan] * 6])
+def test_result_and_status_name_the_best_of_all_evaluations(
+    losses: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.LOSSES", losses)
+    config = tiny_experiment("lstm", tmp_path, *EACH_STEP)
+    best = train(config).best
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    value = min((loss for loss in losses if not math.isnan(loss)), default=None)
+    if value is None:
+        assert best is None and status["best"] is None
+    else:
+        step = losses.index(value) + 1
+        kept = f"checkpoints/step-{step:08d}"
+        assert best == BestEvaluated(metric="loss", value=value, step=step, checkpoint=kept)
+        assert status["best"] == asdict(best) and (tmp_path / "run" / kept).is_dir()
+    assert train(config).best == best  # of a run that was complete
+
+
+def test_the_best_names_no_checkpoint_that_is_gone(tmp_path: Path) -> None:
+    config = tiny_experiment("lstm", tmp_path, "training.eval_steps=1")
+    best = train(config).best
+    assert best == BestEvaluated(metric="loss", value=3.0, step=4, checkpoint=None)
 
 
 @pytest.mark.parametrize("stopped_at", [2, 3, 5])

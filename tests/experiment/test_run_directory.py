@@ -53,7 +53,16 @@ def test_a_status_reads_back_with_its_process_and_time(run: RunDirectory) -> Non
     assert status.time.endswith("+00:00")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"state": "running", "no_such_field": 1}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"state": "running", "no_such_field": 1}',
+        '{"state": "running", "best": {"metric": "loss"}}',
+    ],
+)
 def test_a_damaged_status_is_named(run: RunDirectory, text: str) -> None:
     run.path.mkdir(parents=True)
     run.status_file.write_text(text)

@@ -35,6 +35,17 @@ def test_off_a_terminal_each_report_is_one_plain_line() -> None:
     assert len(lines) == 2
 
 
+def test_metrics_of_training_and_losses_under_their_keys_are_on_the_lines() -> None:
+    stream = io.StringIO()
+    display = Display(20, console=Console(file=stream, width=200))
+    metrics = {"train/word_accuracy": 0.25, "train/perplexity": 12.182}
+    display.training(10, {**TRAINING, **metrics}, list(metrics))
+    display.evaluation(10, {"eval/loss/z_loss": 1.5})
+    first, second = stream.getvalue().splitlines()
+    assert "|g| 0.50  word accuracy 0.2500  perplexity 12.18  12,346 tok/s" in first
+    assert second.endswith("eval loss/z_loss 1.5000")
+
+
 def test_on_a_terminal_a_bar_shows_step_loss_speed_and_time_left() -> None:
     text = shown(terminal=True)
     for part in ("10/20", "loss 2.3457", "12,346 tok/s", "eval loss 2.5000"):

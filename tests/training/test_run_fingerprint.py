@@ -107,10 +107,28 @@ def test_every_setting_is_free_or_compared_or_refused(kind: str, field: str) -> 
     saved = full_settings(kind)
     now = with_change(saved, field, "changed")
     before = dict(flat(saved))[field]
+    if field == "training.losses":
+        before = "{model: 1.0}"  # those of the objective
     passes = field in ONLY_WATCHES | COMPARED_OTHERWISE | CHANGES_LAST_BITS
     assert changed_settings(saved, now) == ([] if passes else [f"{field}: {before} -> changed"])
     warned = changed_last_bits(identity(config=saved), identity(config=now))
     assert warned == ([f"{field}: {before} -> changed"] if field in CHANGES_LAST_BITS else [])
+
+
+def test_losses_and_metrics_are_compared_as_they_are_in_force() -> None:
+    def settings(*given: str) -> dict[str, Any]:
+        return as_settings(tiny_experiment("lstm", Path("place"), *given))
+
+    saved = settings()
+    explicit = settings(
+        "training.losses={model: 1.0}", "training.metrics=[loss, perplexity, bits_per_byte]"
+    )
+    assert changed_settings(saved, explicit) == changed_settings(explicit, saved) == []
+    both = settings("training.losses={z_loss: 0.5, model: 1.0}")
+    assert changed_settings(saved, both) == [
+        "training.losses: {model: 1.0} -> {model: 1.0, z_loss: 0.5}"
+    ]
+    assert changed_settings(both, settings("training.losses={model: 1, z_loss: 0.5}")) == []
 
 
 def test_every_setting_of_every_model_is_covered() -> None:

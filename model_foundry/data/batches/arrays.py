@@ -79,7 +79,8 @@ class ArrayExamples(ExampleSet):
     def describe(self) -> str:
         """Return the number of examples and the total of each unit."""
         totals = (f", {total:,} {unit}" for unit, total in self.totals.items())
-        return f"{len(self):,} examples" + "".join(totals)
+        noun = "example" if len(self) == 1 else "examples"
+        return f"{len(self):,} {noun}" + "".join(totals)
 
 
 def _parts_of(column: Array) -> Iterator[NDArray[Any]]:

@@ -10,7 +10,11 @@ from model_foundry.errors import CheckpointError, ResumeError
 from model_foundry.foundation.atomic_files import delete_directory, find_damage, newer_format
 from model_foundry.training.checkpoint.retention import superseded
 from model_foundry.training.checkpoint.save_load import keep_only_the_model
-from model_foundry.training.checkpoint.state_file import CheckpointState, read_state
+from model_foundry.training.checkpoint.state_file import (
+    CheckpointState,
+    OtherFormatError,
+    read_state,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
         run_id: id of the run; None: that of the newest checkpoint.
 
     Raises:
-        CheckpointError: every checkpoint is damaged.
+        CheckpointError: every checkpoint is damaged, or of another format.
         ResumeError: a newer version wrote one.
     """
     aside: list[tuple[Path, str, str]] = []
@@ -60,19 +64,20 @@ def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
         try:
             checkpoint = _verified(path)
         except CheckpointError as error:
-            aside.append((path, "damaged", str(error)))
+            kind = "other-format" if isinstance(error, OtherFormatError) else "damaged"
+            aside.append((path, kind, str(error)))
             continue
         if run_id is not None and checkpoint.state.run_id != run_id:
             aside.append((path, "other-run", f"{path}: belongs to another run"))
         elif checkpoint.state.random is not None:
             usable = checkpoint
             break
-    damaged = [reason for _, kind, reason in aside if kind == "damaged"]
-    if usable is None and damaged:
+    unread = [(kind, reason) for _, kind, reason in aside if kind != "other-run"]
+    if usable is None and unread:
+        fault, remedy = _fault_of({kind for kind, _ in unread})
         raise CheckpointError(
-            f"{place}: every checkpoint is damaged; restore one from a backup, or start again "
-            "with --fresh, which moves this run aside"
-            + "".join(f"\n  {reason}" for reason in damaged)
+            f"{place}: every checkpoint is {fault}; {remedy}, or start again with --fresh, which "
+            "moves this run aside" + "".join(f"\n  {reason}" for _, reason in unread)
         )
     if usable is None and aside:
         raise CheckpointError(
@@ -82,6 +87,14 @@ def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
     for path, kind, reason in aside:
         logger.warning("%s; renamed to %s", reason, _move_aside(path, kind).name)
     return usable
+
+
+def _fault_of(kinds: set[str]) -> tuple[str, str]:
+    """Return the fault of checkpoints that cannot be read, and its remedy."""
+    if kinds == {"damaged"}:
+        return "damaged", "restore one from a backup"
+    remedy = "resume the run with the version that wrote it"
+    return ("damaged or " if "damaged" in kinds else "") + "of another format", remedy
 
 
 def _verified(path: Path) -> Checkpoint:

@@ -71,10 +71,15 @@ class CheckpointState(BaseModel):
     """Lines of `metrics.jsonl` up to here."""
 
 
+class OtherFormatError(CheckpointError):
+    """A checkpoint is of a format that this version does not read."""
+
+
 def read_state(directory: Path) -> CheckpointState:
     """Read `state.json` of a checkpoint.
 
     Raises:
+        OtherFormatError: another version wrote it.
         CheckpointError: it is missing or not what this version writes, or contradicts itself or
             the directory's name.
     """
@@ -85,7 +90,7 @@ def read_state(directory: Path) -> CheckpointState:
             raise OSError("it is missing, no regular file or too large")
         raw = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(raw, dict) and raw.get("format") != STATE_FORMAT:
-            raise CheckpointError(
+            raise OtherFormatError(
                 f"{path}: has the format {raw.get('format')!r}, and this version reads "
                 f"{STATE_FORMAT}; resume it with the version that wrote it, or start again with "
                 "--fresh"

@@ -56,6 +56,7 @@ def test_the_first_examples_are_a_set_of_their_own() -> None:
 
 def test_the_description_has_all_units() -> None:
     assert examples().describe() == "4 examples, 6 tokens, 4 words"
+    assert examples().first(1).describe().startswith("1 example, ")
 
 
 def test_the_hash_is_that_of_names_types_shapes_and_bytes() -> None:

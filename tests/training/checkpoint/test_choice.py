@@ -203,6 +203,35 @@ def test_one_of_a_newer_version_is_refused_and_nothing_is_moved(place: Path) -> 
     assert names(place) == before
 
 
+@pytest.mark.parametrize(
+    ("damaged", "fault"), [(False, "of another format"), (True, "damaged or of another format")]
+)
+def test_checkpoints_of_another_format_are_not_called_damaged(
+    damaged: bool, fault: str, place: Path
+) -> None:
+    save(place, 1, format=2)
+    if damaged:
+        harm(save(place, 2))
+    with pytest.raises(CheckpointError) as refused:
+        used(place)
+    first, *reasons = str(refused.value).split("\n")
+    assert first == (
+        f"{place}: every checkpoint is {fault}; resume the run with the version that wrote it, or "
+        "start again with --fresh, which moves this run aside"
+    )
+    assert "has the format 2, and this version reads 3" in reasons[-1]
+    assert names(place)[-1].startswith("step-")
+    save(place, 3)
+    assert used(place) == 3
+
+
+def test_one_of_another_format_is_moved_aside_from_an_older_one(place: Path) -> None:
+    save(place, 1)
+    save(place, 2, format=2)
+    assert used(place) == 1
+    assert names(place) == ["other-format-step-00000002", "step-00000001"]
+
+
 def test_where_all_are_damaged_each_is_named_and_none_is_moved(place: Path) -> None:
     """They keep their names for repair, like those of another run."""
     for step in (1, 2):
