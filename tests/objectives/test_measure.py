@@ -128,7 +128,7 @@ def test_a_metric_that_is_no_number_is_refused_in_one_line(
         metrics.figures()
     said = str(refused.value)
     assert "Given.result: gives 'given' the value " in said and said.startswith("plugin ")
-    assert said.endswith("which is no number; correct its result method") and "\n" not in said
+    assert said.endswith("which is no number; return a float") and "\n" not in said
 
 
 @pytest.mark.parametrize("answer", [np.float64(0.5), np.float32(0.5), 0.5])
