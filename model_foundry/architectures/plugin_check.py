@@ -123,7 +123,8 @@ def check_plugin_output(cls: type, output: Any, *, logits: tuple[int, ...] | Non
 def plugin_fault(cls: type, method: str, problem: str) -> ConfigError:
     """Return the error for a method of a plugin, with the file and line of the method."""
     owner = next((each for each in cls.__mro__ if method in vars(each)), cls)
-    return ConfigError(f"plugin {locate_class(owner, method)}: {cls.__name__}.{method}: {problem}")
+    line = " ".join(problem.split())  # the text of an array has several lines
+    return ConfigError(f"plugin {locate_class(owner, method)}: {cls.__name__}.{method}: {line}")
 
 
 def is_ours(cls: type) -> bool:
