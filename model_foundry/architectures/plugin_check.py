@@ -42,7 +42,7 @@ def check_plugin_model(config: ExperimentConfig, device: torch.device) -> None:
     """
     name = config.model.architecture
     cls = MODEL_REGISTRY[name]
-    if ARCHITECTURES[name].kind == LANGUAGE and not _is_ours(cls):
+    if ARCHITECTURES[name].kind == LANGUAGE and not is_ours(cls):
         with seeded(0):
             _try_language_model(cls, config, device)
 
@@ -59,11 +59,11 @@ def _try_language_model(cls: Any, config: ExperimentConfig, device: torch.device
         with precision:
             return model(**inputs)
 
-    with _plugin_errors(cls, "from_config"):
+    with plugin_method(cls, "from_config"):
         model = cls.from_config(config, vocab_size=VOCABULARY, **special).to(device)
     inputs = {"input_ids": rows, "attention_mask": torch.ones_like(rows), "labels": rows}
     trial_step(model, inputs, forward, logits=(*rows.shape, VOCABULARY))
-    with _plugin_errors(cls, "forward", "without labels: "), torch.no_grad():
+    with plugin_method(cls, "forward", "without labels: "), torch.no_grad():
         forward(model, {"input_ids": rows})
 
 
@@ -83,18 +83,18 @@ def trial_step(
         ConfigError: the model raises, or returns an invalid output.
     """
     cls = type(model)
-    if _is_ours(cls):
+    if is_ours(cls):
         return
     with seeded(0), restored(model):
         if isinstance(model, CountedModel):
-            with _plugin_errors(cls, "count"):
+            with plugin_method(cls, "count"):
                 model.count(**inputs)
-        with _plugin_errors(cls, "forward"):
+        with plugin_method(cls, "forward"):
             output = forward(model, inputs)
             if "labels" in inputs:
                 check_plugin_output(cls, output, logits=logits)
         if "labels" in inputs and not isinstance(model, CountedModel):
-            with _plugin_errors(cls, "forward"):
+            with plugin_method(cls, "forward"):
                 output.loss.backward()
 
 
@@ -117,22 +117,30 @@ def check_plugin_output(cls: type, output: Any, *, logits: tuple[int, ...] | Non
         problem += "(rows, tokens, vocabulary)"
     else:
         return
-    raise ConfigError(f"plugin {locate_class(cls, 'forward')}: {cls.__name__}.forward: {problem}")
+    raise plugin_fault(cls, "forward", problem)
 
 
-def _is_ours(cls: type) -> bool:
+def plugin_fault(cls: type, method: str, problem: str) -> ConfigError:
+    """Return the error for a method of a plugin, with the file and line of the method."""
+    owner = next((each for each in cls.__mro__ if method in vars(each)), cls)
+    line = " ".join(problem.split())  # the text of an array has several lines
+    return ConfigError(f"plugin {locate_class(owner, method)}: {cls.__name__}.{method}: {line}")
+
+
+def is_ours(cls: type) -> bool:
+    """Return True for a class of this package."""
     return cls.__module__.partition(".")[0] == OURS
 
 
 @contextmanager
-def _plugin_errors(cls: type, method: str, when: str = "") -> Iterator[None]:
+def plugin_method(cls: type, method: str, when: str = "") -> Iterator[None]:
     """Convert an exception of a plugin's method to a `ConfigError` with file and line."""
     try:
         yield
     except FoundryError:
         raise
     except (Exception, SystemExit) as error:
-        if is_out_of_memory(error):
+        if is_out_of_memory(error) or is_ours(cls):
             raise
         files = [str(Path(inspect.getfile(cls)))] if cls.__module__ != "__main__" else []
         place = locate_in_files(error, *LOADED_PLUGINS, *files) or locate_class(cls, method)

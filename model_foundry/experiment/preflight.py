@@ -28,6 +28,10 @@ def check(config: ExperimentConfig) -> list[str]:
     found = objective_of(config).inspect()
     with torch.device("meta"):
         parameters = create_model(config, **found.model_arguments).get_parameter_count()
+    if found.prepared is not None:
+        found.prepared.objective.check_model(
+            create_model(config, **found.model_arguments).to(device_type()), found.prepared
+        )
     name = config.model.architecture
     lines = [*notes, f"model: {name}, {parameters:,} parameters with {found.sizes}"]
     if config.training.epochs is not None and config.training.warmup_steps:

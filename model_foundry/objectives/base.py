@@ -16,12 +16,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseModel, ModelOutput
+from model_foundry.architectures.plugin_check import plugin_fault
 from model_foundry.config import LOSSES, METRICS, OBJECTIVES, ExperimentConfig, ObjectiveSpec
 from model_foundry.config.specs import TEXT_METRICS
 from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import Collate
-from model_foundry.foundation.labels import IGNORE_INDEX
-from model_foundry.objectives.forward_pass import ForwardPass, Inputs
+from model_foundry.errors import ConfigError
+from model_foundry.objectives.forward_pass import ForwardPass, Inputs, is_target
 from model_foundry.objectives.losses import Loss
 from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
 from model_foundry.registry import register_in
@@ -79,6 +80,8 @@ class Inspection:
     """See `Objective.model_arguments`."""
     sizes: str
     """What the size of the model follows from."""
+    prepared: Prepared | None = None
+    """What a training would read; None: it was not read."""
 
 
 class Objective(ABC):
@@ -88,6 +91,7 @@ class Objective(ABC):
         spec: what the configuration knows of it.
         losses: the losses of the experiment, by name.
         weights: the weight of each.
+        undefined: metrics that had no finite figure, of which a warning was given.
     """
 
     processor_types: ClassVar[Mapping[str, type[Processor]]] = {}
@@ -100,6 +104,7 @@ class Objective(ABC):
         self.spec: ObjectiveSpec = OBJECTIVES[config.training.objective]
         self.weights: dict[str, float] = config.training.losses or self.spec.losses
         self.losses: dict[str, Loss] = {name: LOSSES.load(name)() for name in self.weights}
+        self.undefined: set[str] = set()
 
     @property
     def settings(self) -> Any:
@@ -176,13 +181,18 @@ class Objective(ABC):
     # the losses
 
     def count_targets(self, inputs: Inputs) -> int:
-        """Return the number of targets in a batch, as the model's own loss counts them."""
-        return int((inputs["labels"] != IGNORE_INDEX).sum())
+        """Return the number of targets in a batch, as the model's own loss counts them.
+
+        `IGNORE_INDEX` is none among integers; real numbers are targets without exception.
+        """
+        return int(is_target(_labels_of(inputs, type(self))).sum())
 
     def aligned(self, output: ModelOutput, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Return logits (..., C) and the target of each, (...); `IGNORE_INDEX` is none."""
-        assert output.logits is not None
-        return output.logits, inputs["labels"]
+        """Return logits (..., C) and the target of each, (...); see `count_targets`."""
+        if output.logits is None:
+            law = "the model returned no logits, which a loss or a metric reads"
+            raise ConfigError(f"model.architecture: {law}; correct its forward method")
+        return output.logits, _labels_of(inputs, type(self))
 
     @property
     def needs_logits(self) -> bool:
@@ -228,6 +238,13 @@ class Objective(ABC):
         """The metric that decides which checkpoint is the best, and whether more is better."""
         name = self.config.training.metric_for_best_model or self.metric_names[0]
         return name, METRICS[name].greater_is_better
+
+
+def _labels_of(inputs: Inputs, task: type[Objective]) -> Tensor:
+    if "labels" not in inputs:
+        problem = "must give a batch 'labels', unless count_targets and aligned are overridden"
+        raise plugin_fault(task, "collate", problem)
+    return inputs["labels"]
 
 
 def register_objective(

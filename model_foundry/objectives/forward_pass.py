@@ -49,8 +49,30 @@ class ForwardPass:
     def predictions(self) -> tuple[Tensor, Tensor]:
         """The logits at the targets, (N, C) in fp32, and the targets, (N,)."""
         logits, targets = self.align(self.output, self.inputs)
-        scored = targets != IGNORE_INDEX
+        scored = is_target(targets)
         return logits[scored].float(), targets[scored]
+
+    def classified(self, field: str, name: str) -> tuple[Tensor, Tensor]:
+        """Return `predictions` for a loss or metric of classes, which `field` names.
+
+        Raises:
+            ConfigError: the targets are no numbers of classes.
+        """
+        logits, targets = self.predictions
+        if targets.is_floating_point() or logits.dim() != targets.dim() + 1:
+            found = f"{targets.dtype} {tuple(targets.shape)} and {tuple(logits.shape)}"
+            law = f"{name!r} needs integer targets (N,) and logits (N, C), got {found}"
+            raise ConfigError(f"{field}: {law.replace('torch.', '')}; name another")
+        return logits, targets
+
+
+def is_target(labels: Tensor) -> Tensor:
+    """Return True at each target: real numbers all are, integers unless they are `IGNORE_INDEX`."""
+    return torch.ones_like(labels, dtype=torch.bool) if _is_real(labels) else labels != IGNORE_INDEX
+
+
+def _is_real(values: Tensor) -> bool:
+    return values.is_floating_point() or values.is_complex()
 
 
 def _shape_of(value: object) -> str:

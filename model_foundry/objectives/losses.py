@@ -66,5 +66,5 @@ class ZLoss(Loss):
     """
 
     def mean(self, done: ForwardPass) -> Tensor:
-        logits, targets = done.predictions
+        logits, targets = done.classified("training.losses", "z_loss")
         return logits.logsumexp(-1).square().sum() / max(1, len(targets))

@@ -1,5 +1,7 @@
 """The metrics of a model on examples, accumulated exactly over batches and processes."""
 
+import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -8,14 +10,18 @@ import torch
 from torch import Tensor
 
 from model_foundry.architectures import BaseModel, device_of
+from model_foundry.architectures.plugin_check import plugin_fault, plugin_method
 from model_foundry.config import METRICS
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.interrupts import check_interrupt
+from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 from model_foundry.objectives.base import Objective
 from model_foundry.objectives.forward_pass import ForwardPass
 from model_foundry.objectives.metrics import Metric, Sums
+
+logger = logging.getLogger(__name__)
 
 PENDING = 64  # batches whose figures stay on the device, since each copy waits for it
 
@@ -64,7 +70,11 @@ class Metrics:
     def add(self, done: ForwardPass) -> None:
         """Add a forward pass."""
         for name, metric in self.metrics.items():
-            figures = metric.sums(done)
+            with plugin_method(type(metric), "sums"):
+                figures = metric.sums(done)
+            if not isinstance(figures, Tensor):
+                law = f"must return a tensor, got {short_repr(figures)}"
+                raise plugin_fault(type(metric), "sums", law)
             if figures.shape != self._shapes.setdefault(name, figures.shape):
                 shapes = f"{tuple(self._shapes[name])} and {tuple(figures.shape)}"
                 law = f"{name!r} gives sums of the shapes {shapes}, which cannot be added"
@@ -92,27 +102,57 @@ class Metrics:
             counts: False if the sums of this process repeat those of another.
 
         Raises:
+            ConfigError: a metric is no number, or two metrics give one figure.
+        """
+        return merged(self.results(processes, counts=counts))
+
+    def results(
+        self, processes: ProcessGroup = ALONE, *, counts: bool = True
+    ) -> dict[str, dict[str, float]]:
+        """Return the same by metric, without those that have no sums.
+
+        Raises:
             ConfigError: a metric is no number.
         """
         own = {name: sums.total() if counts else None for name, sums in self.sums.items()}
         shares = processes.all_gather(own)
-        figures: dict[str, float] = {}
+        results: dict[str, dict[str, float]] = {}
         for name, metric in self.metrics.items():
             known = [total for share in shares if (total := share[name]) is not None]
             if known:
-                figures |= _named(name, metric.result(sum(known[1:], start=known[0])))
-        return figures
+                with plugin_method(type(metric), "result"):
+                    result = metric.result(sum(known[1:], start=known[0]))
+                results[name] = _named(name, type(metric), result)
+        return results
 
 
-def _named(name: str, result: float | Mapping[str, float]) -> dict[str, float]:
+def _named(name: str, cls: type, result: float | Mapping[str, float]) -> dict[str, float]:
     figures = result if isinstance(result, Mapping) else {name: result}
     for key, value in figures.items():
-        if not isinstance(value, int | float | np.number):
-            raise ConfigError(
-                f"training.metrics: {name!r} gives {key!r} the value {value!r}, which is no "
-                "number; correct its result method"
-            )
+        if not isinstance(value, int | float | np.number) or isinstance(value, bool):
+            law = f"gives {key!r} the value {short_repr(value)}, which is no number"
+            raise plugin_fault(cls, "result", f"{law}; return a float")
+        if not isinstance(key, str):
+            raise plugin_fault(cls, "result", f"names a figure {key!r}; give it a text as name")
     return {key: v.item() if isinstance(v, np.number) else v for key, v in figures.items()}
+
+
+def merged(results: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Return the figures of all metrics.
+
+    Raises:
+        ConfigError: two metrics give one figure.
+    """
+    figures: dict[str, float] = {}
+    givers: dict[str, str] = {}
+    for name, result in results.items():
+        for key in result:
+            if (other := givers.setdefault(key, name)) != name:
+                law = f"{other!r} and {name!r} both give the figure {key!r}"
+                remedy = "name it differently in one of their result methods"
+                raise ConfigError(f"training.metrics: {law}; {remedy}, or leave one out")
+        figures |= result
+    return figures
 
 
 def measure(
@@ -153,10 +193,22 @@ def measure(
         for done in _passes(model, batches, objective, arguments, carry_state=carry_state):
             metrics.add(done)
     model.train(was_training)
-    figures = metrics.figures(processes, counts=shared or processes.is_rank0)
-    if not figures:
+    results = metrics.results(processes, counts=shared or processes.is_rank0)
+    if not (figures := merged(results)):
         raise DataError("no example has a target, so there is nothing to measure")
+    _warn_of_undefined(objective, results)
     return figures
+
+
+def _warn_of_undefined(objective: Objective, results: Mapping[str, Mapping[str, float]]) -> None:
+    """Warn of metrics without a finite figure, once for each."""
+    for name, figures in results.items():
+        bad = [f"{key} {value}" for key, value in figures.items() if not math.isfinite(value)]
+        if (figures and not bad) or name in objective.undefined:
+            continue
+        objective.undefined.add(name)
+        found = f"is not finite on these examples ({', '.join(bad)})" if bad else "gives no figure"
+        logger.warning("training.metrics: %r %s; correct it, or leave it out", name, found)
 
 
 def _interruptible(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 
 from model_foundry.architectures import BaseModel, device_of
-from model_foundry.architectures.plugin_check import trial_step
+from model_foundry.architectures.plugin_check import plugin_method, trial_step
 from model_foundry.data.batches.arrays import ArrayExamples
 from model_foundry.data.batches.examples import Column, Ragged
-from model_foundry.data.batches.loaders import Collate, evaluation_batches
+from model_foundry.data.batches.loaders import Collate
 from model_foundry.data.corpus.record_splits import RecordSplit, RecordSplits, open_record_splits
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.rows import NoColumnError
@@ -20,7 +20,14 @@ from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import ConfigError, DataError, ResumeError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.objectives.base import Inspection, Objective, Prepared
+from model_foundry.objectives.plugin_results import (
+    require_batch,
+    require_columns,
+    require_plain_data,
+    require_round_trip,
+)
 from model_foundry.objectives.processors import Processor, Processors, load_processors
+from model_foundry.objectives.trial import try_losses_and_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +75,16 @@ class RecordObjective(Objective):
         return PaddingCollator(self.fillers, self.masks)
 
     def check_model(self, model: BaseModel, prepared: Prepared) -> None:
-        """Take a trial step of a plugin's model on the first examples."""
+        """Try the model, the losses and the metrics on the first examples."""
         number = min(EXAMPLES_OF_A_CHECK, len(prepared.train))
-        batch = next(evaluation_batches(prepared.train, prepared.collate, batch_size=number))
-        device = device_of(model)
-        inputs = {name: tensor.to(device) for name, tensor in self.given(batch.inputs).items()}
-        trial_step(model, inputs, self.forward)
+        examples = prepared.train.read([(0, index) for index in range(number)], evaluating=True)
+        with plugin_method(type(self), "collate"):
+            batch = prepared.collate(examples)
+        require_batch(type(self), batch, number)
+        inputs = {name: tensor.to(device_of(model)) for name, tensor in batch.items()}
+        self.count_targets(inputs)
+        trial_step(model, self.given(inputs), self.forward)
+        try_losses_and_metrics(self, model, inputs)
 
     def prepare(self, kept: Path | None = None) -> Prepared:
         prepared = self._prepare(kept)
@@ -98,7 +109,9 @@ class RecordObjective(Objective):
     def _prepared(self, kept: Path | None) -> Prepared:
         splits = open_record_splits(self.config.data, seed=self.config.seeds.split)
         if kept is None:
-            return self._encoded(splits, self.learn(splits.train.records(self.columns)))
+            learned = self.learn(splits.train.records(self.columns))
+            require_round_trip(type(self), learned)
+            return self._encoded(splits, learned)
         processors = load_processors(self.processor_types, kept)
         try:
             return self._encoded(splits, processors)
@@ -119,6 +132,7 @@ class RecordObjective(Objective):
             ) from error
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
+        require_plain_data(type(self), self.model_arguments(processors))
         collate = self.collate(processors)
         return Prepared(
             objective=self,
@@ -135,7 +149,8 @@ class RecordObjective(Objective):
         for records in split.records(self.columns):
             check_interrupt()
             if len(records):
-                parts.append(self.encode(records, processors))
+                parts.append(encoded := self.encode(records, processors))
+                require_columns(type(self), encoded)
         columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
         try:
             return ArrayExamples(columns, units=self.units)
@@ -147,7 +162,8 @@ class RecordObjective(Objective):
     def inspect(self) -> Inspection:
         prepared = self._prepare()
         lines = [f"{name}: {examples.describe()}" for name, examples in prepared.splits.items()]
-        return Inspection(lines, self.model_arguments(prepared.processors), "these data")
+        arguments = self.model_arguments(prepared.processors)
+        return Inspection(lines, arguments, "these data", prepared)
 
 
 def _joined(parts: Sequence[Column]) -> Column:

@@ -117,7 +117,7 @@ def given() -> Iterator[type[Given]]:
     METRICS.remove("given")
 
 
-@pytest.mark.parametrize("answer", ["much", None, [1.0], torch.tensor(1.0), 1j])
+@pytest.mark.parametrize("answer", ["much", None, [1.0], torch.tensor(1.0), 1j, True])
 def test_a_metric_that_is_no_number_is_refused_in_one_line(
     answer: object, given: type[Given], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,8 +127,8 @@ def test_a_metric_that_is_no_number_is_refused_in_one_line(
     with pytest.raises(ConfigError) as refused:
         metrics.figures()
     said = str(refused.value)
-    assert said.startswith("training.metrics: 'given' gives 'given' the value ")
-    assert said.endswith("which is no number; correct its result method") and "\n" not in said
+    assert "Given.result: gives 'given' the value " in said and said.startswith("plugin ")
+    assert said.endswith("which is no number; return a float") and "\n" not in said
 
 
 @pytest.mark.parametrize("answer", [np.float64(0.5), np.float32(0.5), 0.5])

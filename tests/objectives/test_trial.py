@@ -1,0 +1,395 @@
+"""The trial of a task's own code: each slip in one line, by `validate`, and before any training.
+
+The task is a regression of `y` on `x`; each slip is a class that replaces one of its methods.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model_foundry.architectures import BaseModel, ModelOutput, register_architecture
+from model_foundry.config import ExperimentConfig, Section
+from model_foundry.errors import ConfigError, DataError
+from model_foundry.model import create_model
+from model_foundry.objectives import (
+    Loss,
+    Metric,
+    Processor,
+    RecordObjective,
+    register_loss,
+    register_metric,
+    register_objective,
+)
+from model_foundry.objectives.preparation import prepare
+from tests.experiments import tiny_experiment
+from tests.task_runs import foundry, task, tasks_loaded, write_data, write_task
+
+
+class Scale(Processor):
+    """The largest number."""
+
+    saved: ClassVar[str] = "scale"
+    raises: ClassVar[type[Exception] | None] = None
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    @property
+    def sha256(self) -> str:
+        return f"{self.scale}"
+
+    def describe(self) -> str:
+        return self.sha256
+
+    def save(self, directory: Path, *, positions: int | None = None, alone: bool = False) -> None:
+        (directory / self.saved).write_text(self.sha256)
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        if cls.raises is not None:
+            raise cls.raises("no scale")
+        return cls(float((directory / "scale").read_text()))
+
+
+class Elsewhere(Scale):
+    """Written where it is not read."""
+
+    saved = "scale2"
+
+
+class Refused(Scale):
+    """Missing, in the words of a user's data."""
+
+    raises = DataError
+
+
+class Another(Scale):
+    """Read as another."""
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        return cls(-1.0)
+
+
+class Regress(RecordObjective):
+    """Predict a number."""
+
+    columns = ("x", "y")
+    processor_types: ClassVar[Mapping[str, type[Processor]]] = {"scale": Scale}
+
+    def learn(self, records: Any) -> Any:
+        return {"scale": self.processor_types["scale"](3.0)}  # type: ignore[call-arg]
+
+    def encode(self, records: Any, processors: Any) -> Any:
+        x, y = (records.numbers(name).astype(np.float32) for name in self.columns)
+        return {"features": x[:, None], "labels": y}
+
+    def model_arguments(self, processors: Any) -> Any:
+        return {"width": 1}
+
+
+def slip(method: str, answer: Any) -> type[Regress]:
+    """Return the task with a method that returns something else; a function is given self."""
+
+    class Slip(Regress):
+        """A slip."""
+
+    def answered(self: Any, *given: Any) -> Any:
+        return answer(self, *given) if callable(answer) else answer
+
+    setattr(Slip, method, answered)
+    return Slip
+
+
+def processed(kind: type[Scale] | None) -> type[Regress]:
+    """Return the task with another processor; None: one that has no type."""
+    types = {} if kind is None else {"scale": kind}
+    learn = (lambda *_: {"scale": Scale(1.0)}) if kind is None else Regress.learn
+    return type("Slip", (Regress,), {"processor_types": types, "learn": learn})
+
+
+def collated(change: Any) -> type[Regress]:
+    """Return the task with a batch that is changed."""
+
+    def collate(self: Any, processors: Any) -> Any:
+        make = Regress.collate(self, processors)
+        return lambda examples: change(make(examples))
+
+    return slip("collate", collate)
+
+
+def encoded(**columns: Any) -> type[Regress]:
+    """Return the task with other columns."""
+    return slip("encode", lambda self, *given: Regress.encode(self, *given) | columns)
+
+
+class Squared(Loss):
+    """The squared difference."""
+
+    def mean(self, done: Any) -> Tensor:
+        logits, targets = done.predictions
+        return (logits - targets).square().mean()
+
+
+class Detached(Squared):
+    """A loss that teaches nothing."""
+
+    def mean(self, done: Any) -> Tensor:
+        return super().mean(done).detach()
+
+
+class Broken(Squared):
+    """A loss that raises."""
+
+    def mean(self, done: Any) -> Tensor:
+        raise KeyError("weights")
+
+
+class Mae(Metric):
+    """The mean difference."""
+
+    def sums(self, done: Any) -> Any:
+        logits, targets = done.predictions
+        return torch.stack([(logits - targets).abs().sum(), torch.tensor(float(len(targets)))])
+
+    def result(self, sums: Any) -> Any:
+        return float(sums[0] / sums[1])
+
+
+def metric(method: str, answer: Any) -> type[Metric]:
+    """Return a metric with a method that returns something else, or raises it."""
+
+    def answered(self: Any, given: Any) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return type("Odd", (Mae,), {method: answered})
+
+
+TASKS = {  # name: class, message
+    "nothing": (collated(lambda _: None), r"Slip\.collate: .* return a dict of tensors, got None"),
+    "nameless": (
+        collated(lambda batch: {"features": batch["features"]}),
+        r"Slip\.collate: must give a batch 'labels', unless count_targets",
+    ),
+    "unconverted": (
+        collated(lambda batch: {name: value.numpy() for name, value in batch.items()}),
+        r"Slip\.collate: its function must give 'features' as a tensor, got ndarray",
+    ),
+    "short": (
+        collated(lambda batch: batch | {"labels": batch["labels"][:-1]}),
+        r"Slip\.collate: .* 'labels' of shape \(7,\) for 8 examples; must be \(8, \.\.\.\)",
+    ),
+    "unencoded": (slip("encode", None), r"Slip\.encode: must return a dict of arrays, got None"),
+    "words": (
+        encoded(labels=np.array(["a", "b"])),
+        r"Slip\.encode: column 'labels' must be an array of numbers .*, got an array of <U1",
+    ),
+    "hole": (encoded(labels=None), r"Slip\.encode: column 'labels' .* \(N, \.\.\.\), got None"),
+    "unsized": (slip("model_arguments", None), r"Slip\.model_arguments: must return a dict, got"),
+    "wide": (
+        slip("model_arguments", {"width": np.int64(1)}),
+        r"Slip\.model_arguments: 'width' must be of JSON types, got int64 .*; convert it with int",
+    ),
+    "unlearned": (slip("learn", None), r"Slip\.learn: must return a dict by role, got None"),
+    "elsewhere": (processed(Elsewhere), r"Elsewhere\.load: FileNotFoundError: "),
+    "refused": (processed(Refused), r"Refused\.load: cannot read what save wrote \(no scale\)"),
+    "another": (processed(Another), r"Another\.load: the processor 'scale' .* another sha256"),
+    "untyped": (processed(None), r"Slip\.learn: gives the role 'scale' a Scale, which processor"),
+}
+METRICS_OF_SLIPS = {  # name: class, message
+    "sum": (metric("sums", 1.0), r"Odd\.sums: must return a tensor, got 1\.0"),
+    "raises": (metric("sums", ValueError("no")), r"Odd\.sums: ValueError: no"),
+    "late": (metric("result", ValueError("no")), r"Odd\.result: ValueError: no"),
+    "truth": (metric("result", True), r"Odd\.result: gives 'truth' the value true, which is no"),
+    "none": (metric("result", None), r"Odd\.result: gives 'none' the value null, which is no"),
+    "number": (metric("result", {1: 2.0}), r"Odd\.result: names a figure 1; give it a text"),
+}
+LOSSES_OF_SLIPS = {
+    "detached": (Detached, r"Detached\.mean: has no gradient; compute it"),
+    "broken": (Broken, r"Broken\.mean: KeyError: 'weights'"),
+}
+HITS = "'hits' decides which checkpoint is the best, but .* a mapping of 'at_1', 'at_3' only; add"
+SETTINGS = {  # override: message
+    "training.metrics=[hits, mae]": HITS,
+    "training.metrics=[mae, hits]&training.metric_for_best_model=hits": HITS,
+    "training.metrics=[mae, twin]": "'mae' and 'twin' both give the figure 'mae'; name it",
+    "training.metrics=[accuracy]": (
+        r"training\.metrics: 'accuracy' needs integer targets \(N,\) and logits \(N, C\), got "
+        r"float32 \(8,\) and \(8,\); name another"
+    ),
+    "training.losses={z_loss: 1}": r"training\.losses: 'z_loss' needs integer targets",
+}
+
+
+class Line(BaseModel):
+    """A straight line."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, 1)
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig, **arguments: Any) -> Self:
+        return cls(**arguments)
+
+    def forward(self, features: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        logits = self.layer(features)[:, 0]
+        loss = None if labels is None else (logits - labels).square().mean()
+        return ModelOutput(loss=loss, logits=logits)
+
+    @property
+    def model_type(self) -> str:
+        return "line"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory with data; the tasks, losses and metrics are registered."""
+    directory = tmp_path_factory.mktemp("trial")
+    write_data(directory)
+    with tasks_loaded():
+        spec: dict[str, Any] = {"model_kind": "regressor", "reads_text": False}
+        spec |= {"losses": {"squared": 1.0}, "metrics": ("mae",)}
+        register_architecture("line", "line", (), kind="regressor", schema=Section)(Line)
+        register_objective("regress", **spec)(Regress)
+        for name, (task_class, _) in TASKS.items():
+            register_objective(name, **spec)(task_class)
+        odd = {name: cls for name, (cls, _) in METRICS_OF_SLIPS.items()}
+        odd |= {"mae": Mae, "twin": metric("result", {"twin": 1.0, "mae": 5.0})}
+        odd |= {"hits": metric("result", {"at_1": 0.5, "at_3": 0.7})}
+        odd |= {"lost": metric("result", {}), "endless": metric("result", float("inf"))}
+        for name, cls in odd.items():
+            register_metric(name, greater_is_better=False)(cls)
+        for name, loss in {"squared": (Squared, ""), **LOSSES_OF_SLIPS}.items():
+            register_loss(name)(loss[0])
+        yield directory
+
+
+@pytest.fixture
+def here(place: Path) -> Path:
+    directory = place / f"run-{len(list(place.iterdir()))}"
+    directory.mkdir()
+    return directory
+
+
+LINE = "model={architecture: line, line: {}}"
+
+
+def regression(name: str = "regress") -> list[str]:
+    settings = "max_steps: 2, warmup_steps: 1, eval_steps: 1, mixed_precision: 'no'"
+    return [LINE, f"training={{objective: {name}, {settings}}}"]
+
+
+SLIPS = [
+    *((regression(name), message) for name, (_, message) in TASKS.items()),
+    *(
+        ([*regression(), f"training.{field}=[{names}]"], message)
+        for name, (_, message) in METRICS_OF_SLIPS.items()
+        for field, names in (("metrics", f"mae, {name}"), ("train_metrics", name))
+    ),
+    *(
+        ([*regression(), f"training.losses={{{name}: 1}}"], message)
+        for name, (_, message) in LOSSES_OF_SLIPS.items()
+    ),
+    *(([*regression(), *given.split("&")], message) for given, message in SETTINGS.items()),
+]
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+@pytest.mark.parametrize(("overrides", "message"), SLIPS)
+def test_a_slip_is_told_in_one_line_before_anything_is_trained(
+    overrides: list[str], message: str, command: str, here: Path
+) -> None:
+    code, out, err = foundry(command, write_task("arrays", here), *overrides)
+    assert code == 2, out + err
+    [line] = [each for each in err.splitlines() if each.startswith("error: ")]
+    assert re.search(message, line), line
+    assert not list(here.glob("run/checkpoints/*"))
+    log = here / "run" / "metrics.jsonl"
+    assert not log.exists() or not log.read_text()
+
+
+def test_a_task_without_a_slip_is_trained(here: Path) -> None:
+    for command in ("validate", "train"):
+        code, out, err = foundry(command, write_task("arrays", here), *regression())
+        assert code == 0, out + err
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lost", "'lost' gives no figure; correct it, or leave it out"),
+        ("endless", "'endless' is not finite on these examples (endless inf); correct it"),
+    ],
+)
+def test_a_metric_without_a_finite_figure_is_warned_of_once(
+    name: str, message: str, here: Path
+) -> None:
+    file = write_task("arrays", here)
+    code, _, err = foundry("train", file, *regression(), f"training.metrics=[mae, {name}]")
+    assert code == 0, err
+    assert err.count(f"training.metrics: {message}") == 1
+
+
+def test_a_trial_leaves_the_model_and_the_random_generator_alone(here: Path) -> None:
+    config = task("arrays", here, *regression())
+    prepared, model = prepare(config), create_model(config, width=1)
+    before, state = [p.clone() for p in model.parameters()], torch.get_rng_state()
+    prepared.objective.check_model(model, prepared)
+    assert all(
+        (p == b).all() and p.grad is None for p, b in zip(model.parameters(), before, strict=True)
+    )
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("training.losses={detached: 1}", LOSSES_OF_SLIPS["detached"][1]),
+        ("training.metrics=[loss, sum]", METRICS_OF_SLIPS["sum"][1]),
+        ("training.train_metrics=[late]", METRICS_OF_SLIPS["late"][1]),
+        ("training.metrics=[hits]", HITS),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_the_losses_and_metrics_of_a_language_model_are_tried_too(
+    settings: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Detached, "mean", lambda self, done: done.output.loss.detach())
+    monkeypatch.setattr(Mae, "sums", lambda self, done: torch.ones(2))
+    prepared = prepare(config := tiny_experiment("gpt2", tmp_path, settings))
+    model = create_model(config, tokenizer=prepared.tokenizer)
+    with pytest.raises(ConfigError, match=message):
+        prepared.objective.check_model(model, prepared)
+
+
+@pytest.mark.parametrize(
+    ("labels", "targets"),
+    [
+        (torch.tensor([-100, 1, -100, 0]), [1, 0]),
+        (torch.tensor([-100.0, 1.5, 0.0]), [-100.0, 1.5, 0.0]),
+    ],
+)
+def test_minus_a_hundred_is_no_target_among_integers_only(
+    labels: Tensor, targets: list[float], here: Path
+) -> None:
+    objective = prepare(task("arrays", here, *regression())).objective
+    inputs, output = {"labels": labels}, ModelOutput(logits=labels.float())
+    assert objective.count_targets(inputs) == len(targets)
+    done = objective.run(lambda **_: output, inputs, objective.targets(inputs))
+    assert [each.tolist() for each in done.predictions] == [targets, targets]
+
+
+def test_a_model_without_logits_is_refused_where_they_are_read(here: Path) -> None:
+    objective = prepare(task("arrays", here, *regression())).objective
+    done = objective.run(lambda **_: ModelOutput(), {"labels": torch.ones(3)}, {"squared": 3})
+    with pytest.raises(ConfigError, match="the model returned no logits, which a loss or a metric"):
+        _ = done.predictions
