@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from model_foundry.experiment.prepare_data import prepare
 from safetensors.torch import save_file
 from torch import Tensor
 
