@@ -22,7 +22,7 @@ WITHOUT_FIGURES = {
     "interventions/step",
     *("interventions/tagged", "tokenizer/saving", "tokenizer/tokenizer_factory"),
     *("training/checkpoint/state_file", "training/checkpoint/optimizer_state"),
-    "objectives/labels",
+    *("objectives/labels", "objectives/plugin_results"),
     "cli/data_report",  # settings in one printed line
 }
 
