@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from model_foundry.config import METRICS
 from model_foundry.doctor.same_run import differences
 from model_foundry.experiment.train import train
 from model_foundry.foundation.failpoints import watching
@@ -45,6 +46,17 @@ def test_a_line_has_the_metrics_of_all_steps_since_the_line_before(tmp_path: Pat
         assert line["train/perplexity"] == pytest.approx(math.exp(nats), rel=1e-5)
         correct = sum(step["train/accuracy"] for step in steps) / 4
         assert line["train/accuracy"] == pytest.approx(correct, rel=1e-9)
+
+
+def test_they_stand_on_the_line_of_progress_without_details(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(METRICS.load("perplexity"), "details", ("perplexity",))
+    train(tiny_experiment("lstm", tmp_path, MEASURED, *EVERY_FOURTH))
+    lines = [line for line in capsys.readouterr().err.splitlines() if "|g|" in line]
+    assert len(lines) == 2
+    for line, found in zip(lines, logged(tmp_path).values(), strict=True):
+        assert f"  accuracy {found['train/accuracy']:.4f}  " in line and "perplexity" not in line
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
