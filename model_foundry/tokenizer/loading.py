@@ -11,10 +11,6 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 from transformers import PreTrainedTokenizerFast
-from transformers.models.auto.tokenization_auto import (
-    TOKENIZER_MAPPING_NAMES,
-    tokenizer_class_from_name,
-)
 
 from model_foundry.errors import DataError
 from model_foundry.foundation.atomic_files import commit_directory
@@ -33,6 +29,7 @@ FILES = (
 )
 OTHER_FILES = "fast_tokenizer_files"  # paths anywhere, for older versions of transformers
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+GENERIC = "PreTrainedTokenizerFast"  # which has no defaults of its own but the model inputs
 REMEDY = "check the path, or train the tokenizer again"
 
 
@@ -99,6 +96,14 @@ def _class_of(directory: Path, settings: dict[str, Any]) -> Any:
     It is looked up in their table, by the class or by the type of the model beside it.
     """
     name = settings.get("tokenizer_class")
+    if name == GENERIC and "model_input_names" in settings:  # as we save all of ours
+        return None
+    # takes half a second to import
+    from transformers.models.auto.tokenization_auto import (
+        TOKENIZER_MAPPING_NAMES,
+        tokenizer_class_from_name,
+    )
+
     if name is None and (directory / MODEL_CONFIG).exists():
         model_type = _read(directory, MODEL_CONFIG).get("model_type")
         name = TOKENIZER_MAPPING_NAMES.get(model_type) if isinstance(model_type, str) else None
