@@ -6,9 +6,10 @@ The corpus is lines of a file, by default of the Python sources in this environm
 document, and none stands there twice. The usual route is `datasets.load_dataset("text")`, `map`
 with the same fast tokenizer, and the grouping of transformers' run_clm.py. The library alone is
 `encode_batch_fast` of `tokenizers` over the same lines, with as many threads, whose result is
-dropped. Each contender runs in processes of its own, in turn, with cold caches; the start of
-Python, the imports and the loading of the tokenizer are measured apart. Memory is the peak of the
-proportional set size (PSS) of all its processes. Linux only, for /proc.
+dropped. Each contender runs in processes of its own, in turn, with cold caches. Whole commands are
+`foundry prepare` and the usual route's script; besides, both are timed without the start of
+Python, the imports and the loading of the tokenizer. Memory is the peak of the proportional set
+size (PSS) of all processes. Linux only, for /proc.
 """
 
 import json
@@ -37,7 +38,7 @@ AT_ONCE: Final = 10_000  # lines that the library encodes in a call
 BARS: Final = {"commands": 1.8, "alone": 0.85}
 SAMPLED: Final = 0.05  # seconds between two looks at the memory
 COLUMNS: Final = (
-    *("contender", "seconds", "range", "MB/s", "CPU seconds", "with the start", "peak MB"),
+    *("contender", "seconds", "range", "MB/s", "CPU seconds", "whole command", "peak MB"),
     "tokens dropped",
 )
 Figures = dict[str, float]
@@ -67,6 +68,16 @@ def experiment(directory: Path, processes: int) -> Any:
         },
         "benchmark",
     )
+
+
+def command(directory: Path, processes: int) -> list[str]:
+    """Return the command that prepares the corpus, with a cache of its own."""
+    from model_foundry.config import save_config
+
+    file = directory / "experiment.yaml"
+    file.write_text(save_config(experiment(directory, processes)), encoding="utf-8")
+    cache = f"data.cache_dir={directory / 'cache-of-command'}"
+    return [sys.executable, "-m", "model_foundry", "prepare", str(file), cache]
 
 
 class Clock:
@@ -145,9 +156,10 @@ def usual(directory: Path, processes: int) -> Figures:
     )["train"]
     rows = text.map(tokenize, batched=True, num_proc=processes, remove_columns=["text"])
     blocks = rows.map(group, batched=True, num_proc=processes)
-    figures = clock.read()
+    figures, counting = clock.read(), Clock()
     tokens = sum(len(ids) for batch in rows.iter(10_000) for ids in batch["input_ids"])
-    return figures | {"tokens": tokens, "dropped": tokens - BLOCK * len(blocks)}
+    figures |= {"tokens": tokens, "dropped": tokens - BLOCK * len(blocks)}
+    return figures | {"apart": counting.read()["seconds"]}
 
 
 def alone(directory: Path, processes: int) -> Figures:
@@ -173,7 +185,7 @@ def tokenizer(directory: Path, _: int) -> Figures:
     return clock.read()
 
 
-CONTENDERS: Final = {
+CONTENDERS: Final = {  # "command" besides
     "tokenizer": tokenizer,
     "ours": ours,
     "warm": warm,
@@ -183,6 +195,7 @@ CONTENDERS: Final = {
 TIMED: Final = {
     "ours": "ours",
     "warm": "ours, the second time",
+    "command": "foundry prepare",
     "usual": "datasets.map",
     "alone": "encode_batch_fast alone",
 }
@@ -212,11 +225,17 @@ def proportional_memory(pid: int) -> int:
 def run(name: str, directory: Path, processes: int) -> Figures:
     """Run a contender in a process of its own, and watch its memory.
 
+    Returns:
+        What it measured, megabytes of memory, and seconds of the whole command without those that
+        it counted "apart".
+
     Raises:
         RuntimeError: it failed; the message is the end of its output.
     """
-    command = [sys.executable, "-m", "benchmarks.data"]
-    command += ["--one", name, str(directory), str(processes)]
+    arguments = [sys.executable, "-m", "benchmarks.data"]
+    arguments += ["--one", name, str(directory), str(processes)]
+    if name == "command":
+        arguments = command(directory, processes)
     environment = os.environ | {"HF_HOME": str(directory / "hf"), "HF_HUB_OFFLINE": "1"}
     if name == "alone":  # others work in processes, in which the library must not start threads
         environment |= {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(processes)}
@@ -224,7 +243,12 @@ def run(name: str, directory: Path, processes: int) -> Figures:
     with (
         log.open("wb") as errors,
         subprocess.Popen(
-            command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+            arguments,
+            cwd=PROJECT,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
         ) as child,
     ):
         while child.poll() is None:
@@ -234,13 +258,14 @@ def run(name: str, directory: Path, processes: int) -> Figures:
         output = child.stdout.read()
     if child.returncode:
         raise RuntimeError(f"{name} failed: {log.read_text(encoding='utf-8')[-500:]}")
-    figures: Figures = json.loads(output.splitlines()[-1])
-    return figures | {"megabytes": peak / 1e6, "whole": time.perf_counter() - begun}
+    whole = time.perf_counter() - begun
+    figures: Figures = {} if name == "command" else json.loads(output.splitlines()[-1])
+    return figures | {"megabytes": peak / 1e6, "whole": whole - figures.get("apart", 0)}
 
 
 def clean(directory: Path) -> None:
     """Delete the caches of the contenders."""
-    for cache in ("cache", "datasets", "hf"):
+    for cache in ("cache", "cache-of-command", "datasets", "hf"):
         shutil.rmtree(directory / cache, ignore_errors=True)
 
 
@@ -262,42 +287,47 @@ def measure(asked: Asked) -> Found:
             for name in found:  # in this order: the second time needs a first
                 found[name].append(run(name, directory, processes))
             clean(directory)
-            figures = ", ".join(f"{n} {f[-1]['seconds']:.2f} s" for n, f in found.items())
+            figures = ", ".join(f"{n} {f[-1]['whole']:.2f} s" for n, f in found.items())
             say(f"  round {number + 1}: {figures}")
     text = f"{megabytes:.0f} MB of distinct lines"
     ratios = [
-        ratio_of(found, "usual", "whole", f"{text}, whole commands", BARS["commands"]),
-        ratio_of(found, "usual", "seconds", f"{text}, without the start", None),
-        ratio_of(found, "alone", "cpu", f"{text}, CPU without the start", None),
-        ratio_of(found, "alone", "seconds", f"{text}, without the start", BARS["alone"]),
+        ratio_of(found, ("command", "usual"), "whole", f"{text}, whole commands", BARS["commands"]),
+        ratio_of(found, ("ours", "usual"), "seconds", f"{text}, without the start", None),
+        ratio_of(found, ("ours", "alone"), "cpu", f"{text}, CPU without the start", None),
+        ratio_of(found, ("ours", "alone"), "seconds", f"{text}, without the start", BARS["alone"]),
     ]
     tables = [ratio_table("Tokenising and packing", ratios), table_of(found, megabytes)]
     return Found(tables, ratios)
 
 
 def ratio_of(
-    found: dict[str, list[Figures]], other: str, figure: str, group: str, bar: float | None
+    found: dict[str, list[Figures]],
+    pair: tuple[str, str],
+    figure: str,
+    group: str,
+    bar: float | None,
 ) -> Ratio:
-    """Return the times of a contender, divided by ours."""
-    pairs = zip(found[other], found["ours"], strict=True)
-    values = tuple(theirs[figure] / ours[figure] for theirs, ours in pairs)
-    return Ratio(group=group, ours="ours", other=TIMED[other], bar=bar, values=values)
+    """Return the times of the second contender, divided by those of the first."""
+    ours, other = pair
+    rounds = zip(found[other], found[ours], strict=True)
+    values = tuple(theirs[figure] / mine[figure] for theirs, mine in rounds)
+    return Ratio(group=group, ours=TIMED[ours], other=TIMED[other], bar=bar, values=values)
 
 
 def table_of(found: dict[str, list[Figures]], megabytes: float) -> Table:
     """Return the figures of a corpus."""
     rows = []
     for name, rounds in found.items():
-        seconds = [figures["seconds"] for figures in rounds]
+        seconds = [figures["seconds"] for figures in rounds if "seconds" in figures]
         dropped = ""
         if "dropped" in rounds[0]:
             dropped = f"{rounds[0]['dropped'] / rounds[0]['tokens']:.4%}"
         rows.append((
             TIMED[name],
-            f"{median(seconds):.2f}",
-            f"{min(seconds):.2f} to {max(seconds):.2f}",
-            f"{megabytes / median(seconds):.1f}",
-            f"{median(figures['cpu'] for figures in rounds):.1f}",
+            f"{median(seconds):.2f}" if seconds else "",
+            f"{min(seconds):.2f} to {max(seconds):.2f}" if seconds else "",
+            f"{megabytes / median(seconds):.1f}" if seconds else "",
+            f"{median(figures['cpu'] for figures in rounds):.1f}" if seconds else "",
             f"{median(figures['whole'] for figures in rounds):.2f}",
             f"{max(figures['megabytes'] for figures in rounds):,.0f}",
             dropped,

@@ -77,7 +77,7 @@ def run(code: str, **variables: str) -> Any:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
@@ -136,3 +136,19 @@ def test_threads_of_a_torch_that_is_imported_already_are_set_as_well() -> None:
 def test_without_a_setting_there_is_a_thread_for_each_usable_core() -> None:
     code = "from model_foundry.cli.process import set_threads\nset_threads(None)\n"
     assert run(code + VARIABLE) == str(usable_cores())
+
+
+@pytest.mark.parametrize(("call", "expected"), [("", [700, False]), ("main()", [10_000, True])])
+def test_garbage_is_collected_seldom_and_not_at_exit_by_the_command_only(
+    call: str, expected: list[object]
+) -> None:
+    """What is registered first is run last: the figures are those of the exit."""
+    code = (
+        "import atexit, gc, json, sys\n"
+        "gc.set_threshold(700)\n"
+        "sys.argv = ['foundry', '--version']\n"
+        "figures = lambda: [gc.get_threshold()[0], gc.get_freeze_count() > 0]\n"
+        "atexit.register(lambda: print('\\n' + json.dumps(figures()), end=''))\n"
+        f"from model_foundry.cli import main\n{call}"
+    )
+    assert run(code) == expected
