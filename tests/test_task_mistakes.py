@@ -269,3 +269,13 @@ def test_settings_of_gradients_have_no_effect_on_counts(setting: str, here: Path
     assert code == 0, err
     name = setting.partition("=")[0]
     assert f"training.{name} has no effect: architecture 'bigram' learns by counting" in err
+
+
+def test_another_first_metric_is_told_by_the_setting_that_was_written(here: Path) -> None:
+    file = write_task("arrays", here, "training.max_steps=1", "training.warmup_steps=0")
+    assert foundry("train", file)[0] == 0
+    code, _, err = foundry("train", file, "training.metrics=[loss, accuracy]")
+    assert code == 5, err
+    assert err.splitlines()[-1].strip() == (
+        "training.metrics (the first decides which checkpoint is the best): accuracy -> loss"
+    )
