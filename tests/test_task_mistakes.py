@@ -276,6 +276,5 @@ def test_another_first_metric_is_told_by_the_setting_that_was_written(here: Path
     assert foundry("train", file)[0] == 0
     code, _, err = foundry("train", file, "training.metrics=[loss, accuracy]")
     assert code == 5, err
-    assert err.splitlines()[-1].strip() == (
-        "training.metrics (the first decides which checkpoint is the best): accuracy -> loss"
-    )
+    first = "training.metrics (the first decides which checkpoint is the best): accuracy -> loss"
+    assert err.splitlines()[-1] == f"error:   {first}"

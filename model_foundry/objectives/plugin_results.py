@@ -11,12 +11,17 @@ from torch import Tensor
 
 from model_foundry.architectures.plugin_check import plugin_fault, plugin_method
 from model_foundry.data.batches.examples import Ragged
+from model_foundry.data.batches.loaders import evaluation_batches
+from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import DataError
+from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.messages import short_repr
-from model_foundry.objectives.base import Objective
+from model_foundry.objectives.base import Objective, Prepared
+from model_foundry.objectives.forward_pass import Inputs
 from model_foundry.objectives.processors import Processor, load_processors, save_processors
 
 NUMBERS = "biufc"  # kinds of numpy types
+EXAMPLES = 8  # of a batch for a check
 
 
 def require_columns(task: type, columns: Any) -> None:
@@ -51,6 +56,43 @@ def require_batch(task: type, batch: Any, number: int) -> None:
         if not value.dim() or len(value) != number:
             problem = f"its function gives {name!r} of shape {tuple(value.shape)} for {number} "
             raise plugin_fault(task, "collate", f"{problem}examples; must be ({number}, ...)")
+
+
+def first_batch(prepared: Prepared, number: int) -> Inputs:
+    """Return a batch of the first training examples.
+
+    Args:
+        number: of examples, if there are as many.
+
+    Raises:
+        ConfigError: `collate` of the task raises, or gives no tensors of the examples.
+    """
+    task, number = type(prepared.objective), min(number, len(prepared.train))
+    examples = prepared.train.read([(0, index) for index in range(number)], evaluating=True)
+    with plugin_method(task, "collate"):
+        batch = prepared.collate(examples)
+    require_batch(task, batch, number)
+    return batch
+
+
+def require_targets(prepared: Prepared) -> None:
+    """Require that each split of a task has a target.
+
+    Raises:
+        ConfigError: as for `first_batch`.
+        DataError: a split has none.
+    """
+    objective = prepared.objective
+    first_batch(prepared, EXAMPLES)
+    for name, examples in prepared.splits.items():
+        if name == "train" and not isinstance(prepared.collate, PaddingCollator):
+            continue  # what a function draws anew may have targets in another pass
+        batches = evaluation_batches(examples, prepared.evaluating, batch_size=EXAMPLES)
+        if not any(any(objective.targets(batch.inputs).values()) for batch in batches):
+            remedy = f"data.{name}" + " or data.validation_fraction" * (name == "validation")
+            law = f"none of the {len(examples):,} examples has a target, a label that is not "
+            law += f"{IGNORE_INDEX}; give others ({remedy}), or correct the labels that "
+            raise DataError(f"data.{name}: {law}{type(objective).__name__} makes")
 
 
 def require_plain_data(task: type, arguments: Any) -> None:
