@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from model_foundry.architectures import BaseModel, ModelOutput, register_architecture
-from model_foundry.config import ExperimentConfig, Section
+from model_foundry.config import OBJECTIVES, ExperimentConfig, Section
 from model_foundry.data.batches.arrays import ArrayExamples
 from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import ConfigError, DataError
@@ -401,6 +401,48 @@ def test_a_slip_is_told_in_one_line_before_anything_is_trained(
     assert not log.exists() or not log.read_text()
 
 
+MISSPELT: dict[str, tuple[dict[str, Any], str]] = {
+    "mea": (
+        {"metrics": ("loss", "mea")},
+        "(metrics=...): Unknown metric: 'mea'; did you mean 'mae'?",
+    ),
+    "sqared": (
+        {"losses": {"sqared": 1.0}},
+        "(losses=...): Unknown loss: 'sqared'; did you mean 'squared'?",
+    ),
+    "bytes": (
+        {"metrics": ("bits_per_byte",)},
+        "(metrics=...): 'bits_per_byte' is defined for text, which 'misspelt' does not read",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "law"), MISSPELT.values(), ids=MISSPELT)
+def test_a_misspelt_default_of_a_task_is_told_with_its_place(
+    given: dict[str, Any], law: str, here: Path
+) -> None:
+    file = write_task("arrays", here, *regression("misspelt"))
+    register_objective("misspelt", model_kind="regressor", reads_text=False, **given)(Regress)
+    try:
+        code, _, err = foundry("train", file)
+        overridden = foundry(
+            "validate", file, "training.metrics=[mae]", "training.losses={squared: 1}"
+        )
+    finally:
+        OBJECTIVES.remove("misspelt")
+    assert code == 2, err
+    place = "'misspelt', tests.objectives.test_trial:Regress: register_objective"
+    assert f": training.objective: {place}{law}" in err
+    assert list(here.iterdir()) == [file]
+    assert overridden[0] == 0, overridden
+
+
+@pytest.mark.parametrize("given", [{"metrics": "mae"}, {"losses": ["squared"]}])
+def test_defaults_of_another_type_are_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"^losses must be a dict of weights by name, metrics a t"):
+        register_objective("misspelt", **given)(Regress)
+
+
 @pytest.mark.parametrize("name", ["regress", "bare"])
 def test_a_task_without_a_slip_is_trained(name: str, here: Path) -> None:
     for command in ("validate", "train"):
@@ -483,7 +525,7 @@ def test_the_task_of_a_language_model_is_tried_with_our_losses_and_metrics(tmp_p
     prepared = prepare(config := tiny_experiment("gpt2", tmp_path, "training.metrics=[accuracy]"))
     model = create_model(config, tokenizer=prepared.tokenizer)
     check_task(model, prepared)
-    law = r"model\.architecture: the logits must be \(\.{3}, C\) or \(\.{3}\) for targets \(\.{3}\), got"
+    law = r"model\.architecture: the logits must be \(\.{3}, C\) or \(\.{3}\) for targets \(\.{3}\)"
     with pytest.raises(ConfigError, match=law):
         check_task(model, replace(prepared, objective=Misaligned(config)))
 
