@@ -10,8 +10,9 @@ import numpy as np
 from torch import Tensor
 
 from model_foundry.architectures.plugin_check import plugin_fault, plugin_method
-from model_foundry.data.batches.examples import Ragged
+from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.batches.loaders import evaluation_batches
+from model_foundry.data.sources.records import Records
 from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import DataError
 from model_foundry.foundation.labels import IGNORE_INDEX
@@ -38,6 +39,24 @@ def require_columns(task: type, columns: Any) -> None:
             found = f"an array of {array.dtype}" if array.ndim else _kind(column)
             problem = f"column {name!r} must be an array of numbers (N, ...), got {found}"
             raise plugin_fault(task, "encode", problem)
+
+
+def require_finite(task: type, columns: Mapping[str, Column], records: Records) -> None:
+    """Require that the columns that `encode` of a task made of some records are finite.
+
+    Raises:
+        DataError: one is not; the message names the first such record.
+    """
+    for name, column in columns.items():
+        values = np.asarray(column.values if isinstance(column, Ragged) else column)
+        for place in np.argwhere(~np.isfinite(values))[:1]:
+            row = int(place[0])
+            if isinstance(column, Ragged):
+                row = int(np.searchsorted(column.bounds, row, side="right")) - 1
+            where = records.where(row) if len(column) == len(records) else records.source
+            law = f"{task.__name__}.encode gives {name!r} the value {values[tuple(place)]}"
+            remedy = "correct the record or remove it, or correct encode"
+            raise DataError(f"{where}: {law}, not a finite number; {remedy}")
 
 
 def require_batch(task: type, batch: Any, number: int) -> None:

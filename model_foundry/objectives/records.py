@@ -20,6 +20,7 @@ from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.plugin_results import (
     require_columns,
+    require_finite,
     require_plain_data,
     require_round_trip,
 )
@@ -131,8 +132,10 @@ class RecordObjective(Objective):
         for records in split.records(self.columns):
             check_interrupt()
             if len(records):
-                parts.append(encoded := self.encode(records, processors))
+                with np.errstate(over="ignore", divide="ignore"):  # told with its record
+                    parts.append(encoded := self.encode(records, processors))
                 require_columns(type(self), encoded)
+                require_finite(type(self), encoded, records)
         columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
         try:
             return ArrayExamples(columns, units=self.units)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from model_foundry.architectures import BaseModel, ModelOutput, register_architecture
 from model_foundry.config import OBJECTIVES, ExperimentConfig, Section
 from model_foundry.data.batches.arrays import ArrayExamples
+from model_foundry.data.batches.examples import Ragged
 from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.model import create_model
@@ -460,6 +461,37 @@ def test_data_without_a_target_are_refused_before_anything_is_written(
     [line] = [each for each in err.splitlines() if each.startswith("error: ")]
     assert line.startswith("error: data.train: none of the 120 examples has a target, a label that")
     assert line.endswith("give others (data.train), or correct the labels that Unlabelled makes")
+    assert list(here.iterdir()) == [file]
+
+
+def ragged(value: float) -> Any:
+    """Return a column of rows of two numbers, the last of which is `value`."""
+    return lambda n: Ragged(np.array([*[1.0] * (2 * n - 1), value]), np.arange(0, 2 * n + 1, 2))
+
+
+NOT_FINITE = {  # column of n rows: the value that is told
+    "nan": (lambda n: np.append(np.ones(n - 1, np.float32), np.nan), "nan"),
+    "wide": (lambda n: np.append(np.ones((n - 1, 3)), [[1, 2, -np.inf]], axis=0), "-inf"),
+    "ragged": (ragged(np.inf), "inf"),
+}
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+@pytest.mark.parametrize(("column", "value"), NOT_FINITE.values(), ids=NOT_FINITE)
+def test_a_value_that_is_not_finite_is_told_with_its_record(
+    column: Any, value: str, command: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Regress.encode
+    monkeypatch.setattr(
+        *(Regress, "encode"), lambda self, r, p: encode(self, r, p) | {"size": column(len(r))}
+    )
+    table = here.parent / "table.csv"
+    file = write_task("arrays", here, f"data={{train: {table}, validation: {table}}}")
+    code, _, err = foundry(command, file, *regression())
+    assert code == 3, err
+    [line] = [each for each in err.splitlines() if each.startswith("error: ")]
+    law = rf"table\.csv: line 151: Regress\.encode gives 'size' the value {value}, not a finite num"
+    assert re.search(law, line), line
     assert list(here.iterdir()) == [file]
 
 
