@@ -23,7 +23,7 @@ from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, T
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 from model_foundry.config.training import TrainingConfig
 from model_foundry.errors import ConfigError
-from model_foundry.registry import Registry, place_of
+from model_foundry.registry import Registry
 
 Fault = tuple[str, str]
 REGISTERED: Final[dict[str, Registry[Any]]] = {
@@ -66,7 +66,7 @@ def names_are_registered(config: Sections) -> Iterator[Fault]:
         yield from ((f"training.{field}", law) for law in _unknown(names, registry))
     for objective, field in _defaults_of_the_objective(config):
         for law in _unknown(getattr(objective, field), REGISTERED[field]):
-            yield "training.objective", f"{_registered_with(objective, field)}: {law}"
+            yield "training.objective", f"{objective.default_of(field)}: {law}"
 
 
 def _unknown(names: Iterable[str], registry: Registry[Any]) -> Iterator[str]:
@@ -83,10 +83,6 @@ def _defaults_of_the_objective(config: Sections) -> Iterator[tuple[ObjectiveSpec
     for field in ("losses", "metrics"):
         if objective is not None and not getattr(config.training, field):
             yield objective, field
-
-
-def _registered_with(objective: ObjectiveSpec, field: str) -> str:
-    return f"{objective.name!r}, {place_of(objective.target)}: register_objective({field}=...)"
 
 
 def _with_the_meant(message: str, name: str, registry: Registry[Any]) -> str:
@@ -120,7 +116,7 @@ def metrics_suit_the_objective(config: Sections) -> Iterator[Fault]:
         for name in _of_text(getattr(training, field)):
             yield f"training.{field}", f"{name!r} {law}; leave it out"
     for name in () if training.metrics else _of_text(objective.metrics):
-        place = _registered_with(objective, "metrics")
+        place = objective.default_of("metrics")
         yield "training.objective", f"{place}: {name!r} {law}; leave it out"
 
 

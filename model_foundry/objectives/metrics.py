@@ -64,8 +64,12 @@ def register_metric(
 
 
 def _field(objective: Objective, name: str) -> str:
-    """Return the setting that names a metric."""
-    return f"training.{'metrics' if name in objective.metric_names else 'train_metrics'}"
+    """Return the setting or the default of the objective that names a metric."""
+    if name not in objective.metric_names:
+        return "training.train_metrics"
+    if objective.config.training.metrics:
+        return "training.metrics"
+    return f"training.objective: {objective.spec.default_of('metrics')}"
 
 
 def model_loss(done: ForwardPass) -> tuple[Tensor, int]:

@@ -304,6 +304,9 @@ SETTINGS = {  # override: message
 }
 
 
+COPIED = (
+    r"training\.objective: 'classes', .*:Regress: register_objective\(metrics=\.{3}\): 'accuracy'"
+)
 BARE = {  # settings of a task right below `Objective`: message
     "metrics=[perplexity]": r"training\.metrics: 'perplexity' needs integer targets \(N,\)",
     "metrics=[mae, sum]": METRICS_OF_SLIPS["sum"][1],
@@ -344,6 +347,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         tried = {"regress": Regress, "bare": Bare, "masking": Masking, "unlabelled": Unlabelled}
         for name, cls in tried.items():
             register_objective(name, **spec)(cls)
+        register_objective("classes", **spec | {"metrics": ("accuracy", "loss")})(Regress)
         for name, (task_class, _) in TASKS.items():
             register_objective(name, **spec)(task_class)
         odd = {name: cls for name, (cls, _) in METRICS_OF_SLIPS.items()}
@@ -384,6 +388,7 @@ SLIPS = [
         for name, (_, message) in LOSSES_OF_SLIPS.items()
     ),
     *(([*regression(), *given.split("&")], message) for given, message in SETTINGS.items()),
+    (regression("classes"), COPIED),
     *(([*regression("bare"), f"training.{given}"], message) for given, message in BARE.items()),
 ]
 
