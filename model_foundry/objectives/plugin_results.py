@@ -109,8 +109,8 @@ def require_targets(prepared: Prepared) -> None:
         batches = evaluation_batches(examples, prepared.evaluating, batch_size=EXAMPLES)
         if not any(any(objective.targets(batch.inputs).values()) for batch in batches):
             remedy = f"data.{name}" + " or data.validation_fraction" * (name == "validation")
-            law = f"none of the {len(examples):,} examples has a target, a label that is not "
-            law += f"{IGNORE_INDEX}; give others ({remedy}), or correct the labels that "
+            law = f"none of the {len(examples):,} examples has a target (a label other than "
+            law += f"{IGNORE_INDEX}); give other data ({remedy}), or correct the labels that "
             raise DataError(f"data.{name}: {law}{type(objective).__name__} makes")
 
 

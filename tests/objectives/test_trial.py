@@ -464,8 +464,12 @@ def test_data_without_a_target_are_refused_before_anything_is_written(
     code, _, err = foundry(command, file, *regression("unlabelled"))
     assert code == 3, err
     [line] = [each for each in err.splitlines() if each.startswith("error: ")]
-    assert line.startswith("error: data.train: none of the 120 examples has a target, a label that")
-    assert line.endswith("give others (data.train), or correct the labels that Unlabelled makes")
+    assert line.startswith(
+        "error: data.train: none of the 120 examples has a target (a label other"
+    )
+    assert line.endswith(
+        "give other data (data.train), or correct the labels that Unlabelled makes"
+    )
     assert list(here.iterdir()) == [file]
 
 
