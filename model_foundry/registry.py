@@ -92,7 +92,7 @@ class Registry(Mapping[str, S]):
         if present is not None and present != spec:
             raise DuplicateNameError(
                 f"{self.kind.capitalize()} {spec.name!r} is already registered, for "
-                f"{_place_of(present.target)}; {_place_of(spec.target)} needs another name."
+                f"{place_of(present.target)}; {place_of(spec.target)} needs another name."
             )
         for guard in self._guards:
             guard(spec)
@@ -167,7 +167,7 @@ class Registry(Mapping[str, S]):
         )
 
 
-def _place_of(target: str) -> str:
+def place_of(target: str) -> str:
     """Return where a target is: a plugin's file and the name in it, else the target."""
     module, _, name = target.partition(":")
     file = getattr(sys.modules.get(module), "__file__", None)

@@ -22,6 +22,11 @@ from tests.task_runs import foundry, tasks_loaded, write_data, write_task
 FILES = {
     "short.csv": "x,y,kind\n1,2,cat\n3,4\n5,6,dog\n",
     "number.csv": "x,y,kind\n1,2,cat\n3,four,dog\n5,6,cat\n",
+    "nan.csv": "x,y,kind\n1,2,cat\nnan,4,dog\n5,6,cat\n",
+    "empty.csv": "x,y,kind\n1,2,cat\n3,,dog\n5,6,cat\n",
+    "infinite.csv": "x,y,kind\n1,2,cat\n3,-inf,dog\n5,6,cat\n",
+    "beyond.csv": "x,y,kind\n1,2,cat\n3,1e400,dog\n5,6,cat\n",
+    "large.csv": "x,y,kind\n1,2,cat\n3,4,dog\n5,-1e39,cat\n",  # in float64 only
     "lynx.csv": "x,y,kind\n1,2,lynx\n",
     "header.csv": "x,y,kind\n",
     "one.csv": "x,y,kind\n1,2,cat\n",
@@ -36,6 +41,14 @@ MISTAKES = [  # kind, overrides, exit code, message
     ("pairs", ["data.validation=symbol.tsv"], 3, "symbol.tsv: line 2: 'source' has the symbol 'z'"),
     ("arrays", ["data.train=short.csv"], 3, "short.csv: line 3: has 2 fields, not 3"),
     ("arrays", ["data.train=number.csv"], 3, "number.csv: line 3: 'y' is 'four', not a finite"),
+    ("arrays", ["data.train=nan.csv"], 3, "nan.csv: line 3: 'x' is 'nan', not a finite number; c"),
+    ("arrays", ["data.train=empty.csv"], 3, "empty.csv: line 3: 'y' is '', not a finite number; c"),
+    ("arrays", ["data.train=infinite.csv"], 3, "infinite.csv: line 3: 'y' is '-inf', not a finite"),
+    ("arrays", ["data.validation=beyond.csv"], 3, "beyond.csv: line 3: 'y' is '1e400', not a fini"),
+    (
+        *("arrays", ["data.validation=large.csv"], 3),
+        "large.csv: line 4: ClassifyArrays.encode gives 'features' the value -inf, not a finite n",
+    ),
     ("arrays", ["data.validation=lynx.csv"], 3, "lynx.csv: line 2: 'kind' is 'lynx', a label that"),
     ("arrays", ["data.validation=header.csv"], 3, "header.csv: holds no records"),
     ("arrays", ["data.train=one.csv"], 3, "one.csv: is a single record, so none can be held out"),
@@ -269,3 +282,12 @@ def test_settings_of_gradients_have_no_effect_on_counts(setting: str, here: Path
     assert code == 0, err
     name = setting.partition("=")[0]
     assert f"training.{name} has no effect: architecture 'bigram' learns by counting" in err
+
+
+def test_another_first_metric_is_told_by_the_setting_that_was_written(here: Path) -> None:
+    file = write_task("arrays", here, "training.max_steps=1", "training.warmup_steps=0")
+    assert foundry("train", file)[0] == 0
+    code, _, err = foundry("train", file, "training.metrics=[loss, accuracy]")
+    assert code == 5, err
+    first = "training.metrics (the first decides which checkpoint is the best): accuracy -> loss"
+    assert err.splitlines()[-1] == f"error:   {first}"

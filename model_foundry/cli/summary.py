@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from model_foundry.foundation.messages import figure_name
+from model_foundry.foundation.messages import figure, figure_name
 
 if TYPE_CHECKING:
     from model_foundry.doctor import Finding
@@ -55,10 +55,10 @@ def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
         }
         yield from _text_figures(result, split, name, figures)
         for key, value in figures.items():
-            yield f"{name} {figure_name(key)}", f"{value:.4f}"
+            yield f"{name} {figure_name(key)}", figure(value)
     if (best := result.best) is not None:
         kept = f", {result.output_dir / best.checkpoint}" if best.checkpoint else ""
-        yield "best", f"{figure_name(best.metric)} {best.value:.4f} at step {best.step}{kept}"
+        yield "best", f"{figure_name(best.metric)} {figure(best.value)} at step {best.step}{kept}"
 
 
 def _text_figures(
@@ -71,8 +71,8 @@ def _text_figures(
     if (loss := figures.pop("loss", None)) is not None:
         perplexity = figures.pop("perplexity", None)
         per = "token" if result.generates else "masked token"
-        shown = f" (perplexity {perplexity:.2f})" if perplexity and result.generates else ""
-        yield f"{name} loss", f"{loss:.4f} nats per {per}{shown}"
+        shown = f" (perplexity {figure(perplexity, 2)})" if perplexity and result.generates else ""
+        yield f"{name} loss", f"{figure(loss)} nats per {per}{shown}"
     if figures.pop("tokens", None) is None:
         return
     yield (
@@ -92,7 +92,7 @@ def _text_figures(
 def _bits_per_byte(value: float | None, interval: float | None) -> str:
     if value is None:
         return "none: the predicted tokens have no text"
-    return f"{value:.4f}" if interval is None else f"{value:.4f} ± {interval:.4f}"
+    return figure(value) if interval is None else f"{figure(value)} ± {figure(interval)}"
 
 
 def _language_lines(report: "LanguageReport") -> Iterator[str]:

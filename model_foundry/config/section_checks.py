@@ -3,7 +3,7 @@
 Each check is a function from the experiment to its faults: pairs of (dotted field, message).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -62,11 +62,27 @@ def names_are_registered(config: Sections) -> Iterator[Fault]:
     """Check that objective, optimizer, schedule, losses and metrics are registered."""
     for field, registry in REGISTERED.items():
         given = getattr(config.training, field)
-        for name in [given] if isinstance(given, str) else given or ():
-            try:
-                registry[name]
-            except ConfigError as error:  # unknown, or of a package that cannot be imported
-                yield f"training.{field}", _with_the_meant(str(error), name, registry)
+        names = [given] if isinstance(given, str) else given or ()
+        yield from ((f"training.{field}", law) for law in _unknown(names, registry))
+    for objective, field in _defaults_of_the_objective(config):
+        for law in _unknown(getattr(objective, field), REGISTERED[field]):
+            yield "training.objective", f"{objective.default_of(field)}: {law}"
+
+
+def _unknown(names: Iterable[str], registry: Registry[Any]) -> Iterator[str]:
+    for name in names:
+        try:
+            registry[name]
+        except ConfigError as error:  # unknown, or of a package that cannot be imported
+            yield _with_the_meant(str(error), name, registry)
+
+
+def _defaults_of_the_objective(config: Sections) -> Iterator[tuple[ObjectiveSpec, str]]:
+    """Yield the objective with `losses` and with `metrics`, if the experiment names none."""
+    objective = objective_of(config)
+    for field in ("losses", "metrics"):
+        if objective is not None and not getattr(config.training, field):
+            yield objective, field
 
 
 def _with_the_meant(message: str, name: str, registry: Registry[Any]) -> str:
@@ -95,11 +111,18 @@ def metrics_suit_the_objective(config: Sections) -> Iterator[Fault]:
     objective = objective_of(config)
     if objective is None or objective.reads_text:
         return
+    training, law = config.training, f"is defined for text, which {objective.name!r} does not read"
     for field in ("metrics", "train_metrics"):
-        specs = [METRICS.get(name) for name in getattr(config.training, field)]
-        for name in [spec.name for spec in specs if spec is not None and spec.reads_text]:
-            law = f"{name!r} is defined for text, which {objective.name!r} does not read"
-            yield f"training.{field}", f"{law}; leave it out"
+        for name in _of_text(getattr(training, field)):
+            yield f"training.{field}", f"{name!r} {law}; leave it out"
+    for name in () if training.metrics else _of_text(objective.metrics):
+        place = objective.default_of("metrics")
+        yield "training.objective", f"{place}: {name!r} {law}; leave it out"
+
+
+def _of_text(metrics: Iterable[str]) -> list[str]:
+    specs = map(METRICS.get, metrics)
+    return [spec.name for spec in specs if spec is not None and spec.reads_text]
 
 
 def train_metrics_are_measurable(config: Sections) -> Iterator[Fault]:

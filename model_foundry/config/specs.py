@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from model_foundry.registry import place_of
+
 TEXT_METRICS = ("loss", "perplexity", "bits_per_byte")
 
 
@@ -85,6 +87,10 @@ class ObjectiveSpec:
     settings: tuple[str, ...] = ()
     """Fields of `training` that only this objective reads, and dotted names of settings of text
     that it reads although `reads_text` is False, such as `data.max_sequence_length`."""
+
+    def default_of(self, argument: str) -> str:
+        """Return the place of an argument of its registration, for messages."""
+        return f"{self.name!r}, {place_of(self.target)}: register_objective({argument}=...)"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ from model_foundry.model import create_model
 from model_foundry.objectives import LanguageObjective, Prepared
 from model_foundry.objectives.language import text_splits
 from model_foundry.objectives.preparation import objective_of, prepare
+from model_foundry.objectives.trial import try_task
 from model_foundry.training.checkpoint.save_load import save_model
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import device_type, start_accelerator
@@ -112,9 +113,11 @@ class SmallExperiment:
         tokens = len(texts["train"].stream)
         total_steps(asked, examples=max(1, tokens // length))  # of the asked one
         few = replace(prepared, validation=texts["validation"].first(EVALUATED_BLOCKS))
-        return cls(
+        small = cls(
             asked=asked, config=config, prepared=few, accelerator=accelerator, directory=directory
         )
+        try_task(small.untrained, few)
+        return small
 
     @property
     def text(self) -> TokenExamples:

@@ -22,6 +22,7 @@ from model_foundry.experiment.run_directory import Record, RunDirectory
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.foundation.random_state import seed_of_process, seeded
 from model_foundry.objectives import Prepared
+from model_foundry.objectives.trial import check_task
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
@@ -168,7 +169,7 @@ class Attempt:
 
     def _check_model(self, model: BaseModel) -> None:
         with compilation_disabled(model):
-            self.prepared.objective.check_model(model, self.prepared)
+            check_task(model, self.prepared)
 
     def _log_start(self) -> None:
         number, checkpoint = self.start.attempt, self.start.checkpoint

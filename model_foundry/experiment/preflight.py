@@ -8,7 +8,8 @@ from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.model import create_model
-from model_foundry.objectives.preparation import objective_of
+from model_foundry.objectives.preparation import inspect
+from model_foundry.objectives.trial import check_task
 from model_foundry.training.distributed import device_type, require_strategy
 
 
@@ -25,13 +26,12 @@ def check(config: ExperimentConfig) -> list[str]:
         require_strategy(config.training)
     RunDirectory(config.output_dir).require_usable()
     check_plugin_model(config, torch.device(device_type()))
-    found = objective_of(config).inspect()
+    found = inspect(config)
     with torch.device("meta"):
         parameters = create_model(config, **found.model_arguments).get_parameter_count()
     if found.prepared is not None:
-        found.prepared.objective.check_model(
-            create_model(config, **found.model_arguments).to(device_type()), found.prepared
-        )
+        model = create_model(config, **found.model_arguments).to(device_type())
+        check_task(model, found.prepared)
     name = config.model.architecture
     lines = [*notes, f"model: {name}, {parameters:,} parameters with {found.sizes}"]
     if config.training.epochs is not None and config.training.warmup_steps:

@@ -94,7 +94,9 @@ def find_resume_point(
             "run aside"
         )
     saved = checkpoint.state.identity.config if checkpoint else as_settings(run.config())
-    require_same(run.path, changed_settings(saved, as_settings(config)))
+    named = config.training.metric_for_best_model is not None
+    found = changed_settings(saved, as_settings(config), best_is_named=named)
+    require_same(run.path, found)
     attempts = max(status.attempt if status else 0, checkpoint.state.attempt if checkpoint else 0)
     run_id = checkpoint.state.run_id if checkpoint else status and status.run_id
     completed = status is not None and status.state == "completed"

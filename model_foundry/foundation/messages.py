@@ -1,10 +1,12 @@
 """Parts of a message: values, reasons and lines, escaped and of bounded length."""
 
+import math
 from typing import Any
 
 LONGEST_LINE = 1_000  # characters; a list of all the keys of a section fits
 LONGEST_VALUE = 80  # characters
 LONGEST_REASON = 500  # characters
+LARGE = 1e10  # of a figure, which is shown with a power of ten
 
 
 def printable(text: object) -> str:
@@ -37,3 +39,10 @@ def reason_of(error: object) -> str:
 def figure_name(key: str) -> str:
     """Return the name under which a figure is shown; that of a loss is the key of its setting."""
     return key if "/" in key else key.replace("_", " ")
+
+
+def figure(value: float, decimals: int = 4) -> str:
+    """Return a figure with its decimal places, but a large one as `5.6e43`."""
+    if LARGE <= abs(value) < math.inf:
+        return f"{value:.1e}".replace("e+", "e")
+    return f"{value:.{decimals}f}"

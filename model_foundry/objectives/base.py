@@ -269,8 +269,12 @@ def register_objective(
 
     Raises:
         DuplicateNameError: the name is taken.
-        TypeError: the class is no complete subclass of `Objective`.
+        TypeError: the class is no complete subclass of `Objective`, or an argument is of another
+            type.
     """
+    if not (isinstance(losses, dict | None) and isinstance(metrics, tuple | list | None)):
+        law = "losses must be a dict of weights by name, metrics a tuple of names"
+        raise TypeError(f"{law}, got {losses!r} and {metrics!r}")
     facts: dict[str, Any] = {"framing_tokens": framing_tokens, "needs_mask_token": needs_mask_token}
     return register_in(
         OBJECTIVES,
@@ -282,7 +286,7 @@ def register_objective(
         reads_text=reads_text,
         schema=schema,
         losses=losses or {"model": 1.0},
-        metrics=metrics or (TEXT_METRICS if reads_text else ("loss",)),
+        metrics=tuple(metrics or ()) or (TEXT_METRICS if reads_text else ("loss",)),
         variant_of=variant_of,
         settings=settings,
         **facts,

@@ -47,8 +47,16 @@ class ForwardPass:
 
     @cached_property
     def predictions(self) -> tuple[Tensor, Tensor]:
-        """The logits at the targets, (N, C) in fp32, and the targets, (N,)."""
+        """The logits at the targets, (N, C) in fp32, and the targets, (N,).
+
+        Raises:
+            ConfigError: the logits do not fit the targets.
+        """
         logits, targets = self.align(self.output, self.inputs)
+        if logits.shape[: targets.dim()] != targets.shape:
+            found = f"(..., C) or (...) for targets (...), got {_shapes(logits, targets)}"
+            law = f"the logits must be {found}; correct its forward method"
+            raise ConfigError(f"model.architecture: {law}")
         scored = is_target(targets)
         return logits[scored].float(), targets[scored]
 
@@ -56,19 +64,36 @@ class ForwardPass:
         """Return `predictions` for a loss or metric of classes, which `field` names.
 
         Raises:
-            ConfigError: the targets are no numbers of classes.
+            ConfigError: they are none of classes.
         """
         logits, targets = self.predictions
-        if targets.is_floating_point() or logits.dim() != targets.dim() + 1:
-            found = f"{targets.dtype} {tuple(targets.shape)} and {tuple(logits.shape)}"
-            law = f"{name!r} needs integer targets (N,) and logits (N, C), got {found}"
-            raise ConfigError(f"{field}: {law.replace('torch.', '')}; name another")
+        _require_classes(logits, targets, field, name)
         return logits, targets
+
+    def require_classes(self, field: str, name: str) -> None:
+        """Require predictions of classes, if there are logits; `field` names what needs them.
+
+        Raises:
+            ConfigError: the logits are not (..., C) with integer targets (...).
+        """
+        if self.output.logits is not None:
+            _require_classes(*self.align(self.output, self.inputs), field, name)
 
 
 def is_target(labels: Tensor) -> Tensor:
     """Return True at each target: real numbers all are, integers unless they are `IGNORE_INDEX`."""
     return torch.ones_like(labels, dtype=torch.bool) if _is_real(labels) else labels != IGNORE_INDEX
+
+
+def _require_classes(logits: Tensor, targets: Tensor, field: str, name: str) -> None:
+    if _is_real(targets) or logits.dim() != targets.dim() + 1:
+        found = f"{targets.dtype} {_shapes(targets, logits)}".removeprefix("torch.")
+        law = f"{name!r} needs integer targets (N,) and logits (N, C), got {found}"
+        raise ConfigError(f"{field}: {law}; name another")
+
+
+def _shapes(*tensors: Tensor) -> str:
+    return " and ".join(f"{tuple(tensor.shape)}" for tensor in tensors)
 
 
 def _is_real(values: Tensor) -> bool:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.architectures import BaseLanguageModel, BaseModel, ModelOutput, device_of
+from model_foundry.architectures import BaseLanguageModel, BaseModel, ModelOutput
 from model_foundry.data.batches.loaders import Collate, evaluation_batches
 from model_foundry.data.batches.order import usable_blocks
 from model_foundry.data.batches.pass_counts import EpochCounts, pass_over
@@ -36,7 +36,6 @@ from model_foundry.objectives.text import (
     open_texts,
     report_shared,
 )
-from model_foundry.objectives.trial import needs_trial, try_losses_and_metrics
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.special_tokens import special_token_ids
 from model_foundry.tokenizer.tokenizer_factory import check_settings
@@ -44,7 +43,6 @@ from model_foundry.tokenizer.tokenizer_factory import check_settings
 logger = logging.getLogger(__name__)
 
 ROWS_OF_A_CHECK = 8  # for the check of the collator; the model reads two of them
-ROWS_OF_A_TRIAL = 2
 
 
 class LanguageObjective(Objective):
@@ -217,7 +215,7 @@ class LanguageObjective(Objective):
         return {"vocab_size": len(tokenizer), **special_token_ids(tokenizer)}
 
     def check_model(self, model: BaseModel, prepared: Prepared) -> None:
-        """Check that a model does not read its targets; try losses and metrics of a plugin."""
+        """Check that a model does not read its targets."""
         training, rows = self.config.training, text_splits(prepared)["train"].first(ROWS_OF_A_CHECK)
         batch = next(evaluation_batches(rows, prepared.collate, batch_size=ROWS_OF_A_CHECK))
         require_no_leak(
@@ -230,11 +228,6 @@ class LanguageObjective(Objective):
             half=training.mixed_precision in ("bf16", "fp16"),
             loss_without_logits=training.speed.loss_without_logits,
         )
-        if needs_trial(self):
-            few = text_splits(prepared)["train"].first(ROWS_OF_A_TRIAL)
-            batch = next(evaluation_batches(few, prepared.collate, batch_size=ROWS_OF_A_TRIAL))
-            inputs = {name: tensor.to(device_of(model)) for name, tensor in batch.inputs.items()}
-            try_losses_and_metrics(self, model, inputs)
 
 
 def text_splits(prepared: Prepared) -> dict[str, TokenExamples]:

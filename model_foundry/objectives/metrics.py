@@ -63,6 +63,15 @@ def register_metric(
     )
 
 
+def _field(objective: Objective, name: str) -> str:
+    """Return the setting or the default of the objective that names a metric."""
+    if name not in objective.metric_names:
+        return "training.train_metrics"
+    if objective.config.training.metrics:
+        return "training.metrics"
+    return f"training.objective: {objective.spec.default_of('metrics')}"
+
+
 def model_loss(done: ForwardPass) -> tuple[Tensor, int]:
     """Return the mean of the model's own loss, in fp64, and its number of targets.
 
@@ -106,6 +115,7 @@ class Perplexity(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the nats and the number of targets, (2,)."""
+        done.require_classes(_field(self.objective, "perplexity"), "perplexity")
         mean, count = model_loss(done)
         return torch.stack([mean * count, torch.full_like(mean, count)])
 
@@ -175,7 +185,7 @@ class Accuracy(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the correct predictions and the number of targets, (2,)."""
-        logits, targets = done.classified("training.metrics", "accuracy")
+        logits, targets = done.classified(_field(self.objective, "accuracy"), "accuracy")
         correct = (logits.argmax(-1) == targets).sum()
         return in_double(torch.stack([correct, torch.full_like(correct, len(targets))]))
 

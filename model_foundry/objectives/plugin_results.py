@@ -10,13 +10,19 @@ import numpy as np
 from torch import Tensor
 
 from model_foundry.architectures.plugin_check import plugin_fault, plugin_method
-from model_foundry.data.batches.examples import Ragged
+from model_foundry.data.batches.examples import Column, Ragged
+from model_foundry.data.batches.loaders import evaluation_batches
+from model_foundry.data.sources.records import Records
+from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import DataError
+from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.messages import short_repr
-from model_foundry.objectives.base import Objective
+from model_foundry.objectives.base import Objective, Prepared
+from model_foundry.objectives.forward_pass import Inputs
 from model_foundry.objectives.processors import Processor, load_processors, save_processors
 
 NUMBERS = "biufc"  # kinds of numpy types
+EXAMPLES = 8  # of a batch for a check
 
 
 def require_columns(task: type, columns: Any) -> None:
@@ -35,6 +41,24 @@ def require_columns(task: type, columns: Any) -> None:
             raise plugin_fault(task, "encode", problem)
 
 
+def require_finite(task: type, columns: Mapping[str, Column], records: Records) -> None:
+    """Require that the columns that `encode` of a task made of some records are finite.
+
+    Raises:
+        DataError: one is not; the message names the first such record.
+    """
+    for name, column in columns.items():
+        values = np.asarray(column.values if isinstance(column, Ragged) else column)
+        for place in np.argwhere(~np.isfinite(values))[:1]:
+            row = int(place[0])
+            if isinstance(column, Ragged):
+                row = int(np.searchsorted(column.bounds, row, side="right")) - 1
+            where = records.where(row) if len(column) == len(records) else records.source
+            law = f"{task.__name__}.encode gives {name!r} the value {values[tuple(place)]}"
+            remedy = "correct the record or remove it, or correct encode"
+            raise DataError(f"{where}: {law}, not a finite number; {remedy}")
+
+
 def require_batch(task: type, batch: Any, number: int) -> None:
     """Require that the function of a task's `collate` made tensors of `number` examples.
 
@@ -51,6 +75,43 @@ def require_batch(task: type, batch: Any, number: int) -> None:
         if not value.dim() or len(value) != number:
             problem = f"its function gives {name!r} of shape {tuple(value.shape)} for {number} "
             raise plugin_fault(task, "collate", f"{problem}examples; must be ({number}, ...)")
+
+
+def first_batch(prepared: Prepared, number: int) -> Inputs:
+    """Return a batch of the first training examples.
+
+    Args:
+        number: of examples, if there are as many.
+
+    Raises:
+        ConfigError: `collate` of the task raises, or gives no tensors of the examples.
+    """
+    task, number = type(prepared.objective), min(number, len(prepared.train))
+    examples = prepared.train.read([(0, index) for index in range(number)], evaluating=True)
+    with plugin_method(task, "collate"):
+        batch = prepared.collate(examples)
+    require_batch(task, batch, number)
+    return batch
+
+
+def require_targets(prepared: Prepared) -> None:
+    """Require that each split of a task has a target.
+
+    Raises:
+        ConfigError: as for `first_batch`.
+        DataError: a split has none.
+    """
+    objective = prepared.objective
+    first_batch(prepared, EXAMPLES)
+    for name, examples in prepared.splits.items():
+        if name == "train" and not isinstance(prepared.collate, PaddingCollator):
+            continue  # what a function draws anew may have targets in another pass
+        batches = evaluation_batches(examples, prepared.evaluating, batch_size=EXAMPLES)
+        if not any(any(objective.targets(batch.inputs).values()) for batch in batches):
+            remedy = f"data.{name}" + " or data.validation_fraction" * (name == "validation")
+            law = f"none of the {len(examples):,} examples has a target (a label other than "
+            law += f"{IGNORE_INDEX}); give other data ({remedy}), or correct the labels that "
+            raise DataError(f"data.{name}: {law}{type(objective).__name__} makes")
 
 
 def require_plain_data(task: type, arguments: Any) -> None:

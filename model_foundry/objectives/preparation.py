@@ -5,7 +5,9 @@ from pathlib import Path
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.plugins import plugin_errors
-from model_foundry.objectives import Objective, Prepared
+from model_foundry.objectives import LanguageObjective, Objective, Prepared
+from model_foundry.objectives.base import Inspection
+from model_foundry.objectives.plugin_results import require_targets
 
 
 def objective_of(config: ExperimentConfig) -> Objective:
@@ -27,4 +29,23 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     """
     check_interrupt()  # with everything in the cache, nothing below would check
     with plugin_errors():
-        return objective_of(config).prepare(kept)
+        return _checked(objective_of(config).prepare(kept))
+
+
+def inspect(config: ExperimentConfig) -> Inspection:
+    """Check of the data of an experiment what can be checked without training.
+
+    Raises:
+        ConfigError, DataError: as for `prepare`.
+    """
+    with plugin_errors():
+        found = objective_of(config).inspect()
+        if found.prepared is not None:
+            _checked(found.prepared)
+        return found
+
+
+def _checked(prepared: Prepared) -> Prepared:
+    if not isinstance(prepared.objective, LanguageObjective):  # which checks its texts itself
+        require_targets(prepared)
+    return prepared

@@ -8,8 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from model_foundry.architectures import BaseModel, device_of
-from model_foundry.architectures.plugin_check import plugin_method, trial_step
 from model_foundry.data.batches.arrays import ArrayExamples
 from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.batches.loaders import Collate
@@ -21,17 +19,14 @@ from model_foundry.errors import ConfigError, DataError, ResumeError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.plugin_results import (
-    require_batch,
     require_columns,
+    require_finite,
     require_plain_data,
     require_round_trip,
 )
 from model_foundry.objectives.processors import Processor, Processors, load_processors
-from model_foundry.objectives.trial import try_losses_and_metrics
 
 logger = logging.getLogger(__name__)
-
-EXAMPLES_OF_A_CHECK = 8
 
 
 class RecordObjective(Objective):
@@ -73,18 +68,6 @@ class RecordObjective(Objective):
     def collate(self, processors: Processors) -> Collate:
         """Return the function that makes batches; by default ragged columns are padded."""
         return PaddingCollator(self.fillers, self.masks)
-
-    def check_model(self, model: BaseModel, prepared: Prepared) -> None:
-        """Try the model, the losses and the metrics on the first examples."""
-        number = min(EXAMPLES_OF_A_CHECK, len(prepared.train))
-        examples = prepared.train.read([(0, index) for index in range(number)], evaluating=True)
-        with plugin_method(type(self), "collate"):
-            batch = prepared.collate(examples)
-        require_batch(type(self), batch, number)
-        inputs = {name: tensor.to(device_of(model)) for name, tensor in batch.items()}
-        self.count_targets(inputs)
-        trial_step(model, self.given(inputs), self.forward)
-        try_losses_and_metrics(self, model, inputs)
 
     def prepare(self, kept: Path | None = None) -> Prepared:
         prepared = self._prepare(kept)
@@ -149,8 +132,10 @@ class RecordObjective(Objective):
         for records in split.records(self.columns):
             check_interrupt()
             if len(records):
-                parts.append(encoded := self.encode(records, processors))
+                with np.errstate(over="ignore", divide="ignore"):  # told with its record
+                    parts.append(encoded := self.encode(records, processors))
                 require_columns(type(self), encoded)
+                require_finite(type(self), encoded, records)
         columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
         try:
             return ArrayExamples(columns, units=self.units)

@@ -1,44 +1,70 @@
-"""A trial of the losses and metrics of a task on one batch, before anything is trained."""
+"""A trial of a plugin's task on one batch, before anything is trained."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from model_foundry.architectures import BaseModel, CountedModel
-from model_foundry.architectures.plugin_check import is_ours, plugin_fault, plugin_method
+from model_foundry.architectures import BaseModel, CountedModel, device_of
+from model_foundry.architectures.plugin_check import (
+    is_ours,
+    plugin_fault,
+    plugin_method,
+    trial_step,
+)
 from model_foundry.architectures.restored import restored
 from model_foundry.config import METRICS
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.random_state import seeded
-from model_foundry.objectives.base import Objective
+from model_foundry.objectives.base import Objective, Prepared
 from model_foundry.objectives.forward_pass import ForwardPass, Inputs
 from model_foundry.objectives.measure import Metrics, merged
+from model_foundry.objectives.plugin_results import EXAMPLES, first_batch
+
+ROWS_OF_TEXT = 2  # of the batch
 
 
-def needs_trial(objective: Objective) -> bool:
-    """Return True if a loss or a metric of an experiment is a plugin's."""
-    names = (*objective.metric_names, *objective.config.training.train_metrics)
-    classes = [*map(type, objective.losses.values()), *map(METRICS.load, names)]
-    return not all(map(is_ours, classes))
+def check_task(model: BaseModel, prepared: Prepared) -> None:
+    """Check a model by its objective, and try a task of which a part is a plugin's.
+
+    Raises:
+        ConfigError: the model cannot learn the task, or the trial failed.
+    """
+    prepared.objective.check_model(model, prepared)
+    try_task(model, prepared)
 
 
-def try_losses_and_metrics(objective: Objective, model: BaseModel, inputs: Inputs) -> None:
-    """Run every loss and metric on a batch; one without targets is skipped.
+def try_task(model: BaseModel, prepared: Prepared) -> None:
+    """Run the model and every loss and metric on the first examples; skip a task that is ours.
 
     The model and the random generators are as before afterwards.
 
-    Args:
-        inputs: on the device of the model.
-
     Raises:
-        ConfigError: one raises or gives no usable figure, or the metric that decides which
+        ConfigError: a part raises or gives nothing usable, or the metric that decides which
             checkpoint is the best gives no figure of its name.
     """
-    targets = objective.targets(inputs)
-    if not any(targets.values()):
+    objective = prepared.objective
+    if not _has_plugins(objective):
         return
+    number = ROWS_OF_TEXT if objective.spec.reads_text else EXAMPLES
+    batch = first_batch(prepared, number)
+    inputs = {name: tensor.to(device_of(model)) for name, tensor in batch.items()}
+    targets = objective.targets(inputs)
+    trial_step(model, objective.given(inputs), objective.forward)
+    if any(targets.values()):
+        _try_losses_and_metrics(objective, model, inputs, targets)
+
+
+def _has_plugins(objective: Objective) -> bool:
+    names = (*objective.metric_names, *objective.config.training.train_metrics)
+    classes = [*map(type, objective.losses.values()), *map(METRICS.load, names)]
+    return not all(map(is_ours, [type(objective), *classes]))
+
+
+def _try_losses_and_metrics(
+    objective: Objective, model: BaseModel, inputs: Inputs, targets: Mapping[str, int]
+) -> None:
     with seeded(0), restored(model):
         done = objective.run(model, inputs, targets)
         losses = _try_losses(objective, done)

@@ -2,9 +2,10 @@
 
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any, TextIO, cast
 
@@ -12,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from model_foundry.evaluation.comparability import MOST_UNKNOWN
-from model_foundry.foundation.messages import figure_name
+from model_foundry.foundation.messages import figure, figure_name
 
-SHOWN = (  # of a training step: figure, label, format
-    ("train/loss", "loss", ".4f"),
-    ("train/learning_rate", "lr", ".2e"),
-    ("train/grad_norm", "|g|", ".2f"),
+SHOWN: tuple[tuple[str, str, Callable[[float], str]], ...] = (  # of a step: key, label, form
+    ("train/loss", "loss", figure),
+    ("train/learning_rate", "lr", "{:.2e}".format),
+    ("train/grad_norm", "|g|", partial(figure, decimals=2)),
 )
 UNITS = {"tokens": "tok"}
 
@@ -91,7 +92,7 @@ class Display:
         Args:
             metrics: names of further figures to show, off a terminal.
         """
-        shown = [f"{label} {values[name]:{form}}" for name, label, form in SHOWN if name in values]
+        shown = [f"{label} {form(values[name])}" for name, label, form in SHOWN if name in values]
         shown += [_figure(name.removeprefix("train/"), values[name]) for name in metrics]
         speed = next((name for name in values if name.endswith("_per_second")), None)
         if speed is not None:
@@ -124,7 +125,7 @@ class Display:
 
 
 def _figure(key: str, value: float) -> str:
-    return f"{figure_name(key)} {value:{'.2f' if key == 'perplexity' else '.4f'}}"
+    return f"{figure_name(key)} {figure(value, 2 if key == 'perplexity' else 4)}"
 
 
 def _console() -> Console:

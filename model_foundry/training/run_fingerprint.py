@@ -17,6 +17,7 @@ from model_foundry.errors import ResumeError
 
 MISSING = "nothing"
 PLUGIN = "plugin "
+FIRST = "metrics (the first decides which checkpoint is the best)"
 
 
 class RunFingerprint(BaseModel):
@@ -59,12 +60,23 @@ def changes(
     ]
 
 
-def changed_settings(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the changed settings that would make it a different run."""
+def changed_settings(
+    saved: Mapping[str, Any], now: Mapping[str, Any], *, best_is_named: bool = True
+) -> list[str]:
+    """Return the changed settings that would make it a different run.
+
+    Args:
+        best_is_named: False if `training.metric_for_best_model` is left out now; then a change of
+            the first metric is told instead.
+    """
     excepted = [name for mark in OnResume for name in marked(mark, ExperimentConfig)]
     spec = OBJECTIVES.get(saved.get("training", {}).get("objective", ""))
     defaults = {} if spec is None else spec.losses
     before, after = (_with_losses_in_force(settings, defaults) for settings in (saved, now))
+    training = before["training"]
+    first = [*(training.get("metrics") or (spec.metrics if spec else ()))][:1]
+    if not best_is_named and first == [training.get("metric_for_best_model")]:
+        before, after = map(_told_by_first_metric, (before, after))
     return changes(before, after, free=tuple(excepted))
 
 
@@ -78,6 +90,11 @@ def _with_losses_in_force(
         weights = ", ".join(f"{name}: {losses[name]}" for name in sorted(losses))
         losses = f"{{{weights}}}"
     return {**settings, "training": {**training, "losses": losses}}
+
+
+def _told_by_first_metric(settings: Mapping[str, Any]) -> dict[str, Any]:
+    training = dict(settings["training"])
+    return {**settings, "training": {FIRST: training.pop("metric_for_best_model"), **training}}
 
 
 def changed_content(saved: RunFingerprint, now: RunFingerprint) -> list[str]:

@@ -46,6 +46,14 @@ def test_the_figures_have_their_units(capsys: pytest.CaptureFixture[str]) -> Non
     assert "test loss" not in text and "not comparable" not in text
 
 
+def test_a_large_figure_is_shown_with_a_power_of_ten(capsys: pytest.CaptureFixture[str]) -> None:
+    large = {"eval/loss": 1e99, "eval/perplexity": 5.6123e43, "eval/far": 2.5e12}
+    best = BestEvaluated(metric="far", value=2.5e12, step=5)
+    text = " ".join(printed(capsys, metrics=large, best=best).split())
+    assert "validation loss 1.0e99 nats per token (perplexity 5.6e43)" in text
+    assert "validation far 2.5e12 best far 2.5e12 at step 5" in text
+
+
 def test_a_test_text_has_its_own_figures(capsys: pytest.CaptureFixture[str]) -> None:
     metrics = {f"{split}/{name}": v for split in ("eval", "test") for name, v in METRICS.items()}
     assert "test loss" in printed(capsys, metrics=metrics)

@@ -249,6 +249,11 @@ def test_the_metric_of_the_best_checkpoint_is_compared_as_it_is_in_force() -> No
     )
     assert changed_settings(saved, as_settings(same)) == []
     other = load(metrics=["accuracy", "loss"])
-    assert changed_settings(saved, as_settings(other)) == [
-        "training.metric_for_best_model: loss -> accuracy"
-    ]
+    named = load(metrics=["accuracy", "loss"], metric_for_best_model="accuracy")
+    line = "training.metric_for_best_model: loss -> accuracy"
+    assert changed_settings(saved, as_settings(named)) == [line]
+    first = "training.metrics (the first decides which checkpoint is the best): loss -> accuracy"
+    assert changed_settings(saved, as_settings(other), best_is_named=False) == [first]
+    wanted = load(metrics=["accuracy", "loss"], metric_for_best_model="loss")  # not the first
+    found = changed_settings(as_settings(wanted), as_settings(other), best_is_named=False)
+    assert found == [line]

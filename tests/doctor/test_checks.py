@@ -16,7 +16,13 @@ from transformers import GPT2LMHeadModel
 from model_foundry.architectures.gpt import GPT2Model
 from model_foundry.architectures.modeling.modeling_recurrent import RecurrentForCausalLM
 from model_foundry.cli import main
-from model_foundry.config import ARCHITECTURES, ArchitectureSpec, ExperimentConfig, save_config
+from model_foundry.config import (
+    ARCHITECTURES,
+    METRICS,
+    ArchitectureSpec,
+    ExperimentConfig,
+    save_config,
+)
 from model_foundry.doctor import checks, disk, findings, small_experiment
 from model_foundry.doctor.checks import examine, ties
 from model_foundry.doctor.small_experiment import SmallExperiment
@@ -26,6 +32,7 @@ from model_foundry.foundation.interrupts import handle_signals
 from model_foundry.foundation.locks import exclusive
 from model_foundry.foundation.tested_versions import LIBRARIES, PINNED, run_with
 from model_foundry.model import create_model
+from model_foundry.objectives import Metric, register_metric
 from model_foundry.training.step_batches import StepBatch
 from tests.experiments import MODELS, tiny_experiment
 
@@ -86,6 +93,26 @@ def test_attention_is_judged_where_the_settings_choose_it(
         assert checks.attention(trial) == (good, figure)
     finally:
         ARCHITECTURES.remove("mine")
+
+
+def test_a_faulty_metric_is_told_as_such_and_as_no_leak(tmp_path: Path) -> None:
+    class Odd(Metric):
+        """A metric of a plugin that gives no tensor."""
+
+        def sums(self, done: Any) -> Any:
+            return 1.0
+
+        def result(self, sums: Any) -> float:
+            return 1.0
+
+    register_metric("odd", greater_is_better=True)(Odd)
+    try:
+        config = tiny_experiment("gpt2", tmp_path, "training.metrics=[loss, odd]")
+        with pytest.raises(ConfigError, match=r"Odd\.sums: must return a tensor, got 1\.0"):
+            list(examine(config))
+    finally:
+        METRICS.remove("odd")
+    assert list(tmp_path.iterdir()) == []
 
 
 def ill(name: str, patch: pytest.MonkeyPatch) -> None:

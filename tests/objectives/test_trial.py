@@ -5,6 +5,7 @@ The task is a regression of `y` on `x`; each slip is a class that replaces one o
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,19 +15,27 @@ import torch
 from torch import Tensor, nn
 
 from model_foundry.architectures import BaseModel, ModelOutput, register_architecture
-from model_foundry.config import ExperimentConfig, Section
+from model_foundry.config import OBJECTIVES, ExperimentConfig, Section
+from model_foundry.data.batches.arrays import ArrayExamples
+from model_foundry.data.batches.examples import Ragged
+from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.model import create_model
 from model_foundry.objectives import (
+    CausalLM,
     Loss,
     Metric,
+    Objective,
+    Prepared,
     Processor,
     RecordObjective,
     register_loss,
     register_metric,
     register_objective,
 )
+from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.preparation import prepare
+from model_foundry.objectives.trial import check_task
 from tests.experiments import tiny_experiment
 from tests.task_runs import foundry, task, tasks_loaded, write_data, write_task
 
@@ -92,6 +101,69 @@ class Regress(RecordObjective):
 
     def model_arguments(self, processors: Any) -> Any:
         return {"width": 1}
+
+
+class Bare(Objective):
+    """A regression right below `Objective`."""
+
+    def prepare(self, kept: Path | None = None) -> Prepared:
+        x = np.arange(16, dtype=np.float32)
+        examples = ArrayExamples({"features": x[:, None], "labels": self.labels(x)}, units={})
+        collate = self.collate()
+        return Prepared(
+            objective=self,
+            processors={},
+            collate=collate,
+            evaluating=collate,
+            train=examples,
+            validation=examples,
+            test=None,
+        )
+
+    def labels(self, x: Any) -> Any:
+        return x
+
+    def collate(self) -> Any:
+        return PaddingCollator({}, {})
+
+    def inspect(self) -> Inspection:
+        return Inspection([], {"width": 1}, "", self.prepare())
+
+    def model_arguments(self, processors: Any) -> Any:
+        return {"width": 1}
+
+
+class Masking(Bare):
+    """A task whose collator makes the only targets, in the last example."""
+
+    def labels(self, x: Any) -> Any:
+        return np.full(len(x), -100)
+
+    def collate(self) -> Any:
+        pad = super().collate()
+
+        def masked(examples: Any) -> Any:
+            batch = pad(examples)
+            last = batch["features"][:, 0] == 15
+            return batch | {"labels": torch.where(last, 1, batch["labels"])}
+
+        return masked
+
+
+class Unlabelled(Regress):
+    """A task that leaves out every target."""
+
+    def encode(self, records: Any, processors: Any) -> Any:
+        columns = super().encode(records, processors)
+        return columns | {"labels": np.full(len(records), -100)}
+
+
+class Misaligned(CausalLM):
+    """A language task that loses the last target of each row."""
+
+    def aligned(self, output: Any, inputs: Any) -> Any:
+        logits, labels = super().aligned(output, inputs)
+        return logits, labels[:, :-1]
 
 
 def slip(method: str, answer: Any) -> type[Regress]:
@@ -226,6 +298,19 @@ SETTINGS = {  # override: message
         r"float32 \(8,\) and \(8,\); name another"
     ),
     "training.losses={z_loss: 1}": r"training\.losses: 'z_loss' needs integer targets",
+    "training.metrics=[mae, perplexity]": r"training\.metrics: 'perplexity' needs integer targets",
+    "training.train_metrics=[perplexity]": r"training\.train_metrics: 'perplexity' needs integer",
+    "training.train_metrics=[accuracy]": r"training\.train_metrics: 'accuracy' needs integer",
+}
+
+
+COPIED = (
+    r"training\.objective: 'classes', .*:Regress: register_objective\(metrics=\.{3}\): 'accuracy'"
+)
+BARE = {  # settings of a task right below `Objective`: message
+    "metrics=[perplexity]": r"training\.metrics: 'perplexity' needs integer targets \(N,\)",
+    "metrics=[mae, sum]": METRICS_OF_SLIPS["sum"][1],
+    "losses={detached: 1}": LOSSES_OF_SLIPS["detached"][1],
 }
 
 
@@ -259,7 +344,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         spec: dict[str, Any] = {"model_kind": "regressor", "reads_text": False}
         spec |= {"losses": {"squared": 1.0}, "metrics": ("mae",)}
         register_architecture("line", "line", (), kind="regressor", schema=Section)(Line)
-        register_objective("regress", **spec)(Regress)
+        tried = {"regress": Regress, "bare": Bare, "masking": Masking, "unlabelled": Unlabelled}
+        for name, cls in tried.items():
+            register_objective(name, **spec)(cls)
+        register_objective("classes", **spec | {"metrics": ("accuracy", "loss")})(Regress)
         for name, (task_class, _) in TASKS.items():
             register_objective(name, **spec)(task_class)
         odd = {name: cls for name, (cls, _) in METRICS_OF_SLIPS.items()}
@@ -300,6 +388,8 @@ SLIPS = [
         for name, (_, message) in LOSSES_OF_SLIPS.items()
     ),
     *(([*regression(), *given.split("&")], message) for given, message in SETTINGS.items()),
+    (regression("classes"), COPIED),
+    *(([*regression("bare"), f"training.{given}"], message) for given, message in BARE.items()),
 ]
 
 
@@ -317,10 +407,111 @@ def test_a_slip_is_told_in_one_line_before_anything_is_trained(
     assert not log.exists() or not log.read_text()
 
 
-def test_a_task_without_a_slip_is_trained(here: Path) -> None:
+MISSPELT: dict[str, tuple[dict[str, Any], str]] = {
+    "mea": (
+        {"metrics": ("loss", "mea")},
+        "(metrics=...): Unknown metric: 'mea'; did you mean 'mae'?",
+    ),
+    "sqared": (
+        {"losses": {"sqared": 1.0}},
+        "(losses=...): Unknown loss: 'sqared'; did you mean 'squared'?",
+    ),
+    "bytes": (
+        {"metrics": ("bits_per_byte",)},
+        "(metrics=...): 'bits_per_byte' is defined for text, which 'misspelt' does not read",
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "law"), MISSPELT.values(), ids=MISSPELT)
+def test_a_misspelt_default_of_a_task_is_told_with_its_place(
+    given: dict[str, Any], law: str, here: Path
+) -> None:
+    file = write_task("arrays", here, *regression("misspelt"))
+    register_objective("misspelt", model_kind="regressor", reads_text=False, **given)(Regress)
+    try:
+        code, _, err = foundry("train", file)
+        overridden = foundry(
+            "validate", file, "training.metrics=[mae]", "training.losses={squared: 1}"
+        )
+    finally:
+        OBJECTIVES.remove("misspelt")
+    assert code == 2, err
+    place = "'misspelt', tests.objectives.test_trial:Regress: register_objective"
+    assert f": training.objective: {place}{law}" in err
+    assert list(here.iterdir()) == [file]
+    assert overridden[0] == 0, overridden
+
+
+@pytest.mark.parametrize("given", [{"metrics": "mae"}, {"losses": ["squared"]}])
+def test_defaults_of_another_type_are_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"^losses must be a dict of weights by name, metrics a t"):
+        register_objective("misspelt", **given)(Regress)
+
+
+@pytest.mark.parametrize("name", ["regress", "bare"])
+def test_a_task_without_a_slip_is_trained(name: str, here: Path) -> None:
     for command in ("validate", "train"):
-        code, out, err = foundry(command, write_task("arrays", here), *regression())
+        code, out, err = foundry(command, write_task("arrays", here), *regression(name))
         assert code == 0, out + err
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_data_without_a_target_are_refused_before_anything_is_written(
+    command: str, here: Path
+) -> None:
+    file = write_task("arrays", here)
+    code, _, err = foundry(command, file, *regression("unlabelled"))
+    assert code == 3, err
+    [line] = [each for each in err.splitlines() if each.startswith("error: ")]
+    assert line.startswith(
+        "error: data.train: none of the 120 examples has a target (a label other"
+    )
+    assert line.endswith(
+        "give other data (data.train), or correct the labels that Unlabelled makes"
+    )
+    assert list(here.iterdir()) == [file]
+
+
+def ragged(value: float) -> Any:
+    """Return a column of rows of two numbers, the last of which is `value`."""
+    return lambda n: Ragged(np.array([*[1.0] * (2 * n - 1), value]), np.arange(0, 2 * n + 1, 2))
+
+
+NOT_FINITE = {  # column of n rows: the value that is told
+    "nan": (lambda n: np.append(np.ones(n - 1, np.float32), np.nan), "nan"),
+    "wide": (lambda n: np.append(np.ones((n - 1, 3)), [[1, 2, -np.inf]], axis=0), "-inf"),
+    "ragged": (ragged(np.inf), "inf"),
+}
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+@pytest.mark.parametrize(("column", "value"), NOT_FINITE.values(), ids=NOT_FINITE)
+def test_a_value_that_is_not_finite_is_told_with_its_record(
+    column: Any, value: str, command: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Regress.encode
+    monkeypatch.setattr(
+        *(Regress, "encode"), lambda self, r, p: encode(self, r, p) | {"size": column(len(r))}
+    )
+    table = here.parent / "table.csv"
+    file = write_task("arrays", here, f"data={{train: {table}, validation: {table}}}")
+    code, _, err = foundry(command, file, *regression())
+    assert code == 3, err
+    [line] = [each for each in err.splitlines() if each.startswith("error: ")]
+    law = rf"table\.csv: line 151: Regress\.encode gives 'size' the value {value}, not a finite num"
+    assert re.search(law, line), line
+    assert list(here.iterdir()) == [file]
+
+
+def test_targets_that_a_collator_makes_in_any_batch_are_enough(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = task("arrays", here, *regression("masking"))
+    assert prepare(config).validation
+    monkeypatch.setattr(Masking, "collate", Bare.collate)
+    with pytest.raises(DataError, match=r"data\.train: none of the 16 examples has a target"):
+        prepare(config)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +534,7 @@ def test_a_trial_leaves_the_model_and_the_random_generator_alone(here: Path) -> 
     config = task("arrays", here, *regression())
     prepared, model = prepare(config), create_model(config, width=1)
     before, state = [p.clone() for p in model.parameters()], torch.get_rng_state()
-    prepared.objective.check_model(model, prepared)
+    check_task(model, prepared)
     assert all(
         (p == b).all() and p.grad is None for p, b in zip(model.parameters(), before, strict=True)
     )
@@ -368,7 +559,16 @@ def test_the_losses_and_metrics_of_a_language_model_are_tried_too(
     prepared = prepare(config := tiny_experiment("gpt2", tmp_path, settings))
     model = create_model(config, tokenizer=prepared.tokenizer)
     with pytest.raises(ConfigError, match=message):
-        prepared.objective.check_model(model, prepared)
+        check_task(model, prepared)
+
+
+def test_the_task_of_a_language_model_is_tried_with_our_losses_and_metrics(tmp_path: Path) -> None:
+    prepared = prepare(config := tiny_experiment("gpt2", tmp_path, "training.metrics=[accuracy]"))
+    model = create_model(config, tokenizer=prepared.tokenizer)
+    check_task(model, prepared)
+    law = r"model\.architecture: the logits must be \(\.{3}, C\) or \(\.{3}\) for targets \(\.{3}\)"
+    with pytest.raises(ConfigError, match=law):
+        check_task(model, replace(prepared, objective=Misaligned(config)))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import json
+from math import inf
 from pathlib import Path
 
 from rich.console import Console
@@ -44,6 +45,16 @@ def test_metrics_of_training_and_losses_under_their_keys_are_on_the_lines() -> N
     first, second = stream.getvalue().splitlines()
     assert "|g| 0.50  word accuracy 0.2500  perplexity 12.18  12,346 tok/s" in first
     assert second.endswith("eval loss/z_loss 1.5000")
+
+
+def test_a_large_figure_is_shown_with_a_power_of_ten() -> None:
+    stream = io.StringIO()
+    display = Display(20, console=Console(file=stream, width=200))
+    display.training(10, {**TRAINING, "train/loss": 1e10, "train/grad_norm": -5.55e99})
+    display.evaluation(10, {"eval/perplexity": 5.6123e43, "eval/loss": 9999999999.5, "eval/b": inf})
+    first, second = stream.getvalue().splitlines()
+    assert "loss 1.0e10  lr 1.00e-03  |g| -5.5e99  12,346 tok/s" in first
+    assert second.endswith("eval perplexity 5.6e43  loss 9999999999.5000  b inf")
 
 
 def test_on_a_terminal_a_bar_shows_step_loss_speed_and_time_left() -> None:
