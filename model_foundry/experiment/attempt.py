@@ -5,7 +5,7 @@ A run may take several attempts; `resume` decides where each one starts.
 
 import logging
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -53,6 +53,8 @@ class Attempt:
     """Receive the measurements beside the log, on rank 0."""
     console: Console | None = None
     """Where progress is drawn, on rank 0; None: the standard error stream."""
+    record: Record = field(init=False)
+    """Writes the status of the run."""
     trained: BaseModel = field(init=False)
     """The trained model; if weights are sharded, complete on rank 0 only."""
     measured: dict[str, float] = field(init=False, default_factory=dict)
@@ -68,16 +70,16 @@ class Attempt:
             sinks=self.sinks,
         )
 
-    def train(self, model: BaseModel, record: Record) -> dict[str, float]:
+    def train(self, model: BaseModel, begin: Callable[[], Record]) -> dict[str, float]:
         """Train the model and return the figures of its last evaluation.
 
         Args:
-            record: writes the status of the run; called after each checkpoint.
+            begin: called before anything is written, once all that can fail without a step has
+                succeeded; returns what writes the status of the run after each checkpoint.
         """
         context, checkpoint = self.context, self.start.checkpoint
         self._log_start()
-        self.values = context.processes.on_rank0(self._rewind_log)
-        checkpointer = self._checkpointer(model, record)
+        checkpointer = self._checkpointer(model)
         rank = context.processes.rank
         console = self.console if rank == 0 else Console(quiet=True)
         with (
@@ -101,6 +103,8 @@ class Attempt:
             rows = context.split.micro_batch
             with naming_the_batch(context.config, model, rows=rows, when=self._when):
                 context.processes.on_all_ranks(self._check_model, loop.training.model)
+                self.record = begin()
+                self.values.update(context.processes.on_rank0(self._rewind_log))
                 loop.run()
         self.trained = checkpointer.weights.gather_model(model)
         return self.measured
@@ -122,7 +126,7 @@ class Attempt:
             hooks.insert(0, self.profile)
         return hooks
 
-    def _checkpointer(self, model: BaseModel, record: Record) -> Checkpointer:
+    def _checkpointer(self, model: BaseModel) -> Checkpointer:
         context, training = self.context, self.context.config.training
         carried = None
         if training.carry_state:
@@ -144,7 +148,7 @@ class Attempt:
             fingerprint=self.fingerprint,
             start=self.start,
             log=self.log,
-            record=record,
+            record=lambda: self.record(),
             values=self.values,
             greater_is_better=self.prepared.objective.best_metric[1],
             weights=weights,

@@ -53,21 +53,21 @@ def require_batch(task: type, batch: Any, number: int) -> None:
             raise plugin_fault(task, "collate", f"{problem}examples; must be ({number}, ...)")
 
 
-def require_plain_data(task: type, arguments: Any) -> None:
-    """Require that `model_arguments` of a task returned JSON types by name.
+def require_plain_data(task: type, method: str, found: Any) -> None:
+    """Require that a method of a task returned JSON types by name.
 
     Raises:
         ConfigError: it did not.
     """
-    if not isinstance(arguments, dict):
-        raise plugin_fault(task, "model_arguments", f"must return a dict, got {_kind(arguments)}")
-    for name, value in arguments.items():
+    if not isinstance(found, dict):
+        raise plugin_fault(task, method, f"must return a dict, got {_kind(found)}")
+    for name, value in found.items():
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
             problem = f"{name!r} must be of JSON types, got {_kind(value)}"
             remedy = "convert it with int, float, str or tolist"
-            raise plugin_fault(task, "model_arguments", f"{problem}; {remedy}") from error
+            raise plugin_fault(task, method, f"{problem}; {remedy}") from error
 
 
 def require_round_trip(task: type[Objective], processors: Any) -> None:

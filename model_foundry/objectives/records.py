@@ -132,7 +132,7 @@ class RecordObjective(Objective):
             ) from error
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
-        require_plain_data(type(self), self.model_arguments(processors))
+        require_plain_data(type(self), "model_arguments", self.model_arguments(processors))
         collate = self.collate(processors)
         return Prepared(
             objective=self,

@@ -308,13 +308,39 @@ SLIPS = [
 def test_a_slip_is_told_in_one_line_before_anything_is_trained(
     overrides: list[str], message: str, command: str, here: Path
 ) -> None:
-    code, out, err = foundry(command, write_task("arrays", here), *overrides)
+    code, out, err = foundry(command, file := write_task("arrays", here), *overrides)
     assert code == 2, out + err
     [line] = [each for each in err.splitlines() if each.startswith("error: ")]
     assert re.search(message, line), line
-    assert not list(here.glob("run/checkpoints/*"))
-    log = here / "run" / "metrics.jsonl"
-    assert not log.exists() or not log.read_text()
+    assert list(here.iterdir()) == [file]
+
+
+def files_of(directory: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("option", ["--fresh", "--extend"])
+def test_a_slip_changes_nothing_of_an_earlier_run(
+    option: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_task("arrays", here)
+    assert foundry("train", file, *regression())[0] == 0
+    before = files_of(here)
+    monkeypatch.setattr(Mae, "sums", lambda *_: 1.0)
+    code, _, err = foundry("train", file, *regression(), "training.max_steps=4", option)
+    assert code == 2 and "Mae.sums: must return a tensor" in err, err
+    assert files_of(here) == before
+    monkeypatch.undo()
+    assert foundry("train", file, *regression(), "training.max_steps=4", option)[0] == 0
+    assert files_of(here) != before
+
+
+def test_a_summary_that_fails_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_task("arrays", here)
+    monkeypatch.setattr(Regress, "summary", lambda *_: {"train": {1, 2}}, raising=False)
+    code, _, err = foundry("train", file, *regression())
+    assert code == 2 and "Regress.summary: 'train' must be of JSON types, got set {1, 2}" in err
+    assert list(here.iterdir()) == [file]
 
 
 def test_a_task_without_a_slip_is_trained(here: Path) -> None:
