@@ -26,6 +26,7 @@ from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
 from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, SaveHook
+from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
 from model_foundry.training.metrics_log import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer
@@ -165,6 +166,7 @@ class Attempt:
             start=context.state.examples_seen,
             workers=config.training.dataloader_num_workers,
             streams=self.prepared.objective.streams,
+            passes=config.training.epochs if counts(context) else None,
         )
 
     def _when(self) -> str:
