@@ -1,20 +1,26 @@
 """Checks of what the methods of a task return, so that a slip is told with its class and method."""
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.architectures.plugin_check import plugin_fault, plugin_method
 from model_foundry.data.batches.examples import Ragged
 from model_foundry.errors import DataError
 from model_foundry.foundation.messages import short_repr
+from model_foundry.foundation.plugins import locate_class
 from model_foundry.objectives.base import Objective
+from model_foundry.objectives.forward_pass import Inputs
 from model_foundry.objectives.processors import Processor, load_processors, save_processors
+from model_foundry.registry import nearest
 
 NUMBERS = "biufc"  # kinds of numpy types
 
@@ -51,6 +57,46 @@ def require_batch(task: type, batch: Any, number: int) -> None:
         if not value.dim() or len(value) != number:
             problem = f"its function gives {name!r} of shape {tuple(value.shape)} for {number} "
             raise plugin_fault(task, "collate", f"{problem}examples; must be ({number}, ...)")
+
+
+def require_inputs(task: Objective, model: BaseModel, inputs: Inputs) -> None:
+    """Require that a model takes the tensors that a task gives it, by name and by precision.
+
+    Raises:
+        ConfigError: it does not take one, requires another, or one is fp64 and no weight is.
+    """
+    if type(task).forward is Objective.forward:
+        for method in ("count", "forward") if isinstance(model, CountedModel) else ("forward",):
+            _require_names(task, type(model), method, list(inputs))
+    doubles = [name for name, tensor in inputs.items() if tensor.dtype == torch.float64]
+    if doubles and not any(weight.dtype == torch.float64 for weight in model.parameters()):
+        source = task.source_of(doubles[0])
+        remedy = "float()" if source == "collate" else "astype(np.float32)"
+        law = f"gives {doubles[0]!r} as float64, and the weights are float32"
+        raise plugin_fault(type(task), source, f"{law}; convert it with {remedy}")
+
+
+def _require_names(task: Objective, model: type, method: str, given: Sequence[str]) -> None:
+    """Require that a method of a model takes arguments of these names, and needs no others."""
+    taken = list(inspect.signature(getattr(model, method)).parameters.values())[1:]
+    kinds = {each.kind for each in taken}
+    named = [each for each in taken if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    free = [each.name for each in named if each.name not in given]
+    missing = [each.name for each in named if each.name in free and each.default is each.empty]
+    known = given if inspect.Parameter.VAR_KEYWORD in kinds else [each.name for each in named]
+    unknown = [name for name in given if name not in known]
+    taker = f"{model.__name__}.{method} ({locate_class(model, method)})"
+    if unknown:
+        name, law = unknown[0], f"gives {unknown[0]!r}, which {taker} does not take"
+        meant = nearest(name, free) or next(iter(missing), None)
+    elif missing:
+        name, law = missing[0], f"gives no {missing[0]!r}, which {taker} requires"
+        meant = nearest(name, [name for name in given if name not in {each.name for each in named}])
+    else:
+        return
+    hint = f"did you mean {meant!r}? " if meant else ""
+    names = f"given are {', '.join(given)}; {method} takes {', '.join(each.name for each in named)}"
+    raise plugin_fault(type(task), task.source_of(name), f"{law}; {hint}{names}")
 
 
 def require_plain_data(task: type, method: str, found: Any) -> None:

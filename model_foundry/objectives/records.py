@@ -23,6 +23,7 @@ from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.plugin_results import (
     require_batch,
     require_columns,
+    require_inputs,
     require_plain_data,
     require_round_trip,
 )
@@ -74,6 +75,11 @@ class RecordObjective(Objective):
         """Return the function that makes batches; by default ragged columns are padded."""
         return PaddingCollator(self.fillers, self.masks)
 
+    def source_of(self, name: str) -> str:
+        if type(self).collate is not RecordObjective.collate:
+            return "collate"
+        return "masks" if name in self.masks.values() else "encode"
+
     def check_model(self, model: BaseModel, prepared: Prepared) -> None:
         """Try the model, the losses and the metrics on the first examples."""
         number = min(EXAMPLES_OF_A_CHECK, len(prepared.train))
@@ -83,6 +89,7 @@ class RecordObjective(Objective):
         require_batch(type(self), batch, number)
         inputs = {name: tensor.to(device_of(model)) for name, tensor in batch.items()}
         self.count_targets(inputs)
+        require_inputs(self, model, self.given(inputs))
         trial_step(model, self.given(inputs), self.forward)
         try_losses_and_metrics(self, model, inputs)
 

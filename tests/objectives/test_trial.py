@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from model_foundry.architectures import BaseModel, ModelOutput, register_architecture
 from model_foundry.config import ExperimentConfig, Section
 from model_foundry.errors import ConfigError, DataError
+from model_foundry.experiment.run_directory import LOCK
 from model_foundry.model import create_model
 from model_foundry.objectives import (
     Loss,
@@ -125,8 +126,13 @@ def collated(change: Any) -> type[Regress]:
 
 
 def encoded(**columns: Any) -> type[Regress]:
-    """Return the task with other columns."""
-    return slip("encode", lambda self, *given: Regress.encode(self, *given) | columns)
+    """Return the task with other columns; a function is given the records."""
+
+    def encode(self: Any, records: Any, processors: Any) -> Any:
+        made = {n: c(records) if callable(c) else c for n, c in columns.items()}
+        return Regress.encode(self, records, processors) | made
+
+    return slip("encode", encode)
 
 
 class Squared(Loss):
@@ -186,6 +192,36 @@ TASKS = {  # name: class, message
     "short": (
         collated(lambda batch: batch | {"labels": batch["labels"][:-1]}),
         r"Slip\.collate: .* 'labels' of shape \(7,\) for 8 examples; must be \(8, \.\.\.\)",
+    ),
+    "misnamed": (
+        collated(lambda batch: {"featurez": batch["features"], "labels": batch["labels"]}),
+        r"test_trial.py:\d+: Slip\.collate: gives 'featurez', which Line\.forward "
+        r"\(.*test_trial.py:\d+\) does not take; did you mean 'features'\? given are featurez, "
+        r"labels; forward takes features, labels$",
+    ),
+    "renamed": (
+        slip("encode", lambda self, *given: {"inputs": np.ones(9), "labels": np.ones(9)}),
+        r"Slip\.encode: gives 'inputs', which .* does not take; did you mean 'features'\? given",
+    ),
+    "further": (
+        encoded(x=lambda records: np.ones(len(records))),
+        r"Slip\.encode: gives 'x', which .* not take; given are",
+    ),
+    "fewer": (
+        slip("encode", lambda self, *given: {"labels": np.ones(9, np.float32)}),
+        r"Slip\.encode: gives no 'features', which Line\.forward .* requires; given are labels",
+    ),
+    "labelled": (
+        slip("encode", lambda self, *given: {"label": np.ones(9)}),
+        r"Slip\.encode: must give a batch 'labels', unless .* overridden; it gives label$",
+    ),
+    "double": (
+        encoded(features=lambda records: records.numbers("x")[:, None]),
+        r"Slip\.encode: gives 'features' as float64, .* float32; convert it with astype\(np.flo",
+    ),
+    "doubled": (
+        collated(lambda batch: batch | {"labels": batch["labels"].double()}),
+        r"Slip\.collate: gives 'labels' as float64, .* float32; convert it with float\(\)",
     ),
     "unencoded": (slip("encode", None), r"Slip\.encode: must return a dict of arrays, got None"),
     "words": (
@@ -316,7 +352,9 @@ def test_a_slip_is_told_in_one_line_before_anything_is_trained(
 
 
 def files_of(directory: Path) -> dict[Path, bytes]:
-    return {file: file.read_bytes() for file in directory.rglob("*") if file.is_file()}
+    """Return the content of each file but the lock, which names its last holder."""
+    found = (file for file in directory.rglob("*") if file.is_file() and file.name != LOCK)
+    return {file: file.read_bytes() for file in found}
 
 
 @pytest.mark.parametrize("option", ["--fresh", "--extend"])
