@@ -14,11 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from model_foundry.architectures import BaseModel, ModelOutput, register_architecture
-from model_foundry.config import ExperimentConfig, Section
+from model_foundry.config import OPTIMIZERS, ExperimentConfig, Section
+from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.errors import ConfigError, DataError
+from model_foundry.experiment import check, train
 from model_foundry.experiment.run_directory import LOCK
 from model_foundry.model import create_model
 from model_foundry.objectives import (
+    CausalLM,
     Loss,
     Metric,
     Processor,
@@ -28,6 +31,7 @@ from model_foundry.objectives import (
     register_objective,
 )
 from model_foundry.objectives.preparation import prepare
+from model_foundry.training.optimizer import register_optimizer
 from tests.experiments import tiny_experiment
 from tests.task_runs import foundry, task, tasks_loaded, write_data, write_task
 
@@ -373,14 +377,6 @@ def test_a_slip_changes_nothing_of_an_earlier_run(
     assert files_of(here) != before
 
 
-def test_a_summary_that_fails_leaves_nothing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = write_task("arrays", here)
-    monkeypatch.setattr(Regress, "summary", lambda *_: {"train": {1, 2}}, raising=False)
-    code, _, err = foundry("train", file, *regression())
-    assert code == 2 and "Regress.summary: 'train' must be of JSON types, got set {1, 2}" in err
-    assert list(here.iterdir()) == [file]
-
-
 def test_a_task_without_a_slip_is_trained(here: Path) -> None:
     for command in ("validate", "train"):
         code, out, err = foundry(command, write_task("arrays", here), *regression())
@@ -433,6 +429,101 @@ def test_the_losses_and_metrics_of_a_language_model_are_tried_too(
     model = create_model(config, tokenizer=prepared.tokenizer)
     with pytest.raises(ConfigError, match=message):
         prepared.objective.check_model(model, prepared)
+    with pytest.raises(ConfigError, match=message):
+        check(config)
+
+
+class Collated(CausalLMDataCollator):
+    """Gives a tensor another name."""
+
+    renamed: ClassVar[tuple[str, str]]
+
+    def __call__(self, features: Any) -> Any:
+        old, new = self.renamed
+        batch = super().__call__(features)
+        batch |= {"masc": batch["labels"]} if old == new else {}
+        return {new if name == old else name: tensor for name, tensor in batch.items()}
+
+
+@pytest.mark.parametrize(
+    ("renamed", "message"),
+    [
+        (
+            ("labels", "label"),
+            r"Collated\.__call__: must give a batch 'labels'; it gives input_ids",
+        ),
+        (
+            ("input_ids", "ids"),
+            r"Collated\.__call__: must give a batch 'input_ids'; it gives .*ids",
+        ),
+        (("masc", "masc"), r"Renamed\.collator: TypeError: .* know 'masc'; it takes att"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_a_collator_of_a_plugin_is_named_for_the_names_that_it_gives(
+    renamed: tuple[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Renamed(CausalLM):
+        def collator(self, tokenizer: Any, *, seed: int) -> Any:
+            return Collated(tokenizer)
+
+    monkeypatch.setattr(Collated, "renamed", renamed, raising=False)
+    name = f"renamed_{renamed[1]}"
+    register_objective(name, direction="left_to_right", variant_of="causal_lm")(Renamed)
+    with pytest.raises(ConfigError, match=message):
+        train(tiny_experiment("gpt2", tmp_path, f"training.objective={name}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("summary", {"train": {1}}, r"Regress\.summary: 'train' must be of JSON types"),
+        ("examples_per_pass", 8, r"training\.warmup_steps: must be <= the 1 steps of 1 epochs"),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_faults_before_the_first_step_are_found_without_training(
+    *, command: str, method: str, given: Any, message: str, here: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(Regress, method, lambda *_: given)
+    steps = ["training.max_steps=null", "training.epochs=1", "training.warmup_steps=2"]
+    settings = steps if method == "examples_per_pass" else []
+    code, _, err = foundry(command, file := write_task("arrays", here), *regression(), *settings)
+    assert code == 2 and re.search(message, err), err
+    assert list(here.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_the_trial_computes_in_the_precision_of_the_training(
+    command: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Line.forward
+
+    def unconverted(self: Any, features: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        self.layer(features).detach().numpy()
+        return forward(self, features, labels)
+
+    monkeypatch.setattr(Line, "forward", unconverted)
+    file, bf16 = write_task("arrays", here), "training.mixed_precision=bf16"
+    code, _, err = foundry(command, file, *regression(), bf16)
+    assert code == 2 and "Line.forward: TypeError: Got unsupported ScalarType BFloat16" in err, err
+    assert foundry(command, file, *regression())[0] == 0
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_an_optimizer_that_is_none_is_told_before_anything_is_written(
+    command: str, here: Path
+) -> None:
+    make_optimizer = register_optimizer(f"none_{command}")
+    make_optimizer(lambda groups, training: None)  # type: ignore[arg-type, return-value]
+    given = f"training.optimizer=none_{command}"
+    try:
+        code, _, err = foundry(command, file := write_task("arrays", here), *regression(), given)
+    finally:
+        OPTIMIZERS.remove(f"none_{command}")
+    assert code == 2 and "must return a torch.optim.Optimizer, got NoneType" in err, err
+    assert list(here.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(
