@@ -18,7 +18,7 @@ from model_foundry.config import OPTIMIZERS, ExperimentConfig, Section
 from model_foundry.data_collators import CausalLMDataCollator
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import check, train
-from model_foundry.experiment.run_directory import LOCK
+from model_foundry.experiment.run_directory import LOCK, RunDirectory
 from model_foundry.model import create_model
 from model_foundry.objectives import (
     CausalLM,
@@ -31,6 +31,7 @@ from model_foundry.objectives import (
     register_objective,
 )
 from model_foundry.objectives.preparation import prepare
+from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.optimizer import register_optimizer
 from tests.experiments import tiny_experiment
 from tests.task_runs import foundry, task, tasks_loaded, write_data, write_task
@@ -397,6 +398,20 @@ def test_a_metric_without_a_finite_figure_is_warned_of_once(
     code, _, err = foundry("train", file, *regression(), f"training.metrics=[mae, {name}]")
     assert code == 0, err
     assert err.count(f"training.metrics: {message}") == 1
+
+
+def test_a_best_metric_without_a_figure_makes_no_checkpoint_the_best(here: Path) -> None:
+    file = write_task("arrays", here)
+    settings = [*regression(), "training.metrics=[lost]", "training.eval_steps=1"]
+    code, out, err = foundry("train", file, *settings, "training.save_steps=1")
+    assert code == 0, err
+    warning = "'lost' gives no figure (without it no checkpoint is the best); correct it, or leave"
+    assert err.count(f"training.metrics: {warning}") == 1
+    status, log = RunDirectory(here / "run").status(), read_metrics(here / "run" / "metrics.jsonl")
+    assert status is not None and status.best is None and "best" not in out
+    assert not [line for line in log if any(name.startswith("eval/") for name in line)]
+    code, _, err = foundry("train", file, *settings, "training.max_steps=4", "--extend")
+    assert code == 0 and "lines up to step" not in err, err
 
 
 def test_a_trial_leaves_the_model_and_the_random_generator_alone(here: Path) -> None:
