@@ -88,10 +88,11 @@ def train(
         WorkerError: a data worker, or another process of the run, has died or hangs.
         MemoryExhaustedError: the model and a batch do not fit into memory.
         Interrupted: a signal came; the same call resumes.
+        TypeError: an argument is no experiment, or a sink is no `Sink`.
     """
     config = experiment_of(config)
     config = checked_again(config)
-    run = RunDirectory(config.output_dir)
+    run, given = RunDirectory(config.output_dir), Sinks(sinks)
     with (
         handle_signals(),
         resume_hint(),
@@ -99,7 +100,7 @@ def train(
         joined(config.training) as processes,
         ExitStack() as held,
     ):
-        further = Sinks(sinks if processes.is_rank0 else ())
+        further = given if processes.is_rank0 else Sinks()
         held.callback(further.close)
         hold = partial(_hold, run, held, lock=lock)
         attempt = partial(Attempt, profile=profile, sinks=further)
