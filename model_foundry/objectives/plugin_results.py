@@ -69,7 +69,8 @@ def require_inputs(task: Objective, model: BaseModel, inputs: Inputs) -> None:
         for method in ("count", "forward") if isinstance(model, CountedModel) else ("forward",):
             _require_names(task, type(model), method, list(inputs))
     doubles = [name for name, tensor in inputs.items() if tensor.dtype == torch.float64]
-    if doubles and not any(weight.dtype == torch.float64 for weight in model.parameters()):
+    weights = {weight.dtype for weight in model.parameters()}  # of counts there are none
+    if doubles and weights and torch.float64 not in weights:
         source = task.source_of(doubles[0])
         remedy = "float()" if source == "collate" else "astype(np.float32)"
         law = f"gives {doubles[0]!r} as float64, and the weights are float32"

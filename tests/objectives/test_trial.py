@@ -356,6 +356,20 @@ def test_a_slip_is_told_in_one_line_before_anything_is_trained(
     assert list(here.iterdir()) == [file]
 
 
+def test_a_model_with_weights_of_fp64_gets_such_numbers(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Line.__init__
+
+    def doubled(self: Line, width: int) -> None:
+        make(self, width)
+        self.double()
+
+    monkeypatch.setattr(Line, "__init__", doubled)
+    code, _, err = foundry("train", write_task("arrays", here), *regression("double"))
+    assert code == 0, err
+
+
 def files_of(directory: Path) -> dict[Path, bytes]:
     """Return the content of each file but the lock, which names its last holder."""
     found = (file for file in directory.rglob("*") if file.is_file() and file.name != LOCK)
