@@ -119,6 +119,22 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
     assert list(here.iterdir()) == [file]
 
 
+def test_the_wrong_name_of_a_mask_is_told_with_its_class(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = {"input_ids": "attention_masc"}
+    monkeypatch.setattr(OBJECTIVES.load("write_pairs"), "masks", masks)
+    code, _, err = foundry("validate", write_task("pairs", here))
+    assert code == 2
+    [line] = errors_of(err)
+    assert re.search(
+        r"plugin .*tasks\.py:\d+: WritePairs\.masks: gives 'attention_masc', which Writer\.forward "
+        r"\(.*tasks\.py:\d+\) does not take; did you mean 'attention_mask'\? given are input_ids, "
+        r"attention_masc, labels; forward takes input_ids, attention_mask, labels$",
+        line,
+    ), line
+
+
 @pytest.mark.parametrize("command", ["validate", "train"])
 def test_a_single_label_is_warned_of(command: str, here: Path) -> None:
     file = write_task("arrays", here, "training.max_steps=2")
