@@ -11,13 +11,23 @@ if TYPE_CHECKING:
     from model_foundry.experiment import train
     from model_foundry.experiment.result import RunResult
     from model_foundry.model import create_model, load_model
+    from model_foundry.training.sinks import Sink
 
 __version__ = "0.1.0"
-__all__ = ["ExperimentConfig", "RunResult", "create_model", "load_config", "load_model", "train"]
+__all__ = [
+    "ExperimentConfig",
+    "RunResult",
+    "Sink",
+    "create_model",
+    "load_config",
+    "load_model",
+    "train",
+]
 
 _HOMES = {
     "ExperimentConfig": "config",
     "RunResult": "experiment.result",
+    "Sink": "training.sinks",
     "create_model": "model",
     "load_config": "config",
     "load_model": "model",

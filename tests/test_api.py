@@ -1,4 +1,4 @@
-"""The six names of the package, and what they take."""
+"""The names of the package, and what they take."""
 
 import subprocess
 import sys
@@ -32,6 +32,7 @@ def test_help_shows_them(project: Path) -> None:
     for name in (
         "class ExperimentConfig",
         "class RunResult",
+        "class Sink",
         "create_model(config",
         "train(config",
     ):

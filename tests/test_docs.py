@@ -25,6 +25,7 @@ from model_foundry.architectures import (
 from model_foundry.cli import main
 from model_foundry.config import load_config, save_config
 from model_foundry.synthetic_language import load_language
+from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
 
 ROOT = Path(__file__).parents[1]
@@ -142,6 +143,20 @@ def test_the_example_tasks_train_and_predict(tmp_path: Path) -> None:
     error = re.search(r"validation absolute error +(\S+)", regressed)
     assert error and float(error[1]) < 1
     assert run_in(tmp_path, "predict.py") == "['iris', 'rose']\n"
+
+
+@pytest.mark.slow
+def test_the_example_sink_gets_the_figures_of_the_log(tmp_path: Path) -> None:
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "sink.py").write_text(
+        next(block for block in code_blocks("training_loop.md", "python") if "Sink)" in block)
+    )
+    run_in(tmp_path, "sink.py")
+    first, *rows = (tmp_path / "figures.csv").read_text().splitlines()
+    assert first.startswith("0,continues,")
+    [log] = (tmp_path / "runs").glob("*/metrics.jsonl")
+    figures = [(x["step"], n) for x in read_metrics(log) for n in x if "/" in n]
+    assert [(int(step), name) for step, name, _ in (row.split(",") for row in rows)] == figures
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ FILES = {
     "lynx.csv": "x,y,kind\n1,2,lynx\n",
     "header.csv": "x,y,kind\n",
     "one.csv": "x,y,kind\n1,2,cat\n",
+    "cats.csv": "x,y,kind\n1,2,cat\n3,4,cat\n5,6,cat\n",
     "source.tsv": "source\ttarget\na b\ta b\n \ta\nc\tc\n",
     "target.tsv": "source\ttarget\na b\ta b\na\t\nc\tc\n",
     "symbol.tsv": "source\ttarget\na z\ta b\n",
@@ -129,6 +130,35 @@ def test_a_mistake_is_told_in_one_line_and_nothing_is_written(
     assert re.search(message, line), line
     assert line == given[2].splitlines()[-1]
     assert list(here.iterdir()) == [file]
+
+
+def test_the_wrong_name_of_a_mask_is_told_with_its_class(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = {"input_ids": "attention_masc"}
+    monkeypatch.setattr(OBJECTIVES.load("write_pairs"), "masks", masks)
+    code, _, err = foundry("validate", write_task("pairs", here))
+    assert code == 2
+    [line] = errors_of(err)
+    assert re.search(
+        r"plugin .*tasks\.py:\d+: WritePairs\.masks: gives 'attention_masc', which Writer\.forward "
+        r"\(.*tasks\.py:\d+\) does not take; did you mean 'attention_mask'\? given are input_ids, "
+        r"attention_masc, labels; forward takes input_ids, attention_mask, labels$",
+        line,
+    ), line
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_a_single_label_is_warned_of(command: str, here: Path) -> None:
+    file = write_task("arrays", here, "training.max_steps=2")
+    code, _, err = foundry(command, file, "data.train=cats.csv")
+    assert code == 0, err
+    [line] = [line for line in err.splitlines() if "label" in line]
+    assert line == (
+        "warning: the training data have one label only ('cat'), so that there is nothing to "
+        "learn; give them rows of another, or name another column"
+    )
+    assert "nothing to learn" not in foundry("validate", file)[2]
 
 
 class Uneven(Metric):

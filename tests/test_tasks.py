@@ -213,7 +213,8 @@ def test_the_final_model_gives_the_logits_of_the_last_checkpoint(
 def test_the_bigram_has_counted_one_pass(trained: dict[str, Trained], place: Path) -> None:
     run = trained["bigram"]
     config = load_config(run.file)
-    stream = text_splits(prepare(config))["train"].stream
+    examples = text_splits(prepare(config))["train"]
+    stream = examples.stream
     tokens = [int(token) for token in stream.tokens[: len(stream)]]
     blocks = [tokens[at : at + 16] for at in range(0, len(tokens) - 15, 16)]
     expected = Counter(pair for block in blocks for pair in itertools.pairwise(block))
@@ -221,6 +222,10 @@ def test_the_bigram_has_counted_one_pass(trained: dict[str, Trained], place: Pat
     assert len(blocks) % 16, "the last step must reach beyond the pass"
     found = {(a, b): int(table[a, b]) for a, b in table.nonzero().tolist()}
     assert found == dict(expected)
+    last = [line for line in run.log if "train/tokens_seen" in line][-1]
+    seen = {unit: last[f"train/{unit}_seen"] for unit in examples.units}
+    assert seen == examples.read([(0, index) for index in range(len(examples))]).counts
+    assert seen["tokens"] == len(blocks) * 16
 
 
 @pytest.mark.slow

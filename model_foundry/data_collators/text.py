@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model_foundry.architectures.plugin_check import plugin_fault
 from model_foundry.data.batches.examples import Examples
 from model_foundry.data_collators.base import Collator, lay_out, values_of
 from model_foundry.foundation.labels import IGNORE_INDEX
@@ -29,8 +30,15 @@ def collate_text(
         continue in a later batch, `labels` is (B, T + 1): the token after a row is its last target.
         For an evaluation `scored_bytes`, in the shape of the labels, has the source bytes of the
         scored tokens.
+
+    Raises:
+        ConfigError: the collator gives no `input_ids` or no `labels`.
     """
     inputs = _collated(examples, collator)
+    for name in ("input_ids", "labels"):
+        if name not in inputs:
+            law = f"must give a batch {name!r}; it gives {', '.join(inputs)}"
+            raise plugin_fault(type(collator), "__call__", law)
     documents = values_of(examples, "document_ids")
     if documents is not None and not documents.any():
         inputs.pop("document_ids", None)

@@ -210,7 +210,7 @@ class SmallExperiment:
         )
         model = cast(BaseLanguageModel, self.new_model())
         with running(run, context.state, run_id=start.run_id, attempt=start.attempt) as record:
-            attempt.train(model, record)
+            attempt.train(model, lambda: record)
             save_model(run.model, model, self.prepared.processors)
 
 

@@ -5,7 +5,7 @@ A run may take several attempts; `resume` decides where each one starts.
 
 import logging
 import math
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -27,6 +27,7 @@ from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
 from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, SaveHook
+from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
 from model_foundry.training.metrics_log import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer
@@ -54,6 +55,8 @@ class Attempt:
     """Receive the measurements beside the log, on rank 0."""
     console: Console | None = None
     """Where progress is drawn, on rank 0; None: the standard error stream."""
+    record: Record = field(init=False)
+    """Writes the status of the run."""
     trained: BaseModel = field(init=False)
     """The trained model; if weights are sharded, complete on rank 0 only."""
     measured: dict[str, float] = field(init=False, default_factory=dict)
@@ -69,16 +72,16 @@ class Attempt:
             sinks=self.sinks,
         )
 
-    def train(self, model: BaseModel, record: Record) -> dict[str, float]:
+    def train(self, model: BaseModel, begin: Callable[[], Record]) -> dict[str, float]:
         """Train the model and return the figures of its last evaluation.
 
         Args:
-            record: writes the status of the run; called after each checkpoint.
+            begin: called before anything is written, once all that can fail without a step has
+                succeeded; returns what writes the status of the run after each checkpoint.
         """
         context, checkpoint = self.context, self.start.checkpoint
         self._log_start()
-        self.values = context.processes.on_rank0(self._rewind_log)
-        checkpointer = self._checkpointer(model, record)
+        checkpointer = self._checkpointer(model)
         rank = context.processes.rank
         console = self.console if rank == 0 else Console(quiet=True)
         with (
@@ -102,6 +105,8 @@ class Attempt:
             rows = context.split.micro_batch
             with naming_the_batch(context.config, model, rows=rows, when=self._when):
                 context.processes.on_all_ranks(self._check_model, loop.training.model)
+                self.record = begin()
+                self.values.update(context.processes.on_rank0(self._rewind_log))
                 loop.run()
         self.trained = checkpointer.weights.gather_model(model)
         return self.measured
@@ -123,7 +128,7 @@ class Attempt:
             hooks.insert(0, self.profile)
         return hooks
 
-    def _checkpointer(self, model: BaseModel, record: Record) -> Checkpointer:
+    def _checkpointer(self, model: BaseModel) -> Checkpointer:
         context, training = self.context, self.context.config.training
         carried = None
         if training.carry_state:
@@ -145,7 +150,7 @@ class Attempt:
             fingerprint=self.fingerprint,
             start=self.start,
             log=self.log,
-            record=record,
+            record=lambda: self.record(),
             values=self.values,
             greater_is_better=self.prepared.objective.best_metric[1],
             weights=weights,
@@ -162,6 +167,7 @@ class Attempt:
             start=context.state.examples_seen,
             workers=config.training.dataloader_num_workers,
             streams=self.prepared.objective.streams,
+            passes=config.training.epochs if counts(context) else None,
         )
 
     def _when(self) -> str:

@@ -1,16 +1,26 @@
 """`foundry validate`: everything that can be checked without training."""
 
 import torch
+from accelerate.utils import convert_outputs_to_fp32
 
-from model_foundry.architectures.plugin_check import check_plugin_model
-from model_foundry.config import ExperimentConfig
+from model_foundry.architectures import BaseModel, CountedModel
+from model_foundry.architectures.plugin_check import check_plugin_model, is_ours
+from model_foundry.config import OPTIMIZERS, ExperimentConfig
 from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.experiment.run_length import check_length, total_steps
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.model import create_model
-from model_foundry.objectives.preparation import inspect
-from model_foundry.objectives.trial import check_task
+from model_foundry.objectives import Objective, Prepared
+from model_foundry.objectives.base import Inspection
+from model_foundry.objectives.forward_pass import Inputs
+from model_foundry.objectives.plugin_results import require_plain_data
+from model_foundry.objectives.preparation import inspect, objective_of
+from model_foundry.objectives.trial import check_task, needs_trial, try_losses_and_metrics
 from model_foundry.training.distributed import device_type, require_strategy
+from model_foundry.training.optimizer import build_optimizer
+
+ROWS_OF_A_TRIAL = 2
 
 
 @without_variables()
@@ -26,18 +36,60 @@ def check(config: ExperimentConfig) -> list[str]:
         require_strategy(config.training)
     RunDirectory(config.output_dir).require_usable()
     check_plugin_model(config, torch.device(device_type()))
-    found = inspect(config)
+    objective, found = objective_of(config), inspect(config)
     with torch.device("meta"):
-        parameters = create_model(config, **found.model_arguments).get_parameter_count()
-    if found.prepared is not None:
-        model = create_model(config, **found.model_arguments).to(device_type())
-        check_task(model, found.prepared)
+        model = create_model(config, **found.model_arguments)
+    parameters = model.get_parameter_count()
+    if config.training.gradient_checkpointing and not isinstance(model, CountedModel):
+        model.require_gradient_checkpointing()
+    _try_plugins(config, objective, found)
     name = config.model.architecture
     lines = [*notes, f"model: {name}, {parameters:,} parameters with {found.sizes}"]
-    if config.training.epochs is not None and config.training.warmup_steps:
+    training = config.training
+    if found.prepared is None and training.epochs is not None and training.warmup_steps:
         lines.append(
-            f"not checked: training.warmup_steps (={config.training.warmup_steps}) against "
-            f"training.epochs (={config.training.epochs}), whose number of steps is known only "
+            f"not checked: training.warmup_steps (={training.warmup_steps}) against "
+            f"training.epochs (={training.epochs}), whose number of steps is known only "
             "after the data are read"
         )
     return [*lines, *found.lines]
+
+
+def _try_plugins(config: ExperimentConfig, objective: Objective, found: Inspection) -> None:
+    """Try what a training tries before its first step, as far as a plugin takes part in it."""
+    tries_figures = is_ours(type(objective)) and needs_trial(objective)  # others name their tensors
+    own_optimizer = not is_ours(OPTIMIZERS.load(config.training.optimizer))
+    if found.prepared is None and not tries_figures and not own_optimizer:
+        return
+    model = create_model(config, **found.model_arguments).to(device_type())
+    if not isinstance(model, CountedModel):
+        build_optimizer(model, config.training)
+    _compute_as_trained(model, config)
+    if found.prepared is not None:
+        _try_examples(config, model, found.prepared)
+    elif tries_figures:
+        inputs = _rows(config, found.model_arguments["vocab_size"])
+        try_losses_and_metrics(objective, model, inputs)
+
+
+def _try_examples(config: ExperimentConfig, model: BaseModel, prepared: Prepared) -> None:
+    objective = prepared.objective
+    examples = objective.examples_per_pass(len(prepared.train))
+    check_length(config, prepared, total_steps(config, examples=examples))
+    require_plain_data(type(objective), "summary", objective.summary(prepared))
+    check_task(model, prepared)
+
+
+def _compute_as_trained(model: BaseModel, config: ExperimentConfig) -> None:
+    """Make a model compute in the precision of its training, with fp32 outputs."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.mixed_precision)
+    if dtype is not None:
+        precise = torch.autocast(device_type(), dtype=dtype)
+        model.forward = convert_outputs_to_fp32(precise(model.forward))  # type: ignore[method-assign]
+
+
+def _rows(config: ExperimentConfig, vocabulary: int) -> Inputs:
+    """Return rows of text as losses and metrics of a language model see them."""
+    ids = torch.arange(ROWS_OF_A_TRIAL * config.data.max_sequence_length, device=device_type())
+    rows = (ids % vocabulary).view(ROWS_OF_A_TRIAL, -1)
+    return {"input_ids": rows, "labels": rows.clone(), "scored_bytes": torch.ones_like(rows)}

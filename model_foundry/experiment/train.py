@@ -36,6 +36,7 @@ from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.objectives import Prepared
+from model_foundry.objectives.plugin_results import require_plain_data
 from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.training.context import RunContext
@@ -87,10 +88,11 @@ def train(
         WorkerError: a data worker, or another process of the run, has died or hangs.
         MemoryExhaustedError: the model and a batch do not fit into memory.
         Interrupted: a signal came; the same call resumes.
+        TypeError: an argument is no experiment, or a sink is no `Sink`.
     """
     config = experiment_of(config)
     config = checked_again(config)
-    run = RunDirectory(config.output_dir)
+    run, given = RunDirectory(config.output_dir), Sinks(sinks)
     with (
         handle_signals(),
         resume_hint(),
@@ -98,7 +100,7 @@ def train(
         joined(config.training) as processes,
         ExitStack() as held,
     ):
-        further = Sinks(sinks if processes.is_rank0 else ())
+        further = given if processes.is_rank0 else Sinks()
         held.callback(further.close)
         hold = partial(_hold, run, held, lock=lock)
         attempt = partial(Attempt, profile=profile, sinks=further)
@@ -141,13 +143,10 @@ def _run(
         processes=processes,
     )
     _log_split(context)
-    if fresh:
-        processes.on_rank0(_move_aside, run, hold)
-    processes.on_rank0(_write_config, config, run, prepared, notes)
     attempt = make_attempt(run, prepared, context=context, fingerprint=fingerprint, start=start)
-    with resume_hint(fresh=fresh), _record_status(attempt) as record, plugin_errors():
-        processes.on_rank0(_save_processors, run, prepared, model.num_positions, start)
-        attempt.train(model, record)
+    begun = _begun(attempt, hold, notes, model.num_positions, fresh=fresh)
+    with ExitStack() as beginning, _naming_lost_peers(context), plugin_errors():
+        attempt.train(model, lambda: beginning.enter_context(begun))
         return finish(attempt, model)
 
 
@@ -194,8 +193,10 @@ def _write_config(
     if config.tokenizer.path is not None and TOKENIZER in prepared.processors:
         config = config.model_copy(deep=True)
         config.tokenizer.vocab_size = len(prepared.tokenizer)
+    summary = prepared.objective.summary(prepared)
+    require_plain_data(type(prepared.objective), "summary", summary)
     write_text(run.config_file, save_config(config, notes))
-    run.write_measurement("data", prepared.objective.summary(prepared))
+    run.write_measurement("data", summary)
 
 
 def _save_processors(
@@ -210,24 +211,48 @@ def _save_processors(
 
 
 @contextmanager
-def _record_status(attempt: Attempt) -> Iterator[Record]:
-    """Keep the status of the run up to date for the length of the block, on rank 0.
+def _begun(
+    attempt: Attempt,
+    hold: Callable[[], None],
+    notes: list[str],
+    positions: int | None,
+    *,
+    fresh: bool,
+) -> Iterator[Record]:
+    """Write the first files of an attempt, and its status for the length of the block.
+
+    Args:
+        positions: the maximum length of the model's inputs; None: any.
+        fresh: move an earlier run aside first.
+    """
+    run, context, start = attempt.run, attempt.context, attempt.start
+    processes = context.processes
+    if fresh:
+        processes.on_rank0(_move_aside, run, hold)
+    processes.on_rank0(_write_config, context.config, run, attempt.prepared, notes)
+    recording = (
+        running(run, context.state, run_id=start.run_id, attempt=start.attempt)
+        if processes.is_rank0
+        else nullcontext(lambda: None)
+    )
+    with resume_hint(fresh=fresh), recording as record:
+        processes.on_rank0(_save_processors, run, attempt.prepared, positions, start)
+        yield record
+
+
+@contextmanager
+def _naming_lost_peers(context: RunContext) -> Iterator[None]:
+    """Name the step and the last checkpoint in errors about another process, and about signals.
 
     Raises:
         WorkerError: another process is gone or hangs.
     """
-    context, start = attempt.context, attempt.start
     state, limit = context.state, context.config.training.distributed.timeout_minutes
     lost_peer = lost_peer_as_worker_error(
         lambda: f"step {state.step + 1}", timedelta(minutes=limit), state.on_disk
     )
-    recording = (
-        running(attempt.run, state, run_id=start.run_id, attempt=start.attempt)
-        if context.processes.is_rank0
-        else nullcontext(lambda: None)
-    )
-    with recording as record, lost_peer, report_on_disk(state.on_disk):
-        yield record
+    with lost_peer, report_on_disk(state.on_disk):
+        yield
 
 
 @contextmanager

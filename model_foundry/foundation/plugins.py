@@ -97,10 +97,11 @@ def locate_in_files(error: BaseException, *files: str) -> str | None:
 def locate_class(cls: type, method: str | None = None) -> str:
     """Return `file:line` of a class, or of a method that it defines."""
     try:
-        found = getattr(cls, method, cls) if method else cls
+        found = getattr(cls, method, None) if method else None
         file = inspect.getfile(cls)
         known = {os.path.abspath(path): path for path in LOADED_PLUGINS}
-        return f"{known.get(file, file)}:{inspect.getsourcelines(found)[1]}"
+        line = inspect.getsourcelines(found if inspect.isroutine(found) else cls)[1]
+        return f"{known.get(file, file)}:{line}"
     except (OSError, TypeError):
         return cls.__module__
 

@@ -174,6 +174,10 @@ class Objective(ABC):
         """
         return model(**self.given(inputs), **more)
 
+    def source_of(self, name: str) -> str:
+        """Return the method that gives batches a tensor of a name, for messages."""
+        return "collate"
+
     def given(self, inputs: Inputs) -> Inputs:
         """Return the tensors of a batch that the model is given."""
         return {name: tensor for name, tensor in inputs.items() if name not in self.withheld}
@@ -185,14 +189,21 @@ class Objective(ABC):
 
         `IGNORE_INDEX` is none among integers; real numbers are targets without exception.
         """
-        return int(is_target(_labels_of(inputs, type(self))).sum())
+        return int(is_target(self._labels(inputs)).sum())
 
     def aligned(self, output: ModelOutput, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return logits (..., C) and the target of each, (...); see `count_targets`."""
         if output.logits is None:
             law = "the model returned no logits, which a loss or a metric reads"
             raise ConfigError(f"model.architecture: {law}; correct its forward method")
-        return output.logits, _labels_of(inputs, type(self))
+        return output.logits, self._labels(inputs)
+
+    def _labels(self, inputs: Inputs) -> Tensor:
+        if "labels" not in inputs:
+            law = "must give a batch 'labels', unless count_targets and aligned are overridden"
+            given = f"it gives {', '.join(inputs)}"
+            raise plugin_fault(type(self), self.source_of("labels"), f"{law}; {given}")
+        return inputs["labels"]
 
     @property
     def needs_logits(self) -> bool:
@@ -238,13 +249,6 @@ class Objective(ABC):
         """The metric that decides which checkpoint is the best, and whether more is better."""
         name = self.config.training.metric_for_best_model or self.metric_names[0]
         return name, METRICS[name].greater_is_better
-
-
-def _labels_of(inputs: Inputs, task: type[Objective]) -> Tensor:
-    if "labels" not in inputs:
-        problem = "must give a batch 'labels', unless count_targets and aligned are overridden"
-        raise plugin_fault(task, "collate", problem)
-    return inputs["labels"]
 
 
 def register_objective(

@@ -1,6 +1,7 @@
 """`Labels`: the labels of a classification, numbered in sorted order."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,8 @@ from model_foundry.errors import DataError
 from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.untrusted_files import read_json
 from model_foundry.objectives.processors import Processor
+
+logger = logging.getLogger(__name__)
 
 FILE = "labels.json"
 MOST_SHOWN = 10
@@ -31,8 +34,15 @@ class Labels(Processor):
 
     @classmethod
     def of(cls, labels: Iterable[str]) -> Self:
-        """Return the labels that occur."""
-        return cls(sorted(set(labels)))
+        """Return the labels that occur; warn if there are fewer than two to tell apart."""
+        names = sorted(set(labels))
+        if len(names) < 2:
+            logger.warning(
+                "the training data have %s, so that there is nothing to learn; give them rows of "
+                "another, or name another column",
+                f"one label only ({short_repr(names[0])})" if names else "no label",
+            )
+        return cls(names)
 
     def encode(
         self, labels: Sequence[str], column: str, where: Callable[[int], str]

@@ -175,7 +175,8 @@ def measure(
             sharded weights, which need every process in each forward pass.
 
     Returns:
-        The figures of the experiment's metrics, the same in every process.
+        The figures of the experiment's metrics, the same in every process; {}: none is defined
+        on these examples.
 
     Raises:
         DataError: there is no target.
@@ -194,10 +195,10 @@ def measure(
             metrics.add(done)
     model.train(was_training)
     results = metrics.results(processes, counts=shared or processes.is_rank0)
-    if not (figures := merged(results)):
+    if not results:
         raise DataError("no example has a target, so there is nothing to measure")
     _warn_of_undefined(objective, results)
-    return figures
+    return merged(results)
 
 
 def _warn_of_undefined(objective: Objective, results: Mapping[str, Mapping[str, float]]) -> None:
@@ -208,7 +209,12 @@ def _warn_of_undefined(objective: Objective, results: Mapping[str, Mapping[str, 
             continue
         objective.undefined.add(name)
         found = f"is not finite on these examples ({', '.join(bad)})" if bad else "gives no figure"
-        logger.warning("training.metrics: %r %s; correct it, or leave it out", name, found)
+        decides = (
+            " (without it no checkpoint is the best)" if name == objective.best_metric[0] else ""
+        )
+        logger.warning(
+            "training.metrics: %r %s%s; correct it, or leave it out", name, found, decides
+        )
 
 
 def _interruptible(batches: Iterable[Batch]) -> Iterator[Batch]:

@@ -1,14 +1,17 @@
 """Checks of what the methods of a task return, so that a slip is told with its class and method."""
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.architectures.plugin_check import plugin_fault, plugin_method
 from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.batches.loaders import evaluation_batches
@@ -17,9 +20,11 @@ from model_foundry.data_collators import PaddingCollator
 from model_foundry.errors import DataError
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.messages import short_repr
+from model_foundry.foundation.plugins import locate_class
 from model_foundry.objectives.base import Objective, Prepared
 from model_foundry.objectives.forward_pass import Inputs
 from model_foundry.objectives.processors import Processor, load_processors, save_processors
+from model_foundry.registry import nearest
 
 NUMBERS = "biufc"  # kinds of numpy types
 EXAMPLES = 8  # of a batch for a check
@@ -114,21 +119,62 @@ def require_targets(prepared: Prepared) -> None:
             raise DataError(f"data.{name}: {law}{type(objective).__name__} makes")
 
 
-def require_plain_data(task: type, arguments: Any) -> None:
-    """Require that `model_arguments` of a task returned JSON types by name.
+def require_inputs(task: Objective, model: BaseModel, inputs: Inputs) -> None:
+    """Require that a model takes the tensors that a task gives it, by name and by precision.
+
+    Raises:
+        ConfigError: it does not take one, requires another, or one is fp64 and no weight is.
+    """
+    if type(task).forward is Objective.forward:
+        for method in ("count", "forward") if isinstance(model, CountedModel) else ("forward",):
+            _require_names(task, type(model), method, list(inputs))
+    doubles = [name for name, tensor in inputs.items() if tensor.dtype == torch.float64]
+    weights = {weight.dtype for weight in model.parameters()}  # of counts there are none
+    if doubles and weights and torch.float64 not in weights:
+        source = task.source_of(doubles[0])
+        remedy = "float()" if source == "collate" else "astype(np.float32)"
+        law = f"gives {doubles[0]!r} as float64, and the weights are float32"
+        raise plugin_fault(type(task), source, f"{law}; convert it with {remedy}")
+
+
+def _require_names(task: Objective, model: type, method: str, given: Sequence[str]) -> None:
+    """Require that a method of a model takes arguments of these names, and needs no others."""
+    taken = list(inspect.signature(getattr(model, method)).parameters.values())[1:]
+    kinds = {each.kind for each in taken}
+    named = [each for each in taken if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL)]
+    free = [each.name for each in named if each.name not in given]
+    missing = [each.name for each in named if each.name in free and each.default is each.empty]
+    known = given if inspect.Parameter.VAR_KEYWORD in kinds else [each.name for each in named]
+    unknown = [name for name in given if name not in known]
+    taker = f"{model.__name__}.{method} ({locate_class(model, method)})"
+    if unknown:
+        name, law = unknown[0], f"gives {unknown[0]!r}, which {taker} does not take"
+        meant = nearest(name, free) or next(iter(missing), None)
+    elif missing:
+        name, law = missing[0], f"gives no {missing[0]!r}, which {taker} requires"
+        meant = nearest(name, [name for name in given if name not in {each.name for each in named}])
+    else:
+        return
+    hint = f"did you mean {meant!r}? " if meant else ""
+    names = f"given are {', '.join(given)}; {method} takes {', '.join(each.name for each in named)}"
+    raise plugin_fault(type(task), task.source_of(name), f"{law}; {hint}{names}")
+
+
+def require_plain_data(task: type, method: str, found: Any) -> None:
+    """Require that a method of a task returned JSON types by name.
 
     Raises:
         ConfigError: it did not.
     """
-    if not isinstance(arguments, dict):
-        raise plugin_fault(task, "model_arguments", f"must return a dict, got {_kind(arguments)}")
-    for name, value in arguments.items():
+    if not isinstance(found, dict):
+        raise plugin_fault(task, method, f"must return a dict, got {_kind(found)}")
+    for name, value in found.items():
         try:
             json.dumps(value)
         except (TypeError, ValueError) as error:
             problem = f"{name!r} must be of JSON types, got {_kind(value)}"
             remedy = "convert it with int, float, str or tolist"
-            raise plugin_fault(task, "model_arguments", f"{problem}; {remedy}") from error
+            raise plugin_fault(task, method, f"{problem}; {remedy}") from error
 
 
 def require_round_trip(task: type[Objective], processors: Any) -> None:

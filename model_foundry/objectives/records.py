@@ -69,6 +69,11 @@ class RecordObjective(Objective):
         """Return the function that makes batches; by default ragged columns are padded."""
         return PaddingCollator(self.fillers, self.masks)
 
+    def source_of(self, name: str) -> str:
+        if type(self).collate is not RecordObjective.collate:
+            return "collate"
+        return "masks" if name in self.masks.values() else "encode"
+
     def prepare(self, kept: Path | None = None) -> Prepared:
         prepared = self._prepare(kept)
         for name, examples in prepared.splits.items():
@@ -115,7 +120,7 @@ class RecordObjective(Objective):
             ) from error
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
-        require_plain_data(type(self), self.model_arguments(processors))
+        require_plain_data(type(self), "model_arguments", self.model_arguments(processors))
         collate = self.collate(processors)
         return Prepared(
             objective=self,

@@ -1,6 +1,6 @@
 """A trial of a plugin's task on one batch, before anything is trained."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import torch
@@ -20,7 +20,7 @@ from model_foundry.foundation.random_state import seeded
 from model_foundry.objectives.base import Objective, Prepared
 from model_foundry.objectives.forward_pass import ForwardPass, Inputs
 from model_foundry.objectives.measure import Metrics, merged
-from model_foundry.objectives.plugin_results import EXAMPLES, first_batch
+from model_foundry.objectives.plugin_results import EXAMPLES, first_batch, require_inputs
 
 ROWS_OF_TEXT = 2  # of the batch
 
@@ -45,26 +45,37 @@ def try_task(model: BaseModel, prepared: Prepared) -> None:
             checkpoint is the best gives no figure of its name.
     """
     objective = prepared.objective
-    if not _has_plugins(objective):
+    if not needs_trial(objective):
         return
     number = ROWS_OF_TEXT if objective.spec.reads_text else EXAMPLES
     batch = first_batch(prepared, number)
     inputs = {name: tensor.to(device_of(model)) for name, tensor in batch.items()}
-    targets = objective.targets(inputs)
+    objective.count_targets(inputs)
+    if not objective.spec.reads_text:
+        require_inputs(objective, model, objective.given(inputs))
     trial_step(model, objective.given(inputs), objective.forward)
-    if any(targets.values()):
-        _try_losses_and_metrics(objective, model, inputs, targets)
+    try_losses_and_metrics(objective, model, inputs)
 
 
-def _has_plugins(objective: Objective) -> bool:
+def needs_trial(objective: Objective) -> bool:
+    """Return True if a task, or one of its losses and metrics, is a plugin's."""
     names = (*objective.metric_names, *objective.config.training.train_metrics)
     classes = [*map(type, objective.losses.values()), *map(METRICS.load, names)]
     return not all(map(is_ours, [type(objective), *classes]))
 
 
-def _try_losses_and_metrics(
-    objective: Objective, model: BaseModel, inputs: Inputs, targets: Mapping[str, int]
-) -> None:
+def try_losses_and_metrics(objective: Objective, model: BaseModel, inputs: Inputs) -> None:
+    """Run every loss and metric on a batch, unless it has no targets.
+
+    Args:
+        inputs: on the device of the model.
+
+    Raises:
+        ConfigError: as for `try_task`.
+    """
+    targets = objective.targets(inputs)
+    if not any(targets.values()):
+        return
     with seeded(0), restored(model):
         done = objective.run(model, inputs, targets)
         losses = _try_losses(objective, done)

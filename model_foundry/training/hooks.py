@@ -238,9 +238,11 @@ class EvaluateHook(Hook):
         name, greater_is_better = self.best_metric
         value = figures.get(f"eval/{name}", math.nan)  # undefined on these examples
         state.note_evaluation(name, value, greater_is_better=greater_is_better)
-        write(training, self.log, figures)
-        shown = {n: v for n, v in figures.items() if n.removeprefix("eval/") not in self.details}
-        self.display.evaluation(state.step, shown)
+        if figures:  # all may be undefined
+            write(training, self.log, figures)
+            hidden = {f"eval/{name}" for name in self.details}
+            shown = {name: value for name, value in figures.items() if name not in hidden}
+            self.display.evaluation(state.step, shown)
         failpoint(f"step {state.step} evaluated")
 
 

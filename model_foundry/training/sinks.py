@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
+from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.plugins import describe_error
 
 logger = logging.getLogger(__name__)
@@ -14,7 +15,7 @@ Values = Mapping[str, float | str]
 class Sink(ABC):
     """A place for measurements, for `train(config, sinks=[...])`; only rank 0 uses it.
 
-    One that raises an exception is left out from there on, with a warning; the run goes on.
+    One that raises an exception is only closed from there on, with a warning; the run goes on.
     """
 
     @abstractmethod
@@ -33,10 +34,18 @@ class Sink(ABC):
 
 
 class Sinks(Sink):
-    """Several sinks, each of which may fail."""
+    """Several sinks, each of which may fail.
+
+    Raises:
+        TypeError: one is no `Sink`.
+    """
 
     def __init__(self, sinks: Sequence[Sink] = ()) -> None:
-        self._sinks = list(sinks)
+        self._sinks, self._failed = list(sinks), list[Sink]()
+        for sink in self._sinks:
+            if not isinstance(sink, Sink):
+                found = short_repr(sink)
+                raise TypeError(f"sinks: must be objects of subclasses of Sink, got {found}")
 
     def write(self, step: int, values: Values) -> None:
         self._each("write", lambda sink: sink.write(step, dict(values)))
@@ -45,6 +54,7 @@ class Sinks(Sink):
         self._each("rewind", lambda sink: sink.rewind(step))
 
     def close(self) -> None:
+        self._sinks, self._failed = [*self._sinks, *self._failed], []
         self._each("close", lambda sink: sink.close())
 
     def _each(self, method: str, call: Callable[[Sink], None]) -> None:
@@ -53,6 +63,7 @@ class Sinks(Sink):
                 call(sink)
             except Exception as error:
                 self._sinks.remove(sink)
+                self._failed.append(sink)
                 logger.warning(
                     "sink %s: %s failed (%s); the run goes on without it",
                     *(type(sink).__name__, method, describe_error(error)),

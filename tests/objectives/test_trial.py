@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from model_foundry.architectures import BaseModel, ModelOutput, register_architecture
-from model_foundry.config import OBJECTIVES, ExperimentConfig, Section
+from model_foundry.config import OBJECTIVES, OPTIMIZERS, ExperimentConfig, Section
 from model_foundry.data.batches.arrays import ArrayExamples
 from model_foundry.data.batches.examples import Ragged
-from model_foundry.data_collators import PaddingCollator
+from model_foundry.data_collators import CausalLMDataCollator, PaddingCollator
 from model_foundry.errors import ConfigError, DataError
+from model_foundry.experiment import check, train
+from model_foundry.experiment.run_directory import LOCK, RunDirectory
 from model_foundry.model import create_model
 from model_foundry.objectives import (
     CausalLM,
@@ -36,6 +38,8 @@ from model_foundry.objectives import (
 from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.trial import check_task
+from model_foundry.training.metrics_log import read_metrics
+from model_foundry.training.optimizer import register_optimizer
 from tests.experiments import tiny_experiment
 from tests.task_runs import foundry, task, tasks_loaded, write_data, write_task
 
@@ -197,8 +201,13 @@ def collated(change: Any) -> type[Regress]:
 
 
 def encoded(**columns: Any) -> type[Regress]:
-    """Return the task with other columns."""
-    return slip("encode", lambda self, *given: Regress.encode(self, *given) | columns)
+    """Return the task with other columns; a function is given the records."""
+
+    def encode(self: Any, records: Any, processors: Any) -> Any:
+        made = {n: c(records) if callable(c) else c for n, c in columns.items()}
+        return Regress.encode(self, records, processors) | made
+
+    return slip("encode", encode)
 
 
 class Squared(Loss):
@@ -258,6 +267,36 @@ TASKS = {  # name: class, message
     "short": (
         collated(lambda batch: batch | {"labels": batch["labels"][:-1]}),
         r"Slip\.collate: .* 'labels' of shape \(7,\) for 8 examples; must be \(8, \.\.\.\)",
+    ),
+    "misnamed": (
+        collated(lambda batch: {"featurez": batch["features"], "labels": batch["labels"]}),
+        r"test_trial.py:\d+: Slip\.collate: gives 'featurez', which Line\.forward "
+        r"\(.*test_trial.py:\d+\) does not take; did you mean 'features'\? given are featurez, "
+        r"labels; forward takes features, labels$",
+    ),
+    "renamed": (
+        slip("encode", lambda self, *given: {"inputs": np.ones(9), "labels": np.ones(9)}),
+        r"Slip\.encode: gives 'inputs', which .* does not take; did you mean 'features'\? given",
+    ),
+    "further": (
+        encoded(x=lambda records: np.ones(len(records))),
+        r"Slip\.encode: gives 'x', which .* not take; given are",
+    ),
+    "fewer": (
+        slip("encode", lambda self, *given: {"labels": np.ones(9, np.float32)}),
+        r"Slip\.encode: gives no 'features', which Line\.forward .* requires; given are labels",
+    ),
+    "labelled": (
+        slip("encode", lambda self, *given: {"label": np.ones(9)}),
+        r"Slip\.encode: must give a batch 'labels', unless .* overridden; it gives label$",
+    ),
+    "double": (
+        encoded(features=lambda records: records.numbers("x")[:, None]),
+        r"Slip\.encode: gives 'features' as float64, .* float32; convert it with astype\(np.flo",
+    ),
+    "doubled": (
+        collated(lambda batch: batch | {"labels": batch["labels"].double()}),
+        r"Slip\.collate: gives 'labels' as float64, .* float32; convert it with float\(\)",
     ),
     "unencoded": (slip("encode", None), r"Slip\.encode: must return a dict of arrays, got None"),
     "words": (
@@ -398,13 +437,47 @@ SLIPS = [
 def test_a_slip_is_told_in_one_line_before_anything_is_trained(
     overrides: list[str], message: str, command: str, here: Path
 ) -> None:
-    code, out, err = foundry(command, write_task("arrays", here), *overrides)
+    code, out, err = foundry(command, file := write_task("arrays", here), *overrides)
     assert code == 2, out + err
     [line] = [each for each in err.splitlines() if each.startswith("error: ")]
     assert re.search(message, line), line
-    assert not list(here.glob("run/checkpoints/*"))
-    log = here / "run" / "metrics.jsonl"
-    assert not log.exists() or not log.read_text()
+    assert list(here.iterdir()) == [file]
+
+
+def test_a_model_with_weights_of_fp64_gets_such_numbers(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Line.__init__
+
+    def doubled(self: Line, width: int) -> None:
+        make(self, width)
+        self.double()
+
+    monkeypatch.setattr(Line, "__init__", doubled)
+    code, _, err = foundry("train", write_task("arrays", here), *regression("double"))
+    assert code == 0, err
+
+
+def files_of(directory: Path) -> dict[Path, bytes]:
+    """Return the content of each file but the lock, which names its last holder."""
+    found = (file for file in directory.rglob("*") if file.is_file() and file.name != LOCK)
+    return {file: file.read_bytes() for file in found}
+
+
+@pytest.mark.parametrize("option", ["--fresh", "--extend"])
+def test_a_slip_changes_nothing_of_an_earlier_run(
+    option: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_task("arrays", here)
+    assert foundry("train", file, *regression())[0] == 0
+    before = files_of(here)
+    monkeypatch.setattr(Mae, "sums", lambda *_: 1.0)
+    code, _, err = foundry("train", file, *regression(), "training.max_steps=4", option)
+    assert code == 2 and "Mae.sums: must return a tensor" in err, err
+    assert files_of(here) == before
+    monkeypatch.undo()
+    assert foundry("train", file, *regression(), "training.max_steps=4", option)[0] == 0
+    assert files_of(here) != before
 
 
 MISSPELT: dict[str, tuple[dict[str, Any], str]] = {
@@ -530,6 +603,20 @@ def test_a_metric_without_a_finite_figure_is_warned_of_once(
     assert err.count(f"training.metrics: {message}") == 1
 
 
+def test_a_best_metric_without_a_figure_makes_no_checkpoint_the_best(here: Path) -> None:
+    file = write_task("arrays", here)
+    settings = [*regression(), "training.metrics=[lost]", "training.eval_steps=1"]
+    code, out, err = foundry("train", file, *settings, "training.save_steps=1")
+    assert code == 0, err
+    warning = "'lost' gives no figure (without it no checkpoint is the best); correct it, or leave"
+    assert err.count(f"training.metrics: {warning}") == 1
+    status, log = RunDirectory(here / "run").status(), read_metrics(here / "run" / "metrics.jsonl")
+    assert status is not None and status.best is None and "best" not in out
+    assert not [line for line in log if any(name.startswith("eval/") for name in line)]
+    code, _, err = foundry("train", file, *settings, "training.max_steps=4", "--extend")
+    assert code == 0 and "lines up to step" not in err, err
+
+
 def test_a_trial_leaves_the_model_and_the_random_generator_alone(here: Path) -> None:
     config = task("arrays", here, *regression())
     prepared, model = prepare(config), create_model(config, width=1)
@@ -560,6 +647,8 @@ def test_the_losses_and_metrics_of_a_language_model_are_tried_too(
     model = create_model(config, tokenizer=prepared.tokenizer)
     with pytest.raises(ConfigError, match=message):
         check_task(model, prepared)
+    with pytest.raises(ConfigError, match=message):
+        check(config)
 
 
 def test_the_task_of_a_language_model_is_tried_with_our_losses_and_metrics(tmp_path: Path) -> None:
@@ -569,6 +658,99 @@ def test_the_task_of_a_language_model_is_tried_with_our_losses_and_metrics(tmp_p
     law = r"model\.architecture: the logits must be \(\.{3}, C\) or \(\.{3}\) for targets \(\.{3}\)"
     with pytest.raises(ConfigError, match=law):
         check_task(model, replace(prepared, objective=Misaligned(config)))
+
+
+class Collated(CausalLMDataCollator):
+    """Gives a tensor another name."""
+
+    renamed: ClassVar[tuple[str, str]]
+
+    def __call__(self, features: Any) -> Any:
+        old, new = self.renamed
+        batch = super().__call__(features)
+        batch |= {"masc": batch["labels"]} if old == new else {}
+        return {new if name == old else name: tensor for name, tensor in batch.items()}
+
+
+@pytest.mark.parametrize(
+    ("renamed", "message"),
+    [
+        (
+            ("labels", "label"),
+            r"Collated\.__call__: must give a batch 'labels'; it gives input_ids",
+        ),
+        (
+            ("input_ids", "ids"),
+            r"Collated\.__call__: must give a batch 'input_ids'; it gives .*ids",
+        ),
+        (("masc", "masc"), r"Renamed\.collator: TypeError: .* know 'masc'; it takes att"),
+    ],
+)
+@pytest.mark.usefixtures("place")
+def test_a_collator_of_a_plugin_is_named_for_the_names_that_it_gives(
+    renamed: tuple[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Renamed(CausalLM):
+        def collator(self, tokenizer: Any, *, seed: int) -> Any:
+            return Collated(tokenizer)
+
+    monkeypatch.setattr(Collated, "renamed", renamed, raising=False)
+    name = f"renamed_{renamed[1]}"
+    register_objective(name, direction="left_to_right", variant_of="causal_lm")(Renamed)
+    with pytest.raises(ConfigError, match=message):
+        train(tiny_experiment("gpt2", tmp_path, f"training.objective={name}"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        ("summary", {"train": {1}}, r"Regress\.summary: 'train' must be of JSON types"),
+        ("examples_per_pass", 8, r"training\.warmup_steps: must be <= the 1 steps of 1 epochs"),
+    ],
+)
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_faults_before_the_first_step_are_found_without_training(
+    *, command: str, method: str, given: Any, message: str, here: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(Regress, method, lambda *_: given)
+    steps = ["training.max_steps=null", "training.epochs=1", "training.warmup_steps=2"]
+    settings = steps if method == "examples_per_pass" else []
+    code, _, err = foundry(command, file := write_task("arrays", here), *regression(), *settings)
+    assert code == 2 and re.search(message, err), err
+    assert list(here.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_the_trial_computes_in_the_precision_of_the_training(
+    command: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Line.forward
+
+    def unconverted(self: Any, features: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        self.layer(features).detach().numpy()
+        return forward(self, features, labels)
+
+    monkeypatch.setattr(Line, "forward", unconverted)
+    file, bf16 = write_task("arrays", here), "training.mixed_precision=bf16"
+    code, _, err = foundry(command, file, *regression(), bf16)
+    assert code == 2 and "Line.forward: TypeError: Got unsupported ScalarType BFloat16" in err, err
+    assert foundry(command, file, *regression())[0] == 0
+
+
+@pytest.mark.parametrize("command", ["validate", "train"])
+def test_an_optimizer_that_is_none_is_told_before_anything_is_written(
+    command: str, here: Path
+) -> None:
+    make_optimizer = register_optimizer(f"none_{command}")
+    make_optimizer(lambda groups, training: None)  # type: ignore[arg-type, return-value]
+    given = f"training.optimizer=none_{command}"
+    try:
+        code, _, err = foundry(command, file := write_task("arrays", here), *regression(), given)
+    finally:
+        OPTIMIZERS.remove(f"none_{command}")
+    assert code == 2 and "must return a torch.optim.Optimizer, got NoneType" in err, err
+    assert list(here.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from model_foundry import train
+from model_foundry import Sink, train
 from model_foundry.errors import LockedError
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.foundation.failpoints import watching
 from model_foundry.training.metrics_log import MetricsLog, read_metrics
-from model_foundry.training.sinks import Sink, Sinks
+from model_foundry.training.sinks import Sinks
 from tests.children import Fault, in_child, launched, striking
 from tests.experiments import tiny_experiment
 
@@ -92,9 +92,17 @@ def test_a_sink_that_fails_is_named_once_and_left_out(
     status = RunDirectory(tmp_path / "run").status()
     assert status is not None and status.state == "completed"
     assert failing.calls == 1 and len(other.told) == 1 + 3 + 1 + 1
+    assert failing.told.count(("close",)) == (method != "close")
     warned = [line for line in caplog.messages if line.startswith("sink ")]
     reason = "(OSError: no route to host at all); the run goes on without it"
     assert warned == [f"sink Failing: {method} failed {reason}"]
+
+
+@pytest.mark.parametrize("given", [Kept, print, None])
+def test_what_is_no_sink_is_refused_before_anything_is_written(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="sinks: must be objects of subclasses of Sink, got "):
+        train(tiny_experiment("rnn", tmp_path), sinks=[given])
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_values_of_a_sink_are_its_own(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Batch:
     inputs: dict[str, Tensor]
     """Keyword arguments of the model, (B, ...) each, and what only losses and metrics read."""
     counts: dict[str, int]
-    """What the examples hold in all, by unit (tokens, words); padding does not count."""
+    """What the examples that count hold in all, by unit (tokens, words); no padding."""
     keys: list[Key]
     """(pass, index) of each example."""
     begins: bool = True
@@ -56,12 +56,20 @@ class _Batches(Dataset[Batch]):
     lane_starts: frozenset[int] | None = None
     """First example of each lane; None: no example continues another."""
     evaluating: bool = False
+    passes: int | None = None
+    """Passes whose examples count; None: all."""
+
+    def _counts(self, examples: Examples) -> dict[str, int]:
+        kept = [key for key in examples.keys if self.passes is None or key[0] < self.passes]
+        if len(kept) == len(examples):
+            return examples.counts
+        return self.examples.read(kept).counts if kept else dict.fromkeys(examples.counts, 0)
 
     def __getitem__(self, keys: list[Key]) -> Batch:
         examples = self.examples.read(keys, evaluating=self.evaluating)
         return Batch(
             inputs=self.collate(examples),
-            counts=examples.counts,
+            counts=self._counts(examples),
             keys=keys,
             begins=self.lane_starts is None or keys[0][1] in self.lane_starts,
         )
@@ -76,6 +84,7 @@ def training_batches(
     start: int = 0,
     workers: int = 0,
     streams: bool = False,
+    passes: int | None = None,
 ) -> Generator[Batch]:
     """Yield the micro-batches of one rank without end, after the first `start` examples of the run.
 
@@ -83,6 +92,7 @@ def training_batches(
 
     Args:
         streams: each example continues that of the previous step.
+        passes: the first passes over the examples, outside of which none is counted; None: all.
 
     Raises:
         DataError: there are fewer examples than a step of streams has.
@@ -95,7 +105,7 @@ def training_batches(
         lane_starts = order.lane_starts
     else:
         order = TrainingOrder(len(examples), share, seed=seed, start=start)
-    source = _Batches(examples, collate, lane_starts)
+    source = _Batches(examples, collate, lane_starts, passes=passes)
     yield from _from_workers(source, order, workers) if workers else map(source.__getitem__, order)
 
 

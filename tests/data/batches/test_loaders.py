@@ -94,6 +94,15 @@ def test_a_batch_to_train_on_reads_no_bytes() -> None:
     assert set(first.inputs) == {"input_ids", "labels", "scored_bytes"}
 
 
+def test_counts_end_with_the_last_pass_that_counts() -> None:
+    blocks = Blocks(stream(15), content=5, keep_rest=False)  # three, two of which make a step
+    batches = training_batches(blocks, COLLATE, TWO_ROWS, seed=1, passes=1)
+    first, second, third = islice(batches, 3)
+    assert [each.counts["tokens"] for each in (first, second, third)] == [10, 5, 0]
+    assert first.counts["words"] + second.counts["words"] == blocks.totals["words"]
+    assert all(len(each.keys) == len(each.inputs["labels"]) == 2 for each in (second, third))
+
+
 def test_labels_do_not_share_memory_with_ids() -> None:
     blocks = Blocks(stream(23), content=5, keep_rest=False)
     batch = next(training_batches(blocks, COLLATE, TWO_ROWS, seed=1))
