@@ -40,7 +40,8 @@ class RecordObjective(Objective):
     """What is counted beside the examples: the name of a ragged column whose lengths count, by
     unit."""
     fillers: ClassVar[Mapping[str, float]] = {}
-    """Value at the padding of each ragged column; 0 for those left out."""
+    """Value at the padding of each ragged column; for those left out, `IGNORE_INDEX` of `labels`
+    and 0 of all others."""
     masks: ClassVar[Mapping[str, str]] = {}
     """Name of the mask of a ragged column, for a model that takes one."""
 

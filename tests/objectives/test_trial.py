@@ -576,6 +576,8 @@ def test_the_task_of_a_language_model_is_tried_with_our_losses_and_metrics(tmp_p
     [
         (torch.tensor([-100, 1, -100, 0]), [1, 0]),
         (torch.tensor([-100.0, 1.5, 0.0]), [-100.0, 1.5, 0.0]),
+        (torch.tensor([156, 3], dtype=torch.uint8), [156, 3]),  # -100 + 256
+        (torch.tensor([True, False]), [1, 0]),
     ],
 )
 def test_minus_a_hundred_is_no_target_among_integers_only(

@@ -24,7 +24,7 @@ class Ragged:
     """A column of rows that differ in length, joined."""
 
     values: NDArray[Any]
-    """(N,)."""
+    """(N, ...)."""
     bounds: Ints
     """(B + 1,) the start of each row, and N."""
 
