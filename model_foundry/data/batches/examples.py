@@ -30,8 +30,9 @@ class Ragged:
 
     @classmethod
     def of(cls, rows: Sequence[NDArray[Any]]) -> "Ragged":
-        """Join rows, one at least."""
-        return cls(np.concatenate(rows), np.append(0, np.cumsum([len(row) for row in rows])))
+        """Join rows; none are a column of length 0."""
+        lengths = np.array([len(row) for row in rows], np.int64)
+        return cls(np.concatenate(rows) if len(rows) else np.empty(0), bounds_of(lengths))
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -49,7 +50,7 @@ class Ragged:
         """Return some of the rows."""
         lengths = self.lengths[indices]
         values = self.values[positions(self.bounds[:-1][indices], lengths)]
-        return Ragged(values, np.append(0, np.cumsum(lengths)))
+        return Ragged(values, bounds_of(lengths))
 
     def rows(self) -> list[NDArray[Any]]:
         """Return each row, as a view."""
@@ -57,6 +58,11 @@ class Ragged:
 
 
 Column = NDArray[Any] | Ragged
+
+
+def bounds_of(lengths: Ints) -> Ints:
+    """Return the bounds of rows, (B + 1,), given the length of each."""
+    return np.append(0, np.cumsum(lengths))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import pytest
 from model_foundry.data.batches.examples import Examples, Ragged
 
 LENGTHS = [
-    *([3], [0], [2, 0, 1], [0, 0, 4, 1], [1] * 9),
+    *([], [3], [0], [2, 0, 1], [0, 0, 4, 1], [1] * 9),
     np.random.default_rng(0).integers(0, 5, 40).tolist(),
 ]
 
@@ -33,7 +33,7 @@ def test_taking_rows_is_a_loop_over_them(lengths: list[int], dtype: str) -> None
     for indices in (
         np.arange(len(rows)),
         np.arange(len(rows))[::-1],
-        draw.integers(0, len(rows), 25),  # some repeatedly, others not
+        draw.integers(0, len(rows) or 1, 25 * bool(rows)),  # some repeatedly, others not
         np.array([], np.int64),
     ):
         taken = ragged.take(indices)
