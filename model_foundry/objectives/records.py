@@ -66,8 +66,14 @@ class RecordObjective(Objective):
             DataError: a record cannot be used.
         """
 
-    def collate(self, processors: Processors) -> Collate:
-        """Return the function that makes batches; by default ragged columns are padded."""
+    def collate(self, processors: Processors, *, seed: int, evaluating: bool) -> Collate:
+        """Return the function that makes batches; by default ragged columns are padded.
+
+        Args:
+            seed: for anything drawn, along with the keys of the examples: a batch that is made
+                again, perhaps by another process, must be the same.
+            evaluating: return the function for evaluations, not that for training.
+        """
         return PaddingCollator(self.fillers, self.masks)
 
     def prepare(self, kept: Path | None = None) -> Prepared:
@@ -117,12 +123,13 @@ class RecordObjective(Objective):
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
         require_plain_data(type(self), self.model_arguments(processors))
-        collate = self.collate(processors)
+        seeds = self.config.seeds
         return Prepared(
             objective=self,
             processors=processors,
-            collate=collate,
-            evaluating=collate,
+            collate=self.collate(processors, seed=seeds.data, evaluating=False),
+            # what a study measures on is the same for all seeds of its data
+            evaluating=self.collate(processors, seed=seeds.split, evaluating=True),
             train=self._read(splits.train, processors),
             validation=self._read(splits.validation, processors),
             test=None if splits.test is None else self._read(splits.test, processors),

@@ -1,14 +1,14 @@
 """Tasks that read records: the examples that `encode` makes, and the functions that collate them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from model_foundry.config import OBJECTIVES
 from model_foundry.data.batches.arrays import ArrayExamples
 from model_foundry.data.batches.examples import Ragged
 from model_foundry.data.sources.records import MOST_ROWS
@@ -36,20 +36,23 @@ class Lengths(RecordObjective):
 def registered(tmp_path: Path) -> Iterator[None]:
     write_data(tmp_path)
     with tasks_loaded():
-        register_objective("lengths", model_kind="array_classifier", reads_text=False)(Lengths)
+        for name, cls in {"lengths": Lengths, "noisy": Noisy, "faulty": Faulty}.items():
+            register_objective(name, model_kind="array_classifier", reads_text=False)(cls)
         yield
 
 
-def write(path: Path, texts: list[str | None]) -> str:
+def write(path: Path, texts: Sequence[str | None]) -> str:
     path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     return str(path)
 
 
-def prepared(folder: Path, train: list[str | None]) -> Prepared:
+def prepared(
+    folder: Path, train: Sequence[str | None], name: str = "lengths", *overrides: str
+) -> Prepared:
     data = {"train": write(folder / "train.jsonl", train)}
     data["validation"] = write(folder / "other.jsonl", ["one more"])
-    given = [f"data={json.dumps(data)}", "training={objective: lengths, max_steps: 2}"]
-    return prepare(task("arrays", folder / "run", *given))
+    given = [f"data={json.dumps(data)}", f"training={{objective: {name}, max_steps: 2}}"]
+    return prepare(task("arrays", folder / "run", *given, *overrides))
 
 
 def test_records_that_are_left_out_may_be_all_of_those_read_at_once(tmp_path: Path) -> None:
@@ -84,3 +87,51 @@ def test_columns_that_are_dense_for_some_records_only_are_refused(
     law = r"'lengths' makes no examples \(column 'letters' is ragged in some examples and dense in"
     with pytest.raises(ConfigError, match=law):
         prepared(tmp_path, [*["two words"] * MOST_ROWS, "two words", "word"])
+
+
+class Noisy(Lengths):
+    """The same with noise in training; evaluations hold the seed instead."""
+
+    def collate(self, processors: Any, *, seed: int, evaluating: bool) -> Any:
+        pad = super().collate(processors, seed=seed, evaluating=evaluating)
+
+        def changed(examples: Any) -> Any:
+            if evaluating:
+                return pad(examples) | {"seed": torch.full((len(examples),), seed)}
+            draws = [np.random.default_rng([seed, *key]).random() for key in examples.keys]
+            return pad(examples) | {"noise": torch.tensor(draws)}
+
+        return changed
+
+
+class Faulty(Lengths):
+    """A task whose function for evaluations returns nothing."""
+
+    def collate(self, processors: Any, *, seed: int, evaluating: bool) -> Any:
+        pad = super().collate(processors, seed=seed, evaluating=evaluating)
+        return (lambda _: None) if evaluating else pad
+
+
+TEXTS = [f"text {n:b}" for n in range(20)]
+
+
+def test_training_and_evaluations_may_collate_in_two_ways(tmp_path: Path) -> None:
+    found = prepared(tmp_path, TEXTS, "noisy", "seed={data: 3, split: 4}")
+    trained, measured = found.collate, found.evaluating
+    keys = [(0, 1), (1, 1)]
+    noise = [trained(found.train.read(keys))["noise"].tolist() for _ in range(2)]
+    assert noise[0] == noise[1] and len(set(noise[0])) == 2
+    assert noise[0][0] == np.float32(np.random.default_rng([3, 0, 1]).random())
+    batch = measured(found.validation.read([(0, 0)]))
+    assert batch["seed"].tolist() == [4] and "noise" not in batch
+    plain = prepared(tmp_path, TEXTS)
+    examples = plain.train.read(keys)
+    batches = [each(examples) for each in (plain.collate, plain.evaluating, trained)]
+    for name in ("letters", "labels"):  # the default is the same for both
+        assert len({str(batch[name]) for batch in batches}) == 1
+
+
+def test_a_fault_in_the_function_for_evaluations_is_told_before_training(tmp_path: Path) -> None:
+    law = r"Faulty\.collate: its function must return a dict of tensors, got None"
+    with pytest.raises(ConfigError, match=law):
+        prepared(tmp_path, TEXTS, "faulty")

@@ -172,8 +172,8 @@ def slip(method: str, answer: Any) -> type[Regress]:
     class Slip(Regress):
         """A slip."""
 
-    def answered(self: Any, *given: Any) -> Any:
-        return answer(self, *given) if callable(answer) else answer
+    def answered(self: Any, *given: Any, **named: Any) -> Any:
+        return answer(self, *given, **named) if callable(answer) else answer
 
     setattr(Slip, method, answered)
     return Slip
@@ -189,8 +189,8 @@ def processed(kind: type[Scale] | None) -> type[Regress]:
 def collated(change: Any) -> type[Regress]:
     """Return the task with a batch that is changed."""
 
-    def collate(self: Any, processors: Any) -> Any:
-        make = Regress.collate(self, processors)
+    def collate(self: Any, processors: Any, **which: Any) -> Any:
+        make = Regress.collate(self, processors, **which)
         return lambda examples: change(make(examples))
 
     return slip("collate", collate)
