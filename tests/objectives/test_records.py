@@ -1,4 +1,4 @@
-"""Tasks that read records: the examples that `encode` makes, and the functions that collate them."""
+"""Tasks that read records: the examples that `encode` makes, and how they are collated."""
 
 import json
 from collections.abc import Iterator, Sequence
