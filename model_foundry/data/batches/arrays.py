@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.data.batches.examples import Column, Examples, ExampleSet, Key, Ragged, bounds_of
+from model_foundry.data.batches.examples import (
+    Column,
+    Examples,
+    ExampleSet,
+    Key,
+    Ragged,
+    bounds_of,
+    concatenated,
+)
 
 
 class ArrayExamples(ExampleSet):
@@ -126,5 +134,5 @@ def _joined(name: str, parts: Sequence[Column]) -> Column:
         return np.concatenate([np.asarray(part) for part in parts])
     if len(ragged) < len(parts):
         raise ValueError(f"column {name!r} is ragged in some examples and dense in others")
-    values = np.concatenate([part.values[part.bounds[0] : part.bounds[-1]] for part in ragged])
+    values = concatenated([part.values[part.bounds[0] : part.bounds[-1]] for part in ragged])
     return Ragged(values, bounds_of(np.concatenate([part.lengths for part in ragged])))

@@ -32,7 +32,7 @@ class Ragged:
     def of(cls, rows: Sequence[NDArray[Any]]) -> "Ragged":
         """Join rows; none are a column of length 0."""
         lengths = np.array([len(row) for row in rows], np.int64)
-        return cls(np.concatenate(rows) if len(rows) else np.empty(0), bounds_of(lengths))
+        return cls(concatenated(rows), bounds_of(lengths))
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -58,6 +58,12 @@ class Ragged:
 
 
 Column = NDArray[Any] | Ragged
+
+
+def concatenated(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Join arrays (N, ...); empty ones have no say in type and shape, as `np.array([])` is real."""
+    full = [array for array in arrays if len(array)] or list(arrays)
+    return np.concatenate(full) if full else np.empty(0)
 
 
 def bounds_of(lengths: Ints) -> Ints:

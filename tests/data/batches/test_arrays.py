@@ -115,6 +115,14 @@ def test_joined_columns_are_those_of_all_rows() -> None:
     assert found.content_sha256 == ArrayExamples(whole, units={"tokens": "ids"}).content_sha256
 
 
+def test_a_part_of_empty_rows_has_no_say_in_type_and_shape() -> None:
+    for rows in (SOURCES, [IMAGES, IMAGES[:1]]):
+        empty, full = Ragged.of([np.array([])] * 2), Ragged.of(rows)
+        found = joined([{"a": empty}, {"a": full}])["a"]
+        assert isinstance(found, Ragged) and found.values.dtype == full.values.dtype
+        assert [row.tolist() for row in found.rows()] == [[], [], *(row.tolist() for row in rows)]
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [

@@ -41,6 +41,13 @@ def test_taking_rows_is_a_loop_over_them(lengths: list[int], dtype: str) -> None
         assert taken.values.dtype == ragged.values.dtype and len(taken) == len(indices)
 
 
+def test_empty_rows_have_no_say_in_type_and_shape() -> None:
+    for row in (np.array([3, 4]), np.ones((2, 3), np.float32)):
+        ragged = Ragged.of([np.array([]), row, np.array([])])  # np.array([]) is of float64
+        assert ragged.values.dtype == row.dtype
+        assert [each.tolist() for each in ragged.rows()] == [[], row.tolist(), []]
+
+
 def test_rows_share_the_memory_of_the_column() -> None:
     ragged = Ragged.of(rows_of([2, 1]))
     ragged.rows()[1][0] = 99
