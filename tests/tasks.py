@@ -197,7 +197,6 @@ class WritePairs(RecordObjective):
 
     processor_types: ClassVar[Mapping[str, type[Processor]]] = {"symbols": Symbols}
     units: ClassVar[Mapping[str, str]] = {"symbols": "labels"}
-    fillers: ClassVar[Mapping[str, float]] = {"labels": -100}
     masks: ClassVar[Mapping[str, str]] = {"input_ids": "attention_mask"}
 
     @property

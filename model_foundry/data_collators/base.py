@@ -177,9 +177,10 @@ def real_positions(
 
 
 def lay_out(values: NDArray[Any], real: NDArray[np.bool_], filler: float) -> Tensor:
-    """Return values (N,) as a batch (B, T), with the filler at padding."""
-    if values.size == real.size:  # no padding
-        return torch.from_numpy(values.reshape(real.shape))
-    batch = np.full(real.shape, filler, dtype=values.dtype)
+    """Return values (N, ...) as a batch (B, T, ...), with the filler at padding."""
+    shape = (*real.shape, *values.shape[1:])
+    if len(values) == real.size:  # no padding
+        return torch.from_numpy(values.reshape(shape))
+    batch = np.full(shape, filler, dtype=values.dtype)
     batch[real] = values  # row by row, as they are ordered
     return torch.from_numpy(batch)

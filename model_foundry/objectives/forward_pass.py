@@ -82,7 +82,9 @@ class ForwardPass:
 
 def is_target(labels: Tensor) -> Tensor:
     """Return True at each target: real numbers all are, integers unless they are `IGNORE_INDEX`."""
-    return torch.ones_like(labels, dtype=torch.bool) if _is_real(labels) else labels != IGNORE_INDEX
+    if _is_real(labels):
+        return torch.ones_like(labels, dtype=torch.bool)
+    return labels.long() != IGNORE_INDEX  # an unsigned type would make another number of it
 
 
 def _require_classes(logits: Tensor, targets: Tensor, field: str, name: str) -> None:

@@ -83,7 +83,7 @@ def require_batch(task: type, batch: Any, number: int) -> None:
 
 
 def first_batch(prepared: Prepared, number: int) -> Inputs:
-    """Return a batch of the first training examples.
+    """Return a batch of the first training examples, after a trial of the one for evaluations.
 
     Args:
         number: of examples, if there are as many.
@@ -93,9 +93,10 @@ def first_batch(prepared: Prepared, number: int) -> Inputs:
     """
     task, number = type(prepared.objective), min(number, len(prepared.train))
     examples = prepared.train.read([(0, index) for index in range(number)], evaluating=True)
-    with plugin_method(task, "collate"):
-        batch = prepared.collate(examples)
-    require_batch(task, batch, number)
+    for collate in (prepared.evaluating, prepared.collate):
+        with plugin_method(task, "collate"):
+            batch = collate(examples)
+        require_batch(task, batch, number)
     return batch
 
 
@@ -111,7 +112,8 @@ def require_targets(prepared: Prepared) -> None:
     for name, examples in prepared.splits.items():
         if name == "train" and not isinstance(prepared.collate, PaddingCollator):
             continue  # what a function draws anew may have targets in another pass
-        batches = evaluation_batches(examples, prepared.evaluating, batch_size=EXAMPLES)
+        collate = prepared.collate if name == "train" else prepared.evaluating
+        batches = evaluation_batches(examples, collate, batch_size=EXAMPLES)
         if not any(any(objective.targets(batch.inputs).values()) for batch in batches):
             remedy = f"data.{name}" + " or data.validation_fraction" * (name == "validation")
             law = f"none of the {len(examples):,} examples has a target (a label other than "

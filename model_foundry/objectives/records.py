@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from model_foundry.data.batches.arrays import ArrayExamples
-from model_foundry.data.batches.examples import Column, Ragged
+from model_foundry.data.batches.arrays import ArrayExamples, joined
+from model_foundry.data.batches.examples import Column
 from model_foundry.data.batches.loaders import Collate
 from model_foundry.data.corpus.record_splits import RecordSplit, RecordSplits, open_record_splits
 from model_foundry.data.sources.records import Records
@@ -40,7 +40,8 @@ class RecordObjective(Objective):
     """What is counted beside the examples: the name of a ragged column whose lengths count, by
     unit."""
     fillers: ClassVar[Mapping[str, float]] = {}
-    """Value at the padding of each ragged column; 0 for those left out."""
+    """Value at the padding of each ragged column; for those left out, `IGNORE_INDEX` of `labels`
+    and 0 of all others."""
     masks: ClassVar[Mapping[str, str]] = {}
     """Name of the mask of a ragged column, for a model that takes one."""
 
@@ -65,8 +66,14 @@ class RecordObjective(Objective):
             DataError: a record cannot be used.
         """
 
-    def collate(self, processors: Processors) -> Collate:
-        """Return the function that makes batches; by default ragged columns are padded."""
+    def collate(self, processors: Processors, *, seed: int, evaluating: bool) -> Collate:
+        """Return the function that makes batches; by default ragged columns are padded.
+
+        Args:
+            seed: for anything drawn, along with the keys of the examples: a batch that is made
+                again, perhaps by another process, must be the same.
+            evaluating: return the function for evaluations, not that for training.
+        """
         return PaddingCollator(self.fillers, self.masks)
 
     def source_of(self, name: str) -> str:
@@ -121,43 +128,46 @@ class RecordObjective(Objective):
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
         require_plain_data(type(self), "model_arguments", self.model_arguments(processors))
-        collate = self.collate(processors)
+        seeds = self.config.seeds
         return Prepared(
             objective=self,
             processors=processors,
-            collate=collate,
-            evaluating=collate,
+            collate=self.collate(processors, seed=seeds.data, evaluating=False),
+            # what a study measures on is the same for all seeds of its data
+            evaluating=self.collate(processors, seed=seeds.split, evaluating=True),
             train=self._read(splits.train, processors),
             validation=self._read(splits.validation, processors),
             test=None if splits.test is None else self._read(splits.test, processors),
         )
 
     def _read(self, split: RecordSplit, processors: Processors) -> ArrayExamples:
-        parts: list[dict[str, Column]] = []
+        parts, read = list[dict[str, Column]](), 0
         for records in split.records(self.columns):
             check_interrupt()
             if len(records):
-                with np.errstate(over="ignore", divide="ignore"):  # told with its record
-                    parts.append(encoded := self.encode(records, processors))
-                require_columns(type(self), encoded)
-                require_finite(type(self), encoded, records)
-        columns = {name: _joined([part[name] for part in parts]) for name in parts[0]}
+                parts.append(self._checked(records, processors))
+                read += len(records)
+        # `encode` may leave out all of some records, and has no types for them then
+        kept = [part for part in parts if any(map(len, part.values()))]
+        if not kept:
+            law = f"{type(self).__name__}.encode leaves out each of the {read:,} records"
+            raise DataError(f"data.{split.name}: {law}; give other data, or correct encode")
         try:
-            return ArrayExamples(columns, units=self.units)
+            return ArrayExamples(joined(kept), units=self.units)
         except ValueError as error:
             name = self.config.training.objective
             law = f"{name!r} makes no examples ({error}); correct its encode method"
             raise ConfigError(f"training.objective: {law}") from error
+
+    def _checked(self, records: Records, processors: Processors) -> dict[str, Column]:
+        with np.errstate(over="ignore", divide="ignore"):  # told with its record
+            encoded = self.encode(records, processors)
+        require_columns(type(self), encoded)
+        require_finite(type(self), encoded, records)
+        return encoded
 
     def inspect(self) -> Inspection:
         prepared = self._prepare()
         lines = [f"{name}: {examples.describe()}" for name, examples in prepared.splits.items()]
         arguments = self.model_arguments(prepared.processors)
         return Inspection(lines, arguments, "these data", prepared)
-
-
-def _joined(parts: Sequence[Column]) -> Column:
-    ragged = [part for part in parts if isinstance(part, Ragged)]
-    if ragged:
-        return Ragged.of([row for part in ragged for row in part.rows()])
-    return np.concatenate([np.asarray(part) for part in parts])

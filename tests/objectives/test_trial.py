@@ -176,8 +176,8 @@ def slip(method: str, answer: Any) -> type[Regress]:
     class Slip(Regress):
         """A slip."""
 
-    def answered(self: Any, *given: Any) -> Any:
-        return answer(self, *given) if callable(answer) else answer
+    def answered(self: Any, *given: Any, **named: Any) -> Any:
+        return answer(self, *given, **named) if callable(answer) else answer
 
     setattr(Slip, method, answered)
     return Slip
@@ -193,8 +193,8 @@ def processed(kind: type[Scale] | None) -> type[Regress]:
 def collated(change: Any) -> type[Regress]:
     """Return the task with a batch that is changed."""
 
-    def collate(self: Any, processors: Any) -> Any:
-        make = Regress.collate(self, processors)
+    def collate(self: Any, processors: Any, **which: Any) -> Any:
+        make = Regress.collate(self, processors, **which)
         return lambda examples: change(make(examples))
 
     return slip("collate", collate)
@@ -758,6 +758,8 @@ def test_an_optimizer_that_is_none_is_told_before_anything_is_written(
     [
         (torch.tensor([-100, 1, -100, 0]), [1, 0]),
         (torch.tensor([-100.0, 1.5, 0.0]), [-100.0, 1.5, 0.0]),
+        (torch.tensor([156, 3], dtype=torch.uint8), [156, 3]),  # -100 + 256
+        (torch.tensor([True, False]), [1, 0]),
     ],
 )
 def test_minus_a_hundred_is_no_target_among_integers_only(

@@ -1,16 +1,22 @@
 """Examples that fit into memory, as columns of arrays."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_foundry.data.batches.examples import Examples, ExampleSet, Key, Ragged
-
-Array = NDArray[Any] | Ragged
+from model_foundry.data.batches.examples import (
+    Column,
+    Examples,
+    ExampleSet,
+    Key,
+    Ragged,
+    bounds_of,
+    concatenated,
+)
 
 
 class ArrayExamples(ExampleSet):
@@ -22,21 +28,22 @@ class ArrayExamples(ExampleSet):
             or an array (N,) of integers.
 
     Raises:
-        ValueError: the columns are empty or differ in length, a column is of objects, or a unit
-            names no ragged column.
+        ValueError: the columns are empty or differ in length, a column is of objects or has other
+            bounds than values, or a unit names no ragged column.
     """
 
     def __init__(
-        self, columns: Mapping[str, Array], *, units: Mapping[str, str | NDArray[np.int64]]
+        self, columns: Mapping[str, Column], *, units: Mapping[str, str | NDArray[np.int64]]
     ) -> None:
         self.columns = dict(columns)
         self.counts = {unit: _counted(of, self.columns) for unit, of in units.items()}
         self.units = tuple(self.counts)
-        everything: dict[str, Array] = {**self.columns, **self.counts}
-        lengths = {name: len(column) for name, column in everything.items()}
-        if len(set(lengths.values())) != 1 or not self.columns:
-            raise ValueError(f"the columns must be of one length, got {lengths}")
+        everything: dict[str, Column] = {**self.columns, **self.counts}
+        _require_one_length(everything if self.columns else {})
         for name, column in everything.items():
+            if isinstance(column, Ragged) and column.bounds[-1] != (number := len(column.values)):
+                law = f"has {number:,} values, but bounds up to {column.bounds[-1]:,}"
+                raise ValueError(f"column {name!r} {law}")
             for array in _parts_of(column):
                 if array.dtype.hasobject:
                     raise ValueError(f"column {name!r} holds Python objects, not numbers")
@@ -83,18 +90,49 @@ class ArrayExamples(ExampleSet):
         return f"{len(self):,} {noun}" + "".join(totals)
 
 
-def _parts_of(column: Array) -> Iterator[NDArray[Any]]:
+def _parts_of(column: Column) -> Iterator[NDArray[Any]]:
     yield from (column.values, column.bounds) if isinstance(column, Ragged) else (column,)
 
 
-def _taken(column: Array, indices: NDArray[np.int64]) -> Any:
+def _taken(column: Column, indices: NDArray[np.int64]) -> Any:
     return column.take(indices) if isinstance(column, Ragged) else column[indices]
 
 
-def _counted(of: str | NDArray[np.int64], columns: dict[str, Array]) -> NDArray[np.int64]:
+def _counted(of: str | NDArray[np.int64], columns: dict[str, Column]) -> NDArray[np.int64]:
     if not isinstance(of, str):
         return of
     column = columns.get(of)
     if not isinstance(column, Ragged):
         raise ValueError(f"a unit is counted by {of!r}, which is no ragged column")
     return column.lengths
+
+
+def _require_one_length(columns: Mapping[str, Column]) -> None:
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"the columns must be of one length, got {lengths}")
+
+
+def joined(parts: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
+    """Return the columns of all parts, one after the other; there is one part at least.
+
+    Raises:
+        ValueError: the parts differ in their columns or the kinds of them, or the columns of one
+            differ in length.
+    """
+    for part in parts:
+        _require_one_length(part)
+        if part.keys() != parts[0].keys():
+            some, others = (", ".join(map(repr, each)) for each in (parts[0], part))
+            raise ValueError(f"some examples have the columns {some}, others {others}")
+    return {name: _joined(name, [part[name] for part in parts]) for name in parts[0]}
+
+
+def _joined(name: str, parts: Sequence[Column]) -> Column:
+    ragged = [part for part in parts if isinstance(part, Ragged)]
+    if not ragged:
+        return np.concatenate([np.asarray(part) for part in parts])
+    if len(ragged) < len(parts):
+        raise ValueError(f"column {name!r} is ragged in some examples and dense in others")
+    values = concatenated([part.values[part.bounds[0] : part.bounds[-1]] for part in ragged])
+    return Ragged(values, bounds_of(np.concatenate([part.lengths for part in ragged])))

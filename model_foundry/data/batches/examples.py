@@ -24,14 +24,15 @@ class Ragged:
     """A column of rows that differ in length, joined."""
 
     values: NDArray[Any]
-    """(N,)."""
+    """(N, ...)."""
     bounds: Ints
     """(B + 1,) the start of each row, and N."""
 
     @classmethod
     def of(cls, rows: Sequence[NDArray[Any]]) -> "Ragged":
-        """Join rows, one at least."""
-        return cls(np.concatenate(rows), np.append(0, np.cumsum([len(row) for row in rows])))
+        """Join rows; none are a column of length 0."""
+        lengths = np.array([len(row) for row in rows], np.int64)
+        return cls(concatenated(rows), bounds_of(lengths))
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -49,7 +50,7 @@ class Ragged:
         """Return some of the rows."""
         lengths = self.lengths[indices]
         values = self.values[positions(self.bounds[:-1][indices], lengths)]
-        return Ragged(values, np.append(0, np.cumsum(lengths)))
+        return Ragged(values, bounds_of(lengths))
 
     def rows(self) -> list[NDArray[Any]]:
         """Return each row, as a view."""
@@ -57,6 +58,17 @@ class Ragged:
 
 
 Column = NDArray[Any] | Ragged
+
+
+def concatenated(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Join arrays (N, ...); empty ones have no say in type and shape, as `np.array([])` is real."""
+    full = [array for array in arrays if len(array)] or list(arrays)
+    return np.concatenate(full) if full else np.empty(0)
+
+
+def bounds_of(lengths: Ints) -> Ints:
+    """Return the bounds of rows, (B + 1,), given the length of each."""
+    return np.append(0, np.cumsum(lengths))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ A budget in documents is one in records. Records are counted by reading one of t
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -14,10 +14,9 @@ from model_foundry.config import DataConfig, MixtureSource
 from model_foundry.config import Source as SourceConfig
 from model_foundry.config.data import ALL
 from model_foundry.data.corpus.selection import Mask, held_out, within_budget
-from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.data.sources.base import Reading, Source
 from model_foundry.data.sources.opening import open_source
 from model_foundry.data.sources.records import Records
-from model_foundry.data.sources.registration import identity_of
 from model_foundry.errors import ConfigError, DataError
 
 Role = Literal["all", "held out", "rest"]
@@ -91,12 +90,6 @@ class RecordCorpus:
     data: DataConfig
     seed: int
     _taken: list[Mask] = field(default_factory=list, init=False)
-
-    def cache_key(self, sha256: Hash) -> Any:
-        """Return plain data that identifies the drawn records."""
-        parts = [[identity_of(s.source, sha256), s.budget, s.repeats] for s in self.sources]
-        drawn = len(parts) > 1 or any(s.budget for s in self.sources)
-        return [parts, self.seed if drawn else None]
 
     def masks(self, role: Role, columns: Sequence[str]) -> list[Mask]:
         """Return the records of each source that are in a split.

@@ -4,9 +4,8 @@ A record is used whole or not at all. None is kept in memory: it is read again e
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +18,14 @@ from model_foundry.data.corpus.record_corpus import (
     open_record_corpus,
     refuse_settings_of_text,
 )
+from model_foundry.data.corpus.record_digests import Digests, digests_of
 from model_foundry.data.corpus.selection import Mask, interleaved
-from model_foundry.data.sources.base import Hash
-from model_foundry.data.sources.records import MOST_ROWS, Column, Records, joined
+from model_foundry.data.sources.records import MOST_ROWS, Records, joined
 from model_foundry.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 DROPPED = {"warn": "", "drop": "; they are left out"}
-Digests = NDArray[np.int64]
 
 
 class _Reader:
@@ -73,19 +71,7 @@ class RecordSplit:
     role: Role = "all"
     training: "RecordSplit | None" = None
     _digests: dict[tuple[str, ...], Digests] = field(default_factory=dict, init=False)
-    _shared: dict[tuple[str, ...], Mask] = field(default_factory=dict, init=False)
-
-    def cache_key(self, sha256: Hash) -> Any:
-        """Return plain data that identifies the records: equal only for equal ones.
-
-        The columns are not part of it.
-        """
-        data, drawn, without = self.corpus.data, [], None
-        if self.role != "all":
-            drawn = [data.validation_fraction, data.validation_documents, self.corpus.seed]
-        if self.training is not None and data.shared_documents == "drop":
-            without = self.training.cache_key(sha256)
-        return ["records", self.corpus.cache_key(sha256), self.role, drawn, without]
+    _reported: set[tuple[str, ...]] = field(default_factory=set, init=False)
 
     def records(self, columns: Sequence[str]) -> Iterator[Records]:
         """Read these columns of all records, in batches.
@@ -97,17 +83,11 @@ class RecordSplit:
             DataError: there are no records or no such columns, or a source is damaged.
         """
         read, left = 0, 0
-        shared, digests = self._in_training(columns), list[Digests]()
-        for records in self._all(columns):
-            first, read = read, read + len(records)
-            if shared is None:  # now, so that validation does not read the training data again
-                digests.append(_digests(records))
-            elif self.corpus.data.shared_documents == "drop":
-                records = records.take(np.flatnonzero(~shared[first:read]))
+        own = self._hashed(columns) if self.training is None else self._compared(columns)
+        for number, records in own:
+            read += number
             left += len(records)
             yield records
-        if shared is None:
-            self._digests[tuple(columns)] = _joined(digests)
         if not left:
             raise DataError(
                 f"data.{self.name}: {self.corpus.name}: no record is left; name a source with "
@@ -128,26 +108,39 @@ class RecordSplit:
         counts = [int(mask.sum()) * n for _, mask, n in drawn]
         return _mixed(readers, interleaved(counts, self.corpus.seed))
 
+    def _hashed(self, columns: Sequence[str]) -> Iterator[tuple[int, Records]]:
+        """Read the records, the number of them first, and keep their hashes."""
+        key, found = tuple(columns), [np.empty(0, np.int64)]
+        for records in self._all(columns):
+            if key not in self._digests:
+                found.append(digests_of(records))
+            yield len(records), records
+        self._digests.setdefault(key, np.unique(np.concatenate(found)))
+
     def _digests_of(self, columns: Sequence[str]) -> Digests:
-        """Return a hash of each record, over these columns, (N,)."""
-        if (key := tuple(columns)) not in self._digests:
-            self._digests[key] = _joined(map(_digests, self._all(columns)))
-        return self._digests[key]
+        """Return the hashes that occur, over these columns, in order."""
+        if tuple(columns) not in self._digests:
+            for _ in self._hashed(columns):
+                pass
+        return self._digests[tuple(columns)]
 
-    def _in_training(self, columns: Sequence[str]) -> Mask | None:
-        """Return the records that are in the training data too, (N,), and report them once."""
-        if self.training is None:
-            return None
-        if (key := tuple(columns)) not in self._shared:
-            training = self.training._digests_of(columns)
-            self._shared[key] = np.isin(self._digests_of(columns), training)
-            self._report(self._shared[key])
-        return self._shared[key]
+    def _compared(self, columns: Sequence[str]) -> Iterator[tuple[int, Records]]:
+        """Read the records as `_hashed` does; report once those that are in the training data."""
+        assert self.training is not None
+        training, number, total = self.training._digests_of(columns), 0, 0
+        for records in self._all(columns):
+            shared = _among(digests_of(records), training)
+            number, total = number + int(shared.sum()), total + len(records)
+            if self.corpus.data.shared_documents == "drop":
+                records = records.take(np.flatnonzero(~shared))
+            yield len(shared), records
+        if tuple(columns) not in self._reported:
+            self._report(number, total)
+            self._reported.add(tuple(columns))
 
-    def _report(self, shared: Mask) -> None:
-        count, mode = int(shared.sum()), self.corpus.data.shared_documents
-        verb = "is" if count == 1 else "are"
-        found = f"{count:,} of the {len(shared):,} {self.name} records {verb}"
+    def _report(self, count: int, total: int) -> None:
+        verb, mode = "is" if count == 1 else "are", self.corpus.data.shared_documents
+        found = f"{count:,} of the {total:,} {self.name} records {verb}"
         if count and mode == "error":
             raise DataError(
                 f"data.{self.name}: {found} in the training data too; remove them there or here, "
@@ -157,22 +150,9 @@ class RecordSplit:
             logger.warning("%s in the training data too%s", found, DROPPED[mode])
 
 
-def _joined(digests: Iterable[Digests]) -> Digests:
-    return np.concatenate([np.empty(0, np.int64), *digests])
-
-
-def _digests(records: Records) -> Digests:
-    columns = map(_printed, records.columns.values())
-    # of the printed row, since the hashes of -1 and -2 are equal
-    hashes = (hash(repr(row)) for row in zip(*columns, strict=True))
-    return np.fromiter(hashes, np.int64, count=len(records))
-
-
-def _printed(column: Column) -> Iterable[Any]:
-    """Return values that are printed alike only if they are equal."""
-    if not isinstance(column, np.ndarray):
-        return column
-    return column.tolist() if column.ndim == 1 else (hash(row.tobytes()) for row in column)
+def _among(values: Digests, ordered: Digests) -> Mask:
+    # np.isin would sort all of them for each batch
+    return np.searchsorted(ordered, values, "left") < np.searchsorted(ordered, values, "right")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The interface of sources of text."""
+"""The interface of sources of text and records."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -31,19 +31,22 @@ def no_columns(where: str, columns: Sequence[str]) -> DataError:
 
 
 class Source(ABC):
-    """Text that can be read any number of times, and is the same each time."""
+    """Text, records or both, which can be read any number of times and are the same each time."""
 
     name: str
     """Name in messages."""
 
-    @abstractmethod
     def batches(self) -> Iterator[TextBatch]:
         """Read all documents in order; newlines are `\\n`.
 
         Raises:
-            DataError: the source is missing, damaged, not text, or changes while it is read.
+            DataError: the source has no text, is missing, damaged, or changes while it is read.
             Interrupted: a signal arrived.
         """
+        raise DataError(
+            f"{self.name}: holds records without text; name a source of text, or an objective that "
+            "reads records"
+        )
 
     def records(self, columns: Sequence[str]) -> Iterator[Records]:
         """Read these columns of all rows in order, in batches.
@@ -57,7 +60,7 @@ class Source(ABC):
 
     @abstractmethod
     def cache_key(self, sha256: Hash) -> Any:
-        """Return plain data that identifies the documents: equal only for equal documents.
+        """Return plain data that identifies the content: equal only for equal content.
 
         Args:
             sha256: hashes a file; may use a cache.

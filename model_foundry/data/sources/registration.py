@@ -22,7 +22,8 @@ def register_source(name: str, *, schema: type[BaseModel] | None = None) -> Call
     """Return a class decorator that registers a source, named `{name: settings}` in `data.train`.
 
     The class is returned unchanged. It is called with its settings, an instance of `schema` or
-    None, and a `Reading`. Its `cache_key` must hold the content of what it reads.
+    None, and a `Reading`. It has `batches`, `records` or both, and its `cache_key` must hold the
+    content of what it reads.
 
     Raises:
         TypeError: the class is no `Source`, lacks a method, or is in no file; the name or the
@@ -38,6 +39,9 @@ def register_source(name: str, *, schema: type[BaseModel] | None = None) -> Call
     def register(cls: C) -> C:
         if isinstance(cls, type) and issubclass(cls, Source):
             _code_of(cls)
+            if cls.batches is Source.batches and cls.records is Source.records:
+                law = "it lacks batches (of text) or records (rows with columns)"
+                raise TypeError(f"{cls.__name__} cannot be source {name!r}: {law}")
         return add(cls)
 
     return register

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_foundry.data.batches.arrays import ArrayExamples
+from model_foundry.data.batches.arrays import ArrayExamples, joined
 from model_foundry.data.batches.examples import Ragged
 
 SOURCES = [np.array(ids, np.uint16) for ids in ([1, 2, 3], [], [4], [5, 6])]
@@ -86,6 +86,7 @@ def test_the_hash_is_that_of_names_types_shapes_and_bytes() -> None:
         ({"a": IMAGES}, {"tokens": "a"}, "counted by 'a', which is no ragged column"),
         ({"a": IMAGES}, {"tokens": "b"}, "counted by 'b', which is no ragged column"),
         ({"a": np.array(["x", None])}, {}, "column 'a' holds Python objects"),
+        ({"a": Ragged(IMAGES, np.array([0, 2, 5]))}, {}, "'a' has 4 values, but bounds up to 5"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(
@@ -93,3 +94,48 @@ def test_columns_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         ArrayExamples(columns, units=units)
+
+
+def test_joined_columns_are_those_of_all_rows() -> None:
+    vectors = [IMAGES[:2], IMAGES[:0], IMAGES[2:3], IMAGES[1:4]]
+    whole = {"ids": Ragged.of(SOURCES), "frames": Ragged.of(vectors), "image": IMAGES}
+    cuts = [(0, 1), (1, 2), (2, 4)]
+    parts: list[Any] = [
+        {
+            name: column.take(np.arange(*cut))
+            for name, column in whole.items()  # type: ignore[union-attr]
+            if isinstance(column, Ragged)
+        }
+        | {"image": IMAGES[slice(*cut)]}
+        for cut in cuts
+    ]
+    ids = Ragged.of(SOURCES)
+    parts[2]["ids"] = Ragged(ids.values, ids.bounds[2:])  # bounds that begin later
+    found = ArrayExamples(joined(parts), units={"tokens": "ids"})
+    assert found.content_sha256 == ArrayExamples(whole, units={"tokens": "ids"}).content_sha256
+
+
+def test_a_part_of_empty_rows_has_no_say_in_type_and_shape() -> None:
+    for rows in (SOURCES, [IMAGES, IMAGES[:1]]):
+        empty, full = Ragged.of([np.array([])] * 2), Ragged.of(rows)
+        found = joined([{"a": empty}, {"a": full}])["a"]
+        assert isinstance(found, Ragged) and found.values.dtype == full.values.dtype
+        assert [row.tolist() for row in found.rows()] == [[], [], *(row.tolist() for row in rows)]
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([{"a": IMAGES}, {"a": Ragged.of(SOURCES)}], "'a' is ragged in some examples and dense in"),
+        ([{"a": Ragged.of(SOURCES)}, {"a": IMAGES}], "'a' is ragged in some examples and dense in"),
+        ([{"a": IMAGES}, {"a": IMAGES, "b": IMAGES}], "some examples have the columns 'a', others"),
+        ([{"a": IMAGES, "b": IMAGES}, {"a": IMAGES}], "others 'a'"),
+        (
+            [{"a": IMAGES, "b": IMAGES[:3]}, {"a": IMAGES[:3], "b": IMAGES}],
+            "must be of one length, got {'a': 4, 'b': 3}",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(parts: list[Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        joined(parts)

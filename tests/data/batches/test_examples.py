@@ -6,7 +6,7 @@ import pytest
 from model_foundry.data.batches.examples import Examples, Ragged
 
 LENGTHS = [
-    *([3], [0], [2, 0, 1], [0, 0, 4, 1], [1] * 9),
+    *([], [3], [0], [2, 0, 1], [0, 0, 4, 1], [1] * 9),
     np.random.default_rng(0).integers(0, 5, 40).tolist(),
 ]
 
@@ -33,12 +33,19 @@ def test_taking_rows_is_a_loop_over_them(lengths: list[int], dtype: str) -> None
     for indices in (
         np.arange(len(rows)),
         np.arange(len(rows))[::-1],
-        draw.integers(0, len(rows), 25),  # some repeatedly, others not
+        draw.integers(0, len(rows) or 1, 25 * bool(rows)),  # some repeatedly, others not
         np.array([], np.int64),
     ):
         taken = ragged.take(indices)
         assert [row.tolist() for row in taken.rows()] == [rows[i].tolist() for i in indices]
         assert taken.values.dtype == ragged.values.dtype and len(taken) == len(indices)
+
+
+def test_empty_rows_have_no_say_in_type_and_shape() -> None:
+    for row in (np.array([3, 4]), np.ones((2, 3), np.float32)):
+        ragged = Ragged.of([np.array([]), row, np.array([])])  # np.array([]) is of float64
+        assert ragged.values.dtype == row.dtype
+        assert [each.tolist() for each in ragged.rows()] == [[], row.tolist(), []]
 
 
 def test_rows_share_the_memory_of_the_column() -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from model_foundry.config import SOURCES, DataConfig
 from model_foundry.data.corpus import record_splits
+from model_foundry.data.corpus.record_corpus import RecordSource
 from model_foundry.data.corpus.record_splits import RecordSplit, open_record_splits
 from model_foundry.data.corpus.splits import open_splits
 from model_foundry.data.sources.base import Hash, Reading
@@ -19,7 +20,6 @@ from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.registration import register_source
 from model_foundry.data.sources.row_source import RowSource
 from model_foundry.errors import ConfigError, DataError
-from model_foundry.foundation.atomic_files import file_sha256
 from tests.data.corpora import texts_of
 
 
@@ -99,22 +99,6 @@ def test_records_are_drawn_as_documents_are(
                 assert read(found) == texts_of(expected)
 
 
-def test_the_key_follows_the_draw_and_the_files(tmp_path: Path) -> None:
-    one = rows_file(tmp_path, "one", 20)
-
-    def keys(seed: int = 0, **settings: Any) -> list[str]:
-        splits = open_record_splits(DataConfig(train=one, **settings), seed=seed)
-        return [repr(each.cache_key(file_sha256)) for each in (splits.train, splits.validation)]
-
-    before = keys()
-    assert before == keys()
-    assert len({*before, *keys(seed=1), *keys(validation_documents=2)}) == 6
-    assert keys(shared_documents="drop")[0] == before[0]
-    assert keys(shared_documents="drop")[1] != before[1]
-    rows_file(tmp_path, "one", 21)
-    assert set(keys()).isdisjoint(before)
-
-
 def test_shared_records_are_reported_left_out_or_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -161,6 +145,54 @@ def test_training_data_is_not_read_again_to_find_shared_records(
     read(splits.train)
     Path(one).unlink()
     assert len(read(splits.validation)) == 5
+
+
+def test_held_out_records_are_read_once_and_training_records_for_each_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings: list[str] = []
+    chosen = RecordSource.chosen
+
+    def counted(self: RecordSource, columns: Sequence[str], mask: Any) -> Iterator[Records]:
+        readings.append("all" if mask is None else f"{mask.sum()}")
+        return chosen(self, columns, mask)
+
+    monkeypatch.setattr(RecordSource, "chosen", counted)
+    data = DataConfig(train=rows_file(tmp_path, "one", 20), validation_fraction=0.2)
+    splits = open_record_splits(data, seed=0)
+    for split in (splits.train, splits.train, splits.validation):
+        read(split)
+    assert readings == ["16", "16", "4"]
+
+
+def test_a_refusal_of_shared_records_is_repeated(tmp_path: Path) -> None:
+    one = rows_file(tmp_path, "one", 5)
+    data = DataConfig(train=one, validation=one, shared_documents="error")
+    splits = open_record_splits(data, seed=0)
+    for _ in range(2):
+        with pytest.raises(DataError, match="5 of the 5 validation records are in the training"):
+            read(splits.validation)
+
+
+def test_images_that_differ_are_not_shared(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    datasets, image = (pytest.importorskip(name) for name in ("datasets", "PIL.Image"))
+    pixels = np.random.default_rng(0).integers(0, 255, (700, 9, 9), np.uint8)
+    features = datasets.Features({"image": datasets.Image()})
+    for name, part in (("train", pixels[:500]), ("validation", pixels[450:])):
+        rows = {"image": list(map(image.fromarray, part))}
+        datasets.Dataset.from_dict(rows, features=features).save_to_disk(str(tmp_path / name))
+    given = {name: {"disk": str(tmp_path / name)} for name in ("train", "validation")}
+    splits = open_record_splits(DataConfig(**given, shared_documents="drop"), seed=0)
+    kept = [
+        np.asarray(each)
+        for r in splits.validation.records(["image"])
+        for each in r.columns["image"]
+    ]
+    assert np.array_equal(kept, pixels[500:])
+    (message,) = caplog.messages
+    assert message.startswith("50 of the 250 validation records are in the training data too")
 
 
 class Bounds(BaseModel):

@@ -16,12 +16,14 @@ from model_foundry.config import (
     validate,
 )
 from model_foundry.config.error_messages import describe
+from model_foundry.data.corpus.record_splits import open_record_splits
 from model_foundry.data.corpus.splits import open_splits
 from model_foundry.data.sources.base import Hash, Reading, Source
 from model_foundry.data.sources.opening import open_source
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.registration import identity_of, register_source
 from model_foundry.data.sources.row_source import RowSource
+from model_foundry.data.sources.text_batch import TextBatch
 from model_foundry.errors import DataError
 from model_foundry.foundation.atomic_files import file_sha256
 from model_foundry.foundation.plugins import load_plugin, plugin_errors
@@ -180,6 +182,53 @@ def test_the_code_of_a_plugin_is_part_of_the_identity(tmp_path: Path) -> None:
     assert (key, code) == (source.cache_key(file_sha256), file_sha256(Path(__file__)))
 
 
+class Rows(Source):
+    """Rows without text."""
+
+    def __init__(self, settings: Any, reading: Reading) -> None:
+        self.name = "the rows"
+
+    def records(self, columns: Sequence[str]) -> Iterator[Records]:
+        known = Records(columns={"n": [1, 2, 3]}, source=self.name, places=[1, 2, 3])
+        yield known.select(columns)
+
+    def cache_key(self, sha256: Hash) -> Any:
+        return []
+
+
+class Texts(Rows):
+    """Text without rows."""
+
+    records = Source.records
+
+    def __init__(self, settings: Any, reading: Reading) -> None:
+        self.name = "the texts"
+
+    def batches(self) -> Iterator[TextBatch]:
+        yield TextBatch.of(["one", "two", "three"])
+
+
+def test_a_source_may_have_records_only_or_text_only() -> None:
+    register_source("rows")(Rows)
+    register_source("texts")(Texts)
+    try:
+        rows, texts = (DataConfig(train={name: {}}) for name in ("rows", "texts"))
+        (records,) = open_record_splits(rows, seed=0).validation.records(["n"])
+        assert len(records) == 1
+        assert len(texts_of(open_splits(texts, seed=0).train)) == 2
+        with pytest.raises(DataError) as caught:
+            texts_of(open_splits(rows, seed=0).train)
+        assert str(caught.value) == (
+            "the rows: holds records without text; name a source of text, or an objective that "
+            "reads records"
+        )
+        with pytest.raises(DataError, match=r"^the texts: is text without columns, so it has no"):
+            next(open_record_splits(texts, seed=0).train.records(["n"]))
+    finally:
+        SOURCES.remove("rows")
+        SOURCES.remove("texts")
+
+
 class Keyless(Source):
     """A source without a cache key."""
 
@@ -187,10 +236,18 @@ class Keyless(Source):
         yield from ()
 
 
+class Empty(Source):
+    """A source with neither text nor records."""
+
+    def cache_key(self, sha256: Hash) -> Any:
+        return []
+
+
 @pytest.mark.parametrize(
     ("name", "cls", "facts", "message"),
     [
         ("keyless", Keyless, {}, "Keyless cannot be source 'keyless': it lacks cache_key"),
+        ("empty", Empty, {}, "Empty cannot be source 'empty': it lacks batches .* or records"),
         ("other", dict, {}, "dict cannot be source 'other': it must be a subclass of Source"),
         ("a b", Numbers, {}, "the name of a registered source consists of letters"),
         ("mixture", Numbers, {}, "source 'mixture': the name has another meaning"),
