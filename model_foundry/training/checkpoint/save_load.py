@@ -2,7 +2,7 @@
 
 Tensors are kept in safetensors, the rest in JSON. A checkpoint exists from the moment when
 `commit_directory` renames it; before that there is nothing that a reader would take for one.
-`store` chooses among several checkpoints.
+`choice` chooses among several checkpoints.
 """
 
 import shutil
