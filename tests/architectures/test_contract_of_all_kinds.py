@@ -277,7 +277,5 @@ def test_a_record_without_arguments_is_refused(directory: Path) -> None:
     file = directory / "config.json"
     record = json.loads(file.read_text())
     file.write_text(json.dumps(record | record.pop("arguments")))
-    with pytest.raises(
-        ConfigError, match=r"json: lacks arguments; save the model again\.$"
-    ):
+    with pytest.raises(ConfigError, match=r"json: lacks arguments; save the model again\.$"):
         BaseModel.from_pretrained(directory)
