@@ -1,7 +1,7 @@
 """`BaseLanguageModel`, the interface through which the rest of the package uses a language model.
 
 An architecture derives from it, defines the abstract methods and inherits the rest. Models made of
-HuggingFace classes derive from `hf_model.HFModel`.
+HuggingFace classes derive from `hf_language_model.HFLanguageModel`.
 """
 
 from abc import abstractmethod

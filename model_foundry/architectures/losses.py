@@ -30,10 +30,10 @@ def masked_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Without any label the loss is zero and has a graph: its gradients are zero too.
 
     Args:
-        logits: (B, T, V), in any float type; summed in fp32.
-        labels: (B, T).
+        logits: (..., V), in any float type; summed in fp32.
+        labels: (...).
     """
-    flat = logits.flatten(0, 1).float()
+    flat = logits.flatten(0, -2).float()
     total = F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
     return total / (labels != IGNORE_INDEX).sum().clamp(min=1)
 

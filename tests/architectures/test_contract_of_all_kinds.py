@@ -58,6 +58,10 @@ def case_of(key: str) -> Case:
     if key == "counted_bigram":
         ids = random_ids(4, 12)
         return Case(experiment(key), {"vocab_size": V}, {"input_ids": ids, "labels": ids})
+    if key == "bert_classifier":
+        inputs = {"input_ids": random_ids(6, 12), "labels": torch.arange(6) % len(CLASSES)}
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        return Case(experiment(key), {"vocab_size": V, "num_labels": len(CLASSES)}, inputs)
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(1))
     inputs = {"features": features, "labels": torch.arange(6) % len(CLASSES)}
     return Case(experiment(key), {"features": FEATURES, "classes": CLASSES}, inputs)
@@ -69,12 +73,12 @@ def _small_models() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=[*CASES, "array_classifier", "counted_bigram"])
+@pytest.fixture(params=[*CASES, "array_classifier", "bert_classifier", "counted_bigram"])
 def case(request: pytest.FixtureRequest, _small_models: None) -> Case:
     return case_of(request.param)
 
 
-@pytest.fixture(params=[*CASES, "array_classifier"])
+@pytest.fixture(params=[*CASES, "array_classifier", "bert_classifier"])
 def learner(request: pytest.FixtureRequest, _small_models: None) -> Case:
     """A case that learns by gradients."""
     return case_of(request.param)
