@@ -209,7 +209,7 @@ def test_the_examples_of_other_kinds_count_and_classify(tmp_path: Path) -> None:
         ids = torch.tensor([[1, 2, 1, 2, 3]])
         assert bigram(ids, labels=ids).loss.item() == pytest.approx(math.log(4))
         bigram.count(input_ids=ids, labels=ids)
-        assert bigram.counts()["table"][1].tolist() == [0, 0, 2, 0]
+        assert bigram.table[1].tolist() == [0, 0, 2, 0]
     finally:
         for name in {"linear_classifier", "bert_classifier", "bigram"} & set(MODEL_REGISTRY):
             del MODEL_REGISTRY[name]
