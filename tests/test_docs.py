@@ -1,6 +1,7 @@
 """The code in the documentation runs."""
 
 import hashlib
+import json
 import math
 import re
 import shlex
@@ -192,18 +193,25 @@ def test_the_examples_of_other_kinds_count_and_classify(tmp_path: Path) -> None:
     page = (DOCS / "adding_an_architecture.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
     try:
-        for name in ("LinearClassifier", "Bigram"):
+        for name in ("LinearClassifier", "Bigram", "BERTClassifier"):
             (tmp_path / "mine.py").write_text(next(b for b in blocks if f"class {name}" in b))
             load_plugin(tmp_path / "mine.py")
         model = MODEL_REGISTRY["linear_classifier"].from_config(None, features=3, classes=["a"])
         assert model(torch.ones(2, 3), labels=torch.tensor([0, -100])).loss.item() == 0
+        section = {"layers": 1, "hidden_size": 16, "attention_heads": 2}
+        bert = tiny_experiment("bert", tmp_path, f"model.transformer={json.dumps(section)}")
+        wrapped = MODEL_REGISTRY["bert_classifier"].from_config(bert, vocab_size=9, num_labels=3)
+        wrapped.gradient_checkpointing_enable()
+        inputs = {"input_ids": torch.ones(2, 4, dtype=torch.long), "labels": torch.tensor([0, 2])}
+        wrapped(**inputs).loss.backward()
+        assert all(weight.grad is not None for weight in wrapped.parameters())
         bigram = MODEL_REGISTRY["bigram"].from_config(None, vocab_size=4)
         ids = torch.tensor([[1, 2, 1, 2, 3]])
         assert bigram(ids, labels=ids).loss.item() == pytest.approx(math.log(4))
         bigram.count(input_ids=ids, labels=ids)
-        assert bigram.counts()["table"][1].tolist() == [0, 0, 2, 0]
+        assert bigram.table[1].tolist() == [0, 0, 2, 0]
     finally:
-        for name in {"linear_classifier", "bigram"} & set(MODEL_REGISTRY):
+        for name in {"linear_classifier", "bert_classifier", "bigram"} & set(MODEL_REGISTRY):
             del MODEL_REGISTRY[name]
 
 

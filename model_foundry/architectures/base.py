@@ -1,7 +1,7 @@
 """`BaseLanguageModel`, the interface through which the rest of the package uses a language model.
 
 An architecture derives from it, defines the abstract methods and inherits the rest. Models made of
-HuggingFace classes derive from `hf_model.HFModel`.
+HuggingFace classes derive from `hf_language_model.HFLanguageModel`.
 """
 
 from abc import abstractmethod
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from model_foundry.architectures.base_model import BaseModel
 from model_foundry.architectures.decoding import Sampling, continue_rows, evaluation_mode
 from model_foundry.architectures.output import ModelOutput
+from model_foundry.architectures.saving.native_format import ARGUMENTS
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 
@@ -42,7 +43,8 @@ class BaseLanguageModel(BaseModel):
             config: the experiment; an architecture reads its own section below `config.model`.
             vocab_size: number of rows of the embedding matrix; None: `config.tokenizer.vocab_size`.
             pad_token_id, bos_token_id, eos_token_id: of the tokenizer; None: it has none.
-            **kwargs: ids of further special tokens, by role (`mask_token_id`).
+            **kwargs: ids of further special tokens, by role (`mask_token_id`), and whatever else
+                the objective derives from the data, as plain JSON.
         """
 
     @abstractmethod
@@ -133,8 +135,9 @@ class BaseLanguageModel(BaseModel):
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write the model to a directory: weights as safetensors, the rest as JSON."""
-        if self.build_record is not None:  # the vocabulary may have been resized
-            self.build_record = self.build_record | {"vocab_size": self.vocabulary_size}
+        if (record := self.build_record) is not None:  # the vocabulary may have been resized
+            arguments = record[ARGUMENTS] | {"vocab_size": self.vocabulary_size}
+            self.build_record = record | {ARGUMENTS: arguments}
         super().save_pretrained(directory)
 
     def _next_logits(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:

@@ -208,22 +208,39 @@ class BaseModel(nn.Module, ABC):
 class CountedModel(BaseModel):
     """A model that learns by counting over one pass, such as an n-gram model.
 
-    Its counts are buffers of integers in the state dict. It computes outputs and losses from them
-    at any time; without counts, all outcomes are equally likely.
+    Its counts are buffers of integers in the state dict; one that grows begins with a size of 0. It
+    computes outputs and losses from them at any time; without counts, all outcomes are equally
+    likely.
     """
 
     @abstractmethod
     def count(self, **inputs: Any) -> None:
         """Add the counts of a batch to the buffers.
 
-        Counts add up: two batches give the counts of both in one, in any order, and the sum of the
-        buffers of several processes is the count of all their batches.
+        Counts add up: two batches give the counts of both in one, in any order. Each of several
+        processes counts the batches of all.
 
         Args:
             **inputs: as for `forward`.
         """
 
-    def counts(self) -> dict[str, Tensor]:
-        """Return the tables that `count` adds to, by default all buffers of the state dict."""
-        parameters = dict(self.named_parameters(remove_duplicate=False))
-        return {n: t for n, t in self.state_dict().items() if n not in parameters}
+    def allocate(self, saved: Mapping[str, Tensor]) -> None:
+        """Give each buffer the size of a saved one in the dimensions that are 0, as they may grow.
+
+        Args:
+            saved: by name in the state dict; what does not fit otherwise is left to
+                `load_state_dict`, which refuses it.
+        """
+        for name, table in list(self.named_buffers()):
+            if name not in saved or table.dim() != saved[name].dim() or table.numel():
+                continue
+            place, _, own = name.rpartition(".")
+            shape = [size or new for size, new in zip(table.shape, saved[name].shape, strict=True)]
+            setattr(self.get_submodule(place), own, table.new_empty(shape))
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load a state dict, after `allocate`."""
+        self.allocate(state_dict)
+        return super().load_state_dict(state_dict, strict, assign)

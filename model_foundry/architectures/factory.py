@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import nn
 
+from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel
 from model_foundry.architectures.kernels.fused_activations import fuse_activations
 from model_foundry.architectures.kernels.onednn_linear import use_onednn_linear
@@ -11,6 +12,7 @@ from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.saving import native_format
 from model_foundry.config import ARCHITECTURES, ExperimentConfig, SpeedConfig
 from model_foundry.errors import ConfigError, DataError
+from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.plugins import plugin_errors, plugin_of
 
 
@@ -29,7 +31,8 @@ def create_model_from_config(config: ExperimentConfig, **arguments: Any) -> Base
         config: the experiment.
         **arguments: those of the architecture's `from_config`, as plain JSON. Of a language model
             `vocab_size`, the length of the tokenizer (left out: `tokenizer.vocab_size`), and
-            `pad_token_id` and the other special tokens of the tokenizer, by role.
+            `pad_token_id` and the other special tokens of the tokenizer, by role, and whatever
+            else its class takes.
 
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
@@ -39,28 +42,31 @@ def create_model_from_config(config: ExperimentConfig, **arguments: Any) -> Base
     spec = ARCHITECTURES[name]
     if spec.section and getattr(config.model, spec.section, None) is None:
         raise ConfigError(f"Architecture {name!r} requires {spec.section!r} configuration")
-    language = spec.kind == native_format.LANGUAGE
-    arguments = _with_vocabulary(config, **arguments) if language else arguments
-    arguments = native_format.as_json(arguments)
+    cls, arguments = MODEL_REGISTRY[name], native_format.as_json(arguments)
+    if issubclass(cls, BaseLanguageModel):
+        arguments = _with_vocabulary(config, **arguments)
     with plugin_errors():
-        model = MODEL_REGISTRY[name].from_config(config, **arguments)
+        model = cls.from_config(config, **arguments)
     speed_up(model, config.training.speed)
     model.build_record = native_format.build_record(config, plugin_of(type(model)), **arguments)
     return model
 
 
 def _with_vocabulary(
-    config: ExperimentConfig, *, vocab_size: int | None = None, **ids: int | None
-) -> dict[str, int | None]:
+    config: ExperimentConfig, *, vocab_size: int | None = None, **arguments: Any
+) -> dict[str, Any]:
     """Return the arguments of a language model, with its vocabulary size.
 
     Raises:
-        DataError: a special token is outside the vocabulary.
+        DataError: the id of a special token, `..._token_id`, is none of the vocabulary.
     """
     vocab_size = config.tokenizer.vocab_size if vocab_size is None else vocab_size
-    for role, token in ids.items():
-        if token is not None and not 0 <= token < vocab_size:
+    for role, token in arguments.items():
+        if not role.endswith("_token_id") or token is None:
+            continue
+        if type(token) is not int or not 0 <= token < vocab_size:
             raise DataError(
-                f"tokenizer: {role} (={token}) is outside the vocabulary of {vocab_size} entries."
+                f"tokenizer: {role} (={short_repr(token)}) is outside the vocabulary of "
+                f"{vocab_size} entries."
             )
-    return {"vocab_size": vocab_size, **ids}
+    return {"vocab_size": vocab_size, **arguments}

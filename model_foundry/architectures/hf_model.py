@@ -1,9 +1,9 @@
-"""`HFModel`, the base class of architectures made of HuggingFace classes.
+"""`HFModel`, the base class of architectures made of HuggingFace classes, of any kind.
 
-They are saved as HuggingFace directories whose `config.json` also names the architecture.
+Those of language models derive from `hf_language_model.HFLanguageModel`. All are saved as
+HuggingFace directories whose `config.json` also names the architecture.
 """
 
-import copy
 from abc import abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -11,11 +11,9 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor, nn
 
-from model_foundry.architectures.base import BaseLanguageModel
-from model_foundry.architectures.decoding import evaluation_mode
-from model_foundry.architectures.kernels.chunked_cross_entropy import vocabulary_loss
+from model_foundry.architectures.base_model import BaseModel
 from model_foundry.architectures.kernels.fused_activations import fuse_activations
-from model_foundry.architectures.losses import labelled, language_model_loss
+from model_foundry.architectures.losses import masked_lm_loss
 from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.saving.hf_arguments import (
     STATE_NAMES,
@@ -37,11 +35,10 @@ from model_foundry.architectures.saving.native_format import (
 )
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
-from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.messages import reason_of
 
 
-def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
+def output_of(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> ModelOutput:
     """Convert the output of a transformers model or of its body."""
     states = (outputs[name] for name in STATE_NAMES if name in outputs)
     return ModelOutput(
@@ -53,18 +50,16 @@ def _output(outputs: Any, *, loss: Tensor | None, logits: Tensor | None) -> Mode
     )
 
 
-class HFModel(BaseLanguageModel):
-    """A HuggingFace model behind the interface of this package.
+class HFModel(BaseModel):
+    """A HuggingFace model of any kind behind the interface of this package.
 
     Args:
-        hf_model: a language model with random or trained weights.
+        hf_model: a model of transformers with random or trained weights.
         hf_config: its configuration.
     """
 
     hf_config_class: ClassVar[Any]
     """The transformers configuration class."""
-    knows_segments: ClassVar[bool] = False
-    """True if the model uses `token_type_ids`."""
 
     def __init__(self, hf_model: Any, hf_config: Any) -> None:
         super().__init__()
@@ -82,106 +77,51 @@ class HFModel(BaseLanguageModel):
         """Return the fields of the transformers configuration, without the tokenizer's."""
 
     @classmethod
-    def from_config(
-        cls, config: ExperimentConfig, *, vocab_size: int | None = None, **kwargs: Any
-    ) -> Self:
+    def from_config(cls, config: ExperimentConfig, **arguments: Any) -> Self:
         """Create a model with random weights.
 
         Args:
             config: the experiment; see `hf_fields`.
-            vocab_size: rows of the embedding matrix; None: `config.tokenizer.vocab_size`.
-            **kwargs: ids of special tokens, by role, and further fields of the configuration.
+            **arguments: further fields of the transformers configuration, such as `num_labels`.
         """
-        # named, since some configurations have other defaults than None
-        ids = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None, **kwargs}
-        size = vocab_size or config.tokenizer.vocab_size
-        return cls.build(
-            config, cls.hf_config_class(vocab_size=size, **cls.hf_fields(config), **ids)
-        )
+        return cls.build(config, cls.hf_config_class(**cls.hf_fields(config), **arguments))
 
     @classmethod
     def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
         """Create a model with random weights from a transformers configuration."""
         return cls(cls.hf_class(hf_config)(hf_config), hf_config)
 
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        document_ids: Tensor | None = None,
-        *,
-        return_logits: bool = True,
-        **kwargs: Any,
-    ) -> ModelOutput:
-        """Compute logits (B, T, V) and, given labels (B, T), the loss; see `BaseLanguageModel`."""
-        self._drop_empty_segments(kwargs)
-        usual = self.call_arguments(input_ids, attention_mask, document_ids)
-        arguments = {"input_ids": input_ids, "attention_mask": attention_mask} | usual | kwargs
-        if labels is not None and not return_logits:
-            return self._loss_alone(arguments, labels)
-        outputs = self.hf_model(**select_arguments(self.hf_model, arguments))
-        loss = language_model_loss(outputs.logits, labels, causal=self.is_causal)
-        return _output(outputs, loss=loss, logits=outputs.logits)
-
-    def _drop_empty_segments(self, arguments: Record) -> None:
-        """Remove `token_type_ids` of zeros from the arguments of a model without segments.
-
-        Some tokenizers return them; GPT-2 would add the embedding of token 0 at each position.
-        """
-        if self.knows_segments:
-            return
-        segments = arguments.pop("token_type_ids", None)
-        if segments is not None and segments.any():
-            raise ValueError(
-                f"token_type_ids: {self.model_type} knows no segments; leave them out."
-            )
-
-    def _loss_alone(self, arguments: Record, labels: Tensor) -> ModelOutput:
-        """Compute the loss, projecting only labelled positions onto the vocabulary."""
-        body = self.hf_model.base_model
-        outputs = body(**select_arguments(body, arguments))
-        hidden, targets = labelled(outputs.last_hidden_state, labels, causal=self.is_causal)
-        head = self.hf_model.get_output_embeddings()
-        total = vocabulary_loss(self.output_features(hidden), head, targets)
-        loss = total / (targets != IGNORE_INDEX).sum().clamp(min=1)
-        return _output(outputs, loss=loss, logits=None)
-
-    @property
-    def computes_loss_alone(self) -> bool:
-        """True if the class defines `output_features`."""
-        return type(self).output_features is not HFModel.output_features
-
-    def output_features(self, hidden: Tensor) -> Tensor:
-        """Return the input of the output matrix, `hf_model.get_output_embeddings()`, (N, H).
-
-        A class that defines it computes its loss without logits: they must be this matrix with its
-        bias, applied to these features.
+    def forward(self, *given: Any, **inputs: Any) -> ModelOutput:
+        """Compute logits and, given labels, the loss; see `loss`.
 
         Args:
-            hidden: last hidden states of the body, `hf_model.base_model`, (N, H).
+            *given, **inputs: arguments of the wrapped model, and `labels`.
+
+        Raises:
+            TypeError: the wrapped model does not name one of them.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no output_features.")
+        labels = inputs.pop("labels", None)
+        arguments = select_arguments(self.hf_model, self.fixed_arguments() | inputs)
+        outputs = self.hf_model(*given, **arguments)
+        loss = None if labels is None else self.loss(outputs.logits, labels)
+        return output_of(outputs, loss=loss, logits=outputs.logits)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss over the targets, by default the cross-entropy of classes.
+
+        Args:
+            logits: (..., C).
+            labels: (...); -100 is ignored.
+        """
+        return masked_lm_loss(logits, labels)
+
+    def fixed_arguments(self) -> dict[str, Any]:
+        """Return the arguments of the wrapped model that do not depend on the batch."""
+        return {"use_cache": False} if "use_cache" in arguments_of(self.hf_model) else {}
 
     def compile_for_training(self) -> None:
         """Compile the body; the number of rows in head and loss varies with the labels."""
         self.hf_model.base_model.compile()
-
-    def call_arguments(
-        self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
-    ) -> dict[str, Any]:
-        """Return the default arguments of the wrapped model, besides ids and mask.
-
-        Raises:
-            ValueError: the model cannot keep documents apart.
-        """
-        if document_ids is not None:
-            raise ValueError(
-                f"{self.model_type} does not keep documents apart; leave document_ids out, or "
-                "override call_arguments."
-            )
-        keeps_state = "use_cache" in arguments_of(self.hf_model)
-        return {"use_cache": False} if keeps_state else {}
 
     def get_input_embeddings(self) -> nn.Module:
         """Return the token embeddings."""
@@ -201,56 +141,11 @@ class HFModel(BaseLanguageModel):
         )
         enable({"use_reentrant": False})
 
-    def generate(
-        self,
-        input_ids: Tensor,
-        *,
-        attention_mask: Tensor | None = None,
-        max_new_tokens: int = 20,
-        **kwargs: Any,
-    ) -> Tensor:
-        """Continue rows of ids with transformers' `generate` and all its keywords.
-
-        Raises:
-            ConfigError: the model fills masks instead.
-            ValueError: prompt and continuation together exceed the positions.
-        """
-        self.require_generation()
-        length, positions = input_ids.shape[1], self.num_positions
-        if positions is not None and length + max_new_tokens > positions:
-            raise ValueError(
-                f"a prompt of {length} tokens and max_new_tokens (={max_new_tokens}) exceed the "
-                f"{positions} positions of this {self.model_type}; lower one."
-            )
-        if attention_mask is None:
-            # transformers would guess one, and mistake a pad id within the text for padding
-            attention_mask = torch.ones_like(input_ids)
-        with evaluation_mode(self):
-            given = {"attention_mask": attention_mask, "max_new_tokens": max_new_tokens, **kwargs}
-            return cast(Tensor, self.hf_model.generate(input_ids=input_ids, **given))
-
     def save_pretrained(self, directory: str | Path) -> None:
         """Write a HuggingFace directory for the Auto classes."""
         setattr(self.hf_model.config, ARCHITECTURE_KEY, self.model_type)
         with without_progress_bars():
             self.hf_model.save_pretrained(directory)
-        if self.supports_generation:
-            self._generation_config().save_pretrained(directory)
-
-    def _generation_config(self) -> Any:
-        """Return the defaults of transformers' `generate`: special tokens and maximum length.
-
-        Without a maximum length, a text that exceeds the positions would fail within the model.
-        """
-        generation_config = copy.deepcopy(self.hf_model.generation_config)
-        for role in ("bos_token_id", "eos_token_id", "pad_token_id"):
-            if getattr(generation_config, role) is None:
-                setattr(generation_config, role, getattr(self.hf_model.config, role, None))
-        if generation_config.pad_token_id is None:
-            generation_config.pad_token_id = generation_config.eos_token_id
-        generation_config.max_length = self.num_positions
-        generation_config._from_model_config = False  # otherwise transformers rebuilds it
-        return generation_config
 
     @classmethod
     def load_directory(

@@ -6,6 +6,7 @@ Letters of shapes: B rows, T positions, V vocabulary.
 import torch.nn.functional as F
 from torch import Tensor
 
+from model_foundry.errors import ConfigError
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 
@@ -29,10 +30,10 @@ def masked_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Without any label the loss is zero and has a graph: its gradients are zero too.
 
     Args:
-        logits: (B, T, V), in any float type; summed in fp32.
-        labels: (B, T).
+        logits: (..., V), in any float type; summed in fp32.
+        labels: (...).
     """
-    flat = logits.flatten(0, 1).float()
+    flat = logits.flatten(0, -2).float()
     total = F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORE_INDEX, reduction="sum")
     return total / (labels != IGNORE_INDEX).sum().clamp(min=1)
 
@@ -48,10 +49,28 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def language_model_loss(logits: Tensor, labels: Tensor | None, *, causal: bool) -> Tensor | None:
-    """Return the loss of a causal or of a masked model; None without labels."""
+    """Return the loss of a causal or of a masked model; None without labels.
+
+    Raises:
+        ConfigError: the labels are not (B, T).
+    """
     if labels is None:
         return None
+    require_rows(labels)
     return causal_lm_loss(logits, labels) if causal else masked_lm_loss(logits, labels)
+
+
+def require_rows(labels: Tensor) -> None:
+    """Require a label for each token.
+
+    Raises:
+        ConfigError: the labels are not (B, T).
+    """
+    if labels.dim() != 2:
+        found = f"gives labels of the shape {tuple(labels.shape)}"
+        law = "a language model learns one for each token, (B, T)"
+        remedy = "use an objective and a model of another kind, or correct the labels"
+        raise ConfigError(f"training.objective: {found}, but {law}; {remedy}")
 
 
 def labelled(hidden: Tensor, labels: Tensor, *, causal: bool) -> tuple[Tensor, Tensor]:
@@ -64,8 +83,10 @@ def labelled(hidden: Tensor, labels: Tensor, *, causal: bool) -> tuple[Tensor, T
         labels: (B, T), or (B, T + 1) as in `shifted`.
 
     Raises:
-        ValueError: the number of labels does not fit.
+        ConfigError: the labels are not (B, T).
+        ValueError: their number does not fit.
     """
+    require_rows(labels)
     extra = labels.shape[1] - hidden.shape[1]
     if extra not in ((0, 1) if causal else (0,)):
         raise ValueError(f"labels of {labels.shape[1]} positions for {hidden.shape[1]} tokens")

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel, CountedModel
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.restored import restored
-from model_foundry.architectures.saving.native_format import LANGUAGE
-from model_foundry.config import ARCHITECTURES, ExperimentConfig
+from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError, FoundryError, is_out_of_memory
 from model_foundry.foundation.plugins import (
     LOADED_PLUGINS,
@@ -40,9 +40,8 @@ def check_plugin_model(config: ExperimentConfig, device: torch.device) -> None:
     Raises:
         ConfigError: the model cannot be created, raises, or returns an invalid output.
     """
-    name = config.model.architecture
-    cls = MODEL_REGISTRY[name]
-    if ARCHITECTURES[name].kind == LANGUAGE and not is_ours(cls):
+    cls = MODEL_REGISTRY[config.model.architecture]
+    if issubclass(cls, BaseLanguageModel) and not is_ours(cls):
         with seeded(0):
             _try_language_model(cls, config, device)
 

@@ -16,7 +16,7 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from model_foundry.architectures.hf_model import HFModel
+from model_foundry.architectures.hf_language_model import HFLanguageModel
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
 from model_foundry.architectures.modeling.functions_recurrent import WholeSequences
 from model_foundry.architectures.modeling.layers_recurrent import RecurrentCache
@@ -42,7 +42,7 @@ for auto_class, model_class in (
     auto_class.register(RecurrentConfig, model_class, exist_ok=True)
 
 
-class RecurrentLanguageModel(HFModel):
+class RecurrentLanguageModel(HFLanguageModel):
     """A recurrent model: causal when it reads one way, masked when it reads both."""
 
     hf_config_class = RecurrentConfig

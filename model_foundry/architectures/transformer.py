@@ -1,4 +1,4 @@
-"""The base class of the transformers: positions, attention, separate documents."""
+"""The base classes of the transformers: positions, attention, separate documents."""
 
 from typing import Any, Self
 
@@ -11,13 +11,14 @@ from model_foundry.architectures.document_masks import (
     same_document,
     without_padding,
 )
+from model_foundry.architectures.hf_language_model import HFLanguageModel
 from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.kernels.attention_choice import ISOLATING, choose_attention
 from model_foundry.config import ExperimentConfig
 
 
-class Transformer(HFModel):
-    """A model with a limited number of positions and a choice of attention kernels."""
+class HFTransformer(HFModel):
+    """A model of any kind with a limited number of positions and a choice of attention kernels."""
 
     @classmethod
     def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
@@ -42,6 +43,10 @@ class Transformer(HFModel):
     def attention_in_use(self) -> str:
         """The attention kernel, by its name in transformers."""
         return str(self.hf_model.config._attn_implementation)
+
+
+class Transformer(HFTransformer, HFLanguageModel):
+    """A language model that is a transformer."""
 
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None

@@ -1,6 +1,5 @@
 """The results that commands print on standard output."""
 
-import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from model_foundry.foundation.messages import figure, figure_name
+from model_foundry.foundation.shell_words import pasted
 
 if TYPE_CHECKING:
     from model_foundry.doctor import Finding
@@ -38,8 +38,8 @@ def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) ->
     if result.language is not None and result.language.minimal_pairs:
         lines += ["", *_language_lines(result.language)]
     lines += ["", f"{'model':{width}}{result.model_dir}"]
-    if result.generates is not None:
-        lines += [f"{'next':{width}}{_next_command(result, plugins or [])}"]
+    if result.next_command:
+        lines += [f"{'next':{width}}{_with_plugins(result.next_command, plugins or [])}"]
     for line in lines:
         console.print(line)
 
@@ -65,7 +65,7 @@ def _text_figures(
     result: "RunResult", split: str, name: str, figures: dict[str, float]
 ) -> Iterator[tuple[str, str]]:
     """Yield the figures of a text in its units, and remove them from `figures`."""
-    if result.vocab_size is None:
+    if result.generates is None:
         return
     figures.pop("unknown_share", None)
     if (loss := figures.pop("loss", None)) is not None:
@@ -108,23 +108,7 @@ def _language_lines(report: "LanguageReport") -> Iterator[str]:
         yield f"  {'grammatical  ' if accepted else 'ungrammatical'}  {text}"
 
 
-def _next_command(result: "RunResult", plugins: Sequence[Path]) -> str:
-    if result.generates:
-        given = "".join(f" --plugin {_pasted(plugin)}" for plugin in dict.fromkeys(plugins))
-        return f"foundry generate {_pasted(result.output_dir)} --prompt 'The'{given}"
-    filler = f"pipeline('fill-mask', {str(result.model_dir)!r}, trust_remote_code=True)"
-    text = f"The {result.mask_token} is"
-    code = f"from transformers import pipeline; print({filler}({text!r}))"
-    return f"python -c {_quoted(code)}"
-
-
-def _pasted(path: Path) -> str:
-    """Return a path quoted for a shell, and never mistaken for an option."""
-    text = str(path)
-    return _quoted(f"./{text}" if text.startswith(("-", "~")) else text)
-
-
-def _quoted(text: str) -> str:
-    """Quote for a shell, with as few escapes as possible."""
-    plain = not any(mark in text for mark in '"$`\\!\n')
-    return f'"{text}"' if plain and shlex.quote(text) != text else shlex.quote(text)
+def _with_plugins(command: str, plugins: Sequence[Path]) -> str:
+    """Return a command for a shell; one of `foundry` names the plugins."""
+    given = dict.fromkeys(plugins) if command.startswith("foundry ") else ()
+    return command + "".join(f" --plugin {pasted(plugin)}" for plugin in given)

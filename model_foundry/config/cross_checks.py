@@ -36,9 +36,7 @@ def kinds_are_equal(
 def objective_suits_architecture(config: Sections) -> Iterator[Fault]:
     """Check that the objective suits the architecture and the direction in which it reads."""
     architecture, objective = architecture_of(config), objective_of(config)
-    if architecture is None or objective is None or objective.direction == "any":
-        return
-    if objective.model_kind != architecture.kind:
+    if architecture is None or objective is None or objective.model_kind != architecture.kind:
         return
     named, known = f"{architecture.name!r}", architecture.objectives
     if known and {objective.name, objective.variant_of}.isdisjoint(known):

@@ -18,8 +18,7 @@ from typing import cast
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from model_foundry.architectures import BaseLanguageModel, BaseModel
-from model_foundry.architectures.saving.native_format import LANGUAGE
+from model_foundry.architectures import MODEL_REGISTRY, BaseLanguageModel, BaseModel
 from model_foundry.config import ARCHITECTURES, ExperimentConfig, load_config
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.doctor.disk import disk
@@ -233,7 +232,8 @@ OF_GRADIENTS = ("accumulation",)
 def _verdict(trial: SmallExperiment, name: str) -> Verdict:
     """Return the verdict of a check, if it applies to the kind of model."""
     architecture = ARCHITECTURES[trial.config.model.architecture]
-    if name in OF_TOKENS and architecture.kind != LANGUAGE:
+    of_language = issubclass(MODEL_REGISTRY[architecture.name], BaseLanguageModel)
+    if name in OF_TOKENS and not of_language:
         return None, f"{architecture.name} is no language model"
     if name in OF_GRADIENTS and architecture.trained_by == "counting":
         return None, f"{architecture.name} learns by counting"

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import torch
 
 from model_foundry.architectures.kernels.attention_choice import choose_attention
+from model_foundry.architectures.saving.native_format import LANGUAGE
 from model_foundry.config import (
     ARCHITECTURES,
     ExperimentConfig,
@@ -94,9 +95,10 @@ def _precision(config: ExperimentConfig, device_type: str) -> tuple[Precision, s
     spec, asked = ARCHITECTURES[config.model.architecture], config.training.mixed_precision
     if spec.trained_by == "counting":
         return "no", f"{spec.name} learns by counting"
-    if asked == "auto" and spec.kind != "language":
-        return "no", f"{spec.name!r} is of kind {spec.kind!r}; bf16 suits language models"
     width = getattr(config.model.section, "hidden_size", None)
+    # a narrow language model gains on GPUs too, by its vocabulary; another model has none
+    if asked == "auto" and spec.kind != LANGUAGE and width is not None and width < NARROW:
+        return "no", _too_narrow(width)
     return choose_precision(asked, device_type=device_type, width=width)
 
 
@@ -129,8 +131,12 @@ def choose_precision(
     if not computes_in_bf16():
         return "no", "the processor does not compute in bf16"
     if width < NARROW:
-        return "no", f"a model {width} wide is too narrow to gain from bf16"
+        return "no", _too_narrow(width)
     return "bf16", "the processor computes in bf16"
+
+
+def _too_narrow(width: int) -> str:
+    return f"a model {width} wide is too narrow to gain from bf16"
 
 
 def choose_compile(

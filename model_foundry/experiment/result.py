@@ -10,7 +10,6 @@ from typing import Any, cast
 from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, LanguageSource
-from model_foundry.evaluation.comparability import not_comparable
 from model_foundry.evaluation.synthetic_language import LanguageReport, measure_language
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.measure_split import measure_split
@@ -20,8 +19,6 @@ from model_foundry.foundation.atomic_files import find_damage
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.model import load_model
 from model_foundry.objectives import CausalLM, LanguageObjective, Prepared
-from model_foundry.objectives.language import text_splits
-from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.training.checkpoint.save_load import save_model
 from model_foundry.training.run_fingerprint import RunFingerprint
 
@@ -45,9 +42,9 @@ class RunResult:
     best: BestEvaluated | None = None
     """The best evaluation of the run; None: the metric that decides had no value."""
     vocab_size: int | None = None
-    """Rows of the embedding matrix; None, as below: the task has no text."""
+    """Rows of the embedding matrix; None, as below: the task trains no language model."""
     generates: bool | None = None
-    """True if the model continues text; otherwise it fills masks."""
+    """True if the model continues text; False if it fills masks."""
     mask_token: str | None = None
     """The text of the tokenizer's mask token; None: it has none."""
     lossless: bool | None = None
@@ -55,6 +52,8 @@ class RunResult:
     not_comparable: Mapping[str, str] = field(default_factory=dict)
     """Reason why the bits per byte of a text (`eval`, `test`) cannot be compared across tokenizers;
     those of other texts can."""
+    next_command: str | None = None
+    """A command for a shell that tries the model; None: there is none."""
     language: LanguageReport | None = None
     """Figures on the built-in language; None for another corpus."""
 
@@ -72,8 +71,7 @@ def completed_result(
     step = start.checkpoint.step
     measured = run.measurement(f"loss-step-{step:08d}")
     report = run.measurement(f"language-step-{step:08d}")
-    measures_language = isinstance(config.data.train, LanguageSource)
-    missing = measured is None or (measures_language and report is None)
+    missing = measured is None or (_measures_language(prepared) and report is None)
     if step < fingerprint.total_steps or missing or find_damage(run.model) is not None:
         return None
     logger.info("the run is complete, at step %d; there is nothing left to do", step)
@@ -86,8 +84,10 @@ def completed_result(
     language = LanguageReport.from_json(report) if report else None
     status = run.status()
     best = None if status is None else run.located(status.best)
-    figures = {"best": best, "metrics": metrics, "language": language}
-    return _result(run, prepared, load_model(run.model), step=step, **figures)
+    model = load_model(run.model)
+    facts = prepared.objective.result_facts(prepared, model, run.path)
+    facts |= {"best": best, "metrics": metrics, "language": language}
+    return _result(run, model, step=step, **facts)
 
 
 def finish(attempt: Attempt, model: BaseModel) -> RunResult:
@@ -112,7 +112,7 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
     """Measure the model on the built-in language, write all figures, and return the result."""
     config, run, prepared = attempt.context.config, attempt.run, attempt.prepared
     step, language = attempt.context.state.step, None
-    if isinstance(config.data.train, LanguageSource):
+    if _measures_language(prepared):
         language = measure_language(
             cast(BaseLanguageModel, attempt.trained),
             prepared.tokenizer,
@@ -121,12 +121,17 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
         )
         _warn_below_floor(metrics, language)
         run.write_measurement(f"language-step-{step:08d}", language.as_json())
-    reasons = reasons_against_comparison(prepared)
-    marks = {f"{split}/not_comparable": reason for split, reason in reasons.items()}
-    measurement = metrics | marks | _facts_of_text(prepared)
-    run.write_measurement(f"loss-step-{step:08d}", measurement)
-    figures = {"best": run.located(attempt.context.state.best), "metrics": metrics}
-    return _result(run, prepared, attempt.trained, step=step, language=language, **figures)
+    facts = prepared.objective.result_facts(prepared, attempt.trained, run.path)
+    run.write_measurement(f"loss-step-{step:08d}", metrics | _marks(facts))
+    facts |= {"best": run.located(attempt.context.state.best), "metrics": metrics}
+    return _result(run, attempt.trained, step=step, language=language, **facts)
+
+
+def _measures_language(prepared: Prepared) -> bool:
+    """Return True for a language model of the built-in language."""
+    objective = prepared.objective
+    from_the_language = isinstance(objective.config.data.train, LanguageSource)
+    return from_the_language and isinstance(objective, LanguageObjective)
 
 
 def is_bounded(config: ExperimentConfig, prepared: Prepared) -> bool:
@@ -136,11 +141,13 @@ def is_bounded(config: ExperimentConfig, prepared: Prepared) -> bool:
     A masked token also has those after it, an intervention makes another language, and unknown
     tokens cost next to nothing.
     """
-    data = config.data
+    data, objective = config.data, prepared.objective
+    if type(objective) is not CausalLM:
+        return False
     from_the_language = isinstance(data.validation or data.train, LanguageSource)
     changed = any("validation" in step.splits for step in data.interventions)
-    known = not reasons_against_comparison(prepared).get("eval")
-    return type(prepared.objective) is CausalLM and from_the_language and not changed and known
+    known = not objective.not_comparable(prepared).get("eval")
+    return from_the_language and not changed and known
 
 
 def _warn_below_floor(metrics: Mapping[str, float], report: LanguageReport) -> None:
@@ -155,39 +162,17 @@ def _warn_below_floor(metrics: Mapping[str, float], report: LanguageReport) -> N
     )
 
 
-def reasons_against_comparison(prepared: Prepared) -> dict[str, str]:
-    """Return the reason for each text whose bits per byte cannot be compared across tokenizers."""
-    if not isinstance(prepared.objective, LanguageObjective):
-        return {}
-    texts = text_splits(prepared)
-    named = {"eval": texts["validation"]} | ({"test": texts["test"]} if "test" in texts else {})
-    reasons = {name: not_comparable(text) for name, text in named.items()}
-    return {name: reason for name, reason in reasons.items() if reason}
+def _marks(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is written beside the figures of a measurement."""
+    reasons = facts.get("not_comparable", {})
+    marks = {f"{split}/not_comparable": reason for split, reason in reasons.items()}
+    return marks | {name: facts[name] for name in ("lossless",) if name in facts}
 
 
-def _facts_of_text(prepared: Prepared) -> dict[str, Any]:
-    if not isinstance(prepared.objective, LanguageObjective):
-        return {}
-    return {"lossless": text_splits(prepared)["validation"].stream.facts.lossless}
-
-
-def _result(run: RunDirectory, prepared: Prepared, model: BaseModel, **figures: Any) -> RunResult:
+def _result(run: RunDirectory, model: BaseModel, **figures: Any) -> RunResult:
     return RunResult(
         output_dir=run.path,
         model_dir=run.model,
         parameters=model.get_parameter_count(),
-        not_comparable=reasons_against_comparison(prepared),
-        **_about_text(prepared, model),
         **figures,
     )
-
-
-def _about_text(prepared: Prepared, model: BaseModel) -> dict[str, Any]:
-    if TOKENIZER not in prepared.processors:
-        return {}
-    return {
-        "vocab_size": len(prepared.tokenizer),
-        "generates": model.supports_generation,
-        "mask_token": prepared.tokenizer.mask_token,
-        **_facts_of_text(prepared),
-    }

@@ -150,6 +150,10 @@ class Objective(ABC):
             for name, examples in prepared.splits.items()
         }
 
+    def result_facts(self, prepared: Prepared, model: BaseModel, run: Path) -> dict[str, Any]:
+        """Return what the result of a finished run tells besides its metrics, as its fields."""
+        return {}
+
     # the model
 
     @abstractmethod
@@ -273,8 +277,7 @@ def register_objective(
 
     Raises:
         DuplicateNameError: the name is taken.
-        TypeError: the class is no complete subclass of `Objective`, or an argument is of another
-            type.
+        TypeError: the class is no complete `Objective`, or an argument is of another type.
     """
     if not (isinstance(losses, dict | None) and isinstance(metrics, tuple | list | None)):
         law = "losses must be a dict of weights by name, metrics a tuple of names"

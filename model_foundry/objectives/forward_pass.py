@@ -52,22 +52,29 @@ class ForwardPass:
         Raises:
             ConfigError: the logits do not fit the targets.
         """
+        logits, targets = self._fitting()
+        scored = is_target(targets)
+        return logits[scored].float(), targets[scored]
+
+    def classified(self, field: str, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits (..., C), targets (...) and a mask of what counts, without copying logits.
+
+        Args:
+            field, name: of the loss or metric that needs classes, for messages.
+
+        Raises:
+            ConfigError: the predictions are none of classes.
+        """
+        logits, targets = self._fitting()
+        _require_classes(logits, targets, field, name)
+        return logits, targets, is_target(targets)
+
+    def _fitting(self) -> tuple[Tensor, Tensor]:
         logits, targets = self.align(self.output, self.inputs)
         if logits.shape[: targets.dim()] != targets.shape:
             found = f"(..., C) or (...) for targets (...), got {_shapes(logits, targets)}"
             law = f"the logits must be {found}; correct its forward method"
             raise ConfigError(f"model.architecture: {law}")
-        scored = is_target(targets)
-        return logits[scored].float(), targets[scored]
-
-    def classified(self, field: str, name: str) -> tuple[Tensor, Tensor]:
-        """Return `predictions` for a loss or metric of classes, which `field` names.
-
-        Raises:
-            ConfigError: they are none of classes.
-        """
-        logits, targets = self.predictions
-        _require_classes(logits, targets, field, name)
         return logits, targets
 
     def require_classes(self, field: str, name: str) -> None:

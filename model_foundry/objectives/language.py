@@ -26,6 +26,7 @@ from model_foundry.evaluation.comparability import not_comparable, require_targe
 from model_foundry.foundation.file_hashes import FileHashes
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.process_pool import processes_for
+from model_foundry.foundation.shell_words import pasted, quoted
 from model_foundry.interventions.preparation import prepare_steps
 from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.forward_pass import Inputs
@@ -210,6 +211,25 @@ class LanguageObjective(Objective):
             for name, examples in text_splits(prepared).items()
         }
 
+    def result_facts(self, prepared: Prepared, model: BaseModel, run: Path) -> dict[str, Any]:
+        """Return vocabulary, losses of the tokenizer, and a command that tries the model."""
+        generates, mask = model.supports_generation, prepared.tokenizer.mask_token
+        return {
+            "vocab_size": len(prepared.tokenizer),
+            "generates": generates,
+            "mask_token": mask,
+            "lossless": text_splits(prepared)["validation"].stream.facts.lossless,
+            "not_comparable": self.not_comparable(prepared),
+            "next_command": generating(run) if generates else filling(run / "model", mask),
+        }
+
+    def not_comparable(self, prepared: Prepared) -> dict[str, str]:
+        """Return the reason for each text whose bits per byte compare no tokenizers."""
+        texts = text_splits(prepared)
+        named = {"eval": texts["validation"]} | ({"test": texts["test"]} if "test" in texts else {})
+        reasons = {name: not_comparable(text) for name, text in named.items()}
+        return {name: reason for name, reason in reasons.items() if reason}
+
     def model_arguments(self, processors: Processors) -> dict[str, Any]:
         """Return the size of the vocabulary and the ids of the special tokens."""
         tokenizer = cast(TextTokenizer, processors[TOKENIZER]).tokenizer
@@ -230,6 +250,18 @@ class LanguageObjective(Objective):
                 half=training.mixed_precision in ("bf16", "fp16"),
                 loss_without_logits=training.speed.loss_without_logits,
             )
+
+
+def generating(run: Path) -> str:
+    """Return a command by which the model of a run continues text."""
+    return f"foundry generate {pasted(run)} --prompt 'The'"
+
+
+def filling(model: Path, mask: str | None) -> str:
+    """Return a command by which the model of a directory fills its mask token."""
+    filler = f"pipeline('fill-mask', {str(model)!r}, trust_remote_code=True)"
+    code = f"from transformers import pipeline; print({filler}({f'The {mask} is'!r}))"
+    return f"python -c {quoted(code)}"
 
 
 def text_splits(prepared: Prepared) -> dict[str, TokenExamples]:

@@ -1,11 +1,14 @@
 """Losses, which an experiment combines by name and weight: `training.losses`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
 
+import torch
 from torch import Tensor
+from torch.autograd.function import Function, once_differentiable
 
+from model_foundry.architectures.kernels.chunked_cross_entropy import CHUNK_BYTES
 from model_foundry.config import LOSSES, LossSpec
 from model_foundry.errors import ConfigError
 from model_foundry.objectives.forward_pass import ForwardPass, Inputs
@@ -66,5 +69,40 @@ class ZLoss(Loss):
     """
 
     def mean(self, done: ForwardPass) -> Tensor:
-        logits, targets = done.classified("training.losses", "z_loss")
-        return logits.logsumexp(-1).square().sum() / max(1, len(targets))
+        logits, _, scored = done.classified("training.losses", "z_loss")
+        rows = scored.flatten().nonzero().squeeze(1)
+        normalizers = _Normalizers.apply(logits.flatten(0, -2), rows)  # type: ignore[no-untyped-call]
+        return cast(Tensor, normalizers).square().sum() / max(1, len(rows))
+
+
+class _Normalizers(Function):
+    """The logarithm of the softmax normalizer of some rows of logits (M, C), (N,) in fp32 or fp64.
+
+    Only a chunk of the logits is ever held in fp32.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, rows: Tensor) -> Tensor:
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        normalizers = torch.empty(len(rows), dtype=exact, device=logits.device)
+        for chunk, place in _chunks(rows, logits):
+            normalizers[place] = logits[chunk].to(exact).logsumexp(-1)
+        ctx.save_for_backward(logits, rows, normalizers)
+        return normalizers
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor, None]:
+        logits, rows, normalizers = ctx.saved_tensors
+        found = torch.zeros_like(logits)
+        for chunk, place in _chunks(rows, logits):
+            shares = logits[chunk].to(normalizers).sub_(normalizers[place, None]).exp_()
+            found[chunk] = shares.mul_(gradients[place, None]).to(found)
+        return found, None
+
+
+def _chunks(rows: Tensor, logits: Tensor) -> Iterator[tuple[Tensor, slice]]:
+    """Yield the rows by chunks of logits of `CHUNK_BYTES` in fp32, and the place of each."""
+    size = max(1, CHUNK_BYTES // (4 * logits.shape[-1]))
+    for begin in range(0, len(rows), size):
+        yield rows[begin : begin + size], slice(begin, begin + size)

@@ -185,9 +185,10 @@ class Accuracy(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the correct predictions and the number of targets, (2,)."""
-        logits, targets = done.classified(_field(self.objective, "accuracy"), "accuracy")
-        correct = (logits.argmax(-1) == targets).sum()
-        return in_double(torch.stack([correct, torch.full_like(correct, len(targets))]))
+        field = _field(self.objective, "accuracy")
+        logits, targets, scored = done.classified(field, "accuracy")
+        correct = (logits.argmax(-1) == targets) & scored
+        return in_double(torch.stack([correct.sum(), scored.sum()]))
 
     def result(self, sums: Sums) -> dict[str, float]:
         correct, targets = map(float, sums)

@@ -1,4 +1,4 @@
-"""A classifier of arrays and a language model of counts: the smallest models of their kinds."""
+"""Classifiers of arrays and of ids, and a language model of counts: the smallest of their kinds."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from transformers import BertConfig, BertForSequenceClassification
 
 from model_foundry.architectures import (
     MODEL_REGISTRY,
@@ -17,9 +18,12 @@ from model_foundry.architectures import (
     ModelOutput,
     register_architecture,
 )
+from model_foundry.architectures.bert import BERTModel
 from model_foundry.architectures.losses import language_model_loss, shifted
+from model_foundry.architectures.transformer import HFTransformer
 from model_foundry.config import (
     OBJECTIVES,
+    BERTSpecificConfig,
     ExperimentConfig,
     ObjectiveSpec,
     PositiveInt,
@@ -63,6 +67,21 @@ class ArrayClassifier(BaseModel):
             return ModelOutput(logits=logits)
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE_INDEX, reduction="sum")
         return ModelOutput(loss=total / (labels != IGNORE_INDEX).sum().clamp(min=1), logits=logits)
+
+
+class BERTClassifier(HFTransformer):
+    """BERT with a head for classes of whole rows, from transformers."""
+
+    hf_config_class = BertConfig
+    model_type = "bert_classifier"
+
+    @classmethod
+    def hf_class(cls, hf_config: Any) -> Any:
+        return BertForSequenceClassification
+
+    @classmethod
+    def hf_fields(cls, config: ExperimentConfig) -> dict[str, Any]:
+        return BERTModel.hf_fields(config)
 
 
 class CountedBigram(CountedModel, BaseLanguageModel):
@@ -120,7 +139,7 @@ SCHEMAS = {"classify_arrays": None, "classify_arrays_with": ObjectiveSection}
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """Register both models and two objectives for the classifier, for the time of the block."""
+    """Register the models and two objectives for the classifiers, for the time of the block."""
     register_architecture(
         "array_classifier",
         section="array_classifier",
@@ -128,6 +147,14 @@ def registered() -> Iterator[None]:
         kind="classifier",
         schema=ClassifierSection,
     )(ArrayClassifier)
+    register_architecture(
+        "bert_classifier",
+        section="transformer",
+        objectives=tuple(SCHEMAS),
+        kind="classifier",
+        optional_sections={"bert": BERTSpecificConfig},
+        settings=("attn_implementation",),
+    )(BERTClassifier)
     register_architecture("counted_bigram", trained_by="counting")(CountedBigram)
     known: dict[str, Any] = {"target": f"{__name__}:ArrayClassifier", "model_kind": "classifier"}
     for name, schema in SCHEMAS.items():
@@ -137,15 +164,19 @@ def registered() -> Iterator[None]:
     finally:
         for name in SCHEMAS:
             OBJECTIVES.remove(name)
-        for name in ("array_classifier", "counted_bigram"):
+        for name in ("array_classifier", "bert_classifier", "counted_bigram"):
             del MODEL_REGISTRY[name]
 
 
 def experiment(name: str, **training: Any) -> ExperimentConfig:
-    """Return an experiment for one of the two."""
+    """Return an experiment for one of them."""
     section, training = {}, {"max_steps": 1} | training
+    if name == "bert_classifier":
+        section = {"transformer": {"layers": 1, "hidden_size": 16, "attention_heads": 2}}
     if name == "array_classifier":
-        section, training = {name: {}}, {"objective": "classify_arrays"} | training
+        section = {name: {}}
+    if section:
+        training = {"objective": "classify_arrays"} | training
     return ExperimentConfig.model_validate(
         {
             "experiment_name": "small",

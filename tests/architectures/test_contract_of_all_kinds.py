@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
@@ -16,12 +16,13 @@ from model_foundry.architectures import (
     BaseModel,
     CountedModel,
     create_model_from_config,
+    register_architecture,
 )
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.labels import IGNORE_INDEX
 from tests.architectures.conftest import make_config
-from tests.architectures.small_models import experiment, registered
+from tests.architectures.small_models import CountedBigram, experiment, registered
 from tests.architectures.test_contract import CASES, IDS, V, random_ids
 
 Inputs = dict[str, Tensor]
@@ -57,6 +58,10 @@ def case_of(key: str) -> Case:
     if key == "counted_bigram":
         ids = random_ids(4, 12)
         return Case(experiment(key), {"vocab_size": V}, {"input_ids": ids, "labels": ids})
+    if key == "bert_classifier":
+        inputs = {"input_ids": random_ids(6, 12), "labels": torch.arange(6) % len(CLASSES)}
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        return Case(experiment(key), {"vocab_size": V, "num_labels": len(CLASSES)}, inputs)
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(1))
     inputs = {"features": features, "labels": torch.arange(6) % len(CLASSES)}
     return Case(experiment(key), {"features": FEATURES, "classes": CLASSES}, inputs)
@@ -68,12 +73,12 @@ def _small_models() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=[*CASES, "array_classifier", "counted_bigram"])
+@pytest.fixture(params=[*CASES, "array_classifier", "bert_classifier", "counted_bigram"])
 def case(request: pytest.FixtureRequest, _small_models: None) -> Case:
     return case_of(request.param)
 
 
-@pytest.fixture(params=[*CASES, "array_classifier"])
+@pytest.fixture(params=[*CASES, "array_classifier", "bert_classifier"])
 def learner(request: pytest.FixtureRequest, _small_models: None) -> Case:
     """A case that learns by gradients."""
     return case_of(request.param)
@@ -216,7 +221,7 @@ def test_another_kind_is_no_language_model(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "language"}, "has a 'arguments' it should not"),
+        ({"kind": "language"}, "another architecture or kind"),
         ({"kind": "encoder"}, "another architecture or kind"),
         ({"kind": ["classifier"]}, "another architecture or kind"),
         ({"arguments": ["features"]}, "arguments must be a JSON object"),
@@ -241,10 +246,40 @@ def test_a_record_that_does_not_fit_is_refused(
     assert "\n" not in str(caught.value)
 
 
-def test_a_language_model_has_no_other_arguments() -> None:
-    case = case_of("counted_bigram")
+def test_arguments_are_plain_json() -> None:
     with pytest.raises(TypeError, match="plain JSON"):
         create_model_from_config(case_of("array_classifier").config, classes=torch.ones(1))
-    model = case.make()
-    assert model.build_record is not None
-    assert model.build_record["kind"] == "language" and "arguments" not in model.build_record
+
+
+class Headed(CountedBigram):
+    """A language model with arguments besides its vocabulary."""
+
+    model_type = "headed"
+    given: dict[str, Any]
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig, *, vocab_size: int, **ids: Any) -> Self:
+        model = cls(vocab_size)
+        model.given = ids
+        return model
+
+
+def test_a_language_model_is_loaded_with_any_argument(tmp_path: Path) -> None:
+    register_architecture("headed", trained_by="counting")(Headed)
+    try:
+        given = {"num_labels": 3, "decoder_start_token_id": 2, "heads": {"tags": ["a", "b"]}}
+        model = create_model_from_config(experiment("headed"), vocab_size=V, **IDS, **given)
+        model.save_pretrained(tmp_path)
+        loaded = BaseModel.from_pretrained(tmp_path)
+    finally:
+        del MODEL_REGISTRY["headed"]
+    assert isinstance(loaded, Headed) and loaded.given == IDS | given
+    assert loaded.build_record == model.build_record
+
+
+def test_a_record_without_arguments_is_refused(directory: Path) -> None:
+    file = directory / "config.json"
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps(record | record.pop("arguments")))
+    with pytest.raises(ConfigError, match=r"json: lacks arguments; save the model again\.$"):
+        BaseModel.from_pretrained(directory)

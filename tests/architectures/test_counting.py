@@ -3,20 +3,31 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model_foundry.architectures import (
+    MODEL_REGISTRY,
     BaseLanguageModel,
+    BaseModel,
     CountedModel,
     create_model_from_config,
     device_of,
+    register_architecture,
 )
+from model_foundry.config import ExperimentConfig
+from model_foundry.data.batches.loaders import Batch
+from model_foundry.errors import CheckpointError, ConfigError
 from model_foundry.evaluation.causality import find_leak
 from model_foundry.foundation.labels import IGNORE_INDEX
+from model_foundry.foundation.process_group import ALONE
+from model_foundry.objectives.preparation import objective_of
+from model_foundry.training.checkpoint.save_load import load_weights
+from model_foundry.training.counting import CountingLearner
+from model_foundry.training.step_batches import StepBatch
 from tests.architectures import test_contract as laws
 from tests.architectures.small_models import CountedBigram, experiment, registered
 from tests.architectures.test_contract import IDS, T, V, random_ids
@@ -39,10 +50,6 @@ def bigram(untrained: CountedModel) -> CountedModel:
     return untrained
 
 
-def tables(model: CountedModel) -> dict[str, Tensor]:
-    return {name: table.clone() for name, table in model.counts().items()}
-
-
 def test_counts_by_hand() -> None:
     model = CountedBigram(4)
     model.count(input_ids=torch.tensor([[1, 2, 1, 2, 3]]))
@@ -53,21 +60,20 @@ def test_counts_by_hand() -> None:
 
 
 def test_all_tables_are_counts_and_nothing_is_a_parameter(bigram: CountedModel) -> None:
-    assert bigram.counts().keys() == {"table"}
-    assert bigram.counts()["table"].data_ptr() == bigram.table.data_ptr()  # to be added to in place
+    assert bigram.state_dict().keys() == {"table"}
     assert not bigram.table.is_floating_point()
     assert bigram.get_parameter_count() == 0
     assert bigram.get_memory_footprint() == 8 * V * V
     assert device_of(bigram) == torch.device("cpu")
 
 
-def test_counts_add_up_over_batches_and_processes(untrained: CountedModel) -> None:
+def test_counts_add_up_over_batches(untrained: CountedModel) -> None:
     ids, rows = random_ids(6, T), (slice(0, 1), slice(1, 4), slice(4, 6))
     counted = []
     for part in (*rows, slice(0, 6)):
         model = CountedBigram(V)
         model.count(input_ids=ids[part])
-        counted.append(tables(model)["table"])
+        counted.append(model.table)
     assert torch.equal(sum(counted[:3], torch.zeros_like(counted[0])), counted[3])
     for part in reversed(rows):
         untrained.count(input_ids=ids[part])
@@ -117,6 +123,72 @@ def test_without_counts_all_tokens_are_equally_likely(untrained: Any) -> None:
 
 def test_missing_and_damaged_tables_are_refused(bigram: Any, tmp_path: Path) -> None:
     laws.test_missing_and_damaged_weights_are_refused(bigram, tmp_path)
+
+
+def test_a_batch_of_rows_that_were_counted_before_is_left_out(untrained: CountedModel) -> None:
+    """At the end of the last pass, where the sizes of steps are equal."""
+    met: list[int] = []
+    untrained.count = lambda **inputs: met.append(len(inputs["input_ids"]))  # type: ignore[method-assign]
+    learner = CountingLearner(
+        model=untrained,
+        passes=1,
+        objective=objective_of(experiment("counted_bigram")),
+        device=torch.device("cpu"),
+        processes=ALONE,
+    )
+    keys = [[(0, 7), (1, 0)], [(1, 1), (1, 2)]]
+    ids = random_ids(2, T)
+    batches = [Batch({"input_ids": ids, "labels": ids}, {}, each) for each in keys]
+    learner.take_step(StepBatch.of(batches, learner.objective), step=0, learning_rate=0.0)
+    assert met == [1]
+
+
+class Grown(CountedBigram):
+    """A model whose table grows by the tokens that it meets."""
+
+    model_type = "grown"
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(4)
+        self.inner = nn.Module()
+        self.inner.register_buffer("seen", torch.zeros(rows, 2, dtype=torch.int64))
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig, *, rows: int = 0, **ids: Any) -> Self:
+        return cls(rows)
+
+    def count(self, input_ids: Tensor, *given: Any, **inputs: Any) -> None:
+        self.inner.seen = torch.arange(2 * len(input_ids)).view(-1, 2)
+
+
+@pytest.fixture
+def grown() -> Iterator[CountedModel]:
+    register_architecture("grown", trained_by="counting")(Grown)
+    yield create_model_from_config(experiment("grown"))
+    del MODEL_REGISTRY["grown"]
+
+
+def test_a_table_that_grew_is_loaded_and_resumed(grown: CountedModel, tmp_path: Path) -> None:
+    fresh = create_model_from_config(experiment("grown"))
+    grown.count(random_ids(5, T))
+    grown.save_pretrained(tmp_path)
+    load_weights(tmp_path, fresh)
+    for model in (BaseModel.from_pretrained(tmp_path), fresh):
+        assert torch.equal(model.inner.seen, torch.arange(10).view(5, 2))
+
+
+def test_a_table_of_a_fixed_size_that_grew_is_refused_in_one_line(
+    grown: CountedModel, tmp_path: Path
+) -> None:
+    fixed = create_model_from_config(experiment("grown"), rows=2)
+    fixed.count(random_ids(5, T))
+    fixed.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"size mismatch for inner\.seen") as refused:
+        BaseModel.from_pretrained(tmp_path)
+    assert "\n" not in str(refused.value)
+    with pytest.raises(CheckpointError, match=r"inner\.seen") as refused_too:
+        load_weights(tmp_path, create_model_from_config(experiment("grown"), rows=2))
+    assert "\n" not in str(refused_too.value)
 
 
 class Peeking(CountedBigram):

@@ -18,7 +18,7 @@ from model_foundry.architectures.document_masks import (
     same_document,
     without_padding,
 )
-from model_foundry.architectures.hf_model import HFModel
+from model_foundry.architectures.hf_language_model import HFLanguageModel
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 
 V, T = 61, 12
@@ -210,7 +210,7 @@ def test_an_architecture_that_cannot_isolate_documents_refuses(
 ) -> None:
     model = make(tiny_config, "lstm")
 
-    class Wrapped(HFModel):
+    class Wrapped(HFLanguageModel):
         model_type = "wrapped"
         supports_generation = True
         hf_class = hf_fields = None

@@ -16,7 +16,7 @@ from model_foundry.architectures import (
     ModelOutput,
     create_model_from_config,
 )
-from model_foundry.architectures.hf_model import HFModel
+from model_foundry.architectures.hf_language_model import HFLanguageModel
 from model_foundry.architectures.kernels import chunked_cross_entropy, onednn_linear
 from model_foundry.architectures.losses import labelled
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
@@ -195,7 +195,7 @@ def test_a_hundred_steps_have_the_same_losses_with_each_lever(
 
 
 def test_an_architecture_of_ones_own_has_to_say_so() -> None:
-    class Silent(HFModel):
+    class Silent(HFLanguageModel):
         model_type = "silent"
         supports_generation = True
         hf_class = hf_fields = classmethod(lambda cls, *_: None)

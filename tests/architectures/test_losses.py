@@ -13,6 +13,7 @@ from model_foundry.architectures.losses import (
     masked_lm_loss,
     shifted,
 )
+from model_foundry.errors import ConfigError
 
 LABELS = torch.tensor([[1, 2, -100, 4], [0, -100, 3, 1]])
 
@@ -41,6 +42,15 @@ def test_the_losses_are_those_of_transformers(dtype: torch.dtype) -> None:
 
 def test_without_labels_there_is_no_loss() -> None:
     assert language_model_loss(torch.zeros(1, 2, 3), None, causal=True) is None
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("shape", [(2,), (), (2, 3, 1)])
+def test_labels_of_whole_rows_are_refused_in_one_line(causal: bool, shape: tuple[int, ...]) -> None:
+    labels = torch.zeros(shape, dtype=torch.long)
+    for loss in (language_model_loss, labelled):
+        with pytest.raises(ConfigError, match=r"^training\.objective: gives labels .*; use an"):
+            loss(torch.zeros(2, 3, 4), labels, causal=causal)
 
 
 @pytest.mark.parametrize(("causal", "columns"), [(True, 5), (True, 1), (False, 4), (False, 2)])

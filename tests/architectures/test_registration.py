@@ -294,6 +294,8 @@ def test_a_special_token_outside_the_vocabulary_is_refused(
 ) -> None:
     with pytest.raises(DataError, match=r"mask_token_id \(=11\).*11 entries"):
         create_model_from_config(tiny_config("bert"), vocab_size=11, mask_token_id=11)
+    with pytest.raises(DataError, match=r"eos_token_id \(=\[1, 2\]\).*11 entries"):
+        create_model_from_config(tiny_config("gpt2"), vocab_size=11, eos_token_id=[1, 2])
 
 
 def test_a_subclass_of_a_built_in_is_an_architecture_too(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import shlex
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from typer.main import get_command
@@ -11,7 +10,8 @@ from typer.main import get_command
 from model_foundry import __version__
 from model_foundry.cli import commands
 from model_foundry.cli.other_tools import FOREIGN
-from model_foundry.cli.summary import _next_command
+from model_foundry.cli.summary import _with_plugins
+from model_foundry.objectives.language import filling, generating
 from tests.cli.conftest import Cli
 from tests.cli.test_errors import COMMANDS
 from tests.config.conftest import CORPUS, GOOD
@@ -60,13 +60,9 @@ AWKWARD = ["a b", "it's", 'a"b', "$HOME", "-dash", "--fresh", "\u00f6", "a;b", "
 @pytest.mark.parametrize("name", AWKWARD)
 @pytest.mark.parametrize("generates", [True, False])
 def test_the_next_command_can_be_pasted(name: str, generates: bool) -> None:
-    result = SimpleNamespace(
-        generates=generates,
-        output_dir=Path(name),
-        model_dir=Path(name) / "model",
-        mask_token="[MASK]",
-    )
-    words = shlex.split(_next_command(result, [Path(name)]))  # type: ignore[arg-type]
+    run = Path(name)
+    command = generating(run) if generates else filling(run / "model", "[MASK]")
+    words = shlex.split(_with_plugins(command, [run]))
     if generates:
         assert words[:2] == ["foundry", "generate"]
         assert Path(words[2]) == Path(name) and not words[2].startswith("-")

@@ -33,6 +33,7 @@ def printed(
         "mask_token": "<mask>",
         "metrics": {f"eval/{name}": value for name, value in METRICS.items()},
         "lossless": True,
+        "next_command": "foundry generate runs/one --prompt 'The'",
     }
     print_summary(RunResult(**{**values, **changed}), plugins)
     return capsys.readouterr().out
@@ -87,7 +88,7 @@ def test_figures_that_are_not_known_stand_under_their_names(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     own = {"eval/accuracy": 0.25, "eval/words_per_line": 7.0, "test/accuracy": 0.5}
-    facts = {"vocab_size": None, "generates": None, "mask_token": None, "lossless": None}
+    facts = dict.fromkeys(("vocab_size", "generates", "mask_token", "lossless", "next_command"))
     lines = printed(capsys, metrics={"eval/loss": 1.5} | own, **facts).splitlines()
     assert [line.split("  ")[0] for line in lines[1:]] == [
         *("size", "validation loss", "validation accuracy", "validation words per line"),
@@ -139,11 +140,10 @@ def test_a_plugin_is_in_the_next_command_once(capsys: pytest.CaptureFixture[str]
     assert text.endswith("--prompt 'The' --plugin mine.py\n")
 
 
-def test_the_next_command_suits_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_of_another_program_gets_no_plugin(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys).endswith("next             foundry generate runs/one --prompt 'The'\n")
-    last = printed(capsys, generates=False).splitlines()[-1]
-    assert "pipeline('fill-mask', 'runs/one/model', trust_remote_code=True)" in last
-    assert "'The <mask> is'" in last
+    text = printed(capsys, plugins=[Path("mine.py")], next_command="python -c 1")
+    assert text.endswith("next             python -c 1\n")
 
 
 def test_a_long_path_stays_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:

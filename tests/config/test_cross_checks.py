@@ -56,9 +56,14 @@ ADDED: list[tuple[Registry[Any], Any]] = [
     (
         OBJECTIVES,
         ObjectiveSpec(
-            name="of-records", target="a:B", reads_text=False, settings=("data.content_tokens",)
+            name="of-records",
+            target="a:B",
+            variant_of="causal_lm",
+            reads_text=False,
+            settings=("data.content_tokens",),
         ),
     ),
+    (OBJECTIVES, ObjectiveSpec(name="labels-texts", target="a:B", reads_text=False)),
     (OPTIMIZERS, OptimizerSpec(name="pushes", target="a:b", schema=_Settings)),
 ]
 
@@ -171,6 +176,13 @@ BROKEN = [
         [MASKED],
         "training.objective",
         "'masked_lm' does not suit architecture 'gpt2'; use causal_lm",
+    ),
+    (
+        "objective_suits_architecture",
+        GPT2,
+        ["training.objective=labels-texts"],
+        "training.objective",
+        "'labels-texts' does not suit architecture 'gpt2'; use causal_lm",
     ),
     (
         "objective_suits_architecture",
@@ -339,9 +351,8 @@ KEPT = [
     (GPT2, ["data.packing=documents", "data.document_overlap=127"]),
     (GPT2, ["training.metrics=[loss, accuracy]", "training.metric_for_best_model=accuracy"]),
     (GPT2, ["training.metric_for_best_model=bits_per_byte", "training.losses={z_loss: 1e-4}"]),
-    # an objective of any direction suits all models of its kind
+    # a variant suits the models of its original, and of any direction if it says so
     (GPT2, [RECORDS]),
-    (BERT, [RECORDS]),
     (LSTM, [RECORDS, BOTH_WAYS]),
     ({"architecture": "one-ranker"}, ["training.objective=ranks"]),
     # what is said of tokens holds where there are some

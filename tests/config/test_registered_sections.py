@@ -58,7 +58,10 @@ ADDED: list[tuple[Registry[Any], Any]] = [
     (OPTIMIZERS, OptimizerSpec(name="rolls", target="a:b", schema=_Momentum)),
     (OPTIMIZERS, OptimizerSpec(name="beats", target="a:b", schema=_Beta)),
     (SCHEDULES, ScheduleSpec(name="polynomial", target="a:b", schema=_Power)),
-    (OBJECTIVES, ObjectiveSpec(name="guesses", target="a:B", schema=_Power)),
+    (
+        OBJECTIVES,
+        ObjectiveSpec(name="guesses", target="a:B", schema=_Power, variant_of="causal_lm"),
+    ),
 ]
 
 

@@ -60,16 +60,27 @@ def test_bf16_is_not_for_models_of_which_no_width_is_known(
 
 
 @pytest.mark.usefixtures("fast")
-def test_bf16_is_for_language_models_unless_it_is_asked_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("device_type", ["cpu", "cuda"])
+@pytest.mark.parametrize(
+    ("width", "asked", "chosen"),
+    [(512, "auto", "bf16"), (128, "auto", "no"), (128, "bf16", "bf16"), (512, "no", "no")],
+)
+def test_of_another_kind_wide_models_are_in_bf16(
+    width: int,
+    asked: str,
+    chosen: str,
+    device_type: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    settings = f"model.perceptron.hidden_size={width}", f"training.mixed_precision={asked}"
     with tasks_loaded():
         write_data(tmp_path)
-        wide = "model.perceptron.hidden_size=512"
-        config, notes = resolve_auto_settings(task("arrays", tmp_path, wide), device_type="cpu")
-        assert config.training.mixed_precision == "no"
-        assert any("'perceptron' is of kind 'array_classifier'" in note for note in notes)
-        asked = task("arrays", tmp_path, wide, "training.mixed_precision=bf16")
-        config, _ = resolve_auto_settings(asked, device_type="cpu")
-    assert config.training.mixed_precision == "bf16"
+        given = task("arrays", tmp_path, *settings)
+        config, notes = resolve_auto_settings(given, device_type=device_type)
+    assert config.training.mixed_precision == chosen
+    assert any("training.mixed_precision: auto" in note for note in notes) is (asked == "auto")
 
 
 @pytest.mark.usefixtures("slow")

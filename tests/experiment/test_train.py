@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,14 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from model_foundry import load_config, load_model, train
-from model_foundry.config import save_config
+from model_foundry.cli.summary import print_summary
+from model_foundry.config import OBJECTIVES, save_config
 from model_foundry.config.yaml_reader import parse_yaml
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import check, run_length
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.objectives.preparation import prepare
+from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.tokenizer_factory import (
     TokenizerFactory,
@@ -27,6 +30,7 @@ from model_foundry.tokenizer.tokenizer_factory import (
 )
 from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import MASKED, MODELS, snapshot, tiny_experiment
+from tests.task_runs import task, tasks_loaded, write_data
 
 LOAD_ELSEWHERE = """
 import json, sys, torch
@@ -351,3 +355,42 @@ def test_a_batch_many_times_the_text_is_refused(
     with pytest.raises(ConfigError, match="more than there are for training"):
         train(tiny_experiment("rnn", tmp_path, batch))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_with_a_tokenizer_is_no_language_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    documents = ["a b c"] * 9
+    tokenizer = TokenizerFactory.train("character", documents=documents, vocab_size=30)
+    with tasks_loaded():
+        write_data(tmp_path)
+        task_class = OBJECTIVES.load("classify_arrays")
+        learn, roles = task_class.learn, {"tokenizer": TextTokenizer}
+        monkeypatch.setattr(task_class, "processor_types", task_class.processor_types | roles)
+        monkeypatch.setattr(
+            task_class,
+            "learn",
+            lambda *given: learn(*given) | {"tokenizer": TextTokenizer(tokenizer, None)},
+        )
+        config = task("arrays", tmp_path, "training.max_steps=2")
+        results = train(config), train(config)  # trained, and complete already
+    for result in results:
+        facts = result.vocab_size, result.generates, result.mask_token, result.next_command
+        assert facts == (None,) * 4
+        print_summary(result)
+        shown = capsys.readouterr().out
+        assert "validation loss" in shown and "nats" not in shown and "next" not in shown
+
+
+@pytest.mark.parametrize(("kind", "program"), [("gpt2", "foundry"), ("bert", "python")])
+def test_the_next_command_suits_the_model(kind: str, program: str, tmp_path: Path) -> None:
+    result = train(tiny_experiment(kind, tmp_path, "training.max_steps=2"))
+    words = shlex.split(str(result.next_command))
+    assert words[0] == program
+    if kind == "gpt2":
+        assert words[1:] == ["generate", str(result.output_dir), "--prompt", "The"]
+    else:
+        assert (
+            f"pipeline('fill-mask', {str(result.model_dir)!r}, trust_remote_code=True)" in words[2]
+        )
+        assert f"'The {result.mask_token} is'" in words[2]

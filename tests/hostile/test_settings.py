@@ -28,7 +28,7 @@ NO_MODEL: list[tuple[str, object]] = [
     ("vocab_size", 10**15),
     ("n_head", 0),
 ]
-RECORD = ["foundry_architecture", "model", "objective", "max_sequence_length", "vocab_size", "x"]
+RECORD = ["foundry_architecture", "model", "objective", "max_sequence_length", "arguments", "x"]
 TEMPLATE = {
     "type": "TemplateProcessing",
     "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
@@ -49,6 +49,10 @@ REFUSED: list[Refused] = [
     *(
         ("plain", "config.json", {name: value}, "")
         for name in RECORD
+        for value in ("os:system", None, {}, 10**15, -3)
+    ),
+    *(
+        ("plain", "config.json", {"arguments": {"vocab_size": value}}, "")
         for value in ("os:system", None, {}, 10**15, -3)
     ),
     *(("tokenizer", "tokenizer.json", {name: value}, "") for name, value in BROKEN_TOKENIZERS),
@@ -98,7 +102,7 @@ def test_settings_of_generation_are_not_taken_from_the_directory(
 def test_a_record_that_lacks_something_is_refused(fresh: Callable[[str], Path]) -> None:
     directory = fresh("plain")
     (directory / "config.json").write_text(json.dumps({"foundry_architecture": PLAIN}))
-    assert "lacks max_sequence_length" in refusal("plain", directory)
+    assert "lacks kind" in refusal("plain", directory)
 
 
 def save_shards(directory: Path) -> None:

@@ -10,14 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from model_foundry import train
 from model_foundry.architectures import GPT2Model, ModelOutput
 from model_foundry.config import LOSSES, ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.model import create_model
-from model_foundry.objectives import ForwardPass, Loss, language, register_loss
+from model_foundry.objectives import ForwardPass, Loss, language, losses, register_loss
 from model_foundry.objectives.forward_pass import Inputs
+from model_foundry.objectives.metrics import Accuracy
 from model_foundry.objectives.preparation import objective_of
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.step_batches import StepBatch
@@ -214,3 +216,53 @@ def test_the_z_loss_without_a_target_is_zero_with_a_graph() -> None:
     done.losses["z_loss"].backward()
     assert done.losses["z_loss"].item() == 0.0
     assert logits.grad is not None and not logits.grad.any()
+
+
+def passed(logits: Tensor, labels: Tensor) -> ForwardPass:
+    """Return the pass of a causal model with these logits."""
+    objective = objective_of(tiny_experiment("gpt2", Path("nowhere"), TWO))
+    output = ModelOutput(loss=logits.sum() * 0, logits=logits)
+    return objective.run(lambda **_: output, {"labels": labels}, {"model": 1, "z_loss": 1})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_z_loss_in_chunks_is_that_of_all_logits_at_once(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "CHUNK_BYTES", 4 * 50 * 7)  # seven rows
+    logits = torch.randn(3, 11, 50, generator=torch.Generator().manual_seed(0)).to(dtype)
+    labels = torch.arange(33).view(3, 11).where(torch.arange(33).view(3, 11) % 4 > 0, -100)
+    one, other = (logits.clone().requires_grad_() for _ in range(2))
+    found = passed(one, labels).losses["z_loss"]
+    rows = other[:, :-1][labels[:, 1:] != -100]
+    plain = rows.to(found.dtype).logsumexp(-1).square().sum() / len(rows)
+    (found * 3).backward()
+    (plain * 3).backward()
+    assert torch.equal(found, plain)
+    assert one.grad is not None and other.grad is not None and torch.equal(one.grad, other.grad)
+
+
+class Largest(TorchDispatchMode):
+    """The number of entries of the largest fp32 tensor that an operation returns."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, Tensor) and made.dtype == torch.float32:
+            self.entries = max(self.entries, made.numel())
+        return made
+
+
+@pytest.mark.parametrize("reads", ["z_loss", "accuracy"])
+def test_no_second_copy_of_all_logits_is_held(reads: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "CHUNK_BYTES", 4 * 50 * 7)
+    logits = torch.randn(3, 11, 50).bfloat16().requires_grad_()
+    done = passed(logits, torch.ones(3, 11, dtype=torch.long))
+    with Largest() as largest:
+        if reads == "z_loss":
+            done.terms["z_loss"](done).backward()
+        else:
+            objective = objective_of(tiny_experiment("gpt2", Path("nowhere"), TWO))
+            assert Accuracy(objective).sums(done)[1] == 30
+    assert largest.entries <= 7 * 50

@@ -29,10 +29,9 @@ ARCHITECTURE_KEY = "foundry_architecture"
 MODEL_TYPE = "model_foundry"
 """No class of transformers has it; without one, versions before 5 guess from the directory name."""
 NOTES = ("model_type", "plugin", "load_with")  # for readers; loading ignores them
-IDS = re.compile(r"vocab_size|[a-z]+_token_id")  # arguments of a language model
-LANGUAGE = "language"  # the kind of those, which a record that names no kind is of
+LANGUAGE = "language"  # the kind of a BaseLanguageModel
 ARGUMENTS, SECTION = "arguments", "objective_section"
-REQUIRED = (ARCHITECTURE_KEY, "max_sequence_length", "objective", "model")
+REQUIRED = (ARCHITECTURE_KEY, "kind", ARGUMENTS, "max_sequence_length", "objective", "model")
 
 Record = dict[str, Any]
 
@@ -80,12 +79,12 @@ def build_record(
         plugin: name and SHA-256 of the plugin file that defines the class; None: no plugin.
         **arguments: those besides the experiment; see `as_json`.
     """
-    kind, objective = ARCHITECTURES[config.model.architecture].kind, config.training.objective
+    name, objective = config.model.architecture, config.training.objective
     record = {
         **_notes(plugin),
-        ARCHITECTURE_KEY: config.model.architecture,
-        "kind": kind,
-        **(arguments if kind == LANGUAGE else {ARGUMENTS: arguments}),
+        ARCHITECTURE_KEY: name,
+        "kind": ARCHITECTURES[name].kind,
+        ARGUMENTS: arguments,
         "max_sequence_length": config.data.max_sequence_length,
         "objective": objective,
         "model": config.model.model_dump(mode="json", exclude_none=True),
@@ -135,8 +134,7 @@ def read_record(record: Record, source: str) -> tuple[ExperimentConfig, Record]:
     Raises:
         ConfigError: the record is invalid.
     """
-    kind = record.get("kind", LANGUAGE)
-    arguments = _arguments(record, kind, source)
+    arguments = _arguments(record, source)
     training = {"objective": record["objective"], "max_steps": 1}
     if SECTION in record:
         training[str(record["objective"])] = record[SECTION]
@@ -150,31 +148,24 @@ def read_record(record: Record, source: str) -> tuple[ExperimentConfig, Record]:
         source,
     )
     name = config.model.architecture
-    if name != record[ARCHITECTURE_KEY] or kind != ARCHITECTURES[name].kind:
+    if name != record[ARCHITECTURE_KEY] or record["kind"] != ARCHITECTURES[name].kind:
         fault = f"holds the settings of {name!r}, of another architecture or kind"
         raise ConfigError(f"{source}: {fault}; save the model again.")
     return config, arguments
 
 
-def _arguments(record: Record, kind: Any, source: str) -> Record:
+def _arguments(record: Record, source: str) -> Record:
     """Return the arguments of a record after its keys are checked."""
-    required = REQUIRED if kind == LANGUAGE else (*REQUIRED, ARGUMENTS)
-    missing = [key for key in required if key not in record]
-    known = (*required, "kind", SECTION, *NOTES)
-    rest = {key: value for key, value in record.items() if key not in known}
-    strays = [key for key, value in rest.items() if kind != LANGUAGE or not _is_id(key, value)]
+    missing = [key for key in REQUIRED if key not in record]
+    strays = [key for key in record if key not in (*REQUIRED, SECTION, *NOTES)]
     if missing or strays:
         fault = f"lacks {missing[0]}" if missing else f"has a {short_repr(strays[0])} it should not"
         raise ConfigError(f"{source}: {fault}; save the model again.")
-    arguments = rest if kind == LANGUAGE else record[ARGUMENTS]
+    arguments: Record = record[ARGUMENTS]
     if not isinstance(arguments, dict):
         fault = f"{ARGUMENTS} must be a JSON object, got {short_repr(arguments)}"
         raise ConfigError(f"{source}: {fault}; save the model again.")
     return arguments
-
-
-def _is_id(key: str, value: Any) -> bool:
-    return bool(IDS.fullmatch(key)) and (value is None or type(value) is int)
 
 
 def save_model_files(model: nn.Module, record: Record, directory: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from threading import current_thread, main_thread
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -38,13 +40,18 @@ def batch_digest(batches: Iterable[Batch]) -> str:
     """Return a short hash of the names, shapes and values of all inputs, example by example."""
     digest = hashlib.sha256()
     for batch in batches:
-        inputs = sorted((name, tensor.contiguous()) for name, tensor in batch.inputs.items())
-        named = [(f"{n}{tuple(t.shape[1:])}".encode(), t.numpy()) for n, t in inputs]
+        inputs = sorted(batch.inputs.items())
+        named = [(f"{n}{tuple(t.shape[1:])}".encode(), _bytes_of_rows(t)) for n, t in inputs]
         for place in range(len(batch.keys)):
             for name, values in named:
                 digest.update(name)
                 digest.update(values[place].data)
     return digest.hexdigest()[:16]
+
+
+def _bytes_of_rows(tensor: Tensor) -> npt.NDArray[np.uint8]:
+    """Return the bytes of a tensor (B, ...) by row, also of bf16, which NumPy does not know."""
+    return tensor[:, None].flatten(1).contiguous().view(torch.uint8).numpy()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Tensors are kept in safetensors, the rest in JSON. A checkpoint exists from the moment when
 `commit_directory` renames it; before that there is nothing that a reader would take for one.
-`store` chooses among several checkpoints.
+`choice` chooses among several checkpoints.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model_foundry.architectures import BaseModel
+from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.errors import CheckpointError, ConfigError, NonFiniteError
 from model_foundry.foundation.atomic_files import MANIFEST, commit_directory
 from model_foundry.foundation.failpoints import failpoint
@@ -147,6 +147,8 @@ def load_weights(directory: Path, model: BaseModel) -> None:
     """
     try:
         saved = type(model).load_directory(directory).state_dict()
+        if isinstance(model, CountedModel):
+            model.allocate(saved)
         own = model.state_dict()
         strange = [
             name for name in own.keys() & saved.keys() if _kind(own[name]) != _kind(saved[name])

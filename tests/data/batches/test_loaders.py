@@ -176,6 +176,12 @@ def test_the_digest_does_not_depend_on_the_division_into_micro_batches(cuts: lis
     assert batch_digest(parts) == batch_digest([given(ids=IDS, pixels=PIXELS)])
 
 
+def test_the_digest_covers_numbers_that_numpy_does_not_know() -> None:
+    halves = PIXELS.bfloat16()
+    assert batch_digest([given(x=halves)]) == batch_digest([given(x=halves.view(torch.int16))])
+    assert batch_digest([given(x=halves)]) != batch_digest([given(x=halves + (PIXELS == 23))])
+
+
 # --- workers --------------------------------------------------------------------------------------
 
 
