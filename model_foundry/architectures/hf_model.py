@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from model_foundry.architectures.base import BaseLanguageModel
-from model_foundry.architectures.decoding import evaluation_mode
 from model_foundry.architectures.kernels.chunked_cross_entropy import vocabulary_loss
 from model_foundry.architectures.kernels.fused_activations import fuse_activations
 from model_foundry.architectures.losses import labelled, language_model_loss
 from model_foundry.architectures.output import ModelOutput
+from model_foundry.architectures.restored import evaluation_mode
 from model_foundry.architectures.saving.hf_arguments import (
     STATE_NAMES,
     arguments_of,
