@@ -56,7 +56,11 @@ ADDED: list[tuple[Registry[Any], Any]] = [
     (
         OBJECTIVES,
         ObjectiveSpec(
-            name="of-records", target="a:B", reads_text=False, settings=("data.content_tokens",)
+            name="of-records",
+            target="a:B",
+            reads_token_stream=False,
+            units=("tokens",),
+            settings=("data.content_tokens",),
         ),
     ),
     (OPTIMIZERS, OptimizerSpec(name="pushes", target="a:b", schema=_Settings)),
@@ -141,7 +145,7 @@ BROKEN = [
         GPT2,
         [RECORDS, "training.train_metrics=[accuracy, bits_per_byte]"],
         "training.train_metrics",
-        "'bits_per_byte' is defined for text, which 'of-records' does not read; leave it out",
+        "'bits_per_byte' needs a token stream, which 'of-records' does not read; leave it out",
     ),
     (
         "train_metrics_are_measurable",
@@ -163,7 +167,7 @@ BROKEN = [
         GPT2,
         [RECORDS, "training.milestones.words=9"],
         "training.milestones.words",
-        "counts text, which 'of-records' does not read; give milestones in steps",
+        "'of-records' counts no words, only examples, tokens; give milestones in steps",
     ),
     (
         "objective_suits_architecture",
@@ -289,7 +293,7 @@ BROKEN = [
         LSTM,
         [RECORDS, CARRIED],
         "training.carry_state",
-        "needs text that continues, which 'of-records' does not read; leave training.carry_state",
+        "needs a token stream that continues, which 'of-records' does not read; leave",
     ),
     (
         "length_is_given_once",
