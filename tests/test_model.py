@@ -126,9 +126,7 @@ def test_a_task_without_a_token_stream_has_a_model_and_no_collator_of_rows(
     config.training.objective = "of_records"
     try:
         assert rows(create_model(config)) == len(character)
-        with pytest.raises(
-            ConfigError, match="'of_records' reads no token stream, and has no coll"
-        ):
+        with pytest.raises(ConfigError, match="'of_records' reads no token stream, and has no"):
             get_data_collator(config, character)
     finally:
         OBJECTIVES.remove("of_records")

@@ -113,7 +113,8 @@ class Objective(ABC):
         """Read the data of the experiment.
 
         Args:
-            kept: directory with the processors of the run to be resumed; None: the run is new.
+            kept: directory with the processors of the run to be resumed, or with those that the
+                first of several processes has made; None: there are none yet.
 
         Raises:
             ConfigError: the data cannot meet a setting.

@@ -7,8 +7,10 @@ model.
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Self
 
 from transformers import PreTrainedTokenizerBase
@@ -122,3 +124,22 @@ def load_processors(types: Mapping[str, type[Processor]], directory: Path) -> di
         DataError: the files of one are missing or invalid.
     """
     return {role: kind.load(place_of(role, kind, directory)) for role, kind in types.items()}
+
+
+def packed(processors: Processors) -> dict[str, bytes]:
+    """Return the files of all processors by their path, to be sent to other processes."""
+    with TemporaryDirectory() as place:
+        save_processors(processors, Path(place), positions=None)
+        found = [path for path in Path(place).rglob("*") if path.is_file()]
+        return {path.relative_to(place).as_posix(): path.read_bytes() for path in found}
+
+
+@contextmanager
+def unpacked(files: Mapping[str, bytes]) -> Iterator[Path]:
+    """Yield a directory with these files, for the length of the block."""
+    with TemporaryDirectory() as place:
+        for name, content in files.items():
+            path = Path(place, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        yield Path(place)
