@@ -64,15 +64,17 @@ def _vocabulary(
 def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
     """Load the tokenizer that an experiment names or has trained; None if there is none yet.
 
-    It adds the special tokens of the experiment's objective.
+    It adds the special tokens of the experiment's objective, if that is of language models.
     """
     place: str | Path | None = config.tokenizer.path
     if place is None:
         place = config.output_dir / "tokenizer"
         if not place.is_dir():
             return None
-    tokenizer, objective = load_tokenizer(place), OBJECTIVES.load(config.training.objective)(config)
-    return framed(tokenizer, objective.frame(tokenizer))
+    tokenizer, name = load_tokenizer(place), config.training.objective
+    if not OBJECTIVES[name].reads_token_stream:
+        return tokenizer
+    return framed(tokenizer, OBJECTIVES.load(name)(config).frame(tokenizer))
 
 
 def newest_model(run: Path) -> Path | None:

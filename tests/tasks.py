@@ -58,7 +58,6 @@ class ArrayColumns(Section):
 @register_objective(
     "classify_arrays",
     model_kind="array_classifier",
-    reads_text=False,
     schema=ArrayColumns,
     metrics=("accuracy", "loss"),
 )
@@ -187,7 +186,6 @@ class Symbols(Processor):
 @register_objective(
     "write_pairs",
     model_kind="encoder_decoder",
-    reads_text=False,
     schema=PairColumns,
     losses={"smoothed": 1.0},
     metrics=("whole_copies", "loss"),

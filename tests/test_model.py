@@ -8,9 +8,12 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry.cli import main
-from model_foundry.errors import DataError
+from model_foundry.config import OBJECTIVES
+from model_foundry.data_collators import get_data_collator
+from model_foundry.errors import ConfigError, DataError
 from model_foundry.generation import generate_texts
 from model_foundry.model import create_model, load_model
+from model_foundry.objectives import RecordObjective, register_objective
 from model_foundry.tokenizer.special_tokens import special_token_ids
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.architectures.small_models import experiment, registered
@@ -110,3 +113,20 @@ def test_a_counting_model_gets_its_vocabulary(
         model = create_model(experiment("counted_bigram"), tokenizer=character)
         assert model.vocabulary_size == len(character)
         assert generate_texts(model, character, ["the"], max_new_tokens=3)[0].startswith("the")
+
+
+def test_a_task_without_a_token_stream_has_a_model_and_no_collator_of_rows(
+    tmp_path: Path, character: PreTrainedTokenizerFast
+) -> None:
+    config = tiny_experiment("gpt2", tmp_path)
+    character.save_pretrained(config.output_dir / "tokenizer")
+    methods = dict.fromkeys(("encode", "model_arguments"), lambda *_: {})
+    task = type("OfRecords", (RecordObjective,), {"columns": (), **methods})
+    register_objective("of_records")(task)
+    config.training.objective = "of_records"
+    try:
+        assert rows(create_model(config)) == len(character)
+        with pytest.raises(ConfigError, match="'of_records' reads no token stream, and has no"):
+            get_data_collator(config, character)
+    finally:
+        OBJECTIVES.remove("of_records")

@@ -15,7 +15,7 @@ WIDE = {  # start of the file's path, function: may take more parameters
     ("architectures/modeling/", "__init__"): "a configuration of transformers",
     ("architectures/modeling/", "forward"): "a model of transformers",
     ("architectures/registration.py", "register_architecture"): "documented API",
-    ("objectives/base.py", "register_objective"): "documented API",
+    ("objectives/registration.py", "register_objective"): "documented API",
     ("cli/commands.py", "generate"): "a command",
 }
 OPENINGS = ("What", "How", "Which", "Where", "Whether")  # of no docstring

@@ -66,7 +66,7 @@ MISTAKES = [  # kind, overrides, exit code, message
         *("arrays", ["training.metric_for_best_model=perplexity"], 2),
         r"must be one of the metrics that are measured \(accuracy, loss\), got 'perplexity'",
     ),
-    ("arrays", ["training.metrics=[bits_per_byte]"], 2, "'bits_per_byte' is defined for text"),
+    ("arrays", ["training.metrics=[bits_per_byte]"], 2, "'bits_per_byte' needs a token stream"),
     (
         "arrays",
         [f"model={GPT2}"],
@@ -89,8 +89,14 @@ MISTAKES = [  # kind, overrides, exit code, message
         *("arrays", ["training.classify_arrays.features=[x, z]"], 3),
         "no column training.classify_arrays.features='z', but x, y, kind; set",
     ),
-    ("arrays", ["training.milestones={words: 10}"], 2, "milestones.words: counts text, which"),
-    ("arrays", ["training.carry_state=true"], 2, "training.carry_state: needs text that continues"),
+    (
+        *("arrays", ["training.milestones={words: 10}"], 2),
+        "milestones.words: 'classify_arrays' counts no words, only examples; give",
+    ),
+    (
+        *("arrays", ["training.carry_state=true"], 2),
+        "training.carry_state: needs a token stream that continues, which 'classify_arrays' does",
+    ),
     ("arrays", ["training.gradient_checkpointing=true"], 2, "not supported by 'perceptron'; leave"),
 ]
 
@@ -198,7 +204,7 @@ def mistaken(place: Path) -> None:
             return {**columns, "labels": columns["labels"][:-1]}
 
     schema = OBJECTIVES["classify_arrays"].schema
-    spec = {"model_kind": "array_classifier", "reads_text": False, "schema": schema}
+    spec = {"model_kind": "array_classifier", "schema": schema}
     register_objective("short", **spec)(Short)  # type: ignore[arg-type]
     register_metric("uneven", greater_is_better=True)(Uneven)
     register_loss("per_row")(PerRow)
@@ -299,7 +305,7 @@ def test_commands_for_text_say_so_before_they_read(command: str, kind: str, here
     assert code == 2
     [line] = errors_of(err)
     assert line.startswith("error: training.objective")
-    assert command == "doctor" or "reads no text; " in line
+    assert command == "doctor" or "reads no token stream; " in line
     assert list(here.iterdir()) == [file]
 
 

@@ -7,10 +7,11 @@ import csv
 import json
 import math
 import os
+import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,26 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from model_foundry.config import OBJECTIVES
+from model_foundry.data.sources.records import Records
 from model_foundry.doctor.same_run import differences
 from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.experiment.train import train
 from model_foundry.foundation.atomic_files import commit_directory
+from model_foundry.foundation.plugins import load_plugin
 from model_foundry.model import load_model
-from model_foundry.objectives import ForwardPass, Loss, register_loss
+from model_foundry.objectives import (
+    ForwardPass,
+    Loss,
+    Processor,
+    register_loss,
+    register_objective,
+)
 from model_foundry.objectives.forward_pass import Inputs
 from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, Fault, in_child, launched
-from tests.task_runs import PLUGIN, train_task, write_data, write_task
+from tests.task_runs import PLUGIN, task, train_task, write_data, write_task
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +58,7 @@ HARD = {  # settings under which a resumed run has most to restore
     ),
     "bigram": ("training.eval_steps=3", "training.dataloader_num_workers=1"),
 }
+DRAWN = ("training={objective: write_drawn, write_drawn: {}, max_steps: 2, warmup_steps: 1}",)
 TIMES = ("attempt", "time", "_per_second")
 
 
@@ -210,6 +222,32 @@ def test_two_processes_count_what_one_counts(here: Path, whole: dict[str, Path])
     for line, other in zip(untimed(run), untimed(whole["bigram"]), strict=True):
         assert line.pop("train/batch_digest", "") == other.pop("train/batch_digest", "")
         assert line == pytest.approx(other, rel=1e-6)
+
+
+def train_what_is_drawn(directory: Path) -> None:
+    """Train on symbols that are numbered in an order drawn anew by each process."""
+    load_plugin(PLUGIN)
+    base, spec = OBJECTIVES.load("write_pairs"), OBJECTIVES["write_pairs"]
+
+    class Drawn(base):  # type: ignore[misc, valid-type]
+        """Learn another order each time, and leave a file."""
+
+        def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
+            made = super().learn(records)["symbols"]
+            order = secrets.SystemRandom().sample(made.names, len(made.names))
+            (directory / f"order-{secrets.token_hex(8)}").write_text(json.dumps(order))
+            return {"symbols": type(made)(order)}
+
+    register_objective("write_drawn", model_kind=spec.model_kind, schema=spec.schema)(Drawn)
+    train(task("pairs", directory, *DRAWN))
+
+
+def test_processors_are_learnt_once_by_several_processes(here: Path) -> None:
+    for ended in launched(*[(train_what_is_drawn, here)] * 2):
+        assert ended.code == 0, ended.stderr
+    (order,) = here.glob("order-*")
+    for place in (here / "run" / "symbols", here / "run" / "model" / "symbols"):
+        assert (place / "symbols.json").read_text() == order.read_text()
 
 
 def test_torchrun_trains_a_task_of_a_plugin(here: Path, project: Path) -> None:

@@ -11,8 +11,9 @@ from typing import Any, Self, cast
 from torch import Tensor, nn
 
 from model_foundry.architectures.base_model import BaseModel
-from model_foundry.architectures.decoding import Sampling, continue_rows, evaluation_mode
+from model_foundry.architectures.decoding import Sampling, continue_rows
 from model_foundry.architectures.output import ModelOutput
+from model_foundry.architectures.restored import evaluation_mode
 from model_foundry.architectures.saving.native_format import ARGUMENTS
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError

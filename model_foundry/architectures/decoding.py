@@ -3,13 +3,12 @@
 Greedy and sampling only; models of transformers have caches and beams.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 NextLogits = Callable[[Tensor, Tensor | None], Tensor]
 
@@ -47,18 +46,6 @@ class Sampling:
             dropped = shares.cumsum(-1) - shares >= self.top_p
             logits = logits.masked_fill(dropped.gather(1, order.argsort(1)), -torch.inf)
         return logits
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Disable dropout and gradients; restore the mode of the model afterwards."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
 
 
 def continue_rows(

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from model_foundry.architectures.base import BaseLanguageModel
-from model_foundry.architectures.decoding import evaluation_mode
 from model_foundry.architectures.hf_model import HFModel, output_of
 from model_foundry.architectures.kernels.chunked_cross_entropy import vocabulary_loss
 from model_foundry.architectures.losses import labelled, language_model_loss
 from model_foundry.architectures.output import ModelOutput
+from model_foundry.architectures.restored import evaluation_mode
 from model_foundry.architectures.saving.hf_arguments import select_arguments
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig

@@ -1,10 +1,23 @@
-"""A context that restores modes, buffers and gradients of a model."""
+"""Contexts that restore modes, buffers and gradients of a model."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Disable dropout and gradients; restore the mode of each module afterwards."""
+    modes = [(module, module.training) for module in model.modules()]  # some may be frozen
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager

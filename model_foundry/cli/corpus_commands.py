@@ -40,12 +40,12 @@ def train_tokenizer(
 
 
 def _require_text(experiment: "ExperimentConfig", otherwise: str) -> None:
-    """Raise a `ConfigError` if the objective reads no text, before any data are read."""
+    """Raise a `ConfigError` if the objective reads no token stream, before any data are read."""
     from model_foundry.config import OBJECTIVES
 
     name = experiment.training.objective
-    if not OBJECTIVES[name].reads_text:
-        raise ConfigError(f"training.objective: {name!r} reads no text; {otherwise}")
+    if not OBJECTIVES[name].reads_token_stream:
+        raise ConfigError(f"training.objective: {name!r} reads no token stream; {otherwise}")
 
 
 @contextmanager

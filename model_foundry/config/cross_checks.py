@@ -140,8 +140,8 @@ def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
     if not config.training.carry_state:
         return
     field, packing = "training.carry_state", config.data.packing
-    if objective and not objective.reads_text:
-        law = f"needs text that continues, which {objective.name!r} does not read"
+    if objective and not objective.reads_token_stream:
+        law = f"needs a token stream that continues, which {objective.name!r} does not read"
         yield field, f"{law}; leave {field} out"
         return
     if packing != "streams":
@@ -156,13 +156,12 @@ def carried_state_needs_streams(config: Sections) -> Iterator[Fault]:
 
 
 def milestones_are_counted(config: Sections) -> Iterator[Fault]:
-    """Check that no milestone is in words or tokens where no text is read."""
+    """Check that milestones are in units that the objective counts."""
     objective = objective_of(config)
-    if objective is None or objective.reads_text:
-        return
     for unit in ("words", "tokens"):
-        if getattr(config.training.milestones, unit):
-            law = f"counts text, which {objective.name!r} does not read"
+        if objective and unit not in objective.units and getattr(config.training.milestones, unit):
+            counted = ", ".join(("examples", *objective.units))
+            law = f"{objective.name!r} counts no {unit}, only {counted}"
             yield f"training.milestones.{unit}", f"{law}; give milestones in steps"
 
 
@@ -185,7 +184,7 @@ OF_TEXT = (
     documents_are_isolated,
     token_budgets_need_a_tokenizer,
 )
-"""Checks where the examples are made of tokenized text."""
+"""Checks where the examples are cut from a token stream."""
 CHECKS = (
     section_checks.names_are_registered,
     section_checks.metrics_are_measured,
@@ -211,5 +210,5 @@ CHECKS = (
 def find_faults(config: Sections) -> list[Fault]:
     """Return the faults of all checks that apply."""
     objective = objective_of(config)
-    skipped = () if objective is None or objective.reads_text else OF_TEXT
+    skipped = () if objective is None or objective.reads_token_stream else OF_TEXT
     return [fault for check in CHECKS if check not in skipped for fault in check(config)]

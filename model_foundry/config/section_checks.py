@@ -107,11 +107,11 @@ def metrics_are_measured(config: Sections) -> Iterator[Fault]:
 
 
 def metrics_suit_the_objective(config: Sections) -> Iterator[Fault]:
-    """Check that metrics of text are measured on text."""
+    """Check that metrics of language models are measured on the token stream of one."""
     objective = objective_of(config)
-    if objective is None or objective.reads_text:
+    if objective is None or objective.reads_token_stream:
         return
-    training, law = config.training, f"is defined for text, which {objective.name!r} does not read"
+    training, law = config.training, f"needs a token stream, which {objective.name!r} does not read"
     for field in ("metrics", "train_metrics"):
         for name in _of_text(getattr(training, field)):
             yield f"training.{field}", f"{name!r} {law}; leave it out"
@@ -128,7 +128,7 @@ def _of_text(metrics: Iterable[str]) -> list[str]:
 def train_metrics_are_measurable(config: Sections) -> Iterator[Fault]:
     """Check that training can measure its metrics, and that they do not hide figures of a step."""
     objective = objective_of(config)
-    reads_text = objective is not None and objective.reads_text
+    reads_text = objective is not None and objective.reads_token_stream
     for name in config.training.train_metrics:
         spec = METRICS.get(name)
         if name == "loss":

@@ -71,8 +71,11 @@ class ObjectiveSpec:
     any."""
     model_kind: str = "language"
     """The kind of model that it trains."""
-    reads_text: bool = True
-    """True if its examples are made of tokenized text; False: of records with named columns."""
+    reads_token_stream: bool = True
+    """True if its examples are cut from a token stream, as those of a `LanguageObjective`; False:
+    of anything else, such as records, whose columns may be texts."""
+    units: tuple[str, ...] = ("tokens", "words")
+    """What is counted beside the examples, for milestones."""
     schema: type[BaseModel] | None = None
     """Pydantic class of its section, `training.<name>`; None: it has none."""
     losses: dict[str, float] = field(default_factory=lambda: {"model": 1.0})
@@ -86,7 +89,7 @@ class ObjectiveSpec:
     """True if the tokenizer must have a mask token."""
     settings: tuple[str, ...] = ()
     """Fields of `training` that only this objective reads, and dotted names of settings of text
-    that it reads although `reads_text` is False, such as `data.max_sequence_length`."""
+    that it reads although it reads no token stream, such as `data.max_sequence_length`."""
 
     def default_of(self, argument: str) -> str:
         """Return the place of an argument of its registration, for messages."""
@@ -156,7 +159,7 @@ class MetricSpec:
     needs_logits: bool = True
     """True if it reads the logits of the model, which then computes them."""
     reads_text: bool = False
-    """True if it is defined for text only."""
+    """True if it is defined for the token stream of a language model only."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ OF_TEXT: Final = (
     *("tokenizer", "data.document", "data.text_column", "data.packing", "data.document_overlap"),
     *("data.max_sequence_length", "data.content_tokens", "data.preprocessing_num_workers"),
 )
-"""Settings that objectives without text do not read, unless they name them among theirs."""
+"""Settings that objectives without a token stream do not read, unless they name them."""
 OF_GRADIENTS: Final = (
     *("losses", "optimizer", "learning_rate", "min_learning_rate", "lr_scheduler_type"),
     *("warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
@@ -127,10 +127,10 @@ def _changed_sections(training: TrainingConfig) -> set[str]:
 def _of_another_kind(config: ExperimentConfig) -> Iterator[Rule]:
     """Yield settings of text where none is read, and of gradients where a model counts."""
     architecture, objective = architecture_of(config), objective_of(config)
-    if objective is not None and not objective.reads_text:
+    if objective is not None and not objective.reads_token_stream:
         unread = [name for name in OF_TEXT if name not in objective.settings]
         for section, _, name in (setting.rpartition(".") for setting in unread):
-            yield True, section, (name,), f"objective {objective.name!r} reads no text"
+            yield True, section, (name,), f"objective {objective.name!r} reads no token stream"
     if architecture is not None and architecture.trained_by == "counting":
         reason = f"architecture {architecture.name!r} learns by counting"
         yield True, "training", OF_GRADIENTS, reason

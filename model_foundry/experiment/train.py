@@ -37,7 +37,7 @@ from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.model import create_model
 from model_foundry.objectives import Prepared
 from model_foundry.objectives.plugin_results import require_plain_data
-from model_foundry.objectives.preparation import prepare
+from model_foundry.objectives.preparation import prepare_on_all
 from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import (
@@ -124,7 +124,7 @@ def _run(
     start = processes.on_rank0(find_resume_point, run, config, fresh=fresh)
     processes.on_rank0(check_plugin_model, config, accelerator.device)
     require_divisible(config, start, world_size=processes.world_size)
-    prepared = processes.rank0_first(prepare, config, kept=start.path)
+    prepared = prepare_on_all(processes, config, kept=start.path)
     fingerprint = processes.on_all_ranks(
         make_fingerprint, config, prepared, accelerator.device, world_size=processes.world_size
     )

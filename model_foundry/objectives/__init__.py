@@ -1,6 +1,6 @@
 """Training objectives: what a model is trained to do, from the data to losses and metrics."""
 
-from model_foundry.objectives.base import Objective, Prepared, register_objective
+from model_foundry.objectives.base import Objective, Prepared
 from model_foundry.objectives.causal import CausalLM
 from model_foundry.objectives.forward_pass import ForwardPass
 from model_foundry.objectives.language import LanguageObjective
@@ -9,6 +9,7 @@ from model_foundry.objectives.masked import MaskedLM
 from model_foundry.objectives.metrics import Metric, register_metric
 from model_foundry.objectives.processors import Processor
 from model_foundry.objectives.records import RecordObjective
+from model_foundry.objectives.registration import register_objective
 
 __all__ = [
     "CausalLM",

@@ -9,25 +9,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar
 
-import pydantic
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseModel, ModelOutput
 from model_foundry.architectures.plugin_check import plugin_fault
 from model_foundry.config import LOSSES, METRICS, OBJECTIVES, ExperimentConfig, ObjectiveSpec
-from model_foundry.config.specs import TEXT_METRICS
 from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import Collate
 from model_foundry.errors import ConfigError
 from model_foundry.objectives.forward_pass import ForwardPass, Inputs, is_target
 from model_foundry.objectives.losses import Loss
 from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
-from model_foundry.registry import register_in
-
-O = TypeVar("O", bound=type["Objective"])  # noqa: E741 - the letter of the thing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ class Prepared:
     @property
     def content(self) -> dict[str, str]:
         """SHA-256 of everything that training and its evaluations read."""
-        noun = "text" if self.objective.spec.reads_text else "data"
+        noun = "text" if self.objective.spec.reads_token_stream else "data"
         return {
             f"training {noun}": self.train.content_sha256,
             f"validation {noun}": self.validation.content_sha256,
@@ -118,7 +113,8 @@ class Objective(ABC):
         """Read the data of the experiment.
 
         Args:
-            kept: directory with the processors of the run to be resumed; None: the run is new.
+            kept: directory with the processors of the run to be resumed, or with those that the
+                first of several processes has made; None: there are none yet.
 
         Raises:
             ConfigError: the data cannot meet a setting.
@@ -253,48 +249,3 @@ class Objective(ABC):
         """The metric that decides which checkpoint is the best, and whether more is better."""
         name = self.config.training.metric_for_best_model or self.metric_names[0]
         return name, METRICS[name].greater_is_better
-
-
-def register_objective(
-    name: str,
-    *,
-    direction: Literal["left_to_right", "both", "any"] = "any",
-    model_kind: str = "language",
-    reads_text: bool = True,
-    schema: type[pydantic.BaseModel] | None = None,
-    losses: dict[str, float] | None = None,
-    metrics: tuple[str, ...] | None = None,
-    variant_of: str | None = None,
-    framing_tokens: int = 0,
-    needs_mask_token: bool = False,
-    settings: tuple[str, ...] = (),
-) -> Callable[[O], O]:
-    """Return a decorator that registers an `Objective`; the arguments are those of `ObjectiveSpec`.
-
-    Args:
-        losses: None: the model's own.
-        metrics: None: the loss, and for text its perplexity and bits per byte.
-
-    Raises:
-        DuplicateNameError: the name is taken.
-        TypeError: the class is no complete `Objective`, or an argument is of another type.
-    """
-    if not (isinstance(losses, dict | None) and isinstance(metrics, tuple | list | None)):
-        law = "losses must be a dict of weights by name, metrics a tuple of names"
-        raise TypeError(f"{law}, got {losses!r} and {metrics!r}")
-    facts: dict[str, Any] = {"framing_tokens": framing_tokens, "needs_mask_token": needs_mask_token}
-    return register_in(
-        OBJECTIVES,
-        ObjectiveSpec,
-        name,
-        base=Objective,
-        direction=direction,
-        model_kind=model_kind,
-        reads_text=reads_text,
-        schema=schema,
-        losses=losses or {"model": 1.0},
-        metrics=tuple(metrics or ()) or (TEXT_METRICS if reads_text else ("loss",)),
-        variant_of=variant_of,
-        settings=settings,
-        **facts,
-    )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from model_foundry.architectures import BaseModel, device_of
 from model_foundry.architectures.plugin_check import plugin_fault, plugin_method
+from model_foundry.architectures.restored import evaluation_mode
 from model_foundry.config import METRICS
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.errors import ConfigError, DataError
@@ -18,7 +19,7 @@ from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 from model_foundry.objectives.base import Objective
-from model_foundry.objectives.forward_pass import ForwardPass
+from model_foundry.objectives.forward_pass import ForwardPass, in_double
 from model_foundry.objectives.metrics import Metric, Sums
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ PENDING = 64  # batches whose figures stay on the device, since each copy waits 
 
 
 class Accumulator:
-    """A sum of arrays, in the order in which they are added."""
+    """A sum of arrays in double precision, in the order in which they are added."""
 
     def __init__(self, total: Sums | None = None) -> None:
         self._total = total
@@ -35,7 +36,7 @@ class Accumulator:
 
     def add(self, figures: Tensor) -> None:
         """Add the figures of a batch."""
-        self._pending.append(figures.detach())
+        self._pending.append(in_double(figures.detach()))
         if len(self._pending) >= PENDING:
             self.total()
 
@@ -187,13 +188,10 @@ def measure(
     alone = alone and not (objective.needs_logits or metrics.needs_logits)
     if processes.world_size == 1:
         batches = _interruptible(batches)
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
+    with evaluation_mode(model):
         arguments = {"return_logits": False} if alone else {}
         for done in _passes(model, batches, objective, arguments, carry_state=carry_state):
             metrics.add(done)
-    model.train(was_training)
     results = metrics.results(processes, counts=shared or processes.is_rank0)
     if not results:
         raise DataError("no example has a target, so there is nothing to measure")

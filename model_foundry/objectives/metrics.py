@@ -51,7 +51,7 @@ def register_metric(
     Args:
         greater_is_better: the direction in which it improves.
         needs_logits: False if it does not read the logits, which a model may then leave out.
-        reads_text: True if it is defined for text only.
+        reads_text: True if it is defined for a `LanguageObjective` only.
 
     Raises:
         DuplicateNameError: the name is taken.

@@ -23,7 +23,7 @@ from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.plugins import locate_class
 from model_foundry.objectives.base import Objective, Prepared
 from model_foundry.objectives.forward_pass import Inputs
-from model_foundry.objectives.processors import Processor, load_processors, save_processors
+from model_foundry.objectives.processors import Processor, place_of, save_processors
 from model_foundry.registry import nearest
 
 NUMBERS = "biufc"  # kinds of numpy types
@@ -183,31 +183,41 @@ def require_round_trip(task: type[Objective], processors: Any) -> None:
     """Require that the processors that `learn` of a task returned are read as they were written.
 
     Raises:
-        ConfigError: one is not, or is no processor of the task's `processor_types`.
+        ConfigError: one is not, or they are not those of the task's `processor_types`.
     """
     if not isinstance(processors, dict):
         raise plugin_fault(task, "learn", f"must return a dict by role, got {_kind(processors)}")
     for role, processor in processors.items():
-        cls, named = type(processor), task.processor_types.get(role)
+        named = task.processor_types.get(role)
         if named is None or not isinstance(processor, named):
-            problem = f"gives the role {role!r} a {cls.__name__}, which processor_types must name"
+            given = type(processor).__name__
+            problem = f"gives the role {role!r} a {given}, which processor_types must name"
             raise plugin_fault(task, "learn", problem)
-        with TemporaryDirectory() as place:
-            with plugin_method(cls, "save"):
-                save_processors({role: processor}, Path(place), positions=None)
-            with plugin_method(cls, "load"):
-                found = _loaded(named, role, Path(place))
-        if found.sha256 != processor.sha256:
-            law = f"the processor {role!r} that it reads has another sha256 than the one saved"
-            raise plugin_fault(cls, "load", f"{law}; let save and load agree")
+    if missing := sorted(task.processor_types.keys() - processors.keys()):
+        raise plugin_fault(task, "learn", f"gives no {missing[0]!r}, which processor_types names")
+    with TemporaryDirectory() as model, TemporaryDirectory() as run:
+        for role, processor in processors.items():
+            with plugin_method(type(processor), "save"):
+                save_processors({role: processor}, Path(model), positions=None)
+                (alone := Path(run, role)).mkdir()
+                processor.save(alone, alone=True)
+        for role, processor in processors.items():  # now that no other is written there
+            named = task.processor_types[role]
+            for place in (place_of(role, named, Path(model)), Path(run, role)):
+                _require_equal(processor, named, role, place)
 
 
-def _loaded(cls: type[Processor], role: str, place: Path) -> Processor:
+def _require_equal(processor: Processor, named: type[Processor], role: str, place: Path) -> None:
+    cls = type(processor)
     try:
-        return load_processors({role: cls}, place)[role]
+        with plugin_method(cls, "load"):
+            found = named.load(place)
     except DataError as error:
         problem = f"cannot read what save wrote ({error}); let save and load agree"
-        raise plugin_fault(cls, "load", problem) from error
+        raise plugin_fault(named, "load", problem) from error
+    if found.sha256 != processor.sha256:
+        law = f"the processor {role!r} that it reads has another sha256 than the one saved"
+        raise plugin_fault(cls, "load", f"{law}; let save and load agree")
 
 
 def _kind(value: object) -> str:

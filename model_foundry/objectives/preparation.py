@@ -5,9 +5,11 @@ from pathlib import Path
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.plugins import plugin_errors
+from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.objectives import LanguageObjective, Objective, Prepared
 from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.plugin_results import require_targets
+from model_foundry.objectives.processors import packed, unpacked
 
 
 def objective_of(config: ExperimentConfig) -> Objective:
@@ -30,6 +32,36 @@ def prepare(config: ExperimentConfig, *, kept: Path | None = None) -> Prepared:
     check_interrupt()  # with everything in the cache, nothing below would check
     with plugin_errors():
         return _checked(objective_of(config).prepare(kept))
+
+
+def prepare_on_all(
+    processes: ProcessGroup, config: ExperimentConfig, *, kept: Path | None = None
+) -> Prepared:
+    """Read the data on rank 0, then on the others, which load the processors that it has made.
+
+    None is made twice, since `learn` of a task need not give the same result twice.
+
+    Args:
+        kept: as for `prepare`.
+
+    Raises:
+        ConfigError, DataError, Interrupted: as for `prepare`.
+    """
+    if kept is not None or OBJECTIVES[config.training.objective].reads_token_stream:
+        return processes.rank0_first(prepare, config, kept=kept)  # through the cache
+    own: list[Prepared] = []
+
+    def prepare_first() -> dict[str, bytes]:
+        own.append(prepare(config))
+        return packed(own[0].processors) if processes.world_size > 1 else {}
+
+    files = processes.on_rank0(prepare_first)
+    return processes.on_all_ranks(lambda: own[0] if own else _prepare_with(files, config))
+
+
+def _prepare_with(files: dict[str, bytes], config: ExperimentConfig) -> Prepared:
+    with unpacked(files) as place:
+        return prepare(config, kept=place if files else None)
 
 
 def inspect(config: ExperimentConfig) -> Inspection:

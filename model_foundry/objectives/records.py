@@ -53,6 +53,8 @@ class RecordObjective(Objective):
     def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
         """Return the processors, by role, given the training records; none by default.
 
+        Of several processes only the first calls it; the others load what it has made.
+
         Raises:
             DataError: the records cannot be used.
         """

@@ -47,11 +47,11 @@ def try_task(model: BaseModel, prepared: Prepared) -> None:
     objective = prepared.objective
     if not needs_trial(objective):
         return
-    number = ROWS_OF_TEXT if objective.spec.reads_text else EXAMPLES
+    number = ROWS_OF_TEXT if objective.spec.reads_token_stream else EXAMPLES
     batch = first_batch(prepared, number)
     inputs = {name: tensor.to(device_of(model)) for name, tensor in batch.items()}
     objective.count_targets(inputs)
-    if not objective.spec.reads_text:
+    if not objective.spec.reads_token_stream:
         require_inputs(objective, model, objective.given(inputs))
     trial_step(model, objective.given(inputs), objective.forward)
     try_losses_and_metrics(objective, model, inputs)

@@ -34,7 +34,7 @@ class CountingLearner:
             rows = [
                 row for row, (n, _) in enumerate(keys) if self.passes is None or n < self.passes
             ]
-            if not rows:
+            if not rows:  # all after the last pass
                 continue
             with phase("forward"):
                 self.model.count(**{name: t[rows].to(self.device) for name, t in inputs.items()})

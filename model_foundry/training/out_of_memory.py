@@ -112,9 +112,9 @@ def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: 
 
 
 def _tokens_of_a_row(config: ExperimentConfig) -> int | None:
-    """Return the tokens of a row; None: the task reads no text."""
-    reads_text = OBJECTIVES[config.training.objective].reads_text
-    return config.data.max_sequence_length if reads_text else None
+    """Return the tokens of a row; None: the task reads no token stream."""
+    spec = OBJECTIVES[config.training.objective]
+    return config.data.max_sequence_length if spec.reads_token_stream else None
 
 
 def _in_use(device: torch.device) -> int:

@@ -158,7 +158,7 @@ def registered() -> Iterator[None]:
     register_architecture("counted_bigram", trained_by="counting")(CountedBigram)
     known: dict[str, Any] = {"target": f"{__name__}:ArrayClassifier", "model_kind": "classifier"}
     for name, schema in SCHEMAS.items():
-        OBJECTIVES.add(ObjectiveSpec(name=name, schema=schema, reads_text=False, **known))
+        OBJECTIVES.add(ObjectiveSpec(name=name, schema=schema, reads_token_stream=False, **known))
     try:
         yield
     finally:

@@ -59,11 +59,12 @@ ADDED: list[tuple[Registry[Any], Any]] = [
             name="of-records",
             target="a:B",
             variant_of="causal_lm",
-            reads_text=False,
+            reads_token_stream=False,
+            units=("tokens",),
             settings=("data.content_tokens",),
         ),
     ),
-    (OBJECTIVES, ObjectiveSpec(name="labels-texts", target="a:B", reads_text=False)),
+    (OBJECTIVES, ObjectiveSpec(name="labels-texts", target="a:B", reads_token_stream=False)),
     (OPTIMIZERS, OptimizerSpec(name="pushes", target="a:b", schema=_Settings)),
 ]
 
@@ -146,7 +147,7 @@ BROKEN = [
         GPT2,
         [RECORDS, "training.train_metrics=[accuracy, bits_per_byte]"],
         "training.train_metrics",
-        "'bits_per_byte' is defined for text, which 'of-records' does not read; leave it out",
+        "'bits_per_byte' needs a token stream, which 'of-records' does not read; leave it out",
     ),
     (
         "train_metrics_are_measurable",
@@ -168,7 +169,7 @@ BROKEN = [
         GPT2,
         [RECORDS, "training.milestones.words=9"],
         "training.milestones.words",
-        "counts text, which 'of-records' does not read; give milestones in steps",
+        "'of-records' counts no words, only examples, tokens; give milestones in steps",
     ),
     (
         "objective_suits_architecture",
@@ -301,7 +302,7 @@ BROKEN = [
         LSTM,
         [RECORDS, CARRIED],
         "training.carry_state",
-        "needs text that continues, which 'of-records' does not read; leave training.carry_state",
+        "needs a token stream that continues, which 'of-records' does not read; leave",
     ),
     (
         "length_is_given_once",

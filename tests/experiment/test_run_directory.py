@@ -19,6 +19,7 @@ from model_foundry.errors import (
 from model_foundry.experiment.run_directory import RunDirectory, RunStatus, running
 from model_foundry.foundation.atomic_files import commit_directory
 from model_foundry.model import find_model, newest_model
+from model_foundry.objectives.processors import TAKEN, TOKENIZER
 from model_foundry.training.state import TrainState
 from tests.experiments import tiny_experiment
 
@@ -28,6 +29,12 @@ ID = "0123"
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
     return RunDirectory(tmp_path / "runs" / "mine")
+
+
+def test_no_processor_can_have_the_name_of_a_directory_of_a_run(run: RunDirectory) -> None:
+    paths = [value.name for value in vars(run).values() if isinstance(value, Path)]
+    directories = {name for name in paths if "." not in name} - {run.path.name}
+    assert directories == {*TAKEN, TOKENIZER}
 
 
 def commit(directory: Path) -> None:

@@ -69,12 +69,14 @@ def test_bits_per_byte_divides_by_the_bytes_of_scored_tokens(tmp_path: Path) -> 
     assert figures["bits_per_byte"] == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_mode_of_the_model_is_restored(tmp_path: Path) -> None:
+def test_the_mode_of_each_module_is_restored(tmp_path: Path) -> None:
     prepared, model = tiny("gpt2", tmp_path)
     for training in (True, False):
         model.train(training)
+        model.get_input_embeddings().train(not training)  # as a frozen part stays in evaluation
+        modes = [module.training for module in model.modules()]
         measured(prepared, model, batch_size=8)
-        assert model.training is training
+        assert [module.training for module in model.modules()] == modes
 
 
 def test_a_text_without_a_scored_token_has_no_loss(tmp_path: Path) -> None:
@@ -96,6 +98,13 @@ def test_a_sum_is_that_of_a_loop_in_the_same_order(number: int) -> None:
     assert len(sums._pending) < PENDING
     total = sums.total()
     assert total is None if number == 0 else total is not None and (total == expected).all()
+
+
+def test_sums_of_single_precision_are_added_in_double() -> None:
+    sums = Accumulator()
+    for value in (2.0**24, 1, 1, 1):
+        sums.add(torch.tensor([value]))
+    assert sums.total() == [2**24 + 3]
 
 
 class Given(Metric):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from model_foundry.architectures import ModelOutput
 from model_foundry.data.batches.loaders import Batch, evaluation_batches, evaluation_streams
@@ -101,7 +102,7 @@ def test_quantiles_of_students_distribution_are_those_of_the_tables(
 class _Drawn:
     """A model with given losses of the batches."""
 
-    computes_loss_alone = training = False
+    computes_loss_alone = False
 
     def __init__(self, losses: list[float]) -> None:
         self.losses = iter(losses)
@@ -116,10 +117,10 @@ class _Drawn:
     def buffers(self) -> Iterator[torch.Tensor]:
         return iter(())
 
-    def eval(self) -> None:
-        pass
+    def modules(self) -> Iterator[nn.Module]:
+        return iter(())
 
-    def train(self, mode: bool) -> None:
+    def eval(self) -> None:
         pass
 
 

@@ -37,7 +37,7 @@ def registered(tmp_path: Path) -> Iterator[None]:
     write_data(tmp_path)
     with tasks_loaded():
         for name, cls in {"lengths": Lengths, "noisy": Noisy, "faulty": Faulty}.items():
-            register_objective(name, model_kind="array_classifier", reads_text=False)(cls)
+            register_objective(name, model_kind="array_classifier")(cls)
         yield
 
 

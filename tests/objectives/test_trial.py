@@ -90,6 +90,14 @@ class Another(Scale):
         return cls(-1.0)
 
 
+class Together(Scale):
+    """Written with the model only, and not into a directory of its own in that of the run."""
+
+    def save(self, directory: Path, *, positions: int | None = None, alone: bool = False) -> None:
+        if not alone:
+            super().save(directory)
+
+
 class Regress(RecordObjective):
     """Predict a number."""
 
@@ -312,6 +320,8 @@ TASKS = {  # name: class, message
     "unlearned": (slip("learn", None), r"Slip\.learn: must return a dict by role, got None"),
     "elsewhere": (processed(Elsewhere), r"Elsewhere\.load: FileNotFoundError: "),
     "refused": (processed(Refused), r"Refused\.load: cannot read what save wrote \(no scale\)"),
+    "together": (processed(Together), r"Together\.load: FileNotFoundError: "),
+    "roleless": (slip("learn", {}), r"Slip\.learn: gives no 'scale', which processor_types names"),
     "another": (processed(Another), r"Another\.load: the processor 'scale' .* another sha256"),
     "untyped": (processed(None), r"Slip\.learn: gives the role 'scale' a Scale, which processor"),
 }
@@ -380,7 +390,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     directory = tmp_path_factory.mktemp("trial")
     write_data(directory)
     with tasks_loaded():
-        spec: dict[str, Any] = {"model_kind": "regressor", "reads_text": False}
+        spec: dict[str, Any] = {"model_kind": "regressor"}
         spec |= {"losses": {"squared": 1.0}, "metrics": ("mae",)}
         register_architecture("line", "line", (), kind="regressor", schema=Section)(Line)
         tried = {"regress": Regress, "bare": Bare, "masking": Masking, "unlabelled": Unlabelled}
@@ -491,7 +501,7 @@ MISSPELT: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "bytes": (
         {"metrics": ("bits_per_byte",)},
-        "(metrics=...): 'bits_per_byte' is defined for text, which 'misspelt' does not read",
+        "(metrics=...): 'bits_per_byte' needs a token stream, which 'misspelt' does not read",
     ),
 }
 
@@ -501,7 +511,7 @@ def test_a_misspelt_default_of_a_task_is_told_with_its_place(
     given: dict[str, Any], law: str, here: Path
 ) -> None:
     file = write_task("arrays", here, *regression("misspelt"))
-    register_objective("misspelt", model_kind="regressor", reads_text=False, **given)(Regress)
+    register_objective("misspelt", model_kind="regressor", **given)(Regress)
     try:
         code, _, err = foundry("train", file)
         overridden = foundry(
