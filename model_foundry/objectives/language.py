@@ -233,5 +233,5 @@ class LanguageObjective(Objective):
 
 
 def text_splits(prepared: Prepared) -> dict[str, TokenExamples]:
-    """Return the splits of a task that reads text."""
+    """Return the splits of a task that reads a token stream."""
     return cast(dict[str, TokenExamples], prepared.splits)
