@@ -70,14 +70,14 @@ def build_report(config: ExperimentConfig, prepared: Prepared) -> CorpusReport:
     """Compute the figures of a prepared corpus.
 
     Raises:
-        ConfigError: the objective reads no text.
+        ConfigError: the objective reads no token stream.
         DataError: there are fewer blocks than a step of streams needs.
     """
     objective = prepared.objective
     if not isinstance(objective, LanguageObjective):
         raise ConfigError(
-            f"training.objective (={config.training.objective}): these are the figures of text; "
-            "`foundry prepare` shows those of other data"
+            f"training.objective (={config.training.objective}): these are the figures of token "
+            "streams; `foundry prepare` shows those of other data"
         )
     texts = list(_texts(prepared))
     shortest, longest = (f(f(t.lengths) for t in texts) for f in (min, max))

@@ -59,7 +59,7 @@ class Prepared:
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer of a task that reads text."""
+        """The tokenizer in the role `tokenizer`, which there must be."""
         processor = self.processors[TOKENIZER]
         assert isinstance(processor, TextTokenizer)
         return processor.tokenizer

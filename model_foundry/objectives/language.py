@@ -265,5 +265,5 @@ def filling(model: Path, mask: str | None) -> str:
 
 
 def text_splits(prepared: Prepared) -> dict[str, TokenExamples]:
-    """Return the splits of a task that reads text."""
+    """Return the splits of a task that reads a token stream."""
     return cast(dict[str, TokenExamples], prepared.splits)
