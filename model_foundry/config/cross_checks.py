@@ -198,6 +198,7 @@ CHECKS = (
     section_checks.embedding_fits_hidden_size,
     section_checks.rnn_type_is_the_architecture,
     section_checks.split_suits_the_source,
+    section_checks.records_have_no_settings_of_text,
     section_checks.controls_are_matched,
     section_checks.length_is_given_once,
     section_checks.warmup_within_run,

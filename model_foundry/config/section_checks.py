@@ -16,7 +16,7 @@ from model_foundry.config.built_in import (
     OPTIMIZERS,
     SCHEDULES,
 )
-from model_foundry.config.data import DataConfig, MixtureSource
+from model_foundry.config.data import ALL, DataConfig, MixtureSource
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.other_tools import VALUES
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, TokenizerConfig
@@ -191,6 +191,26 @@ def split_suits_the_source(config: Sections) -> Iterator[Fault]:
             f"(={data.validation_documents}) needs data.split_by=document; under 'position' "
             "data.validation_fraction counts",
         )
+
+
+def records_have_no_settings_of_text(config: Sections) -> Iterator[Fault]:
+    """Check that a task on records has no settings of `data` that change or measure joined text."""
+    objective, data = objective_of(config), config.data
+    if objective is None or objective.reads_token_stream:
+        return
+    if data.split_by == "position":
+        law = "'position' has no meaning for records, which have no joined text"
+        yield "data.split_by", f"{law}; leave it out"
+    if data.interventions:
+        law = f"they change text, but {objective.name!r} reads records"
+        yield "data.interventions", f"{law}; leave them out, or change the files"
+    for name in ALL:
+        source = getattr(data, name)
+        parts = [source, *source.mixture] if isinstance(source, MixtureSource) else []
+        for unit in ("words", "tokens"):
+            if any(getattr(part, unit) is not None for part in parts):
+                law = f"{unit} of records cannot be counted"
+                yield f"data.{name}", f"{law}; give documents, the number of records"
 
 
 def controls_are_matched(config: Sections) -> Iterator[Fault]:

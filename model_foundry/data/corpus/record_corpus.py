@@ -12,12 +12,11 @@ import numpy as np
 
 from model_foundry.config import DataConfig, MixtureSource
 from model_foundry.config import Source as SourceConfig
-from model_foundry.config.data import ALL
 from model_foundry.data.corpus.selection import Mask, held_out, within_budget
 from model_foundry.data.sources.base import Reading, Source
 from model_foundry.data.sources.opening import open_source
 from model_foundry.data.sources.records import Records
-from model_foundry.errors import ConfigError, DataError
+from model_foundry.errors import DataError
 
 Role = Literal["all", "held out", "rest"]
 
@@ -128,23 +127,6 @@ class RecordCorpus:
     def name(self) -> str:
         """The names of all sources."""
         return ", ".join(source.source.name for source in self.sources)
-
-
-def refuse_settings_of_text(data: DataConfig) -> None:
-    """Raise a ConfigError for a setting of `data` that has a meaning for text only."""
-    law = "has no meaning for records, which have no joined text"
-    if data.split_by == "position":
-        raise ConfigError(f"data.split_by: 'position' {law}; leave it out")
-    if data.interventions:
-        law = "change text, but this objective reads records"
-        raise ConfigError(f"data.interventions: {law}; leave them out, or change the files")
-    for name in ALL:
-        source = getattr(data, name)
-        parts = [source, *source.mixture] if isinstance(source, MixtureSource) else []
-        for unit in ("words", "tokens"):
-            if any(getattr(part, unit) is not None for part in parts):
-                law = "of records cannot be counted; give documents, the number of records"
-                raise ConfigError(f"data.{name}: {unit} {law}")
 
 
 def open_record_corpus(source: SourceConfig, data: DataConfig, seed: int) -> RecordCorpus:

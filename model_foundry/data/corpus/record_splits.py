@@ -16,7 +16,6 @@ from model_foundry.data.corpus.record_corpus import (
     RecordCorpus,
     Role,
     open_record_corpus,
-    refuse_settings_of_text,
 )
 from model_foundry.data.corpus.record_digests import Digests, digests_of
 from model_foundry.data.corpus.selection import Mask, interleaved
@@ -177,7 +176,6 @@ def open_record_splits(data: DataConfig, *, seed: int) -> RecordSplits:
         ConfigError: a setting has a meaning for text only.
         DataError: a source does not exist.
     """
-    refuse_settings_of_text(data)
     corpus = open_record_corpus(data.train, data, seed)
     if data.validation is None:
         train = RecordSplit("train", corpus, "rest")

@@ -19,7 +19,7 @@ from model_foundry.data.sources.base import Hash, Reading
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.registration import register_source
 from model_foundry.data.sources.row_source import RowSource
-from model_foundry.errors import ConfigError, DataError
+from model_foundry.errors import DataError
 from tests.data.corpora import texts_of
 
 
@@ -296,28 +296,6 @@ def test_too_few_records_are_refused(
     rows_file(Path(), "good", 9)
     rows_file(Path(), "single", 1)
     assert message in refusal(DataConfig(**({"train": "good.jsonl"} | settings)), split)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"split_by": "position"}, "data.split_by: 'position' has no meaning for records"),
-        ({"interventions": ["lowercase"]}, "data.interventions: change text, but"),
-        (
-            {"test": {"mixture": [{"source": "a.csv", "words": 5}]}},
-            "data.test: words of records cannot be counted; give documents",
-        ),
-        (
-            {"train": {"mixture": [{"source": "a.csv", "weight": 1}], "tokens": 5}},
-            "data.train: tokens of records cannot be counted",
-        ),
-    ],
-)
-def test_settings_of_text_are_refused(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        open_record_splits(DataConfig(**({"train": "a.csv"} | settings)), seed=0)
-    assert str(caught.value).startswith(message)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_changes_between_two_readings_is_refused(tmp_path: Path) -> None:
