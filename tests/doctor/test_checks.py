@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
+from model_foundry.architectures import BaseModel
 from model_foundry.architectures.gpt import GPT2Model
 from model_foundry.architectures.modeling.modeling_recurrent import RecurrentForCausalLM
 from model_foundry.cli import main
@@ -324,17 +325,22 @@ def test_ties_name_what_is_one_tensor(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("facts", "skipped", "reason"),
+    ("cls", "facts", "skipped", "reason"),
     [
-        ({"kind": "classifier"}, checks.OF_TOKENS, "gpt2 is no language model"),
-        ({"trained_by": "counting"}, checks.OF_GRADIENTS, "gpt2 learns by counting"),
+        (BaseModel, {}, checks.OF_TOKENS, "gpt2 is no language model"),
+        (GPT2Model, {"trained_by": "counting"}, checks.OF_GRADIENTS, "gpt2 learns by counting"),
     ],
 )
 def test_a_check_that_does_not_apply_is_not_made(
-    facts: dict[str, Any], skipped: tuple[str, ...], reason: str, monkeypatch: pytest.MonkeyPatch
+    cls: type[BaseModel],
+    facts: dict[str, Any],
+    skipped: tuple[str, ...],
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = replace(ARCHITECTURES["gpt2"], **facts)
     monkeypatch.setitem(ARCHITECTURES._specs, "gpt2", spec)
+    monkeypatch.setitem(ARCHITECTURES._implementations, "gpt2", cls)
     monkeypatch.setattr(checks, "CHECKS", dict.fromkeys(checks.CHECKS, lambda trial: (True, "")))
     trial: Any = SimpleNamespace(config=SimpleNamespace(model=SimpleNamespace(architecture="gpt2")))
     for name in checks.CHECKS:
