@@ -91,12 +91,10 @@ def _cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _the_log_is_as_it_was() -> Any:
-    """Restore the package's logger, which a command may have changed."""
+def _the_log_is_as_imported() -> None:
+    """Undo what a command, perhaps in a fixture of a module, did to the package's logger."""
     logger = logging.getLogger("model_foundry")
-    before = list(logger.handlers), logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
+    logger.handlers, logger.level, logger.propagate = [], logging.NOTSET, True
 
 
 @pytest.fixture(autouse=True)
