@@ -219,7 +219,7 @@ def train_noting(directory: Path, overrides: tuple[str, ...]) -> None:
         mark = directory / f"{target.partition(':')[2]}-{os.environ['RANK']}"
         before(target, mark.touch)
     if os.environ["RANK"] == "0":  # so that the others would come first, if they did not wait
-        before("model_foundry.experiment.train:prepare", partial(time.sleep, 0.3))
+        before("model_foundry.objectives.preparation:prepare", partial(time.sleep, 0.3))
     train_with("lstm", directory, overrides, None, {})
 
 
@@ -319,7 +319,7 @@ def train_signalled(
 @pytest.mark.parametrize("struck", [0, 1])
 @pytest.mark.parametrize(
     "moment",
-    ["model_foundry.experiment.train:prepare", "model_foundry.experiment.train:create_model"],
+    ["model_foundry.objectives.preparation:prepare", "model_foundry.experiment.train:create_model"],
 )
 def test_a_signal_to_one_before_the_training_stops_all(
     struck: int, moment: str, settings: tuple[str, ...], tmp_path: Path
