@@ -16,6 +16,7 @@ from model_foundry.architectures import (
     register_head,
 )
 from model_foundry.architectures.saving.native_format import class_of
+from model_foundry.cli.listing import listing
 from model_foundry.config import HEADS, OBJECTIVES, ExperimentConfig, Section
 from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.sources.records import Records
@@ -26,7 +27,6 @@ from model_foundry.objectives import Processor, RecordObjective, register_object
 from model_foundry.objectives.labels import Labels
 from model_foundry.objectives.processors import Processors
 from tests.experiments import tiny_experiment
-from tests.task_runs import foundry
 
 KIND = "judge"
 TEXTS = [("a" * n + "b" * (12 - n), "many" if n > 6 else "few") for n in (1, 2, 3, 4, 8, 9, 10, 11)]
@@ -170,10 +170,9 @@ def test_a_head_that_is_not_registered_is_named(judged: Path) -> None:
 
 
 def test_heads_are_listed() -> None:
-    code, out, _ = foundry("list", "heads")
-    assert code == 0
-    assert f"{KIND}: The mean of the last states of a language model" in out
-    assert "  architectures: those of kind language" in out
+    first, *facts = listing("heads")
+    assert first.startswith(f"{KIND}: The mean of the last states of a language model")
+    assert "  architectures: those of kind language" in facts
 
 
 def test_a_head_makes_another_kind() -> None:
