@@ -10,7 +10,7 @@ from model_foundry.architectures.base_model import BaseModel, CountedModel, devi
 from model_foundry.architectures.factory import create_model_from_config
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.output import ModelOutput
-from model_foundry.architectures.registration import register_architecture
+from model_foundry.architectures.registration import register_architecture, register_head
 from model_foundry.foundation.plugins import load_plugin
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "device_of",
     "load_plugin",
     "register_architecture",
+    "register_head",
 ]
 
 _BUILT_IN = {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.saving import native_format
-from model_foundry.config import ARCHITECTURES, ExperimentConfig
+from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import reason_of
 
@@ -176,8 +176,7 @@ class BaseModel(nn.Module, ABC):
             ConfigError: the directory holds no model, or one of another architecture than `cls`.
         """
         directory = Path(directory)
-        name = native_format.architecture_of(directory)
-        registered = ARCHITECTURES.load(name)
+        name, registered = native_format.saved_class(directory)
         if not issubclass(registered, cls):
             raise ConfigError(
                 f"{directory}: holds the architecture {name!r} ({registered.__name__}), "

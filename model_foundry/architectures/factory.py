@@ -10,7 +10,7 @@ from model_foundry.architectures.kernels.fused_activations import fuse_activatio
 from model_foundry.architectures.kernels.onednn_linear import use_onednn_linear
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.saving import native_format
-from model_foundry.config import ARCHITECTURES, ExperimentConfig, SpeedConfig
+from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, SpeedConfig
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.plugins import plugin_errors, plugin_of
@@ -42,11 +42,12 @@ def create_model_from_config(config: ExperimentConfig, **arguments: Any) -> Base
     spec = ARCHITECTURES[name]
     if spec.section and getattr(config.model, spec.section, None) is None:
         raise ConfigError(f"Architecture {name!r} requires {spec.section!r} configuration")
-    cls, arguments = MODEL_REGISTRY[name], native_format.as_json(arguments)
-    if issubclass(cls, BaseLanguageModel):
+    kind = OBJECTIVES[config.training.objective].model_kind
+    cls, arguments = native_format.class_of(name, kind), native_format.as_json(arguments)
+    if issubclass(MODEL_REGISTRY[name], BaseLanguageModel):
         arguments = _with_vocabulary(config, **arguments)
     with plugin_errors():
-        model = cls.from_config(config, **arguments)
+        model: BaseModel = cls.from_config(config, **arguments)
     speed_up(model, config.training.speed)
     model.build_record = native_format.build_record(config, plugin_of(type(model)), **arguments)
     return model

@@ -10,8 +10,10 @@ from model_foundry.architectures.base_model import BaseModel, CountedModel
 from model_foundry.architectures.saving.native_format import LANGUAGE
 from model_foundry.config import (
     ARCHITECTURES,
+    HEADS,
     ArchitectureSpec,
     BERTSpecificConfig,
+    HeadSpec,
     RNNModelConfig,
     TransformerModelConfig,
 )
@@ -71,6 +73,25 @@ def register_architecture(
         "gains_from_compile": gains_from_compile,
     }
     return _registering(name, facts)
+
+
+def register_head(kind: str, *, of: str = LANGUAGE) -> Callable[[C], C]:
+    """Return a class decorator that registers a head: models of a kind made of others' bodies.
+
+    Its `from_config` gets the arguments of the objective, and makes the body with those of the
+    architecture: `native_format.class_of(config.model.architecture, of).from_config(...)`.
+
+    Args:
+        kind: the kind of model that it makes, an objective's `model_kind`.
+        of: the kind of architecture whose body it takes.
+
+    Raises:
+        DuplicateNameError: there is a head of that kind.
+        TypeError: the class is no complete `BaseModel`, or both kinds are the same.
+    """
+    if kind == of:
+        raise TypeError(f"Head {kind!r}: of= is the kind of another model, got {of!r}.")
+    return register_in(HEADS, HeadSpec, kind, base=BaseModel, of=of)
 
 
 def _registering(name: str, facts: dict[str, Any]) -> Callable[[C], C]:

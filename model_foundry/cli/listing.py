@@ -13,6 +13,7 @@ from pydantic import BaseModel
 import model_foundry
 from model_foundry.config import (
     ARCHITECTURES,
+    HEADS,
     INTERVENTIONS,
     LOSSES,
     METRICS,
@@ -22,6 +23,7 @@ from model_foundry.config import (
     SOURCES,
     ArchitectureSpec,
     ExperimentConfig,
+    HeadSpec,
     MetricSpec,
     ObjectiveSpec,
     SourceSpec,
@@ -42,6 +44,7 @@ READERS = {
 }
 REGISTRIES: Final[dict[str, Registry[Any]]] = {
     "architectures": ARCHITECTURES,
+    "heads": HEADS,
     "objectives": OBJECTIVES,
     "losses": LOSSES,
     "metrics": METRICS,
@@ -157,6 +160,8 @@ def _facts(spec: Any) -> Iterator[str]:
         yield f"objectives: {', '.join(spec.objectives) or f'those for {spec.kind} models'}"
         if spec.trained_by == "counting":
             yield "training: by counting over one pass"
+    elif isinstance(spec, HeadSpec):
+        yield f"architectures: those of kind {spec.of}"
     elif isinstance(spec, ObjectiveSpec):
         yield f"models: {spec.model_kind} models {READERS[spec.direction]}"
         yield f"losses: {', '.join(f'{name} {weight:g}' for name, weight in spec.losses.items())}"

@@ -9,6 +9,7 @@ that `origins` knows; `files` loads and saves. None imports torch.
 
 from model_foundry.config.built_in import (
     ARCHITECTURES,
+    HEADS,
     INTERVENTIONS,
     LOSSES,
     METRICS,
@@ -44,6 +45,7 @@ from model_foundry.config.sources import (
 )
 from model_foundry.config.specs import (
     ArchitectureSpec,
+    HeadSpec,
     InterventionSpec,
     LossSpec,
     MetricSpec,
@@ -59,6 +61,7 @@ from model_foundry.config.validation import checked_again, validate
 
 __all__ = [
     "ARCHITECTURES",
+    "HEADS",
     "INTERVENTIONS",
     "LOSSES",
     "METRICS",
@@ -72,6 +75,7 @@ __all__ = [
     "DataConfig",
     "DiskSource",
     "ExperimentConfig",
+    "HeadSpec",
     "HubSource",
     "InterventionSpec",
     "InterventionStep",

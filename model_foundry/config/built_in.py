@@ -15,6 +15,7 @@ from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
 from model_foundry.config.specs import (
     TEXT_METRICS,
     ArchitectureSpec,
+    HeadSpec,
     InterventionSpec,
     LossSpec,
     MetricSpec,
@@ -72,6 +73,8 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
     ),
     entry_points="model_foundry.architectures",
 )
+
+HEADS: Registry[HeadSpec] = Registry("head", entry_points="model_foundry.heads")
 
 OBJECTIVES: Registry[ObjectiveSpec] = Registry(
     "objective",

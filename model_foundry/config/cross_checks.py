@@ -3,24 +3,29 @@
 from collections.abc import Iterator
 
 from model_foundry.config import section_checks
-from model_foundry.config.built_in import ARCHITECTURES
+from model_foundry.config.built_in import ARCHITECTURES, HEADS
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 
 
 def objective_suits_kind(config: Sections) -> Iterator[Fault]:
-    """Check that the objective trains models of the architecture's kind."""
-    yield from kinds_are_equal(architecture_of(config), objective_of(config))
+    """Check that the objective trains models of the architecture's kind, or a head on them."""
+    yield from kinds_suit(architecture_of(config), objective_of(config))
 
 
-def kinds_are_equal(
+def kinds_suit(
     architecture: ArchitectureSpec | None, objective: ObjectiveSpec | None
 ) -> Iterator[Fault]:
-    """Check that an objective trains models of an architecture's kind; None: not registered."""
+    """Check that an architecture, with or without a head, gives models of the kind that an
+    objective trains; None: not registered."""
     if architecture is None or objective is None or objective.model_kind == architecture.kind:
         return
     kind = objective.model_kind
-    suiting = ", ".join(each.name for each in ARCHITECTURES.known() if each.kind == kind)
+    head = HEADS.get(kind)
+    if head is not None and head.of == architecture.kind:
+        return
+    kinds = {kind, head.of} if head else {kind}
+    suiting = ", ".join(each.name for each in ARCHITECTURES.known() if each.kind in kinds)
     remedy = (
         f"architectures of that kind: {suiting}"
         if suiting

@@ -57,6 +57,18 @@ class ArchitectureSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadSpec:
+    """A head as the configuration sees it: a model of one kind on the body of another."""
+
+    name: str
+    """The kind of model that it makes, which an objective asks for."""
+    target: str
+    """The `BaseModel` subclass, as `module:class`."""
+    of: str = "language"
+    """The kind of architecture whose body it takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ObjectiveSpec:
     """A training objective as the configuration sees it."""
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from model_foundry.config.built_in import ARCHITECTURES, OBJECTIVES
-from model_foundry.config.cross_checks import kinds_are_equal
+from model_foundry.config.cross_checks import kinds_suit
 from model_foundry.config.error_messages import describe, dotted
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.origins import OVERRIDE, Origins
@@ -86,7 +86,7 @@ def _wrong_kind(raw: Mapping[str, Any], error: ValidationError) -> Iterator[Faul
         default = TrainingConfig.model_fields["objective"].default
         architecture, objective = model.get("architecture"), training.get("objective", default)
         if isinstance(architecture, str) and isinstance(objective, str):
-            yield from kinds_are_equal(ARCHITECTURES.get(architecture), OBJECTIVES.get(objective))
+            yield from kinds_suit(ARCHITECTURES.get(architecture), OBJECTIVES.get(objective))
 
 
 def _places(error: ValidationError) -> Iterator[str]:

@@ -221,9 +221,9 @@ def test_another_kind_is_no_language_model(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "language"}, "another architecture or kind"),
-        ({"kind": "encoder"}, "another architecture or kind"),
-        ({"kind": ["classifier"]}, "another architecture or kind"),
+        ({"kind": "language"}, "of kind .*, which .* gives only with a head that is not"),
+        ({"kind": "encoder"}, "of kind .*, which .* gives only with a head that is not"),
+        ({"kind": ["classifier"]}, "of kind .*, which .* gives only with a head that is not"),
         ({"arguments": ["features"]}, "arguments must be a JSON object"),
         ({"arguments": {"features": 5}}, "describes no ArrayClassifier: .*'classes'"),
         ({"arguments": {"features": 5, "classes": 3}}, "describes no ArrayClassifier"),
@@ -233,7 +233,10 @@ def test_another_kind_is_no_language_model(directory: Path) -> None:
         ({"objective": {}}, "objective"),
         ({"objective_section": 3}, "classify_arrays"),
         ({"vocab_size": 3}, "has a 'vocab_size' it should not"),
-        ({"foundry_architecture": "counted_bigram"}, "another architecture or kind"),
+        (
+            {"foundry_architecture": "counted_bigram", "kind": "language"},
+            "another architecture or kind",
+        ),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(

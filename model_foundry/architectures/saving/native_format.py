@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 from torch import Tensor, nn
 
-from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, validate
+from model_foundry.config import ARCHITECTURES, HEADS, OBJECTIVES, ExperimentConfig, validate
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import reason_of, short_repr
 from model_foundry.foundation.untrusted_files import read_json, require_regular_files
@@ -26,6 +26,7 @@ INDEX = "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 ARCHITECTURE_KEY = "foundry_architecture"
+KIND_KEY = "foundry_kind"  # in a HuggingFace directory; None: the kind of the architecture
 MODEL_TYPE = "model_foundry"
 """No class of transformers has it; without one, versions before 5 guess from the directory name."""
 NOTES = ("model_type", "plugin", "load_with")  # for readers; loading ignores them
@@ -70,6 +71,33 @@ def architecture_of(directory: Path) -> str:
     return name
 
 
+def class_of(name: str, kind: str) -> Any:
+    """Return the class of models of a kind that an architecture gives, perhaps with a head.
+
+    Args:
+        name: of the architecture.
+    """
+    return ARCHITECTURES.load(name) if ARCHITECTURES[name].kind == kind else HEADS.load(kind)
+
+
+def saved_class(directory: Path) -> tuple[str, Any]:
+    """Return the architecture of a model directory, and the class of its model.
+
+    Raises:
+        ConfigError: they are not registered.
+    """
+    name, record = architecture_of(directory), read_config_json(directory)
+    own = ARCHITECTURES[name].kind
+    kind: Any = record.get("kind", record.get(KIND_KEY, own))
+    if kind != own and not (isinstance(kind, str) and kind in HEADS):
+        raise ConfigError(
+            f"{directory / CONFIG}: holds a model of kind {short_repr(kind)}, which {name!r} gives "
+            "only with a head that is not registered; give the file that registers it with "
+            "--plugin, in Python to load_plugin."
+        )
+    return name, class_of(name, kind)
+
+
 def build_record(
     config: ExperimentConfig, plugin: tuple[str, str] | None = None, **arguments: Any
 ) -> Record:
@@ -83,7 +111,7 @@ def build_record(
     record = {
         **_notes(plugin),
         ARCHITECTURE_KEY: name,
-        "kind": ARCHITECTURES[name].kind,
+        "kind": OBJECTIVES[objective].model_kind,
         ARGUMENTS: arguments,
         "max_sequence_length": config.data.max_sequence_length,
         "objective": objective,
@@ -147,8 +175,8 @@ def read_record(record: Record, source: str) -> tuple[ExperimentConfig, Record]:
         },
         source,
     )
-    name = config.model.architecture
-    if name != record[ARCHITECTURE_KEY] or record["kind"] != ARCHITECTURES[name].kind:
+    name, objective = config.model.architecture, config.training.objective
+    if name != record[ARCHITECTURE_KEY] or record["kind"] != OBJECTIVES[objective].model_kind:
         fault = f"holds the settings of {name!r}, of another architecture or kind"
         raise ConfigError(f"{source}: {fault}; save the model again.")
     return config, arguments
