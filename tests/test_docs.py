@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from model_foundry.architectures import (
     load_plugin,
 )
 from model_foundry.cli import main
-from model_foundry.config import load_config, save_config
+from model_foundry.config import HEADS, load_config, save_config
 from model_foundry.synthetic_language import load_language
 from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
@@ -213,6 +214,35 @@ def test_the_examples_of_other_kinds_count_and_classify(tmp_path: Path) -> None:
     finally:
         for name in {"linear_classifier", "bert_classifier", "bigram"} & set(MODEL_REGISTRY):
             del MODEL_REGISTRY[name]
+
+
+@pytest.fixture
+def text_regressor(tmp_path: Path) -> Iterator[Any]:
+    blocks = code_blocks("adding_an_architecture.md", "python")
+    (tmp_path / "mine.py").write_text(next(b for b in blocks if "class TextRegressor" in b))
+    load_plugin(tmp_path / "mine.py")
+    yield HEADS.load("text_regressor")
+    HEADS.remove("text_regressor")
+
+
+def test_the_example_of_a_head_learns_a_number_on_every_body(
+    text_regressor: Any, tmp_path: Path
+) -> None:
+    for architecture in ("gpt2", "bert", "lstm"):
+        config = tiny_experiment(architecture, tmp_path)
+        torch.manual_seed(0)
+        model = text_regressor.from_config(config, vocab_size=9, pad_token_id=0)
+        assert model.model_type == architecture
+        inputs = {"input_ids": torch.tensor([[1, 2, 3], [4, 5, 0]])}
+        inputs |= {"attention_mask": inputs["input_ids"].sign(), "labels": torch.tensor([0.0, 2.0])}
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        for _ in range(60):
+            loss = model(**inputs).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert loss.item() < 0.1
+        assert all(weight.grad is not None for weight in model.parameters())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
