@@ -158,7 +158,8 @@ def _facts(spec: Any) -> Iterator[str]:
         if spec.trained_by == "counting":
             yield "training: by counting over one pass"
     elif isinstance(spec, ObjectiveSpec):
-        yield f"models: {spec.model_kind} models {READERS[spec.direction]}"
+        reading = f" {READERS[spec.direction]}" if spec.model_kind == "language" else ""
+        yield f"models: {spec.model_kind} models{reading}"
         yield f"losses: {', '.join(f'{name} {weight:g}' for name, weight in spec.losses.items())}"
         yield f"metrics: {', '.join(spec.metrics)}"
     elif isinstance(spec, MetricSpec):
