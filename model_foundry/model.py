@@ -1,6 +1,7 @@
 """Models of an experiment: created with random weights from its seed, found and loaded."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from model_foundry.foundation.random_state import seeded
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.special_tokens import special_token_ids
+
+CHECKPOINT = re.compile(r"step-\d{8,}")
 
 
 def create_model(
@@ -85,6 +88,15 @@ def newest_model(run: Path) -> Path | None:
     return max(steps, key=lambda path: int(path.name.removeprefix("step-")), default=None)
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Return True for a directory that is a checkpoint by its place, and has or lacks a manifest.
+
+    The name alone tells one that has lost its manifest.
+    """
+    is_named = CHECKPOINT.fullmatch(path.name) is not None and path.is_dir()
+    return path.parent.name == "checkpoints" and (is_named or is_committed(path))
+
+
 def find_model(path: str | Path) -> Path:
     """Return the directory of a model.
 
@@ -101,7 +113,7 @@ def find_model(path: str | Path) -> Path:
     except (RuntimeError, ValueError, OSError) as error:  # unknown home; invalid file name
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot be read ({reason})") from error
-    if newest is None and place.parent.name == "checkpoints" and is_committed(place):
+    if newest is None and is_checkpoint(place):
         newest = place
     if newest is not None:
         if (fault := find_damage(newest)) is None:

@@ -159,8 +159,9 @@ class Registry(Mapping[str, S]):
     def _unknown(self, name: str) -> str:
         close = nearest(name, list(self)) or nearest(name.lower(), list(self))
         hint = f"; did you mean {close!r}?" if close else "."
-        # the second half is documented for architectures
-        again = f" Architecture {name!r} not registered." if self.kind == "architecture" else ""
+        # the second half is documented for architectures, of names that are near no other
+        is_new = self.kind == "architecture" and not close
+        again = f" Architecture {name!r} not registered." if is_new else ""
         return (
             f"Unknown {self.kind}: {name!r}{hint}{again} Available: {', '.join(self)}; others come "
             "with --plugin FILE.py, in Python with load_plugin('FILE.py')."

@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from model_foundry.architectures import load_plugin
 from model_foundry.cli import main
-from model_foundry.config import INTERVENTIONS, SOURCES, load_config
+from model_foundry.config import INTERVENTIONS, SOURCES, DataConfig, load_config
 from model_foundry.data.batches.order import usable_blocks
+from model_foundry.data.corpus.record_splits import open_record_splits
 from model_foundry.errors import DataError
 from model_foundry.interventions import intervention
 from model_foundry.interventions.description import describe
@@ -90,7 +92,7 @@ def test_the_commands_of_the_page_run(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("my-corpus.yaml").write_text(EXPERIMENT)
-    for name, program in zip(("fasta", "every_nth"), blocks("python"), strict=True):
+    for name, program in zip(("fasta", "tagged", "every_nth"), blocks("python"), strict=True):
         Path(f"{name}.py").write_text(program)
     Path("genes.fasta").write_text("".join(f">{n}\n{text}\n" for n, text in enumerate(DOCUMENTS)))
     commands = [line for block in blocks("sh") for line in block.splitlines()]
@@ -104,6 +106,29 @@ def test_the_commands_of_the_page_run(
     finally:
         INTERVENTIONS.remove("every_nth")
         SOURCES.remove("fasta")
+
+
+def test_the_source_of_the_page_without_text_names_its_lines(here: Path) -> None:
+    [program] = [block for block in blocks("python") if "TaggedSource" in block]
+    Path("tagged.py").write_text(program)
+    Path("tagged.txt").write_text("a\tX\nb\tY\n\n\nc\tX\n")
+    load_plugin("tagged.py")
+    try:
+        data = DataConfig(train={"tagged": {"file": "tagged.txt"}}, validation_fraction=0.5)
+        splits = open_record_splits(data, seed=0)
+        found = {
+            records.where(0): (records.text_lists("words"), records.text_lists("tags"))
+            for split in (splits.train, splits.validation)
+            for records in split.records(["words", "tags"])
+        }
+        assert found == {
+            "tagged.txt: line 1": ([["a", "b"]], [["X", "Y"]]),
+            "tagged.txt: line 5": ([["c"]], [["X"]]),
+        }
+        with pytest.raises(DataError, match=r"^tagged.txt: holds records without text; name a"):
+            next(SOURCES.load("tagged")(data.train.settings, None).batches())
+    finally:
+        SOURCES.remove("tagged")
 
 
 def test_the_output_shown_is_the_output(

@@ -23,12 +23,15 @@ from model_foundry.architectures import (
     BaseLanguageModel,
     create_model_from_config,
     load_plugin,
+    register_architecture,
 )
 from model_foundry.cli import main
-from model_foundry.config import HEADS, load_config, save_config
+from model_foundry.config import ARCHITECTURES, HEADS, OBJECTIVES, load_config, save_config
+from model_foundry.objectives import register_objective
 from model_foundry.synthetic_language import load_language
 from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
+from tests.task_runs import task, tasks_loaded, write_data
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -125,8 +128,42 @@ def test_the_page_about_tasks_shows_the_plugin_of_the_tests() -> None:
     plugin = (DOCS.parent / "tests" / "tasks.py").read_text()
     blocks = code_blocks("adding_a_task.md", "python")
     others = [block for block in blocks if block not in plugin]
-    assert len(blocks) >= 9 and len(others) == 2
-    assert "load_plugin(" in others[0] and "Regression" in others[1]
+    assert len(blocks) >= 9 and len(others) == 4
+    marks = ("class NextItem", "text_lists(", "load_plugin(", "Regression")
+    assert all(mark in block for mark, block in zip(marks, others, strict=True))
+
+
+def test_the_lists_of_the_page_about_tasks_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = [b for b in code_blocks("adding_a_task.md", "python") if "text_lists(" in b]
+    exec(block, {})
+    assert capsys.readouterr().out == "(2, 2, 2) [1 2] ['Hello']\n"
+
+
+def test_targets_may_have_the_name_that_the_page_about_tasks_gives_them(tmp_path: Path) -> None:
+    [block] = [b for b in code_blocks("adding_a_task.md", "python") if "class NextItem" in b]
+    write_data(tmp_path)
+    with tasks_loaded():
+        task_class, model_class = (
+            OBJECTIVES.load("classify_arrays"),
+            ARCHITECTURES.load("perceptron"),
+        )
+        names = dict(vars(sys.modules[task_class.__module__]))
+        exec(block, names)
+
+        class Chooser(model_class):  # type: ignore[misc, valid-type]
+            def forward(self, features: Any, next_item: Any = None) -> Any:
+                return super().forward(features, next_item)
+
+        facts = {"model_kind": "chooser", "metrics": ("accuracy",)}
+        schema = OBJECTIVES["classify_arrays"].schema
+        register_objective("next_item", schema=schema, **facts)(names["NextItem"])
+        section = ARCHITECTURES["perceptron"].schema
+        register_architecture("chooser", "chooser", (), kind="chooser", schema=section)(Chooser)
+        section = "next_item={features: [x, y], label: kind}"
+        overrides = ("training.objective=next_item", f"training.{section}", "training.max_steps=4")
+        model = "model={architecture: chooser, chooser: {hidden_size: 4}}"
+        result = train(task("arrays", tmp_path, *overrides, model))
+        assert 0 <= result.metrics["eval/accuracy"] <= 1
 
 
 @pytest.mark.slow

@@ -81,6 +81,7 @@ def test_two_plugins_with_one_name_are_both_named(tmp_path: Path) -> None:
         OPTIMIZERS.remove("rolls")
     both = f"for of_one in {tmp_path / 'one.py'}; of_two in {tmp_path / 'two.py'} needs another"
     assert both in str(caught.value)
+    assert str(caught.value).startswith(f"plugin {tmp_path / 'two.py'}:2: Optimizer 'rolls' is alr")
 
 
 def test_the_same_spec_may_come_twice() -> None:

@@ -163,7 +163,8 @@ def _facts(spec: Any) -> Iterator[str]:
     elif isinstance(spec, HeadSpec):
         yield f"architectures: those of kind {spec.of}"
     elif isinstance(spec, ObjectiveSpec):
-        yield f"models: {spec.model_kind} models {READERS[spec.direction]}"
+        reading = f" {READERS[spec.direction]}" if spec.model_kind == "language" else ""
+        yield f"models: {spec.model_kind} models{reading}"
         yield f"losses: {', '.join(f'{name} {weight:g}' for name, weight in spec.losses.items())}"
         yield f"metrics: {', '.join(spec.metrics)}"
     elif isinstance(spec, MetricSpec):

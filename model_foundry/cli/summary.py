@@ -37,7 +37,9 @@ def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) ->
     lines = ["", *(f"{name:{width}}{value}" for name, value in figures)]
     if result.language is not None and result.language.minimal_pairs:
         lines += ["", *_language_lines(result.language)]
-    lines += ["", f"{'model':{width}}{result.model_dir}"]
+    is_best = result.best is None or result.best.step == result.step
+    note = "" if is_best else f", after step {result.step}, the last"
+    lines += ["", f"{'model':{width}}{result.model_dir}{note}"]
     if result.next_command:
         lines += [f"{'next':{width}}{_with_plugins(result.next_command, plugins or [])}"]
     for line in lines:
@@ -59,6 +61,8 @@ def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
     if (best := result.best) is not None:
         kept = f", {result.output_dir / best.checkpoint}" if best.checkpoint else ""
         yield "best", f"{figure_name(best.metric)} {figure(best.value)} at step {best.step}{kept}"
+    elif result.best_metric is not None:
+        yield "best", f"none: {figure_name(result.best_metric)} was never finite"
 
 
 def _text_figures(
@@ -68,11 +72,12 @@ def _text_figures(
     if result.generates is None:
         return
     figures.pop("unknown_share", None)
+    unit = "" if result.loss_unit is None else f" {result.loss_unit}"
     if (loss := figures.pop("loss", None)) is not None:
-        perplexity = figures.pop("perplexity", None)
-        per = "token" if result.generates else "masked token"
+        # of a sum of several losses, the exponential is no perplexity
+        perplexity = figures.pop("perplexity", None) if unit else None
         shown = f" (perplexity {figure(perplexity, 2)})" if perplexity and result.generates else ""
-        yield f"{name} loss", f"{figure(loss)} nats per {per}{shown}"
+        yield f"{name} loss", f"{figure(loss)}{unit}{shown}"
     if figures.pop("tokens", None) is None:
         return
     yield (

@@ -63,9 +63,13 @@ class Origins:
         return replace(self, given={**kept, **dict.fromkeys(new, OVERRIDE)})
 
     def place(self, key: str) -> Origin | None:
-        """Return the origin of a key, or of the nearest section above it; None: there is none."""
+        """Return the origin of a key, else of one within it, else of the nearest section above it.
+
+        None: there is none. An override makes the sections on its path, which have no origin.
+        """
         while key and key not in self.given:
-            key = key.rpartition(".")[0]
+            within = (name for name in self.given if name.startswith(f"{key}."))
+            key = next(within, key.rpartition(".")[0])
         return self.given.get(key) if key else None
 
     def of_values(self, values: Mapping[str, Any]) -> Iterator[tuple[str, Any, Origin]]:

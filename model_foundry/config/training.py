@@ -65,10 +65,10 @@ class TrainingConfig(OpenSection):
     objective: str = "causal_lm"
     """A registered objective: causal_lm, masked_lm."""
     losses: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Registered losses with their weights, added up; `model` is the model's own. Left out: that
-    one alone."""
+    """Registered losses with their weights, added up; `model` is the model's own. Left out or
+    empty: those of the objective."""
     metrics: Annotated[Names, OnResume.FREE] = Field(default_factory=list)
-    """Registered metrics of each evaluation; left out: those of the objective."""
+    """Registered metrics of each evaluation; left out or empty: those of the objective."""
     train_metrics: Annotated[Names, OnResume.LAST_BITS] = Field(default_factory=list)
     """Registered metrics of the training batches between two lines of metrics; those that read
     logits cost time and memory. Left out: none."""

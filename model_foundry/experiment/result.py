@@ -40,7 +40,11 @@ class RunResult:
     metrics: dict[str, float]
     """`eval/...` on the validation data, and `test/...` where test data were given."""
     best: BestEvaluated | None = None
-    """The best evaluation of the run; None: the metric that decides had no value."""
+    """The best evaluation of the run; None: `best_metric` was never finite."""
+    best_metric: str | None = None
+    """The metric that decides which evaluation is the best."""
+    loss_unit: str | None = None
+    """Unit of the loss; None: it has none, as a weighted sum of several losses."""
     vocab_size: int | None = None
     """Rows of the embedding matrix; None, as below: the task trains no language model."""
     generates: bool | None = None
@@ -87,7 +91,7 @@ def completed_result(
     model = load_model(run.model)
     facts = prepared.objective.result_facts(prepared, model, run.path)
     facts |= {"best": best, "metrics": metrics, "language": language}
-    return _result(run, model, step=step, **facts)
+    return _result(run, prepared, model, step=step, **facts)
 
 
 def finish(attempt: Attempt, model: BaseModel) -> RunResult:
@@ -124,7 +128,7 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
     facts = prepared.objective.result_facts(prepared, attempt.trained, run.path)
     run.write_measurement(f"loss-step-{step:08d}", metrics | _marks(facts))
     facts |= {"best": run.located(attempt.context.state.best), "metrics": metrics}
-    return _result(run, attempt.trained, step=step, language=language, **facts)
+    return _result(run, prepared, attempt.trained, step=step, language=language, **facts)
 
 
 def _measures_language(prepared: Prepared) -> bool:
@@ -169,10 +173,11 @@ def _marks(facts: Mapping[str, Any]) -> dict[str, Any]:
     return marks | {name: facts[name] for name in ("lossless",) if name in facts}
 
 
-def _result(run: RunDirectory, model: BaseModel, **figures: Any) -> RunResult:
+def _result(run: RunDirectory, prepared: Prepared, model: BaseModel, **figures: Any) -> RunResult:
     return RunResult(
         output_dir=run.path,
         model_dir=run.model,
         parameters=model.get_parameter_count(),
+        best_metric=prepared.objective.best_metric[0],
         **figures,
     )

@@ -190,7 +190,8 @@ def check_resumable(
     saved = checkpoint.state.identity
     require_same(run.path, changed_content(saved, fingerprint))
     require_length(run.path, saved, fingerprint, extend=extend)
-    if found := changed_last_bits(saved, fingerprint):
+    is_done = checkpoint.step >= fingerprint.total_steps
+    if not is_done and (found := changed_last_bits(saved, fingerprint)):
         logger.warning(
             "from here on, the run will not be bit for bit the uninterrupted one (saved -> now): "
             "%s",

@@ -80,14 +80,17 @@ def plugin_of(cls: type) -> tuple[str, str] | None:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return the class of an exception and its message, on one line."""
+    """Return the class of an exception and its message, on one line; only the message of ours."""
+    if isinstance(error, FoundryError):
+        return reason_of(error)
     reason = error.msg if isinstance(error, SyntaxError) else error  # its text repeats the place
     return f"{type(error).__name__}: {reason_of(reason)}"
 
 
 def locate_in_files(error: BaseException, *files: str) -> str | None:
     """Return `file:line` of the innermost frame of an exception in these files."""
-    named = {os.path.abspath(file): file for file in files}  # tracebacks have absolute paths
+    # tracebacks have absolute paths; a file that is given twice is named as the first time
+    named = {os.path.abspath(file): file for file in reversed(files)}
     if isinstance(error, SyntaxError) and error.filename in named:
         return f"{named[error.filename]}:{error.lineno}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in named]

@@ -213,10 +213,12 @@ class LanguageObjective(Objective):
 
     def result_facts(self, prepared: Prepared, model: BaseModel, run: Path) -> dict[str, Any]:
         """Return vocabulary, losses of the tokenizer, and a command that tries the model."""
+        unit = "nats per token" if model.supports_generation else "nats per masked token"
         generates, mask = model.supports_generation, prepared.tokenizer.mask_token
         return {
             "vocab_size": len(prepared.tokenizer),
             "generates": generates,
+            "loss_unit": unit if self.weights == {"model": 1} else None,
             "mask_token": mask,
             "lossless": text_splits(prepared)["validation"].stream.facts.lossless,
             "not_comparable": self.not_comparable(prepared),

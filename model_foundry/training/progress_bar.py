@@ -90,10 +90,10 @@ class Display:
         """Show the figures of a training step.
 
         Args:
-            metrics: names of further figures to show, off a terminal.
+            metrics: names of figures over the steps since the line before, off a terminal.
         """
         shown = [f"{label} {form(values[name])}" for name, label, form in SHOWN if name in values]
-        shown += [_figure(name.removeprefix("train/"), values[name]) for name in metrics]
+        shown += [f"train {_figure(name.removeprefix('train/'), values[name])}" for name in metrics]
         speed = next((name for name in values if name.endswith("_per_second")), None)
         if speed is not None:
             unit = speed.removeprefix("train/").removesuffix("_per_second")

@@ -305,6 +305,8 @@ def test_a_run_goes_on_is_extended_and_begun_anew(cli: Cli, here: Path) -> None:
     assert code == 0
     assert "the run is complete, at step 2; there is nothing left to do" in err
     assert "validation loss" in out
+    code, _, err = cli("train", "good.yaml", "training.train_metrics=[accuracy]")
+    assert code == 0 and "nothing left to do" in err and "bit for bit" not in err
     code, _, err = cli("train", "good.yaml", "training.learning_rate=0.5")
     assert code == 5
     assert "error:   training.learning_rate: 0.001 -> 0.5" in err.splitlines()

@@ -9,6 +9,7 @@ from model_foundry.cli.listing import (
     REGISTRIES,
     _docstring_in_source,
     _entry,
+    _facts,
     _section,
     _sections,
     listing,
@@ -22,6 +23,7 @@ from model_foundry.config import (
     ArchitectureSpec,
     LanguageSource,
     MetricSpec,
+    ObjectiveSpec,
     OptimizerSpec,
     Section,
     SourceSpec,
@@ -125,6 +127,10 @@ def test_facts_and_settings_of_each_kind() -> None:
     lines = list(listing("interventions"))
     place = next(n for n, line in enumerate(lines) if line.startswith("replace: ")) + 1
     assert lines[place + 1] == "  pattern: regular expression (required)"
+
+
+def test_tasks_of_other_models_than_language_have_no_direction() -> None:
+    assert next(_facts(ObjectiveSpec(name="a", target="a:B", model_kind="c"))) == "models: c models"
 
 
 def test_a_list_of_nothing_shows_the_choices(cli: Cli) -> None:

@@ -30,6 +30,7 @@ def printed(
         "parameters": 1_234_567,
         "vocab_size": 8000,
         "generates": True,
+        "loss_unit": "nats per token",
         "mask_token": "<mask>",
         "metrics": {f"eval/{name}": value for name, value in METRICS.items()},
         "lossless": True,
@@ -45,6 +46,11 @@ def test_the_figures_have_their_units(capsys: pytest.CaptureFixture[str]) -> Non
     assert "validation loss 1.5000 nats per token (perplexity 4.48)" in text
     assert "bits per byte 0.7500" in text
     assert "test loss" not in text and "not comparable" not in text
+
+
+def test_a_sum_of_losses_has_no_unit_and_no_perplexity(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(printed(capsys, loss_unit=None).split())
+    assert "validation loss 1.5000 bits per byte 0.7500 validation perplexity 4.4817" in text
 
 
 def test_a_large_figure_is_shown_with_a_power_of_ten(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,10 +114,26 @@ def test_the_best_evaluation_has_its_checkpoint_if_that_is_kept(
     assert "validation loss/z_loss  1.5000" in lines
 
 
+@pytest.mark.parametrize(("step", "note"), [(300, ""), (200, ", after step 300, the last")])
+def test_the_last_model_is_told_from_the_best(
+    step: int, note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = BestEvaluated(metric="loss", value=1.5, step=step)
+    lines = printed(capsys, best=best, step=300).splitlines()
+    assert f"model            runs/one/model{note}" in lines
+
+
+def test_a_run_without_a_best_evaluation_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = printed(capsys, best_metric="word_error").splitlines()
+    assert "best             none: word error was never finite" in lines
+    assert "model            runs/one/model" in lines
+
+
 def test_a_masked_figure_is_compared_with_masked_ones_only(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    text = printed(capsys, generates=False, language=LanguageReport(None, {}, {}, []))
+    facts = {"generates": False, "loss_unit": "nats per masked token"}
+    text = printed(capsys, **facts, language=LanguageReport(None, {}, {}, []))
     assert "1.5000 nats per masked token\n" in text
     assert "compare only with models that are masked in the same way" in text
     assert not any(word in text for word in ("floor", "entropy", "perplexity", "minimal pairs"))

@@ -130,6 +130,14 @@ def test_an_experiment_made_in_python_has_none(file: Path, tmp_path: Path) -> No
         ("  max_step: 9", [], ["exp.yaml:15: training.max_step: unknown key; did you mean 'max_"]),
         ("  max_steps: 9\nmod:", ["mod=null"], ["override mod: unknown key; did you mean 'mode"]),
         (
+            "  max_steps: 9",
+            ["training.sped.compile=no", "model.rnm.hidden_size=3"],
+            [
+                "override model.rnm: unknown key; did you mean 'rnn'?",
+                "override training.sped: unknown key; did you mean 'speed'?",
+            ],
+        ),
+        (
             "  max_steps: x",
             ["training.adam_beta1=2", "output_dir=/"],
             [

@@ -118,7 +118,8 @@ def quoted(value: Any) -> str:
 
 def unregistered(name: str, hint: str = ".") -> str:
     # others may have registered more names
-    return f": Unknown architecture: '{name}'{hint} Architecture '{name}' not registered. Avail..."
+    again = f" Architecture '{name}' not registered." if hint == "." else ""
+    return f": Unknown architecture: '{name}'{hint}{again} Avail..."
 
 
 OVERRIDES: list[tuple[str, str]] = [

@@ -17,7 +17,7 @@ from model_foundry.errors import (
     SaveError,
 )
 from model_foundry.experiment.run_directory import RunDirectory, RunStatus, running
-from model_foundry.foundation.atomic_files import commit_directory
+from model_foundry.foundation.atomic_files import MANIFEST, commit_directory
 from model_foundry.model import find_model, newest_model
 from model_foundry.objectives.processors import TAKEN, TOKENIZER
 from model_foundry.training.state import TrainState
@@ -306,3 +306,6 @@ def test_a_damaged_model_of_a_run_is_refused(run: RunDirectory) -> None:
     with pytest.raises(CheckpointError, match="step-00000002: damaged"):
         find_model(run.checkpoint(2))
     assert find_model(run.checkpoint(1)) == run.checkpoint(1)
+    (run.checkpoint(1) / MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match=r"step-00000001: damaged, manifest.* is missing"):
+        find_model(run.checkpoint(1))

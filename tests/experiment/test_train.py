@@ -119,6 +119,7 @@ def test_the_result_holds_the_final_figures(tmp_path: Path) -> None:
         result.metrics
     )
     assert result.lossless and result.generates
+    assert (result.loss_unit, result.best_metric) == ("nats per token", "loss")
     assert result.language is not None
     assert result.metrics["eval/bits_per_byte"] > result.language.floor_bits_per_byte
     assert load_model(result.model_dir).get_parameter_count() == result.parameters

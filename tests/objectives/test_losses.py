@@ -145,7 +145,9 @@ def lines_of(directory: Path, key: str) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])
 def test_each_loss_is_logged_and_their_weighted_sum(kind: str, tmp_path: Path) -> None:
-    metrics = train(tiny_experiment(kind, tmp_path, TWO)).metrics
+    result = train(tiny_experiment(kind, tmp_path, TWO))
+    assert result.loss_unit is None
+    metrics = result.metrics
     trained, evaluated = lines_of(tmp_path, "train/loss"), lines_of(tmp_path, "eval/loss")
     assert len(trained) == 6 and evaluated
     for split, lines in (("train", trained), ("eval", evaluated)):

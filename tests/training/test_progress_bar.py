@@ -43,7 +43,7 @@ def test_metrics_of_training_and_losses_under_their_keys_are_on_the_lines() -> N
     display.training(10, {**TRAINING, **metrics}, list(metrics))
     display.evaluation(10, {"eval/loss/z_loss": 1.5})
     first, second = stream.getvalue().splitlines()
-    assert "|g| 0.50  word accuracy 0.2500  perplexity 12.18  12,346 tok/s" in first
+    assert "|g| 0.50  train word accuracy 0.2500  train perplexity 12.18  12,346 tok/s" in first
     assert second.endswith("eval loss/z_loss 1.5000")
 
 

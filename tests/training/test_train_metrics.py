@@ -56,7 +56,9 @@ def test_they_stand_on_the_line_of_progress_without_details(
     lines = [line for line in capsys.readouterr().err.splitlines() if "|g|" in line]
     assert len(lines) == 2
     for line, found in zip(lines, logged(tmp_path).values(), strict=True):
-        assert f"  accuracy {found['train/accuracy']:.4f}  " in line and "perplexity" not in line
+        assert (
+            f"  train accuracy {found['train/accuracy']:.4f}  " in line and "perplexity" not in line
+        )
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "bert"])

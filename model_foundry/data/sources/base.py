@@ -31,10 +31,14 @@ def no_columns(where: str, columns: Sequence[str]) -> DataError:
 
 
 class Source(ABC):
-    """Text, records or both, which can be read any number of times and are the same each time."""
+    """Text, records or both, which can be read any number of times and are the same each time.
 
-    name: str
-    """Name in messages."""
+    Args:
+        name: name in messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def batches(self) -> Iterator[TextBatch]:
         """Read all documents in order; newlines are `\\n`.

@@ -5,18 +5,16 @@ The columns of a record stay together: it is refused or left out whole, never in
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from itertools import islice
-from math import nan
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model_foundry.data.sources.fragments import FRAGMENT
-from model_foundry.data.sources.rows import NoColumnError, no_column, texts_of
+from model_foundry.data.sources.lists import arrays_of, number_lists_of, text_lists_of
+from model_foundry.data.sources.rows import NoColumnError, no_column, number_of, shown, texts_of
 from model_foundry.errors import DataError
-from model_foundry.foundation.messages import short_repr
 
 MOST_ROWS = 512  # at once; more live rows would start the garbage collector
 Column = list[Any] | NDArray[Any]
@@ -108,9 +106,9 @@ class Records:
         if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf":
             found = values.astype(np.float64)
         else:
-            found = np.fromiter(map(_number, values), np.float64, count=len(values))
+            found = np.fromiter(map(number_of, values), np.float64, count=len(values))
         for index in np.flatnonzero(~np.isfinite(found))[:1]:
-            law = f"is {_shown(values[index])}, not a finite number"
+            law = f"is {shown(values[index])}, not a finite number"
             raise self._fault(index, column, law, "correct it, or remove the row")
         return found
 
@@ -123,9 +121,38 @@ class Records:
         values = self.columns[column]
         named = [_label(v) for v in (values.tolist() if isinstance(values, np.ndarray) else values)]
         if None in named:
-            law = f"is {_shown(values[named.index(None)])}, not a label (a text or an integer)"
+            law = f"is {shown(values[named.index(None)])}, not a label (a text or an integer)"
             raise self._fault(named.index(None), column, law, "correct it, or remove the row")
         return replace(self, columns={column: named}).texts(column)
+
+    def arrays(self, column: str) -> NDArray[np.float64]:
+        """Return a column of nested lists of numbers of one shape, such as images: (N, ...).
+
+        Raises:
+            DataError: a row is no list, has an entry that is no finite number, or has another shape
+                than the first.
+        """
+        return arrays_of(self.columns[column], self.where, column)
+
+    def number_lists(self, column: str) -> list[NDArray[np.float64]]:
+        """Return a column of lists of numbers: an array (L, ...) for each row, for `Ragged.of`.
+
+        L is the length of the list, which may be 0. Entries may be lists of one shape.
+
+        Raises:
+            DataError: a row is no list, has an entry that is no finite number, or has entries of
+                another shape.
+        """
+        return number_lists_of(self.columns[column], self.where, column)
+
+    def text_lists(self, column: str) -> list[list[str]]:
+        """Return a column of lists of texts, with `\\n` for newlines; both may be empty.
+
+        Raises:
+            DataError: a row is no list, an entry is not text, or has a character that text cannot
+                have.
+        """
+        return text_lists_of(self.columns[column], self.where, column)
 
     def _fault(self, index: int, column: str, law: str, remedy: str) -> DataError:
         return DataError(f"{self.where(index)}: {column!r} {law}; {remedy}")
@@ -139,24 +166,10 @@ def _is_blank(value: Any) -> bool:
     return value is None or (isinstance(value, str) and not value.strip())
 
 
-def _shown(value: Any) -> str:
-    return short_repr(value.item() if isinstance(value, np.generic) else value)
-
-
 def _label(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value}" if isinstance(value, str | int) else None
-
-
-def _number(value: Any) -> float:
-    """Return a value as a number; not a number if it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal | np.number):
-        return nan
-    try:
-        return float(value)
-    except (ValueError, OverflowError, TypeError):  # text, beyond all floats, complex
-        return nan
 
 
 def _gathered(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -17,7 +17,8 @@ class RowSource(Source):
     """
 
     def __init__(self, name: str, column: str) -> None:
-        self.name, self.column = name, column
+        super().__init__(name)
+        self.column = column
 
     @abstractmethod
     def records(self, columns: Sequence[str]) -> Iterator[Records]:

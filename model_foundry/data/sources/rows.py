@@ -1,6 +1,8 @@
-"""Checks and errors of columns and their texts, shared by all formats of rows."""
+"""Checks and errors of columns and their values, shared by all formats of rows."""
 
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -98,3 +100,18 @@ def texts_of(
     if _is_plain(plain):
         return list(plain)
     return [text_of(value, where(index), column) for index, value in enumerate(plain)]
+
+
+def shown(value: Any) -> str:
+    """Return a value for a message."""
+    return short_repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def number_of(value: Any) -> float:
+    """Return a value as a number; not a number if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal | np.number):
+        return nan
+    try:
+        return float(value)
+    except (ValueError, OverflowError, TypeError):  # text, beyond all floats, complex
+        return nan

@@ -85,7 +85,8 @@ def newest_usable(place: Path, *, run_id: str | None) -> Checkpoint | None:
             "delete that file to resume from them, or start with --fresh to move the run aside"
         )
     for path, kind, reason in aside:
-        logger.warning("%s; renamed to %s", reason, _move_aside(path, kind).name)
+        found, used = _move_aside(path, kind).name, usable and usable.path.name
+        logger.warning("%s; renamed to %s; the run resumes from %s", reason, found, used)
     return usable
 
 

@@ -92,8 +92,7 @@ def read_state(directory: Path) -> CheckpointState:
         if isinstance(raw, dict) and raw.get("format") != STATE_FORMAT:
             raise OtherFormatError(
                 f"{path}: has the format {raw.get('format')!r}, and this version reads "
-                f"{STATE_FORMAT}; resume it with the version that wrote it, or start again with "
-                "--fresh"
+                f"{STATE_FORMAT}"
             )
         state = CheckpointState.model_validate(raw)
     except ValidationError as error:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from model_foundry.data.batches.examples import Ragged
 from model_foundry.data.sources.records import MOST_ROWS, Records, joined
 from model_foundry.errors import DataError
 from tests.data.sources.reading import source_of, write
@@ -222,3 +223,75 @@ def test_joined_records_keep_their_places() -> None:
     whole = joined([one, two])
     assert whole.columns["n"] == [1, 2, None]
     assert [whole.where(n) for n in (1, 2)] == ["a.csv: line 2", "b%d.csv: item 1 on 9"]
+
+
+def test_lists_of_one_shape_are_an_array() -> None:
+    images = [[[0, 255], [1, 2]], np.array([[3, 4], [5, 6]], np.uint8)]
+    found = records_of({"image": images}).arrays("image")
+    assert (found.dtype, found.shape, found[1].tolist()) == (
+        np.float64,
+        (2, 2, 2),
+        [[3, 4], [5, 6]],
+    )
+    stacked = records_of({"image": np.arange(6).reshape(3, 2)}).arrays("image")
+    assert stacked.tolist() == [[0, 1], [2, 3], [4, 5]]
+    assert records_of({"x": [[Decimal("0.5"), 2]]}).arrays("x").tolist() == [[0.5, 2.0]]
+
+
+def test_lists_of_numbers_may_differ_in_length() -> None:
+    found = records_of({"n": [[1, 2.5], [], [3]]}).number_lists("n")
+    assert [row.tolist() for row in found] == [[1.0, 2.5], [], [3.0]]
+    points = Ragged.of(records_of({"p": [[], [[1, 2]], [[3, 4], [5, 6]]]}).number_lists("p"))
+    assert points.values.shape == (3, 2) and points.lengths.tolist() == [0, 1, 2]
+
+
+def test_lists_of_texts_may_differ_in_length() -> None:
+    rows = [["a\r\n", ""], [], [" "]]
+    assert records_of({"words": rows}).text_lists("words") == [["a\n", ""], [], [" "]]
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        (None, "is null, not a list of numbers"),
+        ("1 2", "is '1 2', not a list of numbers"),
+        (7, "is 7, not a list of numbers"),
+        ([[1, None]], "has the entry null, which is no finite number"),
+        ([[1, True]], "has the entry true, which is no finite number"),
+        ([[1, "2"]], "has the entry '2', which is no finite number"),
+        ([[1, float("nan")]], "has the entry nan, which is no finite number"),
+        (np.array([[1, np.inf]]), "has the entry inf, which is no finite number"),
+        ([[1, 10**400]], "which is no finite number"),
+        ([[1, 2], [3]], "is [[1, 2], [3]], whose lists differ in shape"),
+        ([[1, 2], 3], "is [[1, 2], 3], whose lists differ in shape"),
+    ],
+)
+def test_a_row_that_is_no_list_of_numbers_is_told(row: Any, found: str) -> None:
+    records = records_of({"x": [[[1, 2]], [[3, 4]], row]})
+    for read in (records.arrays, records.number_lists):
+        message = refusal(lambda read=read: read("x"))  # type: ignore[misc]
+        assert message.startswith("a.csv: row 3: 'x' ") and found in message
+        assert message.endswith("; correct it, or remove the row")
+
+
+def test_a_list_of_another_shape_is_told_with_the_first_row() -> None:
+    rows = records_of({"x": [[[1, 2]], [[1, 2], [3, 4]], [[1, 2, 3]]]})
+    message = refusal(lambda: rows.arrays("x"))
+    assert "row 2: 'x' has the shape (2, 2), unlike the (1, 2) of a.csv: row 1; " in message
+    message = refusal(lambda: rows.number_lists("x"))
+    assert "row 3: 'x' has entries of the shape (3,), unlike the (2,) of a.csv: row 1" in message
+
+
+@pytest.mark.parametrize(
+    ("row", "found"),
+    [
+        (None, "row 2: 'w' is null, not a list of texts; correct it, or remove the row"),
+        ("a b", "row 2: 'w' is 'a b', not a list of texts"),
+        (["a", None], "row 2: entry 2: 'w' is null; remove such rows or correct them"),
+        ([3], "row 2: entry 1: 'w' is 3, not text"),
+        ([["a"]], "row 2: entry 1: 'w' is ['a'], not text"),
+    ],
+)
+def test_a_row_that_is_no_list_of_texts_is_told(row: Any, found: str) -> None:
+    records = records_of({"w": [["a", "b"], row, ["c"]]})
+    assert f"a.csv: {found}" in refusal(lambda: records.text_lists("w"))

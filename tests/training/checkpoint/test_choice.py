@@ -130,10 +130,22 @@ def test_damaged_ones_are_moved_aside_and_named(
         f"{place}/step-00000004: damaged, weights differs from what was saved; renamed to" in four
     )
     assert f"step-00000003: damaged, {MANIFEST} cannot be used (it is missing); renamed to" in three
-    assert four.endswith("renamed to damaged-step-00000004")
+    assert four.endswith("renamed to damaged-step-00000004; the run resumes from step-00000002")
     caplog.clear()
     assert used(place) == 2
     assert caplog.messages == []  # it is logged once
+
+
+def test_what_becomes_of_a_newer_one_of_another_format_is_told(
+    place: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save(place, 1)
+    save(place, 2, format=2)
+    assert used(place) == 1
+    assert caplog.messages == [
+        f"{place}/step-00000002/state.json: has the format 2, and this version reads 3; renamed to "
+        "other-format-step-00000002; the run resumes from step-00000001"
+    ]
 
 
 def test_older_checkpoints_are_not_inspected(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
