@@ -71,7 +71,11 @@ MISTAKES = [
     (", logits=logits)", ")", "returns no logits"),
     ("logits=logits)", "logits=logits[0])", "returns no logits"),
     ("logits=logits)", "logits=logits[..., :3])", "its logits are of shape (2, 128, 3)"),
-    ("return ModelOutput(loss=loss, logits=logits)", "return None", "returns no loss"),
+    (
+        "return ModelOutput(loss=loss, logits=logits)",
+        "return None",
+        "must return a ModelOutput, got None",
+    ),
     (
         "        loss = nn",
         "        logits.register_hook(lambda g: 1 / 0)\n        loss = nn",
