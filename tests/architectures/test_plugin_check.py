@@ -183,6 +183,7 @@ BATCH = {"features": torch.arange(10.0).view(2, 5), "labels": torch.tensor([0, 1
     [
         ({"forward": lambda self, features: ModelOutput()}, "unexpected keyword argument 'labels'"),
         ({"forward": lambda self, **_: ModelOutput()}, "returns no loss that is a scalar"),
+        ({"forward": lambda self, **_: (1, 2)}, "must return a ModelOutput, got tuple"),
         ({"forward": lambda self, **_: 1 / 0}, "ZeroDivisionError"),
         (
             {"forward": lambda self, **_: ModelOutput(loss=torch.tensor(1.0))},
