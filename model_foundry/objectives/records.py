@@ -2,7 +2,8 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -167,10 +168,16 @@ class RecordObjective(Objective):
         if not kept:
             law = f"{encode} leaves out each of the {read:,} records"
             raise DataError(f"data.{split.name}: {law}; give other data, or correct encode")
-        try:
+        with self._naming_encode():
             columns = joined(kept)
-            require_ragged(type(self), columns)
+        require_ragged(type(self), columns)
+        with self._naming_encode():
             return ArrayExamples(columns, units=self.units, left_out={encode: left})
+
+    @contextmanager
+    def _naming_encode(self) -> Iterator[None]:
+        try:
+            yield
         except ValueError as error:
             raise plugin_fault(type(self), "encode", str(error)) from error
 

@@ -141,7 +141,7 @@ def test_a_name_of_no_ragged_column_is_told_with_the_class(
     attribute: str, value: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Lengths, attribute, value)
-    law = rf"^plugin .*test_records\.py:\d+: Lengths\.{attribute}: .*{message}"
+    law = rf"^plugin \S+test_records\.py:\d+: Lengths\.{attribute}: [^:]*{message}"
     with pytest.raises(ConfigError, match=law):
         prepared(tmp_path, TEXTS)
 
@@ -155,7 +155,7 @@ def test_two_masks_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Lengths, "encode", doubled)
     monkeypatch.setattr(Lengths, "masks", {"letters": "seen", "more": "seen"})
-    law = r"Lengths\.masks: the mask 'seen' has the name of another mask; give it one of its own"
+    law = r"^plugin \S+ Lengths\.masks: the mask 'seen' has the name of another mask"
     with pytest.raises(ConfigError, match=law):
         prepared(tmp_path, TEXTS)
 

@@ -877,6 +877,17 @@ def test_an_optimizer_and_a_schedule_are_tried_before_anything_is_written(
     assert list(here.iterdir()) == [file]
 
 
+@pytest.mark.usefixtures("place", "own")
+def test_an_optimizer_is_tried_where_a_text_task_is_a_plugins(tmp_path: Path) -> None:
+    register_objective("own_text", direction="left_to_right", variant_of="causal_lm")(Misaligned)
+    settings = "training={objective: own_text, optimizer: raising, max_steps: 2}"
+    try:
+        with pytest.raises(ConfigError, match=r"test_trial\.py:\d+: Raising\.step: KeyError: 2"):
+            check(tiny_experiment("gpt2", tmp_path, settings))
+    finally:
+        OBJECTIVES.remove("own_text")
+
+
 @pytest.mark.usefixtures("own")
 def test_the_trial_of_an_optimizer_changes_nothing(
     here: Path, monkeypatch: pytest.MonkeyPatch
