@@ -213,25 +213,30 @@ def mistaken(place: Path) -> None:
 
 SHORT = ["training.objective=short", "training.short={features: [x], label: kind}"]
 CODE = [  # overrides, message
-    (SHORT, r"'short' makes no examples .*'labels': 119.*; correct its encode method"),
-    (["training.losses={per_row: 1}"], r"'per_row' must be a scalar tensor, got the shape \(8,\)"),
-    (["training.losses={model: 1, number: 1}"], "'number' must be a scalar tensor, got a float"),
+    (SHORT, r"Short\.encode: the columns must be of one length, got .*'labels': 119"),
     (
-        ["training.metrics=[uneven]", "data.validation_fraction=0.25"],  # nine batches of 4, and 2
-        r"'uneven' gives sums of the shapes \(4,\) and \(2,\), which cannot be added",
+        ["training.losses={per_row: 1}"],
+        r"\.py:\d+: PerRow\.mean: 'per_row' must .* shape \(8,\)",
+    ),
+    (["training.losses={model: 1, number: 1}"], r"\.py:\d+: Number\.mean: .* tensor, got a float"),
+    (
+        ["training.metrics=[uneven]"],
+        r"\.py:\d+: Uneven\.sums: 'uneven' gives sums of the shapes \(8,\) and \(4,\), which",
     ),
 ]
 
 
 @pytest.mark.usefixtures("mistaken")
+@pytest.mark.parametrize("command", ["validate", "train"])
 @pytest.mark.parametrize(("overrides", "message"), CODE)
 def test_a_mistake_in_the_code_of_a_task_is_told_in_one_line(
-    overrides: list[str], message: str, here: Path
+    overrides: list[str], message: str, command: str, here: Path
 ) -> None:
-    code, _, err = foundry("train", write_task("arrays", here), *overrides)
+    code, _, err = foundry(command, file := write_task("arrays", here), *overrides)
     assert code == 2, err
     [line] = errors_of(err)
     assert re.search(message, line), line
+    assert list(here.iterdir()) == [file]
 
 
 def test_a_section_that_is_required_is_named(here: Path) -> None:

@@ -90,11 +90,18 @@ def trial_step(
                 model.count(**inputs)
         with plugin_method(cls, "forward"):
             output = forward(model, inputs)
+            _require_output(cls, output)
             if "labels" in inputs:
                 check_plugin_output(cls, output, logits=logits)
         if "labels" in inputs and not isinstance(model, CountedModel):
             with plugin_method(cls, "forward"):
                 output.loss.backward()
+
+
+def _require_output(cls: type, output: Any) -> None:
+    if not (hasattr(output, "loss") and hasattr(output, "logits")):
+        kind = "None" if output is None else type(output).__name__
+        raise plugin_fault(cls, "forward", f"must return a ModelOutput, got {kind}")
 
 
 def check_plugin_output(cls: type, output: Any, *, logits: tuple[int, ...] | None = None) -> None:
@@ -126,14 +133,39 @@ def plugin_fault(cls: type, method: str, problem: str) -> ConfigError:
     return ConfigError(f"plugin {locate_class(owner, method)}: {cls.__name__}.{method}: {line}")
 
 
-def is_ours(cls: type) -> bool:
-    """Return True for a class of this package."""
+def require_signatures(cls: type) -> None:
+    """Require that the methods of a plugin's class take what those of ours that they replace take.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    ours = [vars(each).items() for each in cls.__mro__ if is_ours(each)]
+    for name, given in (item for items in ours for item in items):
+        found = inspect.getattr_static(cls, name, None)
+        if found is given or not (inspect.isfunction(given) and inspect.isfunction(found)):
+            continue
+        signature = inspect.signature(given)
+        taken = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+        places = [each.name for each in taken if each.kind is each.POSITIONAL_OR_KEYWORD]
+        names = [each.name for each in taken if each.kind is each.KEYWORD_ONLY]
+        try:
+            inspect.signature(found).bind(*places, **dict.fromkeys(names))
+        except TypeError as error:
+            law = f"must take {inspect.Signature(taken)}, as it is called; it takes "
+            problem = f"{law}{inspect.signature(found)}"
+            raise plugin_fault(cls, name, problem) from error
+
+
+def is_ours(cls: type | Callable[..., Any]) -> bool:
+    """Return True for a class or function of this package."""
     return cls.__module__.partition(".")[0] == OURS
 
 
 @contextmanager
-def plugin_method(cls: type, method: str, when: str = "") -> Iterator[None]:
-    """Convert an exception of a plugin's method to a `ConfigError` with file and line."""
+def plugin_method(
+    cls: type | Callable[..., Any], method: str = "", when: str = ""
+) -> Iterator[None]:
+    """Convert an exception of a plugin's method, or function, to a `ConfigError` with its place."""
     try:
         yield
     except FoundryError:
@@ -143,5 +175,6 @@ def plugin_method(cls: type, method: str, when: str = "") -> Iterator[None]:
             raise
         files = [str(Path(inspect.getfile(cls)))] if cls.__module__ != "__main__" else []
         place = locate_in_files(error, *LOADED_PLUGINS, *files) or locate_class(cls, method)
-        message = f"plugin {place}: {cls.__name__}.{method}: {when}{describe_error(error)}"
+        name = ".".join(filter(None, (cls.__name__, method)))
+        message = f"plugin {place}: {name}: {when}{describe_error(error)}"
         raise ConfigError(message) from error

@@ -29,8 +29,9 @@ from model_foundry.training.context import RunContext
 from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, SaveHook
 from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
+from model_foundry.training.lr_schedule import try_schedule
 from model_foundry.training.metrics_log import MetricsLog, read_metrics
-from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.optimizer import build_optimizer, try_update
 from model_foundry.training.out_of_memory import naming_the_batch
 from model_foundry.training.progress_bar import Display
 from model_foundry.training.run_fingerprint import RunFingerprint
@@ -174,8 +175,11 @@ class Attempt:
         return f"step {self.context.state.step + 1} ({self.context.state.on_disk()})"
 
     def _check_model(self, model: BaseModel) -> None:
+        training = self.context.config.training
+        if not counts(self.context):
+            try_schedule(training)
         with compilation_disabled(model):
-            check_task(model, self.prepared)
+            check_task(model, self.prepared, lambda model: try_update(model, training))
 
     def _log_start(self) -> None:
         number, checkpoint = self.start.attempt, self.start.checkpoint

@@ -1,11 +1,15 @@
 """`foundry validate`: everything that can be checked without training."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from accelerate.utils import convert_outputs_to_fp32
 
 from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.architectures.plugin_check import check_plugin_model, is_ours
-from model_foundry.config import OPTIMIZERS, ExperimentConfig
+from model_foundry.architectures.restored import restored
+from model_foundry.config import ARCHITECTURES, OPTIMIZERS, ExperimentConfig
 from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.run_length import check_length, total_steps
@@ -18,7 +22,8 @@ from model_foundry.objectives.plugin_results import require_plain_data
 from model_foundry.objectives.preparation import inspect, objective_of
 from model_foundry.objectives.trial import check_task, needs_trial, try_losses_and_metrics
 from model_foundry.training.distributed import device_type, require_strategy
-from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.lr_schedule import try_schedule
+from model_foundry.training.optimizer import build_optimizer, try_update
 
 ROWS_OF_A_TRIAL = 2
 
@@ -59,17 +64,29 @@ def _try_plugins(config: ExperimentConfig, objective: Objective, found: Inspecti
     """Try what a training tries before its first step, as far as a plugin takes part in it."""
     tries_figures = is_ours(type(objective)) and needs_trial(objective)  # others name their tensors
     own_optimizer = not is_ours(OPTIMIZERS.load(config.training.optimizer))
+    by_gradient = ARCHITECTURES[config.model.architecture].trained_by == "gradient"
+    if by_gradient:
+        try_schedule(config.training)
     if found.prepared is None and not tries_figures and not own_optimizer:
         return
     model = create_model(config, **found.model_arguments).to(device_type())
-    if not isinstance(model, CountedModel):
+    if by_gradient:
         build_optimizer(model, config.training)
     _compute_as_trained(model, config)
     if found.prepared is not None:
         _try_examples(config, model, found.prepared)
     elif tries_figures:
         inputs = _rows(config, found.model_arguments["vocab_size"])
-        try_losses_and_metrics(objective, model, inputs)
+        try_losses_and_metrics(objective, model, inputs, _update(config))
+    elif by_gradient:
+        with restored(model):
+            for parameter in model.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+            try_update(model, config.training)
+
+
+def _update(config: ExperimentConfig) -> Callable[[BaseModel], None]:
+    return partial(try_update, config=config.training)
 
 
 def _try_examples(config: ExperimentConfig, model: BaseModel, prepared: Prepared) -> None:
@@ -77,7 +94,7 @@ def _try_examples(config: ExperimentConfig, model: BaseModel, prepared: Prepared
     examples = objective.examples_per_pass(len(prepared.train))
     check_length(config, prepared, total_steps(config, examples=examples))
     require_plain_data(type(objective), "summary", objective.summary(prepared))
-    check_task(model, prepared)
+    check_task(model, prepared, _update(config))
 
 
 def _compute_as_trained(model: BaseModel, config: ExperimentConfig) -> None:

@@ -11,9 +11,10 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from model_foundry.errors import ConfigError, DataError, FoundryError, is_out_of_memory
 from model_foundry.foundation.messages import reason_of
@@ -97,13 +98,14 @@ def locate_in_files(error: BaseException, *files: str) -> str | None:
     return f"{named[frames[-1].filename]}:{frames[-1].lineno}" if frames else None
 
 
-def locate_class(cls: type, method: str | None = None) -> str:
-    """Return `file:line` of a class, or of a method that it defines."""
+def locate_class(cls: type | Callable[..., Any], method: str | None = None) -> str:
+    """Return `file:line` of a class or function, or of a method that a class defines."""
     try:
         found = getattr(cls, method, None) if method else None
-        file = inspect.getfile(cls)
+        source = found if inspect.isroutine(found) else cls
+        file = inspect.getfile(source)  # `type(...)` makes classes of the module `abc`
         known = {os.path.abspath(path): path for path in LOADED_PLUGINS}
-        line = inspect.getsourcelines(found if inspect.isroutine(found) else cls)[1]
+        line = inspect.getsourcelines(source)[1]
         return f"{known.get(file, file)}:{line}"
     except (OSError, TypeError):
         return cls.__module__

@@ -19,8 +19,7 @@ from model_foundry.architectures.plugin_check import plugin_fault
 from model_foundry.config import LOSSES, METRICS, OBJECTIVES, ExperimentConfig, ObjectiveSpec
 from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import Collate
-from model_foundry.errors import ConfigError
-from model_foundry.objectives.forward_pass import ForwardPass, Inputs, is_target
+from model_foundry.objectives.forward_pass import ForwardPass, Inputs, LogitsError, is_target
 from model_foundry.objectives.losses import Loss
 from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
 
@@ -194,8 +193,7 @@ class Objective(ABC):
     def aligned(self, output: ModelOutput, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return logits (..., C) and the target of each, (...); see `count_targets`."""
         if output.logits is None:
-            law = "the model returned no logits, which a loss or a metric reads"
-            raise ConfigError(f"model.architecture: {law}; correct its forward method")
+            raise LogitsError("the model returned no logits, which a loss or a metric reads")
         return output.logits, self._labels(inputs)
 
     def _labels(self, inputs: Inputs) -> Tensor:

@@ -6,15 +6,25 @@ Letters of shapes: N targets, C classes (entries of a vocabulary, labels).
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from model_foundry.architectures import ModelOutput
+from model_foundry.architectures.plugin_check import plugin_fault
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 Inputs = dict[str, Tensor]
+
+
+class LogitsError(ConfigError):
+    """The logits of a model cannot be used."""
+
+    def __init__(self, law: str) -> None:
+        super().__init__(f"model.architecture: {law}; correct its forward method")
+        self.law = law
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +36,8 @@ class ForwardPass:
     """Every tensor of the batch, including those that the model is not given."""
     targets: Mapping[str, int]
     """Number of targets of each loss."""
-    terms: Mapping[str, Callable[["ForwardPass"], Tensor]]
-    """The mean of each loss over its targets, as a function of this."""
+    terms: Mapping[str, Any]
+    """The method `mean` of each loss, which gives its mean over its targets, given this."""
     align: Callable[[ModelOutput, Inputs], tuple[Tensor, Tensor]]
     """See `Objective.aligned`."""
 
@@ -42,7 +52,7 @@ class ForwardPass:
         for name, loss in losses.items():
             if not isinstance(loss, Tensor) or loss.dim():
                 law = f"{name!r} must be a scalar tensor, got {_shape_of(loss)}"
-                raise ConfigError(f"training.losses: {law}; correct its mean method")
+                raise plugin_fault(type(self.terms[name].__self__), "mean", law)
         return losses
 
     @cached_property
@@ -73,8 +83,7 @@ class ForwardPass:
         logits, targets = self.align(self.output, self.inputs)
         if logits.shape[: targets.dim()] != targets.shape:
             found = f"(..., C) or (...) for targets (...), got {_shapes(logits, targets)}"
-            law = f"the logits must be {found}; correct its forward method"
-            raise ConfigError(f"model.architecture: {law}")
+            raise LogitsError(f"the logits must be {found}")
         return logits, targets
 
     def require_classes(self, field: str, name: str) -> None:

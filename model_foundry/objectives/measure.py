@@ -79,7 +79,7 @@ class Metrics:
             if figures.shape != self._shapes.setdefault(name, figures.shape):
                 shapes = f"{tuple(self._shapes[name])} and {tuple(figures.shape)}"
                 law = f"{name!r} gives sums of the shapes {shapes}, which cannot be added"
-                raise ConfigError(f"training.metrics: {law}; correct its sums method")
+                raise plugin_fault(type(metric), "sums", f"{law}; give all batches one shape")
             self.sums[name].add(figures)
 
     def state(self) -> dict[str, Any]:

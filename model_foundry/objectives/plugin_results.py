@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.architectures.plugin_check import plugin_fault, plugin_method
+from model_foundry.config import METRICS
 from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.batches.loaders import evaluation_batches
 from model_foundry.data.sources.records import Records
@@ -30,6 +31,25 @@ NUMBERS = "biufc"  # kinds of numpy types
 EXAMPLES = 8  # of a batch for a check
 
 
+def parts_of(objective: Objective) -> list[type]:
+    """Return the classes of a task, of its losses and of its metrics."""
+    names = (*objective.metric_names, *objective.config.training.train_metrics)
+    losses = map(type, objective.losses.values())
+    return [type(objective), *losses, *map(METRICS.load, names)]
+
+
+def require_names(task: type, columns: Any) -> None:
+    """Require that `columns` of a task are names.
+
+    Raises:
+        ConfigError: they are not.
+    """
+    names = isinstance(columns, Sequence) and all(isinstance(name, str) for name in columns)
+    if not names or isinstance(columns, str):
+        kind = "a method; make it a property" if callable(columns) else _kind(columns)
+        raise plugin_fault(task, "columns", f"must be a list of names, got {kind}")
+
+
 def require_columns(task: type, columns: Any) -> None:
     """Require that `encode` of a task returned arrays of numbers by name.
 
@@ -39,11 +59,44 @@ def require_columns(task: type, columns: Any) -> None:
     if not isinstance(columns, Mapping) or not columns:
         raise plugin_fault(task, "encode", f"must return a dict of arrays, got {_kind(columns)}")
     for name, column in columns.items():
-        array = np.asarray(column.values if isinstance(column, Ragged) else column)
+        try:
+            array = np.asarray(column.values if isinstance(column, Ragged) else column)
+        except ValueError as error:
+            problem = f"column {name!r} has rows of unequal length; join them with Ragged.of"
+            raise plugin_fault(task, "encode", problem) from error
         if array.dtype.kind not in NUMBERS or not array.ndim:
             found = f"an array of {array.dtype}" if array.ndim else _kind(column)
             problem = f"column {name!r} must be an array of numbers (N, ...), got {found}"
             raise plugin_fault(task, "encode", problem)
+
+
+def require_ragged(task: Any, columns: Mapping[str, Column]) -> None:
+    """Require that the units, fillers and masks of a task are those of ragged columns.
+
+    Args:
+        task: a class of `RecordObjective`.
+
+    Raises:
+        ConfigError: they are not, or a mask has the name of another tensor.
+    """
+    named = [("units", name) for name in task.units.values()]
+    named += [(given, name) for given in ("fillers", "masks") for name in getattr(task, given)]
+    for attribute, name in named:
+        if isinstance(columns.get(name), Ragged):
+            continue
+        law = f"names {name!r}, which encode gives as a dense column"
+        remedy = "join its rows with Ragged.of"
+        if name not in columns:
+            meant = nearest(name, list(columns))
+            law = f"names {name!r}, which is no column of encode"
+            remedy = f"did you mean {meant!r}?" if meant else f"it gives {', '.join(columns)}"
+        raise plugin_fault(task, attribute, f"{law}; {remedy}")
+    masks = list(task.masks.values())
+    for name in masks:
+        if name in columns or masks.count(name) > 1:
+            other = "a column of encode" if name in columns else "another mask"
+            law = f"the mask {name!r} has the name of {other}; give it one of its own"
+            raise plugin_fault(task, "masks", law)
 
 
 def require_finite(task: type, columns: Mapping[str, Column], records: Records) -> None:

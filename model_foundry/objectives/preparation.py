@@ -2,19 +2,26 @@
 
 from pathlib import Path
 
+from model_foundry.architectures.plugin_check import require_signatures
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.objectives import LanguageObjective, Objective, Prepared
 from model_foundry.objectives.base import Inspection
-from model_foundry.objectives.plugin_results import require_targets
+from model_foundry.objectives.plugin_results import parts_of, require_targets
 from model_foundry.objectives.processors import packed, unpacked
 
 
 def objective_of(config: ExperimentConfig) -> Objective:
-    """Return the objective of an experiment."""
+    """Return the objective of an experiment.
+
+    Raises:
+        ConfigError: a method of it, or of a loss or metric, takes other arguments than it is given.
+    """
     objective: Objective = OBJECTIVES.load(config.training.objective)(config)
+    for cls in parts_of(objective):
+        require_signatures(cls)
     return objective
 
 

@@ -2,12 +2,14 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from model_foundry.architectures.plugin_check import plugin_fault
 from model_foundry.data.batches.arrays import ArrayExamples, joined
 from model_foundry.data.batches.examples import Column
 from model_foundry.data.batches.loaders import Collate
@@ -15,13 +17,15 @@ from model_foundry.data.corpus.record_splits import RecordSplit, RecordSplits, o
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.rows import NoColumnError
 from model_foundry.data_collators import PaddingCollator
-from model_foundry.errors import ConfigError, DataError, ResumeError
+from model_foundry.errors import DataError, ResumeError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.plugin_results import (
     require_columns,
     require_finite,
+    require_names,
     require_plain_data,
+    require_ragged,
     require_round_trip,
 )
 from model_foundry.objectives.processors import Processor, Processors, load_processors
@@ -78,6 +82,13 @@ class RecordObjective(Objective):
         """
         return PaddingCollator(self.fillers, self.masks)
 
+    def summary(self, prepared: Prepared) -> dict[str, Any]:
+        found = super().summary(prepared)
+        for name, examples in prepared.splits.items():
+            if isinstance(examples, ArrayExamples) and examples.left_out:
+                found[name]["records_left_out"] = sum(examples.left_out.values())
+        return found
+
     def source_of(self, name: str) -> str:
         if type(self).collate is not RecordObjective.collate:
             return "collate"
@@ -104,6 +115,7 @@ class RecordObjective(Objective):
         return None
 
     def _prepared(self, kept: Path | None) -> Prepared:
+        require_names(type(self), self.columns)
         splits = open_record_splits(self.config.data, seed=self.config.seeds.split)
         if kept is None:
             learned = self.learn(splits.train.records(self.columns))
@@ -143,29 +155,43 @@ class RecordObjective(Objective):
         )
 
     def _read(self, split: RecordSplit, processors: Processors) -> ArrayExamples:
-        parts, read = list[dict[str, Column]](), 0
+        parts, read, left = list[dict[str, Column]](), 0, 0
         for records in split.records(self.columns):
             check_interrupt()
             if len(records):
                 parts.append(self._checked(records, processors))
                 read += len(records)
+                left += max(0, len(records) - max(map(len, parts[-1].values())))
         # `encode` may leave out all of some records, and has no types for them then
         kept = [part for part in parts if any(map(len, part.values()))]
+        encode = f"{type(self).__name__}.encode"
         if not kept:
-            law = f"{type(self).__name__}.encode leaves out each of the {read:,} records"
+            law = f"{encode} leaves out each of the {read:,} records"
             raise DataError(f"data.{split.name}: {law}; give other data, or correct encode")
+        with self._naming_encode():
+            columns = joined(kept)
+        require_ragged(type(self), columns)
+        with self._naming_encode():
+            return ArrayExamples(columns, units=self.units, left_out={encode: left})
+
+    @contextmanager
+    def _naming_encode(self) -> Iterator[None]:
         try:
-            return ArrayExamples(joined(kept), units=self.units)
+            yield
         except ValueError as error:
-            name = self.config.training.objective
-            law = f"{name!r} makes no examples ({error}); correct its encode method"
-            raise ConfigError(f"training.objective: {law}") from error
+            raise plugin_fault(type(self), "encode", str(error)) from error
 
     def _checked(self, records: Records, processors: Processors) -> dict[str, Column]:
         with np.errstate(over="ignore", divide="ignore"):  # told with its record
             encoded = self.encode(records, processors)
         require_columns(type(self), encoded)
-        require_finite(type(self), encoded, records)
+        try:
+            require_finite(type(self), encoded, records)
+        except DataError:
+            if any(len(column) != len(records) for column in encoded.values()) and len(records) > 1:
+                for index in range(len(records)):  # to name the record, as others are left out
+                    self._checked(records.take([index]), processors)
+            raise
         return encoded
 
     def inspect(self) -> Inspection:

@@ -1,6 +1,7 @@
 """A trial of a plugin's task on one batch, before anything is trained."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -13,32 +14,49 @@ from model_foundry.architectures.plugin_check import (
     plugin_method,
     trial_step,
 )
-from model_foundry.architectures.restored import restored
-from model_foundry.config import METRICS
+from model_foundry.architectures.restored import evaluation_mode, restored
+from model_foundry.config import OPTIMIZERS
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.random_state import seeded
 from model_foundry.objectives.base import Objective, Prepared
-from model_foundry.objectives.forward_pass import ForwardPass, Inputs
+from model_foundry.objectives.forward_pass import ForwardPass, Inputs, LogitsError
+from model_foundry.objectives.losses import ModelLoss
 from model_foundry.objectives.measure import Metrics, merged
-from model_foundry.objectives.plugin_results import EXAMPLES, first_batch, require_inputs
+from model_foundry.objectives.plugin_results import (
+    EXAMPLES,
+    first_batch,
+    parts_of,
+    require_inputs,
+)
 
+Update = Callable[[BaseModel], None]
 ROWS_OF_TEXT = 2  # of the batch
 
 
-def check_task(model: BaseModel, prepared: Prepared) -> None:
+def no_update(model: BaseModel) -> None:
+    """Leave out the update of a trial."""
+
+
+def check_task(model: BaseModel, prepared: Prepared, update: Update = no_update) -> None:
     """Check a model by its objective, and try a task of which a part is a plugin's.
+
+    Args:
+        update: as for `try_task`.
 
     Raises:
         ConfigError: the model cannot learn the task, or the trial failed.
     """
     prepared.objective.check_model(model, prepared)
-    try_task(model, prepared)
+    try_task(model, prepared, update)
 
 
-def try_task(model: BaseModel, prepared: Prepared) -> None:
+def try_task(model: BaseModel, prepared: Prepared, update: Update = no_update) -> None:
     """Run the model and every loss and metric on the first examples; skip a task that is ours.
 
     The model and the random generators are as before afterwards.
+
+    Args:
+        update: called with the model and its gradients; it must put back the weights.
 
     Raises:
         ConfigError: a part raises or gives nothing usable, or the metric that decides which
@@ -54,21 +72,23 @@ def try_task(model: BaseModel, prepared: Prepared) -> None:
     if not objective.spec.reads_token_stream:
         require_inputs(objective, model, objective.given(inputs))
     trial_step(model, objective.given(inputs), objective.forward)
-    try_losses_and_metrics(objective, model, inputs)
+    try_losses_and_metrics(objective, model, inputs, update)
 
 
 def needs_trial(objective: Objective) -> bool:
-    """Return True if a task, or one of its losses and metrics, is a plugin's."""
-    names = (*objective.metric_names, *objective.config.training.train_metrics)
-    classes = [*map(type, objective.losses.values()), *map(METRICS.load, names)]
-    return not all(map(is_ours, [type(objective), *classes]))
+    """Return True if a task, one of its losses and metrics, or its optimizer is a plugin's."""
+    optimizer = OPTIMIZERS.load(objective.config.training.optimizer)
+    return not all(map(is_ours, [*parts_of(objective), optimizer]))
 
 
-def try_losses_and_metrics(objective: Objective, model: BaseModel, inputs: Inputs) -> None:
-    """Run every loss and metric on a batch, unless it has no targets.
+def try_losses_and_metrics(
+    objective: Objective, model: BaseModel, inputs: Inputs, update: Update
+) -> None:
+    """Run every loss and metric on a batch and a part of it, unless there are no targets.
 
     Args:
         inputs: on the device of the model.
+        update: as for `try_task`.
 
     Raises:
         ConfigError: as for `try_task`.
@@ -76,13 +96,26 @@ def try_losses_and_metrics(objective: Objective, model: BaseModel, inputs: Input
     targets = objective.targets(inputs)
     if not any(targets.values()):
         return
-    with seeded(0), restored(model):
+    with seeded(0), restored(model), _naming_the_model(type(model)):
         done = objective.run(model, inputs, targets)
         losses = _try_losses(objective, done)
-        _try_metrics(objective, done, objective.metric_names, best=objective.best_metric[0])
-        _try_metrics(objective, done, objective.config.training.train_metrics)
+        _require_finite(objective, type(model), done)
+        with evaluation_mode(model):
+            passes = [done, *_pass_of_half(objective, model, inputs)]
+        _try_metrics(objective, passes, objective.metric_names, best=objective.best_metric[0])
+        _try_metrics(objective, passes, objective.config.training.train_metrics)
         if not isinstance(model, CountedModel):
             _require_gradients(objective, losses)
+            update(model)
+
+
+@contextmanager
+def _naming_the_model(cls: type) -> Iterator[None]:
+    """Name file and line of a plugin's model whose logits cannot be used."""
+    try:
+        yield
+    except LogitsError as error:
+        raise (error if is_ours(cls) else plugin_fault(cls, "forward", error.law)) from None
 
 
 def _try_losses(objective: Objective, done: ForwardPass) -> dict[str, Tensor]:
@@ -90,6 +123,25 @@ def _try_losses(objective: Objective, done: ForwardPass) -> dict[str, Tensor]:
         with plugin_method(type(loss), "mean"):
             _ = replace(done, terms={name: loss.mean}).losses
     return done.losses
+
+
+def _require_finite(objective: Objective, model: type, done: ForwardPass) -> None:
+    for name, value in done.losses.items():
+        loss = type(objective.losses[name])
+        source, method = (model, "forward") if loss is ModelLoss else (loss, "mean")
+        if done.targets[name] and not is_ours(source) and not torch.isfinite(value):
+            law = f"the loss {name!r} is {value.item()} on the first examples, before any update"
+            raise plugin_fault(source, method, law)
+
+
+def _pass_of_half(objective: Objective, model: BaseModel, inputs: Inputs) -> Iterator[ForwardPass]:
+    """Yield the forward pass of half of a batch for metrics of a plugin, if it has targets."""
+    number = max(map(len, inputs.values())) // 2
+    half = {name: tensor[:number] for name, tensor in inputs.items()}
+    if number and not all(map(is_ours, parts_of(objective))):
+        targets = objective.targets(half)
+        if any(targets.values()):
+            yield objective.run(model, half, targets)
 
 
 def _require_gradients(objective: Objective, losses: dict[str, Tensor]) -> None:
@@ -101,10 +153,15 @@ def _require_gradients(objective: Objective, losses: dict[str, Tensor]) -> None:
 
 
 def _try_metrics(
-    objective: Objective, done: ForwardPass, names: Iterable[str], *, best: str | None = None
+    objective: Objective,
+    passes: Iterable[ForwardPass],
+    names: Iterable[str],
+    *,
+    best: str | None = None,
 ) -> None:
     metrics = Metrics(objective, names)
-    metrics.add(done)
+    for done in passes:
+        metrics.add(done)
     results = metrics.results()
     merged(results)
     if best in results:

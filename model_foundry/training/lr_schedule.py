@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from model_foundry.architectures.plugin_check import is_ours, plugin_method
 from model_foundry.config import SCHEDULES, ScheduleSpec, TrainingConfig
 from model_foundry.errors import ConfigError
 from model_foundry.registry import register_in
@@ -62,12 +63,29 @@ def learning_rate(step: int, config: TrainingConfig, total_steps: int) -> float:
     Raises:
         ConfigError: the schedule of a plugin returns no learning rate.
     """
-    warmup, name = config.warmup_steps, config.lr_scheduler_type
+    warmup = config.warmup_steps
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    passed = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+    return _rate(min(1.0, (step - warmup) / max(1, total_steps - warmup)), config)
+
+
+def try_schedule(config: TrainingConfig) -> None:
+    """Ask a schedule of a plugin for the rate at the beginning, in the middle and at the end.
+
+    Raises:
+        ConfigError: it raises, or gives no learning rate.
+    """
+    if not is_ours(SCHEDULES.load(config.lr_scheduler_type)):
+        for progress in (0.0, 0.5, 1.0):
+            _rate(progress, config)
+
+
+def _rate(passed: float, config: TrainingConfig) -> float:
+    name = config.lr_scheduler_type
     section = () if SCHEDULES[name].schema is None else (config.section_of(name),)
-    rate = SCHEDULES.load(name)(passed, config, *section)
+    schedule = SCHEDULES.load(name)
+    with plugin_method(schedule):
+        rate = schedule(passed, config, *section)
     if not (isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0):
         law = f"must return a number >= 0, got {rate!r} for a progress of {passed:.3g}"
         raise ConfigError(f"training.lr_scheduler_type: the schedule {name!r} {law}")

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from torch import nn
 from torch.optim import SGD, Adafactor, AdamW, Optimizer
 
+from model_foundry.architectures.plugin_check import is_ours, plugin_method
 from model_foundry.config import OPTIMIZERS, OptimizerSpec, TrainingConfig
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.errors import ConfigError
@@ -103,7 +104,9 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
     section = () if OPTIMIZERS[name].schema is None else (config.section_of(name),)
     groups = decay_groups(model.named_parameters(), config.weight_decay)
     given = {id(parameter) for group in groups for parameter in group["params"]}
-    optimizer = OPTIMIZERS.load(name)(groups, config, *section)
+    make = OPTIMIZERS.load(name)
+    with plugin_method(make):
+        optimizer = make(groups, config, *section)
     if not isinstance(optimizer, Optimizer):
         law = f"must return a torch.optim.Optimizer, got {type(optimizer).__name__}"
         raise ConfigError(f"training.optimizer: the function of {name!r} {law}")
@@ -114,6 +117,30 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
         copy.deepcopy(_values_of(group)) for group in optimizer.param_groups
     ]
     return optimizer
+
+
+@torch.no_grad()
+def try_update(model: nn.Module, config: TrainingConfig) -> None:
+    """Make an update with an optimizer of a plugin, and undo it; skip built-in ones.
+
+    The optimizer is a new one, and takes the gradients that there are.
+
+    Raises:
+        ConfigError: it raises, or cannot be made.
+    """
+    if is_ours(OPTIMIZERS.load(config.optimizer)):
+        return
+    optimizer = build_optimizer(model, config)
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    before = [parameter.clone() for parameter in parameters]
+    try:
+        with plugin_method(type(optimizer), "step"), torch.enable_grad():
+            optimizer.step()
+    finally:
+        for parameter, values in zip(parameters, before, strict=True):
+            parameter.copy_(values)
 
 
 def changed_values(optimizer: Optimizer) -> Iterator[tuple[int, str, Any]]:

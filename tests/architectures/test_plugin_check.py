@@ -71,7 +71,11 @@ MISTAKES = [
     (", logits=logits)", ")", "returns no logits"),
     ("logits=logits)", "logits=logits[0])", "returns no logits"),
     ("logits=logits)", "logits=logits[..., :3])", "its logits are of shape (2, 128, 3)"),
-    ("return ModelOutput(loss=loss, logits=logits)", "return None", "returns no loss"),
+    (
+        "return ModelOutput(loss=loss, logits=logits)",
+        "return None",
+        "must return a ModelOutput, got None",
+    ),
     (
         "        loss = nn",
         "        logits.register_hook(lambda g: 1 / 0)\n        loss = nn",
@@ -179,6 +183,7 @@ BATCH = {"features": torch.arange(10.0).view(2, 5), "labels": torch.tensor([0, 1
     [
         ({"forward": lambda self, features: ModelOutput()}, "unexpected keyword argument 'labels'"),
         ({"forward": lambda self, **_: ModelOutput()}, "returns no loss that is a scalar"),
+        ({"forward": lambda self, **_: (1, 2)}, "must return a ModelOutput, got tuple"),
         ({"forward": lambda self, **_: 1 / 0}, "ZeroDivisionError"),
         (
             {"forward": lambda self, **_: ModelOutput(loss=torch.tensor(1.0))},

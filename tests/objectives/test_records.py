@@ -84,9 +84,80 @@ def test_columns_that_are_dense_for_some_records_only_are_refused(
         return columns | {"letters": np.stack(rows) if equal else columns["letters"]}
 
     monkeypatch.setattr(Lengths, "encode", mixed)
-    law = r"'lengths' makes no examples \(column 'letters' is ragged in some examples and dense in"
+    law = r"\.py:\d+: Lengths\.encode: column 'letters' is ragged in some examples and dense in"
     with pytest.raises(ConfigError, match=law):
         prepared(tmp_path, [*["two words"] * MOST_ROWS, "two words", "word"])
+
+
+def test_records_that_are_left_out_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = prepared(tmp_path, ["two words"] * 3 + [None] * 2 + ["word"])
+    assert found.train.describe() == "4 examples, 2 records left out by Lengths.encode"
+    assert found.validation.describe() == "1 example"
+    summary = found.objective.summary(found)
+    assert summary["train"]["records_left_out"] == 2
+    assert summary["validation"].keys() == {"examples", "sha256"}
+
+
+def test_a_value_that_is_not_finite_is_told_with_its_record_when_others_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode = Lengths.encode
+
+    def weighed(self: Any, records: Any, processors: Any) -> Any:
+        texts = records.complete("text").columns["text"]
+        weights = np.array([np.inf if "heavy" in text else 1 for text in texts])
+        return encode(self, records, processors) | {"weights": weights}
+
+    monkeypatch.setattr(Lengths, "encode", weighed)
+    law = (
+        r"train\.jsonl: line 5: Lengths\.encode gives 'weights' the value inf, not a finite number"
+    )
+    with pytest.raises(DataError, match=law):
+        prepared(tmp_path, ["one", None, None, "two", "a heavy one", "four", "heavy"])
+
+
+RAGGED = {  # attribute: value, message
+    "mask of a column": ("masks", {"letters": "labels"}, "the mask 'labels' has the name of a col"),
+    "mask of dense": ("masks", {"labels": "seen"}, "names 'labels', which encode gives as a dense"),
+    "mask of none": ("masks", {"leters": "m"}, "'leters', which is no column of encode; did you "),
+    "unit": (
+        "units",
+        {"words": "lettres"},
+        "'lettres', which is no column of encode; did you mean",
+    ),
+    "unit of dense": ("units", {"words": "labels"}, "names 'labels', which encode gives as a den"),
+    "filler": (
+        "fillers",
+        {"zzz": 1},
+        "names 'zzz', which is no column of encode; it gives letters,",
+    ),
+}
+
+
+@pytest.mark.parametrize(("attribute", "value", "message"), RAGGED.values(), ids=RAGGED)
+def test_a_name_of_no_ragged_column_is_told_with_the_class(
+    attribute: str, value: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lengths, attribute, value)
+    law = rf"^plugin \S+test_records\.py:\d+: Lengths\.{attribute}: [^:]*{message}"
+    with pytest.raises(ConfigError, match=law):
+        prepared(tmp_path, TEXTS)
+
+
+def test_two_masks_have_two_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode = Lengths.encode
+
+    def doubled(self: Any, records: Any, processors: Any) -> Any:
+        columns = encode(self, records, processors)
+        return columns | {"more": columns["letters"]}
+
+    monkeypatch.setattr(Lengths, "encode", doubled)
+    monkeypatch.setattr(Lengths, "masks", {"letters": "seen", "more": "seen"})
+    law = r"^plugin \S+ Lengths\.masks: the mask 'seen' has the name of another mask"
+    with pytest.raises(ConfigError, match=law):
+        prepared(tmp_path, TEXTS)
 
 
 class Noisy(Lengths):

@@ -3,6 +3,7 @@
 The task is a regression of `y` on `x`; each slip is a class that replaces one of its methods.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from model_foundry.architectures import BaseModel, ModelOutput, register_architecture
-from model_foundry.config import OBJECTIVES, OPTIMIZERS, ExperimentConfig, Section
+from model_foundry.config import OBJECTIVES, OPTIMIZERS, SCHEDULES, ExperimentConfig, Section
 from model_foundry.data.batches.arrays import ArrayExamples
 from model_foundry.data.batches.examples import Ragged
 from model_foundry.data_collators import CausalLMDataCollator, PaddingCollator
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import check, train
 from model_foundry.experiment.run_directory import LOCK, RunDirectory
+from model_foundry.foundation.random_state import random_states
 from model_foundry.model import create_model
 from model_foundry.objectives import (
     CausalLM,
@@ -38,8 +40,9 @@ from model_foundry.objectives import (
 from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.trial import check_task
+from model_foundry.training.lr_schedule import register_schedule
 from model_foundry.training.metrics_log import read_metrics
-from model_foundry.training.optimizer import register_optimizer
+from model_foundry.training.optimizer import register_optimizer, try_update
 from tests.experiments import tiny_experiment
 from tests.task_runs import foundry, task, tasks_loaded, write_data, write_task
 
@@ -191,6 +194,11 @@ def slip(method: str, answer: Any) -> type[Regress]:
     return Slip
 
 
+def with_method(name: str, value: Any) -> type[Regress]:
+    """Return the task with another attribute."""
+    return type("Slip", (Regress,), {name: value, "__module__": __name__})
+
+
 def processed(kind: type[Scale] | None) -> type[Regress]:
     """Return the task with another processor; None: one that has no type."""
     types = {} if kind is None else {"scale": kind}
@@ -231,6 +239,20 @@ class Detached(Squared):
 
     def mean(self, done: Any) -> Tensor:
         return super().mean(done).detach()
+
+
+class Endless(Squared):
+    """A loss that is not finite."""
+
+    def mean(self, done: Any) -> Tensor:
+        return super().mean(done) * float("nan")
+
+
+class Uncounted(Squared):
+    """A loss that cannot count its targets."""
+
+    def count(self, inputs: Any) -> int:  # type: ignore[override]
+        return 1
 
 
 class Broken(Squared):
@@ -313,6 +335,18 @@ TASKS = {  # name: class, message
     ),
     "hole": (encoded(labels=None), r"Slip\.encode: column 'labels' .* \(N, \.\.\.\), got None"),
     "unsized": (slip("model_arguments", None), r"Slip\.model_arguments: must return a dict, got"),
+    "lists": (
+        encoded(features=lambda records: [[0.0] * (1 + n % 2) for n in range(len(records))]),
+        r"py:\d+: Slip\.encode: column 'features' has rows of unequal length; join .* Ragged\.of",
+    ),
+    "keyless": (
+        with_method("collate", lambda self, processors: None),
+        r"py:\d+: Slip\.collate: must take \(self, processors, \*, seed, evaluating\), as it is "
+        r"called; it takes \(self, processors\)",
+    ),
+    "recordless": (with_method("encode", lambda self: None), r"py:\d+: Slip\.encode: must take \("),
+    "name": (with_method("columns", "x"), r"Slip\.columns: must be a list of names, got str 'x'$"),
+    "method": (with_method("columns", lambda self: ["x"]), r"Slip\.columns: .* make it a property"),
     "wide": (
         slip("model_arguments", {"width": np.int64(1)}),
         r"Slip\.model_arguments: 'width' must be of JSON types, got int64 .*; convert it with int",
@@ -336,6 +370,15 @@ METRICS_OF_SLIPS = {  # name: class, message
 LOSSES_OF_SLIPS = {
     "detached": (Detached, r"Detached\.mean: has no gradient; compute it"),
     "broken": (Broken, r"Broken\.mean: KeyError: 'weights'"),
+    "endless_loss": (
+        Endless,
+        r"py:\d+: Endless\.mean: the loss 'endless_loss' is nan on the first examples, before any",
+    ),
+    "uncounted": (Uncounted, r"py:\d+: Uncounted\.count: must take \(self, inputs, targets\)"),
+    "anonymous": (
+        type("Anonymous", (Squared,), {"mean": lambda self, done: None}),
+        r"test_trial\.py:\d+: Anonymous\.mean: 'anonymous' must be a scalar tensor, got a NoneType",
+    ),
 }
 HITS = "'hits' decides which checkpoint is the best, but .* a mapping of 'at_1', 'at_3' only; add"
 SETTINGS = {  # override: message
@@ -762,6 +805,152 @@ def test_an_optimizer_that_is_none_is_told_before_anything_is_written(
         OPTIMIZERS.remove(f"none_{command}")
     assert code == 2 and "must return a torch.optim.Optimizer, got NoneType" in err, err
     assert list(here.iterdir()) == [file]
+
+
+class Drawing(torch.optim.SGD):
+    """Gradient descent that draws, and replaces the gradients."""
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        torch.rand(3)
+        np.random.random()
+        super().step()
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = torch.full_like(parameter, torch.nan)
+
+
+class Raising(torch.optim.SGD):
+    """An optimizer with a slip."""
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        raise KeyError(next(p for p in self.param_groups[0]["params"] if p.grad is not None).dim())
+
+
+OWN = {  # function of an optimizer or a schedule: message
+    "raising": (
+        lambda groups, training: Raising(groups, 0.1),
+        r"test_trial\.py:\d+: Raising\.step: KeyError: 2",
+    ),
+    "sections": (lambda groups, training, section: None, r"test_trial\.py:\d+: <lambda>: TypeErr"),
+    "middle": (
+        lambda progress, training: math.nan if progress == 0.5 else 0.1,
+        r"the schedule 'middle' must return a number >= 0, got nan for a progress of 0\.5",
+    ),
+    "last": (lambda progress, training: 1 / (1 - progress), r"py:\d+: <lambda>: ZeroDivisionError"),
+    "sectioned": (
+        lambda progress, training, section: 1.0,
+        r"test_trial\.py:\d+: <lambda>: TypeErr",
+    ),
+}
+
+
+@pytest.fixture
+def own(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Register the optimizers and schedules."""
+    for name in OWN:
+        register = register_optimizer if name in ("raising", "sections") else register_schedule
+        register(name)(OWN[name][0])  # type: ignore[operator]
+    register_optimizer("drawing")(lambda groups, training: Drawing(groups, 0.1, momentum=0.9))
+    yield ""
+    for name in (*OWN, "drawing"):
+        (SCHEDULES if name in SCHEDULES else OPTIMIZERS).remove(name)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "bigram"])
+@pytest.mark.parametrize("command", ["validate", "train"])
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.usefixtures("own")
+def test_an_optimizer_and_a_schedule_are_tried_before_anything_is_written(
+    name: str, command: str, kind: str, here: Path
+) -> None:
+    field = "optimizer" if name in ("raising", "sections") else "lr_scheduler_type"
+    settings = [f"training.{field}={name}"]
+    if kind == "arrays":
+        settings = [*regression(), *settings]
+    else:  # a language model of ours
+        model = "{architecture: gpt2, transformer: {layers: 1, hidden_size: 8, attention_heads: 1}}"
+        settings += [f"model={model}", "training.epochs=null", "training.max_steps=2"]
+    code, _, err = foundry(command, file := write_task(kind, here), *settings)
+    assert code == 2, err
+    [line] = [each for each in err.splitlines() if each.startswith("error: ")]
+    assert re.search(OWN[name][1], line), line
+    assert list(here.iterdir()) == [file]
+
+
+@pytest.mark.usefixtures("place", "own")
+def test_an_optimizer_is_tried_where_a_text_task_is_a_plugins(tmp_path: Path) -> None:
+    register_objective("own_text", direction="left_to_right", variant_of="causal_lm")(Misaligned)
+    settings = "training={objective: own_text, optimizer: raising, max_steps: 2}"
+    try:
+        with pytest.raises(ConfigError, match=r"test_trial\.py:\d+: Raising\.step: KeyError: 2"):
+            check(tiny_experiment("gpt2", tmp_path, settings))
+    finally:
+        OBJECTIVES.remove("own_text")
+
+
+@pytest.mark.usefixtures("own")
+def test_the_trial_of_an_optimizer_changes_nothing(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trained() -> bytes:
+        settings = [*regression(), "training.optimizer=drawing"]
+        file = write_task("arrays", here)
+        assert foundry("train", file, *settings, "--fresh")[0] == 0
+        return (here / "run" / "model" / "model.safetensors").read_bytes()
+
+    tried = trained()
+    monkeypatch.setattr("model_foundry.experiment.attempt.check_task", lambda *_: None)
+    assert trained() == tried
+    config = task("arrays", here, *regression(), "training.optimizer=drawing")
+    prepared, model = prepare(config), create_model(config, width=1)
+    before, states = [p.clone() for p in model.parameters()], random_states()
+    updates: list[bool] = []
+
+    def update(model: BaseModel) -> None:
+        try_update(model, config.training)
+        updates.append(
+            all(torch.isnan(p.grad).all() for p in model.parameters() if p.grad is not None)
+        )
+
+    check_task(model, prepared, update)
+    assert updates == [True]
+    assert all(
+        torch.equal(p, b) and p.grad is None
+        for p, b in zip(model.parameters(), before, strict=True)
+    )
+    assert str(random_states()) == str(states)
+
+
+def test_the_loss_of_a_model_is_finite(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = Line.forward
+
+    def infinite(self: Any, features: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        output = forward(self, features, labels)
+        return replace(output, loss=None if output.loss is None else output.loss / 0)
+
+    monkeypatch.setattr(Line, "forward", infinite)
+    file = write_task("arrays", here)
+    given = foundry("train", file, *regression(), "training.losses={squared: 1, model: 1}")
+    assert given[0] == 2
+    assert "Line.forward: the loss 'model' is inf on the first examples" in given[2]
+    assert list(here.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("output", [ModelOutput(), ModelOutput(logits=torch.ones(8))])
+def test_logits_that_do_not_fit_are_told_with_the_file_of_the_model(
+    output: ModelOutput, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Line.forward
+
+    def changed(self: Any, features: Tensor, labels: Tensor | None = None) -> ModelOutput:
+        logits = None if output.logits is None else output.logits[: len(features) - 1]
+        return replace(forward(self, features, labels), logits=logits)
+
+    monkeypatch.setattr(Line, "forward", changed)
+    code, _, err = foundry("validate", write_task("arrays", here), *regression())
+    assert code == 2
+    assert re.search(r"error: plugin .*test_trial\.py:\d+: Line\.forward: the .*logits", err), err
 
 
 @pytest.mark.parametrize(

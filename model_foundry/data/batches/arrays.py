@@ -26,6 +26,7 @@ class ArrayExamples(ExampleSet):
         columns: arrays (N, ...) or ragged ones of N arrays, by name.
         units: the count of each example by unit: the name of a ragged column, whose lengths count;
             or an array (N,) of integers.
+        left_out: number of records that are no example, by what left them out.
 
     Raises:
         ValueError: the columns are empty or differ in length, a column is of objects or has other
@@ -33,9 +34,14 @@ class ArrayExamples(ExampleSet):
     """
 
     def __init__(
-        self, columns: Mapping[str, Column], *, units: Mapping[str, str | NDArray[np.int64]]
+        self,
+        columns: Mapping[str, Column],
+        *,
+        units: Mapping[str, str | NDArray[np.int64]],
+        left_out: Mapping[str, int] | None = None,
     ) -> None:
         self.columns = dict(columns)
+        self.left_out = {by: number for by, number in (left_out or {}).items() if number}
         self.counts = {unit: _counted(of, self.columns) for unit, of in units.items()}
         self.units = tuple(self.counts)
         everything: dict[str, Column] = {**self.columns, **self.counts}
@@ -84,10 +90,14 @@ class ArrayExamples(ExampleSet):
         return {unit: int(counts.sum()) for unit, counts in self.counts.items()}
 
     def describe(self) -> str:
-        """Return the number of examples and the total of each unit."""
-        totals = (f", {total:,} {unit}" for unit, total in self.totals.items())
-        noun = "example" if len(self) == 1 else "examples"
-        return f"{len(self):,} {noun}" + "".join(totals)
+        """Return the number of examples, the total of each unit, and what is left out."""
+        totals = [f"{total:,} {unit}" for unit, total in self.totals.items()]
+        left = [f"{_count(n, 'record')} left out by {by}" for by, n in self.left_out.items()]
+        return ", ".join([_count(len(self), "example"), *totals, *left])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + "s" * (number != 1)
 
 
 def _parts_of(column: Column) -> Iterator[NDArray[Any]]:
