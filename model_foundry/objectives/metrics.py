@@ -26,7 +26,11 @@ M = TypeVar("M", bound=type["Metric"])
 
 
 class Metric(ABC):
-    """A figure of a model on some examples."""
+    """A figure of a model on some examples.
+
+    Args:
+        objective: its settings and, once the data are prepared, its processors may be read.
+    """
 
     details: ClassVar[tuple[str, ...]] = ()
     """Figures of the result that go to the log, but not to the line of progress."""
