@@ -42,6 +42,7 @@ from model_foundry.config.sources import (
     HubSource,
     LanguageSample,
     LanguageSource,
+    PairsSource,
 )
 from model_foundry.config.specs import (
     ArchitectureSpec,
@@ -88,6 +89,7 @@ __all__ = [
     "ModelConfig",
     "ObjectiveSpec",
     "OptimizerSpec",
+    "PairsSource",
     "PlainSource",
     "PluginSource",
     "PositiveInt",

@@ -11,7 +11,7 @@ from model_foundry.config.sections import (
     RNNModelConfig,
     TransformerModelConfig,
 )
-from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
+from model_foundry.config.sources import DiskSource, HubSource, LanguageSource, PairsSource
 from model_foundry.config.specs import (
     TEXT_METRICS,
     ArchitectureSpec,
@@ -215,6 +215,11 @@ SOURCES: Registry[SourceSpec] = Registry(
             name="language",
             target="model_foundry.data.sources.synthetic_language:LanguageCorpus",
             schema=LanguageSource,
+        ),
+        SourceSpec(
+            name="pairs",
+            target="model_foundry.data.sources.paired_files:PairedFiles",
+            schema=PairsSource,
         ),
     ),
     entry_points="model_foundry.sources",

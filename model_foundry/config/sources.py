@@ -39,6 +39,16 @@ class DiskSource(Section):
     """Split to read from a `DatasetDict`."""
 
 
+class PairsSource(Section):
+    """Two text files for objectives that read records: line n of both is one record."""
+
+    source: PathText
+    """File of the column `source`; `.gz`, `.zst`, `.bz2` and `.xz` are unpacked as they are
+    read."""
+    target: PathText
+    """File of the column `target`, with as many lines."""
+
+
 class LanguageSample(Section):
     """A sample from the built-in language; each sentence is a document."""
 
