@@ -70,6 +70,15 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
         _recurrent("rnn", "RNNModel"),
+        ArchitectureSpec(
+            name="t5",
+            target="model_foundry.architectures.t5:T5Model",
+            kind="encoder_decoder",
+            section="transformer",
+            schema=TransformerModelConfig,
+            objectives=(),
+            ties_embedding_size=True,
+        ),
     ),
     entry_points="model_foundry.architectures",
 )
