@@ -195,6 +195,11 @@ def _metric(name: str, class_name: str, **known: bool) -> MetricSpec:
     )
 
 
+def _of_written(name: str, class_name: str) -> MetricSpec:
+    target = f"model_foundry.objectives.sequence_metrics:{class_name}"
+    return MetricSpec(name=name, target=target, greater_is_better=True, needs_logits=False)
+
+
 METRICS: Registry[MetricSpec] = Registry(
     "metric",
     (
@@ -202,6 +207,9 @@ METRICS: Registry[MetricSpec] = Registry(
         _metric("perplexity", "Perplexity"),
         _metric("bits_per_byte", "BitsPerByte", reads_text=True),
         _metric("accuracy", "Accuracy", greater_is_better=True, needs_logits=True),
+        _of_written("bleu", "Bleu"),
+        _of_written("chrf", "ChrF"),
+        _of_written("exact_match", "ExactMatch"),
     ),
     entry_points="model_foundry.metrics",
 )
