@@ -32,7 +32,6 @@ from model_foundry.architectures.saving.native_format import (
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.errors import ConfigError
 
-
 AutoConfig.register(ClassifierConfig.model_type, ClassifierConfig, exist_ok=True)
 for auto_class, network in (
     (AutoModelForSequenceClassification, ClassifierForSequenceClassification),

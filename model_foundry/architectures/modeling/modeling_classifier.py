@@ -23,7 +23,7 @@ from .padding_recurrent import Sequences  # noqa: F401
 
 SEVERAL = "multi_label_classification"  # a `problem_type` of transformers
 # By name: where transformers loads this file, the configuration may be of a copy of its class.
-OWN_BODIES = {RecurrentConfig.model_type: RecurrentModel}
+OWN_BODIES: dict[str, Any] = {RecurrentConfig.model_type: RecurrentModel}
 """Bodies that transformers does not know, by the `model_type` of their configuration."""
 
 
