@@ -189,11 +189,11 @@ def test_two_processes_measure_as_one(tmp_path: Path) -> None:
     exact = (
         *(f"{SECTION}.dropout=0", "model.rnn.dropout=0"),
         *("training.optimizer=sgd", "training.learning_rate=0.5"),
+        "training.gradient_accumulation_steps=2",
     )
     settings = overrides(write(tmp_path, [*ROWS * 4, ("a a", "few")]), *HARD, *exact)
     train_in_child("lstm", tmp_path / "one", *settings, code=0)
-    half = "training.per_device_train_batch_size=2"
-    run = (train_with, "lstm", tmp_path / "two", (*settings, half), None, {})
+    run = (train_with, "lstm", tmp_path / "two", settings, None, {})
     assert [ended.code for ended in launched(run, run)] == [0, 0]
     one, two = (
         list(read_metrics(tmp_path / name / "run" / "metrics.jsonl")) for name in ("one", "two")
