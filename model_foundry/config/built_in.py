@@ -5,6 +5,7 @@ theirs in entry points, in a group for each kind: `model_foundry.architectures`,
 `model_foundry.objectives` and so on.
 """
 
+from model_foundry.config.classification import SequenceClassificationConfig
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -83,7 +84,18 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
     entry_points="model_foundry.architectures",
 )
 
-HEADS: Registry[HeadSpec] = Registry("head", entry_points="model_foundry.heads")
+HEADS: Registry[HeadSpec] = Registry(
+    "head",
+    (
+        HeadSpec(
+            name="text_classifier", target="model_foundry.architectures.classifier:TextClassifier"
+        ),
+        HeadSpec(
+            name="token_classifier", target="model_foundry.architectures.classifier:TokenClassifier"
+        ),
+    ),
+    entry_points="model_foundry.heads",
+)
 
 OBJECTIVES: Registry[ObjectiveSpec] = Registry(
     "objective",
@@ -102,6 +114,17 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             framing_tokens=2,
             needs_mask_token=True,
             settings=("mlm_probability", "mlm_masking", "mlm_span_length"),
+        ),
+        ObjectiveSpec(
+            name="sequence_classification",
+            target="model_foundry.objectives.sequence_classification:SequenceClassification",
+            model_kind="text_classifier",
+            reads_token_stream=False,
+            units=("tokens",),
+            schema=SequenceClassificationConfig,
+            losses={"label_loss": 1.0},
+            metrics=("accuracy", "macro_f1", "loss"),
+            settings=("tokenizer", "data.max_sequence_length"),
         ),
     ),
     entry_points="model_foundry.objectives",
@@ -178,6 +201,7 @@ SCHEDULES: Registry[ScheduleSpec] = Registry(
 LOSSES: Registry[LossSpec] = Registry(
     "loss",
     (
+        LossSpec(name="label_loss", target="model_foundry.objectives.label_loss:LabelLoss"),
         LossSpec(
             name="model", target="model_foundry.objectives.losses:ModelLoss", needs_logits=False
         ),
@@ -210,6 +234,16 @@ METRICS: Registry[MetricSpec] = Registry(
         _of_written("bleu", "Bleu"),
         _of_written("chrf", "ChrF"),
         _of_written("exact_match", "ExactMatch"),
+        MetricSpec(
+            name="macro_f1",
+            target="model_foundry.objectives.label_metrics:MacroF1",
+            greater_is_better=True,
+        ),
+        MetricSpec(
+            name="matthews",
+            target="model_foundry.objectives.label_metrics:Matthews",
+            greater_is_better=True,
+        ),
     ),
     entry_points="model_foundry.metrics",
 )

@@ -67,7 +67,7 @@ def register_metric(
     )
 
 
-def _field(objective: Objective, name: str) -> str:
+def field_of(objective: Objective, name: str) -> str:
     """Return the setting or the default of the objective that names a metric."""
     if name not in objective.metric_names:
         return "training.train_metrics"
@@ -119,7 +119,7 @@ class Perplexity(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the nats and the number of targets, (2,)."""
-        done.require_classes(_field(self.objective, "perplexity"), "perplexity")
+        done.require_classes(field_of(self.objective, "perplexity"), "perplexity")
         mean, count = model_loss(done)
         return torch.stack([mean * count, torch.full_like(mean, count)])
 
@@ -189,7 +189,7 @@ class Accuracy(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the correct predictions and the number of targets, (2,)."""
-        field = _field(self.objective, "accuracy")
+        field = field_of(self.objective, "accuracy")
         logits, targets, scored = done.classified(field, "accuracy")
         correct = (logits.argmax(-1) == targets) & scored
         return in_double(torch.stack([correct.sum(), scored.sum()]))
