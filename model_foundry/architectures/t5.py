@@ -9,6 +9,7 @@ from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig, TransformerModelConfig
+from model_foundry.errors import ConfigError
 
 
 @register_architecture("t5", kind="encoder_decoder")
@@ -39,7 +40,15 @@ class T5Model(HFEncoderDecoder):
             pad_token_id: begins each target, as published; None: the end token does.
             eos_token_id: ends each target.
             **arguments: further fields of `T5Config`, such as `vocab_size`.
+
+        Raises:
+            ConfigError: the sources have a vocabulary of their own.
         """
+        if "source_vocab_size" in arguments:
+            raise ConfigError(
+                "training.seq2seq_lm.target_tokenizer: 't5' has one vocabulary for sources and "
+                "targets; leave it out"
+            )
         pad = eos_token_id if pad_token_id is None else pad_token_id
         ids = {"pad_token_id": pad, "eos_token_id": eos_token_id, "decoder_start_token_id": pad}
         return super().from_config(config, **arguments, **ids)

@@ -12,6 +12,7 @@ from model_foundry.config.sections import (
     RNNModelConfig,
     TransformerModelConfig,
 )
+from model_foundry.config.seq2seq import Seq2SeqConfig
 from model_foundry.config.sources import DiskSource, HubSource, LanguageSource, PairsSource
 from model_foundry.config.specs import (
     TEXT_METRICS,
@@ -114,6 +115,17 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             framing_tokens=2,
             needs_mask_token=True,
             settings=("mlm_probability", "mlm_masking", "mlm_span_length"),
+        ),
+        ObjectiveSpec(
+            name="seq2seq_lm",
+            target="model_foundry.objectives.seq2seq:Seq2SeqLM",
+            model_kind="encoder_decoder",
+            reads_token_stream=False,
+            units=("tokens", "target_tokens"),
+            schema=Seq2SeqConfig,
+            losses={"label_loss": 1.0},
+            metrics=("loss", "bleu"),
+            settings=("tokenizer", "data.max_sequence_length"),
         ),
         ObjectiveSpec(
             name="sequence_classification",

@@ -38,19 +38,22 @@ class TextEncoder:
     Args:
         tokenizer: frames each text.
         length: number of ids of an example at most, special tokens included.
+        frames: False leaves the frame out, and one place free for an end token.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, length: int) -> None:
-        self.length, self.seen, self.cut = length, 0, 0
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, length: int, *, frames: bool = True
+    ) -> None:
+        self.length, self.seen, self.cut, self._frames = length, 0, 0, frames
         self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._backend.encode_special_tokens = True
         self._backend.no_padding()
-        self._backend.enable_truncation(length)
+        self._backend.enable_truncation(length if frames else length - 1)
 
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Ragged:
         """Return the ids of texts, or of each with its pair, of which the longer is cut first."""
         given = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        encodings = self._backend.encode_batch(given)
+        encodings = self._backend.encode_batch(given, add_special_tokens=self._frames)
         self.seen += len(encodings)
         self.cut += sum(bool(encoding.overflowing) for encoding in encodings)
         return Ragged.of([np.array(encoding.ids, np.int64) for encoding in encodings])
