@@ -1,5 +1,6 @@
 """Translation of a toy language: pairs, targets, written texts, and refusals."""
 
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,11 @@ from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.objectives.seq2seq import Seq2SeqLM
 
-WORDS = {"the": "le", "dog": "chien", "cat": "chat", "sees": "voit"}
+WORDS = {
+    **{"a": "un", "the": "le", "dog": "chien", "cat": "chat"},
+    **{"sees": "voit", "hears": "entend", "me": "moi", "us": "nous"},
+}
+SLOTS = [("a", "the"), ("dog", "cat"), ("sees", "hears"), ("me", "us")]  # four words, as BLEU needs
 EXPERIMENT = """
 experiment_name: toy
 output_dir: run
@@ -28,18 +33,18 @@ tokenizer: {tokenizer_type: word, vocab_size: 40}
 model: {architecture: t5, transformer: {layers: 1, hidden_size: 32, attention_heads: 2, dropout: 0}}
 training:
   objective: seq2seq_lm
-  max_steps: 60
+  max_steps: 150
   learning_rate: 1e-2
   per_device_train_batch_size: 8
   metrics: [loss, bleu, exact_match]
-  eval_steps: 60
+  eval_steps: 150
 """
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    rows = [f"{a} {b}" for a in WORDS for b in WORDS]
+    rows = [" ".join(row) for row in product(*SLOTS)]
     for name, sources in (("a", rows), ("b", rows[::3])):
         Path(f"{name}.en").write_text("".join(f"{row}\n" for row in sources))
         targets = (" ".join(WORDS[word] for word in row.split()) for row in sources)
@@ -59,7 +64,7 @@ def test_pairs_are_batched_with_an_end_and_padding_that_is_no_target(here: Path)
     labels = batch.inputs["labels"]
     assert batch.inputs["input_ids"].shape == batch.inputs["attention_mask"].shape
     decoded = tokenizer.decode(labels[0])
-    assert decoded.split()[:2] == ["le", "le"]
+    assert decoded.split()[:4] == ["un", "chien", "voit", "moi"]
     assert labels[0, -1] == tokenizer.eos_token_id
     assert prepared.objective.count_targets(batch.inputs) == int((labels != -100).sum())
 
@@ -78,12 +83,12 @@ def test_several_metrics_let_the_model_write_once(here: Path, monkeypatch: Any) 
     write = Seq2SeqLM._write
     monkeypatch.setattr(Seq2SeqLM, "_write", lambda s, d: calls.append(d) or write(s, d))
     train(experiment("training.max_steps=2", "training.eval_steps=2"))
-    assert len(calls) == 1  # one batch of validation
+    assert len(calls) == 6  # so few records are evaluated one by one; two metrics read them
 
 
 def test_long_texts_are_cut_with_a_warning(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     prepare(experiment("training.seq2seq_lm.max_target_length=2"))
-    assert "16 of 22 texts are cut" in caplog.text or "are cut to" in caplog.text
+    assert "22 of 22 texts are cut to data.max_sequence_length (=2) tokens" in caplog.text
 
 
 def test_a_second_vocabulary_is_refused_by_t5(here: Path) -> None:
