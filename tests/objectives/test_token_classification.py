@@ -82,6 +82,7 @@ def test_the_first_piece_of_a_word_has_its_label(kind: str) -> None:
     for word, start, end in zip(WORDS, labelled, [*labelled[1:], len(ids[0])], strict=True):
         spelled = tokenizer.decode(ids[0][start:end].tolist(), skip_special_tokens=True)
         assert spelled.replace(" ", "") == word
+        assert tokenizer.decode([int(ids[0][start])]).strip()  # not the space before the word
 
 
 def test_words_that_are_cut_have_no_label() -> None:
