@@ -5,7 +5,10 @@ theirs in entry points, in a group for each kind: `model_foundry.architectures`,
 `model_foundry.objectives` and so on.
 """
 
-from model_foundry.config.classification import SequenceClassificationConfig
+from model_foundry.config.classification import (
+    SequenceClassificationConfig,
+    TokenClassificationConfig,
+)
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -134,6 +137,17 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             reads_token_stream=False,
             units=("tokens",),
             schema=SequenceClassificationConfig,
+            losses={"label_loss": 1.0},
+            metrics=("accuracy", "macro_f1", "loss"),
+            settings=("tokenizer", "data.max_sequence_length"),
+        ),
+        ObjectiveSpec(
+            name="token_classification",
+            target="model_foundry.objectives.token_classification:TokenClassification",
+            model_kind="token_classifier",
+            reads_token_stream=False,
+            units=("tokens",),
+            schema=TokenClassificationConfig,
             losses={"label_loss": 1.0},
             metrics=("accuracy", "macro_f1", "loss"),
             settings=("tokenizer", "data.max_sequence_length"),

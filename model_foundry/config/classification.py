@@ -10,6 +10,24 @@ Pooling = Literal["cls", "mean", "max", "last"]
 Weight = Annotated[float, Field(gt=0)]
 
 
+class TokenClassificationConfig(Section):
+    """Classification of words: the columns of a table or of CoNLL-U, and the output layer."""
+
+    words: str = "words"
+    """Column with the words of a text: lists of texts, or texts that are divided at white space; of
+    CoNLL-U `form`."""
+    labels: str = "labels"
+    """Column with a label for each word, in the same form; of CoNLL-U `upos`, for instance."""
+    dropout: Probability = 0.1
+    """Dropout before the output layer."""
+    class_weights: Literal["balanced"] | dict[str, Weight] | None = None
+    """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
+    to their number in the training data; None: none."""
+    label_smoothing: Probability = 0.0
+    """Share of the probability that is spread over all labels (Szegedy et al. 2016,
+    arXiv:1512.00567)."""
+
+
 class SequenceClassificationConfig(Section):
     """Classification of texts: the columns of a table, and the output layer."""
 

@@ -144,7 +144,7 @@ _REASONS: Final[dict[str, str]] = {
         "do_train do_eval do_predict eval_only"
     ),
     "the loss is plain cross-entropy": (
-        "label_smoothing label_smoothing_factor label_names neftune_noise_alpha problem_type"
+        "label_smoothing_factor label_names neftune_noise_alpha problem_type"
     ),
     "training.dataloader_num_workers is the only setting of the data loader": (
         "dataloader_drop_last dataloader_in_order pin_memory dataloader_pin_memory "

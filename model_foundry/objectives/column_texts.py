@@ -2,13 +2,16 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+from numpy.typing import NDArray
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.examples import Ragged
+from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.objectives.text import load_named_tokenizer
 from model_foundry.tokenizer.framing import block_frame, framed
@@ -53,10 +56,30 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Ragged:
         """Return the ids of texts, or of each with its pair, of which the longer is cut first."""
         given = list(texts) if pairs is None else list(zip(texts, pairs, strict=True))
-        encodings = self._backend.encode_batch(given, add_special_tokens=self._frames)
+        return _ids_of(self._encode(given))
+
+    def encode_words(
+        self, rows: Sequence[Sequence[str]], labels: Sequence[NDArray[np.int64]]
+    ) -> tuple[Ragged, Ragged]:
+        """Return the ids of texts, given as words, and a label for each id.
+
+        The first piece of a word has its label, and all other ids `IGNORE_INDEX`.
+
+        Args:
+            rows: the words of each text, which is read with a space between them.
+            labels: the number of each word's label.
+        """
+        encodings = self._encode([" ".join(words) for words in rows])
+        targets = [_aligned(*each) for each in zip(encodings, rows, labels, strict=True)]
+        return _ids_of(encodings), Ragged.of(targets)
+
+    def _encode(self, texts: Sequence[Any]) -> list[Encoding]:
+        encodings: list[Encoding] = self._backend.encode_batch(
+            texts, add_special_tokens=self._frames
+        )
         self.seen += len(encodings)
         self.cut += sum(bool(encoding.overflowing) for encoding in encodings)
-        return Ragged.of([np.array(encoding.ids, np.int64) for encoding in encodings])
+        return encodings
 
     def warn(self) -> None:
         """Warn once of all texts that were cut."""
@@ -66,3 +89,28 @@ class TextEncoder:
                 "them whole",
                 *(f"{self.cut:,}", f"{self.seen:,}", self.length),
             )
+
+
+def _ids_of(encodings: Sequence[Encoding]) -> Ragged:
+    return Ragged.of([np.array(encoding.ids, np.int64) for encoding in encodings])
+
+
+def _aligned(
+    encoding: Encoding, words: Sequence[str], labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return a label for each id of a text of words with a space between them.
+
+    A word that was cut, or that the tokenizer drops, has no id.
+    """
+    sizes = np.array([len(word) for word in words], np.int64)
+    starts = np.cumsum(sizes + 1) - sizes - 1
+    targets = np.full(len(encoding.ids), IGNORE_INDEX, np.int64)
+    spans = np.array(encoding.offsets, np.int64).reshape(-1, 2)
+    inside = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
+    # a piece may begin with the space before its word, but ends after the word has begun
+    pieces = np.searchsorted(spans[inside, 1], starts, side="right")
+    found = np.flatnonzero(pieces < len(inside))
+    places = inside[pieces[found]]
+    here = spans[places, 0] < (starts + sizes)[found]
+    targets[places[here]] = labels[found[here]]
+    return targets

@@ -150,6 +150,14 @@ def test_the_attention_of_the_experiment_is_that_of_the_body(tmp_path: Path) -> 
     assert model.num_positions == 16
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_body_is_what_is_compiled(kind: str, tmp_path: Path) -> None:
+    model = classifier(kind, tmp_path)
+    model.compile_for_training()
+    compiled = [module for module in model.modules() if module._compiled_call_impl is not None]
+    assert compiled == [model.hf_model.body]
+
+
 def test_a_recurrent_body_has_no_attention_and_any_length(tmp_path: Path) -> None:
     model = classifier("lstm", tmp_path)
     assert (model.attention_in_use, model.num_positions) == (None, None)

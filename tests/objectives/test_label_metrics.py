@@ -11,7 +11,7 @@ from torch import Tensor
 from model_foundry.objectives.label_metrics import MacroF1, Matthews
 
 TARGETS = [0, 0, 0, 1, 1, 2, 2, 2, 2, 0]
-PREDICTED = [0, 0, 1, 1, 2, 2, 2, 2, 0, 0]
+PREDICTED = [0, 0, 1, 1, 2, 2, 2, 2, 0, 2]
 
 
 class Done:
@@ -44,8 +44,8 @@ def measured(metric: Any, *passes: Any) -> Any:
 
 
 def test_macro_f1_by_hand() -> None:
-    # label 0: 3 right of 4 predicted and 4 there; 1: 1 of 2 and 2; 2: 3 of 4 and 4
-    expected = (3 / 4 + 1 / 2 + 3 / 4) / 3
+    # label 0: 2 right of 3 predicted and 4 there; 1: 1 of 2 and 2; 2: 3 of 5 and 4
+    expected = (4 / 7 + 2 / 4 + 6 / 9) / 3
     assert measured(MacroF1, done(PREDICTED, TARGETS)) == {"macro_f1": pytest.approx(expected)}
 
 
