@@ -32,7 +32,9 @@ class LayerCache:
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Append those of new tokens, (B, N, T, D), and return all, (B, N, S, D)."""
-        return self.cache.update(keys, values, self.layer)
+        is_pair = isinstance(self.cache, EncoderDecoderCache)
+        own = self.cache.self_attention_cache if is_pair else self.cache
+        return own.update(keys, values, self.layer)
 
     def once(self, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Return the keys and values of the memory, computed by the first call only."""
