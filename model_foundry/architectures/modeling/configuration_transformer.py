@@ -6,7 +6,7 @@ from .feed_forward import ACTIVATIONS, GATES
 from .normalization import NORMS
 from .positions import POSITIONS
 
-LAYOUTS = {"decoder": "CausalLM", "encoder": "MaskedLM", "encoder_decoder": "Seq2SeqLM"}
+LAYOUTS = {"decoder": "CausalLM", "encoder": "MaskedLM"}
 CHOICES = {
     "layout": tuple(LAYOUTS),
     "activation": (*ACTIVATIONS, *GATES),
@@ -17,14 +17,35 @@ CHOICES = {
 SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
 
 
+DEFAULTS = {
+    "layout": "decoder",
+    "vocab_size": 8000,
+    "hidden_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "activation": "gelu",
+    "positions": "learned",
+    "norm": "layer_norm",
+    "norm_place": "pre",
+    "norm_eps": 1e-5,
+    "bias": True,
+    "dropout": 0.1,
+    "attention_dropout": 0.1,
+    "max_position_embeddings": 1024,
+    "initializer_range": 0.02,
+    "tie_word_embeddings": True,
+    "use_cache": True,
+}
+
+
 class TransformerConfig(PretrainedConfig):
-    """Layout, sizes and kinds of a transformer.
+    """Layout, sizes and kinds of a transformer; left out, they are as in `DEFAULTS`.
 
     Args:
         layout: `decoder` reads from left to right, `encoder` both ways, `encoder_decoder` reads a
             source both ways and writes a target from left to right.
-        num_hidden_layers: of the only stack, or of both where they are not given apart.
-        encoder_layers, decoder_layers: of the two stacks of `encoder_decoder`.
+        num_hidden_layers: blocks of the only stack, or of both where they are not given apart.
+        encoder_layers, decoder_layers: blocks of the two stacks of `encoder_decoder`.
         intermediate_size: inner size of the feed-forward sublayers; None: 4 times `hidden_size`.
         activation, positions, norm: see `feed_forward.py`, `positions.py` and `normalization.py`.
         norm_place: `pre`, before each sublayer, or `post`, after its residual sum.
@@ -39,61 +60,21 @@ class TransformerConfig(PretrainedConfig):
 
     model_type = "foundry_transformer"
 
-    def __init__(
-        self,
-        layout="decoder",
-        vocab_size=8000,
-        hidden_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        encoder_layers=None,
-        decoder_layers=None,
-        intermediate_size=None,
-        activation="gelu",
-        positions="learned",
-        norm="layer_norm",
-        norm_place="pre",
-        norm_eps=1e-5,
-        embedding_norm=None,
-        bias=True,
-        dropout=0.1,
-        attention_dropout=0.1,
-        max_position_embeddings=1024,
-        initializer_range=0.02,
-        tie_word_embeddings=True,
-        use_cache=True,
-        tokenizer_class="PreTrainedTokenizerFast",
-        auto_map=None,
-        **kwargs,
-    ):
-        self.layout = layout
-        self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.num_hidden_layers = num_hidden_layers
-        self.num_attention_heads = num_attention_heads
-        self.encoder_layers = encoder_layers or num_hidden_layers
-        self.decoder_layers = decoder_layers or num_hidden_layers
-        self.intermediate_size = intermediate_size or 4 * hidden_size
-        self.activation = activation
-        self.positions = positions
-        self.norm = norm
-        self.norm_place = norm_place
-        self.norm_eps = norm_eps
-        is_bert_like = layout == "encoder" and norm_place == "post"
-        self.embedding_norm = is_bert_like if embedding_norm is None else embedding_norm
-        self.bias = bias
-        self.dropout = dropout
-        self.attention_dropout = attention_dropout
-        self.max_position_embeddings = max_position_embeddings
-        self.initializer_range = initializer_range
-        self.use_cache = use_cache
+    def __init__(self, auto_map=None, tokenizer_class="PreTrainedTokenizerFast", **fields):
+        for name, default in DEFAULTS.items():
+            setattr(self, name, fields.pop(name, default))
         self._check()
-        super().__init__(
-            tie_word_embeddings=tie_word_embeddings,
-            tokenizer_class=tokenizer_class,
-            **{"is_encoder_decoder": layout == "encoder_decoder", **kwargs},
-        )
-        self.auto_map = auto_map or auto_classes(layout)
+        layers = self.num_hidden_layers
+        self.encoder_layers = fields.pop("encoder_layers", None) or layers
+        self.decoder_layers = fields.pop("decoder_layers", None) or layers
+        self.intermediate_size = fields.pop("intermediate_size", None) or 4 * self.hidden_size
+        given = fields.pop("embedding_norm", None)
+        as_bert = self.layout == "encoder" and self.norm_place == "post"
+        self.embedding_norm = as_bert if given is None else given
+        fields.setdefault("is_encoder_decoder", self.layout == "encoder_decoder")
+        tied = {"tie_word_embeddings": self.tie_word_embeddings}
+        super().__init__(tokenizer_class=tokenizer_class, **tied, **fields)
+        self.auto_map = auto_map or auto_classes(self.layout)
 
     def _check(self):
         for name in SIZES:
