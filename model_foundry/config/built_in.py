@@ -5,6 +5,7 @@ theirs in entry points, in a group for each kind: `model_foundry.architectures`,
 `model_foundry.objectives` and so on.
 """
 
+from model_foundry.config.backbone import BackboneConfig
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -40,6 +41,19 @@ def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
     )
 
 
+def _native(name: str, class_name: str, objective: str) -> ArchitectureSpec:
+    return ArchitectureSpec(
+        name=name,
+        target=f"model_foundry.architectures.native_transformer:{class_name}",
+        section="backbone",
+        schema=BackboneConfig,
+        objectives=(objective,),
+        is_causal=objective == "causal_lm",
+        settings=("attn_implementation",),
+        isolates_documents=True,
+    )
+
+
 ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
     "architecture",
     (
@@ -70,6 +84,8 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
         _recurrent("rnn", "RNNModel"),
+        _native("transformer_decoder", "TransformerDecoder", "causal_lm"),
+        _native("transformer_encoder", "TransformerEncoder", "masked_lm"),
     ),
     entry_points="model_foundry.architectures",
 )
