@@ -30,8 +30,6 @@ class NormConfig(Section):
     """`rms_norm` neither centres nor has a bias."""
     place: Literal["pre", "post"] = "pre"
     """Before each sublayer, or after its residual sum, as first published."""
-    eps: float = Field(default=1e-5, gt=0)
-    """Number added to the variance."""
 
 
 class BackboneConfig(Section):

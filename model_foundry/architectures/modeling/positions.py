@@ -29,11 +29,16 @@ def number_tokens(shape: torch.Size, past: int, attention_mask: Tensor | None, d
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)[:, -shape[1] :]
 
 
-def number_within_documents(document_ids: Tensor) -> Tensor:
-    """Return the positions (B, T) from 0 in each document, given ids (B, T) in runs."""
-    index = torch.arange(document_ids.shape[1], device=document_ids.device)
-    starts = document_ids.diff(prepend=document_ids[:, :1] - 1).ne(0) * index
-    return index - starts.cummax(dim=-1).values
+def number_within_documents(document_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """Return the number of real tokens of its document before each token, (B, T).
+
+    Args:
+        document_ids: (B, T).
+        attention_mask: (B, T), 1 for real tokens; None: all are.
+    """
+    if attention_mask is not None:
+        document_ids = document_ids.masked_fill(attention_mask == 0, -1)
+    return (document_ids[:, :, None] == document_ids[:, None, :]).tril(-1).sum(-1)
 
 
 def sinusoids(positions: Tensor, size: int) -> Tensor:

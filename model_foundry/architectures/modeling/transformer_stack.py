@@ -95,7 +95,7 @@ class TransformerStack(nn.Module):
 
     def _number(self, x: Tensor, past: int, attention_mask, document_ids) -> Tensor:
         if document_ids is not None:
-            return number_within_documents(document_ids)
+            return number_within_documents(document_ids, attention_mask)
         return number_tokens(x.shape, past, attention_mask, x.device)
 
     def _mask(

@@ -105,6 +105,9 @@ def test_padding_has_no_position() -> None:
     assert number_tokens(shape, 2, mask, None).tolist() == [[0, 1, 2], [2, 2, 2]]
 
 
-def test_each_document_is_numbered_from_0() -> None:
-    ids = torch.tensor([[7, 7, 8, 8, 8, -1], [-1, -1, 0, 0, 1, 2]])
+def test_each_document_is_numbered_from_0_without_padding() -> None:
+    ids = torch.tensor([[7, 7, 8, 8, 8, 9], [-1, -1, 0, 0, 1, 2]])
     assert number_within_documents(ids).tolist() == [[0, 1, 0, 1, 2, 0], [0, 1, 0, 1, 0, 0]]
+    real = torch.tensor([[0, 1, 1, 0, 1, 1]])
+    numbers = number_within_documents(ids[:1], real)
+    assert numbers[real == 1].tolist() == [0, 0, 1, 0]
