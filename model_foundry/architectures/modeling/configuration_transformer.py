@@ -60,7 +60,7 @@ class TransformerConfig(PretrainedConfig):
 
     model_type = "foundry_transformer"
 
-    def __init__(self, auto_map=None, tokenizer_class="PreTrainedTokenizerFast", **fields):
+    def __init__(self, auto_map=None, tokenizer_class="PreTrainedTokenizerFast", **fields) -> None:
         for name, default in DEFAULTS.items():
             setattr(self, name, fields.pop(name, default))
         self._check()
