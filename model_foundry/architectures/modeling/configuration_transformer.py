@@ -6,7 +6,7 @@ from .feed_forward import ACTIVATIONS, GATES
 from .normalization import NORMS
 from .positions import POSITIONS
 
-LAYOUTS = {"decoder": "CausalLM", "encoder": "MaskedLM"}
+LAYOUTS = {"decoder": "CausalLM", "encoder": "MaskedLM", "encoder_decoder": "Seq2SeqLM"}
 CHOICES = {
     "layout": tuple(LAYOUTS),
     "activation": (*ACTIVATIONS, *GATES),
@@ -89,9 +89,12 @@ class TransformerConfig(PretrainedConfig):
 
 def auto_classes(layout):
     """Return the `auto_map` of a model directory."""
+    config = {"AutoConfig": "configuration_transformer.TransformerConfig"}
+    if layout == "encoder_decoder":
+        seq2seq = "modeling_encoder_decoder.TransformerForSeq2SeqLM"
+        return config | {"AutoModelForSeq2SeqLM": seq2seq}
     head = LAYOUTS[layout]
-    return {
-        "AutoConfig": "configuration_transformer.TransformerConfig",
+    return config | {
         "AutoModel": "modeling_transformer.TransformerModel",
         f"AutoModelFor{head}": f"modeling_transformer.TransformerFor{head}",
     }
