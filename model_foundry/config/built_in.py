@@ -5,6 +5,7 @@ theirs in entry points, in a group for each kind: `model_foundry.architectures`,
 `model_foundry.objectives` and so on.
 """
 
+from model_foundry.config.backbone import BackboneConfig
 from model_foundry.config.classification import (
     SequenceClassificationConfig,
     TokenClassificationConfig,
@@ -41,6 +42,19 @@ def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
         objectives=("causal_lm", "masked_lm"),
         is_causal=lambda section: not section.bidirectional,
         settings=("carry_state",),
+        isolates_documents=True,
+    )
+
+
+def _native(name: str, class_name: str, objective: str) -> ArchitectureSpec:
+    return ArchitectureSpec(
+        name=name,
+        target=f"model_foundry.architectures.native_transformer:{class_name}",
+        section="backbone",
+        schema=BackboneConfig,
+        objectives=(objective,),
+        is_causal=objective == "causal_lm",
+        settings=("attn_implementation",),
         isolates_documents=True,
     )
 
@@ -84,6 +98,8 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             objectives=(),
             ties_embedding_size=True,
         ),
+        _native("transformer_decoder", "TransformerDecoder", "causal_lm"),
+        _native("transformer_encoder", "TransformerEncoder", "masked_lm"),
     ),
     entry_points="model_foundry.architectures",
 )

@@ -11,6 +11,7 @@ from model_foundry.config import ARCHITECTURES, ExperimentConfig
 BLOCK = 12
 SECTIONS: dict[str, dict[str, Any]] = {
     "transformer": {"layers": 2, "hidden_size": 16, "attention_heads": 2},
+    "backbone": {"layers": 2, "hidden_size": 16, "attention_heads": 2},
     "rnn": {"embedding_size": 12, "hidden_size": 16, "num_layers": 2},
 }
 
@@ -20,7 +21,7 @@ def make_config(name: str, *, training: dict[str, Any] | None = None, **section:
     spec = ARCHITECTURES[name]
     assert spec.section is not None
     values = SECTIONS[spec.section] | {"dropout": 0.0} | section
-    if spec.section == "transformer":
+    if spec.section in ("backbone", "transformer"):
         values = {"attention_dropout": 0.0} | values
     masked = spec.objectives == ("masked_lm",) or values.get("bidirectional", False)
     return ExperimentConfig.model_validate(

@@ -222,7 +222,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(
 def count_layer_calls(model: BaseLanguageModel) -> Callable[[], int]:
     """Count the calls of the layers' main submodules from here on."""
     calls = []
-    names = ("attn", "attention", "rnn")
+    names = ("attn", "attention", "rnn", "self_attention")
     for name, module in model.named_modules():
         if name.rpartition(".")[2] in names:
             module.register_forward_pre_hook(lambda *_: calls.append(1))
@@ -244,9 +244,11 @@ def expected_parameters(config: ExperimentConfig) -> int:
         else:
             head = d * h * V + V
         return V * e + first + (layers - 1) * later + head
-    h, layers, f = section.hidden_size, section.layers, section.intermediate_hidden_size
+    h, layers, f = section.hidden_size, section.layers, 4 * section.hidden_size
     layer = 4 * (h * h + h) + (h * f + f) + (f * h + h) + 2 * 2 * h
-    if name == "gpt2":
+    if name == "transformer_encoder":  # pre-norm, and a layer before the output matrix
+        return (V + T) * h + layers * layer + 2 * h + (h * h + h) + 2 * h + V
+    if name in ("gpt2", "transformer_decoder"):
         return (V + T) * h + layers * layer + 2 * h
     assert name == "bert"
     return (V + T + 2) * h + 2 * h + layers * layer + (h * h + h) + 2 * h + V
@@ -356,7 +358,7 @@ torch.set_num_threads(1)
 result = {}
 for directory in sorted(Path(sys.argv[1]).iterdir()):
     expected = load_file(directory / "expected.safetensors")
-    own_code = (directory / "modeling_recurrent.py").exists()
+    own_code = any(directory.glob("modeling_*.py"))
     auto = AutoModelForCausalLM if "rows" in expected else AutoModelForMaskedLM
     model = auto.from_pretrained(directory, trust_remote_code=own_code).eval()
     with torch.no_grad():
