@@ -69,6 +69,8 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
         ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
+        _recurrent("min_gru", "MinGRUModel"),
+        _recurrent("min_lstm", "MinLSTMModel"),
         _recurrent("rnn", "RNNModel"),
     ),
     entry_points="model_foundry.architectures",

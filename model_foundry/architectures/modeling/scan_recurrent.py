@@ -1,0 +1,162 @@
+"""The layers minGRU and minLSTM, whose gates see the input alone (Feng et al. 2024).
+
+Source: "Were RNNs All We Needed?", arXiv:2410.01201, in the form of its appendix B, with states
+above 0. Without a product with the state, all positions are read at once by a scan in log space; a
+single position is one step. The paper leaves open what surrounds a layer: layers are stacked as all
+recurrent layers here, with neither residuals nor norms nor expansion. A fresh state is 0.
+
+Letters of shapes: B rows, T positions, N tokens without padding, E width of the input, H hidden
+size, D directions, G rows of a weight (2H or 3H).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+CHUNK = 128
+"""Positions of one scan: in longer ones the sum of logarithms loses the digits of its parts."""
+
+NOTHING = -1e4
+"""The logarithm of 0 here: `exp` makes 0 of it, and unlike that of infinity its gradient is 0."""
+
+
+def positive(x: Tensor) -> Tensor:
+    """Map x to numbers above 0: g of the paper, x + 1/2 above 0 and the sigmoid below."""
+    return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
+
+
+def log_positive(x: Tensor) -> Tensor:
+    """Return the logarithm of `positive(x)`, which loses no digits below 0."""
+    return torch.where(x >= 0, (F.relu(x) + 0.5).log(), F.logsigmoid(x))
+
+
+def scan(log_keep: Tensor, log_write: Tensor, h: Tensor | None = None) -> Tensor:
+    """Return all states of h[t] = keep[t] h[t - 1] + write[t], (B, T, H).
+
+    After Heinsen (2023, arXiv:2311.06281): with K the sums of log keep, log h is K plus the
+    logarithm of the sums of write / exp K.
+
+    Args:
+        log_keep: logarithms of the shares that are kept, (B, T, H).
+        log_write: logarithms of what is added, (B, T, H).
+        h: the state before, (B, H); None: 0.
+    """
+    chunks = []
+    for keep, write in zip(log_keep.split(CHUNK, 1), log_write.split(CHUNK, 1), strict=True):
+        kept = keep.cumsum(1)
+        states = (kept + (write - kept).logcumsumexp(1)).exp()
+        if h is not None:
+            states = states + kept.exp() * h[:, None]
+        h = states[:, -1]
+        chunks.append(states)
+    return torch.cat(chunks, dim=1)
+
+
+class ScannedLayer(nn.Module):
+    """A recurrent layer h[t] = keep h[t - 1] + (1 - keep) candidate, called as torch's layers are.
+
+    A subclass gives the shares that are kept. Gates and states are in fp32 at least.
+    """
+
+    num_parts: int
+    """Gates and candidate, whose rows follow each other in a weight."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, *, batch_first: bool, bidirectional: bool
+    ):
+        super().__init__()
+        assert batch_first, "torch's argument; there is no other layout here"
+        self.hidden_size = hidden_size
+        self.bidirectional = bidirectional
+        self.gates = nn.ModuleList(
+            nn.Linear(input_size, self.num_parts * hidden_size) for _ in range(1 + bidirectional)
+        )
+
+    def keep_logits(self, *gates: Tensor) -> Tensor:
+        """Return the logits of the shares of the state that are kept."""
+        raise NotImplementedError
+
+    def weights(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the weight (G, E) and the bias (G,) of each direction."""
+        return [(linear.weight, linear.bias) for linear in self.gates]  # type: ignore[misc]
+
+    def initial_bias(self, bias: Tensor) -> Tensor:
+        """Return the initial values of a bias (G,)."""
+        return torch.zeros_like(bias)
+
+    def step(self, given: Tensor, h: Tensor) -> Tensor:
+        """Return the state (..., H) after the one before, with the gates (..., G) of an input."""
+        logits, candidate = self._parts(given)
+        return torch.lerp(positive(candidate), h.to(logits.dtype), torch.sigmoid(logits))
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None):
+        """Read x (B, T, E), or a packed sequence, from the states (D, B, H); None: from zeros.
+
+        Returns:
+            The output (B, T, DH), or a packed one, and the final states (D, B, H).
+        """
+        if isinstance(input, Tensor):
+            return self._read(input, hx)
+        x, lengths = pad_packed_sequence(input, batch_first=True)
+        real = torch.arange(x.shape[1])[None] < lengths[:, None]
+        y, final = self._read(x, hx, real.to(x.device))
+        return pack_padded_sequence(y, lengths, batch_first=True, enforce_sorted=False), final
+
+    def _read(self, x: Tensor, hx: Tensor | None, real: Tensor | None = None):
+        ways = []
+        for direction, linear in enumerate(self.gates):
+            h = None if hx is None else hx[direction]
+            given, mask = linear(x), real  # (B, T, G)
+            if direction:
+                given, mask = given.flip(1), None if real is None else real.flip(1)
+            ways.append(self._states(given, h, mask))
+        final = torch.stack([states[:, -1] for states in ways])  # a copy: see `functions_recurrent`
+        ways[1:] = [states.flip(1) for states in ways[1:]]
+        return torch.cat(ways, dim=-1).to(given.dtype), final
+
+    def _states(self, given: Tensor, h: Tensor | None, real: Tensor | None) -> Tensor:
+        """Return the states (B, T, H) with the gates (B, T, G); where not `real`, the last one."""
+        if given.shape[1] == 1 and real is None and h is not None:
+            return self.step(given, h[:, None])
+        logits, candidate = self._parts(given)
+        keep = F.logsigmoid(logits)
+        write = F.logsigmoid(-logits) + log_positive(candidate)
+        if real is not None:
+            keep = keep.masked_fill(~real[..., None], 0.0)
+            write = write.masked_fill(~real[..., None], NOTHING)
+        return scan(keep, write, None if h is None else h.to(keep.dtype))
+
+    def _parts(self, given: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of `keep` and the candidate, before `positive`, (..., H) each."""
+        given = given.to(torch.promote_types(given.dtype, torch.float32))
+        *gates, candidate = given.chunk(self.num_parts, dim=-1)
+        return self.keep_logits(*gates), candidate
+
+
+class MinGRU(ScannedLayer):
+    """The minGRU: a gate z writes a share of the candidate, and the rest of the state is kept."""
+
+    num_parts = 2
+
+    def keep_logits(self, *gates: Tensor) -> Tensor:
+        """Return the logits of 1 - z."""
+        (z,) = gates
+        return -z
+
+
+class MinLSTM(ScannedLayer):
+    """The minLSTM: the shares of a forget and an input gate in their sum; it has no cell state."""
+
+    num_parts = 3
+
+    def keep_logits(self, *gates: Tensor) -> Tensor:
+        """Return the logits of f / (f + i), which are log f - log i."""
+        f, i = gates
+        return F.logsigmoid(f) - F.logsigmoid(i)
+
+    def initial_bias(self, bias: Tensor) -> Tensor:
+        """Return zeros, but one for the forget gate, as in the LSTM."""
+        bias = torch.zeros_like(bias)
+        bias[: self.hidden_size] = 1.0
+        return bias
