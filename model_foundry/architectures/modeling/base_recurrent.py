@@ -10,7 +10,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
 from .configuration_recurrent import RecurrentConfig
 from .layers_recurrent import RecurrentCache
 from .padding_recurrent import is_exported
-from .scan_recurrent import ScannedLayer
+from .scan_recurrent import Gates
 
 try:
     from transformers import initialization as init
@@ -85,15 +85,13 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                     copy(parameter, self._initial_bias(module, name))
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=1 / self.config.embedding_scale)
+        elif isinstance(module, Gates):
+            init.uniform_(module.weight, -(module.hidden_size**-0.5), module.hidden_size**-0.5)
+            copy(module.bias, module.initial_bias())
         elif isinstance(module, nn.Linear):
             init.normal_(module.weight, std=self.config.output_scale * module.in_features**-0.5)
             if module.bias is not None:
                 init.zeros_(module.bias)
-        elif isinstance(module, ScannedLayer):  # after the matrices in it
-            bound = module.hidden_size**-0.5
-            for weight, bias in module.weights():
-                init.uniform_(weight, -bound, bound)
-                copy(bias, module.initial_bias(bias))
 
     @staticmethod
     def _initial_bias(rnn: nn.RNNBase, name: str) -> Tensor:

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-CHUNK = 128
-"""Positions of one scan: in longer ones the sum of logarithms loses the digits of its parts."""
+CHUNK = 32
+"""Positions of one sum of logarithms: longer ones lose the digits of their parts."""
 
 NOTHING = -1e4
 """The logarithm of 0 here: `exp` makes 0 of it, and unlike that of infinity its gradient is 0."""
@@ -35,22 +35,47 @@ def scan(log_keep: Tensor, log_write: Tensor, h: Tensor | None = None) -> Tensor
     """Return all states of h[t] = keep[t] h[t - 1] + write[t], (B, T, H).
 
     After Heinsen (2023, arXiv:2311.06281): with K the sums of log keep, log h is K plus the
-    logarithm of the sums of write / exp K.
+    logarithm of the sums of write / exp K. All chunks are read at once, each from 0; then each gets
+    what it keeps of the state before it.
 
     Args:
         log_keep: logarithms of the shares that are kept, (B, T, H).
         log_write: logarithms of what is added, (B, T, H).
         h: the state before, (B, H); None: 0.
     """
-    chunks = []
-    for keep, write in zip(log_keep.split(CHUNK, 1), log_write.split(CHUNK, 1), strict=True):
-        kept = keep.cumsum(1)
-        states = (kept + (write - kept).logcumsumexp(1)).exp()
-        if h is not None:
-            states = states + kept.exp() * h[:, None]
-        h = states[:, -1]
-        chunks.append(states)
-    return torch.cat(chunks, dim=1)
+    length = log_keep.shape[1]
+    size = min(length, CHUNK)
+    rest = (0, 0, 0, -length % size)
+    keep, write = (F.pad(x, rest).unflatten(1, (-1, size)) for x in (log_keep, log_write))
+    kept = keep.cumsum(2)  # (B, chunks, size, H)
+    states = (kept + (write - kept).logcumsumexp(2)).exp()
+    kept = kept.exp()
+    before = [torch.zeros_like(kept[:, 0, 0]) if h is None else h]
+    for share, last in zip(kept[:, :-1, -1].unbind(1), states[:, :-1, -1].unbind(1), strict=True):
+        before.append(torch.addcmul(last, share, before[-1]))
+    states = torch.addcmul(states, kept, torch.stack(before, dim=1)[:, :, None])
+    return states.flatten(1, 2)[:, :length]
+
+
+class Gates(nn.Linear):
+    """The gates and the candidate of a position in one direction, (..., E) to (..., G).
+
+    Args:
+        open_forget_gate: whether the first gate has an initial bias of 1, as in the LSTM.
+    """
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_parts: int, *, open_forget_gate: bool
+    ):
+        super().__init__(input_size, num_parts * hidden_size)
+        self.hidden_size = hidden_size
+        self.open_forget_gate = open_forget_gate
+
+    def initial_bias(self) -> Tensor:
+        """Return the initial values of the bias."""
+        bias = torch.zeros_like(self.bias)
+        bias[: self.hidden_size] = float(self.open_forget_gate)
+        return bias
 
 
 class ScannedLayer(nn.Module):
@@ -61,6 +86,8 @@ class ScannedLayer(nn.Module):
 
     num_parts: int
     """Gates and candidate, whose rows follow each other in a weight."""
+    open_forget_gate = False
+    """Start with a bias of 1 in the first gate."""
 
     def __init__(
         self, input_size: int, hidden_size: int, *, batch_first: bool, bidirectional: bool
@@ -70,20 +97,13 @@ class ScannedLayer(nn.Module):
         self.hidden_size = hidden_size
         self.bidirectional = bidirectional
         self.gates = nn.ModuleList(
-            nn.Linear(input_size, self.num_parts * hidden_size) for _ in range(1 + bidirectional)
+            Gates(input_size, hidden_size, self.num_parts, open_forget_gate=self.open_forget_gate)
+            for _ in range(1 + bidirectional)
         )
 
     def keep_logits(self, *gates: Tensor) -> Tensor:
         """Return the logits of the shares of the state that are kept."""
         raise NotImplementedError
-
-    def weights(self) -> list[tuple[Tensor, Tensor]]:
-        """Return the weight (G, E) and the bias (G,) of each direction."""
-        return [(linear.weight, linear.bias) for linear in self.gates]  # type: ignore[misc]
-
-    def initial_bias(self, bias: Tensor) -> Tensor:
-        """Return the initial values of a bias (G,)."""
-        return torch.zeros_like(bias)
 
     def step(self, given: Tensor, h: Tensor) -> Tensor:
         """Return the state (..., H) after the one before, with the gates (..., G) of an input."""
@@ -149,14 +169,9 @@ class MinLSTM(ScannedLayer):
     """The minLSTM: the shares of a forget and an input gate in their sum; it has no cell state."""
 
     num_parts = 3
+    open_forget_gate = True
 
     def keep_logits(self, *gates: Tensor) -> Tensor:
         """Return the logits of f / (f + i), which are log f - log i."""
         f, i = gates
         return F.logsigmoid(f) - F.logsigmoid(i)
-
-    def initial_bias(self, bias: Tensor) -> Tensor:
-        """Return zeros, but one for the forget gate, as in the LSTM."""
-        bias = torch.zeros_like(bias)
-        bias[: self.hidden_size] = 1.0
-        return bias
