@@ -22,6 +22,11 @@ KINDS = {"min_gru": MinGRU, "min_lstm": MinLSTM}
 LENGTHS = (1, 2, 17, CHUNK, CHUNK + 1, 20 * CHUNK + 3)
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["scan", "loop"])
+def _each_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScannedLayer, "parallel", request.param)
+
+
 def layer_of(kind: str, *, bidirectional: bool = False) -> ScannedLayer:
     """Return a layer with gates that open and close."""
     torch.manual_seed(0)
@@ -58,7 +63,7 @@ def gradients(output: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
 @pytest.mark.parametrize("from_state", [False, True])
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_scan_equals_the_loop(kind: str, length: int, from_state: bool) -> None:
+def test_all_positions_at_once_equal_the_steps(kind: str, length: int, from_state: bool) -> None:
     layer = layer_of(kind)
     x = torch.randn(B, length, E, requires_grad=True)
     h = torch.rand(B, H, requires_grad=True) if from_state else None
@@ -68,7 +73,8 @@ def test_the_scan_equals_the_loop(kind: str, length: int, from_state: bool) -> N
     torch.testing.assert_close(final, expected[None, :, -1], rtol=1e-5, atol=1e-5)
     inputs = [x, *layer.parameters(), *([] if h is None else [h])]
     for ours, theirs in zip(gradients(y, *inputs), gradients(expected, *inputs), strict=True):
-        assert (ours - theirs).norm() < 1e-5 * theirs.norm()
+        # a sum of logarithms, and gradients of both signs, cost the scan two digits
+        assert (ours - theirs).norm() < (1e-4 if layer.parallel else 2e-6) * theirs.norm()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -97,7 +103,7 @@ def test_bf16_rounds_the_gates_alone(kind: str, length: int) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_position_after_another_equals_the_scan(kind: str) -> None:
+def test_one_position_after_another_equals_all_at_once(kind: str) -> None:
     layer, x = layer_of(kind), torch.randn(B, 9, E)
     h, outputs = torch.zeros(1, B, H), []
     for now in x.split(1, dim=1):

@@ -1,8 +1,9 @@
 """The layers minGRU and minLSTM, whose gates see the input alone (Feng et al. 2024).
 
 Source: "Were RNNs All We Needed?", arXiv:2410.01201, in the form of its appendix B, with states
-above 0. Without a product with the state, all positions are read at once by a scan in log space; a
-single position is one step. The paper leaves open what surrounds a layer: layers are stacked as all
+above 0. Without a product with the state, all positions are read at once by a scan in log space,
+and a single position is one step. On a CPU a loop reads them, which is faster there than logarithms
+and as exact as steps. The paper leaves open what surrounds a layer: layers are stacked as all
 recurrent layers here, with neither residuals nor norms nor expansion. A fresh state is 0.
 
 Letters of shapes: B rows, T positions, N tokens without padding, E width of the input, H hidden
@@ -12,13 +13,15 @@ size, D directions, G rows of a weight (2H or 3H).
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 CHUNK = 32
 """Positions of one sum of logarithms: longer ones lose the digits of their parts."""
 
-NOTHING = -1e4
-"""The logarithm of 0 here: `exp` makes 0 of it, and unlike that of infinity its gradient is 0."""
+SHUT = 1e4
+"""The logit of a gate that keeps all: infinity would make gradients that are not numbers."""
 
 
 def positive(x: Tensor) -> Tensor:
@@ -57,6 +60,38 @@ def scan(log_keep: Tensor, log_write: Tensor, h: Tensor | None = None) -> Tensor
     return states.flatten(1, 2)[:, :length]
 
 
+class Recurrence(Function):
+    """h[t] = keep[t] h[t - 1] + write[t] in a loop, for keep, write (B, T, H) and h (B, H)."""
+
+    @staticmethod
+    def forward(ctx, keep, write, h):
+        """Compute the states (B, T, H), from the first to the last."""
+        states = write.clone()
+        before = h
+        for share, state in zip(keep.unbind(1), states.unbind(1), strict=True):
+            before = state.addcmul_(share, before)
+        ctx.save_for_backward(keep, states, h)
+        return states
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        """Compute the gradients of the states, from the last to the first."""
+        keep, states, h = ctx.saved_tensors
+        total = grad.clone()
+        steps, shares = total.unbind(1), keep.unbind(1)
+        for t in range(len(steps) - 2, -1, -1):
+            steps[t].addcmul_(shares[t + 1], steps[t + 1])
+        before = torch.cat((h[:, None], states[:, :-1]), dim=1)
+        return total * before, total, steps[0] * shares[0]
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would unroll all steps
+def loop(keep: Tensor, write: Tensor, h: Tensor | None = None):
+    """Return what `scan` returns for the logarithms of `keep` and `write`, (B, T, H)."""
+    return Recurrence.apply(keep, write, torch.zeros_like(write[:, 0]) if h is None else h)
+
+
 class Gates(nn.Linear):
     """The gates and the candidate of a position in one direction, (..., E) to (..., G).
 
@@ -83,6 +118,9 @@ class ScannedLayer(nn.Module):
 
     A subclass gives the shares that are kept. Gates and states are in fp32 at least.
     """
+
+    parallel: bool | None = None
+    """Read by `scan`; False: by `loop`; None: by `loop` on a CPU."""
 
     num_parts: int
     """Gates and candidate, whose rows follow each other in a weight."""
@@ -140,12 +178,15 @@ class ScannedLayer(nn.Module):
         if given.shape[1] == 1 and real is None and h is not None:
             return self.step(given, h[:, None])
         logits, candidate = self._parts(given)
-        keep = F.logsigmoid(logits)
-        write = F.logsigmoid(-logits) + log_positive(candidate)
         if real is not None:
-            keep = keep.masked_fill(~real[..., None], 0.0)
-            write = write.masked_fill(~real[..., None], NOTHING)
-        return scan(keep, write, None if h is None else h.to(keep.dtype))
+            logits = logits.masked_fill(~real[..., None], SHUT)
+        h = None if h is None else h.to(logits.dtype)
+        if given.device.type != "cpu" if self.parallel is None else self.parallel:
+            write = F.logsigmoid(-logits) + log_positive(candidate)
+            return scan(F.logsigmoid(logits), write, h)
+        keep = torch.sigmoid(logits)
+        states: Tensor = loop(keep, (1 - keep) * positive(candidate), h)
+        return states
 
     def _parts(self, given: Tensor) -> tuple[Tensor, Tensor]:
         """Return the logits of `keep` and the candidate, before `positive`, (..., H) each."""
