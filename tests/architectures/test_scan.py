@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence
 
+from model_foundry.architectures.modeling import scan_recurrent
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
 from model_foundry.architectures.modeling.modeling_recurrent import RecurrentForCausalLM
 from model_foundry.architectures.modeling.scan_recurrent import (
@@ -156,3 +157,13 @@ def test_initial_weights_have_their_scale(kind: str) -> None:
         assert not gates[1:].any()
         assert (gates[0] == (1 if kind == "min_lstm" else 0)).all()
     assert model.lm_head.weight.std().item() == pytest.approx(1 / 16, rel=0.05)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cpu_reads_in_a_loop(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScannedLayer, "parallel", None)
+    layer, x = layer_of(kind), torch.randn(B, 9, E)
+    monkeypatch.setattr(scan_recurrent, "scan", None)
+    torch.testing.assert_close(layer(x)[0], by_hand(layer, x))
+    with pytest.raises(TypeError, match="not callable"):
+        layer.to("meta")(x.to("meta"))
