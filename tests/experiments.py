@@ -15,6 +15,8 @@ MODELS: dict[str, dict[str, Any]] = {
     "bert": {"architecture": "bert", "transformer": TRANSFORMER},
     "lstm": {"architecture": "lstm", "rnn": RECURRENT},
     "gru": {"architecture": "gru", "rnn": RECURRENT},
+    "min_gru": {"architecture": "min_gru", "rnn": RECURRENT},
+    "min_lstm": {"architecture": "min_lstm", "rnn": RECURRENT},
     "rnn": {"architecture": "rnn", "rnn": RECURRENT},
     "bidirectional lstm": {"architecture": "lstm", "rnn": {**RECURRENT, "bidirectional": True}},
 }

@@ -1,6 +1,7 @@
 """Architectures: the interface of a model, its registration, and the built-in models.
 
-`GPT2Model`, `BERTModel`, `LSTMModel`, `GRUModel` and `RNNModel` are imported on first use.
+`BERTModel`, `GPT2Model`, `GRUModel`, `LSTMModel`, `MinGRUModel`, `MinLSTMModel` and `RNNModel` are
+imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,13 @@ from model_foundry.foundation.plugins import load_plugin
 if TYPE_CHECKING:
     from model_foundry.architectures.bert import BERTModel
     from model_foundry.architectures.gpt import GPT2Model
-    from model_foundry.architectures.rnn import GRUModel, LSTMModel, RNNModel
+    from model_foundry.architectures.rnn import (
+        GRUModel,
+        LSTMModel,
+        MinGRUModel,
+        MinLSTMModel,
+        RNNModel,
+    )
 
 __all__ = [
     "MODEL_REGISTRY",
@@ -27,6 +34,8 @@ __all__ = [
     "GPT2Model",
     "GRUModel",
     "LSTMModel",
+    "MinGRUModel",
+    "MinLSTMModel",
     "ModelOutput",
     "RNNModel",
     "create_model_from_config",
@@ -41,6 +50,8 @@ _BUILT_IN = {
     "BERTModel": "bert",
     "LSTMModel": "lstm",
     "GRUModel": "gru",
+    "MinGRUModel": "min_gru",
+    "MinLSTMModel": "min_lstm",
     "RNNModel": "rnn",
 }
 

@@ -88,6 +88,8 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
         ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
+        _recurrent("min_gru", "MinGRUModel"),
+        _recurrent("min_lstm", "MinLSTMModel"),
         _recurrent("rnn", "RNNModel"),
         ArchitectureSpec(
             name="t5",

@@ -18,13 +18,13 @@ class ModelConfig(OpenSection):
     """The architecture and its section; an architecture of another package brings its own."""
 
     architecture: str
-    """A registered name: gpt2, bert, lstm, gru, rnn, or one of a plugin."""
+    """A registered name: gpt2, bert, lstm, gru, min_gru, min_lstm, rnn, or one of a plugin."""
     transformer: TransformerModelConfig | None = None
     """For gpt2 and bert."""
     bert: BERTSpecificConfig | None = None
     """For bert; None: the defaults."""
     rnn: RNNModelConfig | None = None
-    """For lstm, gru and rnn."""
+    """For lstm, gru, min_gru, min_lstm and rnn."""
 
     @classmethod
     def registered_sections(cls) -> dict[str, type[BaseModel]]:
