@@ -5,6 +5,7 @@ theirs in entry points, in a group for each kind: `model_foundry.architectures`,
 `model_foundry.objectives` and so on.
 """
 
+from model_foundry.config.huggingface import HuggingFaceConfig, direction
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -66,6 +67,16 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             settings=("attn_implementation",),
             isolates_documents=True,
             gains_from_compile=True,
+        ),
+        ArchitectureSpec(
+            name="huggingface",
+            target="model_foundry.architectures.huggingface:HuggingFaceModel",
+            section="huggingface",
+            schema=HuggingFaceConfig,
+            objectives=("causal_lm", "masked_lm"),
+            is_causal=direction,
+            settings=("attn_implementation",),
+            isolates_documents=True,
         ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
