@@ -7,7 +7,6 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from transformers import CONFIG_MAPPING
 
 from model_foundry.architectures import hub_types
 from model_foundry.architectures.base import BaseLanguageModel
@@ -19,47 +18,19 @@ from model_foundry.architectures.document_masks import (
     without_padding,
 )
 from model_foundry.architectures.hf_language_model import HFLanguageModel
+from model_foundry.architectures.hub_configuration import HEAD, SavedConfig, configuration_of
 from model_foundry.architectures.kernels.attention_choice import ISOLATING, choose_attention
 from model_foundry.architectures.model_type_laws import holds, require_law
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.restored import evaluation_mode
 from model_foundry.architectures.saving.hf_arguments import arguments_of
 from model_foundry.architectures.saving.native_format import Record
-from model_foundry.config import OBJECTIVES, ExperimentConfig, HuggingFaceConfig
+from model_foundry.config import ExperimentConfig, HuggingFaceConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import reason_of
 
-HEAD = "foundry_head"  # field of the configuration: causal or masked
-NEEDS = {"left_to_right": "causal", "both": "masked"}
 TRIAL_LENGTH = 4
 WINDOW = "sliding_attention"  # kind of layer
-
-
-class SavedConfig:
-    """The configuration class of whatever model type a directory names."""
-
-    @staticmethod
-    def from_dict(fields: Record) -> Any:
-        """Return the configuration.
-
-        Raises:
-            ConfigError: the type or the head is unknown.
-        """
-        if fields.get(HEAD) not in hub_types.CLASSES:
-            raise ConfigError(f"{HEAD} must be causal or masked; save the model again.")
-        found = CONFIG_MAPPING[hub_types.known_type(str(fields["model_type"]))]
-        return found.from_dict(_with_floats(fields))
-
-
-def _with_floats(value: Any) -> Any:
-    """Return JSON in which `{"__float__": "Infinity"}`, as transformers writes it, is a number."""
-    if isinstance(value, list):
-        return [_with_floats(each) for each in value]
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"__float__"}:
-        return float(value["__float__"])
-    return {key: _with_floats(each) for key, each in value.items()}
 
 
 def _attention_of(hf_class: Any, config: ExperimentConfig) -> str:
@@ -286,31 +257,3 @@ class HuggingFaceModel(HFLanguageModel):
         """Write a HuggingFace directory for the Auto classes."""
         setattr(self.hf_model.config, HEAD, getattr(self.hf_config, HEAD))
         super().save_pretrained(directory)
-
-
-def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
-    """Return the transformers configuration of an experiment.
-
-    Args:
-        arguments: vocabulary size, and ids of special tokens by role.
-
-    Raises:
-        ConfigError: there is no such type, head or field.
-    """
-    section: HuggingFaceConfig = config.model.section
-    model_type = hub_types.known_type(section.model_type)
-    needed = NEEDS.get(OBJECTIVES[config.training.objective].direction)
-    head = hub_types.head_for(model_type, asked=section.head, needed=needed)
-    hf_config_class, pad = hub_types.config_class(model_type), arguments.get("pad_token_id")
-    hub_types.require_known(hf_config_class, section.fields)
-    length = config.data.max_sequence_length
-    values = {
-        **hub_types.positions_fields(hf_config_class, length, pad),
-        **section.fields,
-        **hub_types.special_tokens(hf_config_class, arguments),
-        HEAD: head,
-    }
-    hf_config = hub_types.made_config(hf_config_class, values)
-    if hasattr(hf_config, "is_decoder"):
-        hf_config.is_decoder = head == "causal"
-    return hf_config

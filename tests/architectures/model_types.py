@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from model_foundry.architectures import BaseLanguageModel, create_model_from_config
-from model_foundry.architectures.huggingface import HEAD, HuggingFaceModel
+from model_foundry.architectures.hub_configuration import HEAD
+from model_foundry.architectures.huggingface import HuggingFaceModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 
