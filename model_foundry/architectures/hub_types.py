@@ -89,6 +89,11 @@ def head_for(model_type: str, *, asked: str | None, needed: str | None) -> str:
     return wanted or offered[0]
 
 
+def fields_of(hf_config_class: Any) -> set[str]:
+    """Return the names of all fields of a configuration class, those with another name here too."""
+    return {field.name for field in fields(hf_config_class)} | set(hf_config_class.attribute_map)
+
+
 def config_class(model_type: str) -> Any:
     """Return the configuration class of a type.
 
@@ -96,10 +101,10 @@ def config_class(model_type: str) -> Any:
         ConfigError: it holds those of several models, such as one for text and one for images.
     """
     found = CONFIG_MAPPING[model_type]
-    if found.sub_configs:
+    if "text_config" in found.sub_configs or "vocab_size" not in fields_of(found):
         text = f"{model_type}_text"
         hint = f"use {text}" if text in CONFIG_MAPPING else "use a type for text alone"
-        parts = ", ".join(found.sub_configs)
+        parts = ", ".join(found.sub_configs) or "no vocabulary"
         raise ConfigError(f"{SECTION}.model_type: {model_type} is made of {parts}; {hint}")
     return found
 
@@ -107,10 +112,9 @@ def config_class(model_type: str) -> Any:
 def known_fields(hf_config_class: Any) -> list[str]:
     """Return the fields that an experiment may give, those that only this class has."""
     common = {field.name for field in fields(PreTrainedConfig)}
-    own = {field.name for field in fields(hf_config_class)} - common
     return sorted(
         name
-        for name in own | set(hf_config_class.attribute_map)
+        for name in fields_of(hf_config_class) - common
         if name not in SET_HERE and not name.endswith("_token_id") and not name.startswith("_")
     )
 
@@ -145,9 +149,8 @@ def special_tokens(hf_config_class: Any, ids: dict[str, Any]) -> dict[str, Any]:
 
 def positions_fields(hf_config_class: Any, length: int, pad: int | None) -> dict[str, int]:
     """Return the field for the number of positions of rows of a length; empty if it has none."""
-    own = {field.name for field in fields(hf_config_class)} | set(hf_config_class.attribute_map)
     unused = unused_positions(hf_config_class.model_type, pad)
-    return {POSITIONS: length + unused} if POSITIONS in own else {}
+    return {POSITIONS: length + unused} if POSITIONS in fields_of(hf_config_class) else {}
 
 
 def unused_positions(model_type: str, pad: int | None) -> int:

@@ -86,7 +86,8 @@ class HuggingFaceModel(HFLanguageModel):
             if config.data.packing == "documents":
                 field, remedy = "data.packing (=documents)", "use blocks or streams"
                 model._require("documents", field=field, remedy=remedy)
-            model.require_tied_matrices()
+            if section.fields.get("tie_word_embeddings"):
+                model.require_tied_matrices()
             model.try_out()
         return model
 
@@ -109,9 +110,9 @@ class HuggingFaceModel(HFLanguageModel):
         return cls(hf_class._from_config(hf_config, attn_implementation=kernel), hf_config)
 
     def require_tied_matrices(self) -> None:
-        """Raise a `ConfigError` if two matrices are to be one, but are not."""
-        matrix = self.hf_model.get_output_embeddings().weight
-        if self.hf_config.tie_word_embeddings and matrix is not self.get_input_embeddings().weight:
+        """Raise a `ConfigError` unless the matrices of input and output are one."""
+        head = self.hf_model.get_output_embeddings()
+        if head is None or head.weight is not self.get_input_embeddings().weight:
             raise ConfigError(
                 f"model.huggingface.tie_word_embeddings (=true): {self.hf_config.model_type} "
                 "does not tie its matrices here; set it to false"
