@@ -14,6 +14,7 @@ from model_foundry.config import (
     ArchitectureSpec,
     BERTSpecificConfig,
     HeadSpec,
+    HuggingFaceConfig,
     RNNModelConfig,
     TransformerModelConfig,
 )
@@ -22,6 +23,7 @@ from model_foundry.registry import register_in
 BUILT_IN_SECTIONS: dict[str, type[Schema]] = {
     "transformer": TransformerModelConfig,
     "bert": BERTSpecificConfig,
+    "huggingface": HuggingFaceConfig,
     "rnn": RNNModelConfig,
 }
 OURS = f"{__name__.partition('.')[0]}."
@@ -36,7 +38,7 @@ def register_architecture(
     kind: str = LANGUAGE,
     trained_by: Literal["gradient", "counting"] = "gradient",
     schema: type[Schema] | None = None,
-    is_causal: bool | Callable[[Any], bool] = True,
+    is_causal: bool | Callable[[Any], bool | None] = True,
     optional_sections: dict[str, type[Schema]] | None = None,
     ties_embedding_size: bool = False,
     settings: tuple[str, ...] = (),

@@ -28,6 +28,7 @@ from model_foundry.config.data import (
 )
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.files import experiment_of, load_config, save_config
+from model_foundry.config.huggingface import HuggingFaceConfig
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -78,6 +79,7 @@ __all__ = [
     "ExperimentConfig",
     "HeadSpec",
     "HubSource",
+    "HuggingFaceConfig",
     "InterventionSpec",
     "InterventionStep",
     "LanguageSample",

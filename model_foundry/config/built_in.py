@@ -10,6 +10,7 @@ from model_foundry.config.classification import (
     SequenceClassificationConfig,
     TokenClassificationConfig,
 )
+from model_foundry.config.huggingface import HuggingFaceConfig, direction
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -85,6 +86,16 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             settings=("attn_implementation",),
             isolates_documents=True,
             gains_from_compile=True,
+        ),
+        ArchitectureSpec(
+            name="huggingface",
+            target="model_foundry.architectures.huggingface:HuggingFaceModel",
+            section="huggingface",
+            schema=HuggingFaceConfig,
+            objectives=("causal_lm", "masked_lm"),
+            is_causal=direction,
+            settings=("attn_implementation",),
+            isolates_documents=True,
         ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),

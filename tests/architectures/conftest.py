@@ -12,6 +12,14 @@ BLOCK = 12
 SECTIONS: dict[str, dict[str, Any]] = {
     "transformer": {"layers": 2, "hidden_size": 16, "attention_heads": 2},
     "backbone": {"layers": 2, "hidden_size": 16, "attention_heads": 2},
+    "huggingface": {
+        "model_type": "opt",
+        "hidden_size": 16,
+        "word_embed_proj_dim": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "ffn_dim": 64,
+    },
     "rnn": {"embedding_size": 12, "hidden_size": 16, "num_layers": 2},
 }
 
@@ -50,3 +58,10 @@ def _same_numbers_every_time() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def without_ninja(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep RWKV from starting a process that looks for the compiler of its kernel."""
+    module = "transformers.models.rwkv.modeling_rwkv"
+    monkeypatch.setattr(f"{module}.is_ninja_available", lambda: False)

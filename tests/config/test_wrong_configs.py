@@ -134,9 +134,12 @@ OVERRIDES: list[tuple[str, str]] = [
     ("hidden_size=1", f"{MEANT} 'model.transformer.hidden_size'?"),
     ("training.patience=9", f"{UNKNOWN}: adam_beta1, ..."),
     ("trust_remote_code=true", f"{UNKNOWN}: data, experiment_name, model, output_dir, seed, ..."),
-    ("model.trust_remote_code=true", f"{UNKNOWN}: architecture, backbone, bert, rnn, transformer"),
+    (
+        "model.trust_remote_code=true",
+        f"{UNKNOWN}: architecture, backbone, bert, huggingface, ...",
+    ),
     ("tokenizer.trust_remote_code=true", f"{UNKNOWN}: lowercase, min_frequency, ..."),
-    ("model.wings=2", f"{UNKNOWN}: architecture, backbone, bert, rnn, transformer"),
+    ("model.wings=2", f"{UNKNOWN}: architecture, backbone, bert, huggingface, ..."),
     ("model.transformer.hidden_sise=3", f"{MEANT} 'hidden_size'?"),
     ("model.transformer.bidirectional=true", f"{MEANT} 'model.rnn.bidirectional'?"),
     (

@@ -86,7 +86,7 @@ class Recurrence(Function):
         return total * before, total, steps[0] * shares[0]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would unroll all steps
+@torch.compiler.disable
 def loop(keep: Tensor, write: Tensor, h: Tensor | None = None):
     """Return what `scan` returns for the logarithms of `keep` and `write`, (B, T, H)."""
     return Recurrence.apply(keep, write, torch.zeros_like(write[:, 0]) if h is None else h)
