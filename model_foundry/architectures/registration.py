@@ -13,6 +13,7 @@ from model_foundry.config import (
     HEADS,
     ArchitectureSpec,
     BERTSpecificConfig,
+    DenseConfig,
     HeadSpec,
     RNNModelConfig,
     TransformerModelConfig,
@@ -22,6 +23,7 @@ from model_foundry.registry import register_in
 BUILT_IN_SECTIONS: dict[str, type[Schema]] = {
     "transformer": TransformerModelConfig,
     "bert": BERTSpecificConfig,
+    "dense": DenseConfig,
     "rnn": RNNModelConfig,
 }
 OURS = f"{__name__.partition('.')[0]}."

@@ -5,13 +5,14 @@ theirs in entry points, in a group for each kind: `model_foundry.architectures`,
 `model_foundry.objectives` and so on.
 """
 
+from model_foundry.config.images import DenseConfig, ImageClassificationConfig
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     RNNModelConfig,
     TransformerModelConfig,
 )
-from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
+from model_foundry.config.sources import DiskSource, HubSource, ImagesSource, LanguageSource
 from model_foundry.config.specs import (
     TEXT_METRICS,
     ArchitectureSpec,
@@ -67,6 +68,14 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             isolates_documents=True,
             gains_from_compile=True,
         ),
+        ArchitectureSpec(
+            name="dense",
+            target="model_foundry.architectures.dense:DenseModel",
+            kind="image_classifier",
+            section="dense",
+            schema=DenseConfig,
+            objectives=(),
+        ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
         _recurrent("rnn", "RNNModel"),
@@ -84,6 +93,15 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             target="model_foundry.objectives.causal:CausalLM",
             direction="left_to_right",
             metrics=TEXT_METRICS,
+        ),
+        ObjectiveSpec(
+            name="image_classification",
+            target="model_foundry.objectives.image_classification:ImageClassification",
+            model_kind="image_classifier",
+            reads_token_stream=False,
+            units=(),
+            schema=ImageClassificationConfig,
+            metrics=("accuracy", "loss"),
         ),
         ObjectiveSpec(
             name="masked_lm",
@@ -193,6 +211,7 @@ METRICS: Registry[MetricSpec] = Registry(
         _metric("perplexity", "Perplexity"),
         _metric("bits_per_byte", "BitsPerByte", reads_text=True),
         _metric("accuracy", "Accuracy", greater_is_better=True, needs_logits=True),
+        _metric("micro_f1", "MicroF1", greater_is_better=True, needs_logits=True),
     ),
     entry_points="model_foundry.metrics",
 )
@@ -210,6 +229,11 @@ SOURCES: Registry[SourceSpec] = Registry(
             name="disk",
             target="model_foundry.data.sources.datasets_rows:SavedRows",
             schema=DiskSource,
+        ),
+        SourceSpec(
+            name="images",
+            target="model_foundry.data.sources.image_folder:ImageFolder",
+            schema=ImagesSource,
         ),
         SourceSpec(
             name="language",

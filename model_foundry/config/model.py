@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, model_validator
 
 from model_foundry.config.built_in import ARCHITECTURES
+from model_foundry.config.images import DenseConfig
 from model_foundry.config.registered_sections import OpenSection, required_fields
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -18,11 +19,13 @@ class ModelConfig(OpenSection):
     """The architecture and its section; an architecture of another package brings its own."""
 
     architecture: str
-    """A registered name: gpt2, bert, lstm, gru, rnn, or one of a plugin."""
+    """A registered name: gpt2, bert, dense, lstm, gru, rnn, or one of a plugin."""
     transformer: TransformerModelConfig | None = None
     """For gpt2 and bert."""
     bert: BERTSpecificConfig | None = None
     """For bert; None: the defaults."""
+    dense: DenseConfig | None = None
+    """For dense."""
     rnn: RNNModelConfig | None = None
     """For lstm, gru and rnn."""
 

@@ -125,6 +125,17 @@ class Records:
             raise self._fault(named.index(None), column, law, "correct it, or remove the row")
         return replace(self, columns={column: named}).texts(column)
 
+    def label_lists(self, column: str) -> list[list[str]]:
+        """Return a column of lists of labels, which may be empty; see `labels`.
+
+        Raises:
+            DataError: a row is no list, or an entry is neither a text nor an integer nor a truth.
+        """
+        rows = self.columns[column]
+        listed = rows.tolist() if isinstance(rows, np.ndarray) else rows
+        named = [list(map(_named, row)) if isinstance(row, list) else row for row in listed]
+        return replace(self, columns={column: named}).text_lists(column)
+
     def arrays(self, column: str) -> NDArray[np.float64]:
         """Return a column of nested lists of numbers of one shape, such as images: (N, ...).
 
@@ -170,6 +181,11 @@ def _label(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value}" if isinstance(value, str | int) else None
+
+
+def _named(value: Any) -> Any:
+    """Return a label as a text; any other value as it is, for messages."""
+    return value if (label := _label(value)) is None else label
 
 
 def _gathered(rows: Iterator[Row]) -> Iterator[list[Row]]:
