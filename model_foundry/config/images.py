@@ -27,7 +27,8 @@ class ImageClassificationConfig(Section):
     """Column with the image: an encoded file, its path, nested lists of pixels (H, W) or
     (H, W, channels) from 0 to 255, or an image of a data set."""
     label: str = "label"
-    """Column with the label, or with a list of them under `multi_label`."""
+    """Column with the label; under `multi_label` with a list of labels, or a text with commas
+    between them."""
     multi_label: bool = False
     """Each image has any number of labels, none included, instead of one."""
     image_size: Annotated[int, Field(gt=0, le=4096)] | None = None

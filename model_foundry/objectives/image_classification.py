@@ -77,7 +77,7 @@ class ImageClassification(RecordObjective):
         rows, where = self._labels_of(records), (self.settings.label, records.where)
         targets: Column
         if self.settings.multi_label:
-            targets = labels.encode_several(rows, *where)
+            targets = labels.encode_sets(rows, *where)
         else:
             targets = labels.encode([name for (name,) in rows], *where)
         return {PIXELS: images.encode(records, self.settings.image), "labels": targets}

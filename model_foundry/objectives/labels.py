@@ -59,26 +59,23 @@ class Labels(Processor):
         numbers = [self._numbers.get(label, -1) for label in labels]
         if -1 in numbers:
             index = numbers.index(-1)
-            raise self._unknown(f"{where(index)}: {column!r} is", labels[index])
+            known = ", ".join(map(short_repr, self.names[:MOST_SHOWN]))
+            more = ", ..." if len(self.names) > MOST_SHOWN else ""
+            raise DataError(
+                f"{where(index)}: {column!r} is {short_repr(labels[index])}, a label that the "
+                f"training data do not have ({known}{more}); correct it, or give them such a row"
+            )
         return np.array(numbers, np.int64)
 
-    def encode_several(
-        self, lists: Sequence[Sequence[str]], column: str, where: Callable[[int], str]
+    def encode_sets(
+        self, sets: Sequence[Sequence[str]], column: str, where: Callable[[int], str]
     ) -> NDArray[np.float32]:
-        """Return 1 for each label that a row has and 0 for all others, (N, names); see `encode`."""
-        found = np.zeros((len(lists), len(self.names)), np.float32)
-        for row, labels in enumerate(lists):
-            for label in labels:
-                if label not in self._numbers:
-                    raise self._unknown(f"{where(row)}: {column!r} has", label)
-                found[row, self._numbers[label]] = 1
+        """Return 1 for each label of a set and 0 for all others, (N, C); see `encode`."""
+        found = np.zeros((len(sets), len(self.names)), np.float32)
+        rows = np.repeat(np.arange(len(sets)), [len(labels) for labels in sets])
+        flat = [label for labels in sets for label in labels]
+        found[rows, self.encode(flat, column, lambda index: where(int(rows[index])))] = 1
         return found
-
-    def _unknown(self, place: str, label: str) -> DataError:
-        known = ", ".join(map(short_repr, self.names[:MOST_SHOWN]))
-        more = ", ..." if len(self.names) > MOST_SHOWN else ""
-        law = f"{short_repr(label)}, a label that the training data do not have ({known}{more})"
-        return DataError(f"{place} {law}; correct it, or give them such a row")
 
     @property
     def sha256(self) -> str:

@@ -68,7 +68,7 @@ def register_metric(
     )
 
 
-def _field(objective: Objective, name: str) -> str:
+def field_of(objective: Objective, name: str) -> str:
     """Return the setting or the default of the objective that names a metric."""
     if name not in objective.metric_names:
         return "training.train_metrics"
@@ -120,7 +120,7 @@ class Perplexity(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the nats and the number of targets, (2,)."""
-        done.require_classes(_field(self.objective, "perplexity"), "perplexity")
+        done.require_classes(field_of(self.objective, "perplexity"), "perplexity")
         mean, count = model_loss(done)
         return torch.stack([mean * count, torch.full_like(mean, count)])
 
@@ -190,7 +190,7 @@ class Accuracy(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the correct predictions and the number of targets, (2,)."""
-        field = _field(self.objective, "accuracy")
+        field = field_of(self.objective, "accuracy")
         logits, targets, scored = done.classified(field, "accuracy")
         correct = (logits.argmax(-1) == targets) & scored
         return in_double(torch.stack([correct.sum(), scored.sum()]))
@@ -213,7 +213,7 @@ class MicroF1(Metric):
         if not targets.is_floating_point() or logits.shape != targets.shape:
             found = f"{targets.dtype}".removeprefix("torch.")
             law = f"'micro_f1' needs real targets (N, C), 0 or 1 for each label, got {found}"
-            field = _field(self.objective, "micro_f1")
+            field = field_of(self.objective, "micro_f1")
             raise ConfigError(f"{field}: {law} {tuple(targets.shape)}; name 'accuracy'")
         predicted, there = logits > 0, targets > 0.5
         counts = [(predicted & there).sum(), predicted.sum(), there.sum()]

@@ -126,15 +126,16 @@ class Records:
         return replace(self, columns={column: named}).texts(column)
 
     def label_lists(self, column: str) -> list[list[str]]:
-        """Return a column of lists of labels, which may be empty; see `labels`.
+        """Return a column of lists of labels, or of texts with commas between labels; see `labels`.
+
+        A row may have none.
 
         Raises:
-            DataError: a row is no list, or an entry is neither a text nor an integer nor a truth.
+            DataError: a row is neither, or an entry is neither a text nor an integer nor a truth.
         """
         rows = self.columns[column]
-        listed = rows.tolist() if isinstance(rows, np.ndarray) else rows
-        named = [list(map(_named, row)) if isinstance(row, list) else row for row in listed]
-        return replace(self, columns={column: named}).text_lists(column)
+        listed = map(_label_list, rows.tolist() if isinstance(rows, np.ndarray) else rows)
+        return replace(self, columns={column: list(listed)}).text_lists(column)
 
     def arrays(self, column: str) -> NDArray[np.float64]:
         """Return a column of nested lists of numbers of one shape, such as images: (N, ...).
@@ -183,9 +184,13 @@ def _label(value: Any) -> str | None:
     return f"{value}" if isinstance(value, str | int) else None
 
 
-def _named(value: Any) -> Any:
-    """Return a label as a text; any other value as it is, for messages."""
-    return value if (label := _label(value)) is None else label
+def _label_list(row: Any) -> Any:
+    """Return the labels of a row as texts; what is none as it is, for messages."""
+    if isinstance(row, str):
+        return [part.strip() for part in row.split(",") if part.strip()]
+    if not isinstance(row, list):
+        return row
+    return [value if (label := _label(value)) is None else label for value in row]
 
 
 def _gathered(rows: Iterator[Row]) -> Iterator[list[Row]]:
