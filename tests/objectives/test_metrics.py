@@ -86,7 +86,8 @@ def test_micro_f1_by_hand() -> None:
     logits = torch.tensor([[3.0, -1.0, 0.2], [-2.0, 0.0, 4.0]])  # 0 is a probability of one half
     labels = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
     output, inputs = ModelOutput(logits=logits), {"labels": labels}
-    given: Any = {"model": None, "targets": {}, "terms": {}, "align": CAUSAL.aligned}
+    given: Any = {"model": None, "targets": {}, "terms": {}}
+    given["align"] = lambda output, inputs: (output.logits, inputs["labels"])
     metric = MicroF1(CAUSAL)
     sums = metric.sums(ForwardPass(output=output, inputs=inputs, **given))
     assert sums.tolist() == [2, 3, 4]  # precision 2/3, recall 2/4
