@@ -1,7 +1,7 @@
 """Architectures: the interface of a model, its registration, and the built-in models.
 
-`BERTModel`, `GPT2Model`, `GRUModel`, `LSTMModel`, `MinGRUModel`, `MinLSTMModel` and `RNNModel` are
-imported on first use.
+`BERTModel`, `DenseModel`, `GPT2Model`, `GRUModel`, `LSTMModel`, `MinGRUModel`, `MinLSTMModel` and
+`RNNModel` are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from model_foundry.foundation.plugins import load_plugin
 
 if TYPE_CHECKING:
     from model_foundry.architectures.bert import BERTModel
+    from model_foundry.architectures.dense import DenseModel
     from model_foundry.architectures.gpt import GPT2Model
     from model_foundry.architectures.rnn import (
         GRUModel,
@@ -31,6 +32,7 @@ __all__ = [
     "BaseLanguageModel",
     "BaseModel",
     "CountedModel",
+    "DenseModel",
     "GPT2Model",
     "GRUModel",
     "LSTMModel",
@@ -46,6 +48,7 @@ __all__ = [
 ]
 
 _BUILT_IN = {
+    "DenseModel": "dense",
     "GPT2Model": "gpt2",
     "BERTModel": "bert",
     "LSTMModel": "lstm",

@@ -13,6 +13,7 @@ from model_foundry.config import (
     HEADS,
     ArchitectureSpec,
     BERTSpecificConfig,
+    DenseConfig,
     HeadSpec,
     HuggingFaceConfig,
     RNNModelConfig,
@@ -24,6 +25,7 @@ BUILT_IN_SECTIONS: dict[str, type[Schema]] = {
     "transformer": TransformerModelConfig,
     "bert": BERTSpecificConfig,
     "huggingface": HuggingFaceConfig,
+    "dense": DenseConfig,
     "rnn": RNNModelConfig,
 }
 OURS = f"{__name__.partition('.')[0]}."

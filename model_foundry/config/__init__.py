@@ -29,6 +29,7 @@ from model_foundry.config.data import (
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.files import experiment_of, load_config, save_config
 from model_foundry.config.huggingface import HuggingFaceConfig
+from model_foundry.config.images import DenseConfig, ImageClassificationConfig
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -41,6 +42,7 @@ from model_foundry.config.sections import (
 from model_foundry.config.sources import (
     DiskSource,
     HubSource,
+    ImagesSource,
     LanguageSample,
     LanguageSource,
     PairsSource,
@@ -75,11 +77,14 @@ __all__ = [
     "Attention",
     "BERTSpecificConfig",
     "DataConfig",
+    "DenseConfig",
     "DiskSource",
     "ExperimentConfig",
     "HeadSpec",
     "HubSource",
     "HuggingFaceConfig",
+    "ImageClassificationConfig",
+    "ImagesSource",
     "InterventionSpec",
     "InterventionStep",
     "LanguageSample",

@@ -11,6 +11,7 @@ from model_foundry.config.classification import (
     TokenClassificationConfig,
 )
 from model_foundry.config.huggingface import HuggingFaceConfig, direction
+from model_foundry.config.images import DenseConfig, ImageClassificationConfig
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -18,7 +19,13 @@ from model_foundry.config.sections import (
     TransformerModelConfig,
 )
 from model_foundry.config.seq2seq import Seq2SeqConfig
-from model_foundry.config.sources import DiskSource, HubSource, LanguageSource, PairsSource
+from model_foundry.config.sources import (
+    DiskSource,
+    HubSource,
+    ImagesSource,
+    LanguageSource,
+    PairsSource,
+)
 from model_foundry.config.specs import (
     TEXT_METRICS,
     ArchitectureSpec,
@@ -97,6 +104,14 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             settings=("attn_implementation",),
             isolates_documents=True,
         ),
+        ArchitectureSpec(
+            name="dense",
+            target="model_foundry.architectures.dense:DenseModel",
+            kind="image_classifier",
+            section="dense",
+            schema=DenseConfig,
+            objectives=(),
+        ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
         _recurrent("min_gru", "MinGRUModel"),
@@ -138,6 +153,15 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             target="model_foundry.objectives.causal:CausalLM",
             direction="left_to_right",
             metrics=TEXT_METRICS,
+        ),
+        ObjectiveSpec(
+            name="image_classification",
+            target="model_foundry.objectives.image_classification:ImageClassification",
+            model_kind="image_classifier",
+            reads_token_stream=False,
+            units=(),
+            schema=ImageClassificationConfig,
+            metrics=("accuracy", "loss"),
         ),
         ObjectiveSpec(
             name="masked_lm",
@@ -299,6 +323,7 @@ METRICS: Registry[MetricSpec] = Registry(
             target="model_foundry.objectives.label_metrics:Matthews",
             greater_is_better=True,
         ),
+        _metric("micro_f1", "MicroF1", greater_is_better=True, needs_logits=True),
     ),
     entry_points="model_foundry.metrics",
 )
@@ -316,6 +341,11 @@ SOURCES: Registry[SourceSpec] = Registry(
             name="disk",
             target="model_foundry.data.sources.datasets_rows:SavedRows",
             schema=DiskSource,
+        ),
+        SourceSpec(
+            name="images",
+            target="model_foundry.data.sources.image_folder:ImageFolder",
+            schema=ImagesSource,
         ),
         SourceSpec(
             name="language",

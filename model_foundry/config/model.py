@@ -6,6 +6,7 @@ from pydantic import BaseModel, model_validator
 
 from model_foundry.config.built_in import ARCHITECTURES
 from model_foundry.config.huggingface import HuggingFaceConfig
+from model_foundry.config.images import DenseConfig
 from model_foundry.config.registered_sections import OpenSection, required_fields
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -26,6 +27,8 @@ class ModelConfig(OpenSection):
     """For bert; None: the defaults."""
     huggingface: HuggingFaceConfig | None = None
     """For huggingface."""
+    dense: DenseConfig | None = None
+    """For dense."""
     rnn: RNNModelConfig | None = None
     """For lstm, gru, min_gru, min_lstm and rnn."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model_foundry.config import METRICS, MetricSpec
+from model_foundry.errors import ConfigError
 from model_foundry.objectives.base import Objective
 from model_foundry.objectives.forward_pass import ForwardPass, in_double
 from model_foundry.registry import register_in
@@ -197,3 +198,28 @@ class Accuracy(Metric):
     def result(self, sums: Sums) -> dict[str, float]:
         correct, targets = map(float, sums)
         return {"accuracy": correct / targets} if targets else {}
+
+
+class MicroF1(Metric):
+    """The harmonic mean of precision and recall over all labels of all examples together.
+
+    A label is predicted if its probability exceeds 0.5. Of examples with one label each, where the
+    largest logit is the prediction, it would be the accuracy.
+    """
+
+    def sums(self, done: ForwardPass) -> Tensor:
+        """Return the labels that are predicted rightly, predicted, and there, (3,)."""
+        logits, targets = done.align(done.output, done.inputs)
+        if not targets.is_floating_point() or logits.shape != targets.shape:
+            found = f"{targets.dtype}".removeprefix("torch.")
+            law = f"'micro_f1' needs real targets (N, C), 0 or 1 for each label, got {found}"
+            field = field_of(self.objective, "micro_f1")
+            raise ConfigError(f"{field}: {law} {tuple(targets.shape)}; name 'accuracy'")
+        predicted, there = logits > 0, targets > 0.5
+        counts = [(predicted & there).sum(), predicted.sum(), there.sum()]
+        return in_double(torch.stack(counts))
+
+    def result(self, sums: Sums) -> dict[str, float]:
+        right, predicted, there = map(float, sums)
+        both = predicted + there
+        return {"micro_f1": 2 * right / both} if both else {}

@@ -136,10 +136,10 @@ OVERRIDES: list[tuple[str, str]] = [
     ("trust_remote_code=true", f"{UNKNOWN}: data, experiment_name, model, output_dir, seed, ..."),
     (
         "model.trust_remote_code=true",
-        f"{UNKNOWN}: architecture, backbone, bert, huggingface, ...",
+        f"{UNKNOWN}: architecture, backbone, bert, dense, ...",
     ),
     ("tokenizer.trust_remote_code=true", f"{UNKNOWN}: lowercase, min_frequency, ..."),
-    ("model.wings=2", f"{UNKNOWN}: architecture, backbone, bert, huggingface, ..."),
+    ("model.wings=2", f"{UNKNOWN}: architecture, backbone, bert, dense, ..."),
     ("model.transformer.hidden_sise=3", f"{MEANT} 'hidden_size'?"),
     ("model.transformer.bidirectional=true", f"{MEANT} 'model.rnn.bidirectional'?"),
     (
@@ -161,7 +161,7 @@ OVERRIDES: list[tuple[str, str]] = [
     ),
     (
         "data.train={mixture: [{source: {hub: a, x: 1}}]}",
-        f".mixture.0.source.x{UNKNOWN}: disk, hub, language, name, revision, split, streaming",
+        f".mixture.0.source.x{UNKNOWN}: disk, hub, images, language, name, ...",
     ),
     ("training.milestones.word=5", f"{MEANT} 'words'?"),
     ("seed\x1b[2J=1", rf"seed\x1b[2J{MEANT} 'seed'?"),

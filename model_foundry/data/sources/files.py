@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from model_foundry.data.sources.array_files import read_arrays
 from model_foundry.data.sources.base import Hash, Reading, Source, no_columns
 from model_foundry.data.sources.columnar import read_columnar
 from model_foundry.data.sources.compression import opened, unpacked
@@ -102,7 +103,9 @@ class FileSource(Source):
     ) -> Iterator[Records]:
         where = printable(path)
         with opened(path) as file:
-            if kind.content in COLUMNAR:
+            if kind.content == "npz":
+                yield from read_arrays(file, where, columns)
+            elif kind.content in COLUMNAR:
                 yield from read_columnar(
                     file,
                     where,
