@@ -97,7 +97,7 @@ _NAMES: Final[dict[str, str]] = {
     "model.rnn.hidden_size or model.transformer.hidden_size": "nhid n_hidden hidden_dim",
     "model.transformer.intermediate_hidden_size": "n_inner d_ff ffn_dim intermediate_size",
     "model.transformer.activation_function": "hidden_act",
-    "model.transformer.activation_function, model.backbone.feed_forward.activation or "
+    "model.transformer.activation_function or model.backbone.feed_forward.activation or "
     "model.dense.activation": "activation",
     "model.transformer.max_position_embeddings": "n_positions n_ctx",
     "model.transformer.dropout": "resid_pdrop embd_pdrop hidden_dropout_prob",

@@ -1,6 +1,5 @@
 """`ImageProcessor`: the size, the channels and the normalization of images."""
 
-import json
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor
 from model_foundry.data.sources.images import MODES, pixels_of
 from model_foundry.data.sources.records import Records
 from model_foundry.errors import DataError
+from model_foundry.foundation.strict_json import strict_json
 from model_foundry.foundation.untrusted_files import read_json
 from model_foundry.objectives.processors import Processor
 
@@ -94,14 +94,14 @@ class ImageProcessor(Processor):
 
     @property
     def sha256(self) -> str:
-        return sha256(json.dumps(self._record()).encode()).hexdigest()
+        return sha256(strict_json(self._record()).encode()).hexdigest()
 
     def describe(self) -> str:
         height, width = self.size
         return f"{height} x {width} pixels, {self.channels} channel{'s' * (self.channels > 1)}"
 
     def save(self, directory: Path, *, positions: int | None = None, alone: bool = False) -> None:
-        text = json.dumps(self._record(), indent=1) + "\n"
+        text = strict_json(self._record(), indent=1) + "\n"
         (directory / FILE).write_text(text, encoding="utf-8")
 
     @classmethod
