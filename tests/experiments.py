@@ -9,12 +9,22 @@ from model_foundry.config import ExperimentConfig, validate
 from model_foundry.config.files import apply_override
 
 TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 RECURRENT = {"embedding_size": 24, "hidden_size": 32, "num_layers": 2}
 MODELS: dict[str, dict[str, Any]] = {
     "gpt2": {"architecture": "gpt2", "transformer": TRANSFORMER},
     "bert": {"architecture": "bert", "transformer": TRANSFORMER},
+    "llama": {"architecture": "huggingface", "huggingface": LLAMA},
     "lstm": {"architecture": "lstm", "rnn": RECURRENT},
     "gru": {"architecture": "gru", "rnn": RECURRENT},
+    "min_gru": {"architecture": "min_gru", "rnn": RECURRENT},
+    "min_lstm": {"architecture": "min_lstm", "rnn": RECURRENT},
     "rnn": {"architecture": "rnn", "rnn": RECURRENT},
     "bidirectional lstm": {"architecture": "lstm", "rnn": {**RECURRENT, "bidirectional": True}},
 }

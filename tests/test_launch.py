@@ -144,8 +144,9 @@ def test_two_processes_train_the_model_of_one(
     name: str, settings: tuple[str, ...], tmp_path: Path
 ) -> None:
     kind = name.removesuffix(" with its state")
-    section = "transformer" if "transformer" in MODELS[kind] else "rnn"
-    overrides = (*settings, "training.max_steps=6", *NO_DROPOUT[section], *RUNS[name])
+    (section,) = MODELS[kind].keys() - {"architecture"}
+    dropout = NO_DROPOUT.get(section, ())
+    overrides = (*settings, "training.max_steps=6", *dropout, *RUNS[name])
     alone = must_train(1, kind, tmp_path / "alone", *overrides)
     together = must_train(2, kind, tmp_path / "together", *overrides)
     must_be_close(together, alone)

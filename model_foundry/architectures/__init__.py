@@ -1,6 +1,7 @@
 """Architectures: the interface of a model, its registration, and the built-in models.
 
-`GPT2Model`, `BERTModel`, `LSTMModel`, `GRUModel` and `RNNModel` are imported on first use.
+`BERTModel`, `DenseModel`, `GPT2Model`, `GRUModel`, `LSTMModel`, `MinGRUModel`, `MinLSTMModel` and
+`RNNModel` are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,15 @@ from model_foundry.foundation.plugins import load_plugin
 
 if TYPE_CHECKING:
     from model_foundry.architectures.bert import BERTModel
+    from model_foundry.architectures.dense import DenseModel
     from model_foundry.architectures.gpt import GPT2Model
-    from model_foundry.architectures.rnn import GRUModel, LSTMModel, RNNModel
+    from model_foundry.architectures.rnn import (
+        GRUModel,
+        LSTMModel,
+        MinGRUModel,
+        MinLSTMModel,
+        RNNModel,
+    )
 
 __all__ = [
     "MODEL_REGISTRY",
@@ -24,9 +32,12 @@ __all__ = [
     "BaseLanguageModel",
     "BaseModel",
     "CountedModel",
+    "DenseModel",
     "GPT2Model",
     "GRUModel",
     "LSTMModel",
+    "MinGRUModel",
+    "MinLSTMModel",
     "ModelOutput",
     "RNNModel",
     "create_model_from_config",
@@ -37,10 +48,13 @@ __all__ = [
 ]
 
 _BUILT_IN = {
+    "DenseModel": "dense",
     "GPT2Model": "gpt2",
     "BERTModel": "bert",
     "LSTMModel": "lstm",
     "GRUModel": "gru",
+    "MinGRUModel": "min_gru",
+    "MinLSTMModel": "min_lstm",
     "RNNModel": "rnn",
 }
 

@@ -13,7 +13,7 @@ from model_foundry.architectures.kernels.chunked_cross_entropy import vocabulary
 from model_foundry.architectures.losses import labelled, language_model_loss
 from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.restored import evaluation_mode
-from model_foundry.architectures.saving.hf_arguments import select_arguments
+from model_foundry.architectures.saving.hf_arguments import arguments_of, select_arguments
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig
 from model_foundry.foundation.labels import IGNORE_INDEX
@@ -57,6 +57,8 @@ class HFLanguageModel(HFModel, BaseLanguageModel):
         self._drop_empty_segments(kwargs)
         usual = self.call_arguments(input_ids, attention_mask, document_ids)
         arguments = {"input_ids": input_ids, "attention_mask": attention_mask} | usual | kwargs
+        if "attention_mask" not in arguments_of(self.hf_model):  # such as xLSTM
+            del arguments["attention_mask"]
         if labels is not None and not return_logits:
             return self._loss_alone(arguments, labels)
         outputs = self.hf_model(**select_arguments(self.hf_model, arguments))

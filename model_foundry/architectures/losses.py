@@ -1,6 +1,6 @@
-"""The causal and the masked language-modelling loss, shared by every architecture.
+"""The losses of language models and classifiers, shared by every architecture.
 
-Letters of shapes: B rows, T positions, V vocabulary.
+Letters of shapes: B rows, C classes, T positions, V vocabulary.
 """
 
 import torch.nn.functional as F
@@ -46,6 +46,26 @@ def causal_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
         labels: (B, T) or (B, T + 1), see `shifted`; `IGNORE_INDEX` is not predicted.
     """
     return masked_lm_loss(logits, shifted(labels, logits.shape[1]))
+
+
+def classification_loss(logits: Tensor, labels: Tensor | None) -> Tensor | None:
+    """Return the mean loss of a classifier in nats; None without labels.
+
+    Integer labels are classes, each example of one: cross-entropy. Real ones are 0 or 1 for each
+    class, of which an example may have any number: binary cross-entropy, a mean over examples and
+    classes. Without any label the loss is zero and has a graph.
+
+    Args:
+        logits: (..., C), in any float type.
+        labels: (...) of integers, where `IGNORE_INDEX` is not predicted; or (..., C) of reals.
+    """
+    if labels is None:
+        return None
+    if not labels.is_floating_point():
+        return masked_lm_loss(logits, labels)
+    given = logits.float(), labels.float()
+    total = F.binary_cross_entropy_with_logits(*given, reduction="sum")
+    return total / max(1, labels.numel())
 
 
 def language_model_loss(logits: Tensor, labels: Tensor | None, *, causal: bool) -> Tensor | None:

@@ -13,7 +13,9 @@ from model_foundry.config import (
     HEADS,
     ArchitectureSpec,
     BERTSpecificConfig,
+    DenseConfig,
     HeadSpec,
+    HuggingFaceConfig,
     RNNModelConfig,
     TransformerModelConfig,
 )
@@ -22,6 +24,8 @@ from model_foundry.registry import register_in
 BUILT_IN_SECTIONS: dict[str, type[Schema]] = {
     "transformer": TransformerModelConfig,
     "bert": BERTSpecificConfig,
+    "huggingface": HuggingFaceConfig,
+    "dense": DenseConfig,
     "rnn": RNNModelConfig,
 }
 OURS = f"{__name__.partition('.')[0]}."
@@ -36,7 +40,7 @@ def register_architecture(
     kind: str = LANGUAGE,
     trained_by: Literal["gradient", "counting"] = "gradient",
     schema: type[Schema] | None = None,
-    is_causal: bool | Callable[[Any], bool] = True,
+    is_causal: bool | Callable[[Any], bool | None] = True,
     optional_sections: dict[str, type[Schema]] | None = None,
     ties_embedding_size: bool = False,
     settings: tuple[str, ...] = (),
@@ -45,8 +49,8 @@ def register_architecture(
 ) -> Callable[[C], C]:
     """Return a class decorator that registers an architecture under `name`, as `ArchitectureSpec`.
 
-    The class is returned unchanged. The built-in classes give only their name: their specs must be
-    known without importing torch.
+    The class is returned unchanged. The built-in classes give only their name and kind: their specs
+    must be known without importing torch.
 
     Args:
         objectives: empty: all that train models of this kind, which is not `language`.
@@ -150,9 +154,9 @@ def _section_schema(
 
 
 def _spec_of(name: str, target: str, **facts: Any) -> ArchitectureSpec:
-    """Return the spec of a class; of a built-in one that gives only its name, the known spec."""
+    """Return the spec of a class; of a built-in one with only its name and kind, the known one."""
     spec = ArchitectureSpec(name=name, target=target, **facts)
-    only_named = spec == ArchitectureSpec(name=name, target=target)
+    only_named = spec == ArchitectureSpec(name=name, target=target, kind=spec.kind)
     # a name of others could be that of the entry point which is being loaded
     known = ARCHITECTURES.get(name) if only_named and target.startswith(OURS) else None
     return known if known and known.target == target else spec

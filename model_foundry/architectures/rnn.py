@@ -1,4 +1,4 @@
-"""The recurrent architectures: LSTM, GRU and the simple (Elman) network.
+"""The recurrent architectures: LSTM, GRU, their minimal forms, and the simple (Elman) network.
 
 The network is in `modeling/modeling_recurrent.py`, which is saved with each model.
 """
@@ -133,6 +133,20 @@ class GRUModel(RecurrentLanguageModel):
     """Gated recurrent units (Cho et al. 2014, arXiv:1406.1078)."""
 
     model_type = "gru"
+
+
+@register_architecture("min_gru")
+class MinGRUModel(RecurrentLanguageModel):
+    """The minGRU, read by a parallel scan (Feng et al. 2024, arXiv:2410.01201)."""
+
+    model_type = "min_gru"
+
+
+@register_architecture("min_lstm")
+class MinLSTMModel(RecurrentLanguageModel):
+    """The minLSTM, read by a parallel scan (Feng et al. 2024, arXiv:2410.01201)."""
+
+    model_type = "min_lstm"
 
 
 @register_architecture("rnn")

@@ -28,6 +28,8 @@ from model_foundry.config.data import (
 )
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.files import experiment_of, load_config, save_config
+from model_foundry.config.huggingface import HuggingFaceConfig
+from model_foundry.config.images import DenseConfig, ImageClassificationConfig
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -40,8 +42,10 @@ from model_foundry.config.sections import (
 from model_foundry.config.sources import (
     DiskSource,
     HubSource,
+    ImagesSource,
     LanguageSample,
     LanguageSource,
+    PairsSource,
 )
 from model_foundry.config.specs import (
     ArchitectureSpec,
@@ -73,10 +77,14 @@ __all__ = [
     "Attention",
     "BERTSpecificConfig",
     "DataConfig",
+    "DenseConfig",
     "DiskSource",
     "ExperimentConfig",
     "HeadSpec",
     "HubSource",
+    "HuggingFaceConfig",
+    "ImageClassificationConfig",
+    "ImagesSource",
     "InterventionSpec",
     "InterventionStep",
     "LanguageSample",
@@ -88,6 +96,7 @@ __all__ = [
     "ModelConfig",
     "ObjectiveSpec",
     "OptimizerSpec",
+    "PairsSource",
     "PlainSource",
     "PluginSource",
     "PositiveInt",

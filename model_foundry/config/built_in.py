@@ -5,13 +5,27 @@ theirs in entry points, in a group for each kind: `model_foundry.architectures`,
 `model_foundry.objectives` and so on.
 """
 
+from model_foundry.config.backbone import BackboneConfig
+from model_foundry.config.classification import (
+    SequenceClassificationConfig,
+    TokenClassificationConfig,
+)
+from model_foundry.config.huggingface import HuggingFaceConfig, direction
+from model_foundry.config.images import DenseConfig, ImageClassificationConfig
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     RNNModelConfig,
     TransformerModelConfig,
 )
-from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
+from model_foundry.config.seq2seq import Seq2SeqConfig
+from model_foundry.config.sources import (
+    DiskSource,
+    HubSource,
+    ImagesSource,
+    LanguageSource,
+    PairsSource,
+)
 from model_foundry.config.specs import (
     TEXT_METRICS,
     ArchitectureSpec,
@@ -36,6 +50,19 @@ def _recurrent(name: str, class_name: str) -> ArchitectureSpec:
         objectives=("causal_lm", "masked_lm"),
         is_causal=lambda section: not section.bidirectional,
         settings=("carry_state",),
+        isolates_documents=True,
+    )
+
+
+def _native(name: str, class_name: str, objective: str) -> ArchitectureSpec:
+    return ArchitectureSpec(
+        name=name,
+        target=f"model_foundry.architectures.native_transformer:{class_name}",
+        section="backbone",
+        schema=BackboneConfig,
+        objectives=(objective,),
+        is_causal=objective == "causal_lm",
+        settings=("attn_implementation",),
         isolates_documents=True,
     )
 
@@ -67,14 +94,56 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             isolates_documents=True,
             gains_from_compile=True,
         ),
+        ArchitectureSpec(
+            name="huggingface",
+            target="model_foundry.architectures.huggingface:HuggingFaceModel",
+            section="huggingface",
+            schema=HuggingFaceConfig,
+            objectives=("causal_lm", "masked_lm"),
+            is_causal=direction,
+            settings=("attn_implementation",),
+            isolates_documents=True,
+        ),
+        ArchitectureSpec(
+            name="dense",
+            target="model_foundry.architectures.dense:DenseModel",
+            kind="image_classifier",
+            section="dense",
+            schema=DenseConfig,
+            objectives=(),
+        ),
         _recurrent("lstm", "LSTMModel"),
         _recurrent("gru", "GRUModel"),
+        _recurrent("min_gru", "MinGRUModel"),
+        _recurrent("min_lstm", "MinLSTMModel"),
         _recurrent("rnn", "RNNModel"),
+        ArchitectureSpec(
+            name="t5",
+            target="model_foundry.architectures.t5:T5Model",
+            kind="encoder_decoder",
+            section="transformer",
+            schema=TransformerModelConfig,
+            objectives=(),
+            ties_embedding_size=True,
+        ),
+        _native("transformer_decoder", "TransformerDecoder", "causal_lm"),
+        _native("transformer_encoder", "TransformerEncoder", "masked_lm"),
     ),
     entry_points="model_foundry.architectures",
 )
 
-HEADS: Registry[HeadSpec] = Registry("head", entry_points="model_foundry.heads")
+HEADS: Registry[HeadSpec] = Registry(
+    "head",
+    (
+        HeadSpec(
+            name="text_classifier", target="model_foundry.architectures.classifier:TextClassifier"
+        ),
+        HeadSpec(
+            name="token_classifier", target="model_foundry.architectures.classifier:TokenClassifier"
+        ),
+    ),
+    entry_points="model_foundry.heads",
+)
 
 OBJECTIVES: Registry[ObjectiveSpec] = Registry(
     "objective",
@@ -86,6 +155,15 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             metrics=TEXT_METRICS,
         ),
         ObjectiveSpec(
+            name="image_classification",
+            target="model_foundry.objectives.image_classification:ImageClassification",
+            model_kind="image_classifier",
+            reads_token_stream=False,
+            units=(),
+            schema=ImageClassificationConfig,
+            metrics=("accuracy", "loss"),
+        ),
+        ObjectiveSpec(
             name="masked_lm",
             target="model_foundry.objectives.masked:MaskedLM",
             direction="both",
@@ -93,6 +171,39 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             framing_tokens=2,
             needs_mask_token=True,
             settings=("mlm_probability", "mlm_masking", "mlm_span_length"),
+        ),
+        ObjectiveSpec(
+            name="seq2seq_lm",
+            target="model_foundry.objectives.seq2seq:Seq2SeqLM",
+            model_kind="encoder_decoder",
+            reads_token_stream=False,
+            units=("tokens", "target_tokens"),
+            schema=Seq2SeqConfig,
+            losses={"label_loss": 1.0},
+            metrics=("loss", "bleu"),
+            settings=("tokenizer", "data.max_sequence_length"),
+        ),
+        ObjectiveSpec(
+            name="sequence_classification",
+            target="model_foundry.objectives.sequence_classification:SequenceClassification",
+            model_kind="text_classifier",
+            reads_token_stream=False,
+            units=("tokens",),
+            schema=SequenceClassificationConfig,
+            losses={"label_loss": 1.0},
+            metrics=("accuracy", "macro_f1", "loss"),
+            settings=("tokenizer", "data.max_sequence_length"),
+        ),
+        ObjectiveSpec(
+            name="token_classification",
+            target="model_foundry.objectives.token_classification:TokenClassification",
+            model_kind="token_classifier",
+            reads_token_stream=False,
+            units=("tokens",),
+            schema=TokenClassificationConfig,
+            losses={"label_loss": 1.0},
+            metrics=("accuracy", "macro_f1", "loss"),
+            settings=("tokenizer", "data.max_sequence_length"),
         ),
     ),
     entry_points="model_foundry.objectives",
@@ -169,6 +280,7 @@ SCHEDULES: Registry[ScheduleSpec] = Registry(
 LOSSES: Registry[LossSpec] = Registry(
     "loss",
     (
+        LossSpec(name="label_loss", target="model_foundry.objectives.label_loss:LabelLoss"),
         LossSpec(
             name="model", target="model_foundry.objectives.losses:ModelLoss", needs_logits=False
         ),
@@ -186,6 +298,11 @@ def _metric(name: str, class_name: str, **known: bool) -> MetricSpec:
     )
 
 
+def _of_written(name: str, class_name: str) -> MetricSpec:
+    target = f"model_foundry.objectives.sequence_metrics:{class_name}"
+    return MetricSpec(name=name, target=target, greater_is_better=True, needs_logits=False)
+
+
 METRICS: Registry[MetricSpec] = Registry(
     "metric",
     (
@@ -193,6 +310,20 @@ METRICS: Registry[MetricSpec] = Registry(
         _metric("perplexity", "Perplexity"),
         _metric("bits_per_byte", "BitsPerByte", reads_text=True),
         _metric("accuracy", "Accuracy", greater_is_better=True, needs_logits=True),
+        _of_written("bleu", "Bleu"),
+        _of_written("chrf", "ChrF"),
+        _of_written("exact_match", "ExactMatch"),
+        MetricSpec(
+            name="macro_f1",
+            target="model_foundry.objectives.label_metrics:MacroF1",
+            greater_is_better=True,
+        ),
+        MetricSpec(
+            name="matthews",
+            target="model_foundry.objectives.label_metrics:Matthews",
+            greater_is_better=True,
+        ),
+        _metric("micro_f1", "MicroF1", greater_is_better=True, needs_logits=True),
     ),
     entry_points="model_foundry.metrics",
 )
@@ -212,9 +343,19 @@ SOURCES: Registry[SourceSpec] = Registry(
             schema=DiskSource,
         ),
         SourceSpec(
+            name="images",
+            target="model_foundry.data.sources.image_folder:ImageFolder",
+            schema=ImagesSource,
+        ),
+        SourceSpec(
             name="language",
             target="model_foundry.data.sources.synthetic_language:LanguageCorpus",
             schema=LanguageSource,
+        ),
+        SourceSpec(
+            name="pairs",
+            target="model_foundry.data.sources.paired_files:PairedFiles",
+            schema=PairsSource,
         ),
     ),
     entry_points="model_foundry.sources",

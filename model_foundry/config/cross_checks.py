@@ -55,18 +55,21 @@ def _direction_suits(
     config: Sections, architecture: ArchitectureSpec, objective: ObjectiveSpec
 ) -> Iterator[Fault]:
     causal, field = architecture.causal_with(config.model.section), "training.objective"
-    named, setting = f"{architecture.name!r}", f"model.{architecture.section}.bidirectional"
-    if objective.direction == "left_to_right" and not causal:
+    named, section = f"{architecture.name!r}", f"model.{architecture.section}"
+    by_head = hasattr(config.model.section, "head")
+    if objective.direction == "left_to_right" and causal is False:
+        setting = f"{section}.head=causal" if by_head else f"{section}.bidirectional=false"
         yield (
             field,
             f"{objective.name!r} needs a causal model, but {named} reads in both directions here "
-            f"and would see its own targets; set {setting}=false or {field}=masked_lm",
+            f"and would see its own targets; set {setting} or {field}=masked_lm",
         )
     elif objective.direction == "both" and causal:
+        setting = f"{section}.head=masked" if by_head else f"{section}.bidirectional=true"
         yield (
             field,
             f"{objective.name!r} needs a model that reads in both directions, but {named} is "
-            f"causal here; set {setting}=true or {field}=causal_lm",
+            f"causal here; set {setting} or {field}=causal_lm",
         )
 
 

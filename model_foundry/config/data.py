@@ -19,13 +19,13 @@ from model_foundry.config.built_in import SOURCES
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.registered_sections import parsed_section
 from model_foundry.config.sections import AnyPath, PathText, PositiveInt, Section, faults_error
-from model_foundry.config.sources import SOURCE_KINDS, DiskSource, HubSource, LanguageSource
+from model_foundry.config.sources import SOURCE_KINDS, HubSource, NamedSource
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.paths import written_path
 from model_foundry.registry import nearest
 
 MOST_PATHS = 5000  # in one list; the file that records a run is read with limits of its own
-BUILT_IN = ("files", "hub", "disk", "language", "mixture")
+BUILT_IN = ("files", "hub", "disk", "images", "language", "mixture")
 BUDGETS = ("documents", "words", "tokens")
 Split = Literal["train", "validation", "test"]
 ALL: tuple[Split, ...] = ("train", "validation", "test")
@@ -104,7 +104,9 @@ def _source_kind(value: Any) -> str:
     if isinstance(value, PluginSource):
         return "plugin"
     if isinstance(value, dict):
-        built_in = (kind for kind in ("language", "mixture", "disk", "hub") if kind in value)
+        built_in = (
+            kind for kind in ("language", "mixture", "disk", "images", "hub") if kind in value
+        )
         return next(built_in, None) or ("plugin" if _names_a_source(value) else "hub")
     # each class of a source has a field with the name of its kind
     return next((kind for kind in SOURCE_KINDS if hasattr(value, kind)), "path")
@@ -112,12 +114,10 @@ def _source_kind(value: Any) -> str:
 
 _Path = Annotated[PathText, Tag("path")]
 _Paths = Annotated[list[PathText], Field(min_length=1), AfterValidator(_limited), Tag("paths")]
-_Hub = Annotated[HubSource, Tag("hub")]
-_Disk = Annotated[DiskSource, Tag("disk")]
-_Language = Annotated[LanguageSource, Tag("language")]
 _Plugin = Annotated[PluginSource, Tag("plugin")]
+_Plain = _Path | _Paths | NamedSource | _Plugin
 PlainSource = Annotated[
-    _Path | _Paths | _Hub | _Disk | _Language | _Plugin,
+    _Plain,
     Discriminator(
         _source_kind,
         custom_error_type="nested_mixture",  # any other kind
@@ -206,10 +206,7 @@ class MixtureSource(_Budget):
         return self
 
 
-Source = Annotated[
-    _Path | _Paths | _Hub | _Disk | _Language | _Plugin | Annotated[MixtureSource, Tag("mixture")],
-    Discriminator(_source_kind),
-]
+Source = Annotated[_Plain | Annotated[MixtureSource, Tag("mixture")], Discriminator(_source_kind)]
 
 
 class InterventionStep(Section, extra="allow"):
@@ -234,8 +231,8 @@ class DataConfig(Section):
     """Text sources, splits, and the cutting into rows."""
 
     train: Annotated[Source, OnResume.BY_CONTENT]
-    """A file, a glob, a folder, a list of these, {hub: ...}, {disk: ...}, {mixture: [...]},
-    {language: {sentences: N}}, or {NAME: {...}} of a registered source."""
+    """A file, a glob, a folder, a list of these, {hub: ...}, {disk: ...}, {images: DIR},
+    {mixture: [...]}, {language: {sentences: N}}, or {NAME: {...}} of a registered source."""
     validation: Annotated[Source | None, OnResume.BY_CONTENT] = None
     """Held-out text; None: `validation_fraction` of the training documents."""
     test: Annotated[Source | None, OnResume.FREE] = None

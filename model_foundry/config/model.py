@@ -5,6 +5,8 @@ from typing import Any
 from pydantic import BaseModel, model_validator
 
 from model_foundry.config.built_in import ARCHITECTURES
+from model_foundry.config.huggingface import HuggingFaceConfig
+from model_foundry.config.images import DenseConfig
 from model_foundry.config.registered_sections import OpenSection, required_fields
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -18,13 +20,17 @@ class ModelConfig(OpenSection):
     """The architecture and its section; an architecture of another package brings its own."""
 
     architecture: str
-    """A registered name: gpt2, bert, lstm, gru, rnn, or one of a plugin."""
+    """A registered name, as `foundry list architectures` shows them, or one of a plugin."""
     transformer: TransformerModelConfig | None = None
     """For gpt2 and bert."""
     bert: BERTSpecificConfig | None = None
     """For bert; None: the defaults."""
+    huggingface: HuggingFaceConfig | None = None
+    """For huggingface."""
+    dense: DenseConfig | None = None
+    """For dense."""
     rnn: RNNModelConfig | None = None
-    """For lstm, gru and rnn."""
+    """For lstm, gru, min_gru, min_lstm and rnn."""
 
     @classmethod
     def registered_sections(cls) -> dict[str, type[BaseModel]]:

@@ -96,7 +96,9 @@ _NAMES: Final[dict[str, str]] = {
     ),
     "model.rnn.hidden_size or model.transformer.hidden_size": "nhid n_hidden hidden_dim",
     "model.transformer.intermediate_hidden_size": "n_inner d_ff ffn_dim intermediate_size",
-    "model.transformer.activation_function": "activation hidden_act",
+    "model.transformer.activation_function": "hidden_act",
+    "model.transformer.activation_function or model.backbone.feed_forward.activation or "
+    "model.dense.activation": "activation",
     "model.transformer.max_position_embeddings": "n_positions n_ctx",
     "model.transformer.dropout": "resid_pdrop embd_pdrop hidden_dropout_prob",
     "model.transformer.dropout or model.rnn.dropout": "dropout_rate",
@@ -144,7 +146,7 @@ _REASONS: Final[dict[str, str]] = {
         "do_train do_eval do_predict eval_only"
     ),
     "the loss is plain cross-entropy": (
-        "label_smoothing label_smoothing_factor label_names neftune_noise_alpha problem_type"
+        "label_smoothing_factor label_names neftune_noise_alpha problem_type"
     ),
     "training.dataloader_num_workers is the only setting of the data loader": (
         "dataloader_drop_last dataloader_in_order pin_memory dataloader_pin_memory "
@@ -167,7 +169,7 @@ _REASONS: Final[dict[str, str]] = {
     "it is fixed, as in the published models": (
         "layer_norm_eps layer_norm_epsilon initializer_range scale_attn_weights "
         "scale_attn_by_inverse_layer_idx reorder_and_upcast_attn chunk_size_feed_forward "
-        "position_embedding_type add_cross_attention is_decoder is_encoder_decoder bias "
+        "position_embedding_type add_cross_attention is_decoder is_encoder_decoder "
         "init_std"
     ),
     "it is an argument when the model is called, not a setting of training": (

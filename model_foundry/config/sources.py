@@ -2,11 +2,11 @@
 
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Tag
 
 from model_foundry.config.sections import PathText, PositiveInt, Section, Seed, at_home
 
-SOURCE_KINDS = ("path", "paths", "hub", "disk", "language", "mixture", "plugin")
+SOURCE_KINDS = ("path", "paths", "hub", "disk", "images", "language", "mixture", "plugin")
 """Tags of the union of sources."""
 
 
@@ -39,6 +39,25 @@ class DiskSource(Section):
     """Split to read from a `DatasetDict`."""
 
 
+class ImagesSource(Section):
+    """Images in a folder for each class, whose records have an `image` and a `label`."""
+
+    kind: ClassVar[str] = "images"
+
+    images: PathText
+    """Directory of the folders, whose names are the labels."""
+
+
+class PairsSource(Section):
+    """Two text files for objectives that read records: line n of both is one record."""
+
+    source: PathText
+    """File of the column `source`; `.gz`, `.zst`, `.bz2` and `.xz` are unpacked as they are
+    read."""
+    target: PathText
+    """File of the column `target`, with as many lines."""
+
+
 class LanguageSample(Section):
     """A sample from the built-in language; each sentence is a document."""
 
@@ -55,3 +74,11 @@ class LanguageSource(Section):
 
     language: LanguageSample
     """The sample to draw."""
+
+
+NamedSource = (
+    Annotated[HubSource, Tag("hub")]
+    | Annotated[DiskSource, Tag("disk")]
+    | Annotated[ImagesSource, Tag("images")]
+    | Annotated[LanguageSource, Tag("language")]
+)

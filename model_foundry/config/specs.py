@@ -35,8 +35,9 @@ class ArchitectureSpec:
     """Further sections that may be given, with their classes."""
     objectives: tuple[str, ...] = ("causal_lm",)
     """Objectives it can be trained with."""
-    is_causal: bool | Callable[[Any], bool] = True
-    """True if position t sees only positions up to t; or a function of the section."""
+    is_causal: bool | Callable[[Any], bool | None] = True
+    """True if position t sees only positions up to t; or a function of the section, which may
+    return None for a model that takes the direction of its objective."""
     ties_embedding_size: bool = False
     """True if `embedding_size` must equal `hidden_size`."""
     settings: tuple[str, ...] = ()
@@ -46,8 +47,8 @@ class ArchitectureSpec:
     gains_from_compile: bool = False
     """True if `torch.compile` was measured to speed up training on GPUs."""
 
-    def causal_with(self, section: Any) -> bool:
-        """Return True if a model with this section is causal."""
+    def causal_with(self, section: Any) -> bool | None:
+        """Return True if a model with this section is causal; None: as its objective needs it."""
         return self.is_causal if isinstance(self.is_causal, bool) else self.is_causal(section)
 
     def sections(self) -> dict[str, type[BaseModel]]:

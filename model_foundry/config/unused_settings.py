@@ -12,7 +12,7 @@ from model_foundry.config.data import DataConfig, MixtureSource, PluginSource
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.section_checks import architecture_of, objective_of
 from model_foundry.config.sections import TokenizerConfig
-from model_foundry.config.sources import DiskSource, HubSource, LanguageSource
+from model_foundry.config.sources import DiskSource, HubSource, ImagesSource, LanguageSource
 from model_foundry.config.training import TrainingConfig
 from model_foundry.registry import Registry
 
@@ -37,7 +37,7 @@ OF_GRADIENTS: Final = (
     *("max_grad_norm", "gradient_checkpointing", "compile", "mixed_precision", "train_metrics"),
 )
 KINDS = {"txt": "text", "conllu": "text"}  # of documents, by the suffix of their file
-KINDS |= dict.fromkeys(("jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow"), "rows")
+KINDS |= dict.fromkeys(("jsonl", "ndjson", "json", "csv", "tsv", "npz", "parquet", "arrow"), "rows")
 COMPRESSED = re.compile(r"\.(gz|zst|bz2|xz)$")
 Rule = tuple[bool, str, tuple[str, ...], str]
 """Does it apply, the section, the fields that have no effect then, and the reason."""
@@ -170,7 +170,7 @@ def _kinds_of(source: Any) -> set[str]:
         return {kind for part in source.mixture for kind in _kinds_of(part.source)}
     if isinstance(source, LanguageSource):
         return {"language"}
-    if isinstance(source, HubSource | DiskSource):
+    if isinstance(source, HubSource | DiskSource | ImagesSource):
         return {"rows"}
     if isinstance(source, PluginSource):
         return {"unknown"}

@@ -40,6 +40,9 @@ class Prepared:
     test: ExampleSet | None
     """None: the experiment has no test data."""
 
+    def __post_init__(self) -> None:
+        self.objective.processors = self.processors
+
     @property
     def splits(self) -> dict[str, ExampleSet]:
         """The examples of each split that there is."""
@@ -85,6 +88,7 @@ class Objective(ABC):
         spec: what the configuration knows of it.
         losses: the losses of the experiment, by name.
         weights: the weight of each.
+        processors: those of the prepared data, by role; {}: nothing is prepared yet.
         undefined: metrics that had no finite figure, of which a warning was given.
     """
 
@@ -97,7 +101,8 @@ class Objective(ABC):
         self.config = config
         self.spec: ObjectiveSpec = OBJECTIVES[config.training.objective]
         self.weights: dict[str, float] = config.training.losses or self.spec.losses
-        self.losses: dict[str, Loss] = {name: LOSSES.load(name)() for name in self.weights}
+        self.losses: dict[str, Loss] = {name: LOSSES.load(name)(self) for name in self.weights}
+        self.processors: Processors = {}
         self.undefined: set[str] = set()
 
     @property
@@ -222,6 +227,7 @@ class Objective(ABC):
     ) -> ForwardPass:
         """Run the model on a batch, of which `targets` were counted before; see `forward`."""
         return ForwardPass(
+            model=model,
             output=self.forward(model, inputs, **more),
             inputs=inputs,
             targets=targets,

@@ -31,6 +31,8 @@ class LogitsError(ConfigError):
 class ForwardPass:
     """One forward pass over a batch."""
 
+    model: Callable[..., ModelOutput]
+    """The model, wrapped while it is trained; a metric of evaluations can let it generate."""
     output: ModelOutput
     inputs: Inputs
     """Every tensor of the batch, including those that the model is not given."""

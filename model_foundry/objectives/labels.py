@@ -67,6 +67,16 @@ class Labels(Processor):
             )
         return np.array(numbers, np.int64)
 
+    def encode_sets(
+        self, sets: Sequence[Sequence[str]], column: str, where: Callable[[int], str]
+    ) -> NDArray[np.float32]:
+        """Return 1 for each label of a set and 0 for all others, (N, C); see `encode`."""
+        found = np.zeros((len(sets), len(self.names)), np.float32)
+        rows = np.repeat(np.arange(len(sets)), [len(labels) for labels in sets])
+        flat = [label for labels in sets for label in labels]
+        found[rows, self.encode(flat, column, lambda index: where(int(rows[index])))] = 1
+        return found
+
     @property
     def sha256(self) -> str:
         return sha256(json.dumps(self.names).encode()).hexdigest()

@@ -22,7 +22,14 @@ class Loss(ABC):
 
     A step sums it over all micro-batches and processes, and divides by the number of its targets
     there, so the result does not depend on how the step is divided.
+
+    Args:
+        objective: the `Objective`, of which the settings and, once the data are prepared, the
+            processors may be read.
     """
+
+    def __init__(self, objective: Any) -> None:
+        self.objective = objective
 
     def count(self, inputs: Inputs, targets: int) -> int:
         """Return the number of targets in a batch.

@@ -8,23 +8,16 @@ from transformers import PreTrainedTokenizerBase
 from model_foundry.data.batches.pass_counts import EpochCounts
 from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.data_collators import Collator, MaskedLMDataCollator
-from model_foundry.errors import DataError
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.objectives.language import LanguageObjective
+from model_foundry.tokenizer.framing import block_frame
 
 
 class MaskedLM(LanguageObjective):
     """Predict hidden tokens from both sides. Each block is framed `[CLS] ... [SEP]`."""
 
     def frame(self, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-        for first, last in (("cls", "sep"), ("bos", "eos")):
-            frame = [getattr(tokenizer, f"{role}_token_id") for role in (first, last)]
-            if None not in frame:
-                return frame[:1], frame[1:]
-        raise DataError(
-            "the tokenizer has no cls and sep (or bos and eos) tokens, which frame the blocks of a "
-            "masked objective; use another tokenizer"
-        )
+        return block_frame(tokenizer)
 
     def collator(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collator:
         training = self.config.training

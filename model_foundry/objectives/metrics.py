@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model_foundry.config import METRICS, MetricSpec
+from model_foundry.errors import ConfigError
 from model_foundry.objectives.base import Objective
 from model_foundry.objectives.forward_pass import ForwardPass, in_double
 from model_foundry.registry import register_in
@@ -26,7 +27,11 @@ M = TypeVar("M", bound=type["Metric"])
 
 
 class Metric(ABC):
-    """A figure of a model on some examples."""
+    """A figure of a model on some examples.
+
+    Args:
+        objective: its settings and, once the data are prepared, its processors may be read.
+    """
 
     details: ClassVar[tuple[str, ...]] = ()
     """Figures of the result that go to the log, but not to the line of progress."""
@@ -63,7 +68,7 @@ def register_metric(
     )
 
 
-def _field(objective: Objective, name: str) -> str:
+def field_of(objective: Objective, name: str) -> str:
     """Return the setting or the default of the objective that names a metric."""
     if name not in objective.metric_names:
         return "training.train_metrics"
@@ -115,7 +120,7 @@ class Perplexity(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the nats and the number of targets, (2,)."""
-        done.require_classes(_field(self.objective, "perplexity"), "perplexity")
+        done.require_classes(field_of(self.objective, "perplexity"), "perplexity")
         mean, count = model_loss(done)
         return torch.stack([mean * count, torch.full_like(mean, count)])
 
@@ -185,7 +190,7 @@ class Accuracy(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the correct predictions and the number of targets, (2,)."""
-        field = _field(self.objective, "accuracy")
+        field = field_of(self.objective, "accuracy")
         logits, targets, scored = done.classified(field, "accuracy")
         correct = (logits.argmax(-1) == targets) & scored
         return in_double(torch.stack([correct.sum(), scored.sum()]))
@@ -193,3 +198,28 @@ class Accuracy(Metric):
     def result(self, sums: Sums) -> dict[str, float]:
         correct, targets = map(float, sums)
         return {"accuracy": correct / targets} if targets else {}
+
+
+class MicroF1(Metric):
+    """The harmonic mean of precision and recall over all labels of all examples together.
+
+    A label is predicted if its probability exceeds 0.5. Of examples with one label each, where the
+    largest logit is the prediction, it would be the accuracy.
+    """
+
+    def sums(self, done: ForwardPass) -> Tensor:
+        """Return the labels that are predicted rightly, predicted, and there, (3,)."""
+        logits, targets = done.align(done.output, done.inputs)
+        if not targets.is_floating_point() or logits.shape != targets.shape:
+            found = f"{targets.dtype}".removeprefix("torch.")
+            law = f"'micro_f1' needs real targets (N, C), 0 or 1 for each label, got {found}"
+            field = field_of(self.objective, "micro_f1")
+            raise ConfigError(f"{field}: {law} {tuple(targets.shape)}; name 'accuracy'")
+        predicted, there = logits > 0, targets > 0.5
+        counts = [(predicted & there).sum(), predicted.sum(), there.sum()]
+        return in_double(torch.stack(counts))
+
+    def result(self, sums: Sums) -> dict[str, float]:
+        right, predicted, there = map(float, sums)
+        both = predicted + there
+        return {"micro_f1": 2 * right / both} if both else {}

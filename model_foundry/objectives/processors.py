@@ -66,12 +66,12 @@ class TextTokenizer(Processor):
     """A tokenizer that frames a text as its objective does.
 
     Args:
-        source: its directory, or its name on a hub.
+        source: its directory, or its name on a hub; None: it was trained just now.
     """
 
     at_root = True
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, source: str | Path) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, source: str | Path | None) -> None:
         self.tokenizer, self.source = tokenizer, source
 
     @property

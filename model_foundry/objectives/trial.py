@@ -51,7 +51,7 @@ def check_task(model: BaseModel, prepared: Prepared, update: Update = no_update)
 
 
 def try_task(model: BaseModel, prepared: Prepared, update: Update = no_update) -> None:
-    """Run the model and every loss and metric on the first examples; skip a task that is ours.
+    """Run the model and every loss and metric on the first examples; skip one of ours on text.
 
     The model and the random generators are as before afterwards.
 
@@ -76,9 +76,13 @@ def try_task(model: BaseModel, prepared: Prepared, update: Update = no_update) -
 
 
 def needs_trial(objective: Objective) -> bool:
-    """Return True if a task, one of its losses and metrics, or its optimizer is a plugin's."""
+    """Return True unless a task, its losses, metrics and optimizer are ours, and it reads text.
+
+    Of other data it depends on them which metrics can be measured.
+    """
     optimizer = OPTIMIZERS.load(objective.config.training.optimizer)
-    return not all(map(is_ours, [*parts_of(objective), optimizer]))
+    is_ours_alone = all(map(is_ours, [*parts_of(objective), optimizer]))
+    return not (is_ours_alone and objective.spec.reads_token_stream)
 
 
 def try_losses_and_metrics(

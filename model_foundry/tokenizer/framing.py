@@ -14,9 +14,26 @@ from transformers import PreTrainedTokenizerFast
 
 from model_foundry.data.tokens.document_frame import DOCUMENT_FRAME, document_frame, text_prefix
 from model_foundry.data.tokens.plain_texts import trims_offsets
+from model_foundry.errors import DataError
 from model_foundry.tokenizer.special_tokens import MODEL_INPUT_NAMES
 
 Frame = tuple[list[int], list[int]]
+
+
+def block_frame(tokenizer: PreTrainedTokenizerFast) -> Frame:
+    """Return the ids before and after a text that is read as a whole: CLS and SEP, or BOS and EOS.
+
+    Raises:
+        DataError: the tokenizer has neither pair.
+    """
+    for first, last in (("cls", "sep"), ("bos", "eos")):
+        frame = [getattr(tokenizer, f"{role}_token_id") for role in (first, last)]
+        if None not in frame:
+            return frame[:1], frame[1:]
+    raise DataError(
+        "the tokenizer has no cls and sep (or bos and eos) tokens, which frame the blocks of a "
+        "masked objective and the texts of a classification; use another tokenizer"
+    )
 
 
 def framed(tokenizer: PreTrainedTokenizerFast, blocks: Frame) -> PreTrainedTokenizerFast:

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from model_foundry.config import ExperimentConfig, TokenizerConfig, load_config
 from model_foundry.data.corpus.splits import Split, open_splits
-from model_foundry.data.corpus.text_sample import sample_of
+from model_foundry.data.corpus.text_sample import sample_of, sample_of_texts
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.atomic_files import commit_directory
 from model_foundry.foundation.cache import building
@@ -220,6 +220,21 @@ def check_settings(config: TokenizerConfig) -> None:
     if "min_frequency" in settings:
         settings["min_frequency"] = 1  # a larger text may meet any
     TRAINERS[config.tokenizer_type](["some text"], **settings)
+
+
+def train_on_texts(config: TokenizerConfig, texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Train a tokenizer on texts, such as those of a column.
+
+    Raises:
+        ConfigError: a setting does not fit these texts.
+        DataError: no tokenizer can be trained on them.
+    """
+    logger.info("training a %s tokenizer", config.tokenizer_type)
+    sample = sample_of_texts(texts, config.training_bytes)
+    with blocking_section("the training of the tokenizer"):
+        return TokenizerFactory.train(
+            config.tokenizer_type, documents=sample, **_settings_of(config)
+        )
 
 
 def train_in_cache(

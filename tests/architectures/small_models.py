@@ -175,7 +175,10 @@ def experiment(name: str, **training: Any) -> ExperimentConfig:
         section = {"transformer": {"layers": 1, "hidden_size": 16, "attention_heads": 2}}
     if name == "array_classifier":
         section = {name: {}}
-    if section:
+    if name == "dense":
+        section = {name: {"hidden_sizes": [8]}}
+        training = {"objective": "image_classification"} | training
+    elif section:
         training = {"objective": "classify_arrays"} | training
     return ExperimentConfig.model_validate(
         {

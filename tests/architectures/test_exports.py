@@ -33,7 +33,7 @@ from model_foundry.errors import ConfigError
 
 V, B, T, H = 31, 3, 7, 5
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-KINDS = ("gru", "lstm", "rnn")
+KINDS = ("gru", "lstm", "min_gru", "min_lstm", "rnn")
 HEADS = (
     RecurrentModel,
     RecurrentForCausalLM,

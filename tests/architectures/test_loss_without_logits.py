@@ -22,9 +22,14 @@ from model_foundry.architectures.losses import labelled
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 
 V, B, T = 61, 4, 12
-RECURRENT = [name for name in sorted(MODEL_REGISTRY) if ARCHITECTURES[name].section == "rnn"]
+LANGUAGE = [
+    name
+    for name in sorted(MODEL_REGISTRY)
+    if ARCHITECTURES[name].kind == "language" and name != "huggingface"  # keeps its own head
+]
+RECURRENT = [name for name in LANGUAGE if ARCHITECTURES[name].section == "rnn"]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    **{name: (name, {}) for name in sorted(MODEL_REGISTRY)},
+    **{name: (name, {}) for name in LANGUAGE},
     **{f"{name}-both-ways": (name, {"bidirectional": True}) for name in RECURRENT},
     "lstm-tied": ("lstm", {"tie_word_embeddings": True}),
     "lstm-both-ways-tied": ("lstm", {"bidirectional": True, "tie_word_embeddings": True}),

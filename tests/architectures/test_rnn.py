@@ -140,7 +140,9 @@ def test_a_bidirectional_model_keeps_no_state() -> None:
 
 
 def test_an_unknown_kind_of_cell_is_refused() -> None:
-    with pytest.raises(ValueError, match="must be lstm, gru or rnn, got 'qrnn'"):
+    with pytest.raises(
+        ValueError, match="must be one of gru, lstm, min_gru, min_lstm, rnn, got 'qrnn'"
+    ):
         recurrent_config("qrnn")
 
 

@@ -134,9 +134,12 @@ OVERRIDES: list[tuple[str, str]] = [
     ("hidden_size=1", f"{MEANT} 'model.transformer.hidden_size'?"),
     ("training.patience=9", f"{UNKNOWN}: adam_beta1, ..."),
     ("trust_remote_code=true", f"{UNKNOWN}: data, experiment_name, model, output_dir, seed, ..."),
-    ("model.trust_remote_code=true", f"{UNKNOWN}: architecture, bert, rnn, transformer"),
+    (
+        "model.trust_remote_code=true",
+        f"{UNKNOWN}: architecture, backbone, bert, dense, ...",
+    ),
     ("tokenizer.trust_remote_code=true", f"{UNKNOWN}: lowercase, min_frequency, ..."),
-    ("model.wings=2", f"{UNKNOWN}: architecture, bert, rnn, transformer"),
+    ("model.wings=2", f"{UNKNOWN}: architecture, backbone, bert, dense, ..."),
     ("model.transformer.hidden_sise=3", f"{MEANT} 'hidden_size'?"),
     ("model.transformer.bidirectional=true", f"{MEANT} 'model.rnn.bidirectional'?"),
     (
@@ -158,7 +161,7 @@ OVERRIDES: list[tuple[str, str]] = [
     ),
     (
         "data.train={mixture: [{source: {hub: a, x: 1}}]}",
-        f".mixture.0.source.x{UNKNOWN}: disk, hub, language, name, revision, split, streaming",
+        f".mixture.0.source.x{UNKNOWN}: disk, hub, images, language, name, ...",
     ),
     ("training.milestones.word=5", f"{MEANT} 'words'?"),
     ("seed\x1b[2J=1", rf"seed\x1b[2J{MEANT} 'seed'?"),

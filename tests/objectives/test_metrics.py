@@ -16,8 +16,9 @@ from torch import nn
 from model_foundry.architectures import ModelOutput
 from model_foundry.data.batches.loaders import Batch, evaluation_batches, evaluation_streams
 from model_foundry.model import create_model
+from model_foundry.objectives.forward_pass import ForwardPass
 from model_foundry.objectives.measure import measure
-from model_foundry.objectives.metrics import Accuracy, Perplexity, students_quantile
+from model_foundry.objectives.metrics import Accuracy, MicroF1, Perplexity, students_quantile
 from model_foundry.objectives.preparation import prepare
 from tests.data.streams import CAUSAL
 from tests.experiments import MASKED, MODELS, tiny_experiment
@@ -79,6 +80,19 @@ def test_accuracy_and_perplexity_of_sums_by_hand() -> None:
     found = perplexity.result(np.array([math.log(8) * 2, 2.0]))
     assert found == {"perplexity": pytest.approx(8)}
     assert perplexity.result(np.array([1e6, 2.0])) == {"perplexity": math.inf}
+
+
+def test_micro_f1_by_hand() -> None:
+    logits = torch.tensor([[3.0, -1.0, 0.2], [-2.0, 0.0, 4.0]])  # 0 is a probability of one half
+    labels = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])
+    output, inputs = ModelOutput(logits=logits), {"labels": labels}
+    given: Any = {"model": None, "targets": {}, "terms": {}}
+    given["align"] = lambda output, inputs: (output.logits, inputs["labels"])
+    metric = MicroF1(CAUSAL)
+    sums = metric.sums(ForwardPass(output=output, inputs=inputs, **given))
+    assert sums.tolist() == [2, 3, 4]  # precision 2/3, recall 2/4
+    assert metric.result(sums.numpy()) == {"micro_f1": pytest.approx(4 / 7)}
+    assert metric.result(np.zeros(3)) == {}
 
 
 @pytest.mark.parametrize("metric", [Accuracy, Perplexity])

@@ -2,23 +2,31 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
 from torch import Tensor
 
 from model_foundry import train
-from model_foundry.architectures import ModelOutput
-from model_foundry.config import OBJECTIVES
+from model_foundry.architectures import BaseLanguageModel, ModelOutput
+from model_foundry.config import LOSSES, METRICS, OBJECTIVES
 from model_foundry.data_collators import CausalLMDataCollator, Collator
 from model_foundry.errors import DataError
 from model_foundry.objectives import (
     CausalLM,
+    ForwardPass,
     LanguageObjective,
+    Loss,
     MaskedLM,
+    Metric,
     Objective,
+    register_loss,
+    register_metric,
     register_objective,
 )
+from model_foundry.objectives.metrics import Sums
+from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.registry import DuplicateNameError
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.experiments import tiny_experiment
@@ -120,3 +128,39 @@ def test_taken_name_and_wrong_class_are_refused() -> None:
         register_objective("causal_lm", direction="left_to_right")(MaskedLM)
     with pytest.raises(TypeError, match="subclass of Objective"):
         register_objective("new", direction="left_to_right")(Tensor)  # type: ignore[type-var]
+
+
+class Continued(Metric):
+    """The share of generated tokens that the tokenizer knows."""
+
+    def sums(self, done: ForwardPass) -> Tensor:
+        ids = done.inputs["input_ids"]
+        model = cast(BaseLanguageModel, done.model)
+        new = model.generate(ids, max_new_tokens=3)[:, ids.shape[1] :]
+        tokenizer = cast(TextTokenizer, self.objective.processors["tokenizer"]).tokenizer
+        return torch.tensor([(new < len(tokenizer)).sum().item(), new.numel()]).double()
+
+    def result(self, sums: Sums) -> float:
+        return float(sums[0] / sums[1])
+
+
+class Scaled(Loss):
+    """The model's own loss, times the learning rate of the experiment."""
+
+    def mean(self, done: ForwardPass) -> Tensor:
+        return cast(Tensor, done.output.loss) * self.objective.config.training.learning_rate
+
+
+def test_metrics_can_generate_and_losses_know_their_experiment(tmp_path: Path) -> None:
+    register_metric("continued", greater_is_better=True)(Continued)
+    register_loss("scaled", needs_logits=False)(Scaled)
+    try:
+        settings = ("training.metrics=[continued, loss]", "training.losses={scaled: 1, model: 2}")
+        sizes = ("data.max_sequence_length=8", "model.transformer.max_position_embeddings=16")
+        config = tiny_experiment("gpt2", tmp_path, *settings, *sizes, "training.learning_rate=0.5")
+        figures = train(config).metrics
+        assert figures["eval/continued"] == 1.0
+        assert figures["eval/loss/scaled"] == pytest.approx(figures["eval/loss/model"] / 2)
+    finally:
+        METRICS.remove("continued")
+        LOSSES.remove("scaled")

@@ -33,7 +33,7 @@ from model_foundry.training.step_batches import StepBatch
 from tests.data.streams import collating, stream_of
 from tests.experiments import MODELS, tiny_experiment
 
-KINDS = ["gru", "lstm", "rnn"]
+KINDS = ["gru", "lstm", "min_gru", "min_lstm", "rnn"]
 CARRIED = (
     "data.packing=streams",
     "training.carry_state=true",

@@ -67,10 +67,10 @@ def learner_of(config: ExperimentConfig, model: BaseLanguageModel) -> Learner:
 
 
 def without_dropout(kind: str, directory: Path, *overrides: str) -> ExperimentConfig:
-    section = "transformer" if "transformer" in MODELS[kind] else "rnn"
-    no_dropout = [f"model.{section}.dropout=0.0", "training.mixed_precision=no"]
-    if section == "transformer":
-        no_dropout.append("model.transformer.attention_dropout=0.0")
+    names = {"transformer": ("dropout", "attention_dropout"), "rnn": ("dropout",)}
+    no_dropout = ["training.mixed_precision=no"]
+    for section in MODELS[kind].keys() & names:
+        no_dropout += [f"model.{section}.{name}=0.0" for name in names[section]]
     return tiny_experiment(kind, directory, *no_dropout, *overrides)
 
 

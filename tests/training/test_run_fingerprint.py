@@ -46,6 +46,7 @@ COMPARED_OTHERWISE = {
     "training.per_device_train_batch_size",
     "training.gradient_accumulation_steps",
 }
+OF_A_TASK = {"training.seq2seq_lm.target_tokenizer.path"}  # compared by content too
 CHANGES_LAST_BITS = {
     "training.train_metrics",  # some need logits, from which the loss is computed then
     "training.per_device_eval_batch_size",
@@ -145,7 +146,11 @@ def test_the_marks_at_the_fields_are_these() -> None:
     free = {name for name in ONLY_WATCHES if not name.startswith(sections)}
     assert set(marked(OnResume.FREE, ExperimentConfig)) == {*free, *sections}
     by_content = {name for name in COMPARED_OTHERWISE if not name.startswith("data.train")}
-    assert set(marked(OnResume.BY_CONTENT, ExperimentConfig)) == {*by_content, "data.train"}
+    assert set(marked(OnResume.BY_CONTENT, ExperimentConfig)) == {
+        *by_content,
+        *OF_A_TASK,
+        "data.train",
+    }
     assert set(marked(OnResume.LAST_BITS, ExperimentConfig)) == CHANGES_LAST_BITS
 
 

@@ -10,6 +10,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast, ModelOutput
 from .configuration_recurrent import RecurrentConfig
 from .layers_recurrent import RecurrentCache
 from .padding_recurrent import is_exported
+from .scan_recurrent import Gates
 
 try:
     from transformers import initialization as init
@@ -68,15 +69,15 @@ class RecurrentPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        """Draw recurrent weights from +-1/sqrt(H), with open forget gates in LSTMs.
+        """Draw recurrent weights from +-1/sqrt(H), with open forget gates in LSTMs and minLSTMs.
 
         The input of the first layer has variance one, since small inputs are learned from slowly.
         The logits have less, so that the first loss is near ln V. Unlike torch's functions, those
         of transformers leave loaded weights unchanged.
         """
+        copy = getattr(init, "copy_", Tensor.copy_)
         if isinstance(module, nn.RNNBase):
             bound = module.hidden_size**-0.5
-            copy = getattr(init, "copy_", Tensor.copy_)
             for name, parameter in module.named_parameters():
                 if name.startswith("weight"):
                     init.uniform_(parameter, -bound, bound)
@@ -84,8 +85,11 @@ class RecurrentPreTrainedModel(PreTrainedModel):
                     copy(parameter, self._initial_bias(module, name))
         elif isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=1 / self.config.embedding_scale)
+        elif isinstance(module, Gates):
+            init.uniform_(module.weight, -(module.hidden_size**-0.5), module.hidden_size**-0.5)
+            copy(module.bias, module.initial_bias())
         elif isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=module.in_features**-0.5)
+            init.normal_(module.weight, std=self.config.output_scale * module.in_features**-0.5)
             if module.bias is not None:
                 init.zeros_(module.bias)
 

@@ -4,7 +4,7 @@ from transformers import PretrainedConfig
 
 SIZES = ("vocab_size", "embedding_size", "hidden_size_per_direction", "num_hidden_layers")
 FLAGS = ("bidirectional", "tie_word_embeddings", "use_cache")
-KINDS = ("lstm", "gru", "rnn")
+KINDS = ("gru", "lstm", "min_gru", "min_lstm", "rnn")
 
 
 class RecurrentConfig(PretrainedConfig):
@@ -71,7 +71,8 @@ class RecurrentConfig(PretrainedConfig):
         if type(self.dropout) not in (int, float) or not 0 <= self.dropout <= 1:
             raise ValueError(f"`dropout` must be between 0 and 1, got {self.dropout!r}.")
         if self.rnn_type not in KINDS:
-            raise ValueError(f"`rnn_type` must be lstm, gru or rnn, got {self.rnn_type!r}.")
+            kinds = ", ".join(KINDS)
+            raise ValueError(f"`rnn_type` must be one of {kinds}, got {self.rnn_type!r}.")
 
     def _check_width(self, hidden_size):
         if hidden_size not in (None, self.hidden_size):
@@ -85,6 +86,11 @@ class RecurrentConfig(PretrainedConfig):
     def embedding_scale(self) -> float:
         """Factor on the embeddings: tied ones are small, as an output matrix has to be."""
         return self.embedding_size**0.5 if self.tie_word_embeddings else 1.0
+
+    @property
+    def output_scale(self) -> float:
+        """Factor on initial output matrices: minimal layers have states above 0, which add up."""
+        return 0.5 if self.rnn_type.startswith("min_") else 1.0
 
 
 def _per_direction(hidden_size_per_direction, hidden_size):

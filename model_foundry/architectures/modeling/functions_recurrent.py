@@ -189,7 +189,7 @@ class WholeSequences:
         return super().forward(input, hx)  # type: ignore[misc]
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # it would unroll all steps
+@torch.compiler.disable
 def _read(layer, x: Tensor, h: Tensor | None) -> tuple[Tensor, Tensor]:
     """Read x (B, T, E) from the states h (D, B, H), D directions; None: from zeros.
 

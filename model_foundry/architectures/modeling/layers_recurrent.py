@@ -13,8 +13,15 @@ from transformers.cache_utils import Cache
 from .configuration_recurrent import RecurrentConfig
 from .functions_recurrent import FusedGRU, FusedRNN
 from .padding_recurrent import Sequences, Steps
+from .scan_recurrent import MinGRU, MinLSTM
 
-CELLS = {"rnn": FusedRNN, "gru": FusedGRU, "lstm": nn.LSTM}
+CELLS = {
+    "gru": FusedGRU,
+    "lstm": nn.LSTM,
+    "min_gru": MinGRU,
+    "min_lstm": MinLSTM,
+    "rnn": FusedRNN,
+}
 
 
 class LayerState:
@@ -146,6 +153,8 @@ class RecurrentLayer(nn.Module):
         return y, h[-1], c[-1]
 
     def _to_torch(self, x: Tensor, h: Tensor, c: Tensor):
+        if not isinstance(self.rnn, nn.RNNBase):
+            return h[None]  # which keeps its precision
         # A state that was made under autocast may have another precision than x.
         h, c = (s.to(x.dtype)[None].contiguous() for s in (h, c))  # (1, B, H)
         return (h, c) if self.has_cell_state else h

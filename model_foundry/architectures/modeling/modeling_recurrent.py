@@ -1,7 +1,7 @@
 """Recurrent language models: embedding, stacked layers, and an output layer for each task.
 
-Elman (1990); Hochreiter and Schmidhuber (1997); Cho et al. (2014, arXiv:1406.1078). Tied embeddings
-after Press and Wolf (2017, arXiv:1608.05859).
+Elman (1990); Hochreiter and Schmidhuber (1997); Cho et al. (2014, arXiv:1406.1078); Feng et al.
+(2024, arXiv:2410.01201). Tied embeddings after Press and Wolf (2017, arXiv:1608.05859).
 
 No forward takes `**kwargs`, so that an unknown argument is refused by name.
 
@@ -34,6 +34,7 @@ from .configuration_recurrent import RecurrentConfig
 from .functions_recurrent import WholeSequences  # noqa: F401
 from .layers_recurrent import RecurrentCache, RecurrentLayer
 from .padding_recurrent import final_outputs, sequences_of
+from .scan_recurrent import ScannedLayer  # noqa: F401
 
 
 class RecurrentModel(RecurrentPreTrainedModel):

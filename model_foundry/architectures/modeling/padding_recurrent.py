@@ -3,8 +3,10 @@
 Padding, on either side or between tokens, is left out, so that it advances no state.
 
 Letters of shapes: B rows, T positions, N tokens without padding, E width of the input, H hidden
-size, D directions, G rows of a weight (H, 3H or 4H).
+size, D directions, G rows of a weight (H to 4H).
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_sequence
 
 from .configuration_recurrent import RecurrentConfig
+from .scan_recurrent import ScannedLayer
 
 
 def is_exported() -> bool:
@@ -50,8 +53,8 @@ class Sequences:
         everywhere = x.new_zeros(self.shape.numel(), x.shape[1])
         return everywhere.index_copy(0, self.where.data, x).view(*self.shape, -1)
 
-    def read(self, rnn: nn.RNNBase, x: Tensor, initial):
-        """Return the output (N, DH) of one layer of torch and its final states."""
+    def read(self, rnn: nn.RNNBase | ScannedLayer, x: Tensor, initial):
+        """Return the output (N, DH) of one layer and its final states."""
         y, final = rnn(self.where._replace(data=x), initial)
         return y.data, final
 
@@ -77,15 +80,15 @@ class Steps:
         """Return x unchanged."""
         return x
 
-    def read(self, rnn: nn.RNNBase, x: Tensor, initial):
-        """Return the output (B, T, DH) of one layer of torch and its final states, (D, B, H)."""
+    def read(self, rnn: nn.RNNBase | ScannedLayer, x: Tensor, initial):
+        """Return the output (B, T, DH) of one layer and its final states, (D, B, H)."""
         gated = isinstance(rnn, nn.LSTM)
         outputs, finals = [], []
-        for direction, suffix in enumerate(("_l0", "_l0_reverse")[: 1 + rnn.bidirectional]):
+        for direction in range(1 + rnn.bidirectional):
             start = initial
             if initial is not None:
                 start = tuple(s[direction] for s in initial) if gated else initial[direction]
-            y, final = self._read_one_way(rnn, x, suffix, start)
+            y, final = self._read_one_way(rnn, x, direction, start)
             outputs.append(y)
             finals.append(final)
         if gated:
@@ -94,25 +97,22 @@ class Steps:
             final = torch.stack(finals)
         return torch.cat(outputs, dim=-1), final
 
-    def _read_one_way(self, rnn: nn.RNNBase, x: Tensor, suffix: str, start):
+    def _read_one_way(self, rnn: nn.RNNBase | ScannedLayer, x: Tensor, direction: int, start):
         from torch._higher_order_ops.scan import scan  # only exporters need it
 
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        input_weight, weight, input_bias, bias = (getattr(rnn, n + suffix) for n in names)
-        inputs = F.linear(x.transpose(0, 1), input_weight, input_bias)  # (T, B, G)
+        inputs, step = _inputs_and_step(rnn, x.transpose(0, 1), direction)  # (T, B, G)
         real = inputs[..., :1] == inputs[..., :1] if self.real is None else self.real.t()[..., None]
         zeros = x.new_zeros(x.shape[0], rnn.hidden_size)
         if start is None:
             start = (zeros, zeros.clone()) if isinstance(rnn, nn.LSTM) else zeros
-        step = STEPS[rnn.mode]
 
         def masked_step(state, now):
             given, counts = now
-            after = step(given, state, weight, bias)  # type: ignore[operator]
+            after = step(given, state)
             kept = _where(counts, after, state)
             return kept, (kept[0] if isinstance(kept, tuple) else kept).clone()
 
-        final, y = scan(masked_step, start, (inputs, real), reverse=suffix.endswith("reverse"))
+        final, y = scan(masked_step, start, (inputs, real), reverse=direction == 1)
         return y.transpose(0, 1), final
 
 
@@ -142,6 +142,17 @@ def _lstm_step(given: Tensor, state: tuple[Tensor, Tensor], weight: Tensor, bias
 
 
 STEPS = {"RNN_TANH": _elman_step, "GRU": _gru_step, "LSTM": _lstm_step}
+
+
+def _inputs_and_step(rnn: nn.RNNBase | ScannedLayer, x: Tensor, direction: int):
+    """Return what a layer makes of all inputs x (T, B, E), and its step from state to state."""
+    if isinstance(rnn, ScannedLayer):
+        return rnn.gates[direction](x), rnn.step
+    suffix = ("_l0", "_l0_reverse")[direction]
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    input_weight, weight, input_bias, bias = (getattr(rnn, n + suffix) for n in names)
+    step: Callable = STEPS[rnn.mode]  # type: ignore[assignment]
+    return F.linear(x, input_weight, input_bias), lambda given, h: step(given, h, weight, bias)
 
 
 def sequences_of(shape: torch.Size, attention_mask, document_ids, state):

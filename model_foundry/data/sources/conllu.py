@@ -1,19 +1,22 @@
-"""The text of treebanks in CoNLL-U, the format of Universal Dependencies, without the analyses.
+"""Treebanks in CoNLL-U, the format of Universal Dependencies: their text, or their columns.
 
 A sentence is its `# text`, or else the words of its column FORM; a paragraph begins at a sentence
 with `# newpar` or `# newdoc`. https://universaldependencies.org/format.html
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_lines import lines_of
+from model_foundry.data.sources.records import Records, in_batches
+from model_foundry.data.sources.rows import column_places
 from model_foundry.errors import DataError
 
 LONGEST_SENTENCE = 2**24  # characters with all its columns; a sentence is held in memory
-COLUMNS = 10
+NAMES = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+COLUMNS = len(NAMES)
 ID = re.compile(r"[0-9]{1,9}(?:([-.])([0-9]{1,9}))?")  # a word, 3-4 a token of several, 5.1 empty
 TEXT = re.compile(r"#\s*text\s*=(.*)")
 BEGINS = re.compile(r"#\s*new(?:doc|par)(?:\s|$)")  # with or without an id
@@ -90,6 +93,38 @@ def _sentences(texts: Iterable[str], where: str) -> Iterator[tuple[str, bool]]:
         if text:
             yield text, begins
             begins = False
+
+
+def read_sentences(texts: Iterable[str], where: str, columns: Sequence[str]) -> Iterator[Records]:
+    """Read columns of a treebank: lists with a text for each word, a row for each sentence.
+
+    Tokens of several words (3-4) and empty nodes (5.1) are left out.
+
+    Args:
+        columns: some of `NAMES`.
+
+    Raises:
+        DataError: there is no such column, or a line is no word with its ten columns.
+    """
+    places = column_places(NAMES, where, columns)
+    rows = (
+        (first, sum(map(len, block)), _words(block, where, first))
+        for first, block in _blocks(texts, where)
+    )
+    full = (row for row in rows if row[2])
+    taken = (
+        (first, size, [[word[place] for word in words] for place in places])
+        for first, size, words in full
+    )
+    indices = {name: index for index, name in enumerate(columns)}
+    yield from in_batches(taken, indices, source=where, place="line %d")
+
+
+def _words(block: list[str], where: str, first: int) -> list[list[str]]:
+    comments = list(takewhile(lambda line: line.startswith("#"), block))
+    lines = enumerate(block[len(comments) :], first + len(comments))
+    rows = [_columns(line, f"{where}: line {number}") for number, line in lines]
+    return [row for row in rows if row[0].isdigit()]
 
 
 def read_conllu(texts: Iterable[str], where: str, document: str) -> Iterator[Fragment]:

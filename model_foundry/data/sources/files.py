@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from model_foundry.data.sources.array_files import read_arrays
 from model_foundry.data.sources.base import Hash, Reading, Source, no_columns
 from model_foundry.data.sources.columnar import read_columnar
 from model_foundry.data.sources.compression import opened, unpacked
-from model_foundry.data.sources.conllu import read_conllu
+from model_foundry.data.sources.conllu import read_conllu, read_sentences
 from model_foundry.data.sources.fragments import in_text_batches
 from model_foundry.data.sources.json_arrays import read_json
 from model_foundry.data.sources.json_lines import read_json_lines
@@ -38,6 +39,7 @@ ROWS: dict[str, Callable[[Iterable[str], str, Sequence[str]], Iterator[Records]]
     "json": read_json,
     "csv": partial(read_table, delimiter=","),
     "tsv": partial(read_table, delimiter="\t"),
+    "conllu": read_sentences,
 }
 
 
@@ -79,7 +81,7 @@ class FileSource(Source):
         """Read these columns of each row of all files, in order."""
         self.replaced = 0
         for path, kind in zip(self.paths, self._kinds, strict=True):
-            if kind.content in CUT:
+            if kind.content not in (*COLUMNAR, *ROWS):
                 raise no_columns(printable(path), columns)
             yield from self._records_of(path, kind, columns)
 
@@ -101,7 +103,9 @@ class FileSource(Source):
     ) -> Iterator[Records]:
         where = printable(path)
         with opened(path) as file:
-            if kind.content in COLUMNAR:
+            if kind.content == "npz":
+                yield from read_arrays(file, where, columns)
+            elif kind.content in COLUMNAR:
                 yield from read_columnar(
                     file,
                     where,

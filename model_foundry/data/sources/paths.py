@@ -21,7 +21,8 @@ KINDS = {
     ".parquet": "parquet",
     ".arrow": "arrow",
 }
-COLUMNAR = ("parquet", "arrow")
+NAMED_ONLY = {".npz": "npz"}  # left out of a folder, whose texts it may stand beside
+COLUMNAR = ("parquet", "arrow", "npz")
 CUT = ("text", "conllu")  # split into documents by `data.document`; a row is one document
 COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
@@ -30,7 +31,7 @@ class Kind(NamedTuple):
     """The kind of a file, from its name."""
 
     content: str
-    """A value of `KINDS`."""
+    """A value of `KINDS` or `NAMED_ONLY`."""
     compression: str | None
     """An entry of `COMPRESSIONS`; None: not compressed."""
 
@@ -48,7 +49,7 @@ def kind_of(path: Path) -> Kind:
         DataError: the file is columnar and compressed, so it cannot be read as a stream.
     """
     suffix, compression = _suffixes(path.name)
-    content = KINDS.get(suffix, "text")
+    content = (KINDS | NAMED_ONLY).get(suffix, "text")
     if content in COLUMNAR and compression:
         raise DataError(
             f"{printable(path)}: {content} cannot be read from a {compression} file; unpack it"

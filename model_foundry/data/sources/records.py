@@ -125,6 +125,18 @@ class Records:
             raise self._fault(named.index(None), column, law, "correct it, or remove the row")
         return replace(self, columns={column: named}).texts(column)
 
+    def label_lists(self, column: str) -> list[list[str]]:
+        """Return a column of lists of labels, or of texts with commas between labels; see `labels`.
+
+        A row may have none.
+
+        Raises:
+            DataError: a row is neither, or an entry is neither a text nor an integer nor a truth.
+        """
+        rows = self.columns[column]
+        listed = map(_label_list, rows.tolist() if isinstance(rows, np.ndarray) else rows)
+        return replace(self, columns={column: list(listed)}).text_lists(column)
+
     def arrays(self, column: str) -> NDArray[np.float64]:
         """Return a column of nested lists of numbers of one shape, such as images: (N, ...).
 
@@ -170,6 +182,15 @@ def _label(value: Any) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value}" if isinstance(value, str | int) else None
+
+
+def _label_list(row: Any) -> Any:
+    """Return the labels of a row as texts; what is none as it is, for messages."""
+    if isinstance(row, str):
+        return [part.strip() for part in row.split(",") if part.strip()]
+    if not isinstance(row, list):
+        return row
+    return [value if (label := _label(value)) is None else label for value in row]
 
 
 def _gathered(rows: Iterator[Row]) -> Iterator[list[Row]]:

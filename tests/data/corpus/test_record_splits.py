@@ -206,7 +206,7 @@ class Images(RowSource):
     """Images of 2 x 2, each with a number."""
 
     def __init__(self, settings: Bounds, reading: Reading) -> None:
-        super().__init__("images", reading.text_column)
+        super().__init__("frames", reading.text_column)
         self.settings = settings
 
     def records(self, columns: Sequence[str]) -> Iterator[Records]:
@@ -214,19 +214,19 @@ class Images(RowSource):
             numbers = np.arange(n, min(n + 10, self.settings.last))
             image = np.broadcast_to(numbers[:, None, None], (len(numbers), 2, 2))
             both = {"image": image.astype(np.float32), "n": numbers}
-            yield Records(columns=both, source="images", places=numbers).select(columns)
+            yield Records(columns=both, source="frames", places=numbers).select(columns)
 
     def cache_key(self, sha256: Hash) -> Any:
-        return ["images", self.settings.model_dump()]
+        return ["frames", self.settings.model_dump()]
 
 
 def test_arrays_stay_arrays_beside_their_numbers() -> None:
-    register_source("images", schema=Bounds)(Images)
+    register_source("frames", schema=Bounds)(Images)
     try:
-        parts = [{"source": {"images": {"first": n, "last": n + 35}}} for n in (0, 100)]
+        parts = [{"source": {"frames": {"first": n, "last": n + 35}}} for n in (0, 100)]
         data = DataConfig(
             train={"mixture": parts},
-            validation={"images": {"first": 30, "last": 40}},
+            validation={"frames": {"first": 30, "last": 40}},
             shared_documents="drop",
         )
         splits = open_record_splits(data, seed=0)
@@ -242,7 +242,7 @@ def test_arrays_stay_arrays_beside_their_numbers() -> None:
         assert found[:70] != sorted(found[:70])
         assert found[70:] == [35, 36, 37, 38, 39]
     finally:
-        SOURCES.remove("images")
+        SOURCES.remove("frames")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_numbers_of_a_columnar_file_are_arrays(tmp_path: Path) -> None:
         ("a.jsonl", '["a", "b"]\n', "line 1: is ['a', 'b'], not a JSON object with 'de', 'en'"),
         ("a.json", '["a", "b"]', "item 1 on line 1: is 'a', not a JSON object with 'de', 'en'"),
         ("a.txt", "a\n", "a.txt: is text without columns, so it has no 'de', 'en'; name a .csv,"),
-        ("a.conllu", "", "a.conllu: is text without columns"),
+        ("a.conllu", "", "a.conllu: has no column 'de', but id, form, lemma, upos"),
     ],
 )
 def test_rows_without_the_columns_are_refused(

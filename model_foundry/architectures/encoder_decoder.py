@@ -1,0 +1,73 @@
+"""`HFEncoderDecoder`, the base class of encoder-decoders made of transformers classes.
+
+Letters of shapes: B rows, S source positions, T target positions, V vocabulary of the target.
+"""
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model_foundry.architectures.hf_model import HFModel
+from model_foundry.architectures.output import ModelOutput
+from model_foundry.architectures.restored import evaluation_mode
+from model_foundry.foundation.labels import IGNORE_INDEX
+
+
+class HFEncoderDecoder(HFModel):
+    """A model that reads one sequence and writes another, a token at a time."""
+
+    @property
+    def start_token_id(self) -> int:
+        """The id that the decoder reads before the first target."""
+        return int(self.hf_model.config.decoder_start_token_id)
+
+    def forward(self, *given: Any, **inputs: Any) -> ModelOutput:
+        """Compute the logits of each target, given those before it (teacher forcing).
+
+        Args:
+            given: none.
+            inputs: `input_ids` (B, S); `attention_mask` (B, S), 0 at padding, left out: there is
+                none; `labels` (B, T), -100 at padding.
+
+        Returns:
+            Logits (B, T, V), aligned with the labels, and the mean loss over the targets.
+        """
+        labels = inputs["labels"]
+        return super().forward(*given, **inputs, decoder_input_ids=self.shifted_right(labels))
+
+    def shifted_right(self, labels: Tensor) -> Tensor:
+        """Return what the decoder reads, (B, T): the start token, then the targets but the last.
+
+        Nothing is predicted from what stands at padding, so its id is of no importance.
+        """
+        before = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORE_INDEX, self.start_token_id)
+        return F.pad(before, (1, 0), value=self.start_token_id)
+
+    def generate(
+        self,
+        input_ids: Tensor,
+        *,
+        attention_mask: Tensor | None = None,
+        max_new_tokens: int = 20,
+        **kwargs: Any,
+    ) -> Tensor:
+        """Write the target of each row with transformers' `generate`, greedily by default.
+
+        Args:
+            input_ids: (B, S).
+            attention_mask: (B, S), 0 at padding; None: no padding.
+            max_new_tokens: maximum length of a target.
+            **kwargs: `num_beams` and the others of transformers.
+
+        Returns:
+            The targets without the start token, (B, up to `max_new_tokens`), padded after their
+            end token.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        with evaluation_mode(self):
+            found = self.hf_model.generate(
+                input_ids=input_ids, attention_mask=mask, max_new_tokens=max_new_tokens, **kwargs
+            )
+        return cast(Tensor, found)[:, 1:]

@@ -1,0 +1,68 @@
+"""The transformers configuration of an experiment or of a saved model, of any model type."""
+
+from typing import Any
+
+from transformers import CONFIG_MAPPING
+
+from model_foundry.architectures import hub_types
+from model_foundry.architectures.saving.native_format import Record
+from model_foundry.config import OBJECTIVES, ExperimentConfig, HuggingFaceConfig
+from model_foundry.errors import ConfigError
+
+HEAD = "foundry_head"  # field of the configuration: causal or masked
+NEEDS = {"left_to_right": "causal", "both": "masked"}
+
+
+def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
+    """Return the transformers configuration of an experiment.
+
+    Args:
+        arguments: vocabulary size, and ids of special tokens by role.
+
+    Raises:
+        ConfigError: there is no such type, head or field.
+    """
+    section: HuggingFaceConfig = config.model.section
+    model_type = hub_types.known_type(section.model_type)
+    needed = NEEDS.get(OBJECTIVES[config.training.objective].direction)
+    head = hub_types.head_for(model_type, asked=section.head, needed=needed)
+    hf_config_class, pad = hub_types.config_class(model_type), arguments.get("pad_token_id")
+    hub_types.require_known(hf_config_class, section.fields)
+    length = config.data.max_sequence_length
+    values = {
+        **hub_types.positions_fields(hf_config_class, length, pad),
+        **section.fields,
+        **hub_types.special_tokens(hf_config_class, arguments),
+        HEAD: head,
+    }
+    hf_config = hub_types.made_config(hf_config_class, values)
+    if hasattr(hf_config, "is_decoder"):
+        hf_config.is_decoder = head == "causal"
+    return hf_config
+
+
+class SavedConfig:
+    """The configuration class of whatever model type a directory names."""
+
+    @staticmethod
+    def from_dict(fields: Record) -> Any:
+        """Return the configuration.
+
+        Raises:
+            ConfigError: the type or the head is unknown.
+        """
+        if fields.get(HEAD) not in hub_types.CLASSES:
+            raise ConfigError(f"{HEAD} must be causal or masked; save the model again.")
+        found = CONFIG_MAPPING[hub_types.known_type(str(fields["model_type"]))]
+        return found.from_dict(_with_floats(fields))
+
+
+def _with_floats(value: Any) -> Any:
+    """Return JSON in which `{"__float__": "Infinity"}`, as transformers writes it, is a number."""
+    if isinstance(value, list):
+        return [_with_floats(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"__float__"}:
+        return float(value["__float__"])
+    return {key: _with_floats(each) for key, each in value.items()}

@@ -1,0 +1,163 @@
+"""Classifiers of texts and tokens on the body of any language model.
+
+Letters of shapes: B rows, T positions, H hidden size, C labels.
+"""
+
+import inspect
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import MODEL_MAPPING, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
+
+# Some versions of transformers copy only the files that this one names, so it names them all.
+from .base_recurrent import RecurrentPreTrainedModel  # noqa: F401
+from .configuration_classifier import ClassifierConfig
+from .configuration_recurrent import RecurrentConfig
+from .functions_recurrent import WholeSequences  # noqa: F401
+from .layers_recurrent import RecurrentCache  # noqa: F401
+from .modeling_recurrent import RecurrentModel
+from .padding_recurrent import Sequences  # noqa: F401
+
+SEVERAL = "multi_label_classification"  # a `problem_type` of transformers
+# By name: where transformers loads this file, the configuration may be of a copy of its class.
+OWN_BODIES: dict[str, Any] = {RecurrentConfig.model_type: RecurrentModel}
+"""Bodies that transformers does not know, by the `model_type` of their configuration."""
+
+
+def new_body(config):
+    """Return a body with random weights, without a pooling layer of its own."""
+    own = OWN_BODIES.get(config.model_type)
+    body = MODEL_MAPPING[type(config)] if own is None else own
+    pooler = "add_pooling_layer" in inspect.signature(body.__init__).parameters
+    return body(config, add_pooling_layer=False) if pooler else body(config)
+
+
+def pooled(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """Return a vector for each text, (B, H); padding never counts.
+
+    A text of padding alone is read as its padding.
+
+    Args:
+        hidden: last states of the body, (B, T, H).
+        attention_mask: (B, T), 1 for tokens and 0 for padding on either side.
+        pooling: `cls`, `last`, `mean` or `max`, see `ClassifierConfig`.
+    """
+    real = attention_mask != 0
+    real = real | ~real.any(1, keepdim=True)
+    if pooling in ("cls", "last"):
+        places = torch.arange(real.shape[1], device=real.device)
+        if pooling == "cls":
+            index = places.masked_fill(~real, real.shape[1]).amin(1)  # (B,)
+        else:
+            index = places.masked_fill(~real, -1).amax(1)
+        return hidden[torch.arange(len(hidden), device=real.device), index]
+    outside = ~real[..., None]  # (B, T, 1)
+    if pooling == "max":
+        return hidden.masked_fill(outside, -torch.inf).amax(1)
+    # in fp32, since long texts add up many states
+    sums = hidden.float().masked_fill(outside, 0.0).sum(1)
+    return (sums / real.sum(1, keepdim=True)).to(hidden.dtype)
+
+
+def label_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
+    """Return the mean loss over the labels, in nats.
+
+    Args:
+        logits: (..., C).
+        labels: (...) integers, of which -100 are left out; of several labels, (..., C) of 0 and 1.
+    """
+    if problem_type == SEVERAL:
+        return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+    flat = logits.flatten(0, -2).float()
+    total = F.cross_entropy(flat, labels.flatten(), reduction="sum")
+    return total / (labels != -100).sum().clamp(min=1)
+
+
+class Classifier(PreTrainedModel):
+    """The body of a language model, dropout, and an output layer.
+
+    Args:
+        body: with the configuration `config.body_config`; None: one with random weights.
+    """
+
+    config_class = ClassifierConfig
+    base_model_prefix = "body"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flash_attn_2 = True  # asked by transformers 4
+    _supports_flex_attn = True
+
+    def __init__(self, config: ClassifierConfig, body: nn.Module | None = None):
+        super().__init__(config)
+        self.body: Any = new_body(config.body_config) if body is None else body
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.output = nn.Linear(config.body_config.hidden_size, config.num_labels)
+        self.known = frozenset(inspect.signature(type(self.body).forward).parameters)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Draw the output layer, whose first logits are near zero; the body draws its own."""
+        if module is self.output:
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+
+    def get_input_embeddings(self):
+        return self.body.get_input_embeddings()
+
+    def set_input_embeddings(self, value):
+        self.body.set_input_embeddings(value)
+
+    def _states(self, input_ids: Tensor, attention_mask: Tensor, **more):
+        """Return the output of the body; positions count from 0 at the first token."""
+        given = {"use_cache": False, **more}
+        given["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        known = {name: value for name, value in given.items() if name in self.known}
+        return self.body(
+            input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **known
+        )
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        return_dict: bool | None = None,
+    ):
+        """Return the logits of ids (B, T) and, given labels, the mean loss; see `label_loss`.
+
+        `attention_mask` (B, T) is 0 at padding; None: there is none.
+        """
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        hidden = self._states(input_ids, mask, **segments).last_hidden_state
+        logits = self.output(self.dropout(self._features(hidden, mask)))
+        loss = None if labels is None else label_loss(logits, labels, self.config.problem_type)
+        output = self.output_class(loss=loss, logits=logits)
+        return output.to_tuple() if return_dict is False else output
+
+
+class ClassifierForSequenceClassification(Classifier):
+    """A classifier of texts: logits (B, C), labels (B,) or, of several labels, (B, C)."""
+
+    output_class = SequenceClassifierOutput
+
+    def _features(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        return pooled(hidden, attention_mask, self.config.pooling)  # (B, H)
+
+
+class ClassifierForTokenClassification(Classifier):
+    """A classifier of tokens: logits (B, T, C), labels (B, T), -100 where there is none."""
+
+    output_class = TokenClassifierOutput
+
+    def _features(self, hidden: Tensor, attention_mask: Tensor) -> Tensor:
+        return hidden  # (B, T, H)
+
+
+ClassifierForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+ClassifierForTokenClassification.register_for_auto_class("AutoModelForTokenClassification")

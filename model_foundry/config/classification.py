@@ -1,0 +1,54 @@
+"""The sections of built-in tasks with labels, `training.<objective>`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from model_foundry.config.sections import Probability, Section
+
+Pooling = Literal["cls", "mean", "max", "last"]
+Weight = Annotated[float, Field(gt=0)]
+
+
+class TokenClassificationConfig(Section):
+    """Classification of words: the columns of a table or of CoNLL-U, and the output layer."""
+
+    words: str = "words"
+    """Column with the words of a text: lists of texts, or texts that are divided at white space; of
+    CoNLL-U `form`."""
+    labels: str = "labels"
+    """Column with a label for each word, in the same form; of CoNLL-U `upos`, for instance."""
+    dropout: Probability = 0.1
+    """Dropout before the output layer."""
+    class_weights: Literal["balanced"] | dict[str, Weight] | None = None
+    """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
+    to their number in the training data; None: none."""
+    label_smoothing: Probability = 0.0
+    """Share of the probability that is spread over all labels (Szegedy et al. 2016,
+    arXiv:1512.00567)."""
+
+
+class SequenceClassificationConfig(Section):
+    """Classification of texts: the columns of a table, and the output layer."""
+
+    text: str = "text"
+    """Column with the text."""
+    text_pair: str | None = None
+    """Column with a second text, which is read after the first; None: there is one text only."""
+    label: str = "label"
+    """Column with the label."""
+    multi_label: bool = False
+    """A text has any number of labels: the column has lists of texts, or texts with commas between
+    the labels."""
+    pooling: Pooling = "mean"
+    """One vector for a text: the state at its first token (`cls`) or its last one, or the mean or
+    the maximum over its tokens."""
+    dropout: Probability = 0.1
+    """Dropout before the output layer."""
+    class_weights: Literal["balanced"] | dict[str, Weight] | None = None
+    """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
+    to their number in the training data; None: none. With `multi_label` they apply where a label is
+    present, and `balanced` is the number of texts without it per text with it."""
+    label_smoothing: Probability = 0.0
+    """Share of the probability that is spread over all labels (Szegedy et al. 2016,
+    arXiv:1512.00567); with `multi_label`, over presence and absence."""

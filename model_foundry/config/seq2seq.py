@@ -1,0 +1,21 @@
+"""The section of the objective `seq2seq_lm`, `training.seq2seq_lm`."""
+
+from model_foundry.config.sections import PositiveInt, Probability, Section, TokenizerConfig
+
+
+class Seq2SeqConfig(Section):
+    """Pairs of texts: one is read, the other is written."""
+
+    source: str = "source"
+    """Column with the text that is read."""
+    target: str = "target"
+    """Column with the text that is written."""
+    target_tokenizer: TokenizerConfig | None = None
+    """Tokenizer of the targets; None: one for both, which a model with shared embeddings needs."""
+    max_target_length: PositiveInt | None = None
+    """Tokens of a target at most, with its end; None: `data.max_sequence_length`."""
+    label_smoothing: Probability = 0.0
+    """Share of the probability that is spread over the vocabulary (Szegedy et al. 2016,
+    arXiv:1512.00567)."""
+    num_beams: PositiveInt = 1
+    """Beams with which evaluations write; 1: greedily."""

@@ -1,0 +1,108 @@
+"""Image classification: one label for each image, or any number of them."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model_foundry.data.batches.examples import Column, Examples
+from model_foundry.data.batches.loaders import Collate
+from model_foundry.data.sources.records import Records
+from model_foundry.objectives.image_processor import ImageProcessor, images_of
+from model_foundry.objectives.labels import Labels
+from model_foundry.objectives.processors import Processor, Processors
+from model_foundry.objectives.records import RecordObjective
+
+PIXELS = "pixel_values"
+
+
+class ImageClassification(RecordObjective):
+    """Predict the label of an image, or all of its labels.
+
+    A batch has `pixel_values` (B, C, H, W), normalized by the mean and the standard deviation of
+    the training pixels, and `labels`: (B,) of integers, or (B, labels) of 0 and 1 under
+    `multi_label`. In memory the pixels are bytes.
+    """
+
+    processor_types: ClassVar[Mapping[str, type[Processor]]] = {
+        "image_processor": ImageProcessor,
+        "labels": Labels,
+    }
+
+    @property
+    def columns(self) -> Sequence[str]:
+        # the first one is read to count records, which need not read images
+        return [self.settings.label, self.settings.image]
+
+    @cached_property
+    def metric_names(self) -> tuple[str, ...]:
+        """The metrics of each evaluation; several labels have no accuracy."""
+        if self.settings.multi_label and not self.config.training.metrics:
+            return ("micro_f1", "loss")
+        return super().metric_names
+
+    def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
+        names = set[str]()
+        pixels = self._training_pixels(records, names)
+        resize = self.settings.image_size is not None
+        processor = ImageProcessor.of(pixels, resize=resize)
+        return {"image_processor": processor, "labels": Labels.of(names)}
+
+    def _training_pixels(
+        self, records: Iterable[Records], names: set[str]
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pixels of images, (N, C, H, W), and add their labels to `names`."""
+        settings, expected = self.settings, None
+        for each in filter(len, records):
+            rows = self._labels_of(each)
+            names.update(name for row in rows for name in row)
+            pixels = images_of(
+                each, settings.image, settings.channels, settings.image_size, expected=expected
+            )
+            expected = pixels.shape[2], pixels.shape[3]
+            yield pixels
+
+    def _labels_of(self, records: Records) -> list[list[str]]:
+        """Return the labels of each record, a single one unless there may be several."""
+        label = self.settings.label
+        if self.settings.multi_label:
+            return records.label_lists(label)
+        return [[name] for name in records.labels(label)]
+
+    def encode(self, records: Records, processors: Processors) -> dict[str, Column]:
+        images, labels = _of(processors)
+        rows, where = self._labels_of(records), (self.settings.label, records.where)
+        targets: Column
+        if self.settings.multi_label:
+            targets = labels.encode_sets(rows, *where)
+        else:
+            targets = labels.encode([name for (name,) in rows], *where)
+        return {PIXELS: images.encode(records, self.settings.image), "labels": targets}
+
+    def collate(self, processors: Processors, *, seed: int, evaluating: bool) -> Collate:
+        images, _ = _of(processors)
+        return partial(
+            _normalized, super().collate(processors, seed=seed, evaluating=evaluating), images
+        )
+
+    def model_arguments(self, processors: Processors) -> dict[str, Any]:
+        images, labels = _of(processors)
+        return {
+            "num_channels": images.channels,
+            "image_size": list(images.size),
+            "num_labels": len(labels.names),
+        }
+
+
+def _normalized(collate: Collate, images: ImageProcessor, examples: Examples) -> dict[str, Tensor]:
+    batch = collate(examples)
+    return {**batch, PIXELS: images.normalized(batch[PIXELS])}
+
+
+def _of(processors: Processors) -> tuple[ImageProcessor, Labels]:
+    images, labels = processors["image_processor"], processors["labels"]
+    assert isinstance(images, ImageProcessor) and isinstance(labels, Labels)
+    return images, labels

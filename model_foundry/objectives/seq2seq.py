@@ -1,0 +1,136 @@
+"""Sequence-to-sequence language modelling: translation, summarisation and the like."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, cast
+
+import numpy as np
+
+from model_foundry.config import ExperimentConfig, TokenizerConfig
+from model_foundry.data.batches.examples import Column, Ragged
+from model_foundry.data.batches.loaders import Collate
+from model_foundry.data.corpus.record_splits import RecordSplits
+from model_foundry.data.sources.records import Records
+from model_foundry.data_collators import PaddingCollator
+from model_foundry.foundation.labels import IGNORE_INDEX
+from model_foundry.foundation.token_roles import first_token_id
+from model_foundry.objectives.base import Prepared
+from model_foundry.objectives.column_texts import TextEncoder, column_tokenizer
+from model_foundry.objectives.forward_pass import ForwardPass
+from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
+from model_foundry.objectives.records import RecordObjective
+from model_foundry.tokenizer.special_tokens import special_token_ids
+
+TARGET_TOKENIZER = "target_tokenizer"
+
+
+class Seq2SeqLM(RecordObjective):
+    """Write the target of a pair of texts, given its source.
+
+    A model learns each token of the target from the source and from those before it (teacher
+    forcing); evaluations also let it write, where a metric compares texts.
+
+    Attributes:
+        class_weights: none, since tokens have no weights.
+    """
+
+    processor_types: ClassVar[Mapping[str, type[Processor]]] = {
+        TOKENIZER: TextTokenizer,
+        TARGET_TOKENIZER: TextTokenizer,
+    }
+    units: ClassVar[Mapping[str, str]] = {"tokens": "input_ids", "target_tokens": "labels"}
+    masks: ClassVar[Mapping[str, str]] = {"input_ids": "attention_mask"}
+    class_weights: None = None
+
+    def __init__(self, config: ExperimentConfig) -> None:
+        super().__init__(config)
+        self._encoders: dict[str, TextEncoder] = {}
+        self._written: tuple[ForwardPass | None, tuple[list[str], list[str]]] = (None, ([], []))
+
+    @property
+    def columns(self) -> Sequence[str]:
+        return [self.settings.source, self.settings.target]
+
+    def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
+        texts: dict[str, list[str]] = {column: [] for column in self.columns}
+        for each in records:
+            for column in self.columns:
+                texts[column] += each.texts(column)
+        source, target = texts.values()
+        own: TokenizerConfig | None = self.settings.target_tokenizer
+        if own is None:
+            shared = column_tokenizer(self.config, source + target)
+            return {TOKENIZER: shared, TARGET_TOKENIZER: shared}
+        other = self.config.model_copy(update={"tokenizer": own})
+        return {
+            TOKENIZER: column_tokenizer(self.config, source),
+            TARGET_TOKENIZER: column_tokenizer(other, target),
+        }
+
+    def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
+        length = self.config.data.max_sequence_length
+        source, target = _tokenizers(processors)
+        longest = self.settings.max_target_length or length
+        self._encoders = {
+            "input_ids": TextEncoder(source, length),
+            "labels": TextEncoder(target, longest, frames=False),
+        }
+        prepared = super()._encoded(splits, processors)
+        for encoder in self._encoders.values():
+            encoder.warn()
+        return prepared
+
+    def encode(self, records: Records, processors: Processors) -> dict[str, Column]:
+        end = _end_of(_tokenizers(processors)[1])
+        source, target = map(records.texts, self.columns)
+        return {
+            "input_ids": self._encoders["input_ids"].encode(source),
+            "labels": _with_end(self._encoders["labels"].encode(target), end),
+        }
+
+    def collate(self, processors: Processors, *, seed: int, evaluating: bool) -> Collate:
+        pad = first_token_id(_tokenizers(processors)[0], "pad", "eos", "sep")
+        return PaddingCollator({"input_ids": cast(int, pad)}, self.masks)
+
+    def model_arguments(self, processors: Processors) -> dict[str, Any]:
+        """Return the size of the vocabulary of the targets and their special tokens.
+
+        With two tokenizers, `source_vocab_size` is that of the sources.
+        """
+        source, target = _tokenizers(processors)
+        own = {} if self.settings.target_tokenizer is None else {"source_vocab_size": len(source)}
+        return {"vocab_size": len(target), **special_token_ids(target), **own}
+
+    def written(self, done: ForwardPass) -> tuple[list[str], list[str]]:
+        """Return the texts that the model writes for a batch, and the targets, (B) each."""
+        if self._written[0] is not done:  # several metrics compare the same texts
+            self._written = (done, self._write(done))
+        return self._written[1]
+
+    def _write(self, done: ForwardPass) -> tuple[list[str], list[str]]:
+        tokenizer, labels = _tokenizers(self.processors)[1], done.inputs["labels"]
+        found = cast(Any, done.model).generate(
+            done.inputs["input_ids"],
+            attention_mask=done.inputs["attention_mask"],
+            max_new_tokens=self.settings.max_target_length or self.config.data.max_sequence_length,
+            num_beams=self.settings.num_beams,
+        )
+        wanted = labels.masked_fill(labels == IGNORE_INDEX, _end_of(tokenizer))
+        texts = (tokenizer.batch_decode(ids, skip_special_tokens=True) for ids in (found, wanted))
+        return cast(tuple[list[str], list[str]], tuple(texts))
+
+
+def _with_end(rows: Ragged, end: int) -> Ragged:
+    """Return rows of ids, each with the end token after it."""
+    return Ragged.of([np.append(row, end) for row in rows.rows()])
+
+
+def _tokenizers(processors: Processors) -> tuple[Any, Any]:
+    """Return the tokenizers of the sources and of the targets."""
+    roles = (TOKENIZER, TARGET_TOKENIZER)
+    source, target = (cast(TextTokenizer, processors[role]).tokenizer for role in roles)
+    return source, target
+
+
+def _end_of(tokenizer: Any) -> int:
+    """Return the id that ends a target; `column_tokenizer` made sure that there is one."""
+    return cast(int, first_token_id(tokenizer, "eos", "sep"))
