@@ -90,7 +90,7 @@ TRANSFORMER = (
 def test_a_transformer_learns_with_one_vocabulary_and_with_two(
     here: Path, own: tuple[str, ...]
 ) -> None:
-    result = train(experiment(TRANSFORMER, *own))
+    result = train(experiment(TRANSFORMER, "training.learning_rate=3e-3", *own))
     assert result.metrics["eval/exact_match"] > 0.8
     again = load_model(result.model_dir)
     assert again.model_type == "transformer"
