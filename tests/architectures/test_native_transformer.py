@@ -76,7 +76,7 @@ def test_flash_attention_is_refused_by_name() -> None:
 
 
 def test_a_block_must_fit_learned_positions_only() -> None:
-    with pytest.raises(ConfigError, match=r"max_sequence_length \(=12\) exceeds .*\(=8\)"):
+    with pytest.raises(ValueError, match=r"max_sequence_length: \(=12\) exceeds .*\(=8\)"):
         make("transformer_decoder", max_position_embeddings=8)
     model = make("transformer_decoder")
     with pytest.raises(ValueError, match=r"block \(=13 tokens\) exceeds the 12 positions"):
