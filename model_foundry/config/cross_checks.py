@@ -86,14 +86,28 @@ def objective_has_its_mask_token(config: Sections) -> Iterator[Fault]:
 
 def block_fits_positions(config: Sections) -> Iterator[Fault]:
     """Check that a block is no longer than the positions of the model."""
-    section, length = config.model.transformer, config.data.max_sequence_length
-    positions = section.max_position_embeddings if section else None
-    if positions is not None and length > positions:
-        yield (
-            "data.max_sequence_length",
-            f"(={length}) exceeds model.transformer.max_position_embeddings (={positions}); "
-            "lower the first or raise the second",
-        )
+    length = config.data.max_sequence_length
+    for name in ("backbone", "transformer"):
+        section = getattr(config.model, name, None)
+        positions = getattr(section, "max_position_embeddings", None)
+        limited = getattr(section, "positions", "learned") == "learned"
+        if limited and positions is not None and length > positions:
+            yield (
+                "data.max_sequence_length",
+                f"(={length}) exceeds model.{name}.max_position_embeddings (={positions}); "
+                "lower the first or raise the second",
+            )
+
+
+def stacks_are_there(config: Sections) -> Iterator[Fault]:
+    """Check that only an encoder-decoder is given the layers of an encoder and a decoder."""
+    architecture, section = architecture_of(config), getattr(config.model, "backbone", None)
+    if architecture is None or section is None or architecture.kind == "encoder_decoder":
+        return
+    for stack in ("encoder", "decoder"):
+        if getattr(section, stack, None) is not None:
+            law = f"is for 'transformer', and {architecture.name!r} has one stack"
+            yield f"model.backbone.{stack}", f"{law}; set model.backbone.layers"
 
 
 def _framing(config: Sections) -> int:
@@ -200,6 +214,7 @@ CHECKS = (
     section_checks.train_metrics_are_measurable,
     objective_suits_kind,
     objective_suits_architecture,
+    stacks_are_there,
     *OF_TEXT,
     carried_state_needs_streams,
     milestones_are_counted,
