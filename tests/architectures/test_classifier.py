@@ -13,20 +13,28 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.classifier import TextClassifier, TokenClassifier
 from model_foundry.architectures.modeling.modeling_classifier import label_loss, pooled
+from model_foundry.config import ExperimentConfig
 from model_foundry.model import load_model
 from tests.experiments import tiny_experiment
 
 HIDDEN = torch.tensor([[[1.0, -9.0], [2.0, -4.0], [3.0, -2.0], [4.0, -1.0]]])
 IDS = {"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-KINDS = ("gpt2", "bert", "lstm", "bidirectional lstm")
+KINDS = ("gpt2", "bert", "lstm", "bidirectional lstm", "transformer_encoder")
 POOLINGS = ("mean", "max", "last", "cls")
+
+
+def experiment(kind: str, here: Path) -> ExperimentConfig:
+    if kind != "transformer_encoder":
+        return tiny_experiment(kind, here)
+    backbone = "{layers: 2, hidden_size: 32, attention_heads: 2, positions: rotary}"
+    return tiny_experiment("bert", here, f"model={{architecture: {kind}, backbone: {backbone}}}")
 
 
 def classifier(kind: str, here: Path, head: Any = TextClassifier, **arguments: Any) -> Any:
     """Return a small classifier with weights that make a difference."""
     torch.manual_seed(0)
     labels = {"labels": ["no", "yes", "maybe"], **arguments}
-    model = head.from_config(tiny_experiment(kind, here), **IDS, **labels)
+    model = head.from_config(experiment(kind, here), **IDS, **labels)
     nn.init.normal_(model.hf_model.output.weight)
     return model.eval()
 
