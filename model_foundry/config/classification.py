@@ -6,6 +6,7 @@ from pydantic import Field
 
 from model_foundry.config.sections import Probability, Section
 
+WordPiece = Literal["first", "last"]
 Pooling = Literal["cls", "mean", "max", "last"]
 Weight = Annotated[float, Field(gt=0)]
 
@@ -18,6 +19,9 @@ class TokenClassificationConfig(Section):
     CoNLL-U `form`."""
     labels: str = "labels"
     """Column with a label for each word, in the same form; of CoNLL-U `upos`, for instance."""
+    word_piece: WordPiece = "first"
+    """Piece of a word that has its label, where the tokenizer divides it; at the last one a causal
+    model has read the whole word."""
     dropout: Probability = 0.1
     """Dropout before the output layer."""
     class_weights: Literal["balanced"] | dict[str, Weight] | None = None

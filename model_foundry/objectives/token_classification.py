@@ -11,7 +11,7 @@ from model_foundry.objectives.processors import Processor, Processors
 
 
 class TokenClassification(LabelledTexts):
-    """Predict the label of each word; its first piece has the label, its other pieces none."""
+    """Predict the label of each word; one of its pieces has the label, the others none."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -45,7 +45,7 @@ class TokenClassification(LabelledTexts):
             labels.encode(row, column, lambda _, index=index: records.where(index))  # type: ignore[misc]
             for index, row in enumerate(tags)
         ]
-        ids, targets = self.encoder.encode_words(words, numbers)
+        ids, targets = self.encoder.encode_words(words, numbers, self.settings.word_piece)
         return {"input_ids": ids, LABELS: targets}
 
 

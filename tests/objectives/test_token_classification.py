@@ -85,6 +85,20 @@ def test_the_first_piece_of_a_word_has_its_label(kind: str) -> None:
         assert tokenizer.decode([int(ids[0][start])]).strip()  # not the space before the word
 
 
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "sentencepiece", "character", "word"])
+def test_the_last_piece_of_a_word_may_have_its_label(kind: str) -> None:
+    plain = TokenizerFactory.train(kind, documents=[" ".join(WORDS)] * 9, vocab_size=300)
+    tokenizer = framed(plain, block_frame(plain))
+    given = [WORDS], [np.arange(len(WORDS))]
+    ids, targets = TextEncoder(tokenizer, 99).encode_words(*given, "last")
+    labelled = np.flatnonzero(targets[0] != -100)
+    assert targets[0][labelled].tolist() == list(range(len(WORDS)))
+    # what stands between the piece before and a labelled one, which is included, spells the word
+    for word, start, end in zip(WORDS, [-1, *labelled[:-1]], labelled, strict=True):
+        spelled = tokenizer.decode(ids[0][start + 1 : end + 1].tolist(), skip_special_tokens=True)
+        assert spelled.replace(" ", "") == word
+
+
 def test_words_that_are_cut_have_no_label() -> None:
     plain = TokenizerFactory.train("character", documents=["ab c"], vocab_size=None)
     encoder = TextEncoder(framed(plain, block_frame(plain)), 5)
@@ -92,6 +106,10 @@ def test_words_that_are_cut_have_no_label() -> None:
     assert targets.lengths.tolist() == ids.lengths.tolist() == [5, 3]
     assert [row[row != -100].tolist() for row in targets.rows()] == [[7], [9]]
     assert (encoder.cut, encoder.seen) == (1, 2)
+    _, targets = TextEncoder(framed(plain, block_frame(plain)), 3).encode_words(
+        [["ab"], ["b"]], [np.array([7]), np.array([8])], "last"
+    )
+    assert [row[row != -100].tolist() for row in targets.rows()] == [[], [8]]
 
 
 def test_lists_and_texts_of_a_table_are_what_the_treebank_is(tmp_path: Path) -> None:
