@@ -24,6 +24,8 @@ class TokenClassificationConfig(Section):
     model has read the whole word."""
     dropout: Probability = 0.1
     """Dropout before the output layer."""
+    freeze_body: bool = False
+    """Train the output layer alone, a probe; the body computes as in evaluation."""
     class_weights: Literal["balanced"] | dict[str, Weight] | None = None
     """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
     to their number in the training data; None: none."""
@@ -49,6 +51,8 @@ class SequenceClassificationConfig(Section):
     the maximum over its tokens."""
     dropout: Probability = 0.1
     """Dropout before the output layer."""
+    freeze_body: bool = False
+    """Train the output layer alone, a probe; the body computes as in evaluation."""
     class_weights: Literal["balanced"] | dict[str, Weight] | None = None
     """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
     to their number in the training data; None: none. With `multi_label` they apply where a label is

@@ -150,6 +150,18 @@ def test_gradients_are_the_same_with_recomputed_activations(kind: str, tmp_path:
         assert torch.allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frozen_body_has_no_gradients_and_no_dropout(kind: str, tmp_path: Path) -> None:
+    model = classifier(kind, tmp_path, freeze_body=True)
+    model.train()
+    once, again = (model(input_ids=ids(2, 6), labels=torch.tensor([0, 2])) for _ in range(2))
+    assert torch.equal(once.logits, again.logits)
+    once.loss.backward()
+    trained = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert trained == {"hf_model.output.weight", "hf_model.output.bias"}
+    assert not any(p.requires_grad for p in model.hf_model.body.parameters())
+
+
 def test_the_attention_of_the_experiment_is_that_of_the_body(tmp_path: Path) -> None:
     config = tiny_experiment("gpt2", tmp_path, "training.attn_implementation=eager")
     model = TextClassifier.from_config(config, **IDS, labels=["a", "b"])

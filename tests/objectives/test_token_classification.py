@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import DataError
 from model_foundry.experiment.train import train
-from model_foundry.model import load_model
+from model_foundry.model import create_model, load_model
 from model_foundry.objectives.column_texts import TextEncoder
 from model_foundry.objectives.preparation import prepare
 from model_foundry.tokenizer.framing import block_frame, framed
@@ -141,11 +143,26 @@ def test_a_mistake_is_told_with_its_line(row: Any, law: str, tmp_path: Path) -> 
     assert f"other.jsonl: line 2: {law}" in str(caught.value)
 
 
+def test_a_frozen_body_is_saved_as_it_was_made(tmp_path: Path) -> None:
+    config = experiment("gpt2", tmp_path, f"{SECTION}.freeze_body=true", "training.save_steps=20")
+    result = train(config)
+    prepared = prepare(config)
+    made = create_model(config, **prepared.objective.model_arguments(prepared.processors))
+    trained = load_model(tmp_path / "run").state_dict()
+    changed = {name for name, w in made.state_dict().items() if not torch.equal(w, trained[name])}
+    assert changed == {"hf_model.output.weight", "hf_model.output.bias"}
+    assert result.metrics["eval/accuracy"] > 0.9  # random states tell words apart
+    optimizer = load_file(tmp_path / "run/checkpoints/step-00000040/optimizer.safetensors")
+    assert {key.rpartition("/")[0] for key in optimizer} == changed
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("kind", ["gpt2", "bert", "lstm"])
-def test_resumed_equals_uninterrupted(kind: str, tmp_path: Path) -> None:
+def test_resumed_equals_uninterrupted(kind: str, frozen: bool, tmp_path: Path) -> None:
     settings = (
         f"{SECTION}.class_weights=balanced",
+        f"{SECTION}.freeze_body={str(frozen).lower()}",
         "training.save_steps=3",
         "training.max_steps=9",
     )
