@@ -53,5 +53,10 @@ def _lists_of(records: Records, column: str) -> list[list[str]]:
     """Return lists of texts; a text is divided at white space."""
     values = records.columns[column]
     if not any(isinstance(value, str) for value in values):
-        return records.text_lists(column)
+        rows = records.text_lists(column)
+        for index, row in enumerate(rows):
+            if not all(map(str.strip, row)):
+                law = f"{column!r} has a blank entry, which is no word and no label"
+                raise DataError(f"{records.where(index)}: {law}; correct it, or remove the row")
+        return rows
     return [text.split() for text in texts_of(values, records.where, column)]

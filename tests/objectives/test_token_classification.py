@@ -130,11 +130,16 @@ def test_lists_and_texts_of_a_table_are_what_the_treebank_is(tmp_path: Path) -> 
     ("row", "law"),
     [
         ({"words": "a b c", "labels": "x y"}, "'words' has 3 words, but 'labels' 2 labels; give"),
+        ({"words": ["a", "b"], "labels": ["x"]}, "'words' has 2 words, but 'labels' 1 labels;"),
+        ({"words": ["the"], "labels": [" "]}, "'labels' has a blank entry, which is no word and"),
+        ({"words": ["the", ""], "labels": ["DET"] * 2}, "'words' has a blank entry"),
         ({"words": "the", "labels": "ADP"}, "'labels' is 'ADP', a label that the training data"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(row: Any, law: str, tmp_path: Path) -> None:
-    good = {"words": "the cat", "labels": "DET NOUN"}
+    lists = isinstance(row["words"], list)
+    good: Any = {"words": "the cat", "labels": "DET NOUN"}
+    good = {name: text.split() if lists else text for name, text in good.items()}
     (tmp_path / "train.jsonl").write_text(json.dumps(good) + "\n")
     (tmp_path / "other.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(row) + "\n")
     files = (f"data.train={tmp_path}/train.jsonl", f"data.validation={tmp_path}/other.jsonl")
@@ -154,6 +159,21 @@ def test_a_frozen_body_is_saved_as_it_was_made(tmp_path: Path) -> None:
     assert result.metrics["eval/accuracy"] > 0.9  # random states tell words apart
     optimizer = load_file(tmp_path / "run/checkpoints/step-00000040/optimizer.safetensors")
     assert {key.rpartition("/")[0] for key in optimizer} == changed
+
+
+def test_words_and_labels_in_text_files(tmp_path: Path) -> None:
+    lines = {"words": TEXTS, "tags": [" ".join(TAGS[w] for w in text.split()) for text in TEXTS]}
+    for name, texts in lines.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(texts) + "\n")
+    files = f"{{pairs: {{source: {tmp_path}/words.txt, target: {tmp_path}/tags.txt}}}}"
+    columns = f"{SECTION}={{words: source, labels: target}}"
+    given = (f"data.train={files}", f"data.validation={files}", columns)
+    found = prepare(experiment("lstm", tmp_path, *given)).train.content_sha256
+    (tmp_path / "bank.conllu").write_text(conllu(TEXTS))
+    assert found == prepare(experiment("lstm", tmp_path)).train.content_sha256
+    (tmp_path / "tags.txt").write_text("\n".join(lines["tags"][:-1]))
+    with pytest.raises(DataError, match=r"tags\.txt: has 3 lines, but .*words\.txt 4; the files"):
+        prepare(experiment("lstm", tmp_path, *given))
 
 
 @pytest.mark.slow
