@@ -6,6 +6,7 @@ from pydantic import Field
 
 from model_foundry.config.sections import Probability, Section
 
+WordPiece = Literal["first", "last"]
 Pooling = Literal["cls", "mean", "max", "last"]
 Weight = Annotated[float, Field(gt=0)]
 
@@ -18,8 +19,13 @@ class TokenClassificationConfig(Section):
     CoNLL-U `form`."""
     labels: str = "labels"
     """Column with a label for each word, in the same form; of CoNLL-U `upos`, for instance."""
+    word_piece: WordPiece = "first"
+    """Piece of a word that has its label, where the tokenizer divides it; at the last one a causal
+    model has read the whole word."""
     dropout: Probability = 0.1
     """Dropout before the output layer."""
+    freeze_body: bool = False
+    """Train the output layer alone, a probe; the body computes as in evaluation."""
     class_weights: Literal["balanced"] | dict[str, Weight] | None = None
     """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
     to their number in the training data; None: none."""
@@ -45,6 +51,8 @@ class SequenceClassificationConfig(Section):
     the maximum over its tokens."""
     dropout: Probability = 0.1
     """Dropout before the output layer."""
+    freeze_body: bool = False
+    """Train the output layer alone, a probe; the body computes as in evaluation."""
     class_weights: Literal["balanced"] | dict[str, Weight] | None = None
     """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
     to their number in the training data; None: none. With `multi_label` they apply where a label is

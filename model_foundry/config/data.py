@@ -238,11 +238,12 @@ class DataConfig(Section):
     test: Annotated[Source | None, OnResume.FREE] = None
     """Text for one last measurement after training; None: no such measurement."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share held out: of the documents, or of the characters under `split_by: position`."""
+    """Share held out: of the documents or records; of the characters of joined text under
+    `split_by: position`."""
     validation_documents: PositiveInt | None = None
     """Number of documents held out, in place of the share; None: the share counts."""
     split_by: Literal["document", "position"] = "document"
-    """Hold out documents drawn by seed, or the last part of the text."""
+    """Hold out documents drawn by seed, or the last part of the text or of the records."""
     shared_documents: Annotated[Literal["warn", "drop", "error"], OnResume.BY_CONTENT] = "warn"
     """Treatment of validation and test documents that also occur in the training text: they are
     counted in a warning, left out, or refused."""

@@ -198,9 +198,6 @@ def records_have_no_settings_of_text(config: Sections) -> Iterator[Fault]:
     objective, data = objective_of(config), config.data
     if objective is None or objective.reads_token_stream:
         return
-    if data.split_by == "position":
-        law = "'position' has no meaning for records, which have no joined text"
-        yield "data.split_by", f"{law}; leave it out"
     if data.interventions:
         law = f"they change text, but {objective.name!r} reads records"
         yield "data.interventions", f"{law}; leave them out, or change the files"

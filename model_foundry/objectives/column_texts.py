@@ -1,7 +1,7 @@
 """Texts in columns of records: their tokenizer, and their ids."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.config import ExperimentConfig
+from model_foundry.config.classification import WordPiece
 from model_foundry.data.batches.examples import Ragged
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.objectives.processors import TextTokenizer
@@ -18,6 +19,10 @@ from model_foundry.tokenizer.framing import block_frame, framed
 from model_foundry.tokenizer.tokenizer_factory import train_on_texts
 
 logger = logging.getLogger(__name__)
+
+Spans = NDArray[np.int64]  # (N, 2) the characters of each piece
+Places = NDArray[np.int64]  # (W,) of each word
+FindPieces = Callable[[Spans, Places, Places], Places]
 
 
 def column_tokenizer(config: ExperimentConfig, texts: Sequence[str]) -> TextTokenizer:
@@ -59,18 +64,23 @@ class TextEncoder:
         return _ids_of(self._encode(given))
 
     def encode_words(
-        self, rows: Sequence[Sequence[str]], labels: Sequence[NDArray[np.int64]]
+        self,
+        rows: Sequence[Sequence[str]],
+        labels: Sequence[NDArray[np.int64]],
+        piece: WordPiece = "first",
     ) -> tuple[Ragged, Ragged]:
         """Return the ids of texts, given as words, and a label for each id.
 
-        The first piece of a word has its label, and all other ids `IGNORE_INDEX`.
+        One piece of a word has its label, and all other ids `IGNORE_INDEX`.
 
         Args:
             rows: the words of each text, which is read with a space between them.
             labels: the number of each word's label.
+            piece: the piece with the label.
         """
         encodings = self._encode([" ".join(words) for words in rows])
-        targets = [_aligned(*each) for each in zip(encodings, rows, labels, strict=True)]
+        find = _first_pieces if piece == "first" else _last_pieces
+        targets = [_aligned(*each, find) for each in zip(encodings, rows, labels, strict=True)]
         return _ids_of(encodings), Ragged.of(targets)
 
     def _encode(self, texts: Sequence[Any]) -> list[Encoding]:
@@ -96,21 +106,35 @@ def _ids_of(encodings: Sequence[Encoding]) -> Ragged:
 
 
 def _aligned(
-    encoding: Encoding, words: Sequence[str], labels: NDArray[np.int64]
+    encoding: Encoding, words: Sequence[str], labels: NDArray[np.int64], find: FindPieces
 ) -> NDArray[np.int64]:
     """Return a label for each id of a text of words with a space between them.
 
     A word that was cut, or that the tokenizer drops, has no id.
     """
     sizes = np.array([len(word) for word in words], np.int64)
-    starts = np.cumsum(sizes + 1) - sizes - 1
+    ends = np.cumsum(sizes + 1) - 1
     targets = np.full(len(encoding.ids), IGNORE_INDEX, np.int64)
-    spans = np.array(encoding.offsets, np.int64).reshape(-1, 2)
     inside = np.flatnonzero(np.array(encoding.special_tokens_mask) == 0)
-    # a piece may begin with the space before its word, but ends after the word has begun
-    pieces = np.searchsorted(spans[inside, 1], starts, side="right")
-    found = np.flatnonzero(pieces < len(inside))
-    places = inside[pieces[found]]
-    here = spans[places, 0] < (starts + sizes)[found]
-    targets[places[here]] = labels[found[here]]
+    spans = np.array(encoding.offsets, np.int64).reshape(-1, 2)[inside]
+    pieces = find(spans, ends - sizes, ends)
+    found = np.flatnonzero((pieces >= 0) & (pieces < len(inside)))
+    first, last = spans[pieces[found]].T
+    here = (first < ends[found]) & (last > (ends - sizes)[found])
+    targets[inside[pieces[found[here]]]] = labels[found[here]]
     return targets
+
+
+def _first_pieces(spans: Spans, starts: Places, ends: Places) -> Places:
+    """Return the index of the first piece of each word, perhaps one of a later word."""
+    # a piece may begin with the space before its word, but ends after the word has begun
+    return np.searchsorted(spans[:, 1], starts, side="right")
+
+
+def _last_pieces(spans: Spans, starts: Places, ends: Places) -> Places:
+    """Return the index of the last piece of each word, perhaps one of an earlier word, or -1.
+
+    A word that was cut has lost its last piece.
+    """
+    length = spans[-1:, 1].sum()
+    return np.where(ends <= length, np.searchsorted(spans[:, 0], ends, side="left") - 1, -1)

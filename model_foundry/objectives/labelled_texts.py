@@ -75,6 +75,7 @@ class LabelledTexts(RecordObjective):
             **special_token_ids(tokenizer),
             LABELS: labels_of(processors).names,
             "dropout": self.settings.dropout,
+            "freeze_body": self.settings.freeze_body,
         }
 
     def check_model(self, model: BaseModel, prepared: Prepared) -> None:

@@ -11,7 +11,7 @@ from model_foundry.objectives.processors import Processor, Processors
 
 
 class TokenClassification(LabelledTexts):
-    """Predict the label of each word; its first piece has the label, its other pieces none."""
+    """Predict the label of each word; one of its pieces has the label, the others none."""
 
     @property
     def columns(self) -> Sequence[str]:
@@ -45,7 +45,7 @@ class TokenClassification(LabelledTexts):
             labels.encode(row, column, lambda _, index=index: records.where(index))  # type: ignore[misc]
             for index, row in enumerate(tags)
         ]
-        ids, targets = self.encoder.encode_words(words, numbers)
+        ids, targets = self.encoder.encode_words(words, numbers, self.settings.word_piece)
         return {"input_ids": ids, LABELS: targets}
 
 
@@ -53,5 +53,10 @@ def _lists_of(records: Records, column: str) -> list[list[str]]:
     """Return lists of texts; a text is divided at white space."""
     values = records.columns[column]
     if not any(isinstance(value, str) for value in values):
-        return records.text_lists(column)
+        rows = records.text_lists(column)
+        for index, row in enumerate(rows):
+            if not all(map(str.strip, row)):
+                law = f"{column!r} has a blank entry, which is no word and no label"
+                raise DataError(f"{records.where(index)}: {law}; correct it, or remove the row")
+        return rows
     return [text.split() for text in texts_of(values, records.where, column)]

@@ -13,6 +13,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.classifier import TextClassifier, TokenClassifier
 from model_foundry.architectures.modeling.modeling_classifier import label_loss, pooled
+from model_foundry.config import ExperimentConfig
 from model_foundry.model import load_model
 from tests.experiments import tiny_experiment
 
@@ -23,11 +24,18 @@ KINDS = ("gpt2", "bert", "lstm", "bidirectional lstm", *NATIVE)
 POOLINGS = ("mean", "max", "last", "cls")
 
 
+def experiment(kind: str, here: Path) -> ExperimentConfig:
+    if kind != "transformer_encoder":
+        return tiny_experiment(kind, here)
+    backbone = "{layers: 2, hidden_size: 32, attention_heads: 2, positions: rotary}"
+    return tiny_experiment("bert", here, f"model={{architecture: {kind}, backbone: {backbone}}}")
+
+
 def classifier(kind: str, here: Path, head: Any = TextClassifier, **arguments: Any) -> Any:
     """Return a small classifier with weights that make a difference."""
     torch.manual_seed(0)
     labels = {"labels": ["no", "yes", "maybe"], **arguments}
-    model = head.from_config(tiny_experiment(kind, here), **IDS, **labels)
+    model = head.from_config(experiment(kind, here), **IDS, **labels)
     nn.init.normal_(model.hf_model.output.weight)
     return model.eval()
 
@@ -143,6 +151,18 @@ def test_gradients_are_the_same_with_recomputed_activations(kind: str, tmp_path:
     assert len(gradients[0]) == len(list(model.parameters()))
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_frozen_body_has_no_gradients_and_no_dropout(kind: str, tmp_path: Path) -> None:
+    model = classifier(kind, tmp_path, freeze_body=True)
+    model.train()
+    once, again = (model(input_ids=ids(2, 6), labels=torch.tensor([0, 2])) for _ in range(2))
+    assert torch.equal(once.logits, again.logits)
+    once.loss.backward()
+    trained = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert trained == {"hf_model.output.weight", "hf_model.output.bias"}
+    assert not any(p.requires_grad for p in model.hf_model.body.parameters())
 
 
 def test_the_attention_of_the_experiment_is_that_of_the_body(tmp_path: Path) -> None:

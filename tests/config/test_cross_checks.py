@@ -322,13 +322,6 @@ BROKEN = [
     (
         "records_have_no_settings_of_text",
         GPT2,
-        [RECORDS, "data.split_by=position"],
-        "data.split_by",
-        "'position' has no meaning for records, which have no joined text; leave it out",
-    ),
-    (
-        "records_have_no_settings_of_text",
-        GPT2,
         [RECORDS, "data.interventions=[lowercase]"],
         "data.interventions",
         "they change text, but 'of-records' reads records; leave them out",

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.doctor.same_run import differences
 from model_foundry.errors import DataError
 from model_foundry.experiment.train import train
-from model_foundry.model import load_model
+from model_foundry.model import create_model, load_model
 from model_foundry.objectives.column_texts import TextEncoder
 from model_foundry.objectives.preparation import prepare
 from model_foundry.tokenizer.framing import block_frame, framed
@@ -85,6 +87,20 @@ def test_the_first_piece_of_a_word_has_its_label(kind: str) -> None:
         assert tokenizer.decode([int(ids[0][start])]).strip()  # not the space before the word
 
 
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "sentencepiece", "character", "word"])
+def test_the_last_piece_of_a_word_may_have_its_label(kind: str) -> None:
+    plain = TokenizerFactory.train(kind, documents=[" ".join(WORDS)] * 9, vocab_size=300)
+    tokenizer = framed(plain, block_frame(plain))
+    given = [WORDS], [np.arange(len(WORDS))]
+    ids, targets = TextEncoder(tokenizer, 99).encode_words(*given, "last")
+    labelled = np.flatnonzero(targets[0] != -100)
+    assert targets[0][labelled].tolist() == list(range(len(WORDS)))
+    # what stands between the piece before and a labelled one, which is included, spells the word
+    for word, start, end in zip(WORDS, [-1, *labelled[:-1]], labelled, strict=True):
+        spelled = tokenizer.decode(ids[0][start + 1 : end + 1].tolist(), skip_special_tokens=True)
+        assert spelled.replace(" ", "") == word
+
+
 def test_words_that_are_cut_have_no_label() -> None:
     plain = TokenizerFactory.train("character", documents=["ab c"], vocab_size=None)
     encoder = TextEncoder(framed(plain, block_frame(plain)), 5)
@@ -92,6 +108,10 @@ def test_words_that_are_cut_have_no_label() -> None:
     assert targets.lengths.tolist() == ids.lengths.tolist() == [5, 3]
     assert [row[row != -100].tolist() for row in targets.rows()] == [[7], [9]]
     assert (encoder.cut, encoder.seen) == (1, 2)
+    _, targets = TextEncoder(framed(plain, block_frame(plain)), 3).encode_words(
+        [["ab"], ["b"]], [np.array([7]), np.array([8])], "last"
+    )
+    assert [row[row != -100].tolist() for row in targets.rows()] == [[], [8]]
 
 
 def test_lists_and_texts_of_a_table_are_what_the_treebank_is(tmp_path: Path) -> None:
@@ -110,11 +130,16 @@ def test_lists_and_texts_of_a_table_are_what_the_treebank_is(tmp_path: Path) -> 
     ("row", "law"),
     [
         ({"words": "a b c", "labels": "x y"}, "'words' has 3 words, but 'labels' 2 labels; give"),
+        ({"words": ["a", "b"], "labels": ["x"]}, "'words' has 2 words, but 'labels' 1 labels;"),
+        ({"words": ["the"], "labels": [" "]}, "'labels' has a blank entry, which is no word and"),
+        ({"words": ["the", ""], "labels": ["DET"] * 2}, "'words' has a blank entry"),
         ({"words": "the", "labels": "ADP"}, "'labels' is 'ADP', a label that the training data"),
     ],
 )
 def test_a_mistake_is_told_with_its_line(row: Any, law: str, tmp_path: Path) -> None:
-    good = {"words": "the cat", "labels": "DET NOUN"}
+    lists = isinstance(row["words"], list)
+    good: Any = {"words": "the cat", "labels": "DET NOUN"}
+    good = {name: text.split() if lists else text for name, text in good.items()}
     (tmp_path / "train.jsonl").write_text(json.dumps(good) + "\n")
     (tmp_path / "other.jsonl").write_text(json.dumps(good) + "\n" + json.dumps(row) + "\n")
     files = (f"data.train={tmp_path}/train.jsonl", f"data.validation={tmp_path}/other.jsonl")
@@ -123,11 +148,41 @@ def test_a_mistake_is_told_with_its_line(row: Any, law: str, tmp_path: Path) -> 
     assert f"other.jsonl: line 2: {law}" in str(caught.value)
 
 
+def test_a_frozen_body_is_saved_as_it_was_made(tmp_path: Path) -> None:
+    config = experiment("gpt2", tmp_path, f"{SECTION}.freeze_body=true", "training.save_steps=20")
+    result = train(config)
+    prepared = prepare(config)
+    made = create_model(config, **prepared.objective.model_arguments(prepared.processors))
+    trained = load_model(tmp_path / "run").state_dict()
+    changed = {name for name, w in made.state_dict().items() if not torch.equal(w, trained[name])}
+    assert changed == {"hf_model.output.weight", "hf_model.output.bias"}
+    assert result.metrics["eval/accuracy"] > 0.9  # random states tell words apart
+    optimizer = load_file(tmp_path / "run/checkpoints/step-00000040/optimizer.safetensors")
+    assert {key.rpartition("/")[0] for key in optimizer} == changed
+
+
+def test_words_and_labels_in_text_files(tmp_path: Path) -> None:
+    lines = {"words": TEXTS, "tags": [" ".join(TAGS[w] for w in text.split()) for text in TEXTS]}
+    for name, texts in lines.items():
+        (tmp_path / f"{name}.txt").write_text("\n".join(texts) + "\n")
+    files = f"{{pairs: {{source: {tmp_path}/words.txt, target: {tmp_path}/tags.txt}}}}"
+    columns = f"{SECTION}={{words: source, labels: target}}"
+    given = (f"data.train={files}", f"data.validation={files}", columns)
+    found = prepare(experiment("lstm", tmp_path, *given)).train.content_sha256
+    (tmp_path / "bank.conllu").write_text(conllu(TEXTS))
+    assert found == prepare(experiment("lstm", tmp_path)).train.content_sha256
+    (tmp_path / "tags.txt").write_text("\n".join(lines["tags"][:-1]))
+    with pytest.raises(DataError, match=r"tags\.txt: has 3 lines, but .*words\.txt 4; the files"):
+        prepare(experiment("lstm", tmp_path, *given))
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("kind", ["gpt2", "bert", "lstm"])
-def test_resumed_equals_uninterrupted(kind: str, tmp_path: Path) -> None:
+def test_resumed_equals_uninterrupted(kind: str, frozen: bool, tmp_path: Path) -> None:
     settings = (
         f"{SECTION}.class_weights=balanced",
+        f"{SECTION}.freeze_body={str(frozen).lower()}",
         "training.save_steps=3",
         "training.max_steps=9",
     )

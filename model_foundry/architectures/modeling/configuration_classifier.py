@@ -2,8 +2,12 @@
 
 from transformers import AutoConfig, PretrainedConfig
 
+# Some versions of transformers copy only the files that this one names, so it names them all.
 from .configuration_recurrent import RecurrentConfig
 from .configuration_transformer import TransformerConfig
+from .feed_forward import FeedForward  # noqa: F401
+from .normalization import create_norm  # noqa: F401
+from .positions import create_positions  # noqa: F401
 
 POOLINGS = ("cls", "mean", "max", "last")
 OWN_BODIES = {each.model_type: each for each in (RecurrentConfig, TransformerConfig)}

@@ -12,7 +12,7 @@ import numpy as np
 
 from model_foundry.config import DataConfig, MixtureSource
 from model_foundry.config import Source as SourceConfig
-from model_foundry.data.corpus.selection import Mask, held_out, within_budget
+from model_foundry.data.corpus.selection import Mask, held_out, last, within_budget
 from model_foundry.data.sources.base import Reading, Source
 from model_foundry.data.sources.opening import open_source
 from model_foundry.data.sources.records import Records
@@ -120,7 +120,9 @@ class RecordCorpus:
                 f"{number:,} records; lower it"
             )
         share = min(max(1, round(self.data.validation_fraction * number)), number - 1)
-        drawn = held_out(taken, share if asked is None else asked, self.seed)
+        count = share if asked is None else asked
+        by_position = self.data.split_by == "position"
+        drawn = last(taken, count) if by_position else held_out(taken, count, self.seed)
         return np.split(drawn, np.cumsum([len(mask) for mask in self._taken])[:-1])
 
     @property

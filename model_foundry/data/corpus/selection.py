@@ -24,6 +24,13 @@ def held_out(taken: Mask, count: int, seed: int) -> Mask:
     return drawn
 
 
+def last(taken: Mask, count: int) -> Mask:
+    """Return the last `count` of the documents in use, which are `taken`, (N,)."""
+    found = np.zeros_like(taken)
+    found[np.flatnonzero(taken)[-count:]] = True
+    return found
+
+
 def within_budget(sizes: NDArray[np.int64], amount: int, seed: int, part: int = 0) -> Mask:
     """Draw documents, and skip those that would exceed the budget.
 

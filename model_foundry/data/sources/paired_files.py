@@ -48,7 +48,7 @@ class PairedFiles(Source):
             rows = zip_longest(*(self._lines(self.paths[n], f) for n, f in files.items()))
             read = 0
             while held := list(islice(rows, MOST_ROWS)):
-                self._require_pairs(held, read)
+                self._require_pairs(held, read, rows)
                 values = dict(zip(self.paths, zip(*held, strict=True), strict=True))
                 yield Records(
                     columns={name: list(values[name]) for name in columns},
@@ -65,16 +65,17 @@ class PairedFiles(Source):
             decoded(parts, where, errors=self._errors, note_replaced=lambda count: None)
         )
 
-    def _require_pairs(self, rows: Sequence[tuple[Any, ...]], read: int) -> None:
+    def _require_pairs(
+        self, rows: Sequence[tuple[Any, ...]], read: int, later: Iterator[Any]
+    ) -> None:
         for name, last in zip(self.paths, rows[-1], strict=True):
             if last is None:
                 length = read + next(n for n, row in enumerate(rows) if None in row)
-                shorter, longer = printable(self.paths[name]), self.paths.keys() - {name}
-                other = printable(self.paths[longer.pop()])
-                raise DataError(
-                    f"{shorter}: ends after {length:,} lines, and {other} goes on; the files must "
-                    "have a line for each record"
-                )
+                total = read + len(rows) + sum(1 for _ in later)
+                [longer] = self.paths.keys() - {name}
+                law = f"has {length:,} lines, but {printable(self.paths[longer])} {total:,}"
+                remedy = "the files must have a line for each record"
+                raise DataError(f"{printable(self.paths[name])}: {law}; {remedy}")
 
     def cache_key(self, sha256: Hash) -> Any:
         """Return the content of both files."""

@@ -305,3 +305,14 @@ def test_a_file_that_changes_between_two_readings_is_refused(tmp_path: Path) -> 
         rows_file(tmp_path, "one", after)
         with pytest.raises(DataError, match=f"has {after} records, but had 20 a moment ago: it ch"):
             read(splits.train)
+
+
+@pytest.mark.parametrize(("fraction", "held"), [(0.2, 2), (0.01, 1)])
+def test_the_last_records_are_held_out_by_position(
+    fraction: float, held: int, tmp_path: Path
+) -> None:
+    files = [rows_file(tmp_path, "one", 7), rows_file(tmp_path, "two", 3)]
+    data = DataConfig(train=files, split_by="position", validation_fraction=fraction)
+    splits = open_record_splits(data, seed=5)
+    both = [f"one {n}" for n in range(7)] + [f"two {n}" for n in range(3)]
+    assert (read(splits.train), read(splits.validation)) == (both[:-held], both[-held:])

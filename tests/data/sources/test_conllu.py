@@ -153,3 +153,18 @@ def test_the_key_depends_on_content_and_document_setting(tmp_path: Path) -> None
     assert cache_key("a.conllu") == cache_key("b.conllu", text_column="body")
     assert cache_key("a.conllu") != cache_key("a.conllu", document="line")
     assert cache_key("a.conllu") != cache_key("a.txt")
+
+
+def test_columns_are_those_that_the_library_conllu_reads() -> None:
+    theirs = pytest.importorskip("conllu")
+    words = (word("1-2", "don't"), word(1, "do"), word(2, "n't"), word("2.1", "gone"), word(3, "."))
+    bank = BANK + sentence("text = don't.", words="".join(words)).replace("_\n", "A=1|B=2\n")
+    columns = ["form", "lemma", "upos", "xpos", "deprel", "misc"]
+    [ours] = conllu.read_sentences([bank], "bank", columns)
+    expected = [[t for t in s if isinstance(t["id"], int)] for s in theirs.parse(bank)]
+    assert len(ours) == len(expected) == 6
+    for name in columns[:-1]:
+        values = [[token[name] or "_" for token in row] for row in expected]
+        assert ours.text_lists(name) == values
+    assert ours.text_lists("misc")[-1] == ["A=1|B=2"] * 3
+    assert [token["misc"] for token in expected[-1]] == [{"A": "1", "B": "2"}] * 3

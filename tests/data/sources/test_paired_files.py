@@ -63,9 +63,10 @@ def test_compressed_files_are_unpacked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ("a\nb\nc\n", "x\ny\n", "a.fr: ends after 2 lines, and .*a.en goes on"),
-        ("a\n", "x\ny\n", "a.en: ends after 1 lines, and .*a.fr goes on"),
-        ("", "x\n", "a.en: ends after 0 lines"),
+        ("a\nb\nc\n", "x\ny\n", "a.fr: has 2 lines, but .*a.en 3; the files"),
+        ("a\n" * 600, "x\n" * 1100, "a.en: has 600 lines, but .*a.fr 1,100;"),
+        ("a\n", "x\ny\n", "a.en: has 1 lines, but .*a.fr 2;"),
+        ("", "x\n", "a.en: has 0 lines, but"),
     ],
 )
 def test_files_of_unequal_length_are_refused(
