@@ -16,7 +16,6 @@ from model_foundry.config.sections import (
 )
 
 Implementation = Literal["auto", "native", "transformers"]
-WITH_IMPLEMENTATIONS = ("bert", "gpt2")
 
 
 class ModelConfig(OpenSection):
@@ -57,9 +56,11 @@ class ModelConfig(OpenSection):
 
     @model_validator(mode="after")
     def _implementation_can_be_chosen(self) -> "ModelConfig":
-        if self.implementation != "auto" and self.architecture not in WITH_IMPLEMENTATIONS:
-            law = f"(={self.implementation}) is for gpt2 and bert, not for {self.architecture!r}"
-            raise faults_error(("implementation", f"{law}; leave it out"))
+        spec = ARCHITECTURES.get(self.architecture)
+        if spec and self.implementation not in ("auto", *spec.implementations):
+            having = ", ".join(each.name for each in ARCHITECTURES.known() if each.implementations)
+            law = f"(={self.implementation}) is for {having}, not for {spec.name!r}; leave it out"
+            raise faults_error(("implementation", law))
         return self
 
     @model_validator(mode="after")

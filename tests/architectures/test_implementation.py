@@ -113,7 +113,7 @@ def test_what_native_blocks_cannot_do_is_refused_and_left_out_by_auto(
 
 
 def test_other_architectures_have_no_choice() -> None:
-    with pytest.raises(ValidationError, match=r"\(=native\) is for gpt2 and bert, not for 'lstm'"):
+    with pytest.raises(ValidationError, match=r"\(=native\) is for bert, gpt2, not for 'lstm'"):
         make_config("lstm", implementation="native")
 
 
