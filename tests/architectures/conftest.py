@@ -27,7 +27,13 @@ OBJECTIVES = {"encoder_decoder": "seq2seq_lm"}
 """By the kind of model; a language model's is that of its direction."""
 
 
-def make_config(name: str, *, training: dict[str, Any] | None = None, **section: Any) -> Any:
+def make_config(
+    name: str,
+    *,
+    training: dict[str, Any] | None = None,
+    implementation: str = "auto",
+    **section: Any,
+) -> Any:
     """Return a tiny experiment for an architecture, without dropout; `section` overrides."""
     spec = ARCHITECTURES[name]
     assert spec.section is not None
@@ -40,7 +46,11 @@ def make_config(name: str, *, training: dict[str, Any] | None = None, **section:
         {
             "experiment_name": "tiny",
             "data": {"train": "unread.txt", "max_sequence_length": BLOCK},
-            "model": {"architecture": name, spec.section: values},
+            "model": {
+                "architecture": name,
+                "implementation": implementation,
+                spec.section: values,
+            },
             "training": {
                 "objective": OBJECTIVES.get(spec.kind, language),
                 "max_steps": 1,
