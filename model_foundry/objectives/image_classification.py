@@ -93,7 +93,8 @@ class ImageClassification(RecordObjective):
         return {
             "num_channels": images.channels,
             "image_size": list(images.size),
-            "num_labels": len(labels.names),
+            "labels": labels.names,
+            "multi_label": self.settings.multi_label,
         }
 
 

@@ -83,7 +83,8 @@ def test_a_batch_has_normalized_pixels_and_numbered_labels(folder: Path, tmp_pat
     assert batch["pixel_values"].dtype == torch.float32
     np.testing.assert_allclose(batch["pixel_values"], expected, atol=1e-5)
     assert prepared.objective.model_arguments(prepared.processors) == {
-        **{"num_channels": 1, "image_size": [6, 6], "num_labels": 3}
+        **{"num_channels": 1, "image_size": [6, 6]},
+        **{"labels": list(HALVES), "multi_label": False},
     }
 
 
