@@ -22,8 +22,11 @@ def digits(seed: int) -> dict[str, Part]:
     """Return the digits that train and those that test."""
     pixels, labels = load_digits(return_X_y=True)
     images = np.rint(pixels.reshape(-1, 8, 8) * 255 / 16).astype(np.uint8)
-    rows = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
-    return {name: (images[n], labels[n].astype(str)) for name, n in zip(("train", "test"), rows)}
+    rows = train_test_split(
+        np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed
+    )
+    parts = {"train": rows[0], "test": rows[1]}
+    return {name: (images[n], labels[n].astype(str)) for name, n in parts.items()}
 
 
 def pasted(part: Part, number: int, beside: int, seed: int) -> Part:
@@ -36,7 +39,7 @@ def pasted(part: Part, number: int, beside: int, seed: int) -> Part:
 
 def write_folders(directory: Path, part: Part) -> None:
     """Write a file for each image into the folder of its label."""
-    for number, (image, label) in enumerate(zip(*part)):
+    for number, (image, label) in enumerate(zip(*part, strict=True)):
         folder = directory / label
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{number:05d}.png")
