@@ -3,6 +3,7 @@
 Letters of shapes: B examples, C classes.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Self
 
@@ -23,23 +24,36 @@ class DenseModel(BaseModel):
 
     Args:
         image_size: height and width in pixels.
-        num_labels: classes.
+        labels: their names, in the order of their numbers.
     """
 
     model_type = "dense"
 
     def __init__(
-        self, section: DenseConfig, *, num_channels: int, image_size: list[int], num_labels: int
+        self,
+        section: DenseConfig,
+        *,
+        num_channels: int,
+        image_size: list[int],
+        labels: Sequence[str],
     ) -> None:
         super().__init__()
         height, width = image_size
         sizes = [num_channels * height * width, *section.hidden_sizes]
         self.hidden = nn.Sequential(*(_layer(section, *pair) for pair in pairwise(sizes)))
-        self.output = nn.Linear(sizes[-1], num_labels)
+        self.output = nn.Linear(sizes[-1], len(labels))
 
     @classmethod
-    def from_config(cls, config: ExperimentConfig, **arguments: Any) -> Self:
-        """Make a model with random weights; the arguments are those of the class."""
+    def from_config(
+        cls, config: ExperimentConfig, *, multi_label: bool = False, **arguments: Any
+    ) -> Self:
+        """Make a model with random weights.
+
+        Args:
+            config: the experiment.
+            multi_label: not read; the loss follows from the labels of a batch.
+            **arguments: those of the class.
+        """
         return cls(config.model.section, **arguments)
 
     def forward(self, pixel_values: Tensor, labels: Tensor | None = None) -> ModelOutput:

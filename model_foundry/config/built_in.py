@@ -11,7 +11,7 @@ from model_foundry.config.classification import (
     TokenClassificationConfig,
 )
 from model_foundry.config.huggingface import HuggingFaceConfig, direction
-from model_foundry.config.images import DenseConfig, ImageClassificationConfig
+from model_foundry.config.images import DenseConfig, ImageClassificationConfig, PatchesConfig
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
@@ -139,6 +139,16 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
         ),
         _native("transformer_decoder", "TransformerDecoder", "causal_lm"),
         _native("transformer_encoder", "TransformerEncoder", "masked_lm"),
+        ArchitectureSpec(
+            name="vit",
+            target="model_foundry.architectures.vit:VisionTransformer",
+            kind="image_classifier",
+            section="backbone",
+            schema=BackboneConfig,
+            optional_sections={"vit": PatchesConfig},
+            objectives=(),
+            settings=("attn_implementation",),
+        ),
     ),
     entry_points="model_foundry.architectures",
 )

@@ -1,4 +1,4 @@
-"""The settings of tasks on images, and of the multi-layer perceptron."""
+"""The settings of tasks on images, and of models of images only."""
 
 from typing import Annotated, Literal
 
@@ -18,6 +18,16 @@ class DenseConfig(Section):
     """Dropout on the output of each hidden layer."""
     norm: Literal["layer_norm"] | None = None
     """Normalization before each nonlinearity; None: none."""
+
+
+class PatchesConfig(Section):
+    """The patches in which a vision transformer reads an image, and what it classifies."""
+
+    patch_size: Annotated[int, Field(gt=0, le=4096)] = 16
+    """Height and width of a patch in pixels; it divides those of the images."""
+    pooling: Literal["cls", "mean"] = "cls"
+    """Classify the state at a class token before the patches, or the mean over the patches, which
+    then stand alone."""
 
 
 class ImageClassificationConfig(Section):

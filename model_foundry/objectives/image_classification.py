@@ -11,7 +11,7 @@ from torch import Tensor
 from model_foundry.data.batches.examples import Column, Examples
 from model_foundry.data.batches.loaders import Collate
 from model_foundry.data.sources.records import Records
-from model_foundry.objectives.image_processor import ImageProcessor, images_of
+from model_foundry.objectives.image_processor import ImageProcessor, Like, images_of
 from model_foundry.objectives.labels import Labels
 from model_foundry.objectives.processors import Processor, Processors
 from model_foundry.objectives.records import RecordObjective
@@ -55,14 +55,14 @@ class ImageClassification(RecordObjective):
         self, records: Iterable[Records], names: set[str]
     ) -> Iterator[NDArray[np.uint8]]:
         """Yield the pixels of images, (N, C, H, W), and add their labels to `names`."""
-        settings, expected = self.settings, None
+        settings, like = self.settings, None
         for each in filter(len, records):
             rows = self._labels_of(each)
             names.update(name for row in rows for name in row)
             pixels = images_of(
-                each, settings.image, settings.channels, settings.image_size, expected=expected
+                each, settings.image, settings.channels, settings.image_size, like=like
             )
-            expected = pixels.shape[2], pixels.shape[3]
+            like = like or Like.first_of(each, settings.image, pixels)
             yield pixels
 
     def _labels_of(self, records: Records) -> list[list[str]]:
@@ -93,7 +93,8 @@ class ImageClassification(RecordObjective):
         return {
             "num_channels": images.channels,
             "image_size": list(images.size),
-            "num_labels": len(labels.names),
+            "labels": labels.names,
+            "multi_label": self.settings.multi_label,
         }
 
 

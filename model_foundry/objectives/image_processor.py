@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model_foundry.data.sources.images import MODES, pixels_of
+from model_foundry.data.sources.images import MODES, named, path_of, pixels_of
 from model_foundry.data.sources.records import Records
+from model_foundry.data.sources.rows import shown
 from model_foundry.errors import DataError
 from model_foundry.foundation.strict_json import strict_json
 from model_foundry.foundation.untrusted_files import read_json
@@ -70,7 +71,7 @@ class ImageProcessor(Processor):
             DataError: an image cannot be decoded, or has another size and is not to be resized.
         """
         size = self.size[0] if self.resize else None
-        return images_of(records, column, self.channels, size, expected=self.size)
+        return images_of(records, column, self.channels, size, like=Like(self.size))
 
     def normalized(self, pixels: Tensor) -> Tensor:
         """Return pixels (B, C, H, W) from 0 to 255 as numbers of mean 0 and variance 1, fp32."""
@@ -129,19 +130,29 @@ def _unlike(directory: Path, remedy: str) -> DataError:
     return DataError(f"{directory / FILE}: is not as it was saved; {remedy}")
 
 
+class Like(NamedTuple):
+    """The size that images must have, and those that have it."""
+
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    whose: str = "the training images, which are"
+
+    @classmethod
+    def first_of(cls, records: Records, column: str, pixels: NDArray[np.uint8]) -> Self:
+        """Return the size of pixels (..., H, W), of which the first are those of these records."""
+        path, where = path_of(records.columns[column][0]), records.where(0)
+        height, width = pixels.shape[-2:]
+        return cls((height, width), f"{where}{f' ({shown(path)})' if path else ''}, which is")
+
+
 def images_of(
-    records: Records,
-    column: str,
-    channels: int,
-    size: int | None,
-    *,
-    expected: tuple[int, int] | None = None,
+    records: Records, column: str, channels: int, size: int | None, *, like: Like | None = None
 ) -> NDArray[np.uint8]:
     """Return the pixels of the images of a column, (N, C, H, W).
 
     Args:
         size: see `pixels_of`.
-        expected: height and width that all must have; None: those of the first.
+        like: the size that all must have; None: that of the first.
 
     Raises:
         DataError: an image cannot be decoded, or the sizes differ.
@@ -150,12 +161,10 @@ def images_of(
     for index, value in enumerate(records.columns[column]):
         where = records.where(index)
         pixels = pixels_of(value, where, column, channels=channels, size=size)
-        _, height, width = pixels.shape
-        expected = expected or (height, width)
-        if (height, width) != expected:
-            law = f"is {height} x {width} pixels, unlike the first training image, which is "
-            law += f"{expected[0]} x {expected[1]}"
+        like = like or Like.first_of(records, column, pixels)
+        if (shape := pixels.shape[1:]) != like.size:
+            law = "is {} x {} pixels, unlike {} {} x {}".format(*shape, like.whose, *like.size)
             remedy = "set training.image_classification.image_size to resize all"
-            raise DataError(f"{where}: {column!r} {law}; {remedy}")
+            raise DataError(f"{where}: {named(value, column)} {law}; {remedy}")
         found.append(pixels)
     return np.stack(found)

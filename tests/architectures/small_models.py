@@ -134,6 +134,16 @@ class CountedBigram(CountedModel, BaseLanguageModel):
         raise ConfigError("a model of counts has no embeddings")
 
 
+OF_IMAGES: dict[str, dict[str, Any]] = {
+    "dense": {"dense": {"hidden_sizes": [8]}},
+    "vit": {
+        "backbone": {
+            **{"layers": 1, "hidden_size": 16, "attention_heads": 2},
+            **{"dropout": 0.0, "attention_dropout": 0.0},
+        },
+        "vit": {"patch_size": 2},
+    },
+}
 SCHEMAS = {"classify_arrays": None, "classify_arrays_with": ObjectiveSection}
 
 
@@ -175,8 +185,8 @@ def experiment(name: str, **training: Any) -> ExperimentConfig:
         section = {"transformer": {"layers": 1, "hidden_size": 16, "attention_heads": 2}}
     if name == "array_classifier":
         section = {name: {}}
-    if name == "dense":
-        section = {name: {"hidden_sizes": [8]}}
+    if name in OF_IMAGES:
+        section = OF_IMAGES[name]
         training = {"objective": "image_classification"} | training
     elif section:
         training = {"objective": "classify_arrays"} | training

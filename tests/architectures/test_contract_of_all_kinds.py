@@ -26,6 +26,8 @@ from tests.architectures.small_models import CountedBigram, experiment, register
 from tests.architectures.test_contract import CASES, IDS, V, random_ids
 
 Inputs = dict[str, Tensor]
+OF_IMAGES = ("dense", "vit")
+LEARNERS = (*CASES, "array_classifier", "bert_classifier", *OF_IMAGES)
 FEATURES, CLASSES = 5, ("noun", "verb", "other")
 
 
@@ -62,9 +64,9 @@ def case_of(key: str) -> Case:
         inputs = {"input_ids": random_ids(6, 12), "labels": torch.arange(6) % len(CLASSES)}
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         return Case(experiment(key), {"vocab_size": V, "num_labels": len(CLASSES)}, inputs)
-    if key == "dense":
-        images = torch.randn(6, 1, 3, 4, generator=torch.Generator().manual_seed(1))
-        sizes = {"num_channels": 1, "image_size": [3, 4], "num_labels": len(CLASSES)}
+    if key in OF_IMAGES:
+        images = torch.randn(6, 1, 4, 6, generator=torch.Generator().manual_seed(1))
+        sizes = {"num_channels": 1, "image_size": [4, 6], "labels": list(CLASSES)}
         inputs = {"pixel_values": images, "labels": torch.arange(6) % len(CLASSES)}
         return Case(experiment(key), sizes, inputs)
     features = torch.randn(6, FEATURES, generator=torch.Generator().manual_seed(1))
@@ -78,12 +80,12 @@ def _small_models() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=[*CASES, "array_classifier", "bert_classifier", "counted_bigram", "dense"])
+@pytest.fixture(params=[*LEARNERS, "counted_bigram"])
 def case(request: pytest.FixtureRequest, _small_models: None) -> Case:
     return case_of(request.param)
 
 
-@pytest.fixture(params=[*CASES, "array_classifier", "bert_classifier", "dense"])
+@pytest.fixture(params=LEARNERS)
 def learner(request: pytest.FixtureRequest, _small_models: None) -> Case:
     """A case that learns by gradients."""
     return case_of(request.param)

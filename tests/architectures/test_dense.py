@@ -14,7 +14,7 @@ from model_foundry.config import ExperimentConfig, validate
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.labels import IGNORE_INDEX
 
-SIZES: dict[str, Any] = {"num_channels": 3, "image_size": [2, 4], "num_labels": 5}
+SIZES: dict[str, Any] = {"num_channels": 3, "image_size": [2, 4], "labels": [*"abcde"]}
 
 
 def config(**section: Any) -> ExperimentConfig:

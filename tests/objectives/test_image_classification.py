@@ -83,7 +83,8 @@ def test_a_batch_has_normalized_pixels_and_numbered_labels(folder: Path, tmp_pat
     assert batch["pixel_values"].dtype == torch.float32
     np.testing.assert_allclose(batch["pixel_values"], expected, atol=1e-5)
     assert prepared.objective.model_arguments(prepared.processors) == {
-        **{"num_channels": 1, "image_size": [6, 6], "num_labels": 3}
+        **{"num_channels": 1, "image_size": [6, 6]},
+        **{"labels": list(HALVES), "multi_label": False},
     }
 
 
@@ -190,13 +191,16 @@ def test_images_of_several_sizes_need_a_size(folder: Path, tmp_path: Path) -> No
     wide = np.repeat(picture("right"), 2, axis=1)
     (folder / "right" / "00.png").write_bytes(encoded(wide))
     source = {"images": str(folder)}
-    law = "pictures/right/00.png: 'image' is 6 x 12 pixels, unlike the first training image, which "
-    law += "is 6 x 6; set training.image_classification.image_size to resize all"
+    law = (
+        "pictures/right/00.png: 'image' is 6 x 12 pixels, unlike pictures/bottom/00.png, which is "
+    )
+    law += "6 x 6; set training.image_classification.image_size to resize all"
     data = {"validation": source}
     assert refusal(experiment(source, tmp_path, data=data), tmp_path) == law
     other = shutil.copytree(folder, tmp_path / "other")
     (folder / "right" / "00.png").unlink()
     config = experiment(source, tmp_path, data={"validation": {"images": str(other)}})
+    law = law.replace("pictures/bottom/00.png, which is", "the training images, which are")
     assert refusal(config, tmp_path) == law.replace("pictures/", "other/")
     prepared = prepare(experiment({"images": str(other)}, tmp_path, image_size=5))
     assert batch_of(prepared)["pixel_values"].shape == (4, 1, 5, 5)

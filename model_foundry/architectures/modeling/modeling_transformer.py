@@ -41,7 +41,7 @@ CACHE = "cache" if "cache" in _FIELDS else "past_key_values"
 class TransformerPreTrainedModel(PreTrainedModel):
     """The settings of transformers that all of these models share, and their initial weights."""
 
-    config_class = TransformerConfig
+    config_class: type[TransformerConfig] = TransformerConfig
     base_model_prefix = "transformer"
     supports_gradient_checkpointing = True
     _supports_sdpa = True

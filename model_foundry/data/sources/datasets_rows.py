@@ -42,7 +42,7 @@ class DataSetRows(RowSource):
             rows = self.rows()
             if columns and set(columns) <= set(rows.column_names or ()):
                 rows = rows.select_columns(list(columns))  # the others need not be decoded
-            yield from rows.iter(batch_size=ROWS)
+            yield from _with_encoded_images(rows).iter(batch_size=ROWS)
         except DataError:
             raise
         except Exception as error:  # no network, no such name, no permission: a class for each
@@ -50,6 +50,16 @@ class DataSetRows(RowSource):
             raise DataError(
                 f"{self.name}: cannot be read as a data set ({reason_of(reason)})"
             ) from error
+
+
+def _with_encoded_images(rows: Any) -> Any:
+    """Return rows whose images are dictionaries of `bytes` and `path`, to be decoded by us."""
+    from datasets import Image
+
+    for name, feature in (rows.features or {}).items():
+        if isinstance(feature, Image):
+            rows = rows.cast_column(name, Image(decode=False))
+    return rows
 
 
 def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:

@@ -41,7 +41,7 @@ def pixels_of(
     image = _image_of(value, where, column)
     if image.mode.startswith(DEEP):
         law = f"is an image of mode {image.mode}, with more than 8 bits a channel"
-        raise DataError(f"{where}: {column!r} {law}; convert it to 8 bits")
+        raise DataError(f"{where}: {named(value, column)} {law}; convert it to 8 bits")
     if image.mode == "P":  # Pillow warns if a palette with transparency becomes RGB at once
         image = image.convert("RGBA")
     image = image.convert(MODES[channels])
@@ -51,7 +51,20 @@ def pixels_of(
     return np.ascontiguousarray(np.atleast_3d(pixels).transpose(2, 0, 1))
 
 
+def path_of(value: Any) -> str | None:
+    """Return the path of an image that has one, given a value as `pixels_of` takes them."""
+    path = value.get("path") if isinstance(value, dict) else value
+    return path if isinstance(path, str) else None
+
+
+def named(value: Any, column: str) -> str:
+    """Return the name of a column, with the path of an image that has one."""
+    path = path_of(value)
+    return repr(column) if path is None else f"{column!r} ({shown(path)})"
+
+
 def _image_of(value: Any, where: str, column: str) -> Image.Image:
+    name = named(value, column)
     if isinstance(value, dict):
         value = value.get("path") if value.get("bytes") is None else value["bytes"]
     if isinstance(value, Image.Image):
@@ -61,16 +74,15 @@ def _image_of(value: Any, where: str, column: str) -> Image.Image:
     if not isinstance(value, str | bytes):
         law = f"{column!r} is {shown(value)}, not an image"
         raise DataError(f"{where}: {law} (a file, its path, or lists of pixels); {REMEDY}")
-    named = f"{column!r} ({shown(value)})" if isinstance(value, str) else repr(column)
     try:
         with Image.open(BytesIO(value) if isinstance(value, bytes) else value) as image:
             return ImageOps.exif_transpose(image)  # which reads all of it
     except UnidentifiedImageError as error:
         law = "is of no known format of images"
-        raise DataError(f"{where}: {named} {law}; {REMEDY}") from error
+        raise DataError(f"{where}: {name} {law}; {REMEDY}") from error
     except FAULTS as error:
         reason = getattr(error, "strerror", None) or reason_of(error)
-        raise DataError(f"{where}: {named} cannot be decoded ({reason}); {REMEDY}") from error
+        raise DataError(f"{where}: {name} cannot be decoded ({reason}); {REMEDY}") from error
 
 
 def _from_numbers(value: Any, where: str, column: str) -> Image.Image:
