@@ -94,6 +94,8 @@ class NativeModel(HFModel):
             "positions": section.positions,
             "norm": section.norm.kind,
             "norm_place": section.norm.place,
+            "embedding_norm": section.norm.on_embeddings,
+            "initializer_range": section.initializer_range,
             "bias": section.bias,
             "dropout": section.dropout,
             "attention_dropout": section.attention_dropout,

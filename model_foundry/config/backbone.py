@@ -1,6 +1,6 @@
 """The section `model.backbone` of all transformers that are made of this package's own parts."""
 
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,8 @@ class NormConfig(Section):
     """`rms_norm` neither centres nor has a bias."""
     place: Literal["pre", "post"] = "pre"
     """Before each sublayer, or after its residual sum, as first published."""
+    on_embeddings: bool | None = None
+    """Also on the embeddings; None: as in BERT, in encoders with `post`."""
 
 
 class StackConfig(Section):
@@ -54,6 +56,8 @@ class BackboneConfig(Section):
     """Dropout on the attention weights."""
     bias: bool = True
     """Biases in projections and layer norms."""
+    initializer_range: Annotated[float, Field(gt=0)] = 0.02
+    """Standard deviation of the initial weights."""
     tie_word_embeddings: bool = True
     """Whether the output matrix is the embedding matrix."""
     max_position_embeddings: PositiveInt | None = None

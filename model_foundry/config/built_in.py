@@ -191,7 +191,10 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             metrics=TEXT_METRICS,
             framing_tokens=2,
             needs_mask_token=True,
-            settings=("mlm_probability", "mlm_masking", "mlm_span_length"),
+            settings=(
+                *("mlm_probability", "mlm_eval_probability"),
+                *("mlm_masking", "mlm_span_length"),
+            ),
         ),
         ObjectiveSpec(
             name="seq2seq_lm",

@@ -76,6 +76,9 @@ class TrainingConfig(OpenSection):
     """Metric that decides which checkpoint is the best; None: the first of `metrics`."""
     mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share of the tokens that a masked objective predicts."""
+    mlm_eval_probability: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The same in evaluation: losses of different shares cannot be compared, as a greater one
+    leaves less to predict from. None: as in training."""
     mlm_masking: Literal["token", "word", "span"] = "token"
     """Units that a masked objective hides: single tokens, whole words, or spans of words whose
     lengths are geometric (Joshi et al. 2020, arXiv:1907.10529)."""

@@ -116,7 +116,9 @@ def _figures(
         words=stream.words,
         bytes=stream.bytes,
         tokens=counted,
-        predicted=objective.targets_of(text.rows, counted, text.specials_before),
+        predicted=objective.targets_of(
+            text.rows, counted, text.specials_before, evaluating=not trains
+        ),
         text_tokens=int(counts.sum()),
         unknown_tokens=unknown_tokens,
         unknown_bytes=facts.unknown_bytes,

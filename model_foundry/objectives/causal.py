@@ -30,7 +30,12 @@ class CausalLM(LanguageObjective):
         return "each token but the first of each block"
 
     def targets_of(
-        self, examples: TokenExamples, counted: EpochCounts, specials: Callable[[int], int]
+        self,
+        examples: TokenExamples,
+        counted: EpochCounts,
+        specials: Callable[[int], int],
+        *,
+        evaluating: bool = False,
     ) -> int | None:
         known = type(self) is CausalLM
         return predicted_from_the_left(examples, counted) if known else None

@@ -72,6 +72,10 @@ class LanguageObjective(Objective):
             DataError: the tokenizer lacks a token that it needs.
         """
 
+    def evaluation_collator(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collator:
+        """Return the collator of evaluations; by default that of training."""
+        return self.collator(tokenizer, seed=seed)
+
     @property
     def needs_word_starts(self) -> bool:
         """True if the collator needs `word_starts`; False by default."""
@@ -87,12 +91,18 @@ class LanguageObjective(Objective):
         return f"not known: the objective {self.spec.name!r} is a plugin"
 
     def targets_of(
-        self, examples: TokenExamples, counted: EpochCounts, specials: Callable[[int], int]
+        self,
+        examples: TokenExamples,
+        counted: EpochCounts,
+        specials: Callable[[int], int],
+        *,
+        evaluating: bool = False,
     ) -> int | None:
         """Return the number of targets in a pass; None: it is not known.
 
         Args:
             specials: returns the number of special tokens before a token of the stream.
+            evaluating: count those of an evaluation.
         """
         return None
 
@@ -114,7 +124,7 @@ class LanguageObjective(Objective):
         splits = open_texts(config)
         tokenizer, source = obtain_tokenizer(config, splits.train, kept, hashes=hashes)
         tokenizer = framed(tokenizer, self.frame(tokenizer))
-        collate = self._collate(tokenizer, seed=config.seeds.data)
+        collate = self._collate(self.collator(tokenizer, seed=config.seeds.data))
         reader = ExampleReader(
             config,
             tokenizer,
@@ -131,7 +141,7 @@ class LanguageObjective(Objective):
             processors={TOKENIZER: TextTokenizer(tokenizer, source)},
             collate=collate,
             # what a study measures on is the same for all seeds of its data
-            evaluating=self._collate(tokenizer, seed=config.seeds.split),
+            evaluating=self._collate(self.evaluation_collator(tokenizer, seed=config.seeds.split)),
             train=train,
             validation=validation,
             test=test,
@@ -141,8 +151,7 @@ class LanguageObjective(Objective):
             require_targets(name, examples, collate, self.count_targets, type(self).__name__)
         return prepared
 
-    def _collate(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collate:
-        collator = self.collator(tokenizer, seed=seed)
+    def _collate(self, collator: Collator) -> Collate:
         return partial(collate_text, collator=collator, scored=self.scored)
 
     def _check_examples(self, name: str, examples: TokenExamples, train: TokenExamples) -> None:

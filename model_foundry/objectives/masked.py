@@ -29,6 +29,16 @@ class MaskedLM(LanguageObjective):
             span_length=training.mlm_span_length,
         )
 
+    def evaluation_collator(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collator:
+        """Return the collator of evaluations, which hides a share of its own if one is set."""
+        training = self.config.training.model_copy(update={"mlm_probability": self._share(True)})
+        config = self.config.model_copy(update={"training": training})
+        return type(self)(config).collator(tokenizer, seed=seed)
+
+    def _share(self, evaluating: bool) -> float:
+        training, own = self.config.training, self.config.training.mlm_eval_probability
+        return own if evaluating and own is not None else training.mlm_probability
+
     @property
     def needs_word_starts(self) -> bool:
         """True under word and span masking."""
@@ -38,16 +48,22 @@ class MaskedLM(LanguageObjective):
     def prediction_rule(self) -> str:
         if type(self) is not MaskedLM:  # a subclass may predict other tokens
             return super().prediction_rule
-        share = self.config.training.mlm_probability
-        return f"about {share:.0%} of the tokens that are not special, drawn again in each pass"
+        trained, evaluated = self._share(False), self._share(True)
+        rule = f"about {trained:.0%} of the tokens that are not special, drawn again in each pass"
+        return rule if trained == evaluated else f"{rule}; {evaluated:.0%} in evaluations"
 
     def targets_of(
-        self, examples: TokenExamples, counted: EpochCounts, specials: Callable[[int], int]
+        self,
+        examples: TokenExamples,
+        counted: EpochCounts,
+        specials: Callable[[int], int],
+        *,
+        evaluating: bool = False,
     ) -> int | None:
         if type(self) is not MaskedLM:
             return None
         once = counted.in_rows - counted.repeated
-        return round(self.config.training.mlm_probability * (once - specials(once)))
+        return round(self._share(evaluating) * (once - specials(once)))
 
     def scored(self, labels: Tensor) -> Tensor:
         return labels != IGNORE_INDEX

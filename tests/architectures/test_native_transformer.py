@@ -32,7 +32,8 @@ def test_every_setting_of_the_section_reaches_the_network() -> None:
         "max_position_embeddings": 40,
         "feed_forward": {"hidden_size": 30, "activation": "geglu"},
         "positions": "alibi",
-        "norm": {"kind": "rms_norm", "place": "post"},
+        "norm": {"kind": "rms_norm", "place": "post", "on_embeddings": True},
+        "initializer_range": 0.5,
     }
     model = make("transformer_decoder", **section)
     stack, block = model.hf_model.transformer.stack, model.hf_model.transformer.stack.blocks[0]
@@ -46,6 +47,8 @@ def test_every_setting_of_the_section_reaches_the_network() -> None:
     assert feed_forward.sublayer.gated
     assert isinstance(attention.norm, torch.nn.RMSNorm)
     assert not attention.norm_first
+    assert isinstance(stack.embedding_norm, torch.nn.RMSNorm)
+    assert 0.4 < model.get_input_embeddings().weight.std() < 0.6
     assert model.hf_model.lm_head.weight is not model.get_input_embeddings().weight
     assert model.hf_config.max_position_embeddings == 40
     assert model.num_positions is None  # alibi has no limit

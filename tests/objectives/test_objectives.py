@@ -11,6 +11,7 @@ from torch import Tensor
 from model_foundry import train
 from model_foundry.architectures import BaseLanguageModel, ModelOutput
 from model_foundry.config import LOSSES, METRICS, OBJECTIVES
+from model_foundry.corpus_report.report import build_report
 from model_foundry.data_collators import CausalLMDataCollator, Collator
 from model_foundry.errors import DataError
 from model_foundry.objectives import (
@@ -96,6 +97,33 @@ def test_word_starts_are_needed_where_words_are_hidden_together(
     config = tiny_experiment("bert", tmp_path, f"training.mlm_masking={masking}")
     assert MaskedLM(config).needs_word_starts is needed
     assert CausalLM(CAUSAL).needs_word_starts is False
+
+
+def test_share_of_an_evaluation_is_its_own_and_that_of_training_stays(tmp_path: Path) -> None:
+    def labelled(*settings: str) -> tuple[Tensor, Tensor]:
+        """Return which tokens are hidden in training and in evaluation, (B, T) each."""
+        config = tiny_experiment("bert", tmp_path, "training.mlm_probability=0.4", *settings)
+        prepared = MaskedLM(config).prepare()
+        rows = prepared.validation.read([(0, n) for n in range(len(prepared.validation))])
+        collators = (prepared.collate, prepared.evaluating)
+        trained, evaluated = (collate(rows)["labels"] != -100 for collate in collators)
+        return trained, evaluated
+
+    trained, alike = labelled()
+    own, fewer = labelled("training.mlm_eval_probability=0.1")
+    assert torch.equal(trained, own)
+    assert 0 < fewer.sum() < 0.5 * alike.sum()
+    assert not (fewer & ~alike).any()  # the smaller share hides some of the same tokens
+
+
+def test_report_counts_the_share_of_each_split(tmp_path: Path) -> None:
+    config = tiny_experiment("bert", tmp_path, "training.mlm_eval_probability=0.5")
+    prepared = MaskedLM(config).prepare()
+    train, validation = build_report(config, prepared).splits
+    shares = [(split.predicted or 0) / split.tokens.in_rows for split in (train, validation)]
+    assert shares == pytest.approx([0.15, 0.5], rel=0.1)  # of all but the ends of documents
+    rule = MaskedLM(config).prediction_rule
+    assert rule.startswith("about 15% of") and rule.endswith("; 50% in evaluations")
 
 
 @pytest.mark.parametrize("kind", ["wordpiece", "character"])

@@ -1,0 +1,242 @@
+"""Ablation of tiny masked encoders between BERT's recipe and ModernBERT's.
+
+    python -m benchmarks.masked_encoders RECORDS data.train=PATH [--workers 2] [--steps 800]
+    python -m benchmarks.masked_encoders RECORDS --draw docs/masked_encoders.png
+
+The first trains every arm with three learning rates, the best of them with two more seeds, and
+adds a line to the JSON Lines file RECORDS for each run as it ends; runs that are there already are
+not repeated. All arms are measured with the same masks, of 15% of the tokens. The second
+prints the table of docs/architectures.md and draws its figure.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any, Final
+
+RECIPE: Final = Path(__file__).parents[1] / "configs" / "tiny_encoder.yaml"
+RATES: Final = (2e-3, 1e-3, 4e-3)
+SEEDS: Final = (1, 2, 3)
+EVALUATED: Final = 0.15
+SIZES: Final = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4}
+NO_DROPOUT: Final = {
+    "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "modernbert": {"embedding_dropout": 0.0, "mlp_dropout": 0.0, "attention_dropout": 0.0},
+}
+INNER: Final = {"bert": 512, "modernbert": 512}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A recipe: the four factors, and settings beyond them."""
+
+    place: str = "post"
+    positions: str = "learned"
+    gate: str = "gelu"
+    share: float = 0.15
+    more: tuple[str, ...] = ()
+    model_type: str | None = None
+    """A class of transformers in place of the package's own blocks."""
+    rates: tuple[float, ...] = RATES
+    """Learning rates to choose from."""
+
+    def settings(self) -> list[str]:
+        """Return the overrides of the recipe."""
+        return [f"training.mlm_probability={self.share}", *self._model(), *self.more]
+
+    def _model(self) -> list[str]:
+        if self.model_type is None:
+            return [
+                f"model.backbone.norm.place={self.place}",
+                f"model.backbone.positions={self.positions}",
+                f"model.backbone.feed_forward.activation={self.gate}",
+            ]
+        fields = {"model_type": self.model_type, "intermediate_size": INNER[self.model_type]}
+        fields |= SIZES | NO_DROPOUT[self.model_type]
+        return [f"model={json.dumps({'architecture': 'huggingface', 'huggingface': fields})}"]
+
+
+BERT: Final = Arm()
+MODERN: Final = Arm("pre", "rotary", "geglu", 0.4)
+ENDS: Final = {"BERT": BERT, "ModernBERT": MODERN}
+
+
+def init(std: float) -> tuple[str, ...]:
+    """Return the setting of initial weights."""
+    return (f"model.backbone.initializer_range={std}",)
+
+
+def rows(number: int) -> tuple[str, ...]:
+    """Return the setting of blocks in a step."""
+    return (f"training.per_device_train_batch_size={number}",)
+
+
+def one_changed() -> Iterator[tuple[str, Arm]]:
+    """Yield the ends, and each end with one factor taken from the other."""
+    yield from ENDS.items()
+    for name, end, other in (("BERT", BERT, MODERN), ("ModernBERT", MODERN, BERT)):
+        yield f"{name}, {other.share:.0%} masked", replace(end, share=other.share)
+        yield f"{name}, {other.place}-norm", replace(end, place=other.place)
+        yield f"{name}, {other.positions} positions", replace(end, positions=other.positions)
+        yield f"{name}, {other.gate}", replace(end, gate=other.gate)
+
+
+def between() -> Iterator[tuple[str, Arm]]:
+    """Yield what lies between the ends, the other positions, and the classes of transformers."""
+    yield "BERT, rotary positions, 40% masked", replace(BERT, positions="rotary", share=0.4)
+    yield "BERT, pre-norm, rotary positions", replace(BERT, place="pre", positions="rotary")
+    yield "BERT, pre-norm, 40% masked", replace(BERT, place="pre", share=0.4)
+    yield "transformers' ModernBERT", Arm(model_type="modernbert", share=0.4)
+    yield "transformers' BERT", Arm(model_type="bert")
+    for kind in ("relative", "alibi", "sinusoidal"):
+        yield f"ModernBERT, {kind} positions", replace(MODERN, positions=kind)
+        yield f"BERT, {kind} positions, 40% masked", replace(BERT, positions=kind, share=0.4)
+    yield "transformers' ModernBERT, 15% masked", Arm(model_type="modernbert")
+    yield "transformers' BERT, 40% masked", Arm(model_type="bert", share=0.4)
+
+
+def beyond() -> Iterator[tuple[str, Arm]]:
+    """Yield what may help BERT or explain the effects: initial weights, rows, warm-up, length."""
+    yield "BERT, weights from N(0, 0.09)", replace(BERT, more=init(0.09))
+    yield "BERT, 40% masked, weights from N(0, 0.09)", replace(BERT, share=0.4, more=init(0.09))
+    yield "BERT, 85 rows a step", replace(BERT, more=rows(85))
+    yield "ModernBERT, 15% masked, 85 rows a step", replace(MODERN, share=0.15, more=rows(85))
+    long = replace(BERT, more=("training.max_steps=3200",), rates=(1e-3,))
+    yield "BERT, 40% masked, 3,200 steps", replace(long, share=0.4)
+    yield "BERT, 3,200 steps", long
+    yield "ModernBERT, weights from N(0, 0.09)", replace(MODERN, more=init(0.09))
+    yield "BERT, 200 steps of warm-up", replace(BERT, more=("training.warmup_steps=200",))
+    bare = ("model.backbone.norm.on_embeddings=false",)
+    yield "BERT, no norm on embeddings", replace(BERT, more=bare)
+    embedded = ("model.backbone.norm.on_embeddings=true",)
+    yield "ModernBERT, norm on embeddings", replace(MODERN, more=embedded)
+    for name, end in ENDS.items():
+        yield f"{name}, 30% masked", replace(end, share=0.3)
+        untied = ("model.backbone.tie_word_embeddings=false",)
+        yield f"{name}, untied", replace(end, more=untied)
+        yield f"{name}, Adam's beta2 0.98", replace(end, more=("training.adam_beta2=0.98",))
+
+
+ARMS: Final = {**dict(one_changed()), **dict(between()), **dict(beyond())}
+
+
+def run(settings: list[str], *, arm: str, rate: float, seed: int) -> dict[str, Any]:
+    """Train once and return the record of the run."""
+    from model_foundry import load_config, train
+    from model_foundry.training.metrics_log import read_metrics
+
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as place:
+        own = [f"output_dir={place}/run", f"training.learning_rate={rate}", f"seed={seed}"]
+        result = train(load_config(RECIPE, overrides=[*settings, *own]))
+        lines = read_metrics(result.output_dir / "metrics.jsonl")
+    curve = [line for line in lines if "train/loss" in line]
+    return {
+        "arm": arm,
+        "rate": rate,
+        "seed": seed,
+        "loss": result.metrics["eval/loss"],
+        "parameters": result.parameters,
+        "seconds": round(time.perf_counter() - begun, 1),
+        "train_loss": [round(line["train/loss"], 3) for line in curve],
+        "grad_norm": [round(line["train/grad_norm"], 3) for line in curve],
+    }
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a file; none if there is no such file."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def train_arm(name: str, arm: Arm, path: Path, given: list[str]) -> None:
+    """Make the runs of an arm that the file lacks, and add a line for each."""
+    known = {(r["rate"], r["seed"]): r for r in read_records(path) if r["arm"] == name}
+
+    def once(rate: float, seed: int) -> float:
+        if (rate, seed) not in known:
+            settings = [*given, *arm.settings()]
+            record = known[rate, seed] = run(settings, arm=name, rate=rate, seed=seed)
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        return float(known[rate, seed]["loss"])
+
+    best = min(arm.rates, key=partial(once, seed=SEEDS[0]))
+    for seed in SEEDS[1:]:
+        once(best, seed)
+
+
+def train_all(
+    arms: dict[str, Arm], path: Path, given: list[str], *, steps: int, workers: int
+) -> None:
+    """Train the arms in several processes, of which each takes one arm after the other."""
+    with tempfile.TemporaryDirectory() as place:
+        settings = [
+            *given,
+            f"data.cache_dir={place}/cache",
+            f"training.mlm_eval_probability={EVALUATED}",
+            "training.compile=false",
+            f"training.max_steps={steps}",
+        ]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            for done in [
+                pool.submit(train_arm, name, arm, path, settings) for name, arm in arms.items()
+            ]:
+                done.result()
+
+
+def chosen(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the runs of each arm at its best rate, in the order of `ARMS`."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name in ARMS:
+        runs = [record for record in records if record["arm"] == name]
+        first = [record for record in runs if record["seed"] == SEEDS[0]]
+        if first:
+            rate = min(first, key=lambda record: float(record["loss"]))["rate"]
+            found[name] = [record for record in runs if record["rate"] == rate]
+    return found
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Return a Markdown table of the arms."""
+    lines = ["| recipe | rate | loss | seeds |", "|---|---|---|---|"]
+    for name, runs in chosen(records).items():
+        losses = [run["loss"] for run in runs]
+        each = ", ".join(f"{loss:.2f}" for loss in losses)
+        lines.append(f"| {name} | {runs[0]['rate']:g} | {mean(losses):.2f} | {each} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Train or draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("records", type=Path)
+    parser.add_argument("settings", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--only", nargs="+", choices=ARMS, default=[*ARMS], metavar="ARM")
+    parser.add_argument("--draw", type=Path, metavar="PICTURE")
+    asked = parser.parse_args()
+    if asked.draw is None:
+        arms = {name: ARMS[name] for name in asked.only}
+        train_all(arms, asked.records, asked.settings, steps=asked.steps, workers=asked.workers)
+        return
+    records = read_records(asked.records)
+    print(table(records))
+
+
+if __name__ == "__main__":
+    main()
