@@ -50,6 +50,10 @@ class Seq2SeqLM(RecordObjective):
     def columns(self) -> Sequence[str]:
         return [self.settings.source, self.settings.target]
 
+    @property
+    def grouped_by(self) -> Sequence[str]:
+        return ["labels", "input_ids"] if self.settings.group_by_length else []
+
     def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
         texts: dict[str, list[str]] = {column: [] for column in self.columns}
         for each in records:
