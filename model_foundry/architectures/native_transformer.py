@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
 
 from model_foundry.architectures.hf_language_model import HFLanguageModel
+from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.kernels.attention_choice import FLASH
 from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
 from model_foundry.architectures.modeling.modeling_transformer import (
@@ -47,23 +48,28 @@ def attention_kernel(config: ExperimentConfig) -> str:
 
 
 def num_positions_of(config: ExperimentConfig) -> int:
-    """Return the positions of a model, by default as many as a block has tokens.
+    """Return the positions of a model, by default as many as the longest text has tokens.
 
     Raises:
-        ConfigError: a block is longer.
+        ConfigError: a text is longer than the learned positions.
     """
-    length = config.data.max_sequence_length
-    positions: int = config.model.section.max_position_embeddings or length
-    if positions < length and config.model.section.positions == "learned":
+    lengths = {"data.max_sequence_length": config.data.max_sequence_length}
+    objective = config.training.objective
+    of_targets = getattr(config.training.section_of(objective), "max_target_length", None)
+    if of_targets is not None:
+        lengths[f"training.{objective}.max_target_length"] = of_targets
+    field, longest = max(lengths.items(), key=lambda item: item[1])
+    positions: int = config.model.section.max_position_embeddings or longest
+    if positions < longest and config.model.section.positions == "learned":
         raise ConfigError(
-            f"data.max_sequence_length (={length}) exceeds model.backbone.max_position_embeddings "
+            f"{field} (={longest}) exceeds model.backbone.max_position_embeddings "
             f"(={positions}); lower the first or raise the second."
         )
     return positions
 
 
-class NativeTransformer(HFLanguageModel):
-    """A language model that is one stack of this package's own blocks."""
+class NativeModel(HFModel):
+    """A model of any kind that is made of this package's own blocks."""
 
     hf_config_class = TransformerConfig
 
@@ -106,6 +112,24 @@ class NativeTransformer(HFLanguageModel):
         """The attention kernel, by its name in transformers."""
         return str(self.hf_model.config._attn_implementation)
 
+    def require_positions(self, **lengths: int) -> None:
+        """Raise a `ValueError` where a text exceeds the learned positions.
+
+        Args:
+            **lengths: number of tokens, by what it is the length of.
+        """
+        positions = self.num_positions
+        for name, length in lengths.items():
+            if positions is not None and length > positions:
+                raise ValueError(
+                    f"{name} (={length} tokens) exceeds the {positions} positions of this "
+                    f"{self.model_type} (max_position_embeddings); shorten it."
+                )
+
+
+class NativeTransformer(NativeModel, HFLanguageModel):
+    """A language model that is one stack of this package's own blocks."""
+
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
     ) -> dict[str, Any]:
@@ -114,12 +138,7 @@ class NativeTransformer(HFLanguageModel):
         Raises:
             ValueError: the block exceeds the learned positions.
         """
-        length, positions = input_ids.shape[1], self.num_positions
-        if positions is not None and length > positions:
-            raise ValueError(
-                f"a block of {length} tokens exceeds the {positions} positions of this "
-                f"{self.model_type} (max_position_embeddings); shorten the block."
-            )
+        self.require_positions(block=input_ids.shape[1])
         usual = super().call_arguments(input_ids, attention_mask, None)
         return usual | {"document_ids": document_ids}
 

@@ -1,6 +1,6 @@
 """The section `model.backbone` of all transformers that are made of this package's own parts."""
 
-from typing import Literal
+from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -32,11 +32,18 @@ class NormConfig(Section):
     """Before each sublayer, or after its residual sum, as first published."""
 
 
-class BackboneConfig(Section):
-    """Blocks of attention and feed-forward sublayers, with their positions and norms."""
+class StackConfig(Section):
+    """One of the two stacks of an encoder-decoder."""
 
     layers: Depth
     """Number of blocks."""
+
+
+class BackboneConfig(Section):
+    """Blocks of attention and feed-forward sublayers, with their positions and norms."""
+
+    layers: Depth | None = None
+    """Number of blocks, in an encoder-decoder of each stack; None: `encoder` and `decoder` say."""
     hidden_size: Width
     """Width of embeddings and residual stream."""
     attention_heads: PositiveInt
@@ -57,6 +64,27 @@ class BackboneConfig(Section):
     """Kind of positions; only learned ones limit the length of a text."""
     norm: NormConfig = Field(default_factory=NormConfig)
     """Kind and place of the norms."""
+    encoder: StackConfig | None = None
+    """The encoder of `transformer`; None: it has `layers` blocks."""
+    decoder: StackConfig | None = None
+    """The decoder of `transformer`; None: it has `layers` blocks."""
+
+    @property
+    def encoder_layers(self) -> int:
+        """The number of blocks of an encoder-decoder's encoder."""
+        return cast(int, self.layers if self.encoder is None else self.encoder.layers)
+
+    @property
+    def decoder_layers(self) -> int:
+        """The number of blocks of an encoder-decoder's decoder."""
+        return cast(int, self.layers if self.decoder is None else self.decoder.layers)
+
+    @model_validator(mode="after")
+    def _each_stack_has_layers(self) -> "BackboneConfig":
+        if self.layers is None and (self.encoder is None or self.decoder is None):
+            law = "is required; a transformer may have encoder.layers and decoder.layers instead"
+            raise faults_error(("layers", law))
+        return self
 
     @model_validator(mode="after")
     def _heads_divide_the_hidden_size(self) -> "BackboneConfig":

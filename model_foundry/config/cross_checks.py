@@ -96,6 +96,17 @@ def block_fits_positions(config: Sections) -> Iterator[Fault]:
         )
 
 
+def stacks_are_there(config: Sections) -> Iterator[Fault]:
+    """Check that only an encoder-decoder is given the layers of an encoder and a decoder."""
+    architecture, section = architecture_of(config), getattr(config.model, "backbone", None)
+    if architecture is None or section is None or architecture.kind == "encoder_decoder":
+        return
+    for stack in ("encoder", "decoder"):
+        if getattr(section, stack, None) is not None:
+            law = f"is for 'transformer', and {architecture.name!r} has one stack"
+            yield f"model.backbone.{stack}", f"{law}; set model.backbone.layers"
+
+
 def _framing(config: Sections) -> int:
     objective = objective_of(config)
     return objective.framing_tokens if objective else 0
@@ -200,6 +211,7 @@ CHECKS = (
     section_checks.train_metrics_are_measurable,
     objective_suits_kind,
     objective_suits_architecture,
+    stacks_are_there,
     *OF_TEXT,
     carried_state_needs_streams,
     milestones_are_counted,

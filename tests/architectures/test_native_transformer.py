@@ -51,6 +51,15 @@ def test_every_setting_of_the_section_reaches_the_network() -> None:
     assert model.num_positions is None  # alibi has no limit
 
 
+@pytest.mark.parametrize(("place", "std"), [("pre", 0.02 / 16**0.5), ("post", 0.02)])
+def test_initial_weights_before_a_sum_follow_the_depth(place: str, std: float) -> None:
+    model = make("transformer_decoder", layers=8, hidden_size=64, norm={"place": place})
+    block = model.hf_model.transformer.stack.blocks[0]
+    for layer in (block.self_attention.sublayer.output, block.feed_forward.sublayer.down):
+        assert layer.weight.std().item() == pytest.approx(std, rel=0.05)
+    assert block.feed_forward.sublayer.up.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
 @pytest.mark.parametrize("kernel", ["eager", "sdpa"])
 def test_both_kernels_are_used_as_asked(kernel: str) -> None:
     training = {"attn_implementation": kernel}
@@ -70,7 +79,7 @@ def test_a_block_must_fit_learned_positions_only() -> None:
     with pytest.raises(ConfigError, match=r"max_sequence_length \(=12\) exceeds .*\(=8\)"):
         make("transformer_decoder", max_position_embeddings=8)
     model = make("transformer_decoder")
-    with pytest.raises(ValueError, match="a block of 13 tokens exceeds the 12 positions"):
+    with pytest.raises(ValueError, match=r"block \(=13 tokens\) exceeds the 12 positions"):
         model(torch.ones(1, 13, dtype=torch.long))
     rotary = make("transformer_decoder", max_position_embeddings=8, positions="rotary")
     assert rotary(torch.ones(1, 30, dtype=torch.long)).logits.shape == (1, 30, V)

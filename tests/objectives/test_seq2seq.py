@@ -78,6 +78,25 @@ def test_a_toy_language_is_learned_and_written(here: Path) -> None:
     assert cast(Any, model).generate(ids, max_new_tokens=3, num_beams=2).shape[0] == 1
 
 
+TRANSFORMER = (
+    "model={architecture: transformer, backbone: {encoder: {layers: 1}, decoder: {layers: 1}, "
+    "hidden_size: 32, attention_heads: 2, dropout: 0, attention_dropout: 0, positions: relative}}"
+)
+
+
+@pytest.mark.parametrize(
+    "own", [(), ("training.seq2seq_lm.target_tokenizer={tokenizer_type: word, vocab_size: 30}",)]
+)
+def test_a_transformer_learns_with_one_vocabulary_and_with_two(
+    here: Path, own: tuple[str, ...]
+) -> None:
+    result = train(experiment(TRANSFORMER, "training.learning_rate=3e-3", *own))
+    assert result.metrics["eval/exact_match"] > 0.8
+    again = load_model(result.model_dir)
+    assert again.model_type == "transformer"
+    assert cast(Any, again).generate(torch.tensor([[5, 6]]), max_new_tokens=3).shape[0] == 1
+
+
 def test_several_metrics_let_the_model_write_once(here: Path, monkeypatch: Any) -> None:
     calls = []
     write = Seq2SeqLM._write

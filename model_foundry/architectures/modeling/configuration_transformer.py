@@ -46,6 +46,8 @@ class TransformerConfig(PretrainedConfig):
             source both ways and writes a target from left to right.
         num_hidden_layers: blocks of the only stack, or of both where they are not given apart.
         encoder_layers, decoder_layers: blocks of the two stacks of `encoder_decoder`.
+        source_vocab_size: tokens of the sources of `encoder_decoder`; None: `vocab_size` are those
+            of sources and targets alike, with the same embeddings.
         intermediate_size: inner size of the feed-forward sublayers; None: 4 times `hidden_size`.
         activation, positions, norm: see `feed_forward.py`, `positions.py` and `normalization.py`.
         norm_place: `pre`, before each sublayer, or `post`, after its residual sum.
@@ -67,6 +69,7 @@ class TransformerConfig(PretrainedConfig):
         layers = self.num_hidden_layers
         self.encoder_layers = fields.pop("encoder_layers", None) or layers
         self.decoder_layers = fields.pop("decoder_layers", None) or layers
+        self.source_vocab_size = fields.pop("source_vocab_size", None)
         self.intermediate_size = fields.pop("intermediate_size", None) or 4 * self.hidden_size
         given = fields.pop("embedding_norm", None)
         as_bert = self.layout == "encoder" and self.norm_place == "post"

@@ -2,7 +2,7 @@
 arXiv:1706.03762).
 
 Letters of shapes: B rows, S positions of the source, T positions of the target, H hidden size,
-V vocabulary.
+V vocabulary of the target.
 """
 
 import inspect
@@ -33,11 +33,14 @@ def shifted_right(labels: Tensor, start: int, pad: int) -> Tensor:
 
 
 class TransformerSourceEncoder(TransformerPreTrainedModel):
-    """The encoder alone; `generate()` calls it once for each source."""
+    """The encoder alone; `generate()` calls it once for each source.
 
-    def __init__(self, config: TransformerConfig, embed: nn.Embedding):
+    Its embeddings are those of the targets too, unless `source_vocab_size` gives two vocabularies.
+    """
+
+    def __init__(self, config: TransformerConfig):
         super().__init__(config)
-        self.embed = embed
+        self.embed = nn.Embedding(config.source_vocab_size or config.vocab_size, config.hidden_size)
         self.stack = TransformerStack(config, config.encoder_layers, causal=False)
         self.post_init()
 
@@ -63,34 +66,37 @@ class TransformerSourceEncoder(TransformerPreTrainedModel):
 
 
 class TransformerForSeq2SeqLM(TransformerPreTrainedModel, GenerationMixin):
-    """Encoder, decoder with cross-attention, and an output matrix; one vocabulary serves both.
+    """Encoder, decoder with cross-attention, and an output matrix.
 
-    The configuration names `decoder_start_token_id` and `pad_token_id`.
+    The configuration names `decoder_start_token_id` and `pad_token_id`. With one vocabulary, source
+    and target have the same embeddings; tied, the output matrix is that of the target's.
     """
-
-    _tied_weights_keys = {  # noqa: RUF012
-        "lm_head.weight": "embed.weight",
-        "encoder.embed.weight": "embed.weight",
-    }
 
     def __init__(self, config: TransformerConfig):
         super().__init__(config)
-        self.embed = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.encoder = TransformerSourceEncoder(config, self.embed)
+        self.encoder = TransformerSourceEncoder(config)
+        two = config.source_vocab_size is not None
+        self.target_embed = nn.Embedding(config.vocab_size, config.hidden_size) if two else None
         self.decoder = TransformerStack(
             config, config.decoder_layers, causal=True, cross_attention=True
         )
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        tied = "target_embed.weight" if two else "encoder.embed.weight"
+        self._tied_weights_keys = {"lm_head.weight": tied}
         self.post_init()
 
     def get_encoder(self, modality=None) -> nn.Module:
         return self.encoder
 
     def get_input_embeddings(self) -> nn.Embedding:
-        return self.embed
+        """Return the embeddings of the target, which with one vocabulary are the source's too."""
+        return self.encoder.embed if self.target_embed is None else self.target_embed
 
     def set_input_embeddings(self, value: nn.Embedding) -> None:
-        self.embed = self.encoder.embed = value
+        if self.target_embed is None:
+            self.encoder.embed = value
+        else:
+            self.target_embed = value
 
     def get_output_embeddings(self) -> nn.Linear:
         return self.lm_head
@@ -138,7 +144,7 @@ class TransformerForSeq2SeqLM(TransformerPreTrainedModel, GenerationMixin):
         if past_key_values is None and use_cache:
             past_key_values = new_cache(cross_attention=True)
         states = self.decoder(
-            self.embed(decoder_input_ids),  # (B, T, H)
+            self.get_input_embeddings()(decoder_input_ids),  # (B, T, H)
             decoder_attention_mask,
             memory=encoder_outputs[0],
             memory_mask=attention_mask,

@@ -23,9 +23,9 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import can_return_tuple
 
 # Some versions of transformers copy only the files that this one names, so it names them all.
-from .attention import MultiHeadAttention
+from .attention import MultiHeadAttention  # noqa: F401
 from .configuration_transformer import TransformerConfig
-from .feed_forward import FeedForward
+from .feed_forward import FeedForward  # noqa: F401
 from .key_value_cache import new_cache
 from .masks import combined_mask  # noqa: F401
 from .normalization import create_norm  # noqa: F401
@@ -50,24 +50,19 @@ class TransformerPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         """Draw weights from N(0, initializer_range), as GPT-2 and BERT.
 
-        Before pre-norm residual sums they are smaller by the square root of the number of sums, so
-        that the variance does not grow with depth (Radford et al. 2019). Embeddings beside
-        sinusoids, which are multiplied by sqrt(H), get variance 1/H.
+        Before pre-norm residual sums they are smaller by the square root of their number in the
+        stack, so that the variance does not grow with depth (Radford et al. 2019). Embeddings
+        beside sinusoids, which are multiplied by sqrt(H), get variance 1/H.
         """
         std = self.config.initializer_range
         if isinstance(module, nn.Linear):
-            init.normal_(module.weight, std=std)
+            # Not by the class of the sublayer: transformers passes by modules without parameters.
+            init.normal_(module.weight, std=std * getattr(module, "num_sums", 1) ** -0.5)
             if module.bias is not None:
                 init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             scaled = self.config.positions == "sinusoidal"
             init.normal_(module.weight, std=self.config.hidden_size**-0.5 if scaled else std)
-        elif self.config.norm_place == "pre":
-            sums = 2 * self.config.num_hidden_layers
-            if isinstance(module, MultiHeadAttention):
-                init.normal_(module.output.weight, std=std * sums**-0.5)
-            elif isinstance(module, FeedForward):
-                init.normal_(module.down.weight, std=std * sums**-0.5)
 
 
 class TransformerModel(TransformerPreTrainedModel):

@@ -32,6 +32,12 @@ class Residual(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.norm_first = config.norm_place == "pre"
 
+    @property
+    def projection(self):
+        """The last layer of the sublayer, whose output is added."""
+        is_feed_forward = isinstance(self.sublayer, FeedForward)
+        return self.sublayer.down if is_feed_forward else self.sublayer.output
+
     def forward(self, x: Tensor, *args, **kwargs) -> Tensor:
         """Map x (B, T, H) to (B, T, H); further arguments go to the sublayer."""
         if self.norm_first:

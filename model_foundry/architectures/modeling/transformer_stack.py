@@ -14,7 +14,7 @@ from .configuration_transformer import TransformerConfig
 from .key_value_cache import LayerCache
 from .masks import combined_mask, with_bias
 from .positions import create_positions, number_tokens, number_within_documents
-from .transformer_block import TransformerBlock, norm_of
+from .transformer_block import Residual, TransformerBlock, norm_of
 
 
 class TransformerStack(nn.Module):
@@ -51,10 +51,18 @@ class TransformerStack(nn.Module):
             TransformerBlock(config, cross_attention=cross_attention, fused=fused)
             for _ in range(num_layers)
         )
+        self._count_sums()
         self.final_norm = norm_of(config) if config.norm_place == "pre" else nn.Identity()
         self.gradient_checkpointing = False
         # transformers sets both when gradient checkpointing is turned on
         self._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)
+
+    def _count_sums(self) -> None:
+        """Mark the last projection of each sublayer, whose initial weights depend on the depth."""
+        residuals = [each for each in self.blocks.modules() if isinstance(each, Residual)]
+        for residual in residuals:
+            if residual.norm_first:
+                residual.projection.num_sums = len(residuals)
 
     def forward(
         self,

@@ -79,7 +79,7 @@ def test_a_saved_model_is_the_same(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     loaded = TransformerForSeq2SeqLM.from_pretrained(tmp_path).eval()
     assert torch.equal(loaded(ids, mask, labels=ids).logits, model(ids, mask, labels=ids).logits)
-    assert loaded.lm_head.weight is loaded.embed.weight is loaded.encoder.embed.weight
+    assert loaded.lm_head.weight is loaded.get_input_embeddings().weight
 
 
 def test_it_learns_to_copy() -> None:

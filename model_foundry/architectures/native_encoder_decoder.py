@@ -1,0 +1,91 @@
+"""The encoder-decoder made of this package's own parts (Vaswani et al. 2017, arXiv:1706.03762).
+
+The network is in `modeling/modeling_encoder_decoder.py`, which is saved with each model.
+"""
+
+from typing import Any, Self
+
+from torch import Tensor
+from transformers import AutoModelForSeq2SeqLM
+
+from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
+from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
+from model_foundry.architectures.modeling.modeling_encoder_decoder import TransformerForSeq2SeqLM
+from model_foundry.architectures.native_transformer import NativeModel
+from model_foundry.architectures.output import ModelOutput
+from model_foundry.architectures.registration import register_architecture
+from model_foundry.architectures.saving.native_format import Record
+from model_foundry.config import ExperimentConfig
+
+AutoModelForSeq2SeqLM.register(TransformerConfig, TransformerForSeq2SeqLM, exist_ok=True)
+
+
+def start_of(ids: Record) -> int | None:
+    """Return the id that begins each target: that of `<s>`, else of padding, else of the end.
+
+    Args:
+        ids: of special tokens, by role.
+    """
+    roles = ("bos_token_id", "pad_token_id", "eos_token_id")
+    return next((ids[role] for role in roles if ids.get(role) is not None), None)
+
+
+@register_architecture("transformer", kind="encoder_decoder")
+class TransformerEncoderDecoder(NativeModel, HFEncoderDecoder):
+    """An encoder that reads a source both ways, and a decoder that writes a target."""
+
+    model_type = "transformer"
+
+    @classmethod
+    def hf_class(cls, hf_config: Any) -> Any:
+        """Return `TransformerForSeq2SeqLM`."""
+        return TransformerForSeq2SeqLM
+
+    @classmethod
+    def from_config(cls, config: ExperimentConfig, **arguments: Any) -> Self:
+        """Create a model with random weights.
+
+        Args:
+            config: the experiment; see `hf_fields`.
+            **arguments: `vocab_size`, ids of special tokens by role, and `source_vocab_size` where
+                the sources have a vocabulary of their own.
+
+        Raises:
+            ConfigError: a text is longer than the learned positions.
+        """
+        start = start_of(arguments)
+        ids = {"decoder_start_token_id": start, "pad_token_id": arguments.get("eos_token_id")}
+        given = {name: value for name, value in arguments.items() if value is not None}
+        return super().from_config(config, **ids | given)
+
+    @classmethod
+    def hf_fields(cls, config: ExperimentConfig) -> Record:
+        """Return the fields of `TransformerConfig` from `model.backbone`."""
+        section = config.model.section
+        stacks = {
+            "layout": "encoder_decoder",
+            "num_hidden_layers": section.decoder_layers,
+            "encoder_layers": section.encoder_layers,
+            "decoder_layers": section.decoder_layers,
+        }
+        return super().hf_fields(config) | stacks
+
+    def forward(self, *given: Any, **inputs: Any) -> ModelOutput:
+        """Compute the logits of each target, given those before it; see `HFEncoderDecoder`.
+
+        Raises:
+            ValueError: a text exceeds the learned positions.
+        """
+        self.require_positions(source=inputs["input_ids"].shape[1])
+        self.require_positions(target=inputs["labels"].shape[1])
+        return super().forward(*given, **inputs)
+
+    def generate(self, input_ids: Tensor, *, max_new_tokens: int = 20, **kwargs: Any) -> Tensor:
+        """Write the target of each row; see `HFEncoderDecoder`.
+
+        Raises:
+            ValueError: the source or `max_new_tokens` exceeds the learned positions.
+        """
+        self.require_positions(source=input_ids.shape[1])
+        self.require_positions(max_new_tokens=max_new_tokens)
+        return super().generate(input_ids, max_new_tokens=max_new_tokens, **kwargs)
