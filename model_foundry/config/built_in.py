@@ -18,7 +18,7 @@ from model_foundry.config.sections import (
     RNNModelConfig,
     TransformerModelConfig,
 )
-from model_foundry.config.seq2seq import Seq2SeqConfig
+from model_foundry.config.seq2seq import Seq2SeqConfig, SpanDenoisingConfig
 from model_foundry.config.sources import (
     DiskSource,
     HubSource,
@@ -217,6 +217,14 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             losses={"label_loss": 1.0},
             metrics=("accuracy", "macro_f1", "loss"),
             settings=("tokenizer", "data.max_sequence_length"),
+        ),
+        ObjectiveSpec(
+            name="span_denoising",
+            target="model_foundry.objectives.denoising:SpanDenoising",
+            model_kind="encoder_decoder",
+            schema=SpanDenoisingConfig,
+            metrics=("loss", "perplexity"),
+            framing_tokens=2,
         ),
         ObjectiveSpec(
             name="token_classification",

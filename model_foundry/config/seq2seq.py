@@ -1,4 +1,8 @@
-"""The section of the objective `seq2seq_lm`, `training.seq2seq_lm`."""
+"""The sections of the objectives of encoder-decoders, `seq2seq_lm` and `span_denoising`."""
+
+from typing import Annotated
+
+from pydantic import Field
 
 from model_foundry.config.sections import PositiveInt, Probability, Section, TokenizerConfig
 
@@ -17,5 +21,17 @@ class Seq2SeqConfig(Section):
     label_smoothing: Probability = 0.0
     """Share of the probability that is spread over the vocabulary (Szegedy et al. 2016,
     arXiv:1512.00567)."""
+    group_by_length: bool = True
+    """Pairs of similar lengths make a step, with little padding; false: they are drawn at random.
+    """
     num_beams: PositiveInt = 1
     """Beams with which evaluations write; 1: greedily."""
+
+
+class SpanDenoisingConfig(Section):
+    """The spans that are hidden; the defaults are T5's (Raffel et al. 2020, arXiv:1910.10683)."""
+
+    hidden_share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the tokens that is hidden."""
+    mean_span_length: Annotated[float, Field(ge=1)] = 3.0
+    """Mean number of tokens in a hidden span."""

@@ -93,7 +93,7 @@ def examples_of(features: Sequence[Feature]) -> Examples:
 
 
 class Collator(ABC):
-    """Pads rows of tokens to one length; a subclass makes the labels."""
+    """Makes the tensors of a batch out of rows of tokens."""
 
     def __init__(
         self, tokenizer: PreTrainedTokenizerBase, *, pad_to_multiple_of: int | None = None
@@ -112,9 +112,7 @@ class Collator(ABC):
         `attention_mask`, its padding is removed first.
 
         Returns:
-            `input_ids`, `attention_mask` (1 at real tokens), `labels` and, if the rows have them,
-            `document_ids` (-1 at padding), each (B, T) int64, where T is the length of the longest
-            row, or the next multiple of `pad_to_multiple_of`.
+            The tensors of `collate`, and always an `attention_mask`.
 
         Raises:
             ValueError: the rows are invalid, or lack a column that the objective needs.
@@ -123,12 +121,26 @@ class Collator(ABC):
         batch = self.collate(examples_of(features))
         return {"attention_mask": torch.ones_like(batch["input_ids"])} | batch
 
+    @abstractmethod
     def collate(self, examples: Examples) -> dict[str, Tensor]:
         """Collate examples with the columns of `TokenExamples`.
 
         Returns:
-            As a call of the collator, but with an `attention_mask` only if there is padding, and
-            with `num_bytes` (B, T) if the examples have it.
+            `input_ids` (B, T), `attention_mask` (B, T) if there is padding, 1 at real tokens,
+            `labels` and, in the shape of these, `num_bytes` if the examples have it.
+        """
+
+
+class AlignedCollator(Collator):
+    """Pads rows of tokens to one length; a subclass makes labels, one for each token."""
+
+    def collate(self, examples: Examples) -> dict[str, Tensor]:
+        """Collate examples with the columns of `TokenExamples`.
+
+        Returns:
+            `input_ids`, `attention_mask` if there is padding, `labels` and, if the examples have
+            them, `document_ids` (-1 at padding) and `num_bytes`, each (B, T) int64, where T is the
+            length of the longest row, or the next multiple of `pad_to_multiple_of`.
         """
         rows = tokens_of(examples)
         real = self._real_positions(rows.lengths)

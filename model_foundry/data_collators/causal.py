@@ -5,11 +5,11 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.batches.examples import Examples
-from model_foundry.data_collators.base import Collator, begins, tokens_of
+from model_foundry.data_collators.base import AlignedCollator, begins, tokens_of
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 
-class CausalLMDataCollator(Collator):
+class CausalLMDataCollator(AlignedCollator):
     """Labels for predicting each token from those before it; the model shifts the labels.
 
     If documents share a row, the first token of each document has no context and is no target.

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.data.batches.examples import Examples
-from model_foundry.data_collators.base import Collator, begins, tokens_of, values_of
+from model_foundry.data_collators.base import AlignedCollator, begins, tokens_of, values_of
 from model_foundry.data_collators.masking import (
     NOT_HIDDEN,
     Masking,
     draw_spans,
     draw_words,
     find_words,
+    row_generators,
 )
 from model_foundry.errors import DataError
 from model_foundry.foundation.labels import IGNORE_INDEX
@@ -25,14 +26,7 @@ Drawn = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 """For the hidden tokens, (K,) each: position, draw of the kind of replacement, draw of a token."""
 
 
-def _generator(*numbers: int) -> np.random.Generator:
-    """Return `np.random.default_rng(numbers)`, without its slow conversion of lists."""
-    small = max(numbers) < 2**32  # else a number is more than one word of entropy
-    entropy = np.array(numbers, np.uint32) if small else numbers
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
-
-
-class MaskedLMDataCollator(Collator):
+class MaskedLMDataCollator(AlignedCollator):
     """Labels for restoring hidden tokens (Devlin et al. 2019, arXiv:1810.04805).
 
     80% of the hidden tokens become the mask token, 10% a random token, and 10% stay. This is drawn
@@ -99,11 +93,7 @@ class MaskedLMDataCollator(Collator):
         return read, labels
 
     def _generators(self, examples: Examples) -> Iterator[tuple[np.random.Generator, slice]]:
-        """Yield the generator of each row and the slice of its tokens."""
-        bounds = tokens_of(examples).bounds.tolist()
-        for key, start, end in zip(examples.keys, bounds, bounds[1:], strict=False):
-            own = self._generator if key is None else _generator(self.seed, *key)
-            yield own, slice(start, end)
+        return row_generators(examples, self.seed, self._generator)
 
     def _draw_tokens(self, examples: Examples, maskable: NDArray[np.bool_]) -> Drawn:
         draws = np.empty((3, len(maskable)))

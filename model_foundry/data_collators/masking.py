@@ -6,17 +6,40 @@ arXiv:1907.10529). The replacements of hidden tokens are in `masked`.
 Letters of shapes: B rows, N tokens in all of them, W words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from model_foundry.data.batches.examples import Examples
+from model_foundry.data_collators.base import tokens_of
+
 Masking = Literal["token", "word", "span"]
 
 LONGEST_SPAN = 10  # words, as in SpanBERT
 NOT_HIDDEN = -1
+
+
+def _generator(*numbers: int) -> np.random.Generator:
+    """Return `np.random.default_rng(numbers)`, without its slow conversion of lists."""
+    small = max(numbers) < 2**32  # else a number is more than one word of entropy
+    entropy = np.array(numbers, np.uint32) if small else numbers
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+
+
+def row_generators(
+    examples: Examples, seed: int, shared: np.random.Generator
+) -> Iterator[tuple[np.random.Generator, slice]]:
+    """Yield the generator of each row, which seed and key determine, and the slice of its tokens.
+
+    Args:
+        shared: the generator of rows without a key.
+    """
+    bounds = tokens_of(examples).bounds.tolist()
+    for key, start, end in zip(examples.keys, bounds, bounds[1:], strict=False):
+        yield shared if key is None else _generator(seed, *key), slice(start, end)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
+from model_foundry.architectures.saving.native_format import LANGUAGE
 from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.evaluation.synthetic_language import LanguageReport, measure_language
 from model_foundry.experiment.attempt import Attempt
@@ -135,7 +136,8 @@ def _measures_language(prepared: Prepared) -> bool:
     """Return True for a language model of the built-in language."""
     objective = prepared.objective
     from_the_language = isinstance(objective.config.data.train, LanguageSource)
-    return from_the_language and isinstance(objective, LanguageObjective)
+    is_of_text = isinstance(objective, LanguageObjective)
+    return from_the_language and is_of_text and objective.spec.model_kind == LANGUAGE
 
 
 def is_bounded(config: ExperimentConfig, prepared: Prepared) -> bool:

@@ -23,6 +23,8 @@ from model_foundry.objectives.forward_pass import ForwardPass, Inputs, LogitsErr
 from model_foundry.objectives.losses import Loss
 from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
 
+EXAMPLES_OF_A_CHECK = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -58,6 +60,11 @@ class Prepared:
             f"validation {noun}": self.validation.content_sha256,
             **{role: processor.sha256 for role, processor in self.processors.items()},
         }
+
+    def first_batch(self) -> dict[str, Tensor]:
+        """Return a batch of the first training examples, as the model is given it."""
+        keys = [(0, index) for index in range(min(EXAMPLES_OF_A_CHECK, len(self.train)))]
+        return self.objective.given(self.collate(self.train.read(keys)))
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from model_foundry.objectives.text import (
     report_shared,
 )
 from model_foundry.tokenizer.framing import framed
-from model_foundry.tokenizer.special_tokens import special_token_ids
+from model_foundry.tokenizer.special_tokens import special_token_ids, with_tokens
 from model_foundry.tokenizer.tokenizer_factory import check_settings
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,11 @@ class LanguageObjective(Objective):
             DataError: the tokenizer lacks them.
         """
         return [], []
+
+    @property
+    def added_tokens(self) -> Sequence[str]:
+        """Special tokens that the tokenizer gets for this task; none by default."""
+        return ()
 
     @abstractmethod
     def collator(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collator:
@@ -123,7 +128,7 @@ class LanguageObjective(Objective):
         hashes = FileHashes(config.data.cache)
         splits = open_texts(config)
         tokenizer, source = obtain_tokenizer(config, splits.train, kept, hashes=hashes)
-        tokenizer = framed(tokenizer, self.frame(tokenizer))
+        tokenizer = framed(with_tokens(tokenizer, self.added_tokens), self.frame(tokenizer))
         collate = self._collate(self.collator(tokenizer, seed=config.seeds.data))
         reader = ExampleReader(
             config,
@@ -182,9 +187,10 @@ class LanguageObjective(Objective):
         settings = self.config.tokenizer
         if settings.path is None:
             check_settings(settings)
-            most = f"the {settings.vocab_size:,} entries that its tokenizer may have at most"
-            return {"vocab_size": settings.vocab_size}, most
-        tokenizer = load_named_tokenizer(settings)
+            size = settings.vocab_size + len(self.added_tokens)
+            most = f"the {size:,} entries that its tokenizer may have at most"
+            return {"vocab_size": size}, most
+        tokenizer = with_tokens(load_named_tokenizer(settings), self.added_tokens)
         self.frame(tokenizer)
         self.collator(tokenizer, seed=0)
         arguments = {"vocab_size": len(tokenizer), **special_token_ids(tokenizer)}

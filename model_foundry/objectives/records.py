@@ -54,6 +54,12 @@ class RecordObjective(Objective):
     def columns(self) -> Sequence[str]:
         """The columns that are read."""
 
+    @property
+    def grouped_by(self) -> Sequence[str]:
+        """Ragged columns whose lengths the examples of a training step have alike, the first above
+        all, so that there is little padding; none by default."""
+        return ()
+
     def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
         """Return the processors, by role, given the training records; none by default.
 
@@ -172,7 +178,12 @@ class RecordObjective(Objective):
             columns = joined(kept)
         require_ragged(type(self), columns)
         with self._naming_encode():
-            return ArrayExamples(columns, units=self.units, left_out={encode: left})
+            return ArrayExamples(
+                columns,
+                units=self.units,
+                left_out={encode: left},
+                grouped_by=self.grouped_by,
+            )
 
     @contextmanager
     def _naming_encode(self) -> Iterator[None]:

@@ -5,12 +5,14 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 
+from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig, TokenizerConfig
 from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.batches.loaders import Collate
 from model_foundry.data.corpus.record_splits import RecordSplits
 from model_foundry.data.sources.records import Records
 from model_foundry.data_collators import PaddingCollator
+from model_foundry.evaluation.target_leaks import require_no_target_leak
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.token_roles import first_token_id
 from model_foundry.objectives.base import Prepared
@@ -49,6 +51,10 @@ class Seq2SeqLM(RecordObjective):
     @property
     def columns(self) -> Sequence[str]:
         return [self.settings.source, self.settings.target]
+
+    @property
+    def grouped_by(self) -> Sequence[str]:
+        return ["labels", "input_ids"] if self.settings.group_by_length else []
 
     def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
         texts: dict[str, list[str]] = {column: [] for column in self.columns}
@@ -99,6 +105,10 @@ class Seq2SeqLM(RecordObjective):
         source, target = _tokenizers(processors)
         own = {} if self.settings.target_tokenizer is None else {"source_vocab_size": len(source)}
         return {"vocab_size": len(target), **special_token_ids(target), **own}
+
+    def check_model(self, model: BaseModel, prepared: Prepared) -> None:
+        """Check that no target is predicted from itself."""
+        require_no_target_leak(model, prepared.first_batch(), self.config.training.mixed_precision)
 
     def written(self, done: ForwardPass) -> tuple[list[str], list[str]]:
         """Return the texts that the model writes for a batch, and the targets, (B) each."""

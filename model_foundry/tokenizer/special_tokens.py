@@ -4,8 +4,9 @@ Two styles: BERT's frame ([CLS] ... [SEP]) for WordPiece and GPT's (<s> in front
 `framing` adapts the frame to a model.
 """
 
+import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tokenizers import AddedToken, Tokenizer, processors
@@ -123,6 +124,19 @@ def wrap(
         clean_up_tokenization_spaces=False,
         **{f"{role}_token": token for role, token in special_tokens.items()},
     )
+
+
+def with_tokens(
+    tokenizer: PreTrainedTokenizerBase, names: Sequence[str]
+) -> PreTrainedTokenizerBase:
+    """Return a tokenizer with further special tokens; those that it has keep their ids."""
+    missing = [name for name in names if name not in tokenizer.get_vocab()]
+    if not missing:
+        return tokenizer
+    larger = copy.deepcopy(tokenizer)
+    tokens = [AddedToken(name, special=True, normalized=False) for name in missing]
+    larger.add_tokens(tokens, special_tokens=True)
+    return larger
 
 
 def special_token_ids(tokenizer: PreTrainedTokenizerBase | None) -> dict[str, int | None]:

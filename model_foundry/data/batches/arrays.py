@@ -27,6 +27,8 @@ class ArrayExamples(ExampleSet):
         units: the count of each example by unit: the name of a ragged column, whose lengths count;
             or an array (N,) of integers.
         left_out: number of records that are no example, by what left them out.
+        grouped_by: ragged columns whose lengths the examples of a training step have alike, the
+            first above all.
 
     Raises:
         ValueError: the columns are empty or differ in length, a column is of objects or has other
@@ -39,11 +41,12 @@ class ArrayExamples(ExampleSet):
         *,
         units: Mapping[str, str | NDArray[np.int64]],
         left_out: Mapping[str, int] | None = None,
+        grouped_by: Sequence[str] = (),
     ) -> None:
         self.columns = dict(columns)
         self.left_out = {by: number for by, number in (left_out or {}).items() if number}
         self.counts = {unit: _counted(of, self.columns) for unit, of in units.items()}
-        self.units = tuple(self.counts)
+        self.units, self.grouped_by = tuple(self.counts), grouped_by
         everything: dict[str, Column] = {**self.columns, **self.counts}
         _require_one_length(everything if self.columns else {})
         for name, column in everything.items():
@@ -83,6 +86,14 @@ class ArrayExamples(ExampleSet):
                     digest.update(repr((kind, name, array.dtype.str, array.shape)).encode())
                     digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int64] | None:
+        """The rank of each example by the lengths of `grouped_by`, (N,); None: there are none."""
+        if not self.grouped_by:
+            return None
+        lengths = [_counted(name, self.columns) for name in self.grouped_by]
+        return np.unique(np.stack(lengths), axis=1, return_inverse=True)[1].reshape(-1)
 
     @property
     def totals(self) -> dict[str, int]:

@@ -129,6 +129,11 @@ class ExampleSet(ABC):
         """Return the counts of the examples in one line."""
 
     @property
+    def lengths(self) -> Ints | None:
+        """What the examples of a training step have alike, (N,); None: nothing."""
+        return None
+
+    @property
     def totals(self) -> dict[str, int]:
         """The counts of all examples, by unit."""
         return {}

@@ -111,7 +111,9 @@ def training_batches(
         order = StreamOrder(len(examples), share, start=start)
         lane_starts = order.lane_starts
     else:
-        order = TrainingOrder(len(examples), share, seed=seed, start=start)
+        order = TrainingOrder(
+            len(examples), share, seed=seed, start=start, lengths=examples.lengths
+        )
     source = _Batches(examples, collate, lane_starts, passes=passes)
     yield from _from_workers(source, order, workers) if workers else map(source.__getitem__, order)
 

@@ -2,7 +2,8 @@
 
 The position counts the blocks drawn since the start of the run, so that a run can resume anywhere.
 `TrainingOrder` reads all blocks in a new permutation in each pass over the data, and a batch may
-contain blocks of two passes. `StreamOrder` reads lanes of adjacent blocks side by side, unshuffled.
+contain blocks of two passes; where lengths differ, the blocks of a step can be alike. `StreamOrder`
+reads lanes of adjacent blocks side by side, unshuffled.
 """
 
 from abc import abstractmethod
@@ -17,10 +18,36 @@ from torch.utils.data import Sampler
 from model_foundry.data.batches.examples import Key
 from model_foundry.errors import DataError
 
+WINDOW = 100  # steps whose blocks are sorted by length; longer gains little
+
 
 def permutation(blocks: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the order of the blocks in one pass over the data."""
     return np.random.default_rng([seed, epoch]).random(blocks).argsort(kind="stable")
+
+
+def grouped(
+    order: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    generator: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Return the order of a pass with blocks of similar length in each step.
+
+    Each `WINDOW` steps are sorted by length and dealt to the steps, which are drawn at random; in a
+    step blocks ascend in length.
+
+    Args:
+        order: (N,) permutation of the blocks.
+        lengths: (N,) of the blocks.
+        steps: (N,) step of the run that reads each place of the order, ascending.
+    """
+    windows, drawn = steps // WINDOW, generator.random(steps[-1] - steps[0] + 1)
+    ascending = np.lexsort((lengths[order], windows))
+    places = np.lexsort((drawn[steps - steps[0]], windows))
+    result = np.empty_like(order)
+    result[places] = order[ascending]
+    return result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +104,23 @@ class Order(Sampler[list[Key]]):
 
 
 class TrainingOrder(Order):
-    """Every block once in each pass, in an order given by the seed and the pass."""
+    """Every block once in each pass, in an order given by the seed and the pass.
 
-    def __init__(self, blocks: int, share: BatchSplit, *, seed: int, start: int = 0) -> None:
+    Args:
+        lengths: (N,) of the blocks, by which those of a step are alike; None: they need not be.
+    """
+
+    def __init__(
+        self,
+        blocks: int,
+        share: BatchSplit,
+        *,
+        seed: int,
+        start: int = 0,
+        lengths: NDArray[np.int64] | None = None,
+    ) -> None:
         super().__init__(blocks, share, start=start)
-        self.seed = seed
+        self.seed, self.lengths = seed, lengths
         self._epoch, self._permutation = -1, np.zeros(0, np.int64)
 
     def keys(self, position: int, number: int) -> list[Key]:
@@ -89,10 +128,18 @@ class TrainingOrder(Order):
         while len(keys) < number:
             epoch, place = divmod(position + len(keys), self.blocks)
             if epoch != self._epoch:
-                self._epoch, self._permutation = epoch, permutation(self.blocks, self.seed, epoch)
+                self._epoch, self._permutation = epoch, self._order(epoch)
             drawn = self._permutation[place : place + number - len(keys)]
             keys += zip(repeat(epoch), drawn.tolist(), strict=False)
         return keys
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        order = permutation(self.blocks, self.seed, epoch)
+        if self.lengths is None:
+            return order
+        positions = epoch * self.blocks + np.arange(self.blocks)
+        generator = np.random.default_rng([self.seed, epoch, 1])
+        return grouped(order, self.lengths, positions // self.share.rows_per_step, generator)
 
 
 def lanes(blocks: int, number: int) -> list[range]:

@@ -54,6 +54,16 @@ def test_the_first_examples_are_a_set_of_their_own() -> None:
     assert examples().first(4).content_sha256 == examples().content_sha256
 
 
+def test_examples_are_ranked_by_their_lengths_the_first_column_above_all() -> None:
+    other = Ragged.of([np.zeros(size) for size in (1, 2, 1, 1)])
+    columns = {"source": Ragged.of(SOURCES), "other": other}  # sources of 3, 0, 1 and 2
+    ranked = ArrayExamples(columns, units={}, grouped_by=("other", "source")).lengths
+    assert ranked is not None and ranked.tolist() == [2, 3, 0, 1]
+    equal = ArrayExamples(columns, units={}, grouped_by=("other",)).lengths
+    assert equal is not None and equal.tolist() == [0, 1, 0, 0]
+    assert examples().lengths is None
+
+
 def test_the_description_has_all_units() -> None:
     assert examples().describe() == "4 examples, 6 tokens, 4 words"
     assert examples().first(1).describe().startswith("1 example, ")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import islice
 
+import numpy as np
 import pytest
 
 from model_foundry.data.batches.order import (
@@ -18,7 +19,9 @@ from model_foundry.data.batches.order import (
 )
 from model_foundry.errors import DataError
 
+LENGTHS = np.random.default_rng(0).integers(1, 20, 29)
 ORDERS: dict[str, Callable[..., Order]] = {
+    "grouped": partial(TrainingOrder, seed=1, lengths=LENGTHS),
     "shuffled": partial(TrainingOrder, seed=1),
     "streams": StreamOrder,
 }
@@ -91,6 +94,35 @@ def test_a_run_can_begin_after_any_step(name: str) -> None:
     for start in range(8):
         later = steps_of(ORDERS[name], micro_batch=4, world_size=2, start=8 * start, steps=1)
         assert later == whole[start : start + 1]
+
+
+# --- groups of similar length ---------------------------------------------------------------------
+
+
+def grouped_steps(lengths: np.ndarray, *, steps: int, seed: int = 1) -> list[list[Key]]:
+    share = BatchSplit(micro_batch=16, rows_per_step=16)
+    order = TrainingOrder(len(lengths), share, seed=seed, lengths=lengths)
+    return list(islice(order, steps))
+
+
+def test_the_rows_of_a_step_are_alike_in_every_pass_and_steps_are_not_sorted() -> None:
+    lengths = np.random.default_rng(0).integers(1, 100, 1000)  # 62.5 steps in a pass
+    read = [lengths[[i for _, i in keys]] for keys in grouped_steps(lengths, steps=187)]
+    padded = sum(16 * int(step.max()) for step in read) / sum(int(step.sum()) for step in read)
+    assert padded < 1.08  # 1.9 in random order
+    longest = [int(step.max()) for step in read]
+    rises = np.mean(np.diff(longest) > 0)
+    assert 0.4 < rises < 0.6
+    assert sum(bool((np.diff(step) < 0).any()) for step in read) <= 3  # steps of two passes
+
+
+def test_a_pass_in_groups_has_every_block_once_and_another_composition_than_the_next() -> None:
+    lengths = np.ones(1000, np.int64)
+    keys = [key for step in grouped_steps(lengths, steps=125) for key in step]
+    first, second = ([index for epoch, index in keys if epoch == e] for e in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(1000))
+    assert first != second
+    assert set(first[:16]) != set(second[:16])
 
 
 # --- streams --------------------------------------------------------------------------------------
