@@ -19,16 +19,29 @@ from model_foundry.training.checkpoint.save_load import save_model
 TOKENIZERS: Final = ("bpe", "sentencepiece", "wordpiece", "character", "word")
 TRANSFORMER: Final = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
 RECURRENT: Final = {"embedding_size": 24, "hidden_size": 32, "num_layers": 2}
+LLAMA: Final = {
+    **{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64},
+    **{"num_hidden_layers": 2, "num_attention_heads": 2},
+}
 ARCHITECTURES: Final[dict[str, dict[str, Any]]] = {
     "gpt2": {"architecture": "gpt2", "transformer": TRANSFORMER},
     "bert": {"architecture": "bert", "transformer": TRANSFORMER},
     "lstm": {"architecture": "lstm", "rnn": RECURRENT},
     "gru": {"architecture": "gru", "rnn": RECURRENT},
     "rnn": {"architecture": "rnn", "rnn": RECURRENT},
+    "min_gru": {"architecture": "min_gru", "rnn": RECURRENT},
+    "min_lstm": {"architecture": "min_lstm", "rnn": RECURRENT},
     "bidirectional lstm": {"architecture": "lstm", "rnn": {**RECURRENT, "bidirectional": True}},
     "tied lstm": {"architecture": "lstm", "rnn": {**RECURRENT, "tie_word_embeddings": True}},
+    "transformer_decoder": {"architecture": "transformer_decoder", "backbone": TRANSFORMER},
+    "rotary decoder": {
+        "architecture": "transformer_decoder",
+        "backbone": {**TRANSFORMER, "positions": "rotary", "norm": {"kind": "rms_norm"}},
+    },
+    "transformer_encoder": {"architecture": "transformer_encoder", "backbone": TRANSFORMER},
+    "llama of huggingface": {"architecture": "huggingface", "huggingface": LLAMA},
 }
-MASKED: Final = {"bert", "bidirectional lstm"}
+MASKED: Final = {"bert", "bidirectional lstm", "transformer_encoder"}
 POSITIONS: Final = 96
 NEW_TOKENS: Final = 8
 TEXTS: Final = (

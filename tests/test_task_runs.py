@@ -44,13 +44,14 @@ from tests.task_runs import PLUGIN, task, train_task, write_data, write_task
 pytestmark = pytest.mark.slow
 
 FIRST_CLASS = "training.losses={model: 1.0, first_class: 0.5}"
+NOISE = "training.transforms=[{add_noise: {deviation: 0.5, keys: {values: features}}}]"
 THREE = "training.metrics=[accuracy, loss, perplexity]"
 SGD = ("training.optimizer=sgd", "training.learning_rate=0.5", "training.max_steps=4")
 HARD = {  # settings under which a resumed run has most to restore
     "arrays": (
         *("model.perceptron.dropout=0.3", "training.dataloader_num_workers=2"),
         *("training.train_metrics=[accuracy, perplexity]", FIRST_CLASS, THREE),
-        *("training.gradient_accumulation_steps=2", "training.eval_steps=3"),
+        *("training.gradient_accumulation_steps=2", "training.eval_steps=3", NOISE),
     ),
     "pairs": (
         *("training.train_metrics=[whole_copies]", "training.eval_steps=3"),
@@ -173,8 +174,8 @@ def sizes(rows: int, *, evaluated: int) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(
     ("kind", "further"),
-    [("arrays", ()), ("arrays", (FIRST_CLASS, THREE)), ("pairs", ())],
-    ids=["arrays", "two losses", "pairs"],
+    [("arrays", ()), ("arrays", (FIRST_CLASS, THREE)), ("arrays", (NOISE,)), ("pairs", ())],
+    ids=["arrays", "two losses", "noise", "pairs"],
 )
 def test_a_step_is_the_same_however_it_is_divided(
     kind: str, further: tuple[str, ...], here: Path

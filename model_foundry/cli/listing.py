@@ -21,6 +21,7 @@ from model_foundry.config import (
     OPTIMIZERS,
     SCHEDULES,
     SOURCES,
+    TRANSFORMS,
     ArchitectureSpec,
     ExperimentConfig,
     HeadSpec,
@@ -28,6 +29,7 @@ from model_foundry.config import (
     ObjectiveSpec,
     SourceSpec,
     TokenizerConfig,
+    TransformSpec,
 )
 from model_foundry.config.fields import fields_below
 from model_foundry.config.setting_lines import setting_line
@@ -51,6 +53,7 @@ REGISTRIES: Final[dict[str, Registry[Any]]] = {
     "optimizers": OPTIMIZERS,
     "schedules": SCHEDULES,
     "sources": SOURCES,
+    "transforms": TRANSFORMS,
 }
 LISTS = (*REGISTRIES, "tokenizers", "interventions")
 
@@ -149,6 +152,8 @@ def _sections(spec: Any) -> list[tuple[str, type[BaseModel]]]:
     schema = getattr(spec, "schema", None)
     if schema is None:
         return []
+    if isinstance(spec, TransformSpec):
+        return [(f"training.transforms.{spec.name}", schema)]
     if not isinstance(spec, SourceSpec):
         return [(f"training.{spec.name}", schema)]
     beside = spec.name in schema.model_fields  # its name is one of its settings
@@ -167,5 +172,7 @@ def _facts(spec: Any) -> Iterator[str]:
         yield f"models: {spec.model_kind} models{reading}"
         yield f"losses: {', '.join(f'{name} {weight:g}' for name, weight in spec.losses.items())}"
         yield f"metrics: {', '.join(spec.metrics)}"
+    elif isinstance(spec, TransformSpec):
+        yield f"batches: {'training and evaluation' if spec.on == 'both' else spec.on}"
     elif isinstance(spec, MetricSpec):
         yield f"better: {'higher' if spec.greater_is_better else 'lower'} values"

@@ -57,9 +57,11 @@ from model_foundry.config.specs import (
     OptimizerSpec,
     ScheduleSpec,
     SourceSpec,
+    TransformSpec,
 )
 from model_foundry.config.training import Attention, TrainingConfig
 from model_foundry.config.training_sections import MilestonesConfig, SpeedConfig
+from model_foundry.config.transforms import TRANSFORMS
 from model_foundry.config.unused_settings import settings_without_effect
 from model_foundry.config.validation import checked_again, validate
 
@@ -73,6 +75,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "SOURCES",
+    "TRANSFORMS",
     "ArchitectureSpec",
     "Attention",
     "BERTSpecificConfig",
@@ -109,6 +112,7 @@ __all__ = [
     "SpeedConfig",
     "TokenizerConfig",
     "TrainingConfig",
+    "TransformSpec",
     "TransformerModelConfig",
     "checked_again",
     "experiment_of",

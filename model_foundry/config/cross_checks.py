@@ -212,6 +212,8 @@ CHECKS = (
     section_checks.metrics_are_measured,
     section_checks.metrics_suit_the_objective,
     section_checks.train_metrics_are_measurable,
+    section_checks.transforms_are_known,
+    section_checks.keys_are_of_what_is_measured,
     objective_suits_kind,
     objective_suits_architecture,
     stacks_are_there,

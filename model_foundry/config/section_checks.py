@@ -22,8 +22,9 @@ from model_foundry.config.other_tools import VALUES
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, TokenizerConfig
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 from model_foundry.config.training import TrainingConfig
+from model_foundry.config.transforms import faults_of_transforms
 from model_foundry.errors import ConfigError
-from model_foundry.registry import Registry
+from model_foundry.registry import Registry, nearest
 
 Fault = tuple[str, str]
 REGISTERED: Final[dict[str, Registry[Any]]] = {
@@ -137,6 +138,24 @@ def train_metrics_are_measurable(config: Sections) -> Iterator[Fault]:
         elif spec is not None and spec.reads_text and reads_text:
             law = f"{name!r} needs the bytes of the tokens, which only an evaluation reads"
             yield "training.train_metrics", f"{law}; name it in training.metrics"
+
+
+def transforms_are_known(config: Sections) -> Iterator[Fault]:
+    """Check that each transform is registered and its settings are valid."""
+    return faults_of_transforms(config.training.transforms)
+
+
+def keys_are_of_what_is_measured(config: Sections) -> Iterator[Fault]:
+    """Check that `training.keys` names losses and metrics of the experiment."""
+    training, objective = config.training, objective_of(config)
+    if objective is None:
+        return
+    named = [*(training.losses or objective.losses), *training.evaluation_metrics]
+    named += training.train_metrics
+    for name in sorted(training.keys.keys() - set(named)):
+        near = nearest(name, named)
+        hint = f"; did you mean {near!r}?" if near else f"; it has {', '.join(named)}"
+        yield f"training.keys.{name}", f"is no loss or metric of the experiment{hint}"
 
 
 def special_tokens_have_roles(config: Sections) -> Iterator[Fault]:

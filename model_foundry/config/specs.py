@@ -187,3 +187,17 @@ class SourceSpec:
     """The `Source` subclass, called with its settings and a `Reading`, as `module:class`."""
     schema: type[BaseModel] | None = None
     """Pydantic class of its settings; None: it has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformSpec:
+    """A transform of batches as the configuration sees it."""
+
+    name: str
+    """Name in `training.transforms`."""
+    target: str
+    """A function of the tensors of one record, as `module:attribute`."""
+    on: Literal["training", "evaluation", "both"]
+    """Batches that it changes unless an experiment says otherwise."""
+    schema: type[BaseModel] | None = None
+    """Pydantic class of its settings; None: it has none."""

@@ -72,6 +72,12 @@ class TrainingConfig(OpenSection):
     train_metrics: Annotated[Names, OnResume.LAST_BITS] = Field(default_factory=list)
     """Registered metrics of the training batches between two lines of metrics; those that read
     logits cost time and memory. Left out: none."""
+    keys: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Other names of what a loss or metric reads, by its name: `{accuracy: {labels: tags}}`. Left
+    out: each reads what it asks for."""
+    transforms: list[dict[str, Any]] = Field(default_factory=list)
+    """Changes of each record of a batch, in this order: `{name: settings}` of a registered one,
+    `{rename: {old: new}}` or `{function: module:name}`. Left out: none."""
     metric_for_best_model: str | None = None
     """Metric that decides which checkpoint is the best; None: the first of `metrics`."""
     mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from model_foundry.errors import ConfigError, DataError, FoundryError, is_out_of_memory
@@ -70,6 +71,12 @@ def _import_file(path: Path, module_name: str) -> None:
 
 def _module_name(path: Path, digest: str) -> str:
     return f"{PLUGIN_MODULE}{path.stem}_{digest[:16]}"  # two files may have one name
+
+
+def plugin_modules() -> dict[str, ModuleType]:
+    """Return the module of each loaded plugin, by the name of its file without `.py`."""
+    files = {Path(path): digest for path, digest in LOADED_PLUGINS.items()}
+    return {path.stem: sys.modules[_module_name(path, digest)] for path, digest in files.items()}
 
 
 def plugin_of(cls: type) -> tuple[str, str] | None:

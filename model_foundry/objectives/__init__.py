@@ -10,6 +10,7 @@ from model_foundry.objectives.metrics import Metric, register_metric
 from model_foundry.objectives.processors import Processor
 from model_foundry.objectives.records import RecordObjective
 from model_foundry.objectives.registration import register_objective
+from model_foundry.objectives.transforms import register_transform
 
 __all__ = [
     "CausalLM",
@@ -25,4 +26,5 @@ __all__ = [
     "register_loss",
     "register_metric",
     "register_objective",
+    "register_transform",
 ]

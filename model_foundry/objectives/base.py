@@ -19,7 +19,13 @@ from model_foundry.architectures.plugin_check import plugin_fault
 from model_foundry.config import LOSSES, METRICS, OBJECTIVES, ExperimentConfig, ObjectiveSpec
 from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import Collate
-from model_foundry.objectives.forward_pass import ForwardPass, Inputs, LogitsError, is_target
+from model_foundry.objectives.forward_pass import (
+    ForwardPass,
+    Inputs,
+    LogitsError,
+    is_target,
+    renamed,
+)
 from model_foundry.objectives.losses import Loss
 from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
 
@@ -222,8 +228,11 @@ class Objective(ABC):
 
     def targets(self, inputs: Inputs) -> dict[str, int]:
         """Return the number of targets of each loss in a batch."""
-        number = self.count_targets(inputs)
-        return {name: loss.count(inputs, number) for name, loss in self.losses.items()}
+        keys, counts = self.config.training.keys, {}
+        for name, loss in self.losses.items():
+            read = renamed(inputs, name, keys.get(name, {}))
+            counts[name] = loss.count(read, self.count_targets(read))
+        return counts
 
     def run(
         self,
@@ -240,6 +249,7 @@ class Objective(ABC):
             targets=targets,
             terms={name: loss.mean for name, loss in self.losses.items()},
             align=self.aligned,
+            keys=self.config.training.keys,
         )
 
     # the metrics

@@ -4,7 +4,7 @@ Letters of shapes: N targets, C classes (entries of a vocabulary, labels).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,8 @@ from model_foundry.errors import ConfigError
 from model_foundry.foundation.labels import IGNORE_INDEX
 
 Inputs = dict[str, Tensor]
+OUTPUTS = tuple(each.name for each in fields(ModelOutput))
+"""Names of what a model returns; a loss or metric finds all others in the batch."""
 
 
 class LogitsError(ConfigError):
@@ -42,6 +44,26 @@ class ForwardPass:
     """The method `mean` of each loss, which gives its mean over its targets, given this."""
     align: Callable[[ModelOutput, Inputs], tuple[Tensor, Tensor]]
     """See `Objective.aligned`."""
+    keys: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """See `TrainingConfig.keys`."""
+
+    def read_by(self, name: str) -> "ForwardPass":
+        """Return it as a loss or metric sees it, by the names that it asks for.
+
+        Raises:
+            ConfigError: neither the model nor the batch has such a tensor.
+        """
+        keys = self.keys.get(name)
+        if not keys:
+            return self
+        outputs = {ours: given for ours, given in keys.items() if ours in OUTPUTS}
+        found = {ours: getattr(self.output, ours, None) for ours in OUTPUTS}
+        for ours, given in outputs.items():
+            found[ours] = getattr(self.output, given, None)
+            if found[ours] is None:
+                raise ConfigError(f"training.keys.{name}.{ours}: the model returns no {given!r}")
+        inputs = renamed(self.inputs, name, keys)
+        return replace(self, output=ModelOutput(**found), inputs=inputs, keys={})
 
     @cached_property
     def losses(self) -> dict[str, Tensor]:
@@ -50,7 +72,7 @@ class ForwardPass:
         Raises:
             ConfigError: a loss is no scalar.
         """
-        losses = {name: term(self) for name, term in self.terms.items()}
+        losses = {name: term(self.read_by(name)) for name, term in self.terms.items()}
         for name, loss in losses.items():
             if not isinstance(loss, Tensor) or loss.dim():
                 law = f"{name!r} must be a scalar tensor, got {_shape_of(loss)}"
@@ -96,6 +118,24 @@ class ForwardPass:
         """
         if self.output.logits is not None:
             _require_classes(*self.align(self.output, self.inputs), field, name)
+
+
+def renamed(inputs: Inputs, name: str, keys: Mapping[str, str]) -> Inputs:
+    """Return the tensors of a batch by the names that a loss or metric asks for, too.
+
+    Args:
+        name: of the loss or metric, for messages.
+        keys: the name in the batch of each tensor that it asks for; those of outputs are skipped.
+
+    Raises:
+        ConfigError: the batch has no such tensor.
+    """
+    wanted = {ours: given for ours, given in keys.items() if ours not in OUTPUTS}
+    for ours, given in wanted.items():
+        if given not in inputs:
+            law = f"the batch has no {given!r}; it has {', '.join(inputs)}"
+            raise ConfigError(f"training.keys.{name}.{ours}: {law}")
+    return inputs | {ours: inputs[given] for ours, given in wanted.items()}
 
 
 def is_target(labels: Tensor) -> Tensor:

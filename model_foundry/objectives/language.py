@@ -30,6 +30,7 @@ from model_foundry.foundation.shell_words import pasted, quoted
 from model_foundry.interventions.preparation import prepare_steps
 from model_foundry.objectives.base import Inspection, Objective, Prepared
 from model_foundry.objectives.forward_pass import Inputs
+from model_foundry.objectives.plugin_results import require_inputs
 from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
 from model_foundry.objectives.text import (
     ExampleReader,
@@ -256,6 +257,8 @@ class LanguageObjective(Objective):
         """Check that a model does not read its targets."""
         training, rows = self.config.training, text_splits(prepared)["train"].first(ROWS_OF_A_CHECK)
         batch = next(evaluation_batches(rows, prepared.collate, batch_size=ROWS_OF_A_CHECK))
+        if training.transforms:
+            require_inputs(self, model, self.given(batch.inputs))
         with plugin_method(type(self), "collator"):  # a name that the model does not know
             require_no_leak(
                 cast(BaseLanguageModel, model),

@@ -72,7 +72,7 @@ class Metrics:
         """Add a forward pass."""
         for name, metric in self.metrics.items():
             with plugin_method(type(metric), "sums"):
-                figures = metric.sums(done)
+                figures = metric.sums(done.read_by(name))
             if not isinstance(figures, Tensor):
                 law = f"must return a tensor, got {short_repr(figures)}"
                 raise plugin_fault(type(metric), "sums", law)

@@ -1,5 +1,6 @@
 """The data of an experiment, as its objective reads them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from model_foundry.architectures.plugin_check import require_signatures
@@ -11,17 +12,20 @@ from model_foundry.objectives import LanguageObjective, Objective, Prepared
 from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.plugin_results import parts_of, require_targets
 from model_foundry.objectives.processors import packed, unpacked
+from model_foundry.objectives.transforms import transforms_of, with_transforms
 
 
 def objective_of(config: ExperimentConfig) -> Objective:
     """Return the objective of an experiment.
 
     Raises:
-        ConfigError: a method of it, or of a loss or metric, takes other arguments than it is given.
+        ConfigError: a method of it, or of a loss or metric, takes other arguments than it is given,
+            or a transform does.
     """
     objective: Objective = OBJECTIVES.load(config.training.objective)(config)
     for cls in parts_of(objective):
         require_signatures(cls)
+    transforms_of(config)
     return objective
 
 
@@ -80,11 +84,12 @@ def inspect(config: ExperimentConfig) -> Inspection:
     with plugin_errors():
         found = objective_of(config).inspect()
         if found.prepared is not None:
-            _checked(found.prepared)
+            found = replace(found, prepared=_checked(found.prepared))
         return found
 
 
 def _checked(prepared: Prepared) -> Prepared:
+    prepared = with_transforms(prepared)
     if not isinstance(prepared.objective, LanguageObjective):  # which checks its texts itself
         require_targets(prepared)
     return prepared

@@ -68,7 +68,7 @@ def try_task(model: BaseModel, prepared: Prepared, update: Update = no_update) -
     number = ROWS_OF_TEXT if objective.spec.reads_token_stream else EXAMPLES
     batch = first_batch(prepared, number)
     inputs = {name: tensor.to(device_of(model)) for name, tensor in batch.items()}
-    objective.count_targets(inputs)
+    objective.targets(inputs)
     if not objective.spec.reads_token_stream:
         require_inputs(objective, model, objective.given(inputs))
     trial_step(model, objective.given(inputs), objective.forward)
@@ -82,7 +82,9 @@ def needs_trial(objective: Objective) -> bool:
     """
     optimizer = OPTIMIZERS.load(objective.config.training.optimizer)
     is_ours_alone = all(map(is_ours, [*parts_of(objective), optimizer]))
-    return not (is_ours_alone and objective.spec.reads_token_stream)
+    training = objective.config.training
+    is_plain = is_ours_alone and not (training.transforms or training.keys)
+    return not (is_plain and objective.spec.reads_token_stream)
 
 
 def try_losses_and_metrics(

@@ -124,6 +124,9 @@ def test_facts_and_settings_of_each_kind() -> None:
     assert "  losses: model 1" in listing("objectives")
     assert "  training.mlm_masking: token | word | span (default 'token')" in listing("objectives")
     assert "  tokenizer.min_frequency: integer (default 1)" in listing("tokenizers")
+    shift = list(listing("transforms"))
+    place = shift.index("  training.transforms.random_shift.pixels: integer (required)")
+    assert shift[place - 1] == "  batches: training"
     lines = list(listing("interventions"))
     place = next(n for n, line in enumerate(lines) if line.startswith("replace: ")) + 1
     assert lines[place + 1] == "  pattern: regular expression (required)"

@@ -30,7 +30,7 @@ LONGER = (
     "training.eval_steps=7",
 )
 RUNS = {
-    **{kind: (kind,) for kind in ("gpt2", "bert", "lstm", "gru", "rnn")},
+    **{kind: (kind,) for kind in ("gpt2", "bert", "llama", "lstm", "gru", "min_gru", "rnn")},
     "lstm, with two workers": ("lstm", "training.dataloader_num_workers=2"),
 }
 STOPPED = (KILLED, 75, -signal.SIGTERM)  # the last before the run listens to signals

@@ -13,7 +13,6 @@ from dataclasses import fields
 import torch
 from torch import Tensor, nn
 from transformers import GenerationMixin, PreTrainedModel
-from transformers import initialization as init
 from transformers.cache_utils import Cache
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
@@ -32,6 +31,11 @@ from .normalization import create_norm  # noqa: F401
 from .positions import create_positions  # noqa: F401
 from .transformer_block import norm_of
 from .transformer_stack import TransformerStack
+
+try:
+    from transformers import initialization as init
+except ImportError:  # transformers 4
+    init = nn.init
 
 # transformers 5.24 calls it `cache`, earlier versions `past_key_values`; both are accepted.
 _FIELDS = {field.name for field in fields(CausalLMOutputWithPast)}
