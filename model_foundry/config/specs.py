@@ -45,7 +45,7 @@ class ArchitectureSpec:
     isolates_documents: bool = False
     """True if `forward` takes `document_ids` and isolates documents."""
     implementations: tuple[str, ...] = ()
-    """Values of `model.implementation` beside `auto`: equal networks; empty: there is one."""
+    """Values of `model.implementation` beside `auto`: equivalent networks; empty: there is one."""
     gains_from_compile: bool = False
     """True if `torch.compile` was measured to speed up training on GPUs."""
 
