@@ -1,4 +1,4 @@
-"""Experiments on the tasks of `tests/tasks.py`: their data, their settings, and runs of them.
+"""Experiments on the tasks of `tests/tasks.py` and on sequences: data, settings, and runs of them.
 
 The plugin is loaded as `--plugin` loads it, and forgotten after the test that needed it.
 """
@@ -41,6 +41,7 @@ CENTRES = {"cat": (2.0, 0.0), "dog": (-1.0, 2.0), "owl": (-1.0, -2.0)}
 Row = tuple[float, float, str]
 
 FAST = {"learning_rate": 0.02, "warmup_steps": 2, "logging_steps": 5, "save_steps": 4}
+SMALL = {"layers": 1, "hidden_size": 16, "attention_heads": 2, "attention_dropout": 0.0}
 TASKS: dict[str, dict[str, Any]] = {
     "arrays": {
         "data": {"train": "table.csv", "validation_fraction": 0.2},
@@ -67,6 +68,29 @@ TASKS: dict[str, dict[str, Any]] = {
         "training": {
             **{"objective": "causal_lm", "epochs": 1, "per_device_train_batch_size": 16},
             **{"logging_steps": 5, "save_steps": 4},
+        },
+    },
+    # of the package itself
+    "denoising": {
+        "data": {"train": {"language": {"sentences": 200}}, "max_sequence_length": 16},
+        "tokenizer": {"tokenizer_type": "bpe", "vocab_size": 300},
+        "model": {"architecture": "t5", "transformer": SMALL | {"dropout": 0.0}},
+        "training": {
+            **{"objective": "span_denoising", "max_steps": 18, "per_device_train_batch_size": 8},
+            **FAST,
+        },
+    },
+    "translation": {
+        "data": {
+            **{"train": "pairs.tsv", "validation_fraction": 0.1, "shared_documents": "drop"},
+            "max_sequence_length": 16,
+        },
+        "tokenizer": {"tokenizer_type": "word", "vocab_size": 11},
+        "model": {"architecture": "transformer", "backbone": SMALL | {"dropout": 0.0}},
+        "training": {
+            **{"objective": "seq2seq_lm", "max_steps": 18, "per_device_train_batch_size": 8},
+            **{"seq2seq_lm": {"label_smoothing": 0.1}, "metrics": ["exact_match", "loss"]},
+            **FAST,
         },
     },
 }

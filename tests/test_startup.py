@@ -43,10 +43,12 @@ def stop(point):
 with watching(stop):
     main()
 """
-# pydantic and typer read the experiment, rich draws the progress, pyarrow reads columnar files.
+# pydantic and typer read the experiment, rich draws the progress, pyarrow reads columnar files, and
+# imports cloudpickle where that is installed.
 OURS = {
     *("model_foundry", "pydantic", "pydantic_core", "annotated_types", "typing_inspection"),
     *("typer", "annotated_doc", "shellingham", "rich", "pyarrow", "sentencepiece"),
+    "cloudpickle",
 }
 
 

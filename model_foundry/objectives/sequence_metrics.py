@@ -1,11 +1,13 @@
-"""Metrics of written sequences: BLEU, chrF, and the share of exact matches.
+"""Metrics of written sequences: BLEU, chrF, ROUGE, and the share of exact matches.
 
 Each compares texts that the model writes with those of the data, so it generates on every batch;
-its sums are counts, which add up over batches and processes as over one corpus.
+its sums add up over batches and processes as over one corpus.
 """
 
 from abc import abstractmethod
 from collections import Counter
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, Protocol
 
 import torch
@@ -30,7 +32,7 @@ class TextMetric(Metric):
     """A metric of written texts."""
 
     def sums(self, done: ForwardPass) -> Tensor:
-        """Return counts of a batch, in fp64."""
+        """Return the sums of a batch, in fp64."""
         objective: Any = self.objective
         if not hasattr(objective, "written"):
             law = f"{objective.spec.name!r} writes no texts"
@@ -41,8 +43,21 @@ class TextMetric(Metric):
     """Its name in `training.metrics`."""
 
     @abstractmethod
-    def counts(self, texts: list[str], references: list[str]) -> list[int]:
-        """Return the counts of texts and their references."""
+    def counts(self, texts: list[str], references: list[str]) -> Sequence[float]:
+        """Return what is added up over texts and their references."""
+
+    def imported(self, module: str) -> Any:
+        """Import a module of the extra `translation`, which takes most of a second.
+
+        Raises:
+            ConfigError: it is not installed.
+        """
+        try:
+            return import_module(module)
+        except ImportError as error:
+            package = module.partition(".")[0].replace("_", "-")
+            law = f"{self.name!r} needs {package}; pip install 'model-foundry[translation]'"
+            raise ConfigError(f"training.metrics: {law}, or leave it out") from error
 
 
 class Bleu(TextMetric):
@@ -52,24 +67,18 @@ class Bleu(TextMetric):
     name = "bleu"
 
     def counts(self, texts: list[str], references: list[str]) -> list[int]:
-        score = _sacrebleu().BLEU().corpus_score(texts, [references])
+        score = self._bleu().corpus_score(texts, [references])
         return [*score.counts, *score.totals, score.sys_len, score.ref_len]
 
     def result(self, sums: Sums) -> float:
         counts = [round(value) for value in sums]
-        score = _sacrebleu().BLEU.compute_bleu(
+        score = self._bleu().compute_bleu(
             counts[:ORDERS], counts[ORDERS : 2 * ORDERS], *counts[2 * ORDERS :], smooth_method="exp"
         )
         return float(score.score)
 
-
-def _sacrebleu() -> Any:
-    try:
-        from sacrebleu import metrics
-    except ImportError as error:
-        law = "'bleu' needs sacrebleu; pip install 'model-foundry[translation]'"
-        raise ConfigError(f"training.metrics: {law}, or leave it out") from error
-    return metrics
+    def _bleu(self) -> Any:
+        return self.imported("sacrebleu.metrics").BLEU()
 
 
 class ChrF(TextMetric):
@@ -104,6 +113,40 @@ def _matches(text: str, reference: str, order: int) -> tuple[int, int, int]:
 
 def _ngrams(text: str, order: int) -> Counter[str]:
     return Counter(text[start : start + order] for start in range(len(text) - order + 1))
+
+
+class _Rouge(TextMetric):
+    """The mean F1 of ROUGE by the package rouge-score, in percent.
+
+    Words are lower-cased and not stemmed; only a-z and 0-9 are letters.
+    """
+
+    def counts(self, texts: list[str], references: list[str]) -> list[float]:
+        scorer = self.imported("rouge_score.rouge_scorer").RougeScorer([self.name])
+        pairs = zip(texts, references, strict=True)
+        scores = [scorer.score(target=wanted, prediction=text) for text, wanted in pairs]
+        return [sum(score[self.name].fmeasure for score in scores), len(scores)]
+
+    def result(self, sums: Sums) -> float:
+        return float(100 * sums[0] / sums[1])
+
+
+class Rouge1(_Rouge):
+    """ROUGE-1: words in common (Lin 2004); see `_Rouge`."""
+
+    name = "rouge1"
+
+
+class Rouge2(_Rouge):
+    """ROUGE-2: pairs of adjacent words in common."""
+
+    name = "rouge2"
+
+
+class RougeL(_Rouge):
+    """ROUGE-L: the longest common subsequence of words."""
+
+    name = "rougeL"
 
 
 class ExactMatch(TextMetric):

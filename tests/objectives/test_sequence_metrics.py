@@ -1,14 +1,18 @@
-"""BLEU, chrF and exact matches: those of sacrebleu, in batches of any size."""
+"""BLEU and chrF of sacrebleu, ROUGE of rouge-score, and exact matches, in batches of any size."""
 
 import random
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.scoring import BootstrapAggregator
 from sacrebleu.metrics import BLEU, CHRF
 
+from model_foundry.config import METRICS
 from model_foundry.errors import ConfigError
 from model_foundry.objectives.sequence_metrics import Bleu, ChrF, ExactMatch, TextMetric
 
@@ -57,6 +61,24 @@ def test_texts_without_common_or_any_ngrams(
     assert measured(cls, found, wanted, 1) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("rows", [1, 7, 60])
+@pytest.mark.parametrize("name", ["rouge1", "rouge2", "rougeL"])
+def test_a_corpus_in_batches_has_the_mean_of_rouge_score(name: str, rows: int) -> None:
+    found, wanted = texts(60)
+    found[3], wanted[5] = "", ""
+    scorer = RougeScorer([name])
+    scores = [scorer.score(w, f) for f, w in zip(found, wanted, strict=True)]
+    expected = 100 * np.mean([score[name].fmeasure for score in scores])
+    assert 20 < expected < 90
+    result = measured(METRICS.load(name), found, wanted, rows)
+    assert result == pytest.approx(expected, rel=1e-12)
+    aggregator = BootstrapAggregator()
+    for score in scores:
+        aggregator.add_scores(score)
+    interval = aggregator.aggregate()[name]
+    assert 100 * interval.low.fmeasure < result < 100 * interval.high.fmeasure
+
+
 def test_exact_matches_are_counted() -> None:
     assert measured(ExactMatch, ["a b", "a", "c"], ["a b", "a ", "c"], 2) == pytest.approx(2 / 3)
 
@@ -67,7 +89,13 @@ def test_a_task_that_writes_nothing_is_refused() -> None:
         Bleu(objective).sums(None)  # type: ignore[arg-type]
 
 
-def test_without_sacrebleu_its_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "sacrebleu", None)
-    with pytest.raises(ConfigError, match=r"'bleu' needs sacrebleu; pip install 'model-foundry\["):
-        measured(Bleu, ["a"], ["a"], 1)
+@pytest.mark.parametrize(
+    ("name", "package"), [("bleu", "sacrebleu.metrics"), ("rougeL", "rouge_score.rouge_scorer")]
+)
+def test_a_package_that_is_missing_is_named(
+    name: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    known = package.split(".")[0].replace("_", "-")
+    with pytest.raises(ConfigError, match=rf"'{name}' needs {known}; pip install 'model-foundry"):
+        measured(METRICS.load(name), ["a"], ["a"], 1)
