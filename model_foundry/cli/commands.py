@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from model_foundry.cli import corpus_commands
+from model_foundry.cli import corpus_commands, probe_command
 from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.output import mark_as_report, start_logging
 from model_foundry.cli.shared_options import (
@@ -259,6 +259,11 @@ def doctor(
                 typer.echo(finding_line(finding))
                 failed = failed or finding.good is False
     return CHECK_FAILED if failed else 0
+
+
+_command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conllu")(
+    probe_command.probe
+)
 
 
 @_command("list", "architectures")

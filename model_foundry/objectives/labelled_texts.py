@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.arrays import ArrayExamples
-from model_foundry.data.batches.examples import Ragged
+from model_foundry.data.batches.examples import ExampleSet, Ragged
 from model_foundry.data.batches.loaders import Collate
 from model_foundry.data.corpus.record_splits import RecordSplits
 from model_foundry.data_collators import PaddingCollator
@@ -58,7 +58,7 @@ class LabelledTexts(RecordObjective):
         self.class_weights = class_weights(
             self.settings.class_weights,
             labels_of(processors).names,
-            _targets(prepared),
+            targets_of(prepared.train),
             field=f"training.{self.spec.name}.class_weights",
         )
         return prepared
@@ -105,10 +105,10 @@ def _tokenizer_of(processors: Processors) -> TextTokenizer:
     return tokenizer
 
 
-def _targets(prepared: Prepared) -> NDArray[Any]:
-    """Return the training targets: numbers (N,), or (N, C) of 0 and 1."""
-    assert isinstance(prepared.train, ArrayExamples)
-    column = prepared.train.columns[LABELS]
+def targets_of(examples: ExampleSet) -> NDArray[Any]:
+    """Return the targets of examples: numbers (N,), or (N, C) of 0 and 1."""
+    assert isinstance(examples, ArrayExamples)
+    column = examples.columns[LABELS]
     if isinstance(column, Ragged):
         return np.asarray(column.values[column.values != IGNORE_INDEX])
     return np.asarray(column)

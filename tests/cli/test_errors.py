@@ -24,7 +24,10 @@ from model_foundry.experiment.run_directory import RunDirectory
 from tests.cli.conftest import Cli
 from tests.config.conftest import CORPUS, GOOD
 
-COMMANDS = ["train", "train-tokenizer", "validate", "data", "prepare", "doctor", "generate", "list"]
+COMMANDS = [
+    *("train", "train-tokenizer", "validate", "data", "prepare", "doctor", "generate", "list"),
+    "probe",
+]
 # Runs a command and says on the last line of the standard error what was imported for it.
 WATCHED = """
 import sys

@@ -22,6 +22,7 @@ ARGUMENTS = {
     "doctor": ["missing.yaml"],
     "generate": ["runs/one", "--prompt", "\u00f6", "--max-new-tokens", "2"],
     "list": ["architectures"],
+    "probe": ["runs/one", "missing.yaml"],
 }
 ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list"}
 # Runs one command after the other, each in a process of its own that needs no import anew.
@@ -85,7 +86,7 @@ def run_all(*outputs: str, project: Path, **variables: str) -> tuple[dict[str, l
 
 def expected(output: str) -> list[int]:
     full = dict.fromkeys(ITS_PRODUCT_IS_PRINTED, 8 if output == "/dev/full" else 0)
-    return list((dict.fromkeys(COMMANDS, 0) | full | {"doctor": 2}).values())
+    return list((dict.fromkeys(COMMANDS, 0) | full | {"doctor": 2, "probe": 2}).values())
 
 
 @pytest.mark.slow
@@ -95,7 +96,7 @@ def test_no_command_fails_for_its_output(here: Path, project: Path) -> None:
     assert codes == {output: expected(output) for output in outputs}, said
     assert "internal failure" not in said and "Traceback" not in said and "Exception" not in said
     told = said.count("standard output: cannot be written (No space left on device)")
-    assert told == len(COMMANDS) - 1  # all but the doctor, who had nothing to say
+    assert told == len(COMMANDS) - 2  # all but two, which had nothing to say
 
 
 @pytest.mark.slow
