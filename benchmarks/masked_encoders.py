@@ -67,7 +67,7 @@ class Arm:
     def _model(self) -> list[str]:
         if self.model_type is None:
             return [
-                f"model.backbone.norm.place={self.place}",
+                f"model.backbone.norm={{place: {self.place}, on_embeddings: true}}",  # in both papers
                 f"model.backbone.positions={self.positions}",
                 f"model.backbone.feed_forward.activation={self.gate}",
                 f"model.backbone.feed_forward.hidden_size={INNER[self.gate]}",
@@ -132,8 +132,7 @@ def beyond() -> Iterator[tuple[str, Arm]]:
     yield "BERT, 200 steps of warm-up", replace(BERT, more=("training.warmup_steps=200",))
     bare = ("model.backbone.norm.on_embeddings=false",)
     yield "BERT, no norm on embeddings", replace(BERT, more=bare)
-    embedded = ("model.backbone.norm.on_embeddings=true",)
-    yield "ModernBERT, norm on embeddings", replace(MODERN, more=embedded)
+    yield "ModernBERT, no norm on embeddings", replace(MODERN, more=bare)
     for name, end in ENDS.items():
         yield f"{name}, 30% masked", replace(end, share=0.3)
         untied = ("model.backbone.tie_word_embeddings=false",)
