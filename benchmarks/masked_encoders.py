@@ -61,13 +61,13 @@ class Arm:
     """Learning rates to choose from."""
 
     def settings(self) -> list[str]:
-        """Return the overrides of the recipe."""
+        """Return the overrides of the recipe; the norm on embeddings is in both papers."""
         return [f"training.mlm_probability={self.share}", *self._model(), *self.more]
 
     def _model(self) -> list[str]:
         if self.model_type is None:
             return [
-                f"model.backbone.norm={{place: {self.place}, on_embeddings: true}}",  # in both papers
+                f"model.backbone.norm={{place: {self.place}, on_embeddings: true}}",
                 f"model.backbone.positions={self.positions}",
                 f"model.backbone.feed_forward.activation={self.gate}",
                 f"model.backbone.feed_forward.hidden_size={INNER[self.gate]}",
