@@ -23,16 +23,27 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Final
 
+import matplotlib
+from matplotlib import pyplot as plt
+
 RECIPE: Final = Path(__file__).parents[1] / "configs" / "tiny_encoder.yaml"
 RATES: Final = (2e-3, 1e-3, 4e-3)
 SEEDS: Final = (1, 2, 3)
 EVALUATED: Final = 0.15
+UNIGRAM: Final = 6.05  # nats per token of the validation text, by the frequencies in training
+COLOURS: Final = {
+    "BERT": "#b3402e",
+    "ModernBERT": "#2a7f62",
+    "transformers' BERT": "#b98a1f",
+    "transformers' ModernBERT": "#4a5a6a",
+}
+Runs = dict[str, list[dict[str, Any]]]
 SIZES: Final = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4}
 NO_DROPOUT: Final = {
     "bert": {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
     "modernbert": {"embedding_dropout": 0.0, "mlp_dropout": 0.0, "attention_dropout": 0.0},
 }
-INNER: Final = {"bert": 512, "modernbert": 512}
+INNER: Final = {"gelu": 512, "geglu": 344}  # as many weights in both
 
 
 @dataclass(frozen=True)
@@ -50,17 +61,18 @@ class Arm:
     """Learning rates to choose from."""
 
     def settings(self) -> list[str]:
-        """Return the overrides of the recipe."""
+        """Return the overrides of the recipe; the norm on embeddings is in both papers."""
         return [f"training.mlm_probability={self.share}", *self._model(), *self.more]
 
     def _model(self) -> list[str]:
         if self.model_type is None:
             return [
-                f"model.backbone.norm.place={self.place}",
+                f"model.backbone.norm={{place: {self.place}, on_embeddings: true}}",
                 f"model.backbone.positions={self.positions}",
                 f"model.backbone.feed_forward.activation={self.gate}",
+                f"model.backbone.feed_forward.hidden_size={INNER[self.gate]}",
             ]
-        fields = {"model_type": self.model_type, "intermediate_size": INNER[self.model_type]}
+        fields = {"model_type": self.model_type, "intermediate_size": INNER[self.gate]}
         fields |= SIZES | NO_DROPOUT[self.model_type]
         return [f"model={json.dumps({'architecture': 'huggingface', 'huggingface': fields})}"]
 
@@ -95,12 +107,15 @@ def between() -> Iterator[tuple[str, Arm]]:
     yield "BERT, rotary positions, 40% masked", replace(BERT, positions="rotary", share=0.4)
     yield "BERT, pre-norm, rotary positions", replace(BERT, place="pre", positions="rotary")
     yield "BERT, pre-norm, 40% masked", replace(BERT, place="pre", share=0.4)
-    yield "transformers' ModernBERT", Arm(model_type="modernbert", share=0.4)
+    yield "transformers' ModernBERT", replace(MODERN, model_type="modernbert")
     yield "transformers' BERT", Arm(model_type="bert")
     for kind in ("relative", "alibi", "sinusoidal"):
         yield f"ModernBERT, {kind} positions", replace(MODERN, positions=kind)
         yield f"BERT, {kind} positions, 40% masked", replace(BERT, positions=kind, share=0.4)
-    yield "transformers' ModernBERT, 15% masked", Arm(model_type="modernbert")
+    yield (
+        "transformers' ModernBERT, 15% masked",
+        replace(MODERN, model_type="modernbert", share=0.15),
+    )
     yield "transformers' BERT, 40% masked", Arm(model_type="bert", share=0.4)
 
 
@@ -117,8 +132,7 @@ def beyond() -> Iterator[tuple[str, Arm]]:
     yield "BERT, 200 steps of warm-up", replace(BERT, more=("training.warmup_steps=200",))
     bare = ("model.backbone.norm.on_embeddings=false",)
     yield "BERT, no norm on embeddings", replace(BERT, more=bare)
-    embedded = ("model.backbone.norm.on_embeddings=true",)
-    yield "ModernBERT, norm on embeddings", replace(MODERN, more=embedded)
+    yield "ModernBERT, no norm on embeddings", replace(MODERN, more=bare)
     for name, end in ENDS.items():
         yield f"{name}, 30% masked", replace(end, share=0.3)
         untied = ("model.backbone.tie_word_embeddings=false",)
@@ -196,9 +210,9 @@ def train_all(
                 done.result()
 
 
-def chosen(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def chosen(records: list[dict[str, Any]]) -> Runs:
     """Return the runs of each arm at its best rate, in the order of `ARMS`."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: Runs = {}
     for name in ARMS:
         runs = [record for record in records if record["arm"] == name]
         first = [record for record in runs if record["seed"] == SEEDS[0]]
@@ -208,14 +222,36 @@ def chosen(records: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def table(records: list[dict[str, Any]]) -> str:
+def table(found: Runs) -> str:
     """Return a Markdown table of the arms."""
-    lines = ["| recipe | rate | loss | seeds |", "|---|---|---|---|"]
-    for name, runs in chosen(records).items():
+    lines = ["| recipe | rate | loss | lowest to highest |", "|---|---|---|---|"]
+    for name, runs in found.items():
         losses = [run["loss"] for run in runs]
-        each = ", ".join(f"{loss:.2f}" for loss in losses)
-        lines.append(f"| {name} | {runs[0]['rate']:g} | {mean(losses):.2f} | {each} |")
+        ends = f"{min(losses):.2f} to {max(losses):.2f}"
+        lines.append(f"| {name} | {runs[0]['rate']:g} | {mean(losses):.2f} | {ends} |")
     return "\n".join(lines)
+
+
+def draw(found: Runs, place: Path) -> None:
+    """Draw a dot for each run and a line over the range of each arm."""
+    matplotlib.use("Agg")
+    figure, axis = plt.subplots(figsize=(8, 0.6 + 0.27 * len(found)), layout="constrained")
+    for row, (name, runs) in enumerate(found.items()):
+        losses = [run["loss"] for run in runs]
+        colour = COLOURS[name.split(",")[0]]
+        axis.plot([min(losses), max(losses)], [row, row], color=colour, linewidth=2)
+        axis.plot(losses, [row] * len(losses), "o", color=colour, markersize=5, alpha=0.8)
+    axis.axvline(UNIGRAM, color="#999999", linewidth=0.8, linestyle="--")
+    axis.annotate("frequencies of the tokens", (UNIGRAM, -0.9), ha="right", fontsize=8)
+    axis.set_yticks(range(len(found)), [*found], fontsize=8)
+    axis.set_ylim(len(found) - 0.4, -1.2)
+    axis.set_xlabel(f"nats per hidden token, {EVALUATED:.0%} of the validation text hidden")
+    axis.grid(axis="x", color="#e4e4e4", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    figure.savefig(place, dpi=130)
+    plt.close(figure)
 
 
 def main() -> None:
@@ -234,8 +270,9 @@ def main() -> None:
         arms = {name: ARMS[name] for name in asked.only}
         train_all(arms, asked.records, asked.settings, steps=asked.steps, workers=asked.workers)
         return
-    records = read_records(asked.records)
-    print(table(records))
+    found = chosen(read_records(asked.records))
+    print(table(found))
+    draw(found, asked.draw)
 
 
 if __name__ == "__main__":
