@@ -30,7 +30,13 @@ SENTENCES = [
     for verb in ("runs", "sees the garden near the house")
 ]
 # Modules by their names, of each kind of model; LoRA finds no matrix inside of torch's own LSTM.
-ADAPTED = {"gpt2": ["c_attn"], "bert": ["query", "value"], "foundry_rnn": ["embed", "lm_head"]}
+ADAPTED = {
+    "gpt2": ["c_attn"],
+    "bert": ["query", "value"],
+    "foundry_rnn": ["embed", "lm_head"],
+    "foundry_transformer": ["query_key_value"],
+    "llama": ["q_proj", "v_proj"],
+}
 ADAPTED_TIED = ["embed"]
 CLOSE = 1e-5
 TOLD = "told"
@@ -56,6 +62,9 @@ class Used:
         return load(self.path, **self.code, **kwargs).eval()
 
     def without_dropout(self, auto=None, **kwargs):
+        config = transformers.AutoConfig.from_pretrained(self.path, **self.code)
+        if hasattr(config, "attention_dropout"):  # of a function, not of a module
+            kwargs["attention_dropout"] = 0.0
         model = self.load(auto, **kwargs)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
@@ -136,6 +145,9 @@ class Used:
         """Fine-tune a classifier of texts by HF Trainer."""
         examples = [{**self.tokenizer(t), "labels": i % 2} for i, t in enumerate(SENTENCES)]
         auto = "AutoModelForSequenceClassification"
+        config = transformers.AutoConfig.from_pretrained(self.path, **self.code)
+        if self.expected["own_code"] and auto not in config.auto_map:
+            return "-"
         return self.accumulate(examples, lambda: self.without_dropout(auto, num_labels=2))
 
     def language_modelling(self):

@@ -41,7 +41,8 @@ HEADS = (
     RecurrentForSequenceClassification,
     RecurrentForTokenClassification,
 )
-ARCHITECTURES = ("bert", "gpt2", *KINDS)
+NATIVE = ("transformer_decoder", "transformer_encoder")
+ARCHITECTURES = ("bert", "gpt2", "huggingface", *KINDS, *NATIVE)
 MakeConfig = Callable[..., ExperimentConfig]
 
 
@@ -288,6 +289,20 @@ def test_four_times_four_rows_teach_what_sixteen_at_once_do(
         torch.testing.assert_close(in_parts[key], at_once[key], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore")  # of the Trainer, about itself
+@pytest.mark.parametrize("architecture", NATIVE)
+def test_a_native_transformer_learns_from_parts_of_a_step_as_from_the_whole(
+    architecture: str, tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    model = create_model_from_config(tiny_config(architecture), vocab_size=V, **IDS).hf_model
+    rows = rows_for(RecurrentForCausalLM)
+    at_once, in_parts = (trained(model, rows, tmp_path, size) for size in (16, 4))
+    before = model.state_dict()
+    assert any((at_once[key] - before[key]).abs().max() > 1e-3 for key in before)
+    for key in before:
+        torch.testing.assert_close(in_parts[key], at_once[key], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("cls", HEADS[1:])
 def test_the_loss_is_divided_by_what_the_caller_counts(cls: type) -> None:
     model = recurrent(cls)
@@ -326,7 +341,7 @@ class Logits(nn.Module):
 
 
 EXPORTED = [  # tracing a recurrent layer takes seconds; all kinds are stacked by the same code
-    *((name, {"max_position_embeddings": 32}) for name in ("bert", "gpt2")),
+    *((name, {"max_position_embeddings": 32}) for name in ("bert", "gpt2", *NATIVE)),
     *(
         (kind, {"bidirectional": both, "num_layers": 2 if kind == "lstm" else 1})
         for kind in KINDS

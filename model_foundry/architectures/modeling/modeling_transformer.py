@@ -132,6 +132,7 @@ class TransformerLM(TransformerPreTrainedModel):
     """A transformer with a matrix that maps its output onto the vocabulary."""
 
     _tied_weights_keys = {"lm_head.weight": "transformer.embed.weight"}  # noqa: RUF012
+    accepts_loss_kwargs = True  # num_items_in_batch; otherwise Trainer divides the loss
     output_bias: bool
 
     def __init__(self, config: TransformerConfig):
