@@ -50,6 +50,8 @@ def contenders_of(shape: Shape, directory: Path) -> list[Contender]:
         ready.append(foundry_train("native, not compiled", directory, plain | native))
     ready.append(loop("bare step", directory, "bare_step", precision="bf16"))
     if shape.heads:
+        native = {"model.implementation": "native"}
+        ready.insert(1, foundry_train("ours, native", directory, native))
         ready.append(loop("HF Trainer", directory, "hf_trainer", precision="bf16"))
         ready.append(loop("transformers loop", directory, "transformers_loop", precision="bf16"))
     else:

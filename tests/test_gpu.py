@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
 from model_foundry import train
 from model_foundry.config import save_config
@@ -24,7 +25,7 @@ from model_foundry.foundation.random_state import random_states, restore_random_
 from model_foundry.model import create_model, load_model
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
-from tests.experiments import MODELS, OPTIMIZED, tiny_experiment
+from tests.experiments import MASKED, MODELS, OPTIMIZED, tiny_experiment
 
 pytestmark = [
     pytest.mark.gpu,
@@ -78,8 +79,10 @@ def test_tf32_learns_what_fp32_learns(tf32: None, tmp_path: Path) -> None:
     assert found["tf32"] == pytest.approx(found["default"], rel=1e-2)
 
 
-def test_fp32_on_a_gpu_is_fp32_on_a_cpu(tmp_path: Path) -> None:
-    model = create_model(tiny_experiment("gpt2", tmp_path)).eval()
+@pytest.mark.parametrize("kind", KINDS)
+def test_fp32_on_a_gpu_is_fp32_on_a_cpu(kind: str, tmp_path: Path) -> None:
+    """Also where each has an algorithm of its own, as minGRU: a loop and a scan."""
+    model = create_model(tiny_experiment(kind, tmp_path)).eval()
     ids = torch.randint(5, 200, (2, 16))
     with torch.no_grad():
         expected = model(input_ids=ids, labels=ids)
@@ -165,10 +168,36 @@ def test_cadence_never_changes_what_is_trained(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+def test_both_implementations_compute_the_same(
+    precision: torch.dtype, kind: str, tmp_path: Path
+) -> None:
+    """The loss and its gradients at the embeddings, with padding on the right."""
+    ours = create_model(tiny_experiment(kind, tmp_path, "model.implementation=native")).eval()
+    ours.save_pretrained(tmp_path)
+    auto = AutoModelForMaskedLM if kind in MASKED else AutoModelForCausalLM
+    ids = torch.randint(5, 200, (3, 16), device=GPU)
+    mask = torch.ones_like(ids)
+    mask[0, 9:] = 0
+    found = []
+    for model in (ours.to(GPU), auto.from_pretrained(tmp_path).eval().to(GPU)):
+        with torch.autocast("cuda", precision, enabled=precision != torch.float32):
+            loss = model(
+                input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)
+            ).loss
+        loss.backward()
+        found.append((loss.detach().float(), model.get_input_embeddings().weight.grad))
+    close = (
+        {"rtol": 1e-4, "atol": 1e-6} if precision == torch.float32 else {"rtol": 5e-2, "atol": 2e-3}
+    )
+    torch.testing.assert_close(*found, **close)
+
+
 # --- generation -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "lstm", "gru", "rnn"])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in MASKED])
 def test_generation_with_a_cache_is_generation_without(kind: str, tmp_path: Path) -> None:
     model = create_model(tiny_experiment(kind, tmp_path)).to(GPU).eval()
     ids = torch.randint(5, 200, (3, 6), device=GPU)
