@@ -58,7 +58,9 @@ def test_the_layers_of_each_stack(section: dict[str, Any], layers: tuple[int, in
 
 @pytest.mark.parametrize("stack", ["encoder", "decoder"])
 def test_a_stack_without_layers_is_refused(stack: str) -> None:
-    with pytest.raises(ValidationError, match="layers: is required; a transformer may have enc"):
+    with pytest.raises(
+        ValidationError, match="layers: is required; an encoder-decoder may have enc"
+    ):
         experiment(layers=None, **{stack: {"layers": 2}})
 
 
@@ -67,7 +69,9 @@ def test_a_stack_without_layers_is_refused(stack: str) -> None:
 def test_two_stacks_are_for_an_encoder_decoder(name: str, stack: str) -> None:
     objective = "causal_lm" if name == "transformer_decoder" else "masked_lm"
     model = experiment(**{stack: {"layers": 2}}).model.model_dump() | {"architecture": name}
-    law = f"model.backbone.{stack}: is for 'transformer', and '{name}' has one stack; set model.ba"
+    law = (
+        f"model.backbone.{stack}: is for encoder-decoders, and '{name}' has one stack; set model.ba"
+    )
     with pytest.raises(ValidationError, match=law):
         ExperimentConfig.model_validate(
             {"experiment_name": "tiny", "data": {"train": "unread.txt"}, "model": model}
@@ -219,7 +223,10 @@ def test_recomputed_activations_give_the_same_gradients(own: dict[str, int]) -> 
         ({"encoder": {"layers": 0}}, "model.backbone.encoder.layers: must be > 0, got 0"),
         ({"decoder": {"layers": 1, "depth": 2}}, "decoder.depth: unknown key; valid keys here: la"),
         ({"decoder": {}}, "model.backbone.decoder.layers: is required"),
-        ({"layers": None}, "model.backbone.layers: is required; a transformer may have encoder.la"),
+        (
+            {"layers": None},
+            "model.backbone.layers: is required; an encoder-decoder may have encoder.la",
+        ),
         ({"positions": "rotory"}, "got 'rotory'; did you mean 'rotary'?"),
         ({"attention_heads": 3}, "hidden_size: must be a multiple of attention_heads (=3), got 16"),
     ],
