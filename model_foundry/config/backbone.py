@@ -86,7 +86,9 @@ class BackboneConfig(Section):
     @model_validator(mode="after")
     def _each_stack_has_layers(self) -> "BackboneConfig":
         if self.layers is None and (self.encoder is None or self.decoder is None):
-            law = "is required; a transformer may have encoder.layers and decoder.layers instead"
+            law = (
+                "is required; an encoder-decoder may have encoder.layers and decoder.layers instead"
+            )
             raise faults_error(("layers", law))
         return self
 

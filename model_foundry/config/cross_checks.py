@@ -86,15 +86,18 @@ def objective_has_its_mask_token(config: Sections) -> Iterator[Fault]:
 
 def block_fits_positions(config: Sections) -> Iterator[Fault]:
     """Check that a block is no longer than the positions of the model."""
-    length = config.data.max_sequence_length
-    for name in ("backbone", "transformer"):
-        section = getattr(config.model, name, None)
+    length, model = config.data.max_sequence_length, config.model
+    sections = {
+        "model.backbone": getattr(model, "backbone", None),
+        "model.transformer": model.transformer,
+    }
+    for name, section in sections.items():
         positions = getattr(section, "max_position_embeddings", None)
         limited = getattr(section, "positions", "learned") == "learned"
         if limited and positions is not None and length > positions:
             yield (
                 "data.max_sequence_length",
-                f"(={length}) exceeds model.{name}.max_position_embeddings (={positions}); "
+                f"(={length}) exceeds {name}.max_position_embeddings (={positions}); "
                 "lower the first or raise the second",
             )
 
@@ -106,7 +109,7 @@ def stacks_are_there(config: Sections) -> Iterator[Fault]:
         return
     for stack in ("encoder", "decoder"):
         if getattr(section, stack, None) is not None:
-            law = f"is for 'transformer', and {architecture.name!r} has one stack"
+            law = f"is for encoder-decoders, and {architecture.name!r} has one stack"
             yield f"model.backbone.{stack}", f"{law}; set model.backbone.layers"
 
 

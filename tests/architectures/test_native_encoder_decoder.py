@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from model_foundry.architectures import BaseModel, create_model_from_config
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import ExperimentConfig, validate
 from model_foundry.errors import ConfigError
 
 V, IDS = 29, {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -58,7 +58,9 @@ def test_the_layers_of_each_stack(section: dict[str, Any], layers: tuple[int, in
 
 @pytest.mark.parametrize("stack", ["encoder", "decoder"])
 def test_a_stack_without_layers_is_refused(stack: str) -> None:
-    with pytest.raises(ValidationError, match="layers: is required; a transformer may have enc"):
+    with pytest.raises(
+        ValidationError, match="layers: is required; an encoder-decoder may have enc"
+    ):
         experiment(layers=None, **{stack: {"layers": 2}})
 
 
@@ -67,7 +69,9 @@ def test_a_stack_without_layers_is_refused(stack: str) -> None:
 def test_two_stacks_are_for_an_encoder_decoder(name: str, stack: str) -> None:
     objective = "causal_lm" if name == "transformer_decoder" else "masked_lm"
     model = experiment(**{stack: {"layers": 2}}).model.model_dump() | {"architecture": name}
-    law = f"model.backbone.{stack}: is for 'transformer', and '{name}' has one stack; set model.ba"
+    law = (
+        f"model.backbone.{stack}: is for encoder-decoders, and '{name}' has one stack; set model.ba"
+    )
     with pytest.raises(ValidationError, match=law):
         ExperimentConfig.model_validate(
             {"experiment_name": "tiny", "data": {"train": "unread.txt"}, "model": model}
@@ -183,6 +187,63 @@ def test_a_directory_that_does_not_fit_is_refused_in_one_line(
     with pytest.raises(ConfigError, match=reason) as caught:
         BaseModel.from_pretrained(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("own", [{}, {"source_vocab_size": 40}])
+def test_a_larger_vocabulary_keeps_what_was_there(own: dict[str, int]) -> None:
+    model, inputs = make(given=IDS | own).eval(), batch()
+    before = model(**inputs).logits
+    model.resize_token_embeddings(V + 5)
+    after = model(**inputs).logits
+    torch.testing.assert_close(after[..., :V], before)
+    assert after.shape[-1] == V + 5
+    inputs["labels"][0, 0] = V + 4
+    assert model(**inputs).loss.isfinite()
+
+
+@pytest.mark.parametrize("own", [{}, {"source_vocab_size": 40}])
+def test_recomputed_activations_give_the_same_gradients(own: dict[str, int]) -> None:
+    model, inputs = make(given=IDS | own, positions="relative"), batch()
+    gradients = []
+    for _ in range(2):
+        model.zero_grad()
+        model(**inputs).loss.backward()
+        gradients.append([p.grad.clone() for p in model.parameters()])
+        model.gradient_checkpointing_enable()
+    assert model.hf_model.decoder.gradient_checkpointing
+    assert model.hf_model.encoder.stack.gradient_checkpointing
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ({"encoder": 3}, "model.backbone.encoder: must be a mapping, got 3"),
+        ({"encoder": {"layers": 0}}, "model.backbone.encoder.layers: must be > 0, got 0"),
+        ({"decoder": {"layers": 1, "depth": 2}}, "decoder.depth: unknown key; valid keys here: la"),
+        ({"decoder": {}}, "model.backbone.decoder.layers: is required"),
+        (
+            {"layers": None},
+            "model.backbone.layers: is required; an encoder-decoder may have encoder.la",
+        ),
+        ({"positions": "rotory"}, "got 'rotory'; did you mean 'rotary'?"),
+        ({"attention_heads": 3}, "hidden_size: must be a multiple of attention_heads (=3), got 16"),
+    ],
+)
+def test_a_mistake_in_the_section_is_told_in_one_line(section: dict[str, Any], line: str) -> None:
+    plain = experiment().model_dump(mode="json", exclude_none=True)
+    backbone = plain["model"]["backbone"] | section
+    with pytest.raises(ConfigError) as caught:
+        validate(plain | {"model": {"architecture": "transformer", "backbone": backbone}}, "file")
+    assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_kernel_of_others_is_refused_by_name() -> None:
+    config = experiment().model_copy(deep=True)
+    config.training.attn_implementation = "flash_attention_2"
+    with pytest.raises(ConfigError, match="does not fit transformer, whose kernel is torch's"):
+        create_model_from_config(config, vocab_size=V, **IDS)
 
 
 ELSEWHERE = """

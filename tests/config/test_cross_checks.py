@@ -261,7 +261,7 @@ BROKEN = [
         DECODER,
         ["model.backbone.encoder={layers: 2}"],
         "model.backbone.encoder",
-        "is for 'transformer', and 'transformer_decoder' has one stack; set model.backbone.layers",
+        "is for encoder-decoders, and 'transformer_decoder' has one stack; set model.backb",
     ),
     (
         "content_fits_block",

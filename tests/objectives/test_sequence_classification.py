@@ -50,7 +50,10 @@ def experiment(kind: str, here: Path, *more: str) -> ExperimentConfig:
     return tiny_experiment(kind, here, *overrides(table if table.exists() else write(here), *more))
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "bert", "lstm"])
+NATIVE = ("transformer_decoder", "transformer_encoder")
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert", "lstm", *NATIVE])
 def test_a_task_of_texts_is_learned_saved_and_loaded(kind: str, tmp_path: Path) -> None:
     result = train(experiment(kind, tmp_path))
     for name in ("accuracy", "macro_f1", "matthews"):
@@ -173,7 +176,7 @@ HARD = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["gpt2", "bert", "lstm"])
+@pytest.mark.parametrize("kind", ["gpt2", "bert", "lstm", "transformer_encoder"])
 def test_resumed_equals_uninterrupted(kind: str, tmp_path: Path) -> None:
     settings = overrides(write(tmp_path, [*ROWS * 4, ("a a", "few")]), *HARD)
     train_in_child(kind, tmp_path / "whole", *settings, code=0)

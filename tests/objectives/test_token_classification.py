@@ -57,7 +57,7 @@ def experiment(kind: str, here: Path, *more: str) -> ExperimentConfig:
     return tiny_experiment(kind, here, *overrides(here, *more))
 
 
-@pytest.mark.parametrize("kind", ["bert", "bidirectional lstm"])
+@pytest.mark.parametrize("kind", ["bert", "bidirectional lstm", "transformer_encoder"])
 def test_tags_are_learned_saved_and_loaded(kind: str, tmp_path: Path) -> None:
     result = train(experiment(kind, tmp_path))
     assert result.metrics["eval/accuracy"] == result.metrics["eval/macro_f1"] == 1.0
@@ -65,7 +65,7 @@ def test_tags_are_learned_saved_and_loaded(kind: str, tmp_path: Path) -> None:
     assert sorted(model.hf_config.id2label.values()) == ["DET", "NOUN", "VERB"]
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "lstm"])
+@pytest.mark.parametrize("kind", ["gpt2", "lstm", "transformer_decoder"])
 def test_a_causal_model_is_a_tagger_too(kind: str, tmp_path: Path) -> None:
     assert train(experiment(kind, tmp_path)).metrics["eval/accuracy"] > 0.6
 
