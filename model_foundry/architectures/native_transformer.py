@@ -88,6 +88,7 @@ class NativeTransformer(HFLanguageModel):
             "positions": section.positions,
             "norm": section.norm.kind,
             "norm_place": section.norm.place,
+            "norm_eps": section.norm.eps,
             "bias": section.bias,
             "dropout": section.dropout,
             "attention_dropout": section.attention_dropout,
