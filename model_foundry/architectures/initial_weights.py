@@ -5,8 +5,7 @@ A head is kept where it is of the same kind and size. GPT-2's and BERT's layouts
 own blocks are converted into each other.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,7 +17,12 @@ from torch import Tensor, nn
 from model_foundry.architectures.base_model import BaseModel, CountedModel
 from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
-from model_foundry.architectures.modeling.modeling_transformer import TransformerLM
+from model_foundry.architectures.saving.named_weights import (
+    Mismatch,
+    aligned,
+    to_native_names,
+    to_published_names,
+)
 from model_foundry.architectures.saving.native_format import (
     ARCHITECTURE_KEY,
     KIND_KEY,
@@ -28,22 +32,17 @@ from model_foundry.architectures.saving.native_format import (
 )
 from model_foundry.architectures.saving.published_weights import (
     LAYOUTS,
-    OUTPUT_BIAS,
     SEGMENTS,
-    Layout,
+    Tensors,
     layout_of,
     native_config,
-    native_tensors,
     published_config,
-    published_tensors,
 )
 from model_foundry.config import ARCHITECTURES
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import reason_of, short_repr
 
-Tensors = dict[str, Tensor]
 OWN: Final = TransformerConfig.model_type
-BODY: Final = TransformerLM.base_model_prefix
 # LayerNorm in the first directories of BERT
 OLD_NAMES: Final = {".gamma": ".weight", ".beta": ".bias"}
 # Fields on which the function of equal weights depends, by any name that a configuration gives them
@@ -53,10 +52,6 @@ DECISIVE: Final = (
     *("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps", "norm_eps", "norm", "norm_place"),
     *("rnn_type", "bidirectional", "layout"),
 )
-
-
-class Mismatch(ConfigError):
-    """Weights that do not fit; the message lacks the path, which the caller adds."""
 
 
 @dataclass(frozen=True)
@@ -82,29 +77,6 @@ def _told(names: list[str], state: str) -> str:
     """Return a number of tensors with the names of the first ones."""
     some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     return f"{len(names)} {state}" + (f" ({some})" if names else "")
-
-
-def _aligned(tensors: Tensors, body: Collection[str], prefix: str) -> Tensors:
-    """Return tensors with those of the body below `prefix`, below which they may not have been.
-
-    Args:
-        body: names of the body's tensors, without a prefix.
-    """
-    found = Counter(
-        name.removesuffix(own)
-        for own in body
-        for name in tensors
-        if name == own or name.endswith(f".{own}")
-    )
-    if not found:
-        raise Mismatch("holds none of the weights of this model; name another model")
-    there = found.most_common(1)[0][0]
-    return {
-        (prefix + name.removeprefix(there))
-        if name.startswith(there) and name.removeprefix(there) in body
-        else name: tensor
-        for name, tensor in tensors.items()
-    }
 
 
 def _body_fields(record: Record) -> Record:
@@ -135,7 +107,7 @@ class Target:
         }
 
     def _prefix(self) -> str:
-        """Return what the names of the body's tensors begin with."""
+        """Return the beginning of the names of the body's tensors."""
         if not isinstance(self.model, HFModel):
             return ""
         body = self.model.hf_model.base_model
@@ -214,31 +186,8 @@ def _converted(target: Target, tensors: Tensors, record: Record) -> Tensors:
     except ValueError as error:
         raise Mismatch(f"cannot be converted: {reason_of(error)}") from error
     _require_form(target, here, form.to_dict())
-    convert = _to_published if there == OWN else _to_native
+    convert = to_published_names if there == OWN else to_native_names
     return convert(layout, saved.num_hidden_layers, tensors, here)
-
-
-def _below(prefix: str, names: Iterable[str]) -> set[str]:
-    return {name.removeprefix(prefix) for name in names if name.startswith(prefix)}
-
-
-def _to_native(layout: Layout, layers: int, tensors: Tensors, here: Any) -> Tensors:
-    """Return GPT-2's or BERT's tensors in our layout, with the others under their own names."""
-    theirs = {name for _, names, _ in layout.tensors(layers) for name in names}
-    theirs |= {SEGMENTS, OUTPUT_BIAS}
-    aligned = _aligned(tensors, _below(layout.prefix, theirs), layout.prefix)
-    rest = {name: tensor for name, tensor in aligned.items() if name not in theirs}
-    return rest | native_tensors(layout, layers, aligned)
-
-
-def _to_published(layout: Layout, layers: int, tensors: Tensors, here: Any) -> Tensors:
-    """Return tensors of our layout in that of GPT-2 or BERT, whose segments add nothing."""
-    ours = {name for name, _, _ in layout.tensors(layers)}
-    aligned = _aligned(tensors, _below(f"{BODY}.", ours), f"{BODY}.")
-    rest = {name: tensor for name, tensor in aligned.items() if name not in ours}
-    if hasattr(here, "type_vocab_size"):
-        rest[SEGMENTS] = torch.zeros(here.type_vocab_size, here.hidden_size)
-    return rest | published_tensors(layout, layers, aligned)
 
 
 def _require_shape(target: Target, name: str, saved: Tensor, directory: Path) -> None:
@@ -288,7 +237,7 @@ def _begun(model: BaseModel, directory: Path) -> Beginning:
     _require_architecture(target, record)
     found = {_new_name(name): tensor for name, tensor in read_weights(directory).items()}
     merged = [name for name in found if SEGMENTS.endswith(name) and target.is_native]
-    tensors = _aligned(_converted(target, found, record), target.body, target.prefix)
+    tensors = aligned(_converted(target, found, record), target.body, target.prefix)
     kept = _copy(target, tensors, directory, head=target.has_head_of(record))
     done = {id(target.tensors[name]) for name in kept}
     new = [name for name, own in target.tensors.items() if id(own) not in done]

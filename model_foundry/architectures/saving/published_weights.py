@@ -110,7 +110,7 @@ class Layout(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the names of the tensors of its body begin with."""
+        """The beginning of the names of its body's tensors."""
         return f"{self.hf_class.base_model_prefix}."
 
     def tensors(self, layers: int) -> Iterator[tuple[str, list[str], bool]]:
