@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,7 @@ from model_foundry.foundation.atomic_files import file_sha256, find_damage, is_c
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.random_state import seeded
 from model_foundry.foundation.untrusted_files import require_regular_files
+from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.special_tokens import special_token_ids
@@ -179,14 +181,17 @@ def _initial_directory(place: Path) -> Path:
 
 
 def initialize(
-    model: BaseModel, config: ExperimentConfig, tokenizer: PreTrainedTokenizerBase | None = None
+    model: BaseModel,
+    config: ExperimentConfig,
+    tokenizers: Mapping[str, PreTrainedTokenizerBase] | None = None,
 ) -> dict[str, Any] | None:
     """Give a model the weights that `model.init_from` names; return a report, None without one.
 
     Args:
         model: with random weights, which its head keeps where the task is another; on the meta
             device it is only checked.
-        tokenizer: of the experiment, which must be that of the weights; None: it is not known.
+        tokenizers: of the experiment by role, which must be those of the weights; None: they are
+            not known.
 
     Raises:
         CheckpointError: the model of `model.init_from` is damaged.
@@ -195,15 +200,17 @@ def initialize(
     if config.model.init_from is None:
         return None
     directory = _initial_directory(config.model.init_from)
-    place = find_tokenizer_of(directory)
-    if tokenizer is not None and (place / "tokenizer.json").is_file():
-        _require_same_tokens(tokenizer, place)
+    for role, tokenizer in (tokenizers or {}).items():
+        own, section = role == TOKENIZER, f"training.{config.training.objective}.{role}"
+        place = find_tokenizer_of(directory) if own else directory / role
+        if (place / "tokenizer.json").is_file():
+            _require_same_tokens(tokenizer, place, "tokenizer" if own else section)
     beginning = begin_from(model, directory)
     logger.info("model.init_from (=%s): %s", directory, beginning)
     return {"directory": str(directory), **asdict(beginning)}
 
 
-def _require_same_tokens(tokenizer: PreTrainedTokenizerBase, place: Path) -> None:
+def _require_same_tokens(tokenizer: PreTrainedTokenizerBase, place: Path, section: str) -> None:
     here, there = tokenizer.get_vocab(), load_tokenizer(place).get_vocab()
     if here == there:
         return
@@ -212,6 +219,6 @@ def _require_same_tokens(tokenizer: PreTrainedTokenizerBase, place: Path) -> Non
     if not others:
         fault = f"its tokenizer has {len(there):,} tokens, and this experiment's {len(here):,}"
     raise ConfigError(
-        f"model.init_from: {fault}; set tokenizer.path={place} to take its tokenizer, or name "
+        f"model.init_from: {fault}; set {section}.path={place} to take its tokenizer, or name "
         "another model."
     )

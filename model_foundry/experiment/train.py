@@ -40,7 +40,7 @@ from model_foundry.model import create_model, initialize
 from model_foundry.objectives import Prepared
 from model_foundry.objectives.plugin_results import require_plain_data
 from model_foundry.objectives.preparation import prepare_on_all
-from model_foundry.objectives.processors import TOKENIZER
+from model_foundry.objectives.processors import TOKENIZER, TextTokenizer
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import (
     joined,
@@ -195,8 +195,9 @@ def _initialize(
     """Give the model of a new run the weights that it begins with; return the report on them."""
     if start.checkpoint is not None:
         return None
-    tokenizer = prepared.tokenizer if TOKENIZER in prepared.processors else None
-    return processes.on_all_ranks(initialize, model, config, tokenizer)
+    found = prepared.processors.items()
+    tokenizers = {role: each.tokenizer for role, each in found if isinstance(each, TextTokenizer)}
+    return processes.on_all_ranks(initialize, model, config, tokenizers)
 
 
 def _log_split(context: RunContext) -> None:
