@@ -1,6 +1,7 @@
 """GPT-2 and BERT of this package's own blocks: the same directories, runs that resume, refusals."""
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,14 @@ def test_a_decoder_reads_no_bert_and_writes_no_rotary_gpt2(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=r"positions \(='rotary'\) cannot be written as GPT-2"):
         rotary.save_published(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_the_example_of_the_page_writes_a_gpt2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text()
+    [code] = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    make("gpt2", "transformers").save_pretrained("runs/gpt2/model")
+    exec(code, {})
+    assert type(AUTO["gpt2"].from_pretrained("plain-gpt2")) is GPT2LMHeadModel
