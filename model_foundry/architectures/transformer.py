@@ -72,14 +72,20 @@ class Transformer(HFTransformer, HFLanguageModel):
     @classmethod
     def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
         """Create a model with random weights and the attention and network of the experiment."""
-        name: Any = cls.model_type
-        if name not in LAYOUTS or choose_implementation(config) == "transformers":
+        native = cls.native_class()
+        if native is None or choose_implementation(config) == "transformers":
             return super().build(config, hf_config)
         asked = config.training.attn_implementation
-        network = LAYOUTS[name].native_class._from_config(
+        network = native._from_config(
             native_config(hf_config), attn_implementation="sdpa" if asked == "auto" else asked
         )
         return cls(network, hf_config)
+
+    @classmethod
+    def native_class(cls) -> Any:
+        """Return the class of its network of this package's own blocks; None: there is none."""
+        name: Any = cls.model_type
+        return LAYOUTS[name].native_class if name in LAYOUTS else None
 
     @property
     def is_native(self) -> bool:

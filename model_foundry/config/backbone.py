@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from model_foundry.config.sections import (
     Depth,
@@ -32,6 +32,8 @@ class NormConfig(Section):
     """Before each sublayer, or after its residual sum, as first published."""
     on_embeddings: bool | None = None
     """Also on the embeddings; None: as in BERT, in encoders with `post`."""
+    eps: PositiveFloat = 1e-5
+    """Added to the variance; GPT-2 has 1e-5, BERT 1e-12."""
 
 
 class StackConfig(Section):

@@ -1,14 +1,16 @@
 """The settings of a model: its architecture, and the section of that architecture."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, model_validator
 
 from model_foundry.config.built_in import ARCHITECTURES
 from model_foundry.config.huggingface import HuggingFaceConfig
 from model_foundry.config.images import DenseConfig
+from model_foundry.config.on_resume import OnResume
 from model_foundry.config.registered_sections import OpenSection, required_fields
 from model_foundry.config.sections import (
+    AnyPath,
     BERTSpecificConfig,
     RNNModelConfig,
     TransformerModelConfig,
@@ -33,6 +35,9 @@ class ModelConfig(OpenSection):
     """For dense."""
     rnn: RNNModelConfig | None = None
     """For lstm, gru, min_gru, min_lstm and rnn."""
+    init_from: Annotated[AnyPath | None, OnResume.BY_CONTENT] = None
+    """Run, model or directory of transformers whose weights the model begins with: its body, and
+    its head where the task is the same. None: random weights."""
     implementation: Implementation = "auto"
     """For gpt2 and bert: the network, made of transformers' classes or of this package's own blocks
     (`native`). Both compute the same and are saved alike; their first weights differ."""

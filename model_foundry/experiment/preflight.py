@@ -14,12 +14,13 @@ from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.run_length import check_length, total_steps
 from model_foundry.foundation.environment_variables import without_variables
-from model_foundry.model import create_model
+from model_foundry.model import create_model, find_tokenizer, initialize
 from model_foundry.objectives import Objective, Prepared
 from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.forward_pass import Inputs
 from model_foundry.objectives.plugin_results import require_plain_data
 from model_foundry.objectives.preparation import inspect, objective_of
+from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.objectives.trial import check_task, needs_trial, try_losses_and_metrics
 from model_foundry.training.distributed import device_type, require_strategy
 from model_foundry.training.lr_schedule import try_schedule
@@ -45,6 +46,8 @@ def check(config: ExperimentConfig) -> list[str]:
     with torch.device("meta"):
         model = create_model(config, **found.model_arguments)
     parameters = model.get_parameter_count()
+    tokenizer = find_tokenizer(config) if config.model.init_from else None
+    initialize(model, config, {TOKENIZER: tokenizer} if tokenizer else None)
     if config.training.gradient_checkpointing and not isinstance(model, CountedModel):
         model.require_gradient_checkpointing()
     _try_plugins(config, objective, found)

@@ -1,6 +1,7 @@
 """GPT-2 and BERT of this package's own blocks: the same directories, runs that resume, refusals."""
 
 import json
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,20 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    BertForMaskedLM,
+    GPT2LMHeadModel,
+)
 
 from model_foundry import train
-from model_foundry.architectures import create_model_from_config
+from model_foundry.architectures import BaseLanguageModel, create_model_from_config
 from model_foundry.architectures.implementation import choose_implementation
+from model_foundry.architectures.native_transformer import (
+    TransformerDecoder,
+    TransformerEncoder,
+)
 from model_foundry.errors import ConfigError, Interrupted
 from model_foundry.foundation.failpoints import watching
 from model_foundry.foundation.interrupts import handle_signals
@@ -124,3 +134,56 @@ def test_a_native_bert_ignores_the_first_segment_and_refuses_others() -> None:
     segments[0, 3] = 1
     with pytest.raises(ValueError, match="bert knows no segments"):
         model(ids, token_type_ids=segments)
+
+
+# --- the decoder and the encoder of model.backbone ------------------------------------------------
+
+NATIVE = {"gpt2": TransformerDecoder, "bert": TransformerEncoder}
+PUBLISHED = {"gpt2": GPT2LMHeadModel, "bert": BertForMaskedLM}
+
+
+@pytest.mark.parametrize("implementation", ["native", "transformers"])
+@pytest.mark.parametrize("name", AUTO)
+def test_a_backbone_reads_and_writes_the_directories_of_its_twin(
+    name: str, implementation: str, tmp_path: Path
+) -> None:
+    model, ids = make(name, implementation), torch.randint(3, V, (2, 12))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    model.save_pretrained(tmp_path / "theirs")
+    backbone = NATIVE[name].from_pretrained(tmp_path / "theirs").eval()
+    assert backbone.model_type == {"gpt2": "transformer_decoder"}.get(name, "transformer_encoder")
+    expected = model(ids).logits
+    torch.testing.assert_close(backbone(ids).logits, expected, rtol=1e-4, atol=1e-4)
+    backbone.save_pretrained(tmp_path / "own")
+    again = BaseLanguageModel.from_pretrained(tmp_path / "own").eval()
+    assert type(again) is NATIVE[name]
+    assert torch.equal(again(ids).logits, backbone(ids).logits)
+    again.save_published(tmp_path / "back")
+    assert "foundry" not in (tmp_path / "back" / "config.json").read_text()
+    back = AUTO[name].from_pretrained(tmp_path / "back").eval()
+    assert type(back) is PUBLISHED[name]
+    torch.testing.assert_close(back(ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_decoder_reads_no_bert_and_writes_no_rotary_gpt2(tmp_path: Path) -> None:
+    make("bert", "transformers").save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="holds the architecture 'bert'"):
+        TransformerDecoder.from_pretrained(tmp_path)
+    config = make_config("transformer_decoder", positions="rotary")
+    rotary: Any = create_model_from_config(config, vocab_size=V, **IDS)
+    with pytest.raises(ConfigError, match=r"positions \(='rotary'\) cannot be written as GPT-2"):
+        rotary.save_published(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_the_example_of_the_page_writes_a_gpt2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "architectures.md").read_text()
+    [code] = re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    make("gpt2", "transformers").save_pretrained("runs/gpt2/model")
+    exec(code, {})
+    assert type(AUTO["gpt2"].from_pretrained("plain-gpt2")) is GPT2LMHeadModel

@@ -110,6 +110,18 @@ def test_long_texts_are_cut_with_a_warning(here: Path, caplog: pytest.LogCapture
     assert "22 of 22 texts are cut to data.max_sequence_length (=2) tokens" in caplog.text
 
 
+def test_a_run_continues_another_with_its_vocabulary_only(here: Path) -> None:
+    brief = ("training.max_steps=2", "training.eval_steps=2", "training.warmup_steps=0")
+    first = train(experiment(*brief, "training.metrics=[loss]")).model_dir
+    begun = (*brief, "training.metrics=[loss]", f"model.init_from={first}", "output_dir=second")
+    with pytest.raises(ConfigError, match=r"tokens have other numbers here.*set tokenizer.path="):
+        train(experiment(*begun, "tokenizer.vocab_size=12"))
+    config = experiment(*begun, f"tokenizer.path={first}", "training.learning_rate=1e-12")
+    second = load_model(train(config).model_dir).state_dict()
+    for name, tensor in load_model(first).state_dict().items():
+        torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-9)
+
+
 def test_a_second_vocabulary_is_refused_by_t5(here: Path) -> None:
     own = "training.seq2seq_lm.target_tokenizer={tokenizer_type: word, vocab_size: 30}"
     prepared = prepare(config := experiment(own))

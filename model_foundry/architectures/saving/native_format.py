@@ -32,7 +32,7 @@ MODEL_TYPE = "model_foundry"
 NOTES = ("model_type", "plugin", "load_with")  # for readers; loading ignores them
 LANGUAGE = "language"  # the kind of a BaseLanguageModel
 ARGUMENTS, SECTION = "arguments", "objective_section"
-NOT_RECORDED = {"implementation"}  # settings of `model` that the weights do not depend on
+NOT_RECORDED = {"implementation", "init_from"}  # settings of `model` that describe no function
 REQUIRED = (ARCHITECTURE_KEY, "kind", ARGUMENTS, "max_sequence_length", "objective", "model")
 
 Record = dict[str, Any]

@@ -87,6 +87,7 @@ _BERT_FIELDS = _SHARED | {
     "max_position_embeddings": "max_position_embeddings",
     "norm_eps": "layer_norm_eps",
 }
+OUTPUT_BIAS = "cls.predictions.bias"
 SEGMENTS = "bert.embeddings.token_type_embeddings.weight"
 # other names of one nonlinearity
 _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "swish": "silu"}
@@ -106,6 +107,19 @@ class Layout(NamedTuple):
     """Fields that ours must have."""
     required: dict[str, Any]
     """Fields that theirs must have, since ours computes nothing else."""
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of the names of its body's tensors."""
+        return f"{self.hf_class.base_model_prefix}."
+
+    def tensors(self, layers: int) -> Iterator[tuple[str, list[str], bool]]:
+        """Yield the tensors' names here and there, and whether those are transposed."""
+        for row in self.rows:
+            for layer in range(layers if "{}" in row.ours else 1):
+                for kind in ("weight", "bias"):
+                    theirs = [f"{name.format(layer)}.{kind}" for name in row.theirs]
+                    yield f"{row.ours.format(layer)}.{kind}", theirs, row.transposed
 
 
 _FORM = {"positions": "learned", "norm": "layer_norm", "bias": True}
@@ -144,22 +158,15 @@ def layout_of(config: TransformerConfig) -> Layout:
     return next(each for each in LAYOUTS.values() if each.native["layout"] == config.layout)
 
 
-def _names(layout: Layout, layers: int) -> Iterator[tuple[str, list[str], bool]]:
-    """Yield the tensors' names here and there, for each block."""
-    for row in layout.rows:
-        for layer in range(layers if "{}" in row.ours else 1):
-            for kind in ("weight", "bias"):
-                theirs = [f"{name.format(layer)}.{kind}" for name in row.theirs]
-                yield f"{row.ours.format(layer)}.{kind}", theirs, row.transposed
-
-
 def native_tensors(layout: Layout, layers: int, theirs: Tensors) -> Tensors:
     """Return our tensors, made of those of the published layout as far as they are there.
 
     The embedding of BERT's first segment, which every token has, is added to the positions.
     """
     found = {}
-    for ours, names, transposed in _names(layout, layers):
+    if OUTPUT_BIAS in theirs:  # one tensor of two names, of which directories have one
+        theirs = {"cls.predictions.decoder.bias": theirs[OUTPUT_BIAS], **theirs}
+    for ours, names, transposed in layout.tensors(layers):
         if all(name in theirs for name in names):
             parts = [theirs[name].t() if transposed else theirs[name] for name in names]
             found[ours] = torch.cat(parts)
@@ -172,12 +179,12 @@ def native_tensors(layout: Layout, layers: int, theirs: Tensors) -> Tensors:
 def published_tensors(layout: Layout, layers: int, ours: Tensors) -> Tensors:
     """Return the tensors of the published layout, made of ours as far as they are there."""
     found = {}
-    for name, theirs, transposed in _names(layout, layers):
+    for name, theirs, transposed in layout.tensors(layers):
         if name in ours:
             for part, their in zip(ours[name].chunk(len(theirs)), theirs, strict=True):
                 found[their] = part.t().contiguous() if transposed else part.contiguous()
     if "cls.predictions.decoder.bias" in found:
-        found["cls.predictions.bias"] = found["cls.predictions.decoder.bias"]
+        found[OUTPUT_BIAS] = found["cls.predictions.decoder.bias"]
     return found
 
 
