@@ -22,12 +22,12 @@ class PairedFiles(Source):
     """Two text files with a line for each record, in the columns `source` and `target`.
 
     Args:
-        settings: the files.
+        source: the files.
         reading: `encoding_errors` counts; a document is always a line.
     """
 
-    def __init__(self, settings: PairsSource, reading: Reading) -> None:
-        files = {"source": settings.source, "target": settings.target}
+    def __init__(self, source: PairsSource, reading: Reading) -> None:
+        files = source.pairs.model_dump()
         self.paths = {name: Path(written_path(path)) for name, path in files.items()}
         super().__init__(" and ".join(map(printable, self.paths.values())))
         for path in self.paths.values():
