@@ -26,9 +26,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "min_gru": {"architecture": "min_gru", "rnn": RECURRENT},
     "min_lstm": {"architecture": "min_lstm", "rnn": RECURRENT},
     "rnn": {"architecture": "rnn", "rnn": RECURRENT},
+    "transformer_decoder": {"architecture": "transformer_decoder", "backbone": TRANSFORMER},
+    "transformer_encoder": {"architecture": "transformer_encoder", "backbone": TRANSFORMER},
     "bidirectional lstm": {"architecture": "lstm", "rnn": {**RECURRENT, "bidirectional": True}},
 }
-MASKED = {"bert", "bidirectional lstm"}
+MASKED = {"bert", "bidirectional lstm", "transformer_encoder"}
 
 
 TOY = Path(__file__).with_name("toy_optimizer.py")

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/memory_mib"}
 NO_DROPOUT = {
+    "backbone": ("model.backbone.dropout=0.0", "model.backbone.attention_dropout=0.0"),
     "transformer": ("model.transformer.dropout=0.0", "model.transformer.attention_dropout=0.0"),
     "rnn": ("model.rnn.dropout=0.0",),
 }

@@ -119,7 +119,10 @@ class ClassifierHead(HFModel):
     @property
     def num_positions(self) -> int | None:
         """The number of positions of the body; None: any number."""
-        return getattr(self.hf_config.body_config, "max_position_embeddings", None)
+        body = self.hf_config.body_config
+        if getattr(body, "positions", "learned") != "learned":  # of this package's own blocks
+            return None
+        return getattr(body, "max_position_embeddings", None)
 
     @property
     def attention_in_use(self) -> str | None:

@@ -86,14 +86,17 @@ def objective_has_its_mask_token(config: Sections) -> Iterator[Fault]:
 
 def block_fits_positions(config: Sections) -> Iterator[Fault]:
     """Check that a block is no longer than the positions of the model."""
-    section, length = config.model.transformer, config.data.max_sequence_length
-    positions = section.max_position_embeddings if section else None
-    if positions is not None and length > positions:
-        yield (
-            "data.max_sequence_length",
-            f"(={length}) exceeds model.transformer.max_position_embeddings (={positions}); "
-            "lower the first or raise the second",
-        )
+    length = config.data.max_sequence_length
+    for name in ("backbone", "transformer"):
+        section = getattr(config.model, name, None)
+        positions = getattr(section, "max_position_embeddings", None)
+        limited = getattr(section, "positions", "learned") == "learned"
+        if limited and positions is not None and length > positions:
+            yield (
+                "data.max_sequence_length",
+                f"(={length}) exceeds model.{name}.max_position_embeddings (={positions}); "
+                "lower the first or raise the second",
+            )
 
 
 def stacks_are_there(config: Sections) -> Iterator[Fault]:

@@ -23,6 +23,9 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "rnn": {"embedding_size": 12, "hidden_size": 16, "num_layers": 2},
 }
 
+OBJECTIVES = {"encoder_decoder": "seq2seq_lm"}
+"""By the kind of model; a language model's is that of its direction."""
+
 
 def make_config(name: str, *, training: dict[str, Any] | None = None, **section: Any) -> Any:
     """Return a tiny experiment for an architecture, without dropout; `section` overrides."""
@@ -32,13 +35,14 @@ def make_config(name: str, *, training: dict[str, Any] | None = None, **section:
     if spec.section in ("backbone", "transformer"):
         values = {"attention_dropout": 0.0} | values
     masked = spec.objectives == ("masked_lm",) or values.get("bidirectional", False)
+    language = "masked_lm" if masked else "causal_lm"
     return ExperimentConfig.model_validate(
         {
             "experiment_name": "tiny",
             "data": {"train": "unread.txt", "max_sequence_length": BLOCK},
             "model": {"architecture": name, spec.section: values},
             "training": {
-                "objective": "masked_lm" if masked else "causal_lm",
+                "objective": OBJECTIVES.get(spec.kind, language),
                 "max_steps": 1,
                 **(training or {}),
             },

@@ -18,7 +18,8 @@ from tests.experiments import tiny_experiment
 
 HIDDEN = torch.tensor([[[1.0, -9.0], [2.0, -4.0], [3.0, -2.0], [4.0, -1.0]]])
 IDS = {"vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-KINDS = ("gpt2", "bert", "lstm", "bidirectional lstm")
+NATIVE = ("transformer_decoder", "transformer_encoder")
+KINDS = ("gpt2", "bert", "lstm", "bidirectional lstm", *NATIVE)
 POOLINGS = ("mean", "max", "last", "cls")
 
 
@@ -121,7 +122,7 @@ def test_a_directory_is_loaded_here_and_by_transformers(
     assert torch.equal(theirs(input_ids=rows).logits, logits)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "bert", "lstm"])
+@pytest.mark.parametrize("kind", ["gpt2", "bert", "lstm", *NATIVE])
 def test_gradients_are_the_same_with_recomputed_activations(kind: str, tmp_path: Path) -> None:
     model = classifier(kind, tmp_path)
     model.hf_model.body.requires_grad_(True)
@@ -132,6 +133,8 @@ def test_gradients_are_the_same_with_recomputed_activations(kind: str, tmp_path:
         for module in model.modules():  # the layers recompute only while they are trained
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
+            if isinstance(getattr(module, "dropout", None), float):  # of the attention weights
+                module.dropout = 0.0
         model.zero_grad()
         model(input_ids=ids(2, 6), labels=labels).loss.backward()
         gradients.append([p.grad.clone() for p in model.parameters() if p.grad is not None])
@@ -161,3 +164,18 @@ def test_the_body_is_what_is_compiled(kind: str, tmp_path: Path) -> None:
 def test_a_recurrent_body_has_no_attention_and_any_length(tmp_path: Path) -> None:
     model = classifier("lstm", tmp_path)
     assert (model.attention_in_use, model.num_positions) == (None, None)
+
+
+@pytest.mark.parametrize("kind", NATIVE)
+@pytest.mark.parametrize(("positions", "limit"), [("learned", 16), ("rotary", None)])
+def test_only_learned_positions_limit_a_text(
+    kind: str, positions: str, limit: int | None, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    config = tiny_experiment(kind, tmp_path, f"model.backbone.positions={positions}")
+    model = TokenClassifier.from_config(config, **IDS, labels=["a", "b"]).eval()
+    assert model.num_positions == limit
+    model.save_pretrained(tmp_path / "model")
+    theirs = by_its_own_code(tmp_path / "model", "AutoModelForTokenClassification")
+    rows = ids(2, 16 if limit else 30)
+    assert torch.equal(theirs(input_ids=rows).logits, model(input_ids=rows).logits)

@@ -1,5 +1,6 @@
 """The encoder-decoder of this package's own blocks, as an experiment sees it."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,31 @@ def test_a_saved_model_is_loaded_here(tied: bool, own: dict[str, int], tmp_path:
     assert type(loaded) is type(model)
     assert torch.equal(loaded(**inputs).logits, model(**inputs).logits)
     assert {n for n, _ in loaded.named_parameters()} == {n for n, _ in model.named_parameters()}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"decoder_layers": 10**9}, "has 1,000,000,000 layers, but the weights are only"),
+        ({"encoder_layers": 10**9}, "has 1,000,000,000 layers, but the weights are only"),
+        (
+            {"encoder_layers": 1},
+            "weights have unexpected keys: encoder.stack.blocks.1.feed_forward",
+        ),
+        ({"decoder_layers": "2"}, "`decoder_layers` must be a whole number above 0, got '2'"),
+        ({"source_vocab_size": 0}, "`source_vocab_size` must be a whole number above 0, got 0"),
+        ({"source_vocab_size": 30}, "too few for the 16,752 parameters that config.json desc"),
+    ],
+)
+def test_a_directory_that_does_not_fit_is_refused_in_one_line(
+    change: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    make().save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ConfigError, match=reason) as caught:
+        BaseModel.from_pretrained(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 ELSEWHERE = """

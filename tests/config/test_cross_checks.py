@@ -26,6 +26,7 @@ TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
 RECURRENT = {"embedding_size": 8, "hidden_size": 8}
 GPT2 = {"architecture": "gpt2", "transformer": TRANSFORMER}
 BERT = {"architecture": "bert", "transformer": TRANSFORMER}
+DECODER = {"architecture": "transformer_decoder", "backbone": TRANSFORMER}
 LSTM = {"architecture": "lstm", "rnn": RECURRENT}
 MASKED = "training.objective=masked_lm"
 BOTH_WAYS = "model.rnn.bidirectional=true"
@@ -247,6 +248,20 @@ BROKEN = [
         ["model.transformer.max_position_embeddings=64"],
         "data.max_sequence_length",
         "(=128) exceeds model.transformer.max_position_embeddings (=64)",
+    ),
+    (
+        "block_fits_positions",
+        DECODER,
+        ["model.backbone.max_position_embeddings=64"],
+        "data.max_sequence_length",
+        "(=128) exceeds model.backbone.max_position_embeddings (=64)",
+    ),
+    (
+        "stacks_are_there",
+        DECODER,
+        ["model.backbone.encoder={layers: 2}"],
+        "model.backbone.encoder",
+        "is for 'transformer', and 'transformer_decoder' has one stack; set model.backbone.layers",
     ),
     (
         "content_fits_block",

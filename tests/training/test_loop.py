@@ -67,7 +67,8 @@ def learner_of(config: ExperimentConfig, model: BaseLanguageModel) -> Learner:
 
 
 def without_dropout(kind: str, directory: Path, *overrides: str) -> ExperimentConfig:
-    names = {"transformer": ("dropout", "attention_dropout"), "rnn": ("dropout",)}
+    both = ("dropout", "attention_dropout")
+    names = {"backbone": both, "transformer": both, "rnn": ("dropout",)}
     no_dropout = ["training.mixed_precision=no"]
     for section in MODELS[kind].keys() & names:
         no_dropout += [f"model.{section}.{name}=0.0" for name in names[section]]

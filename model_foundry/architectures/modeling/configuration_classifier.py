@@ -3,9 +3,10 @@
 from transformers import AutoConfig, PretrainedConfig
 
 from .configuration_recurrent import RecurrentConfig
+from .configuration_transformer import TransformerConfig
 
 POOLINGS = ("cls", "mean", "max", "last")
-OWN_BODIES = {RecurrentConfig.model_type: RecurrentConfig}
+OWN_BODIES = {each.model_type: each for each in (RecurrentConfig, TransformerConfig)}
 """Configurations of bodies that transformers does not know, by their `model_type`."""
 
 

@@ -14,7 +14,10 @@ CHOICES = {
     "norm": NORMS,
     "norm_place": ("pre", "post"),
 }
-SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+SIZES = (
+    *("vocab_size", "hidden_size", "num_attention_heads"),
+    *("num_hidden_layers", "encoder_layers", "decoder_layers"),
+)
 
 
 DEFAULTS = {
@@ -65,11 +68,11 @@ class TransformerConfig(PretrainedConfig):
     def __init__(self, auto_map=None, tokenizer_class="PreTrainedTokenizerFast", **fields) -> None:
         for name, default in DEFAULTS.items():
             setattr(self, name, fields.pop(name, default))
-        self._check()
-        layers = self.num_hidden_layers
-        self.encoder_layers = fields.pop("encoder_layers", None) or layers
-        self.decoder_layers = fields.pop("decoder_layers", None) or layers
+        for name in ("encoder_layers", "decoder_layers"):
+            given = fields.pop(name, None)
+            setattr(self, name, self.num_hidden_layers if given is None else given)
         self.source_vocab_size = fields.pop("source_vocab_size", None)
+        self._check()
         self.intermediate_size = fields.pop("intermediate_size", None) or 4 * self.hidden_size
         given = fields.pop("embedding_norm", None)
         as_bert = self.layout == "encoder" and self.norm_place == "post"
@@ -80,7 +83,8 @@ class TransformerConfig(PretrainedConfig):
         self.auto_map = auto_map or auto_classes(self.layout)
 
     def _check(self):
-        for name in SIZES:
+        own = () if self.source_vocab_size is None else ("source_vocab_size",)
+        for name in (*SIZES, *own):
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise ValueError(f"`{name}` must be a whole number above 0, got {value!r}.")

@@ -13,17 +13,31 @@ from transformers import MODEL_MAPPING, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 # Some versions of transformers copy only the files that this one names, so it names them all.
+from .attention import SelfAttention  # noqa: F401
 from .base_recurrent import RecurrentPreTrainedModel  # noqa: F401
 from .configuration_classifier import ClassifierConfig
 from .configuration_recurrent import RecurrentConfig
+from .configuration_transformer import TransformerConfig
+from .feed_forward import FeedForward  # noqa: F401
 from .functions_recurrent import WholeSequences  # noqa: F401
+from .key_value_cache import LayerCache  # noqa: F401
 from .layers_recurrent import RecurrentCache  # noqa: F401
+from .masks import combined_mask  # noqa: F401
 from .modeling_recurrent import RecurrentModel
+from .modeling_transformer import TransformerModel
+from .normalization import create_norm  # noqa: F401
 from .padding_recurrent import Sequences  # noqa: F401
+from .positions import create_positions  # noqa: F401
+from .scan_recurrent import Gates  # noqa: F401
+from .transformer_block import TransformerBlock  # noqa: F401
+from .transformer_stack import TransformerStack  # noqa: F401
 
 SEVERAL = "multi_label_classification"  # a `problem_type` of transformers
 # By name: where transformers loads this file, the configuration may be of a copy of its class.
-OWN_BODIES: dict[str, Any] = {RecurrentConfig.model_type: RecurrentModel}
+OWN_BODIES: dict[str, Any] = {
+    RecurrentConfig.model_type: RecurrentModel,
+    TransformerConfig.model_type: TransformerModel,
+}
 """Bodies that transformers does not know, by the `model_type` of their configuration."""
 
 

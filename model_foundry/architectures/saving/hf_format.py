@@ -29,6 +29,8 @@ IGNORED_FIELDS = (
     "_experts_implementation",
     "auto_map",
 )
+LAYER_COUNTS = ("num_hidden_layers", "encoder_layers", "decoder_layers", "num_decoder_layers")
+"""Numbers of layers, by their names in transformers."""
 
 
 def plain_fields(record: Record, directory: Path) -> Record:
@@ -47,7 +49,7 @@ def plain_fields(record: Record, directory: Path) -> Record:
 
 def require_layers(hf_config: Any, tensors: Mapping[str, Tensor], directory: Path) -> None:
     """Raise a `ConfigError` if there are fewer tensors than layers, before a model is built."""
-    layers = getattr(hf_config, "num_hidden_layers", 0)
+    layers = max(getattr(hf_config, name, 0) for name in LAYER_COUNTS)
     if layers > len(tensors):
         raise ConfigError(
             f"{directory / CONFIG}: has {layers:,} layers, but the weights are only "
