@@ -13,7 +13,8 @@ from model_foundry.architectures import BaseModel
 from model_foundry.config import settings_without_effect
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
-SMALL = [path for path in CONFIGS if path.stem.startswith("tiny_") or path.stem == "quickstart"]
+ON_THE_LANGUAGE = ("quickstart", "t5_denoising")
+SMALL = [path for path in CONFIGS if path.stem.startswith("tiny_") or path.stem in ON_THE_LANGUAGE]
 # Radford et al. 2019 as counted from the published weights; Devlin et al. 2019 with the masked
 # language modelling head and without the pooler.
 PARAMETERS = {"gpt2_small": 124_439_808, "bert_base": 109_514_298}

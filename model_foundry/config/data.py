@@ -25,7 +25,8 @@ from model_foundry.foundation.paths import written_path
 from model_foundry.registry import nearest
 
 MOST_PATHS = 5000  # in one list; the file that records a run is read with limits of its own
-BUILT_IN = ("files", "hub", "disk", "images", "language", "mixture")
+BUILT_IN = ("files", "hub", "disk", "images", "language", "mixture", "pairs")
+IN_BRACES = ("language", "mixture", "disk", "images", "pairs", "hub")
 BUDGETS = ("documents", "words", "tokens")
 Split = Literal["train", "validation", "test"]
 ALL: tuple[Split, ...] = ("train", "validation", "test")
@@ -104,10 +105,8 @@ def _source_kind(value: Any) -> str:
     if isinstance(value, PluginSource):
         return "plugin"
     if isinstance(value, dict):
-        built_in = (
-            kind for kind in ("language", "mixture", "disk", "images", "hub") if kind in value
-        )
-        return next(built_in, None) or ("plugin" if _names_a_source(value) else "hub")
+        built_in = next((kind for kind in IN_BRACES if kind in value), None)
+        return built_in or ("plugin" if _names_a_source(value) else "hub")
     # each class of a source has a field with the name of its kind
     return next((kind for kind in SOURCE_KINDS if hasattr(value, kind)), "path")
 
@@ -232,7 +231,8 @@ class DataConfig(Section):
 
     train: Annotated[Source, OnResume.BY_CONTENT]
     """A file, a glob, a folder, a list of these, {hub: ...}, {disk: ...}, {images: DIR},
-    {mixture: [...]}, {language: {sentences: N}}, or {NAME: {...}} of a registered source."""
+    {mixture: [...]}, {pairs: {source: FILE, target: FILE}}, {language: {sentences: N}}, or
+    {NAME: {...}} of a registered source."""
     validation: Annotated[Source | None, OnResume.BY_CONTENT] = None
     """Held-out text; None: `validation_fraction` of the training documents."""
     test: Annotated[Source | None, OnResume.FREE] = None

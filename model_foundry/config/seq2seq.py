@@ -21,7 +21,7 @@ class Seq2SeqConfig(Section):
     label_smoothing: Probability = 0.0
     """Share of the probability that is spread over the vocabulary (Szegedy et al. 2016,
     arXiv:1512.00567)."""
-    group_by_length: bool = True
+    bucket_by_length: bool = True
     """Pairs of similar lengths make a step, with little padding; false: they are drawn at random.
     """
     num_beams: PositiveInt = 1

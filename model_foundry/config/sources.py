@@ -6,7 +6,9 @@ from pydantic import BeforeValidator, Tag
 
 from model_foundry.config.sections import PathText, PositiveInt, Section, Seed, at_home
 
-SOURCE_KINDS = ("path", "paths", "hub", "disk", "images", "language", "mixture", "plugin")
+SOURCE_KINDS = (
+    *("path", "paths", "hub", "disk", "images", "language", "mixture", "pairs", "plugin"),
+)
 """Tags of the union of sources."""
 
 
@@ -48,14 +50,23 @@ class ImagesSource(Section):
     """Directory of the folders, whose names are the labels."""
 
 
-class PairsSource(Section):
-    """Two text files for objectives that read records: line n of both is one record."""
+class PairFiles(Section):
+    """Two text files, of which line n and line n are one record."""
 
     source: PathText
     """File of the column `source`; `.gz`, `.zst`, `.bz2` and `.xz` are unpacked as they are
     read."""
     target: PathText
     """File of the column `target`, with as many lines."""
+
+
+class PairsSource(Section):
+    """Two text files for objectives that read records."""
+
+    kind: ClassVar[str] = "pairs"
+
+    pairs: PairFiles
+    """The files."""
 
 
 class LanguageSample(Section):
@@ -81,4 +92,5 @@ NamedSource = (
     | Annotated[DiskSource, Tag("disk")]
     | Annotated[ImagesSource, Tag("images")]
     | Annotated[LanguageSource, Tag("language")]
+    | Annotated[PairsSource, Tag("pairs")]
 )

@@ -12,7 +12,13 @@ from model_foundry.config.data import DataConfig, MixtureSource, PluginSource
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.section_checks import architecture_of, objective_of
 from model_foundry.config.sections import TokenizerConfig
-from model_foundry.config.sources import DiskSource, HubSource, ImagesSource, LanguageSource
+from model_foundry.config.sources import (
+    DiskSource,
+    HubSource,
+    ImagesSource,
+    LanguageSource,
+    PairsSource,
+)
 from model_foundry.config.training import TrainingConfig
 from model_foundry.registry import Registry
 
@@ -170,7 +176,7 @@ def _kinds_of(source: Any) -> set[str]:
         return {kind for part in source.mixture for kind in _kinds_of(part.source)}
     if isinstance(source, LanguageSource):
         return {"language"}
-    if isinstance(source, HubSource | DiskSource | ImagesSource):
+    if isinstance(source, HubSource | DiskSource | ImagesSource | PairsSource):
         return {"rows"}
     if isinstance(source, PluginSource):
         return {"unknown"}

@@ -49,23 +49,26 @@ def span_counts(length: int, share: float, mean: float) -> tuple[int, int]:
 def sentinels(length: int, share: float, mean: float) -> list[str]:
     """Return the names of the sentinels for rows of a length.
 
-    There are twice as many as spans, since one that contains the end of a document is two, and one
-    that ends each target.
+    There are twice as many as spans, since one that contains the end of a document or of the ring
+    is two, and one that ends each target.
     """
     spans = span_counts(length, share, mean)[1]
     return [SENTINEL % number for number in range(2 * spans + 1)]
 
 
 def draw_spans(length: int, share: float, mean: float, generator: np.random.Generator) -> Bools:
-    """Return True at hidden tokens, (L,): spans of random lengths, a visible token before each.
+    """Return True at hidden tokens, (L,): spans of random lengths, with visible tokens between.
 
-    Numbers of tokens and spans are not random; a text of one token is left as it is.
+    Their numbers are not random; a text of one token is left as it is. As in seqio's `random_roll`
+    the row is a ring, so that each token is hidden equally often: T5 itself always hides the last
+    one, and in a short text, with one span, nothing but its end.
     """
     if length < 2:
         return np.zeros(length, bool)
     hidden, spans = span_counts(length, share, mean)
     lengths = [_random_parts(total, spans, generator) for total in (length - hidden, hidden)]
-    return np.repeat(np.tile([False, True], spans), np.stack(lengths, axis=1).ravel())
+    drawn = np.repeat(np.tile([False, True], spans), np.stack(lengths, axis=1).ravel())
+    return np.roll(drawn, generator.integers(length))
 
 
 def _random_parts(total: int, parts: int, generator: np.random.Generator) -> Ints:

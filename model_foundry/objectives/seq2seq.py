@@ -54,7 +54,7 @@ class Seq2SeqLM(RecordObjective):
 
     @property
     def grouped_by(self) -> Sequence[str]:
-        return ["labels", "input_ids"] if self.settings.group_by_length else []
+        return ["labels", "input_ids"] if self.settings.bucket_by_length else []
 
     def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
         texts: dict[str, list[str]] = {column: [] for column in self.columns}

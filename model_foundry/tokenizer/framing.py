@@ -32,7 +32,7 @@ def block_frame(tokenizer: PreTrainedTokenizerFast) -> Frame:
             return frame[:1], frame[1:]
     raise DataError(
         "the tokenizer has no cls and sep (or bos and eos) tokens, which frame the blocks of a "
-        "masked objective and the texts of a classification; use another tokenizer"
+        "masked objective and the texts of a classification or translation; use another tokenizer"
     )
 
 

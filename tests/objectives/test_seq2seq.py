@@ -1,20 +1,28 @@
 """Translation of a toy language: pairs, targets, written texts, and refusals."""
 
-from itertools import product
+import csv
+import json
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, cast
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+import torch.nn.functional as F
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from model_foundry.config import ExperimentConfig, load_config
-from model_foundry.data.batches.loaders import evaluation_batches
-from model_foundry.errors import ConfigError
+from model_foundry.data.batches.loaders import evaluation_batches, training_batches
+from model_foundry.data.batches.order import BatchSplit
+from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import train
 from model_foundry.model import create_model, load_model
 from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.objectives.seq2seq import Seq2SeqLM
+from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 
 WORDS = {
     **{"a": "un", "the": "le", "dog": "chien", "cat": "chat"},
@@ -129,3 +137,98 @@ def test_a_second_vocabulary_is_refused_by_t5(here: Path) -> None:
     assert arguments["source_vocab_size"] == arguments["vocab_size"]
     with pytest.raises(ConfigError, match="target_tokenizer: 't5' has one vocabulary for sourc"):
         create_model(config, **arguments)
+
+
+BACKBONE = (
+    "model.architecture=transformer",
+    "model.transformer=null",
+    "model.backbone={layers: 1, hidden_size: 32, attention_heads: 2, dropout: 0}",
+)
+
+
+def test_pairs_stand_in_columns_too(here: Path) -> None:
+    table = [(" ".join(row), " ".join(WORDS[word] for word in row)) for row in product(*SLOTS)]
+    names = ("english", "french")
+    rows = [dict(zip(names, row, strict=True)) for row in table]
+    Path("t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with Path("t.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([names, *table])
+    pq.write_table(pa.Table.from_pylist(rows), "t.parquet")
+    columns = "training.seq2seq_lm={source: english, target: french}"
+    found = [
+        prepare(experiment(f"data.train=t.{kind}", f"data.validation=t.{kind}", columns))
+        for kind in ("jsonl", "csv", "parquet")
+    ]
+    of_files = prepare(experiment()).train.content_sha256
+    assert [prepared.train.content_sha256 for prepared in found] == [of_files] * 3
+
+
+def test_the_pairs_of_a_step_are_of_similar_lengths(here: Path) -> None:
+    lengths = {"a.en": [n % 9 for n in range(90)], "a.fr": [n % 7 for n in range(90)]}
+    for name, numbers in lengths.items():
+        rows = [" ".join(["dog", *["a"] * number]) for number in numbers]
+        Path(name).write_text("".join(f"{row}\n" for row in rows))
+
+    def padded(*overrides: str) -> int:
+        prepared = prepare(experiment(*overrides))
+        share = BatchSplit(micro_batch=9, rows_per_step=9)
+        batches = training_batches(prepared.train, prepared.collate, share, seed=0)
+        inputs = [batch.inputs for batch in islice(batches, 10)]
+        return sum(int((each["labels"] == -100).sum()) for each in inputs)
+
+    assert padded() < 60
+    assert padded("training.seq2seq_lm.bucket_by_length=false") > 200
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_loss_is_the_smoothed_cross_entropy(smoothing: float, here: Path) -> None:
+    config = experiment(f"training.seq2seq_lm.label_smoothing={smoothing}", *BACKBONE)
+    prepared = prepare(config)
+    objective = prepared.objective
+    model = create_model(config, **objective.model_arguments(prepared.processors))
+    [batch, *_] = evaluation_batches(prepared.validation, prepared.evaluating, batch_size=6)
+    done = objective.run(model, batch.inputs, objective.targets(batch.inputs))
+    logits = cast(torch.Tensor, done.output.logits)
+    expected = F.cross_entropy(
+        logits.flatten(0, 1), batch.inputs["labels"].flatten(), label_smoothing=smoothing
+    )
+    torch.testing.assert_close(done.losses["label_loss"], expected)
+
+
+@pytest.mark.slow
+def test_a_trained_model_translates_with_transformers_alone(here: Path) -> None:
+    result = train(experiment(*BACKBONE, "training.learning_rate=3e-3"))
+    assert result.metrics["eval/exact_match"] > 0.8
+    tokenizer = AutoTokenizer.from_pretrained(result.model_dir)
+    model = AutoModelForSeq2SeqLM.from_pretrained(result.model_dir, trust_remote_code=True).eval()
+    inputs = tokenizer(["a dog sees me", "the cat hears us"], return_tensors="pt", padding=True)
+    ours: Any = load_model(result.model_dir)
+    for beams in (1, 3):
+        found = model.generate(**inputs, max_new_tokens=8, num_beams=beams)
+        texts = tokenizer.batch_decode(found, skip_special_tokens=True)
+        assert texts == ["un chien voit moi", "le chat entend nous"]
+        own = ours.generate(**inputs, max_new_tokens=8, num_beams=beams)
+        assert tokenizer.batch_decode(own, skip_special_tokens=True) == texts
+
+
+def test_a_blank_line_is_refused_with_its_number(here: Path) -> None:
+    Path("b.fr").write_text("un chien\n \n" + "le chat\n" * 4)
+    with pytest.raises(DataError, match=r"b\.en and b\.fr: line 2: 'target' is blank; write a tex"):
+        prepare(experiment())
+
+
+def test_targets_longer_than_the_positions_are_refused(here: Path) -> None:
+    few = ("model.backbone.max_position_embeddings=16", "training.seq2seq_lm.max_target_length=17")
+    with pytest.raises(ConfigError, match=r"max_target_length \(=17\) exceeds model\.backbone\."):
+        create_model(experiment(*BACKBONE, *few), vocab_size=40, eos_token_id=3)
+    model: Any = create_model(experiment(*BACKBONE, few[0]), vocab_size=40, eos_token_id=3)
+    with pytest.raises(ValueError, match=r"max_new_tokens \(=17 tokens\) exceeds the 16 positions"):
+        model.generate(torch.tensor([[5, 6]]), max_new_tokens=17)
+
+
+def test_a_tokenizer_without_an_end_is_refused(here: Path) -> None:
+    tokenizer = TokenizerFactory.train_word(documents=["a dog"], vocab_size=20)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained("endless")
+    with pytest.raises(DataError, match=r"no cls and sep \(or bos and eos\) tokens, which .* tran"):
+        prepare(experiment("tokenizer={path: endless}"))

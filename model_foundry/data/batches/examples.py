@@ -130,7 +130,8 @@ class ExampleSet(ABC):
 
     @property
     def lengths(self) -> Ints | None:
-        """What the examples of a training step have alike, (N,); None: nothing."""
+        """Length of each example, (N,), which those of a training step have alike; None: they need
+        have none."""
         return None
 
     @property

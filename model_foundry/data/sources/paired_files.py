@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from model_foundry.config import PairsSource
 from model_foundry.data.sources.base import Hash, Reading, Source
@@ -22,12 +24,12 @@ class PairedFiles(Source):
     """Two text files with a line for each record, in the columns `source` and `target`.
 
     Args:
-        settings: the files.
+        source: the files.
         reading: `encoding_errors` counts; a document is always a line.
     """
 
-    def __init__(self, settings: PairsSource, reading: Reading) -> None:
-        files = {"source": settings.source, "target": settings.target}
+    def __init__(self, source: PairsSource, reading: Reading) -> None:
+        files = source.pairs.model_dump()
         self.paths = {name: Path(written_path(path)) for name, path in files.items()}
         super().__init__(" and ".join(map(printable, self.paths.values())))
         for path in self.paths.values():
@@ -48,7 +50,8 @@ class PairedFiles(Source):
             rows = zip_longest(*(self._lines(self.paths[n], f) for n, f in files.items()))
             read = 0
             while held := list(islice(rows, MOST_ROWS)):
-                self._require_pairs(held, read, rows)
+                if None in held[-1]:
+                    raise self._unequal(chain(held, rows), read)
                 values = dict(zip(self.paths, zip(*held, strict=True), strict=True))
                 yield Records(
                     columns={name: list(values[name]) for name in columns},
@@ -65,17 +68,19 @@ class PairedFiles(Source):
             decoded(parts, where, errors=self._errors, note_replaced=lambda count: None)
         )
 
-    def _require_pairs(
-        self, rows: Sequence[tuple[Any, ...]], read: int, later: Iterator[Any]
-    ) -> None:
-        for name, last in zip(self.paths, rows[-1], strict=True):
-            if last is None:
-                length = read + next(n for n, row in enumerate(rows) if None in row)
-                total = read + len(rows) + sum(1 for _ in later)
-                [longer] = self.paths.keys() - {name}
-                law = f"has {length:,} lines, but {printable(self.paths[longer])} {total:,}"
-                remedy = "the files must have a line for each record"
-                raise DataError(f"{printable(self.paths[name])}: {law}; {remedy}")
+    def _unequal(self, rest: Iterable[tuple[Any, ...]], read: int) -> DataError:
+        """Return the error for files of unequal length, given the rows after those that were read.
+
+        The shorter file has None in each row after its end.
+        """
+        lengths = np.full(len(self.paths), read)
+        for row in rest:
+            lengths += [line is not None for line in row]
+        counts = " and ".join(
+            f"{printable(path)} has {length:,} lines"
+            for path, length in zip(self.paths.values(), lengths, strict=True)
+        )
+        return DataError(f"{counts}; line n of both files must be one record, so give equally many")
 
     def cache_key(self, sha256: Hash) -> Any:
         """Return the content of both files."""

@@ -63,10 +63,11 @@ def test_compressed_files_are_unpacked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
-        ("a\nb\nc\n", "x\ny\n", "a.fr: has 2 lines, but .*a.en 3; the files"),
-        ("a\n" * 600, "x\n" * 1100, "a.en: has 600 lines, but .*a.fr 1,100;"),
-        ("a\n", "x\ny\n", "a.en: has 1 lines, but .*a.fr 2;"),
-        ("", "x\n", "a.en: has 0 lines, but"),
+        ("a\nb\nc\n", "x\ny\n", r"a\.en has 3 lines and .*a\.fr has 2 lines; line n of both"),
+        ("a\n", "x\ny\n", r"a\.en has 1 lines and .*a\.fr has 2 lines"),
+        ("", "x\n", r"a\.en has 0 lines and .*a\.fr has 1 lines"),
+        ("a\n" * (MOST_ROWS + 9), "x\n" * (MOST_ROWS + 3), r"en has 521 lines .*fr has 515 lines"),
+        ("a\n" * 3 * MOST_ROWS, "x\n" * MOST_ROWS, r"en has 1,536 lines .*fr has 512 lines"),
     ],
 )
 def test_files_of_unequal_length_are_refused(
