@@ -42,9 +42,13 @@ def contenders_of(shape: Shape, directory: Path) -> list[Contender]:
     ready = [
         foundry_train(OURS, directory, {}),
         foundry_train("ours, not compiled", directory, plain),
-        loop("bare step", directory, "bare_step", precision="bf16"),
         loop(PRODUCT, directory, "product", precision="bf16"),
     ]
+    if shape.heads:
+        native = {"model.implementation": "native"}
+        ready.append(foundry_train("native", directory, native))
+        ready.append(foundry_train("native, not compiled", directory, plain | native))
+    ready.append(loop("bare step", directory, "bare_step", precision="bf16"))
     if shape.heads:
         ready.append(loop("HF Trainer", directory, "hf_trainer", precision="bf16"))
         ready.append(loop("transformers loop", directory, "transformers_loop", precision="bf16"))

@@ -1,22 +1,29 @@
 """Models of an experiment: created with random weights from its seed, found and loaded."""
 
+import logging
 import os
 import re
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseModel, create_model_from_config
-from model_foundry.architectures.saving.native_format import LANGUAGE
+from model_foundry.architectures.initial_weights import begin_from
+from model_foundry.architectures.saving.native_format import LANGUAGE, weight_files
 from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, experiment_of
 from model_foundry.errors import CheckpointError, ConfigError
-from model_foundry.foundation.atomic_files import find_damage, is_committed
+from model_foundry.foundation.atomic_files import file_sha256, find_damage, is_committed
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.random_state import seeded
+from model_foundry.foundation.untrusted_files import require_regular_files
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.special_tokens import special_token_ids
+
+logger = logging.getLogger(__name__)
 
 CHECKPOINT = re.compile(r"step-\d{8,}")
 
@@ -145,3 +152,66 @@ def load_model(directory: str | Path) -> BaseModel:
         ConfigError: there is no model.
     """
     return BaseModel.from_pretrained(find_model(directory)).eval()
+
+
+def initial_weights_sha256(config: ExperimentConfig) -> str | None:
+    """Return the SHA-256 of the weights that a model begins with; None: they are random.
+
+    Raises:
+        CheckpointError: the model of `model.init_from` is damaged.
+        ConfigError: there is no model.
+    """
+    if config.model.init_from is None:
+        return None
+    directory = _initial_directory(config.model.init_from)
+    hashes = [file_sha256(directory / name) for name in weight_files(directory)]
+    return hashes[0] if len(hashes) == 1 else sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def _initial_directory(place: Path) -> Path:
+    """Return the model directory that `model.init_from` names."""
+    try:
+        directory = find_model(place)
+        require_regular_files(directory, *weight_files(directory), error=ConfigError)
+    except ConfigError as error:
+        raise ConfigError(f"model.init_from: {error}") from error
+    return directory
+
+
+def initialize(
+    model: BaseModel, config: ExperimentConfig, tokenizer: PreTrainedTokenizerBase | None = None
+) -> dict[str, Any] | None:
+    """Give a model the weights that `model.init_from` names; return a report, None without one.
+
+    Args:
+        model: with random weights, which its head keeps where the task is another; on the meta
+            device it is only checked.
+        tokenizer: of the experiment, which must be that of the weights; None: it is not known.
+
+    Raises:
+        CheckpointError: the model of `model.init_from` is damaged.
+        ConfigError: there is no model, or its weights or its tokenizer do not fit.
+    """
+    if config.model.init_from is None:
+        return None
+    directory = _initial_directory(config.model.init_from)
+    place = find_tokenizer_of(directory)
+    if tokenizer is not None and (place / "tokenizer.json").is_file():
+        _require_same_tokens(tokenizer, place)
+    beginning = begin_from(model, directory)
+    logger.info("model.init_from (=%s): %s", directory, beginning)
+    return {"directory": str(directory), **asdict(beginning)}
+
+
+def _require_same_tokens(tokenizer: PreTrainedTokenizerBase, place: Path) -> None:
+    here, there = tokenizer.get_vocab(), load_tokenizer(place).get_vocab()
+    if here == there:
+        return
+    others = sum(here.get(token) != number for token, number in there.items())
+    fault = f"{others:,} of its {len(there):,} tokens have other numbers here, or none"
+    if not others:
+        fault = f"its tokenizer has {len(there):,} tokens, and this experiment's {len(here):,}"
+    raise ConfigError(
+        f"model.init_from: {fault}; set tokenizer.path={place} to take its tokenizer, or name "
+        "another model."
+    )

@@ -1,4 +1,4 @@
-"""BERT: a masked transformer (Devlin et al. 2019, arXiv:1810.04805), from transformers."""
+"""BERT: a masked transformer (Devlin et al. 2019, arXiv:1810.04805)."""
 
 from typing import Any, cast
 
@@ -27,6 +27,8 @@ class BERTModel(Transformer):
 
     def output_features(self, hidden: Tensor) -> Tensor:
         """Return the hidden states after the last layer before the output matrix."""
+        if self.is_native:
+            return cast(Tensor, self.hf_model.head(hidden))
         return cast(Tensor, self.hf_model.cls.predictions.transform(hidden))
 
     @classmethod

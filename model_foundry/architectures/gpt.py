@@ -1,4 +1,4 @@
-"""GPT-2: a causal transformer (Radford et al. 2019), from transformers."""
+"""GPT-2: a causal transformer (Radford et al. 2019)."""
 
 from typing import Any
 

@@ -70,7 +70,7 @@ class HFLanguageModel(HFModel, BaseLanguageModel):
 
         Some tokenizers return them; GPT-2 would add the embedding of token 0 at each position.
         """
-        if self.knows_segments:
+        if self.knows_segments and "token_type_ids" in arguments_of(self.hf_model):
             return
         segments = arguments.pop("token_type_ids", None)
         if segments is not None and segments.any():
@@ -150,6 +150,10 @@ class HFLanguageModel(HFModel, BaseLanguageModel):
     def save_pretrained(self, directory: str | Path) -> None:
         """Write a HuggingFace directory for the Auto classes."""
         super().save_pretrained(directory)
+        self.save_generation_config(directory)
+
+    def save_generation_config(self, directory: str | Path) -> None:
+        """Write the defaults of transformers' `generate`, of a model that continues text."""
         if self.supports_generation:
             self._generation_config().save_pretrained(directory)
 

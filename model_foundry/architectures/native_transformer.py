@@ -3,6 +3,7 @@
 The networks are in `modeling/modeling_transformer.py`, which is saved with each model.
 """
 
+from pathlib import Path
 from typing import Any, Self, cast
 
 from torch import Tensor
@@ -17,7 +18,10 @@ from model_foundry.architectures.modeling.modeling_transformer import (
     TransformerModel,
 )
 from model_foundry.architectures.registration import register_architecture
-from model_foundry.architectures.saving.native_format import Record
+from model_foundry.architectures.saving.hf_format import without_progress_bars
+from model_foundry.architectures.saving.native_format import Record, saved_class
+from model_foundry.architectures.saving.published_weights import from_published, to_published
+from model_foundry.architectures.transformer import Transformer
 from model_foundry.config import ExperimentConfig
 from model_foundry.config.backbone import BackboneConfig
 from model_foundry.errors import ConfigError
@@ -88,12 +92,45 @@ class NativeTransformer(HFLanguageModel):
             "positions": section.positions,
             "norm": section.norm.kind,
             "norm_place": section.norm.place,
+            "norm_eps": section.norm.eps,
             "bias": section.bias,
             "dropout": section.dropout,
             "attention_dropout": section.attention_dropout,
             "tie_word_embeddings": section.tie_word_embeddings,
             "max_position_embeddings": num_positions_of(config),
         }
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **kwargs: Any) -> Self:
+        """Load a saved model; a decoder also reads GPT-2, and an encoder BERT, to the same logits.
+
+        Segments of BERT other than the first are lost.
+
+        Raises:
+            ConfigError: the directory holds no model, or one of another architecture.
+        """
+        _, registered = saved_class(Path(directory))
+        if not issubclass(registered, Transformer) or registered.native_class() is not (
+            cls.hf_class(None)
+        ):
+            return super().from_pretrained(directory, **kwargs)
+        model = registered.load_directory(Path(directory), **kwargs)
+        network = model.hf_model if model.is_native else from_published(model.hf_model)
+        return cls(network, network.config)
+
+    def save_published(self, directory: str | Path) -> None:
+        """Write a plain directory of GPT-2 (a decoder) or BERT (an encoder) with these weights.
+
+        Raises:
+            ConfigError: GPT-2 or BERT lacks one of the settings.
+        """
+        try:
+            published = to_published(self.hf_model)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        with without_progress_bars():
+            published.save_pretrained(directory)
+        self.save_generation_config(directory)
 
     @property
     def num_positions(self) -> int | None:

@@ -1,6 +1,10 @@
-"""The base classes of the transformers: positions, attention, separate documents."""
+"""The base classes of the transformers: positions, attention, separate documents.
 
-from typing import Any, Self
+GPT-2 and BERT have two networks: transformers' class, and this package's own blocks.
+"""
+
+from pathlib import Path
+from typing import Any, Final, Self
 
 import torch
 from torch import Tensor
@@ -13,8 +17,22 @@ from model_foundry.architectures.document_masks import (
 )
 from model_foundry.architectures.hf_language_model import HFLanguageModel
 from model_foundry.architectures.hf_model import HFModel
+from model_foundry.architectures.implementation import choose_implementation
 from model_foundry.architectures.kernels.attention_choice import ISOLATING, choose_attention
+from model_foundry.architectures.modeling.modeling_transformer import TransformerLM
+from model_foundry.architectures.saving.hf_format import without_progress_bars
+from model_foundry.architectures.saving.native_format import ARCHITECTURE_KEY
+from model_foundry.architectures.saving.published_weights import (
+    LAYOUTS,
+    from_published,
+    native_config,
+    to_published,
+)
 from model_foundry.config import ExperimentConfig
+from model_foundry.errors import ConfigError
+
+IMPLEMENTATION_KEY: Final = "foundry_implementation"
+"""In a `config.json`, the network that wrote the directory and loads it again."""
 
 
 class HFTransformer(HFModel):
@@ -46,7 +64,61 @@ class HFTransformer(HFModel):
 
 
 class Transformer(HFTransformer, HFLanguageModel):
-    """A language model that is a transformer."""
+    """GPT-2 or BERT, of transformers' classes or of this package's own blocks.
+
+    Either is saved as transformers saves it, and has the same weights in the same directory.
+    """
+
+    @classmethod
+    def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
+        """Create a model with random weights and the attention and network of the experiment."""
+        native = cls.native_class()
+        if native is None or choose_implementation(config) == "transformers":
+            return super().build(config, hf_config)
+        asked = config.training.attn_implementation
+        network = native._from_config(
+            native_config(hf_config), attn_implementation="sdpa" if asked == "auto" else asked
+        )
+        return cls(network, hf_config)
+
+    @classmethod
+    def native_class(cls) -> Any:
+        """Return the class of its network of this package's own blocks; None: there is none."""
+        name: Any = cls.model_type
+        return LAYOUTS[name].native_class if name in LAYOUTS else None
+
+    @property
+    def is_native(self) -> bool:
+        """True if the network is made of this package's own blocks."""
+        return isinstance(self.hf_model, TransformerLM)
+
+    @classmethod
+    def load_directory(cls, directory: Path, **kwargs: Any) -> Self:
+        """Load a HuggingFace directory, into the network that wrote it; see `HFModel`.
+
+        Raises:
+            ConfigError: the weights are missing or damaged, or do not fit the model.
+        """
+        model = super().load_directory(directory, **kwargs)
+        named = getattr(model.hf_config, IMPLEMENTATION_KEY, "transformers")
+        if named == "native":
+            try:
+                return cls(from_published(model.hf_model), model.hf_config)
+            except ValueError as error:
+                raise ConfigError(f"{directory}: the model cannot be loaded: {error}") from error
+        return model
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write a HuggingFace directory for the Auto classes, the same for both networks."""
+        if not self.is_native:
+            super().save_pretrained(directory)
+            return
+        published = to_published(self.hf_model, self.hf_config)
+        setattr(published.config, ARCHITECTURE_KEY, self.model_type)
+        setattr(published.config, IMPLEMENTATION_KEY, "native")
+        with without_progress_bars():
+            published.save_pretrained(directory)
+        self.save_generation_config(directory)
 
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
@@ -63,6 +135,8 @@ class Transformer(HFTransformer, HFLanguageModel):
                 f"{self.model_type} (max_position_embeddings); shorten the block."
             )
         usual = super().call_arguments(input_ids, attention_mask, None)
+        if self.is_native:
+            return usual | {"document_ids": document_ids}
         if document_ids is not None:
             usual |= self._separate(without_padding(document_ids, attention_mask))
         elif attention_mask is not None:

@@ -30,7 +30,7 @@ from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.files import experiment_of, load_config, save_config
 from model_foundry.config.huggingface import HuggingFaceConfig
 from model_foundry.config.images import DenseConfig, ImageClassificationConfig
-from model_foundry.config.model import ModelConfig
+from model_foundry.config.model import Implementation, ModelConfig
 from model_foundry.config.sections import (
     BERTSpecificConfig,
     PositiveInt,
@@ -85,6 +85,7 @@ __all__ = [
     "HuggingFaceConfig",
     "ImageClassificationConfig",
     "ImagesSource",
+    "Implementation",
     "InterventionSpec",
     "InterventionStep",
     "LanguageSample",

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from model_foundry.config.sections import (
     Depth,
@@ -30,6 +30,8 @@ class NormConfig(Section):
     """`rms_norm` neither centres nor has a bias."""
     place: Literal["pre", "post"] = "pre"
     """Before each sublayer, or after its residual sum, as first published."""
+    eps: PositiveFloat = 1e-5
+    """Added to the variance; GPT-2 has 1e-5, BERT 1e-12."""
 
 
 class BackboneConfig(Section):

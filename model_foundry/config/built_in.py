@@ -79,6 +79,7 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             ties_embedding_size=True,
             settings=("attn_implementation",),
             isolates_documents=True,
+            implementations=("native", "transformers"),
             gains_from_compile=True,
         ),
         ArchitectureSpec(
@@ -92,6 +93,7 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
             ties_embedding_size=True,
             settings=("attn_implementation",),
             isolates_documents=True,
+            implementations=("native", "transformers"),
             gains_from_compile=True,
         ),
         ArchitectureSpec(

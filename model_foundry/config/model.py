@@ -1,19 +1,23 @@
 """The settings of a model: its architecture, and the section of that architecture."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, model_validator
 
 from model_foundry.config.built_in import ARCHITECTURES
 from model_foundry.config.huggingface import HuggingFaceConfig
 from model_foundry.config.images import DenseConfig
+from model_foundry.config.on_resume import OnResume
 from model_foundry.config.registered_sections import OpenSection, required_fields
 from model_foundry.config.sections import (
+    AnyPath,
     BERTSpecificConfig,
     RNNModelConfig,
     TransformerModelConfig,
     faults_error,
 )
+
+Implementation = Literal["auto", "native", "transformers"]
 
 
 class ModelConfig(OpenSection):
@@ -31,6 +35,12 @@ class ModelConfig(OpenSection):
     """For dense."""
     rnn: RNNModelConfig | None = None
     """For lstm, gru, min_gru, min_lstm and rnn."""
+    init_from: Annotated[AnyPath | None, OnResume.BY_CONTENT] = None
+    """Run, model or directory of transformers whose weights the model begins with: its body, and
+    its head where the task is the same. None: random weights."""
+    implementation: Implementation = "auto"
+    """For gpt2 and bert: the network, made of transformers' classes or of this package's own blocks
+    (`native`). Both compute the same and are saved alike; their first weights differ."""
 
     @classmethod
     def registered_sections(cls) -> dict[str, type[BaseModel]]:
@@ -48,6 +58,15 @@ class ModelConfig(OpenSection):
         """The section that the architecture requires; None where it needs none."""
         name = ARCHITECTURES[self.architecture].section
         return getattr(self, name) if name else None
+
+    @model_validator(mode="after")
+    def _implementation_can_be_chosen(self) -> "ModelConfig":
+        spec = ARCHITECTURES.get(self.architecture)
+        if spec and self.implementation not in ("auto", *spec.implementations):
+            having = ", ".join(each.name for each in ARCHITECTURES.known() if each.implementations)
+            law = f"(={self.implementation}) is for {having}, not for {spec.name!r}; leave it out"
+            raise faults_error(("implementation", law))
+        return self
 
     @model_validator(mode="after")
     def _sections_belong_to_the_architecture(self) -> "ModelConfig":

@@ -44,6 +44,8 @@ class ArchitectureSpec:
     """Fields of `training` that only some architectures read, this one among them."""
     isolates_documents: bool = False
     """True if `forward` takes `document_ids` and isolates documents."""
+    implementations: tuple[str, ...] = ()
+    """Values of `model.implementation` beside `auto`: equivalent networks; empty: there is one."""
     gains_from_compile: bool = False
     """True if `torch.compile` was measured to speed up training on GPUs."""
 

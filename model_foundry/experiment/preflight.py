@@ -14,7 +14,7 @@ from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.run_length import check_length, total_steps
 from model_foundry.foundation.environment_variables import without_variables
-from model_foundry.model import create_model
+from model_foundry.model import create_model, find_tokenizer, initialize
 from model_foundry.objectives import Objective, Prepared
 from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.forward_pass import Inputs
@@ -45,6 +45,7 @@ def check(config: ExperimentConfig) -> list[str]:
     with torch.device("meta"):
         model = create_model(config, **found.model_arguments)
     parameters = model.get_parameter_count()
+    initialize(model, config, find_tokenizer(config))
     if config.training.gradient_checkpointing and not isinstance(model, CountedModel):
         model.require_gradient_checkpointing()
     _try_plugins(config, objective, found)

@@ -19,6 +19,7 @@ from model_foundry.experiment.run_length import total_steps
 from model_foundry.foundation.plugins import LOADED_PLUGINS
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.foundation.random_state import environment
+from model_foundry.model import initial_weights_sha256
 from model_foundry.objectives import Prepared
 from model_foundry.training.checkpoint.choice import Checkpoint, newest_usable
 from model_foundry.training.distributed import split_global_batch, why_indivisible
@@ -37,6 +38,8 @@ from model_foundry.training.run_fingerprint import (
 from model_foundry.training.state import Best, TrainState
 
 logger = logging.getLogger(__name__)
+
+INITIAL = "initial weights"
 
 
 @dataclass(frozen=True)
@@ -112,18 +115,39 @@ def _read_status(run: RunDirectory) -> RunStatus | None:
         return None
 
 
+def initial_weights(config: ExperimentConfig, start: ResumePoint) -> str | None:
+    """Return the SHA-256 of the weights that a run begins with; None: they are random.
+
+    A run that resumes does not read them again, unless another place is named.
+    """
+    if start.checkpoint is not None:
+        saved = start.checkpoint.state.identity
+        if (
+            saved.config.get("model", {}).get("init_from")
+            == as_settings(config)["model"]["init_from"]
+        ):
+            return saved.content.get(INITIAL)
+    return initial_weights_sha256(config)
+
+
 def make_fingerprint(
-    config: ExperimentConfig, prepared: Prepared, device: torch.device, *, world_size: int = 1
+    config: ExperimentConfig,
+    prepared: Prepared,
+    device: torch.device,
+    *,
+    initial: str | None = None,
+    world_size: int = 1,
 ) -> RunFingerprint:
     """Return the fingerprint of a run.
 
     Args:
+        initial: see `initial_weights`.
         world_size: number of processes; it decides the order in which gradients are summed.
     """
     plugins = {f"{PLUGIN}{Path(p).name}": digest for p, digest in LOADED_PLUGINS.items()}
     return RunFingerprint(
         config=as_settings(config),
-        content={**prepared.content, **plugins},
+        content={**prepared.content, **plugins, **({INITIAL: initial} if initial else {})},
         examples_per_step=config.training.rows_per_step,
         total_steps=total_steps(
             config, examples=prepared.objective.examples_per_pass(len(prepared.train))

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
@@ -23,6 +24,7 @@ from model_foundry.experiment.resume import (
     ResumePoint,
     check_resumable,
     find_resume_point,
+    initial_weights,
     make_fingerprint,
     require_divisible,
     require_one_run,
@@ -34,7 +36,7 @@ from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import handle_signals, report_on_disk
 from model_foundry.foundation.plugins import plugin_errors
 from model_foundry.foundation.process_group import ProcessGroup
-from model_foundry.model import create_model
+from model_foundry.model import create_model, initialize
 from model_foundry.objectives import Prepared
 from model_foundry.objectives.plugin_results import require_plain_data
 from model_foundry.objectives.preparation import prepare_on_all
@@ -126,7 +128,12 @@ def _run(
     require_divisible(config, start, world_size=processes.world_size)
     prepared = prepare_on_all(processes, config, kept=start.path)
     fingerprint = processes.on_all_ranks(
-        make_fingerprint, config, prepared, accelerator.device, world_size=processes.world_size
+        make_fingerprint,
+        config,
+        prepared,
+        accelerator.device,
+        initial=processes.on_all_ranks(initial_weights, config, start),
+        world_size=processes.world_size,
     )
     require_one_run(processes, fingerprint)
     processes.on_rank0(check_resumable, run, config, start.checkpoint, fingerprint, extend=extend)
@@ -135,6 +142,7 @@ def _run(
         return result
     check_length(config, prepared, fingerprint.total_steps)
     model = _create_model(config, prepared, accelerator, processes)
+    initial = _initialize(model, config, prepared, processes, start)
     context = RunContext(
         config=config,
         total_steps=fingerprint.total_steps,
@@ -144,7 +152,7 @@ def _run(
     )
     _log_split(context)
     attempt = make_attempt(run, prepared, context=context, fingerprint=fingerprint, start=start)
-    begun = _begun(attempt, hold, notes, model.num_positions, fresh=fresh)
+    begun = _begun(attempt, hold, notes, model.num_positions, initial, fresh=fresh)
     with ExitStack() as beginning, _naming_lost_peers(context), plugin_errors():
         attempt.train(model, lambda: beginning.enter_context(begun))
         return finish(attempt, model)
@@ -175,6 +183,20 @@ def _create_model(
         "model: %s, %s parameters", config.model.architecture, f"{model.get_parameter_count():,}"
     )
     return model
+
+
+def _initialize(
+    model: BaseModel,
+    config: ExperimentConfig,
+    prepared: Prepared,
+    processes: ProcessGroup,
+    start: ResumePoint,
+) -> dict[str, Any] | None:
+    """Give the model of a new run the weights that it begins with; return the report on them."""
+    if start.checkpoint is not None:
+        return None
+    tokenizer = prepared.tokenizer if TOKENIZER in prepared.processors else None
+    return processes.on_all_ranks(initialize, model, config, tokenizer)
 
 
 def _log_split(context: RunContext) -> None:
@@ -216,6 +238,7 @@ def _begun(
     hold: Callable[[], None],
     notes: list[str],
     positions: int | None,
+    initial: dict[str, Any] | None,
     *,
     fresh: bool,
 ) -> Iterator[Record]:
@@ -223,6 +246,7 @@ def _begun(
 
     Args:
         positions: the maximum length of the model's inputs; None: any.
+        initial: the report on the weights that the run begins with; None: they are random.
         fresh: move an earlier run aside first.
     """
     run, context, start = attempt.run, attempt.context, attempt.start
@@ -230,6 +254,8 @@ def _begun(
     if fresh:
         processes.on_rank0(_move_aside, run, hold)
     processes.on_rank0(_write_config, context.config, run, attempt.prepared, notes)
+    if initial is not None:
+        processes.on_rank0(run.write_measurement, "initial_weights", initial)
     recording = (
         running(run, context.state, run_id=start.run_id, attempt=start.attempt)
         if processes.is_rank0

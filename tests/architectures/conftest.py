@@ -24,7 +24,13 @@ SECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_config(name: str, *, training: dict[str, Any] | None = None, **section: Any) -> Any:
+def make_config(
+    name: str,
+    *,
+    training: dict[str, Any] | None = None,
+    implementation: str = "auto",
+    **section: Any,
+) -> Any:
     """Return a tiny experiment for an architecture, without dropout; `section` overrides."""
     spec = ARCHITECTURES[name]
     assert spec.section is not None
@@ -36,7 +42,11 @@ def make_config(name: str, *, training: dict[str, Any] | None = None, **section:
         {
             "experiment_name": "tiny",
             "data": {"train": "unread.txt", "max_sequence_length": BLOCK},
-            "model": {"architecture": name, spec.section: values},
+            "model": {
+                "architecture": name,
+                "implementation": implementation,
+                spec.section: values,
+            },
             "training": {
                 "objective": "masked_lm" if masked else "causal_lm",
                 "max_steps": 1,

@@ -32,6 +32,11 @@ LANGUAGE = [name for name in sorted(MODEL_REGISTRY) if ARCHITECTURES[name].kind 
 RECURRENT = [name for name in LANGUAGE if ARCHITECTURES[name].section == "rnn"]
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in LANGUAGE},
+    **{
+        f"{name}-{kind}": (name, {"implementation": kind})
+        for name in ("bert", "gpt2")
+        for kind in ("native", "transformers")
+    },
     **{f"{name}-both-ways": (name, {"bidirectional": True}) for name in RECURRENT},
     **{f"{name}-tied": (name, {"tie_word_embeddings": True}) for name in RECURRENT},
     "lstm-both-ways-tied": ("lstm", {"bidirectional": True, "tie_word_embeddings": True}),
@@ -256,7 +261,8 @@ def expected_parameters(config: ExperimentConfig) -> int:
     if name in ("gpt2", "transformer_decoder"):
         return (V + T) * h + layers * layer + 2 * h
     assert name == "bert"
-    return (V + T + 2) * h + 2 * h + layers * layer + (h * h + h) + 2 * h + V
+    segments = 0 if config.model.implementation == "native" else 2  # they add nothing there
+    return (V + T + segments) * h + 2 * h + layers * layer + (h * h + h) + 2 * h + V
 
 
 def test_the_parameter_count_follows_the_formula(

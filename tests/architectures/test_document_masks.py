@@ -29,6 +29,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (name, {}) for name in ISOLATING},
     **{f"{name}-both-ways": (name, {"bidirectional": True}) for name in RECURRENT},
     **{f"{name}-eager": (name, EAGER) for name in ISOLATING if name not in RECURRENT},
+    **{f"{name}-native": (name, {"implementation": "native"}) for name in ("bert", "gpt2")},
 }
 LENGTHS = [[4, 1, 3], [2, 2, 4], [8], [1, 6, 1]]  # of the documents in each row
 PADDING = {"none": (0, 0), "left": (3, 0), "right": (0, 3), "both": (1, 2)}

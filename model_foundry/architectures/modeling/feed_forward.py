@@ -6,6 +6,7 @@ Letters of shapes: B rows, T positions, H hidden size, F inner size.
 from collections.abc import Callable
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,6 +14,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,  # Hendrycks and Gimpel (2016, arXiv:1606.08415)
     "gelu_new": partial(F.gelu, approximate="tanh"),  # as in GPT-2
     "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
 }
 GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "swiglu": F.silu,

@@ -32,6 +32,7 @@ MODEL_TYPE = "model_foundry"
 NOTES = ("model_type", "plugin", "load_with")  # for readers; loading ignores them
 LANGUAGE = "language"  # the kind of a BaseLanguageModel
 ARGUMENTS, SECTION = "arguments", "objective_section"
+NOT_RECORDED = {"implementation", "init_from"}  # settings of `model` that describe no function
 REQUIRED = (ARCHITECTURE_KEY, "kind", ARGUMENTS, "max_sequence_length", "objective", "model")
 
 Record = dict[str, Any]
@@ -115,7 +116,7 @@ def build_record(
         ARGUMENTS: arguments,
         "max_sequence_length": config.data.max_sequence_length,
         "objective": objective,
-        "model": config.model.model_dump(mode="json", exclude_none=True),
+        "model": config.model.model_dump(mode="json", exclude_none=True, exclude=NOT_RECORDED),
     }
     if schema := OBJECTIVES[objective].schema:
         section = getattr(config.training, objective, None) or schema()

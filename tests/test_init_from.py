@@ -1,0 +1,285 @@
+"""Runs that begin with the weights of a saved model, `model.init_from`."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
+
+from model_foundry import train
+from model_foundry.config import ExperimentConfig
+from model_foundry.errors import ConfigError, ResumeError
+from model_foundry.experiment.preflight import check
+from model_foundry.experiment.run_directory import RunDirectory
+from model_foundry.model import create_model, initialize, load_model
+from tests.experiments import MODELS, tiny_experiment
+
+KINDS = sorted(MODELS)
+SHORT = ("training.max_steps=2",)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return the run directories of trained models, each made when it is first asked for."""
+    found: dict[str, Path] = {}
+
+    def run_of(kind: str) -> Path:
+        if kind not in found:
+            config = tiny_experiment(kind, tmp_path_factory.mktemp("trained"), *SHORT)
+            found[kind] = train(config).model_dir.parent
+        return found[kind]
+
+    return run_of
+
+
+def continuing(kind: str, run: Path, directory: Path, *settings: str) -> ExperimentConfig:
+    """Return an experiment that begins with a trained model and takes its tokenizer."""
+    given = (f"model.init_from={run}", f"tokenizer.path={run / 'tokenizer'}")
+    return tiny_experiment(kind, directory, *given, *settings)
+
+
+def classifying(kind: str, run: Path, directory: Path, *settings: str) -> ExperimentConfig:
+    """Return such an experiment whose task is to classify texts."""
+    file = directory / "texts.jsonl"
+    directory.mkdir(exist_ok=True)
+    lines = [{"text": f"the cat sees {i} birds", "label": "ab"[i % 2]} for i in range(24)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return continuing(
+        kind,
+        run,
+        directory,
+        "training.objective=sequence_classification",
+        f"data.train={file}",
+        *settings,
+    )
+
+
+def report_of(run: Path) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads((run / "evaluation" / "initial_weights.json").read_text())
+    return report
+
+
+def fresh(config: ExperimentConfig, **arguments: Any) -> Any:
+    model = create_model(config, **arguments)
+    initialize(model, config)
+    return model.eval()
+
+
+# --- weights that are kept ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_task_begins_with_all_weights(kind: str, trained: Any, tmp_path: Path) -> None:
+    run = trained(kind)
+    model, saved = fresh(continuing(kind, run, tmp_path)), load_model(run)
+    assert all(torch.equal(w, saved.state_dict()[n]) for n, w in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_task_keeps_the_body_and_a_new_head(
+    kind: str, trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = trained(kind)
+    still = ("training.max_steps=1", "training.warmup_steps=0", "training.learning_rate=1e-12")
+    config = classifying(kind, run, tmp_path, *still)
+    with caplog.at_level("INFO"):
+        result = train(config)
+    report = report_of(config.output_dir)
+    assert report["new"] == ["output.weight", "output.bias"]
+    assert report["directory"] == str(run / "model")
+    assert f"{len(report['kept'])} tensors kept, 2 new (output.weight, output.bias)" in caplog.text
+    ours = load_model(result.model_dir).hf_model.body.state_dict()
+    theirs = load_model(run).hf_model.base_model.state_dict()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=0, atol=1e-9)
+    assert not report["merged"]
+
+
+def test_a_head_of_the_same_labels_is_kept_and_one_of_others_is_new(
+    trained: Any, tmp_path: Path
+) -> None:
+    run = trained("gpt2")
+    first = classifying("gpt2", run, tmp_path / "first", *SHORT)
+    train(first)
+    second = classifying("gpt2", first.output_dir, tmp_path / "second", *SHORT)
+    train(second)
+    assert report_of(second.output_dir)["new"] == []
+    other = classifying("gpt2", first.output_dir, tmp_path / "other", *SHORT)
+    texts = tmp_path / "other" / "texts.jsonl"
+    texts.write_text(texts.read_text().replace('"b"', '"c"'))
+    train(other)
+    assert report_of(other.output_dir)["new"] == ["output.weight", "output.bias"]
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert"])
+def test_networks_begin_with_the_weights_of_each_other(
+    kind: str, trained: Any, tmp_path: Path
+) -> None:
+    """Transformers' class, its native twin and the native decoder or encoder, in a circle."""
+    name = {"gpt2": "transformer_decoder", "bert": "transformer_encoder"}[kind]
+    norm = {"gpt2": "place: pre", "bert": "place: post, eps: 1.0e-12"}[kind]
+    sizes = "layers: 2, hidden_size: 32, attention_heads: 2"
+    backbone = f"model.backbone={{{sizes}, norm: {{{norm}}}}}"
+    own = (f"model.architecture={name}", "model.transformer=null", backbone)
+    settings = [("model.implementation=native",), own, ("model.implementation=transformers",)]
+    run, models = trained(kind), []
+    for number, given in enumerate(settings):
+        place = f"model.init_from={run / 'model'}"
+        model = fresh(continuing(kind, run, tmp_path, place, *given))
+        run_of_next = tmp_path / str(number)
+        model.save_pretrained(run_of_next / "model")
+        shutil.copytree(run / "tokenizer", run_of_next / "tokenizer")
+        run = run_of_next
+        models.append(model)
+    ids = torch.randint(5, 200, (2, 16), generator=torch.Generator().manual_seed(1))
+    expected = load_model(trained(kind))(ids).logits
+    for model in models:
+        torch.testing.assert_close(model(ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("implementation", ["native", "transformers"])
+def test_a_directory_of_transformers_gives_its_body(implementation: str, tmp_path: Path) -> None:
+    """With a pooler and a head for sentences, which no language model here has."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = BertConfig(vocab_size=300, max_position_embeddings=16, intermediate_size=128, **sizes)
+    theirs = BertForPreTraining(config).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    settings = (f"model.init_from={tmp_path / 'theirs'}", f"model.implementation={implementation}")
+    experiment = tiny_experiment("bert", tmp_path, *settings)
+    model = create_model(experiment, vocab_size=300)
+    report = initialize(model, experiment)
+    assert report is not None and report["new"] == []
+    assert [name for name in report["unused"] if "pooler" not in name] == [
+        "cls.seq_relationship.bias",
+        "cls.seq_relationship.weight",
+    ]
+    segments = "bert.embeddings.token_type_embeddings.weight"
+    assert report["merged"] == ([segments] if implementation == "native" else [])
+    ids = torch.randint(5, 200, (2, 16))
+    expected = theirs(ids).prediction_logits
+    torch.testing.assert_close(model.eval()(ids).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_old_names_of_a_layer_norm_are_read(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    BertForMaskedLM(
+        BertConfig(vocab_size=300, max_position_embeddings=16, intermediate_size=128, **sizes)
+    ).save_pretrained(tmp_path / "old")
+    file = tmp_path / "old" / "model.safetensors"
+    renamed = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ): tensor + 0.25
+        for name, tensor in load_file(file).items()
+    }
+    save_file(renamed, file, metadata={"format": "pt"})
+    experiment = tiny_experiment("bert", tmp_path, f"model.init_from={tmp_path / 'old'}")
+    model = create_model(experiment, vocab_size=300)
+    report = initialize(model, experiment)
+    assert report is not None and not report["new"] and not report["unused"]
+    norm = model.hf_model.bert.embeddings.LayerNorm
+    assert norm.weight.unique().tolist() == [1.25] and norm.bias.unique().tolist() == [0.25]
+
+
+# --- a run, and the same run again ----------------------------------------------------------------
+
+
+def test_a_resumed_run_does_not_read_the_weights_again(trained: Any, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(trained("lstm"), source)
+    settings = ("training.max_steps=4", "training.save_steps=2")
+    whole = continuing("lstm", trained("lstm"), tmp_path / "whole", *settings)
+    train(whole)
+    cut = continuing("lstm", source, tmp_path / "cut", *settings)
+    train(cut)
+    report = report_of(cut.output_dir)
+    shutil.rmtree(cut.output_dir / "model")
+    shutil.rmtree(RunDirectory(cut.output_dir).checkpoint(4))
+    shutil.rmtree(source / "model")  # the tokenizer is still compared
+    train(cut)
+    assert report_of(cut.output_dir) == report
+    states = [load_model(config.output_dir).state_dict() for config in (whole, cut)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_run_that_began_with_other_weights_is_not_resumed(trained: Any, tmp_path: Path) -> None:
+    run = trained("lstm")
+    config = continuing("lstm", run, tmp_path, *SHORT)
+    train(config)
+    moved = tmp_path / "moved"
+    shutil.copytree(run, moved)
+    train(continuing("lstm", moved, tmp_path, *SHORT))  # the same weights elsewhere
+    other = trained("gru")
+    with pytest.raises(ResumeError, match=r"initial weights: SHA-256 \w+ -> SHA-256 \w+"):
+        train(continuing("lstm", run, tmp_path, *SHORT, f"model.init_from={other}"))
+    with pytest.raises(ResumeError, match=r"initial weights: SHA-256 \w+ -> nothing"):
+        train(continuing("lstm", run, tmp_path, *SHORT, "model.init_from=null"))
+
+
+# --- mistakes -------------------------------------------------------------------------------------
+
+NARROW = "model.transformer={layers: 2, hidden_size: 16, attention_heads: 2}"
+DEEP = "model.transformer={layers: 3, hidden_size: 32, attention_heads: 2}"
+HEADS = "model.transformer={layers: 2, hidden_size: 32, attention_heads: 4}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "message"),
+    [
+        ("gpt2", NARROW, r"wte.weight of the shape \(\d+, 32\), and this model \(\d+, 16\); set"),
+        ("gpt2", DEEP, r"has n_layer \(=2\), and this model 3; set the same in model.transformer"),
+        ("gpt2", HEADS, r"has n_head \(=2\), and this model 4; set the same in model.transformer"),
+        (
+            "bert",
+            "",
+            r"holds a model of the architecture 'gpt2', and .* set model.architecture=gpt2",
+        ),
+        ("lstm", "", r"holds a model of the architecture 'gpt2', and .* is 'lstm'"),
+        (
+            "gpt2",
+            "model.init_from=runs/nowhere",
+            r"model.init_from: runs/nowhere: no such directory",
+        ),
+        ("gpt2", "tokenizer.path=null", r"set tokenizer.path=.* to take its tokenizer"),
+        (
+            "gpt2",
+            "data.max_sequence_length=20",
+            r"wpe.weight of the shape \(16, 32\), and this model \(20, 32\)",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_in_one_line(
+    kind: str, setting: str, message: str, trained: Any, tmp_path: Path
+) -> None:
+    if setting == "tokenizer.path=null":
+        setting += "\ntokenizer.vocab_size=280"
+    settings = setting.split("\n") if setting else []
+    config = continuing(kind, trained("gpt2"), tmp_path, *SHORT, *settings)
+    with pytest.raises(ConfigError, match=message) as raised:
+        train(config)
+    assert "\n" not in str(raised.value)
+    assert not (config.output_dir / "config.yaml").exists()
+    if "tokenizer" not in setting:  # which a check does not train
+        with pytest.raises(ConfigError, match=message):
+            check(config)
+
+
+def test_a_file_and_a_damaged_directory_are_refused(trained: Any, tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_text("no weights")
+    config = continuing("gpt2", trained("gpt2"), tmp_path, f"model.init_from={file}")
+    with pytest.raises(ConfigError, match=r"model.init_from: .*weights: is a file; name a run"):
+        train(config)
+    copy = tmp_path / "copy"
+    shutil.copytree(trained("gpt2") / "model", copy)
+    (copy / "model.safetensors").write_bytes(b"none")
+    (copy / "manifest.json").unlink(missing_ok=True)
+    config = continuing("gpt2", trained("gpt2"), tmp_path, f"model.init_from={copy}")
+    with pytest.raises(ConfigError, match=r"model.safetensors: does not hold weights"):
+        train(config)
