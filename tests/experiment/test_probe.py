@@ -78,6 +78,23 @@ def test_a_head_is_trained_on_the_body_of_the_model(
     assert not torch.equal(*heads)
 
 
+def test_texts_with_several_labels_have_macro_f1_alone(tmp_path: Path) -> None:
+    rows = [{"text": text, "label": ",".join(sorted(set(text.split())))} for text in TEXTS]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    config = tiny_experiment(
+        "bert",
+        tmp_path / "probe",
+        *(f"data.{split}={tmp_path / 'rows.jsonl'}" for split in ("train", "validation")),
+        "training.objective=sequence_classification",
+        "training.sequence_classification={multi_label: true, pooling: last}",
+    )
+    report = probe(trained("gpt2", tmp_path), config, seeds=1)
+    # the, sees, dogs and cat are in 3, 2, 2 and 2 of 3 texts: all are predicted
+    expected = (1 + 3 * 4 / 5) / 4
+    assert report.majority == {"macro_f1": pytest.approx(expected)}
+    assert report.figures.keys() == {"macro_f1"}
+
+
 def test_the_lines_have_mean_range_and_baseline(tmp_path: Path) -> None:
     run = trained("gpt2", tmp_path)
     report = probe(run, task(tmp_path, "training.max_steps=2"), seeds=2)
