@@ -5,6 +5,7 @@ on with the same call.
 """
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def probe(
         logger.info("seed %d of %d: %s", number, seeds, experiment.output_dir)
         metrics = train(experiment).metrics
         for name, values in figures.items():
-            values.append(metrics[f"eval/{name}"])
+            values.append(metrics.get(f"eval/{name}", math.nan))
     report = ProbeReport(
         model=str(directory),
         frozen=frozen,

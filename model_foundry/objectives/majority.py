@@ -1,5 +1,6 @@
 """The figures of a classifier that reads nothing: the baseline of a task with labels."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ def majority_figures(train: Targets, held_out: Targets) -> dict[str, float]:
 
 
 def _macro_f1(actual: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    """Return the mean F1 over the labels; both are (N, C)."""
+    """Return the mean F1 over the labels, NaN without any; both are (N, C)."""
     total = actual.sum(0) + predicted.sum(0)
-    return float((2 * (actual & predicted).sum(0)[total > 0] / total[total > 0]).mean())
+    f1 = 2 * (actual & predicted).sum(0)[total > 0] / total[total > 0]
+    return float(f1.mean()) if len(f1) else math.nan
