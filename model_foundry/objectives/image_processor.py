@@ -12,8 +12,8 @@ from torch import Tensor
 
 from model_foundry.data.sources.images import MODES, named, path_of, pixels_of
 from model_foundry.data.sources.records import Records
-from model_foundry.data.sources.rows import shown
 from model_foundry.errors import DataError
+from model_foundry.foundation.messages import printable
 from model_foundry.foundation.strict_json import strict_json
 from model_foundry.foundation.untrusted_files import read_json
 from model_foundry.objectives.processors import Processor
@@ -142,7 +142,7 @@ class Like(NamedTuple):
         """Return the size of pixels (..., H, W), of which the first are those of these records."""
         path, where = path_of(records.columns[column][0]), records.where(0)
         height, width = pixels.shape[-2:]
-        return cls((height, width), f"{where}{f' ({shown(path)})' if path else ''}, which is")
+        return cls((height, width), f"{where}{f' ({printable(path)})' if path else ''}, which is")
 
 
 def images_of(

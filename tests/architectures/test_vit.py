@@ -123,6 +123,18 @@ def test_every_kind_of_positions_tells_where_a_patch_is(positions: str) -> None:
     assert (logits - others).abs().max() > 0.01
 
 
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_positions_and_patches_begin_at_a_size(pooling: str) -> None:
+    vit = {"patch_size": 1, "pooling": pooling}
+    model = made(vit=vit, hidden_size=64, arguments={"image_size": [32, 32]})
+    embed, stack = model.hf_model.vit.embed, model.hf_model.vit.stack
+    assert stack.positions.embedding.weight.std().item() == pytest.approx(0.5, rel=0.02)
+    assert embed.projection.weight.std().item() == pytest.approx(3**-0.5, rel=0.1)
+    assert not embed.projection.bias.any()
+    if pooling == "cls":
+        assert embed.class_token.std().item() == pytest.approx(0.02, rel=0.3)
+
+
 def test_one_label_each_or_any_number() -> None:
     model, classes = made(), torch.tensor([0, 4, -100, 2])
     output = model(pixel_values=images(), labels=classes)

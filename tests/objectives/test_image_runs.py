@@ -18,7 +18,29 @@ from tests.pictures import write_folder
 pytestmark = pytest.mark.slow
 
 
-def train_pictures(place: Path, rows: int, dropout: float, fault: Fault | None = None) -> None:
+MODELS: dict[str, dict[str, Any]] = {
+    "dense": {"dense": {"hidden_sizes": [8]}},
+    "vit": {
+        # a key's bias has no effect, so that its gradient is rounding, which Adam would enlarge
+        "backbone": {
+            **{"layers": 1, "hidden_size": 8, "attention_heads": 2, "bias": False},
+            **{"attention_dropout": 0.0},
+        },
+        "vit": {"patch_size": 3},
+    },
+}
+
+
+def model_of(architecture: str, dropout: float) -> dict[str, Any]:
+    """Return the section `model` of an architecture, with this dropout."""
+    own, *others = MODELS[architecture].items()
+    first = {own[0]: own[1] | {"dropout": dropout}}
+    return {"architecture": architecture, **first, **dict(others)}
+
+
+def train_pictures(
+    place: Path, architecture: str, rows: int, dropout: float, fault: Fault | None = None
+) -> None:
     """Train on the folder beside `place`: four images a step, so many at once."""
     training: dict[str, Any] = {
         **{"objective": "image_classification", "max_steps": 16, "learning_rate": 0.02},
@@ -30,7 +52,7 @@ def train_pictures(place: Path, rows: int, dropout: float, fault: Fault | None =
         "experiment_name": "pictures",
         "output_dir": str(place),
         "data": {"train": {"images": str(place.with_name("pictures"))}, "validation_fraction": 0.3},
-        "model": {"architecture": "dense", "dense": {"hidden_sizes": [8], "dropout": dropout}},
+        "model": model_of(architecture, dropout),
         "training": training,
     }
     with watching(striking(fault)):
@@ -44,19 +66,21 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_killed_run_that_resumes_is_the_uninterrupted_one(place: Path) -> None:
+@pytest.mark.parametrize("architecture", MODELS)
+def test_a_killed_run_that_resumes_is_the_uninterrupted_one(architecture: str, place: Path) -> None:
     run, whole = place / "killed", place / "whole"
-    in_child(train_pictures, whole, 4, 0.2, code=0)
+    in_child(train_pictures, whole, architecture, 4, 0.2, code=0)
     for step in (6, 11):
-        in_child(train_pictures, run, 4, 0.2, Fault(f"step {step} made"), code=KILLED)
-    in_child(train_pictures, run, 4, 0.2, code=0)
+        in_child(train_pictures, run, architecture, 4, 0.2, Fault(f"step {step} made"), code=KILLED)
+    in_child(train_pictures, run, architecture, 4, 0.2, code=0)
     assert differences(whole, run) == []
 
 
-def test_two_processes_learn_what_one_learns(place: Path) -> None:
+@pytest.mark.parametrize("architecture", MODELS)
+def test_two_processes_learn_what_one_learns(architecture: str, place: Path) -> None:
     one, two = place / "one", place / "two"
-    in_child(train_pictures, one, 4, 0.0, code=0)
-    for ended in launched(*[(train_pictures, two, 2, 0.0)] * 2):
+    in_child(train_pictures, one, architecture, 4, 0.0, code=0)
+    for ended in launched(*[(train_pictures, two, architecture, 2, 0.0)] * 2):
         assert ended.code == 0, ended.stderr
     logs = [read_metrics(run / "metrics.jsonl") for run in (one, two)]
     for name in ("train/loss", "eval/loss", "eval/accuracy"):

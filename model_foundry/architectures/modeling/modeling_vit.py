@@ -60,25 +60,12 @@ class PatchEmbedding(nn.Module):
 
 
 class VisionTransformerPreTrainedModel(TransformerPreTrainedModel):
-    """The settings of transformers that both models share, and their initial weights."""
+    """The settings of transformers that both models share."""
 
     config_class = VisionTransformerConfig
     base_model_prefix = "vit"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        """Draw weights as in other encoders, and the class token as they are.
-
-        Patches differ in size, so their projection keeps the variance of the pixels instead
-        (LeCun et al. 1998), as in the code that was published with the paper.
-        """
-        super()._init_weights(module)
-        if isinstance(module, PatchEmbedding):
-            init.normal_(module.projection.weight, std=module.projection.in_features**-0.5)
-            if module.class_token is not None:
-                init.normal_(module.class_token, std=self.config.initializer_range)
 
 
 class VisionTransformerModel(VisionTransformerPreTrainedModel):
@@ -89,6 +76,26 @@ class VisionTransformerModel(VisionTransformerPreTrainedModel):
         self.embed = PatchEmbedding(config)
         self.stack = TransformerStack(config, config.num_hidden_layers, causal=False)
         self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        """Draw weights as in other encoders, and the class token as they are.
+
+        Patches differ in size, so their projection keeps the variance of the pixels instead
+        (LeCun et al. 1998), as in the code that was published with the paper. Learned positions are
+        of that size, too: with 0.02, as published for millions of images, few images are learnt as
+        if their patches had no places.
+        """
+        if module is self.embed.projection:
+            init.normal_(module.weight, std=module.in_features**-0.5)
+            init.zeros_(module.bias)
+        elif module is getattr(self.stack.positions, "embedding", None):
+            learned = self.config.positions == "learned"
+            init.normal_(module.weight, std=0.5 if learned else self.config.initializer_range)
+        elif module is self.embed and module.class_token is not None:
+            init.normal_(module.class_token, std=self.config.initializer_range)
+        else:
+            super()._init_weights(module)
 
     @can_return_tuple
     def forward(

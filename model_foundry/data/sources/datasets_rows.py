@@ -2,7 +2,7 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class DataSetRows(RowSource):
             rows = self.rows()
             if columns and set(columns) <= set(rows.column_names or ()):
                 rows = rows.select_columns(list(columns))  # the others need not be decoded
-            yield from _with_encoded_images(rows).iter(batch_size=ROWS)
+            yield from map(_with_names(rows), _with_encoded_images(rows).iter(batch_size=ROWS))
         except DataError:
             raise
         except Exception as error:  # no network, no such name, no permission: a class for each
@@ -60,6 +60,23 @@ def _with_encoded_images(rows: Any) -> Any:
         if isinstance(feature, Image):
             rows = rows.cast_column(name, Image(decode=False))
     return rows
+
+
+def _with_names(rows: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a function that gives classes their names in a batch; -1 stands for no class."""
+    from datasets import ClassLabel
+
+    features = (rows.features or {}).items()
+    classes = {name: each for name, each in features if isinstance(each, ClassLabel)}
+
+    def name_classes(batch: dict[str, Any]) -> dict[str, Any]:
+        named = {
+            name: [None if n is None or n < 0 else each.int2str(n) for n in batch[name]]
+            for name, each in classes.items()
+        }
+        return batch | named
+
+    return name_classes
 
 
 def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from model_foundry.data.sources.lists import arrays_of
 from model_foundry.data.sources.rows import shown
 from model_foundry.errors import DataError
-from model_foundry.foundation.messages import reason_of
+from model_foundry.foundation.messages import printable, reason_of
 
 MODES = {1: "L", 3: "RGB"}  # of Pillow, by the number of channels
 DEEP = ("I", "F")  # how the names of modes with more than 8 bits begin
@@ -60,7 +60,7 @@ def path_of(value: Any) -> str | None:
 def named(value: Any, column: str) -> str:
     """Return the name of a column, with the path of an image that has one."""
     path = path_of(value)
-    return repr(column) if path is None else f"{column!r} ({shown(path)})"
+    return repr(column) if path is None else f"{column!r} ({printable(path)})"
 
 
 def _image_of(value: Any, where: str, column: str) -> Image.Image:

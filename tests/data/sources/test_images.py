@@ -64,7 +64,7 @@ def test_a_photograph_stands_as_it_was_taken(tmp_path: Path) -> None:
     [
         (b"no image", "'image' is of no known format of images; correct it"),
         (encoded(GREY)[:-30], "'image' cannot be decoded ("),
-        ("nowhere.png", "'image' ('nowhere.png') cannot be decoded (No such file or directory);"),
+        ("nowhere.png", "'image' (nowhere.png) cannot be decoded (No such file or directory);"),
         (None, "'image' is null, not an image (a file, its path, or lists of pixels); correct"),
         (np.ones((6, 6, 2)), "'image' has the shape (6, 6, 2), but an image is (H, W), (H, W, 1)"),
         (np.ones((0, 6)), "'image' has the shape (0, 6), but"),
