@@ -60,6 +60,18 @@ MISTAKES = {
         [DENSE, "training.objective=sequence_classification"],
         "trains models of kind 'text_classifier', but 'dense' is of kind 'image_classifier'; arch",
     ),
+    "a loss of labels": (
+        ["training.losses={label_loss: 1.0}"],
+        "training.losses: 'label_loss' needs a task with label_smoothing, unlike 'causal_lm'; use",
+    ),
+    "a metric of written texts": (
+        ["training.metrics=[loss, bleu]"],
+        "training.metrics: 'causal_lm' writes no texts; leave out 'bleu'",
+    ),
+    "a metric of several labels": (
+        ["training.metrics=[loss, micro_f1]"],
+        "training.metrics: 'micro_f1' needs real targets (N, C), 0 or 1 for each label, got int64",
+    ),
     "an encoder that continues texts": (
         [ENCODER],
         "'causal_lm' does not suit architecture 'transformer_encoder'; use masked_lm",
