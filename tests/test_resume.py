@@ -38,6 +38,7 @@ from tests.experiments import BLOCKS_OF_TEXT, MODELS, OPTIMIZED, TOY, snapshot, 
 pytestmark = pytest.mark.slow
 
 KINDS = ["gpt2", "bert", "lstm", "gru", "rnn"]
+OTHERS = ["llama", "min_gru", "min_lstm"]  # in short in tests/faults/test_kinds.py
 TIED = ("model.rnn.tie_word_embeddings=true", "model.rnn.hidden_size=24")
 # lanes of five blocks, so that passes end with steps 5, 10 and 15; three blocks are left out
 STREAMS = ("data.packing=streams", "training.carry_state=true")
@@ -138,8 +139,8 @@ def of(precision: str) -> str:
             pytest.param(
                 *case, MANY, id="-".join(map(str, ("many", *case))), marks=pytest.mark.torture
             )
-            for case in product(KINDS, PRECISIONS, (1, 2))
-            if case[1:] != ("fp32", 1)
+            for case in product(KINDS + OTHERS, PRECISIONS, (1, 2))
+            if case[0] in OTHERS or case[1:] != ("fp32", 1)
         ),
     ],
 )
@@ -170,7 +171,8 @@ def test_the_compared_runs_differ_from_one_another(uninterrupted: Runs) -> None:
     without = ("model.rnn.dropout=0.0", of("fp32"))
     assert differences(uninterrupted("lstm", of("fp32")), uninterrupted("lstm", *without))
     assert TOTAL_STEPS * 6 > 3 * BLOCKS_OF_TEXT and BLOCKS_OF_TEXT % 6
-    assert set(KINDS) == {model["architecture"] for model in MODELS.values()}
+    tested = {MODELS[kind]["architecture"] for kind in KINDS + OTHERS}
+    assert tested == {model["architecture"] for model in MODELS.values()}
 
 
 def test_with_workers_that_prepare_batches(

@@ -6,13 +6,12 @@ Letters of shapes: B rows, S source positions, T target positions, V vocabulary 
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from model_foundry.architectures.hf_model import HFModel
+from model_foundry.architectures.modeling.modeling_encoder_decoder import shifted_right
 from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.restored import evaluation_mode
-from model_foundry.foundation.labels import IGNORE_INDEX
 
 
 class HFEncoderDecoder(HFModel):
@@ -34,16 +33,10 @@ class HFEncoderDecoder(HFModel):
         Returns:
             Logits (B, T, V), aligned with the labels, and the mean loss over the targets.
         """
-        labels = inputs["labels"]
-        return super().forward(*given, **inputs, decoder_input_ids=self.shifted_right(labels))
-
-    def shifted_right(self, labels: Tensor) -> Tensor:
-        """Return what the decoder reads, (B, T): the start token, then the targets but the last.
-
-        Nothing is predicted from what stands at padding, so its id is of no importance.
-        """
-        before = labels[:, :-1].masked_fill(labels[:, :-1] == IGNORE_INDEX, self.start_token_id)
-        return F.pad(before, (1, 0), value=self.start_token_id)
+        start = self.start_token_id
+        # nothing is predicted from what stands at padding, so its id is of no importance
+        read = shifted_right(inputs["labels"], start, pad=start)
+        return super().forward(*given, **inputs, decoder_input_ids=read)
 
     def generate(
         self,

@@ -49,8 +49,8 @@ def known_type(name: str) -> str:
         close = nearest(name.lower().replace("_", "-"), every) or nearest(name.lower(), every)
         exists = name in CONFIG_MAPPING
         law = "has no language model" if exists else "is no model type of transformers"
-        hint = f"; did you mean {close!r}?" if close and not exists else "; llama is one that has"
-        raise ConfigError(f"{SECTION}.model_type: {short_repr(name)} {law}{hint}")
+        hint = f"did you mean {close!r}?" if close and not exists else "use llama, for instance"
+        raise ConfigError(f"{SECTION}.model_type: {short_repr(name)} {law}; {hint}")
     return spelled
 
 

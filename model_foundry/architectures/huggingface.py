@@ -149,7 +149,7 @@ class HuggingFaceModel(HFLanguageModel):
     def num_positions(self) -> int | None:
         """The number of positions of a row; None: the type has no limit."""
         held = getattr(self.hf_config, hub_types.POSITIONS, None)
-        pad = self.hf_config.pad_token_id
+        pad = getattr(self.hf_config, "pad_token_id", None)
         return held and int(held) - hub_types.unused_positions(self.hf_config.model_type, pad)
 
     @property
@@ -185,7 +185,7 @@ class HuggingFaceModel(HFLanguageModel):
         """Return the argument for positions (B, T) counted from 0, if the type takes it."""
         if "position_ids" not in arguments_of(self.hf_model):
             return {}
-        model_type, pad = self.hf_config.model_type, self.hf_config.pad_token_id
+        model_type, pad = self.hf_config.model_type, getattr(self.hf_config, "pad_token_id", None)
         return {"position_ids": positions + hub_types.unused_positions(model_type, pad)}
 
     def _has_window(self) -> bool:

@@ -26,7 +26,7 @@ class ModelConfig(OpenSection):
     architecture: str
     """A registered name, as `foundry list architectures` shows them, or one of a plugin."""
     transformer: TransformerModelConfig | None = None
-    """For gpt2 and bert."""
+    """For gpt2, bert and t5."""
     bert: BERTSpecificConfig | None = None
     """For bert; None: the defaults."""
     huggingface: HuggingFaceConfig | None = None

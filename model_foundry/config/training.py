@@ -63,7 +63,7 @@ class TrainingConfig(OpenSection):
     """
 
     objective: str = "causal_lm"
-    """A registered objective: causal_lm, masked_lm."""
+    """A registered objective, as `foundry list objectives` shows them."""
     losses: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Registered losses with their weights, added up; `model` is the model's own. Left out or
     empty: those of the objective."""

@@ -4,6 +4,7 @@ Letters of shapes: N targets, B examples, C labels.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +28,16 @@ class LabelLoss(Loss):
     several labels it is binary, and the weights apply where a label is present.
     """
 
+    def __init__(self, objective: Any) -> None:
+        super().__init__(objective)
+        if not hasattr(objective.settings, "label_smoothing"):
+            law = f"'label_loss' needs a task with label_smoothing, unlike {objective.spec.name!r}"
+            raise ConfigError(f"training.losses: {law}; use 'model'")
+
     def mean(self, done: ForwardPass) -> Tensor:
         logits, targets = done.align(done.output, done.inputs)
-        weights, smoothing = self.objective.class_weights, self.objective.settings.label_smoothing
+        weights = getattr(self.objective, "class_weights", None)
+        smoothing = self.objective.settings.label_smoothing
         given = None if weights is None else torch.tensor(weights, device=logits.device)
         if targets.is_floating_point():
             return binary_loss(logits, targets, weights=given, smoothing=smoothing)

@@ -76,15 +76,17 @@ def try_task(model: BaseModel, prepared: Prepared, update: Update = no_update) -
 
 
 def needs_trial(objective: Objective) -> bool:
-    """Return True unless a task, its losses, metrics and optimizer are ours, and it reads text.
+    """Return True unless a task that reads text, its losses, metrics and optimizer are ours, and
+    losses and metrics are those that it names itself.
 
     Of other data it depends on them which metrics can be measured.
     """
-    optimizer = OPTIMIZERS.load(objective.config.training.optimizer)
-    is_ours_alone = all(map(is_ours, [*parts_of(objective), optimizer]))
     training = objective.config.training
-    is_plain = is_ours_alone and not (training.transforms or training.keys)
-    return not (is_plain and objective.spec.reads_token_stream)
+    parts = [*parts_of(objective), OPTIMIZERS.load(training.optimizer)]
+    named = {*training.losses, *training.metrics, *training.train_metrics}
+    others = named - {*objective.spec.losses, *objective.spec.metrics}
+    is_changed = bool(others or training.transforms or training.keys)
+    return is_changed or not (all(map(is_ours, parts)) and objective.spec.reads_token_stream)
 
 
 def try_losses_and_metrics(

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from model_foundry.config import OBJECTIVES, ExperimentConfig
-from model_foundry.config.fields import flat
+from model_foundry.config.fields import fields_below, flat
 from model_foundry.config.on_resume import OnResume, marked
 from model_foundry.errors import ResumeError
 
@@ -72,12 +72,25 @@ def changed_settings(
     excepted = [name for mark in OnResume for name in marked(mark, ExperimentConfig)]
     spec = OBJECTIVES.get(saved.get("training", {}).get("objective", ""))
     defaults = {} if spec is None else spec.losses
+    saved = {**saved, **_defaults_of_new(saved, now)}
     before, after = (_with_losses_in_force(settings, defaults) for settings in (saved, now))
     training = before["training"]
     first = [*(training.get("metrics") or (spec.metrics if spec else ()))][:1]
     if not best_is_named and first == [training.get("metric_for_best_model")]:
         before, after = map(_told_by_first_metric, (before, after))
     return changes(before, after, free=tuple(excepted))
+
+
+def _defaults_of_new(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults of settings that an earlier version did not have, by dotted name."""
+    known, fields = dict(flat(saved)), dict(fields_below(ExperimentConfig))
+    sections = {name[:place] for name in known for place, sign in enumerate(name) if sign == "."}
+    new = fields.keys() & dict(flat(now)).keys() - known.keys() - sections
+    return {
+        name: fields[name].get_default(call_default_factory=True, validated_data={})
+        for name in new
+        if name.rpartition(".")[0] in sections
+    }
 
 
 def _with_losses_in_force(

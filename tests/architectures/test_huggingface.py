@@ -76,6 +76,11 @@ def test_a_type_that_counts_from_padding_needs_a_padding_token() -> None:
         made(tiny("roberta", "masked"), pad_token_id=None)
 
 
+def test_a_type_whose_configuration_names_no_padding_token_is_made() -> None:
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 4, "rotary_dim": 4}
+    assert make("codegen", "causal", **sizes).num_positions is not None
+
+
 def test_a_name_may_be_written_with_underscores() -> None:
     assert made(tiny("deberta_v2", "masked", hidden_size=16, num_attention_heads=2,
                      num_hidden_layers=1)).hf_config.model_type == "deberta-v2"  # fmt: skip
@@ -95,7 +100,8 @@ def test_the_objective_chooses_the_head(head: str, name: str) -> None:
     [
         ("llamma", {}, "model.huggingface.model_type: 'llamma' is no model type of transformers; "
          "did you mean 'llama'?"),
-        ("vit", {}, "'vit' has no language model"),
+        ("vit", {}, "'vit' has no language model; use llama, for instance"),
+        ("zzqq", {}, "'zzqq' is no model type of transformers; use llama, for instance"),
         ("llama", {"hiden_size": 8}, "model.huggingface.hiden_size: is no field of LlamaConfig; "
          "did you mean 'hidden_size'?"),
         ("llama", {"vocab_size": 8}, "model.huggingface.vocab_size: follows from tokenizer"),

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from model_foundry.config import OBJECTIVES
 from model_foundry.model import load_model
 from model_foundry.training.metrics_log import read_metrics
 from tests.children import KILLED, Fault, in_child, launched
@@ -30,6 +31,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("kinds")
     write_data(directory / "data")
     return directory
+
+
+def test_each_kind_of_model_that_is_built_in_has_a_run() -> None:
+    kinds = {OBJECTIVES[objective].model_kind for objective, _ in KINDS.values()}
+    assert kinds == {spec.model_kind for spec in OBJECTIVES.known()}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -52,6 +58,23 @@ def test_a_killed_run_resumes_from_what_is_whole_and_ends_as_the_uninterrupted_o
         assert faults_of_finished(directory, whole / "run") == []
     assert (newest.parent / f"damaged-{newest.name}").is_dir()
     load_model(whole / "run" / "model")
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_killed_after_every_step_ends_as_the_uninterrupted_one(
+    kind: str, place: Path
+) -> None:
+    whole, killed = place / f"unbroken {kind}", place / f"broken {kind}"
+    saving = ("training.save_steps=1",)
+    in_child(train_kind, kind, whole, saving, code=0)
+    for step in range(1, 9):
+        in_child(train_kind, kind, killed, saving, Fault(f"step {step} made"), code=KILLED)
+        assert whole_steps(killed / "run") == list(range(1, step))
+        # the step that was made again is saved before the next kill
+        in_child(train_kind, kind, killed, saving, Fault(f"step-{step:08d}: verified"), code=KILLED)
+    in_child(train_kind, kind, killed, saving, code=0)
+    assert faults_of_finished(killed, whole / "run") == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

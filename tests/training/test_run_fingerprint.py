@@ -154,6 +154,19 @@ def test_the_marks_at_the_fields_are_these() -> None:
     assert set(marked(OnResume.LAST_BITS, ExperimentConfig)) == CHANGES_LAST_BITS
 
 
+def test_a_setting_that_an_earlier_version_did_not_have_has_its_default(tmp_path: Path) -> None:
+    saved = as_settings(tiny_experiment("gpt2", tmp_path))
+    for section, name in (("training", "transforms"), ("model", "dense"), ("data", "packing")):
+        del saved[section][name]
+    assert changed_settings(saved, as_settings(tiny_experiment("gpt2", tmp_path))) == []
+    other = as_settings(tiny_experiment("gpt2", tmp_path, "data.packing=documents"))
+    assert changed_settings(saved, other) == ["data.packing: blocks -> documents"]
+    # a section that is given now, and was not then, has no defaults
+    lines = changed_settings(saved, as_settings(tiny_experiment("lstm", tmp_path)))
+    assert "model.rnn.hidden_size: nothing -> 32" in lines
+    assert "model.rnn.dropout: nothing -> 0.1" in lines
+
+
 def test_a_setting_of_a_later_version_is_refused() -> None:
     saved = full_settings("lstm")
     now = with_change(saved, "training.noise", 0.5)
