@@ -108,6 +108,35 @@ class NativeModel(HFModel):
             "max_position_embeddings": num_positions_of(config),
         }
 
+    @property
+    def num_positions(self) -> int | None:
+        """The number of learned positions; None: a text may have any length."""
+        fields = self.hf_config
+        return int(fields.max_position_embeddings) if fields.positions == "learned" else None
+
+    @property
+    def attention_in_use(self) -> str:
+        """The attention kernel, by its name in transformers."""
+        return str(self.hf_model.config._attn_implementation)
+
+    def require_positions(self, **lengths: int) -> None:
+        """Raise a `ValueError` where a text exceeds the learned positions.
+
+        Args:
+            **lengths: number of tokens, by what it is the length of.
+        """
+        positions = self.num_positions
+        for name, length in lengths.items():
+            if positions is not None and length > positions:
+                raise ValueError(
+                    f"{name} (={length} tokens) exceeds the {positions} positions of this "
+                    f"{self.model_type} (max_position_embeddings); shorten it."
+                )
+
+
+class NativeTransformer(NativeModel, HFLanguageModel):
+    """A language model that is one stack of this package's own blocks."""
+
     @classmethod
     def from_pretrained(cls, directory: str | Path, **kwargs: Any) -> Self:
         """Load a saved model; a decoder also reads GPT-2, and an encoder BERT, to the same logits.
@@ -139,35 +168,6 @@ class NativeModel(HFModel):
         with without_progress_bars():
             published.save_pretrained(directory)
         self.save_generation_config(directory)
-
-    @property
-    def num_positions(self) -> int | None:
-        """The number of learned positions; None: a text may have any length."""
-        fields = self.hf_config
-        return int(fields.max_position_embeddings) if fields.positions == "learned" else None
-
-    @property
-    def attention_in_use(self) -> str:
-        """The attention kernel, by its name in transformers."""
-        return str(self.hf_model.config._attn_implementation)
-
-    def require_positions(self, **lengths: int) -> None:
-        """Raise a `ValueError` where a text exceeds the learned positions.
-
-        Args:
-            **lengths: number of tokens, by what it is the length of.
-        """
-        positions = self.num_positions
-        for name, length in lengths.items():
-            if positions is not None and length > positions:
-                raise ValueError(
-                    f"{name} (={length} tokens) exceeds the {positions} positions of this "
-                    f"{self.model_type} (max_position_embeddings); shorten it."
-                )
-
-
-class NativeTransformer(NativeModel, HFLanguageModel):
-    """A language model that is one stack of this package's own blocks."""
 
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
