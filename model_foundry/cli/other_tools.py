@@ -9,9 +9,7 @@ _HINTS = {
     "it does not exist yet": "surprisal compare sweep plan",
     "not needed: transformers loads the directory `model` of a run": "export convert",
     "nothing is uploaded here; upload the directory `model` of a run yourself": "push",
-    "models are trained from scratch here; fine-tune a saved one with transformers": (
-        "finetune fine-tune"
-    ),
+    "name the saved model in model.init_from, and use `foundry train`": "finetune fine-tune",
     "use `foundry train` with the same experiment: it resumes": "resume",
     "use `foundry train` to resume a run, or `foundry generate` to continue a text": "continue",
     "use `foundry train`": "run fit pretrain start",

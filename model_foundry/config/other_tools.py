@@ -31,7 +31,8 @@ _NAMES: Final[dict[str, str]] = {
     "training.weight_decay": "wd l2",
     "training.adam_beta1": "beta1",
     "training.adam_beta2": "beta2",
-    "training.adam_epsilon": "eps epsilon adam_eps",
+    "training.adam_epsilon": "adam_eps",
+    "training.adam_epsilon or model.backbone.norm.eps": "eps epsilon",
     "training.max_grad_norm": (
         "clip grad_clip clip_norm clip_grad_norm gradient_clip_val gradient_clipping"
     ),
@@ -85,6 +86,7 @@ _NAMES: Final[dict[str, str]] = {
     "tokenizer.lowercase": "do_lower_case",
     "tokenizer.min_frequency": "min_freq",
     "model.architecture": "arch model_type model_name",
+    "model.init_from": "model_name_or_path pretrained from_pretrained _name_or_path",
     "model.transformer.layers or model.rnn.num_layers": (
         "n_layer n_layers nlayers num_layers layers num_hidden_layers depth"
     ),
@@ -139,7 +141,7 @@ _REASONS: Final[dict[str, str]] = {
         "eval_on_start logging_first_step always_save_checkpoint"
     ),
     "the same command resumes a run by itself; --fresh starts again": (
-        "resume resume_from_checkpoint ignore_data_skip overwrite_output_dir init_from "
+        "resume resume_from_checkpoint ignore_data_skip overwrite_output_dir "
         "enable_jit_checkpoint restore_callback_states_from_checkpoint"
     ),
     "the command decides: foundry train, validate, generate": (
@@ -200,9 +202,6 @@ _REASONS: Final[dict[str, str]] = {
     "the warm-up is counted in steps: training.warmup_steps": "warmup_ratio",
     "one process writes the run for all": "save_on_each_node",
     "set model.rnn.bidirectional and training.objective: masked_lm": "bidirectional_lstm",
-    "models are trained from scratch": (
-        "model_name_or_path pretrained from_pretrained _name_or_path"
-    ),
     "model.architecture names one": "architectures",
     "it follows from the environment": "transformers_version",
     "a run has none yet": "callbacks",

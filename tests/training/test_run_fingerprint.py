@@ -42,7 +42,7 @@ ONLY_WATCHES = {
 COMPARED_OTHERWISE = {
     *("data.train.language.sentences", "data.train.language.seed", "data.validation"),
     *("data.shared_documents", "data.encoding_errors", "data.interventions"),
-    *("tokenizer.path", "training.max_steps", "training.epochs"),
+    *("model.init_from", "tokenizer.path", "training.max_steps", "training.epochs"),
     "training.per_device_train_batch_size",
     "training.gradient_accumulation_steps",
 }
