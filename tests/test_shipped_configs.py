@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model_foundry import create_model, load_config, train
-from model_foundry.architectures import BaseLanguageModel
+from model_foundry.architectures import BaseModel
 from model_foundry.config import settings_without_effect
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -15,15 +15,19 @@ SMALL = [path for path in CONFIGS if path.stem.startswith("tiny_") or path.stem 
 # language modelling head and without the pooler.
 PARAMETERS = {"gpt2_small": 124_439_808, "bert_base": 109_514_298}
 
+DIGITS = {"num_channels": 1, "image_size": [8, 8], "labels": [*"0123456789"]}
+
 
 def by_name(path: Path) -> str:
     return path.stem
 
 
-def build(path: Path, directory: Path) -> BaseLanguageModel:
+def build(path: Path, directory: Path) -> BaseModel:
     """Return the model at its full size, without memory for its weights."""
     config = load_config(path, overrides=[f"output_dir={directory / 'run'}"])
     with torch.device("meta"):
+        if config.training.objective == "image_classification":
+            return create_model(config, **DIGITS)
         return create_model(config, vocab_size=config.tokenizer.vocab_size)
 
 
