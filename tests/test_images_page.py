@@ -1,16 +1,21 @@
 """docs/images.md: its sources give one set of examples, its experiment learns, its code runs."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
-from model_foundry.config import ImageClassificationConfig, load_config
+from model_foundry.config import ImageClassificationConfig, Section, load_config
+from model_foundry.config.images import PatchesConfig
 from model_foundry.experiment.train import train
 from model_foundry.objectives.preparation import prepare
 from tests.pictures import write_folder
@@ -57,8 +62,38 @@ def test_the_experiment_of_the_page_learns_and_its_code_runs(
     assert capsys.readouterr().out == "left\n"
 
 
-def test_the_table_of_the_page_has_all_settings_and_their_defaults() -> None:
-    rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", PAGE, re.M))
-    defaults = ImageClassificationConfig().model_dump()
-    said = {n: v if isinstance(v, str) else json.dumps(v) for n, v in defaults.items()}
-    assert rows == said
+CODE = """
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+model = AutoModelForImageClassification.from_pretrained("runs/shapes/model", trust_remote_code=True)
+processor = AutoImageProcessor.from_pretrained("runs/shapes/model/image_processor")
+logits = model.eval()(**processor(Image.open("shapes/left/01.png"), return_tensors="pt")).logits
+print(type(model).__module__.split(".")[0], model.config.id2label[int(logits.argmax())])
+"""
+
+
+@pytest.mark.slow
+def test_the_transformer_of_the_page_is_loaded_without_this_package(here: Path) -> None:
+    overrides = [f"model={yaml.safe_load(blocks('yaml')[2])['model']}"]
+    assert train(load_config("shapes.yaml", overrides=overrides)).metrics["eval/accuracy"] == 1
+    environment = {**os.environ, "HF_HOME": str(here / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "transformers_modules left\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "section"),
+    [
+        ("training.image_classification", ImageClassificationConfig()),
+        ("model.vit", PatchesConfig()),
+    ],
+)
+def test_a_table_of_the_page_has_all_settings_and_their_defaults(
+    key: str, section: Section
+) -> None:
+    table = PAGE.partition(f"| `{key}` | default |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", table, re.M))
+    defaults = section.model_dump()
+    assert rows == {n: v if isinstance(v, str) else json.dumps(v) for n, v in defaults.items()}

@@ -19,6 +19,11 @@ SMALL = [path for path in CONFIGS if path.stem.startswith("tiny_") or path.stem 
 # language modelling head and without the pooler.
 PARAMETERS = {"gpt2_small": 124_439_808, "bert_base": 109_514_298}
 ARGUMENTS: dict[str, dict[str, Any]] = {
+    "image_classification": {
+        "num_channels": 1,
+        "image_size": [8, 8],
+        "labels": [*"0123456789"],
+    },
     "sequence_classification": {"labels": ["acceptable", "unacceptable"]},
     "token_classification": {"labels": [f"label {number}" for number in range(17)]},
 }
@@ -34,7 +39,9 @@ def build(path: Path, directory: Path) -> BaseModel:
     config = load_config(path, overrides=[f"output_dir={directory / 'run'}"])
     with torch.device("meta"):
         more = ARGUMENTS.get(config.training.objective, {})
-        return create_model(config, vocab_size=config.tokenizer.vocab_size, **more)
+        if config.training.objective != "image_classification":
+            more = {"vocab_size": config.tokenizer.vocab_size} | more
+        return create_model(config, **more)
 
 
 def test_the_shipped_experiments_are_found() -> None:
