@@ -227,7 +227,7 @@ def table(found: Runs) -> str:
     lines = ["| recipe | rate | loss | lowest to highest |", "|---|---|---|---|"]
     for name, runs in found.items():
         losses = [run["loss"] for run in runs]
-        ends = f"{min(losses):.2f} to {max(losses):.2f}"
+        ends = f"{min(losses):.2f} to {max(losses):.2f}" if len(losses) > 1 else "one seed"
         lines.append(f"| {name} | {runs[0]['rate']:g} | {mean(losses):.2f} | {ends} |")
     return "\n".join(lines)
 
