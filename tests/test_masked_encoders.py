@@ -4,9 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import masked_encoders
-from benchmarks.masked_encoders import ARMS, BERT, MODERN, RECIPE, chosen, draw, read_records, table
+from benchmarks.masked_encoders import (
+    ARMS,
+    BERT,
+    MODERN,
+    RECIPE,
+    chosen,
+    draw,
+    read_records,
+    shuffle_rows,
+    table,
+)
 from model_foundry import load_config
 from model_foundry.config import settings_without_effect
 
@@ -51,6 +62,15 @@ def test_the_rate_is_chosen_by_the_first_seed_and_all_its_seeds_are_shown(tmp_pa
     assert table({"BERT": found["BERT"][:1]}).endswith("| BERT | 0.2 | 4.00 | one seed |")
     draw(found, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_shuffled_rows_hold_the_same_tokens_each_with_its_label_between_the_frame() -> None:
+    ids = torch.arange(40).view(4, 10)
+    shuffled = shuffle_rows({"input_ids": ids, "labels": -ids})
+    found = shuffled["input_ids"]
+    assert torch.equal(shuffled["labels"], -found)
+    assert torch.equal(found.sort(1).values, ids) and not torch.equal(found, ids)
+    assert torch.equal(found[:, [0, -1]], ids[:, [0, -1]])
 
 
 def test_runs_that_are_recorded_are_not_repeated(
