@@ -4,9 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import masked_encoders
-from benchmarks.masked_encoders import ARMS, BERT, MODERN, RECIPE, chosen, draw, table
+from benchmarks.masked_encoders import (
+    ARMS,
+    BERT,
+    MODERN,
+    RECIPE,
+    chosen,
+    draw,
+    read_records,
+    shuffle_rows,
+    table,
+)
 from model_foundry import load_config
 from model_foundry.config import settings_without_effect
 
@@ -48,8 +59,18 @@ def test_the_rate_is_chosen_by_the_first_seed_and_all_its_seeds_are_shown(tmp_pa
     found = chosen(records)
     assert [(run["rate"], run["seed"]) for run in found["BERT"]] == [(0.2, 1), (0.2, 2), (0.2, 3)]
     assert table(found).splitlines()[2:] == ["| BERT | 0.2 | 5.00 | 4.00 to 6.00 |"]
+    assert table({"BERT": found["BERT"][:1]}).endswith("| BERT | 0.2 | 4.00 | one seed |")
     draw(found, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_shuffled_rows_hold_the_same_tokens_each_with_its_label_between_the_frame() -> None:
+    ids = torch.arange(40).view(4, 10)
+    shuffled = shuffle_rows({"input_ids": ids, "labels": -ids})
+    found = shuffled["input_ids"]
+    assert torch.equal(shuffled["labels"], -found)
+    assert torch.equal(found.sort(1).values, ids) and not torch.equal(found, ids)
+    assert torch.equal(found[:, [0, -1]], ids[:, [0, -1]])
 
 
 def test_runs_that_are_recorded_are_not_repeated(
@@ -65,3 +86,9 @@ def test_runs_that_are_recorded_are_not_repeated(
     for _ in range(2):
         masked_encoders.train_arm("BERT", BERT, tmp_path / "records.jsonl", [])
     assert made == [(2e-3, 1), (1e-3, 1), (4e-3, 1), (1e-3, 2), (1e-3, 3)]
+
+
+def test_the_page_shows_the_table_of_the_records() -> None:
+    page = (RECIPE.parents[1] / "docs" / "architectures.md").read_text(encoding="utf-8")
+    records = read_records(RECIPE.parents[1] / "benchmarks" / "masked_encoders.jsonl")
+    assert table(chosen(records)) in page
