@@ -158,6 +158,20 @@ BROKEN = [
         "'loss' is always logged, of each step by itself; leave it out",
     ),
     (
+        "transforms_are_known",
+        GPT2,
+        ["training.transforms=[{rename: {a: b}}, {ad_noise: {deviation: 1}}]"],
+        "training.transforms.1",
+        "did you mean 'add_noise'?",
+    ),
+    (
+        "keys_are_of_what_is_measured",
+        GPT2,
+        ["training.keys={perplexty: {labels: tags}}"],
+        "training.keys.perplexty",
+        "is no loss or metric of the experiment; did you mean 'perplexity'?",
+    ),
+    (
         "objective_suits_kind",
         GPT2,
         ["training.objective=ranks"],
@@ -376,6 +390,7 @@ BROKEN = [
 
 # As far as a law allows.
 KEPT = [
+    (GPT2, ["training.transforms=[{rename: {a: b}}]", "training.keys={loss: {labels: tags}}"]),
     (BERT, [MASKED, "data.max_sequence_length=3"]),
     (BERT, [MASKED, "data.content_tokens=126"]),
     (GPT2, ["data.content_tokens=128", "model.transformer.max_position_embeddings=128"]),
