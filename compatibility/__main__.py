@@ -2,7 +2,7 @@
 
     python -m compatibility [--sets "4.51" oldest ...] [--diagonal] [--tools] [--page FILE]
 
-Tiny models of each architecture are saved with a tokenizer of each kind, and opened again in
+Tiny models of each architecture are saved with one tokenizer or each kind, and opened again in
 processes without this package, with each set of libraries that foundation/tested_versions.yaml
 names. With `--tools` also by HF Trainer, peft, torch.export and ONNX, which are installed for it.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from compatibility.environments import add_libraries_option, overlay
-from compatibility.exports import ARCHITECTURES, TOKENIZERS, export
+from compatibility.exports import ARCHITECTURES, PAIRS, TOKENIZERS, export
 from compatibility.page import faults, fill
 from model_foundry.foundation.tested_versions import open_with
 
@@ -69,8 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     libraries = options.libraries.resolve()
     with tempfile.TemporaryDirectory() as temporary:
         exports, few = Path(temporary) / "all", Path(temporary) / "few"
-        whole = [] if options.diagonal else [(a, t) for a in ARCHITECTURES for t in TOKENIZERS]
-        for architecture, tokenizer in whole or diagonal():
+        for architecture, tokenizer in diagonal() if options.diagonal else PAIRS:
             export(architecture, tokenizer, exports)
         found, used = {}, {}
         for name in options.sets:

@@ -41,7 +41,15 @@ ARCHITECTURES: Final[dict[str, dict[str, Any]]] = {
     "transformer_encoder": {"architecture": "transformer_encoder", "backbone": TRANSFORMER},
     "llama of huggingface": {"architecture": "huggingface", "huggingface": LLAMA},
 }
+WITH_EACH: Final = ("gpt2", "bert", "lstm", "gru", "rnn", "bidirectional lstm", "tied lstm")
+"""Architectures that are saved with each kind of tokenizer; the others with one."""
 MASKED: Final = {"bert", "bidirectional lstm", "transformer_encoder"}
+PAIRS: Final = [
+    (name, tokenizer)
+    for place, name in enumerate(ARCHITECTURES)
+    for tokenizer in (TOKENIZERS if name in WITH_EACH else (TOKENIZERS[place % len(TOKENIZERS)],))
+]
+"""Architectures and tokenizers that are saved together."""
 POSITIONS: Final = 96
 NEW_TOKENS: Final = 8
 TEXTS: Final = (

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from compatibility.exports import ARCHITECTURES, TOKENIZERS
+from compatibility.exports import ARCHITECTURES, PAIRS
 
 BASIC: Final = ("loads", "ids", "logits", "generation")
 FURTHER: Final = (
@@ -45,11 +45,10 @@ def cell(result: Mapping[str, str], names: Iterable[str]) -> str:
 def basic_table(found: Found) -> str:
     """Return a row for each architecture and tokenizer, with a cell for each version."""
     rows = [["", "", *(each["transformers"] for each in found.values())]]
-    for architecture in ARCHITECTURES:
-        for tokenizer in TOKENIZERS:
-            place = key(architecture, tokenizer)
-            cells = [cell(each["exports"].get(place, {}), BASIC) for each in found.values()]
-            rows.append([architecture, tokenizer, *cells])
+    for architecture, tokenizer in PAIRS:
+        place = key(architecture, tokenizer)
+        cells = [cell(each["exports"].get(place, {}), BASIC) for each in found.values()]
+        rows.append([architecture, tokenizer, *cells])
     return table(rows)
 
 
@@ -65,8 +64,9 @@ def further_table(found: Found) -> str:
 def _versions(found: Found, architecture: str, name: str) -> str:
     result = {
         each["transformers"]: {
-            each["exports"].get(key(architecture, tokenizer), {}).get(name, "not tried")
-            for tokenizer in TOKENIZERS
+            each["exports"].get(key(*pair), {}).get(name, "not tried")
+            for pair in PAIRS
+            if pair[0] == architecture
         }
         for each in found.values()
     }

@@ -7,7 +7,7 @@ import pytest
 from compatibility import page, versions, wheel
 from compatibility.__main__ import ask, diagonal
 from compatibility.environments import overlay
-from compatibility.exports import ARCHITECTURES, TOKENIZERS, export
+from compatibility.exports import ARCHITECTURES, PAIRS, TOKENIZERS, export
 from model_foundry.foundation.tested_versions import open_with
 
 GOOD = dict.fromkeys([*page.BASIC, *page.FURTHER], "yes")
@@ -17,6 +17,7 @@ def test_diagonal_has_every_architecture_and_every_tokenizer() -> None:
     architectures, tokenizers = zip(*diagonal(), strict=True)
     assert [*architectures] == [*ARCHITECTURES]
     assert {*tokenizers} == {*TOKENIZERS}
+    assert {*diagonal()} <= {*PAIRS}
 
 
 @pytest.mark.slow
@@ -53,7 +54,7 @@ def test_cells_tell_what_went_wrong_or_was_not_tried() -> None:
 
 
 def test_page_is_filled_between_its_marks_only() -> None:
-    places = [page.key(a, t) for a in ARCHITECTURES for t in TOKENIZERS]
+    places = [page.key(*pair) for pair in PAIRS]
     exports = dict.fromkeys(places, GOOD)
     exports[page.key("lstm", "word")] = GOOD | {"ids": "other", "fill-mask": "broke"}
     found = {"old": {"transformers": "4.0", "exports": exports}}
@@ -78,9 +79,8 @@ def test_page_of_the_documentation_has_a_row_for_each_and_a_column_for_each_vers
     text = (project / "docs" / "compatibility.md").read_text(encoding="utf-8")
     versions = [each["transformers"] for each in open_with().values()]
     assert f"|  |  | {' | '.join(versions)} |" in text
-    for architecture in ARCHITECTURES:
-        for tokenizer in TOKENIZERS:
-            assert f"| {architecture} | {tokenizer} |{' yes |' * len(versions)}\n" in text
+    for architecture, tokenizer in PAIRS:
+        assert f"| {architecture} | {tokenizer} |{' yes |' * len(versions)}\n" in text
 
 
 def test_tools_are_faults_only_where_they_fail_and_what_is_known_is_none() -> None:
