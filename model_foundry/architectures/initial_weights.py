@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel, CountedModel
 from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
@@ -139,10 +140,10 @@ class Target:
     def has_head_of(self, record: Record) -> bool:
         """Return whether the head of a directory is of the same kind, with the same labels."""
         fields: Any = self.model.hf_config if isinstance(self.model, HFModel) else None
-        kind, there = getattr(fields, KIND_KEY, None), record.get(KIND_KEY)
-        if kind is None or there != kind:
-            return kind is None and there is None
-        return {str(n): label for n, label in fields.id2label.items()} == record.get("id2label")
+        if getattr(fields, KIND_KEY, None) != record.get(KIND_KEY):
+            return False
+        named = None if isinstance(self.model, BaseLanguageModel) else record.get("id2label")
+        return named is None or named == {str(n): label for n, label in fields.id2label.items()}
 
 
 def _require_architecture(target: Target, record: Record) -> None:
