@@ -161,6 +161,13 @@ def test_a_directory_is_loaded_here_and_by_transformers(tmp_path: Path) -> None:
     torch.testing.assert_close(theirs(pixel_values=images()).logits, logits)
 
 
+def test_a_transformer_of_others_is_refused(tmp_path: Path) -> None:
+    theirs = ViTForImageClassification(ViTConfig(**FIELDS | {"image_size": 8}))
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match=r"weights have missing keys: .*vit.embed.projection"):
+        BaseModel.from_pretrained(tmp_path)
+
+
 def test_recomputed_activations_and_both_kernels_give_the_same_gradients() -> None:
     def gradients(recomputed: bool, kernel: str = "sdpa") -> list[Tensor]:
         model = made(training={"attn_implementation": kernel}, dropout=0.0, attention_dropout=0.0)

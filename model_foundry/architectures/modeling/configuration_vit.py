@@ -12,7 +12,7 @@ class VisionTransformerConfig(TransformerConfig):
 
     Args:
         num_channels: of each pixel.
-        image_size: height and width in pixels, multiples of `patch_size`.
+        image_size: height and width in pixels, or one number for both; multiples of `patch_size`.
         patch_size: height and width of a patch in pixels.
         pooling: the vector that is classified, the state at the class token (`cls`), or the mean
             over the patches (`mean`), which then stand alone.
@@ -31,7 +31,7 @@ class VisionTransformerConfig(TransformerConfig):
         auto_map=None,
         **fields,
     ):
-        height, width = image_size
+        height, width = (image_size,) * 2 if isinstance(image_size, int) else image_size
         if height % patch_size or width % patch_size:
             raise ValueError(
                 f"`patch_size` (={patch_size}) must divide both sides of `image_size` "
