@@ -40,10 +40,11 @@ SEEDS: Final = (1, 2, 3)
 EVALUATED: Final = 0.15
 UNIGRAM: Final = 6.05  # nats per token of the validation text, by the frequencies in training
 COLOURS: Final = {
-    "BERT": "#b3402e",
-    "ModernBERT": "#2a7f62",
-    "transformers' BERT": "#b98a1f",
-    "transformers' ModernBERT": "#4a5a6a",
+    "learned": "#b3402e",
+    "sinusoidal": "#b98a1f",
+    "relative": "#8a5fa3",
+    "alibi": "#4a6fa5",
+    "rotary": "#2a7f62",
 }
 Runs = dict[str, list[dict[str, Any]]]
 SIZES: Final = {"num_hidden_layers": 2, "hidden_size": 128, "num_attention_heads": 4}
@@ -258,23 +259,28 @@ def table(found: Runs) -> str:
 
 
 def draw(found: Runs, place: Path) -> None:
-    """Draw a dot for each run and a line over the range of each arm."""
+    """Draw a dot for each run and a line over the range of each arm, the best arm on top."""
     matplotlib.use("Agg")
     figure, axis = plt.subplots(figsize=(8, 0.6 + 0.27 * len(found)), layout="constrained")
-    for row, (name, runs) in enumerate(found.items()):
-        losses = [run["loss"] for run in runs]
-        colour = COLOURS[name.split(",")[0]]
+    losses_of = {name: [run["loss"] for run in runs] for name, runs in found.items()}
+    names = sorted(found, key=lambda name: mean(losses_of[name]))
+    for row, name in enumerate(names):
+        losses, colour = losses_of[name], COLOURS[ARMS[name].positions]
         axis.plot([min(losses), max(losses)], [row, row], color=colour, linewidth=2)
         axis.plot(losses, [row] * len(losses), "o", color=colour, markersize=5, alpha=0.8)
     axis.axvline(UNIGRAM, color="#999999", linewidth=0.8, linestyle="--")
     axis.annotate("frequencies of the tokens", (UNIGRAM, -0.9), ha="right", fontsize=8)
-    axis.set_yticks(range(len(found)), [*found], fontsize=8)
+    axis.set_yticks(range(len(names)), names, fontsize=8)
     axis.set_ylim(len(found) - 0.4, -1.2)
     axis.set_xlabel(f"nats per hidden token, {EVALUATED:.0%} of the validation text hidden")
     axis.grid(axis="x", color="#e4e4e4", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
+    shown = {ARMS[name].positions for name in names}
+    for kind in (kind for kind in COLOURS if kind in shown):
+        axis.plot([], [], "o", color=COLOURS[kind], markersize=5, label=kind)
+    axis.legend(title="positions", loc="lower left", fontsize=8, title_fontsize=8, frameon=False)
     figure.savefig(place, dpi=130)
     plt.close(figure)
 
