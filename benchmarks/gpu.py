@@ -37,22 +37,18 @@ def cuda_is_there() -> bool:
 
 
 def contenders_of(shape: Shape, directory: Path) -> list[Contender]:
-    """Return the contenders of a shape."""
+    """Return the contenders of a shape; a short run has only the first ones."""
     plain = {"training.mixed_precision": "bf16", "training.compile": "false"}
-    ready = [
-        foundry_train(OURS, directory, {}),
-        foundry_train("ours, not compiled", directory, plain),
-        loop(PRODUCT, directory, "product", precision="bf16"),
-    ]
+    native = {"model.implementation": "native"}
+    ready = [foundry_train(OURS, directory, {})]
     if shape.heads:
-        native = {"model.implementation": "native"}
         ready.append(foundry_train("native", directory, native))
-        ready.append(foundry_train("native, not compiled", directory, plain | native))
-    ready.append(loop("bare step", directory, "bare_step", precision="bf16"))
-    if shape.heads:
-        native = {"model.implementation": "native"}
-        ready.insert(1, foundry_train("ours, native", directory, native))
         ready.append(loop("HF Trainer", directory, "hf_trainer", precision="bf16"))
+    ready.append(loop(PRODUCT, directory, "product", precision="bf16"))
+    ready.append(loop("bare step", directory, "bare_step", precision="bf16"))
+    ready.append(foundry_train("ours, not compiled", directory, plain))
+    if shape.heads:
+        ready.append(foundry_train("native, not compiled", directory, plain | native))
         ready.append(loop("transformers loop", directory, "transformers_loop", precision="bf16"))
     else:
         ready.append(loop("torch.nn loop", directory, "recurrent_loop", precision="bf16"))

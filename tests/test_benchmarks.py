@@ -25,7 +25,7 @@ from benchmarks.rounds import (
     run_rounds,
     working_seconds,
 )
-from benchmarks.shapes import SHAPES
+from benchmarks.shapes import GPU_SHAPES, SHAPES
 from benchmarks.soak import stretches
 from benchmarks.texts import distinct_lines, made_up_words, write_lines, write_some
 from benchmarks.train import BARE, BARS, OTHERS, OURS
@@ -382,6 +382,19 @@ def test_a_gpu_check_leaves_results_that_can_be_taken_in(
     assert Store(beside).read() == Store(output).read()
     assert "pytest | all passed" in (beside / "RESULTS.md").read_text()
     assert bench("--take-in", str(tmp_path)).returncode == 2
+
+
+def test_a_short_run_on_a_gpu_begins_with_the_foremost_contenders(tmp_path: Path) -> None:
+    gpt2, *others = GPU_SHAPES.values()
+    ready = gpu.contenders_of(gpt2, tmp_path)
+    names = [each.name for each in ready]
+    assert names[:4] == ["ours", "native", "HF Trainer", "product"]
+    assert names[4:] == ["bare step", "ours, not compiled", "native, not compiled",
+                         "transformers loop"]  # fmt: skip
+    assert len({tuple(each.command) for each in ready}) == len(ready)
+    for shape in (each for each in others if not each.heads):
+        found = [each.name for each in gpu.contenders_of(shape, tmp_path)]
+        assert found == ["ours", "product", "bare step", "ours, not compiled", "torch.nn loop"]
 
 
 def test_nothing_starts_after_the_deadline(tmp_path: Path) -> None:

@@ -47,6 +47,14 @@ class BaseModel(nn.Module, ABC):
                 objective gives them; plain JSON.
         """
 
+    @classmethod
+    def check_settings(cls, config: ExperimentConfig) -> None:
+        """Check what `from_config` can refuse without the data, before they are read.
+
+        Raises:
+            ConfigError: a setting is wrong.
+        """
+
     @abstractmethod
     def forward(self, *given: Any, **inputs: Any) -> ModelOutput:
         """Compute the outputs and, given labels, the loss.

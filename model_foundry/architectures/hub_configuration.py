@@ -13,6 +13,21 @@ HEAD = "foundry_head"  # field of the configuration: causal or masked
 NEEDS = {"left_to_right": "causal", "both": "masked"}
 
 
+def type_and_head(config: ExperimentConfig) -> tuple[Any, str]:
+    """Return the configuration class of a model type, and the head that the objective needs.
+
+    Raises:
+        ConfigError: there is no such type, head or field.
+    """
+    section: HuggingFaceConfig = config.model.section
+    model_type = hub_types.known_type(section.model_type)
+    needed = NEEDS.get(OBJECTIVES[config.training.objective].direction)
+    head = hub_types.head_for(model_type, asked=section.head, needed=needed)
+    hf_config_class = hub_types.config_class(model_type)
+    hub_types.require_known(hf_config_class, section.fields)
+    return hf_config_class, head
+
+
 def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
     """Return the transformers configuration of an experiment.
 
@@ -22,16 +37,11 @@ def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
     Raises:
         ConfigError: there is no such type, head or field.
     """
-    section: HuggingFaceConfig = config.model.section
-    model_type = hub_types.known_type(section.model_type)
-    needed = NEEDS.get(OBJECTIVES[config.training.objective].direction)
-    head = hub_types.head_for(model_type, asked=section.head, needed=needed)
-    hf_config_class, pad = hub_types.config_class(model_type), arguments.get("pad_token_id")
-    hub_types.require_known(hf_config_class, section.fields)
-    length = config.data.max_sequence_length
+    hf_config_class, head = type_and_head(config)
+    length, pad = config.data.max_sequence_length, arguments.get("pad_token_id")
     values = {
         **hub_types.positions_fields(hf_config_class, length, pad),
-        **section.fields,
+        **config.model.section.fields,
         **hub_types.special_tokens(hf_config_class, arguments),
         HEAD: head,
     }

@@ -18,7 +18,12 @@ from model_foundry.architectures.document_masks import (
     without_padding,
 )
 from model_foundry.architectures.hf_language_model import HFLanguageModel
-from model_foundry.architectures.hub_configuration import HEAD, SavedConfig, configuration_of
+from model_foundry.architectures.hub_configuration import (
+    HEAD,
+    SavedConfig,
+    configuration_of,
+    type_and_head,
+)
 from model_foundry.architectures.kernels.attention_choice import ISOLATING, choose_attention
 from model_foundry.architectures.model_type_laws import holds, require_law
 from model_foundry.architectures.registration import register_architecture
@@ -90,6 +95,15 @@ class HuggingFaceModel(HFLanguageModel):
                 model.require_tied_matrices()
             model.try_out()
         return model
+
+    @classmethod
+    def check_settings(cls, config: ExperimentConfig) -> None:
+        """Require the model type, its head and its fields.
+
+        Raises:
+            ConfigError: transformers has no such type or field, or its head does not suit.
+        """
+        type_and_head(config)
 
     @classmethod
     def hf_fields(cls, config: ExperimentConfig) -> Record:

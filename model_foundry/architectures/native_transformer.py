@@ -4,7 +4,7 @@ The networks are in `modeling/modeling_transformer.py`, which is saved with each
 """
 
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
@@ -75,7 +75,7 @@ def num_positions_of(config: ExperimentConfig) -> int:
 class NativeModel(HFModel):
     """A model of any kind that is made of this package's own blocks."""
 
-    hf_config_class = TransformerConfig
+    hf_config_class: ClassVar[Any] = TransformerConfig
 
     @classmethod
     def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:

@@ -31,16 +31,18 @@ Inputs = dict[str, torch.Tensor]
 Forward = Callable[[Any, Inputs], Any]
 
 
-def check_plugin_model(config: ExperimentConfig, device: torch.device) -> None:
-    """Create the language model of a plugin and run one step on a small batch; skip others.
+def check_without_data(config: ExperimentConfig, device: torch.device) -> None:
+    """Check the settings of a model; run one step of a plugin's language model on a small batch.
 
-    The model has the sizes of the experiment, except for a tiny vocabulary. Random generators keep
+    That model has the sizes of the experiment, except for a tiny vocabulary. Random generators keep
     their state.
 
     Raises:
         ConfigError: the model cannot be created, raises, or returns an invalid output.
     """
     cls = MODEL_REGISTRY[config.model.architecture]
+    with plugin_method(cls, "check_settings"):
+        cls.check_settings(config)
     if issubclass(cls, BaseLanguageModel) and not is_ours(cls):
         with seeded(0):
             _try_language_model(cls, config, device)

@@ -9,14 +9,13 @@ from typing import Any, Self
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoModelForImageClassification
 
-from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.losses import classification_loss
 from model_foundry.architectures.modeling.configuration_vit import VisionTransformerConfig
 from model_foundry.architectures.modeling.modeling_vit import (
     VisionTransformerForImageClassification,
     VisionTransformerModel,
 )
-from model_foundry.architectures.native_transformer import TransformerEncoder, attention_kernel
+from model_foundry.architectures.native_transformer import NativeModel
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig
@@ -37,7 +36,7 @@ SEVERAL = "multi_label_classification"  # its name in transformers
 
 
 @register_architecture("vit", kind="image_classifier")
-class VisionTransformer(HFModel):
+class VisionTransformer(NativeModel):
     """An encoder that reads the patches of an image and gives it one label, or several."""
 
     hf_config_class = VisionTransformerConfig
@@ -80,14 +79,6 @@ class VisionTransformer(HFModel):
             problem_type=SEVERAL if multi_label else "single_label_classification",
         )
 
-    @classmethod
-    def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
-        """Create a model with random weights and the attention of the experiment."""
-        kernel = attention_kernel(config)
-        return cls(
-            cls.hf_class(hf_config)._from_config(hf_config, attn_implementation=kernel), hf_config
-        )
-
     @staticmethod
     def patches(config: ExperimentConfig) -> PatchesConfig:
         """Return `model.vit`, by default its defaults."""
@@ -105,7 +96,7 @@ class VisionTransformer(HFModel):
             if value != BackboneConfig.model_fields[name].default:
                 law = f"(={value}) is a setting of text, which 'vit' does not read; leave it out"
                 raise ConfigError(f"model.backbone.{name} {law}")
-        return TransformerEncoder.hf_fields(config) | cls.patches(config).model_dump()
+        return super().hf_fields(config) | cls.patches(config).model_dump()
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss; see `classification_loss`."""
@@ -114,9 +105,8 @@ class VisionTransformer(HFModel):
         return found
 
     @property
-    def attention_in_use(self) -> str:
-        """The attention kernel, by its name in transformers."""
-        return str(self.hf_model.config._attn_implementation)
+    def num_positions(self) -> None:
+        """None: an image is no row of tokens."""
 
 
 def _require_patches(section: PatchesConfig, height: int, width: int) -> None:

@@ -7,7 +7,7 @@ import torch
 from accelerate.utils import convert_outputs_to_fp32
 
 from model_foundry.architectures import BaseModel, CountedModel
-from model_foundry.architectures.plugin_check import check_plugin_model, is_ours
+from model_foundry.architectures.plugin_check import check_without_data, is_ours
 from model_foundry.architectures.restored import restored
 from model_foundry.config import ARCHITECTURES, OPTIMIZERS, ExperimentConfig
 from model_foundry.experiment.auto_settings import resolve_auto_settings
@@ -41,7 +41,7 @@ def check(config: ExperimentConfig) -> list[str]:
     if device_type() != "cuda":  # on GPUs, the launcher decides
         require_strategy(config.training)
     RunDirectory(config.output_dir).require_usable()
-    check_plugin_model(config, torch.device(device_type()))
+    check_without_data(config, torch.device(device_type()))
     objective, found = objective_of(config), inspect(config)
     with torch.device("meta"):
         model = create_model(config, **found.model_arguments)

@@ -14,7 +14,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from model_foundry.architectures import BaseModel, CountedModel
-from model_foundry.architectures.plugin_check import check_plugin_model
+from model_foundry.architectures.plugin_check import check_without_data
 from model_foundry.config import ExperimentConfig, checked_again, experiment_of, save_config
 from model_foundry.errors import Interrupted
 from model_foundry.experiment.attempt import Attempt
@@ -124,7 +124,7 @@ def _run(
     config, notes = processes.on_all_ranks(settle, config)
     accelerator = processes.on_all_ranks(start_accelerator, config.training, processes)
     start = processes.on_rank0(find_resume_point, run, config, fresh=fresh)
-    processes.on_rank0(check_plugin_model, config, accelerator.device)
+    processes.on_rank0(check_without_data, config, accelerator.device)
     require_divisible(config, start, world_size=processes.world_size)
     prepared = prepare_on_all(processes, config, kept=start.path)
     fingerprint = processes.on_all_ranks(

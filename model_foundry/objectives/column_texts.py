@@ -46,13 +46,20 @@ class TextEncoder:
     Args:
         tokenizer: frames each text.
         length: number of ids of an example at most, special tokens included.
+        setting: name of the field that gives this length, for the warning.
         frames: False leaves the frame out, and one place free for an end token.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, length: int, *, frames: bool = True
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        length: int,
+        setting: str = "data.max_sequence_length",
+        *,
+        frames: bool = True,
     ) -> None:
-        self.length, self.seen, self.cut, self._frames = length, 0, 0, frames
+        self.length, self.setting, self.seen, self.cut = length, setting, 0, 0
+        self._frames = frames
         self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._backend.encode_special_tokens = True
         self._backend.no_padding()
@@ -95,9 +102,8 @@ class TextEncoder:
         """Warn once of all texts that were cut."""
         if self.cut:
             logger.warning(
-                "%s of %s texts are cut to data.max_sequence_length (=%d) tokens; raise it to read "
-                "them whole",
-                *(f"{self.cut:,}", f"{self.seen:,}", self.length),
+                "%s of %s texts are cut to %s (=%d) tokens; raise it to read them whole",
+                *(f"{self.cut:,}", f"{self.seen:,}", self.setting, self.length),
             )
 
 

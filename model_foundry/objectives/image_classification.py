@@ -1,7 +1,7 @@
 """Image classification: one label for each image, or any number of them."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,14 +12,14 @@ from model_foundry.data.batches.examples import Column, Examples
 from model_foundry.data.batches.loaders import Collate
 from model_foundry.data.sources.records import Records
 from model_foundry.objectives.image_processor import ImageProcessor, Like, images_of
+from model_foundry.objectives.label_column import LabelColumn
 from model_foundry.objectives.labels import Labels
 from model_foundry.objectives.processors import Processor, Processors
-from model_foundry.objectives.records import RecordObjective
 
 PIXELS = "pixel_values"
 
 
-class ImageClassification(RecordObjective):
+class ImageClassification(LabelColumn):
     """Predict the label of an image, or all of its labels.
 
     A batch has `pixel_values` (B, C, H, W), normalized by the mean and the standard deviation of
@@ -31,18 +31,12 @@ class ImageClassification(RecordObjective):
         "image_processor": ImageProcessor,
         "labels": Labels,
     }
+    metrics_of_several: ClassVar[Sequence[str]] = ("micro_f1", "loss")
 
     @property
     def columns(self) -> Sequence[str]:
         # the first one is read to count records, which need not read images
         return [self.settings.label, self.settings.image]
-
-    @cached_property
-    def metric_names(self) -> tuple[str, ...]:
-        """The metrics of each evaluation; several labels have no accuracy."""
-        if self.settings.multi_label and not self.config.training.metrics:
-            return ("micro_f1", "loss")
-        return super().metric_names
 
     def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
         names = set[str]()
@@ -57,29 +51,16 @@ class ImageClassification(RecordObjective):
         """Yield the pixels of images, (N, C, H, W), and add their labels to `names`."""
         settings, like = self.settings, None
         for each in filter(len, records):
-            rows = self._labels_of(each)
-            names.update(name for row in rows for name in row)
+            names.update(name for row in self.labels_in(each) for name in row)
             pixels = images_of(
                 each, settings.image, settings.channels, settings.image_size, like=like
             )
             like = like or Like.first_of(each, settings.image, pixels)
             yield pixels
 
-    def _labels_of(self, records: Records) -> list[list[str]]:
-        """Return the labels of each record, a single one unless there may be several."""
-        label = self.settings.label
-        if self.settings.multi_label:
-            return records.label_lists(label)
-        return [[name] for name in records.labels(label)]
-
     def encode(self, records: Records, processors: Processors) -> dict[str, Column]:
         images, labels = _of(processors)
-        rows, where = self._labels_of(records), (self.settings.label, records.where)
-        targets: Column
-        if self.settings.multi_label:
-            targets = labels.encode_sets(rows, *where)
-        else:
-            targets = labels.encode([name for (name,) in rows], *where)
+        targets = self.targets_in(records, labels)
         return {PIXELS: images.encode(records, self.settings.image), "labels": targets}
 
     def collate(self, processors: Processors, *, seed: int, evaluating: bool) -> Collate:

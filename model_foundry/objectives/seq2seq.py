@@ -30,9 +30,6 @@ class Seq2SeqLM(RecordObjective):
 
     A model learns each token of the target from the source and from those before it (teacher
     forcing); evaluations also let it write, where a metric compares texts.
-
-    Attributes:
-        class_weights: none, since tokens have no weights.
     """
 
     processor_types: ClassVar[Mapping[str, type[Processor]]] = {
@@ -41,7 +38,6 @@ class Seq2SeqLM(RecordObjective):
     }
     units: ClassVar[Mapping[str, str]] = {"tokens": "input_ids", "target_tokens": "labels"}
     masks: ClassVar[Mapping[str, str]] = {"input_ids": "attention_mask"}
-    class_weights: None = None
 
     def __init__(self, config: ExperimentConfig) -> None:
         super().__init__(config)
@@ -73,12 +69,13 @@ class Seq2SeqLM(RecordObjective):
         }
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
-        length = self.config.data.max_sequence_length
         source, target = _tokenizers(processors)
-        longest = self.settings.max_target_length or length
+        limit = (self.config.data.max_sequence_length, "data.max_sequence_length")
+        own = self.settings.max_target_length
+        of_targets = (own, f"training.{self.spec.name}.max_target_length") if own else limit
         self._encoders = {
-            "input_ids": TextEncoder(source, length),
-            "labels": TextEncoder(target, longest, frames=False),
+            "input_ids": TextEncoder(source, *limit),
+            "labels": TextEncoder(target, *of_targets, frames=False),
         }
         prepared = super()._encoded(splits, processors)
         for encoder in self._encoders.values():

@@ -290,7 +290,7 @@ def test_four_times_four_rows_teach_what_sixteen_at_once_do(
 
 
 @pytest.mark.filterwarnings("ignore")  # of the Trainer, about itself
-@pytest.mark.parametrize("architecture", NATIVE)
+@pytest.mark.parametrize("architecture", [*NATIVE, "transformer"])
 def test_a_native_transformer_learns_from_parts_of_a_step_as_from_the_whole(
     architecture: str, tiny_config: MakeConfig, tmp_path: Path
 ) -> None:

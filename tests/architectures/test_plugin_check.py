@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from model_foundry.architectures import ModelOutput, load_plugin
-from model_foundry.architectures.plugin_check import check_plugin_model, trial_step
+from model_foundry.architectures.plugin_check import check_without_data, trial_step
 from model_foundry.config import ARCHITECTURES, load_config
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.experiment import check, train
@@ -149,8 +149,8 @@ def test_a_plugin_that_registers_nothing_is_reported(
 def test_a_good_plugin_and_ours_pass_and_no_generator_moves(here: Path) -> None:
     load_plugin(plugin(here))
     before = torch.get_rng_state()
-    check_plugin_model(load_config("one.yaml"), torch.device("cpu"))
-    check_plugin_model(tiny_experiment("gpt2", here), torch.device("cpu"))
+    check_without_data(load_config("one.yaml"), torch.device("cpu"))
+    check_without_data(tiny_experiment("gpt2", here), torch.device("cpu"))
     assert torch.equal(before, torch.get_rng_state())
     with pytest.raises(DataError, match="no_such_corpus"):
         check(load_config("one.yaml"))

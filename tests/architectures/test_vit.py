@@ -198,6 +198,7 @@ def test_images_of_another_size_are_refused() -> None:
     law = "are 6 x 4 pixels, but the model reads 4 x 6; resize them"
     with pytest.raises(ValueError, match=law):
         made()(pixel_values=images(6, 4))
+    assert made().num_positions is None  # which would be the length of a text
 
 
 @pytest.mark.parametrize("size", [[4, 5], [3, 6]])

@@ -93,3 +93,12 @@ def test_it_is_told_in_one_line_and_nothing_is_written(
         assert code == 2 and message in line, err
         assert err.endswith(f"{line}\n") and "Traceback" not in err
     assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize("mistake", ["a type that is near another", "a head that a type lacks"])
+def test_a_wrong_type_is_told_before_the_data_are_read(mistake: str, here: Path, cli: Cli) -> None:
+    (here / "good.yaml").write_text(GOOD)
+    overrides, message = MISTAKES[mistake]
+    for command in ("validate", "train"):
+        code, _, err = cli(command, "good.yaml", *overrides, "data.train=gone.txt")
+        assert code == 2 and message in err and "gone.txt" not in err

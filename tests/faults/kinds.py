@@ -22,6 +22,7 @@ TEXT = {"data": {"train": "sentences.txt", "document": "line", "max_sequence_len
 TASKS: dict[str, dict[str, Any]] = {
     "causal_lm": TEXT,
     "masked_lm": TEXT,
+    "span_denoising": TEXT,
     "seq2seq_lm": {
         "data": {"train": "pairs.jsonl", "max_sequence_length": 16},
         "training": {"metrics": ["loss", "exact_match"]},
@@ -38,6 +39,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "data": {"train": {"images": "pictures"}, "validation_fraction": 0.2},
         "training": {
             "image_classification": {"channels": 1},
+            "dataloader_num_workers": 1,
             "transforms": [{"random_shift": {"pixels": 1, "keys": {"values": "pixel_values"}}}],
         },
     },
@@ -54,9 +56,15 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {  # name, objective, model
     "min_gru": ("causal_lm", {"architecture": "min_gru", "rnn": RECURRENT}),
     "llama": ("causal_lm", {"architecture": "huggingface", "huggingface": LLAMA}),
     "t5": ("seq2seq_lm", T5),
+    "transformer": ("seq2seq_lm", {"architecture": "transformer", "backbone": BACKBONE}),
+    "span denoising": ("span_denoising", T5),
     "dense": (
         "image_classification",
         {"architecture": "dense", "dense": {"hidden_sizes": [8], "dropout": 0.1}},
+    ),
+    "vit": (
+        "image_classification",
+        {"architecture": "vit", "backbone": BACKBONE, "vit": {"patch_size": 3}},
     ),
     "text classifier": (
         "sequence_classification",

@@ -115,7 +115,12 @@ def test_several_metrics_let_the_model_write_once(here: Path, monkeypatch: Any) 
 
 def test_long_texts_are_cut_with_a_warning(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     prepare(experiment("training.seq2seq_lm.max_target_length=2"))
-    assert "22 of 22 texts are cut to data.max_sequence_length (=2) tokens" in caplog.text
+    cut = "22 of 22 texts are cut to "
+    assert f"{cut}training.seq2seq_lm.max_target_length (=2) tokens; raise it" in caplog.text
+    assert caplog.text.count(cut) == 1
+    caplog.clear()
+    prepare(experiment("data.max_sequence_length=4"))
+    assert caplog.text.count(f"{cut}data.max_sequence_length (=4) tokens; raise it") == 2
 
 
 def test_a_run_continues_another_with_its_vocabulary_only(here: Path) -> None:

@@ -102,13 +102,13 @@ def test_several_labels_are_learned(tmp_path: Path) -> None:
 
 
 def test_labels_with_commas_are_those_of_lists(tmp_path: Path) -> None:
-    sets = [["x", "y"], ["y"], []]
+    sets = [["1", "2"], ["2"], []]
     targets = []
-    for labels in (sets, [", ".join(each) for each in sets]):
+    for labels in ([", ".join(each) for each in sets], sets, [list(map(int, row)) for row in sets]):
         write(tmp_path, [("a b", label) for label in labels])
         prepared = prepare(experiment("lstm", tmp_path, f"{SECTION}.multi_label=true"))
         targets.append(prepared.train.read([(0, n) for n in range(3)]).columns["labels"])
-    assert targets[0].tolist() == targets[1].tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert [each.tolist() for each in targets] == [[[1, 1], [0, 1], [0, 0]]] * 3
 
 
 def test_long_texts_are_cut_and_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

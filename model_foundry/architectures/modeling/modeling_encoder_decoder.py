@@ -72,8 +72,11 @@ class TransformerForSeq2SeqLM(TransformerPreTrainedModel, GenerationMixin):
     and target have the same embeddings; tied, the output matrix is that of the target's.
     """
 
+    accepts_loss_kwargs = True  # num_items_in_batch; otherwise Trainer divides the loss
+
     def __init__(self, config: TransformerConfig):
         super().__init__(config)
+        self.loss_type = "ForMaskedLM"  # that of transformers which shifts no labels
         self.encoder = TransformerSourceEncoder(config)
         two = config.source_vocab_size is not None
         self.target_embed = nn.Embedding(config.vocab_size, config.hidden_size) if two else None
@@ -121,6 +124,7 @@ class TransformerForSeq2SeqLM(TransformerPreTrainedModel, GenerationMixin):
         encoder_outputs: BaseModelOutput | None = None,
         past_key_values: Cache | None = None,
         use_cache: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Seq2SeqLMOutput:
         """Predict each token of the target from the source and the tokens before it.
 
@@ -133,6 +137,7 @@ class TransformerForSeq2SeqLM(TransformerPreTrainedModel, GenerationMixin):
             encoder_outputs: of an earlier call, instead of the source.
             past_key_values: cache of the tokens of the target read before.
             use_cache: return a cache, so that the target can be continued.
+            num_items_in_batch: labels by whose number the loss is divided; None: those given.
         """
         if encoder_outputs is None:
             encoder_outputs = self.encoder(input_ids, attention_mask)
@@ -151,9 +156,8 @@ class TransformerForSeq2SeqLM(TransformerPreTrainedModel, GenerationMixin):
             cache=past_key_values,
         )
         logits = self.lm_head(states[-1])  # (B, T, V)
-        loss = None if labels is None else F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         return Seq2SeqLMOutput(
-            loss=loss,
+            loss=self._loss(logits, labels, num_items_in_batch),
             logits=logits,
             past_key_values=past_key_values,
             encoder_last_hidden_state=encoder_outputs[0],

@@ -69,6 +69,14 @@ class TransformerPreTrainedModel(PreTrainedModel):
             scaled = self.config.positions == "sinusoidal"
             init.normal_(module.weight, std=self.config.hidden_size**-0.5 if scaled else std)
 
+    def _loss(self, logits: Tensor, labels: Tensor | None, num_items_in_batch):
+        if labels is None:
+            return None
+        size = self.config.vocab_size
+        return self.loss_function(
+            logits, labels, vocab_size=size, num_items_in_batch=num_items_in_batch
+        )
+
 
 class TransformerModel(TransformerPreTrainedModel):
     """Token embeddings and one stack, causal in the layout `decoder`."""
@@ -145,14 +153,6 @@ class TransformerLM(TransformerPreTrainedModel):
 
     def set_output_embeddings(self, value: nn.Linear) -> None:
         self.lm_head = value
-
-    def _loss(self, logits: Tensor, labels: Tensor | None, num_items_in_batch):
-        if labels is None:
-            return None
-        size = self.config.vocab_size
-        return self.loss_function(
-            logits, labels, vocab_size=size, num_items_in_batch=num_items_in_batch
-        )
 
 
 class TransformerForCausalLM(TransformerLM, GenerationMixin):

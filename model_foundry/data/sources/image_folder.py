@@ -8,6 +8,7 @@ from PIL.Image import registered_extensions
 
 from model_foundry.config import ImagesSource
 from model_foundry.data.sources.base import Hash, Reading, Source
+from model_foundry.data.sources.paths import is_no_file
 from model_foundry.data.sources.records import Records, Row, in_batches
 from model_foundry.data.sources.rows import no_column
 from model_foundry.errors import DataError
@@ -69,6 +70,8 @@ def _images_of(folder: Path) -> list[Path]:
     if not found:
         law = "the folder of a class has no images; add some, or remove it"
         raise DataError(f"{printable(folder)}: {law}")
+    for path in filter(is_no_file, found):
+        raise DataError(f"{printable(path)}: is not a regular file; remove it")
     return found
 
 

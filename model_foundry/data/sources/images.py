@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model_foundry.data.sources.lists import arrays_of
+from model_foundry.data.sources.paths import is_no_file
 from model_foundry.data.sources.rows import shown
 from model_foundry.errors import DataError
 from model_foundry.foundation.messages import printable, reason_of
@@ -74,6 +75,8 @@ def _image_of(value: Any, where: str, column: str) -> Image.Image:
     if not isinstance(value, str | bytes):
         law = f"{column!r} is {shown(value)}, not an image"
         raise DataError(f"{where}: {law} (a file, its path, or lists of pixels); {REMEDY}")
+    if isinstance(value, str) and is_no_file(value):
+        raise DataError(f"{where}: {name} is not a regular file; {REMEDY}")
     try:
         with Image.open(BytesIO(value) if isinstance(value, bytes) else value) as image:
             return ImageOps.exif_transpose(image)  # which reads all of it

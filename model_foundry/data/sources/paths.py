@@ -57,8 +57,13 @@ def kind_of(path: Path) -> Kind:
     return Kind(content, compression)
 
 
+def is_no_file(path: str | Path) -> bool:
+    """Return whether a path is something else: opening a pipe blocks, a device may never end."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
 def require_regular(path: Path) -> None:
-    """Raise a DataError unless a path is a file: opening a pipe blocks, a device may never end."""
+    """Raise a DataError unless a path is a file; see `is_no_file`."""
     if path.is_file():
         return
     if not os.path.lexists(path):

@@ -1,5 +1,6 @@
 """Images in a folder for each class, as records."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def test_faults_of_a_folder_are_told_in_one_line(folder: Path) -> None:
     law = "DIR/empty: the folder of a class has no images; add some, or remove it"
     assert refusal(folder) == law
     (folder / "empty").rmdir()
+    os.mkfifo(folder / "left" / "pipe.png")  # to open it would wait for a writer for ever
+    assert refusal(folder) == "DIR/left/pipe.png: is not a regular file; remove it"
+    (folder / "left" / "pipe.png").unlink()
     (folder / "loose.PNG").write_bytes(b"")
     law = "DIR/loose.PNG: stands beside the folders of the classes; move it into that of its class"
     assert refusal(folder) == law

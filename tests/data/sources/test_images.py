@@ -1,5 +1,6 @@
 """Pixels of all that a record may hold as an image, compared with the pixels it was made of."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +83,13 @@ def test_what_is_no_image_is_told_in_one_line(value: Any, message: str) -> None:
     with pytest.raises(DataError) as caught:
         pixels(value)
     assert f"{caught.value}".startswith(f"file: {message}") and "\n" not in f"{caught.value}"
+
+
+def test_pipes_and_devices_are_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")  # to open it would wait for a writer for ever
+    for path in (str(tmp_path / "pipe.png"), "/dev/zero", str(tmp_path)):
+        for value in (path, {"bytes": None, "path": path}):
+            with pytest.raises(DataError) as caught:
+                pixels(value)
+            law = "is not a regular file; correct it, or remove the row"
+            assert str(caught.value) == f"file: 'image' ({path}) {law}"
