@@ -145,7 +145,8 @@ class ClassifierHead(HFModel):
         body = self.hf_config.body_config
         if getattr(body, "positions", "learned") != "learned":  # of this package's own blocks
             return None
-        return getattr(body, "max_position_embeddings", None)
+        held = getattr(body, "max_position_embeddings", None)
+        return held and int(held) - int(self.hf_model.first_position)
 
     @property
     def attention_in_use(self) -> str | None:

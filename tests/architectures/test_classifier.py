@@ -12,9 +12,11 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.classifier import TextClassifier, TokenClassifier
+from model_foundry.architectures.huggingface import HuggingFaceModel
 from model_foundry.architectures.modeling.modeling_classifier import label_loss, pooled
 from model_foundry.config import ExperimentConfig
 from model_foundry.model import load_model
+from tests.architectures.model_types import tiny
 from tests.experiments import tiny_experiment
 
 HIDDEN = torch.tensor([[[1.0, -9.0], [2.0, -4.0], [3.0, -2.0], [4.0, -1.0]]])
@@ -94,6 +96,20 @@ def test_the_last_token_of_gpt2_is_that_of_transformers(tmp_path: Path) -> None:
     expected = oracle(input_ids=rows, attention_mask=mask).logits
     found = model(input_ids=rows, attention_mask=mask).logits
     assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_a_body_that_counts_positions_from_padding_computes_what_it_does_without_the_head() -> None:
+    """RoBERTa numbers tokens from the id of padding plus one."""
+    own = {**IDS, "pad_token_id": 1, "bos_token_id": 0}
+    config, rows, mask = tiny("roberta", "masked"), ids(2, 6), torch.ones(2, 6, dtype=torch.long)
+    mask[1, 4:], rows[1, 4:] = 0, 1
+    model = TextClassifier.from_config(config, **own, labels=["no", "yes"]).eval()
+    language = HuggingFaceModel.from_config(config, **own).eval()
+    model.hf_model.body.load_state_dict(language.hf_model.base_model.state_dict())
+    states = model.hf_model._states(rows, mask).last_hidden_state
+    expected: Any = language(rows, mask, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(states[mask.bool()], expected[-1][mask.bool()])
+    assert model.num_positions == language.num_positions == config.data.max_sequence_length
 
 
 def test_the_losses_are_those_of_torch() -> None:

@@ -49,6 +49,13 @@ def new_body(config):
     return body(config, add_pooling_layer=False) if pooler else body(config)
 
 
+def first_position(body: nn.Module) -> int:
+    """Return the number of a text's first token: 0, or as in RoBERTa the id of padding plus 1."""
+    tables = (m for name, m in body.named_modules() if name.endswith("position_embeddings"))
+    padding = next((getattr(table, "padding_idx", None) for table in tables), None)
+    return 0 if padding is None else padding + 1
+
+
 def pooled(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
     """Return a vector for each text, (B, H); padding never counts.
 
@@ -110,6 +117,7 @@ class Classifier(PreTrainedModel):
         self.body: Any = new_body(config.body_config) if body is None else body
         self.dropout = nn.Dropout(config.classifier_dropout)
         self.output = nn.Linear(config.body_config.hidden_size, config.num_labels)
+        self.first_position = first_position(self.body)
         self.known = frozenset(inspect.signature(type(self.body).forward).parameters)
         self.post_init()
 
@@ -126,9 +134,10 @@ class Classifier(PreTrainedModel):
         self.body.set_input_embeddings(value)
 
     def _states(self, input_ids: Tensor, attention_mask: Tensor, **more):
-        """Return the output of the body; positions count from 0 at the first token."""
+        """Return the output of the body; positions count from the first token."""
         given = {"use_cache": False, **more}
-        given["position_ids"] = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
+        given["position_ids"] = positions + self.first_position
         known = {name: value for name, value in given.items() if name in self.known}
         return self.body(
             input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **known
