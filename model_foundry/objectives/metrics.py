@@ -77,11 +77,14 @@ def field_of(objective: Objective, name: str) -> str:
     return f"training.objective: {objective.spec.default_of('metrics')}"
 
 
-def model_loss(done: ForwardPass) -> tuple[Tensor, int]:
+def model_loss(objective: Objective, done: ForwardPass) -> tuple[Tensor, int]:
     """Return the mean of the model's own loss, in fp64, and its number of targets.
 
-    If the experiment does without it, those of the first loss.
+    The model returns it even if the experiment learns from others, such as one with label
+    smoothing; if it does not, those of the first loss.
     """
+    if "model" not in done.losses and done.output.loss is not None:
+        return in_double(done.output.loss), objective.count_targets(done.inputs)
     name = "model" if "model" in done.losses else next(iter(done.losses))
     return in_double(done.losses[name]), done.targets[name]
 
@@ -121,7 +124,7 @@ class Perplexity(Metric):
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the nats and the number of targets, (2,)."""
         done.require_classes(field_of(self.objective, "perplexity"), "perplexity")
-        mean, count = model_loss(done)
+        mean, count = model_loss(self.objective, done)
         return torch.stack([mean * count, torch.full_like(mean, count)])
 
     def result(self, sums: Sums) -> dict[str, float]:
@@ -145,7 +148,7 @@ class BitsPerByte(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return batches, nats, tokens and bytes, and sums of products of nats and bytes, (7,)."""
-        mean, count = model_loss(done)
+        mean, count = model_loss(self.objective, done)
         size = in_double(done.inputs["scored_bytes"].sum())
         nats, one = mean * count, torch.ones_like(mean)
         return torch.stack([one, nats, one * count, size, nats * nats, nats * size, size * size])
