@@ -49,7 +49,12 @@ class Metric(ABC):
 
 
 def register_metric(
-    name: str, *, greater_is_better: bool, needs_logits: bool = True, reads_text: bool = False
+    name: str,
+    *,
+    greater_is_better: bool,
+    needs_logits: bool = True,
+    reads_text: bool = False,
+    generates: bool = False,
 ) -> Callable[[M], M]:
     """Return a decorator that registers a `Metric` subclass under a name in `training.metrics`.
 
@@ -57,15 +62,19 @@ def register_metric(
         greater_is_better: the direction in which it improves.
         needs_logits: False if it does not read the logits, which a model may then leave out.
         reads_text: True if it is defined for a `LanguageObjective` only.
+        generates: True if it lets the model generate, which it does in evaluations only.
 
     Raises:
         DuplicateNameError: the name is taken.
         TypeError: the class is no complete subclass of `Metric`.
     """
-    facts: dict[str, Any] = {"needs_logits": needs_logits, "reads_text": reads_text}
-    return register_in(
-        METRICS, MetricSpec, name, base=Metric, greater_is_better=greater_is_better, **facts
-    )
+    facts: dict[str, Any] = {
+        "greater_is_better": greater_is_better,
+        "needs_logits": needs_logits,
+        "reads_text": reads_text,
+        "generates": generates,
+    }
+    return register_in(METRICS, MetricSpec, name, base=Metric, **facts)
 
 
 def field_of(objective: Objective, name: str) -> str:
