@@ -107,6 +107,9 @@ def test_all_kinds_and_tasks_of_the_page_are_registered() -> None:
     families = {name: re.findall(r"`(\w+)`", tasks) for name, tasks in rows}
     assert sorted(families) == ["transformer", "transformer_decoder", "transformer_encoder"]
     assert {task for tasks in families.values() for task in tasks} <= OBJECTIVES.keys()
+    ours = [spec for spec in OBJECTIVES.values() if spec.target.startswith("model_foundry.")]
+    pairs = [spec.name for spec in ours if spec.model_kind == "encoder_decoder"]
+    assert sorted(families["transformer"]) == sorted(pairs)
 
 
 @pytest.mark.parametrize(

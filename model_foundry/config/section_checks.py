@@ -135,6 +135,9 @@ def train_metrics_are_measurable(config: Sections) -> Iterator[Fault]:
         if name == "loss":
             law = "'loss' is always logged, of each step by itself; leave it out"
             yield "training.train_metrics", law
+        elif spec is not None and spec.generates:
+            law = f"{name!r} compares what the model generates, which it does in evaluations only"
+            yield "training.train_metrics", f"{law}; name it in training.metrics"
         elif spec is not None and spec.reads_text and reads_text:
             law = f"{name!r} needs the bytes of the tokens, which only an evaluation reads"
             yield "training.train_metrics", f"{law}; name it in training.metrics"

@@ -175,6 +175,8 @@ class MetricSpec:
     """True if it reads the logits of the model, which then computes them."""
     reads_text: bool = False
     """True if it is defined for the token stream of a language model only."""
+    generates: bool = False
+    """True if the model generates for it, which it does in evaluations only."""
 
 
 @dataclass(frozen=True, kw_only=True)

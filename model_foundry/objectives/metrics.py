@@ -49,7 +49,12 @@ class Metric(ABC):
 
 
 def register_metric(
-    name: str, *, greater_is_better: bool, needs_logits: bool = True, reads_text: bool = False
+    name: str,
+    *,
+    greater_is_better: bool,
+    needs_logits: bool = True,
+    reads_text: bool = False,
+    generates: bool = False,
 ) -> Callable[[M], M]:
     """Return a decorator that registers a `Metric` subclass under a name in `training.metrics`.
 
@@ -57,15 +62,19 @@ def register_metric(
         greater_is_better: the direction in which it improves.
         needs_logits: False if it does not read the logits, which a model may then leave out.
         reads_text: True if it is defined for a `LanguageObjective` only.
+        generates: True if it lets the model generate, which it does in evaluations only.
 
     Raises:
         DuplicateNameError: the name is taken.
         TypeError: the class is no complete subclass of `Metric`.
     """
-    facts: dict[str, Any] = {"needs_logits": needs_logits, "reads_text": reads_text}
-    return register_in(
-        METRICS, MetricSpec, name, base=Metric, greater_is_better=greater_is_better, **facts
-    )
+    facts: dict[str, Any] = {
+        "greater_is_better": greater_is_better,
+        "needs_logits": needs_logits,
+        "reads_text": reads_text,
+        "generates": generates,
+    }
+    return register_in(METRICS, MetricSpec, name, base=Metric, **facts)
 
 
 def field_of(objective: Objective, name: str) -> str:
@@ -77,11 +86,14 @@ def field_of(objective: Objective, name: str) -> str:
     return f"training.objective: {objective.spec.default_of('metrics')}"
 
 
-def model_loss(done: ForwardPass) -> tuple[Tensor, int]:
+def model_loss(objective: Objective, done: ForwardPass) -> tuple[Tensor, int]:
     """Return the mean of the model's own loss, in fp64, and its number of targets.
 
-    If the experiment does without it, those of the first loss.
+    The model returns it even if the experiment learns from others, such as one with label
+    smoothing; if it does not, those of the first loss.
     """
+    if "model" not in done.losses and done.output.loss is not None:
+        return in_double(done.output.loss), objective.count_targets(done.inputs)
     name = "model" if "model" in done.losses else next(iter(done.losses))
     return in_double(done.losses[name]), done.targets[name]
 
@@ -121,7 +133,7 @@ class Perplexity(Metric):
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the nats and the number of targets, (2,)."""
         done.require_classes(field_of(self.objective, "perplexity"), "perplexity")
-        mean, count = model_loss(done)
+        mean, count = model_loss(self.objective, done)
         return torch.stack([mean * count, torch.full_like(mean, count)])
 
     def result(self, sums: Sums) -> dict[str, float]:
@@ -145,7 +157,7 @@ class BitsPerByte(Metric):
 
     def sums(self, done: ForwardPass) -> Tensor:
         """Return batches, nats, tokens and bytes, and sums of products of nats and bytes, (7,)."""
-        mean, count = model_loss(done)
+        mean, count = model_loss(self.objective, done)
         size = in_double(done.inputs["scored_bytes"].sum())
         nats, one = mean * count, torch.ones_like(mean)
         return torch.stack([one, nats, one * count, size, nats * nats, nats * size, size * size])

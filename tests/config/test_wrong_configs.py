@@ -196,6 +196,7 @@ OVERRIDES: list[tuple[str, str]] = [
     ("training.train_metrics=[acuracy]", ": Unknown metric: 'acuracy'; did you mean 'accur..."),
     ("training.train_metrics=[loss]", ": 'loss' is always logged, of each step by itself;..."),
     ("training.train_metrics=[bits_per_byte]", ": 'bits_per_byte' needs the bytes of the..."),
+    ("training.train_metrics=[bleu]", ": 'bleu' compares what the model generates, which it..."),
     ("training.metric_for_best_model=acuracy", ": Unknown metric: 'acuracy'; did you mean..."),
     ("training.losses={modl: 1.0}", ": Unknown loss: 'modl'; did you mean 'model'? Available..."),
     ("training.losses={model: 0}", ".model: must be > 0, got 0"),

@@ -82,6 +82,17 @@ def test_accuracy_and_perplexity_of_sums_by_hand() -> None:
     assert perplexity.result(np.array([1e6, 2.0])) == {"perplexity": math.inf}
 
 
+def test_perplexity_is_that_of_the_likelihood_whatever_is_learned_from() -> None:
+    labels = torch.tensor([[5, 1, 2, -100]])  # two targets of a causal model
+    output, smoothed = ModelOutput(loss=torch.tensor(2.0), logits=torch.zeros(1, 4, 9)), 5.0
+    given: Any = {"model": None, "targets": {"label_loss": 2}, "align": CAUSAL.aligned}
+    given["terms"] = {"label_loss": lambda done: torch.tensor(smoothed)}
+    done = ForwardPass(output=output, inputs={"labels": labels}, **given)
+    assert Perplexity(CAUSAL).sums(done).tolist() == [2.0 * 2, 2]
+    without = replace(done, output=replace(output, loss=None))
+    assert Perplexity(CAUSAL).sums(without).tolist() == [smoothed * 2, 2]
+
+
 def test_micro_f1_by_hand() -> None:
     logits = torch.tensor([[3.0, -1.0, 0.2], [-2.0, 0.0, 4.0]])  # 0 is a probability of one half
     labels = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]])

@@ -172,7 +172,7 @@ def test_words_and_labels_in_text_files(tmp_path: Path) -> None:
     (tmp_path / "bank.conllu").write_text(conllu(TEXTS))
     assert found == prepare(experiment("lstm", tmp_path)).train.content_sha256
     (tmp_path / "tags.txt").write_text("\n".join(lines["tags"][:-1]))
-    with pytest.raises(DataError, match=r"tags\.txt: has 3 lines, but .*words\.txt 4; the files"):
+    with pytest.raises(DataError, match=r"words\.txt has 4 lines and .*tags\.txt has 3 lines"):
         prepare(experiment("lstm", tmp_path, *given))
 
 

@@ -107,7 +107,8 @@ def _metric(name: str, class_name: str, **known: bool) -> MetricSpec:
 
 def _of_written(name: str, class_name: str) -> MetricSpec:
     target = f"model_foundry.objectives.sequence_metrics:{class_name}"
-    return MetricSpec(name=name, target=target, greater_is_better=True, needs_logits=False)
+    known: dict[str, bool] = {"greater_is_better": True, "needs_logits": False, "generates": True}
+    return MetricSpec(name=name, target=target, **known)
 
 
 METRICS: Registry[MetricSpec] = Registry(
