@@ -96,7 +96,12 @@ def write_sentences(here: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "write"), [("pos_tagging", write_treebank), ("acceptability", write_sentences)]
+    ("name", "write"),
+    [
+        ("pos_tagging", write_treebank),
+        ("pos_tagging_transformer", write_treebank),
+        ("acceptability", write_sentences),
+    ],
 )
 def test_a_classification_trains(
     name: str, write: Callable[[Path], list[str]], tmp_path: Path

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from model_foundry.config.registered_sections import parsed_section
-from model_foundry.config.sections import PositiveInt, Section
+from model_foundry.config.sections import PositiveInt, Probability, Section
 from model_foundry.config.specs import TransformSpec
 from model_foundry.errors import ConfigError
 from model_foundry.registry import Registry
@@ -52,6 +52,16 @@ class NoiseConfig(Section):
     """Standard deviation of what is added."""
 
 
+class TokenDropoutConfig(Section):
+    """Tokens hidden at random, so that a model also learns from the others (word dropout; Iyyer et
+    al. 2015)."""
+
+    share: Probability
+    """Probability that a token is replaced."""
+    replacement: Annotated[int, Field(ge=0)] = 1
+    """Id in place of the token; 1 is that of unknown text in the tokenizers trained here."""
+
+
 class NormalizeConfig(Section):
     """Fixed figures to normalize by."""
 
@@ -72,6 +82,7 @@ TRANSFORMS: Registry[TransformSpec] = Registry(
         _built_in("add_noise", NoiseConfig, "training"),
         _built_in("normalize", NormalizeConfig, "both"),
         _built_in("random_shift", RandomShiftConfig, "training"),
+        _built_in("token_dropout", TokenDropoutConfig, "training"),
     ),
     entry_points="model_foundry.transforms",
 )

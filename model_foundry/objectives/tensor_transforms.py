@@ -41,6 +41,17 @@ def random_shift(values: Tensor, *, pixels: int, generator: np.random.Generator)
     return values[..., rows[:, None], columns]
 
 
+def token_dropout(
+    input_ids: Tensor, *, share: float, replacement: int, generator: np.random.Generator
+) -> Tensor:
+    """Return token ids of any shape, each replaced with a probability.
+
+    Special tokens are treated as all others; replaced padding is still hidden by the mask.
+    """
+    drawn = torch.from_numpy(generator.random(tuple(input_ids.shape)))
+    return input_ids.masked_fill(drawn < share, replacement)
+
+
 def _real(values: Tensor, name: str) -> Tensor:
     if not values.is_floating_point():
         found = f"{values.dtype}".removeprefix("torch.")

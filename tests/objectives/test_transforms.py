@@ -23,7 +23,12 @@ from model_foundry.model import create_model
 from model_foundry.objectives import ForwardPass, register_transform
 from model_foundry.objectives.measure import Metrics
 from model_foundry.objectives.preparation import objective_of, prepare
-from model_foundry.objectives.tensor_transforms import add_noise, normalize, random_shift
+from model_foundry.objectives.tensor_transforms import (
+    add_noise,
+    normalize,
+    random_shift,
+    token_dropout,
+)
 from model_foundry.objectives.transforms import Transformed, transforms_of
 from model_foundry.objectives.trial import check_task
 from tests.experiments import tiny_experiment
@@ -84,6 +89,15 @@ def test_noise_has_its_deviation_and_fixed_figures_normalize() -> None:
     assert noise.std().item() == pytest.approx(0.5, rel=0.02) and abs(noise.mean()) < 0.02
     found = normalize(torch.tensor([1.0, 3.0]), mean=1.0, deviation=4.0)
     assert found.tolist() == [0.0, 0.5]
+
+
+def test_token_dropout_replaces_its_share_and_no_other_token() -> None:
+    ids = torch.arange(2, 20_002).view(4, 5_000)
+    found = token_dropout(ids, share=0.3, replacement=1, generator=np.random.default_rng(0))
+    assert found.dtype == ids.dtype
+    replaced = found == 1
+    assert replaced.double().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert torch.equal(found[~replaced], ids[~replaced])
 
 
 def test_draws_follow_from_seed_pass_and_record_whatever_the_batch() -> None:
