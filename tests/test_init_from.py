@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
 from model_foundry import train
@@ -165,8 +165,6 @@ def test_a_directory_of_transformers_gives_its_body(implementation: str, tmp_pat
 
 
 def test_old_names_of_a_layer_norm_are_read(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     BertForMaskedLM(
         BertConfig(vocab_size=300, max_position_embeddings=16, intermediate_size=128, **sizes)
@@ -268,6 +266,41 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(
     if "tokenizer" not in setting:  # which a check does not train
         with pytest.raises(ConfigError, match=message):
             check(config)
+
+
+def saved(kind: str, here: Path, *settings: str) -> Path:
+    """Save a model with random weights; return its directory."""
+    create_model(tiny_experiment(kind, here, *settings), vocab_size=60).save_pretrained(here)
+    return here
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("bias=false", r"has 1\d tensors that this model lacks, such as transformer.stack.*bias;"),
+        ("tie_word_embeddings=true", r"has lm_head.weight as a matrix of its own, .* ties to its"),
+    ],
+)
+def test_weights_are_not_dropped_without_a_word(setting: str, message: str, tmp_path: Path) -> None:
+    """Of another form, the model would compute something else with what is left."""
+    untied = "model.backbone.tie_word_embeddings=false"
+    directory = saved("transformer_decoder", tmp_path / "theirs", untied)
+    given = (untied, f"model.backbone.{setting}", f"model.init_from={directory}")
+    config = tiny_experiment("transformer_decoder", tmp_path, *given)
+    with pytest.raises(ConfigError, match=message):
+        initialize(create_model(config, vocab_size=60), config)
+
+
+def test_a_matrix_that_is_stored_twice_is_not_reported_as_unused(tmp_path: Path) -> None:
+    directory = saved("gpt2", tmp_path / "theirs")
+    file = directory / "model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"] = tensors["transformer.wte.weight"].clone()
+    tensors["transformer.h.0.attn.bias"] = torch.ones(1, 1, 16, 16)  # of old directories
+    save_file(tensors, file, metadata={"format": "pt"})
+    config = tiny_experiment("gpt2", tmp_path, f"model.init_from={directory}")
+    report = initialize(create_model(config, vocab_size=60), config)
+    assert report is not None and report["unused"] == ["transformer.h.0.attn.bias"]
 
 
 def test_a_file_and_a_damaged_directory_are_refused(trained: Any, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from model_foundry.architectures.modeling.configuration_transformer import Trans
 from model_foundry.architectures.saving.named_weights import (
     Mismatch,
     aligned,
+    strange_tensors,
     to_native_names,
     to_published_names,
 )
@@ -207,17 +208,39 @@ def _require_shape(target: Target, name: str, saved: Tensor, directory: Path) ->
     )
 
 
+def _require_equal(target: Target, name: str, saved: Tensor, tied: Tensor, *, head: bool) -> None:
+    """Raise a `Mismatch` for two matrices in a directory that are one in the model."""
+    if (head or name.startswith(target.prefix)) and not torch.equal(saved, tied):
+        raise Mismatch(
+            f"has {name} as a matrix of its own, which this model ties to its embeddings; untie "
+            f"them in model.{target.section}, or name another model"
+        )
+
+
+def _require_whole_body(target: Target, tensors: Tensors, merged: list[str]) -> None:
+    """Raise a `Mismatch` for tensors of a body without which it would compute something else."""
+    known = {*target.tensors, *merged}
+    if more := strange_tensors(tensors, target.prefix, known):
+        raise Mismatch(
+            f"has {len(more)} tensors that this model lacks, such as {more[0]}; set "
+            f"model.{target.section} as there, or name another model"
+        )
+
+
 def _copy(target: Target, tensors: Tensors, directory: Path, *, head: bool) -> list[str]:
     """Copy tensors into the model, tied ones once; return their names.
 
     Args:
         head: keep the tensors of the head that have its shapes.
     """
-    kept, done = [], set()
+    kept, done = [], dict[int, Tensor]()
     for name, own in target.tensors.items():
-        if name not in tensors or id(own) in done:
+        if name not in tensors:
             continue
         saved, in_body = tensors[name], name.startswith(target.prefix)
+        if id(own) in done:
+            _require_equal(target, name, saved, done[id(own)], head=head)
+            continue
         if in_body:
             _require_shape(target, name, saved, directory)
         elif not head or own.shape != saved.shape:
@@ -225,7 +248,7 @@ def _copy(target: Target, tensors: Tensors, directory: Path, *, head: bool) -> l
         with torch.no_grad():
             own.copy_(saved)
         kept.append(name)
-        done.add(id(own))
+        done[id(own)] = saved
     return kept
 
 
@@ -239,12 +262,14 @@ def _begun(model: BaseModel, directory: Path) -> Beginning:
     found = {_new_name(name): tensor for name, tensor in read_weights(directory).items()}
     merged = [name for name in found if SEGMENTS.endswith(name) and target.is_native]
     tensors = aligned(_converted(target, found, record), target.body, target.prefix)
+    _require_whole_body(target, tensors, merged)
     kept = _copy(target, tensors, directory, head=target.has_head_of(record))
     done = {id(target.tensors[name]) for name in kept}
-    new = [name for name, own in target.tensors.items() if id(own) not in done]
+    tied = {name for name, own in target.tensors.items() if id(own) in done}
+    new = [name for name in target.tensors if name not in tied]
     if lost := [name for name in new if name.startswith(target.prefix)]:
         raise Mismatch(f"lacks {len(lost)} tensors of this model, such as {lost[0]}")
-    unused = sorted(tensors.keys() - kept - set(merged))
+    unused = sorted(tensors.keys() - tied - set(merged))
     return Beginning(kept=kept, new=new, unused=unused, merged=merged)
 
 

@@ -2,6 +2,7 @@
 between the published layouts and ours.
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any, Final
@@ -19,6 +20,12 @@ from model_foundry.architectures.saving.published_weights import (
 )
 from model_foundry.errors import ConfigError
 
+# Tensors that add nothing to the last states of a body: what pools them, stored constants, and a
+# table in the first directories of T5 that it never read
+HARMLESS: Final = re.compile(
+    r"(^|\.)(pooler\.|position_ids$|masked_bias$|attn\.bias$|attention\.bias$|.*inv_freq$"
+    r"|EncDecAttention\.relative_attention_bias\.weight$)"
+)
 OURS: Final = f"{TransformerLM.base_model_prefix}."
 
 
@@ -43,10 +50,16 @@ def aligned(tensors: Tensors, body: Collection[str], prefix: str) -> Tensors:
     there = found.most_common(1)[0][0]
     return {
         (prefix + name.removeprefix(there))
-        if name.startswith(there) and name.removeprefix(there) in body
+        if name.startswith(there) and (there or name in body)
         else name: tensor
         for name, tensor in tensors.items()
     }
+
+
+def strange_tensors(tensors: Tensors, prefix: str, known: Collection[str]) -> list[str]:
+    """Return the names below a prefix that are neither known nor without effect."""
+    below = [name for name in tensors if name.startswith(prefix)]
+    return [name for name in below if name not in known and not HARMLESS.search(name)]
 
 
 def _below(prefix: str, names: Iterable[str]) -> set[str]:
