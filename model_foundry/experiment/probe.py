@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from model_foundry.architectures.saving.native_format import NOT_RECORDED
 from model_foundry.config import ARCHITECTURES, ExperimentConfig, load_config, validate
 from model_foundry.config.experiment import SET_BY_ONE_SEED
 from model_foundry.config.training import schema_of
@@ -124,7 +125,8 @@ def _model_of_run(directory: Path) -> Mapping[str, Any] | None:
         return None
     config = load_config(file)
     model = config.model.model_dump(exclude_unset=True)
-    model.pop("init_from", None)
+    for name in NOT_RECORDED:  # heads have transformers' body, whichever network wrote the weights
+        model.pop(name, None)
     name = str(ARCHITECTURES[config.model.architecture].section)
     if getattr(config.model.section, "max_position_embeddings", 0) is None:
         model[name]["max_position_embeddings"] = config.data.max_sequence_length

@@ -19,11 +19,11 @@ TEXTS = ["the cat sees", "dogs sees the cat", "the dogs"] * 5
 KINDS = ("gpt2", "lstm")
 
 
-def trained(kind: str, here: Path) -> Path:
+def trained(kind: str, here: Path, *settings: str) -> Path:
     """Train a tiny language model; return its run."""
     (here / "corpus.txt").write_text("the dogs see a cat that sees the dogs\n" * 99)
     text = (f"data.train={here / 'corpus.txt'}", "data.split_by=position")
-    config = tiny_experiment(kind, here / "language", *text)
+    config = tiny_experiment(kind, here / "language", *text, *settings)
     train(config)
     return config.output_dir
 
@@ -76,6 +76,12 @@ def test_a_head_is_trained_on_the_body_of_the_model(
         pieces = [vocabulary(each) for each in (run, place / f"seed-{seed}")]
         assert pieces[0] == pieces[1]
     assert not torch.equal(*heads)
+
+
+def test_a_model_of_our_own_blocks_is_probed(tmp_path: Path) -> None:
+    """Its directory is GPT-2's, whose body below a head is of transformers."""
+    run = trained("gpt2", tmp_path, "model.implementation=native", "training.max_steps=2")
+    assert len(probe(run, task(tmp_path, "training.max_steps=2"), seeds=1).figures["accuracy"]) == 1
 
 
 def test_texts_with_several_labels_have_macro_f1_alone(tmp_path: Path) -> None:
