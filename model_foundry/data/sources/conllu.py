@@ -41,6 +41,13 @@ def _blocks(texts: Iterable[str], where: str) -> Iterator[tuple[int, list[str]]]
         yield number + 1 - len(block), block
 
 
+def _parts(block: list[str], where: str, first: int) -> tuple[list[str], list[list[str]]]:
+    """Return the comments of a sentence and the columns of each line below them."""
+    comments = list(takewhile(lambda line: line.startswith("#"), block))
+    lines = enumerate(block[len(comments) :], first + len(comments))
+    return comments, [_columns(line, f"{where}: line {number}") for number, line in lines]
+
+
 def _columns(line: str, place: str) -> list[str]:
     columns = line.split("\t")
     if line.startswith("#"):  # without an empty line the previous sentence would be lost
@@ -85,9 +92,7 @@ def _sentences(texts: Iterable[str], where: str) -> Iterator[tuple[str, bool]]:
     """Yield the text of each sentence, and whether a paragraph or document begins with it."""
     begins = False  # a block of comments may precede the first sentence of a paragraph
     for first, block in _blocks(texts, where):
-        comments = list(takewhile(lambda line: line.startswith("#"), block))
-        words = enumerate(block[len(comments) :], first + len(comments))
-        rows = [_columns(line, f"{where}: line {number}") for number, line in words]
+        comments, rows = _parts(block, where, first)
         begins = begins or any(map(BEGINS.match, comments))
         text = _given_text(comments, where, first) or _surface(rows)
         if text:
@@ -121,10 +126,7 @@ def read_sentences(texts: Iterable[str], where: str, columns: Sequence[str]) -> 
 
 
 def _words(block: list[str], where: str, first: int) -> list[list[str]]:
-    comments = list(takewhile(lambda line: line.startswith("#"), block))
-    lines = enumerate(block[len(comments) :], first + len(comments))
-    rows = [_columns(line, f"{where}: line {number}") for number, line in lines]
-    return [row for row in rows if row[0].isdigit()]
+    return [row for row in _parts(block, where, first)[1] if row[0].isdigit()]
 
 
 def read_conllu(texts: Iterable[str], where: str, document: str) -> Iterator[Fragment]:
