@@ -31,7 +31,7 @@ def probe(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Train heads for a task on the body of a trained model, over several seeds."""
+    """Train heads on the body of a trained model, over seeds."""
     with handle_signals():
         experiment = load(config, overrides)
         from model_foundry.cli.process import allow_tf32, set_up_process

@@ -106,6 +106,7 @@ _NAMES: Final[dict[str, str]] = {
     "model.transformer.dropout or model.rnn.dropout": "dropout_rate",
     "model.transformer.attention_dropout": "attn_pdrop attention_probs_dropout_prob attn_dropout",
     "model.rnn.tie_word_embeddings": "tie_weights tied",
+    "model.backbone.initializer_range": "initializer_range init_std",
 }
 OURS: Final = {
     name: tuple(settings.split(" or "))
@@ -169,10 +170,9 @@ _REASONS: Final[dict[str, str]] = {
         "bos_token_id eos_token_id pad_token_id mask_token_id"
     ),
     "it is fixed, as in the published models": (
-        "layer_norm_eps layer_norm_epsilon initializer_range scale_attn_weights "
+        "layer_norm_eps layer_norm_epsilon scale_attn_weights "
         "scale_attn_by_inverse_layer_idx reorder_and_upcast_attn chunk_size_feed_forward "
-        "position_embedding_type add_cross_attention is_decoder is_encoder_decoder "
-        "init_std"
+        "position_embedding_type add_cross_attention is_decoder is_encoder_decoder"
     ),
     "it is an argument when the model is called, not a setting of training": (
         "output_attentions output_hidden_states return_dict use_cache id2label label2id "

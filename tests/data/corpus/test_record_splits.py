@@ -16,6 +16,7 @@ from model_foundry.data.corpus.record_corpus import RecordSource
 from model_foundry.data.corpus.record_splits import RecordSplit, open_record_splits
 from model_foundry.data.corpus.splits import open_splits
 from model_foundry.data.sources.base import Hash, Reading
+from model_foundry.data.sources.images import pixels_of
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.registration import register_source
 from model_foundry.data.sources.row_source import RowSource
@@ -186,7 +187,7 @@ def test_images_that_differ_are_not_shared(
     given = {name: {"disk": str(tmp_path / name)} for name in ("train", "validation")}
     splits = open_record_splits(DataConfig(**given, shared_documents="drop"), seed=0)
     kept = [
-        np.asarray(each)
+        pixels_of(each, "here", "image", channels=1, size=None)[0]
         for r in splits.validation.records(["image"])
         for each in r.columns["image"]
     ]
