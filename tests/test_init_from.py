@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
 from model_foundry import train
+from model_foundry.architectures.initial_weights import begin_from
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError, ResumeError
 from model_foundry.experiment.preflight import check
@@ -289,6 +290,90 @@ def test_weights_are_not_dropped_without_a_word(setting: str, message: str, tmp_
     config = tiny_experiment("transformer_decoder", tmp_path, *given)
     with pytest.raises(ConfigError, match=message):
         initialize(create_model(config, vocab_size=60), config)
+
+
+def hub_model(directory: Path, **fields: Any) -> ExperimentConfig:
+    """Return an experiment with a model type of transformers."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16}
+    section = {"model_type": "llama", **sizes, "intermediate_size": 64, **fields}
+    setting = f"model={{architecture: huggingface, huggingface: {json.dumps(section)}}}"
+    return tiny_experiment("llama", directory, setting)
+
+
+def begun(config: ExperimentConfig, directory: Path) -> Any:
+    """Give a model on the meta device the weights of a directory; return the report."""
+    model = {**config.model.model_dump(exclude_unset=True), "init_from": directory}
+    config = config.model_copy(update={"model": type(config.model)(**model)})
+    with torch.device("meta"):
+        return initialize(create_model(config, vocab_size=60), config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"model_type": "gemma"},
+            r"holds a model of the type 'llama', and model.huggingface.model_type is 'gemma'; "
+            r"set model.huggingface.model_type=llama, or name another model\.",
+        ),
+        (
+            {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}},
+            r"has rope_parameters.rope_theta \(=10000.0\), and this model 500.0; set the same in",
+        ),
+        (
+            {"hidden_act": "relu"},
+            r"has hidden_act \(='silu'\), and this model 'relu'; set the same",
+        ),
+    ],
+)
+def test_types_and_fields_of_the_library_are_compared(
+    fields: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Tensors are named and shaped alike, and compute something else."""
+    theirs = tmp_path / "theirs"
+    create_model(hub_model(tmp_path), vocab_size=60).save_pretrained(theirs)
+    assert not begun(hub_model(tmp_path), theirs)["new"]
+    with pytest.raises(ConfigError, match=message):
+        begun(hub_model(tmp_path, **fields), theirs)
+
+
+def test_a_field_that_a_directory_leaves_out_is_the_default_of_the_library(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    create_model(hub_model(tmp_path), vocab_size=60).save_pretrained(theirs)
+    file = theirs / "config.json"
+    record = {k: v for k, v in json.loads(file.read_text()).items() if k != "rms_norm_eps"}
+    file.write_text(json.dumps(record))
+    assert not begun(hub_model(tmp_path), theirs)["new"]
+    with pytest.raises(ConfigError, match=r"has rms_norm_eps \(=1e-06\), and this model 0.5;"):
+        begun(hub_model(tmp_path, rms_norm_eps=0.5), theirs)
+
+
+def test_windows_of_attention_are_compared(tmp_path: Path) -> None:
+    theirs, fields = tmp_path / "theirs", {"model_type": "mistral", "num_key_value_heads": 2}
+    create_model(hub_model(tmp_path, **fields), vocab_size=60).save_pretrained(theirs)
+    with pytest.raises(ConfigError, match=r"has sliding_window \(=\d+\), and this model 4;"):
+        begun(hub_model(tmp_path, sliding_window=4, **fields), theirs)
+
+
+def test_settings_of_plain_torch_are_compared_except_those_of_training(tmp_path: Path) -> None:
+    def experiment(**section: Any) -> ExperimentConfig:
+        given = json.dumps({"hidden_sizes": [4], **section})
+        return tiny_experiment(
+            "lstm",
+            tmp_path,
+            f"model={{architecture: dense, dense: {given}}}",
+            "training.objective=image_classification",
+        )
+
+    images = {"num_channels": 1, "image_size": [2, 2], "labels": ["a", "b"]}
+    theirs = tmp_path / "theirs"
+    create_model(experiment(activation="gelu"), **images).save_pretrained(theirs)
+    config = experiment(dropout=0.5, activation="gelu")
+    model = create_model(config, **images)
+    assert not begin_from(model, theirs).new
+    message = r"has activation \(='gelu'\), and this model 'relu'; set the same in model.dense"
+    with pytest.raises(ConfigError, match=message):
+        begin_from(create_model(experiment(activation="relu"), **images), theirs)
 
 
 def test_a_matrix_that_is_stored_twice_is_not_reported_as_unused(tmp_path: Path) -> None:

@@ -5,18 +5,21 @@ A head is kept where it is of the same kind and size. GPT-2's and BERT's layouts
 own blocks are converted into each other.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel, CountedModel
-from model_foundry.architectures.hf_model import HFModel
+from model_foundry.architectures.initial_form import (
+    body_fields,
+    require_architecture,
+    require_form,
+    require_settings,
+)
+from model_foundry.architectures.initial_target import OWN, Target
 from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
 from model_foundry.architectures.saving.named_weights import (
     Mismatch,
@@ -26,8 +29,6 @@ from model_foundry.architectures.saving.named_weights import (
     to_published_names,
 )
 from model_foundry.architectures.saving.native_format import (
-    ARCHITECTURE_KEY,
-    KIND_KEY,
     Record,
     read_config_json,
     read_weights,
@@ -40,20 +41,11 @@ from model_foundry.architectures.saving.published_weights import (
     native_config,
     published_config,
 )
-from model_foundry.config import ARCHITECTURES
 from model_foundry.errors import ConfigError
-from model_foundry.foundation.messages import reason_of, short_repr
+from model_foundry.foundation.messages import reason_of
 
-OWN: Final = TransformerConfig.model_type
 # LayerNorm in the first directories of BERT
 OLD_NAMES: Final = {".gamma": ".weight", ".beta": ".bias"}
-# Fields on which the function of equal weights depends, by any name that a configuration gives them
-DECISIVE: Final = (
-    *("num_hidden_layers", "n_layer", "num_layers", "num_attention_heads", "n_head", "num_heads"),
-    *("num_key_value_heads", "hidden_act", "activation_function", "activation", "positions"),
-    *("layer_norm_epsilon", "layer_norm_eps", "rms_norm_eps", "norm_eps", "norm", "norm_place"),
-    *("rnn_type", "bidirectional", "layout"),
-)
 
 
 @dataclass(frozen=True)
@@ -81,102 +73,15 @@ def _told(names: list[str], state: str) -> str:
     return f"{len(names)} {state}" + (f" ({some})" if names else "")
 
 
-def _body_fields(record: Record) -> Record:
-    """Return the configuration of the body in a `config.json`."""
-    fields = record.get("body_config", record)
-    return fields if isinstance(fields, dict) else record
-
-
-def _name_of(record: Record) -> Any:
-    """Return the architecture that a `config.json` names."""
-    return record.get(ARCHITECTURE_KEY, record.get("model_type"))
-
-
-class Target:
-    """The model that gets the weights, apart by body and head."""
-
-    def __init__(self, model: BaseModel) -> None:
-        self.model = model
-        self.network: nn.Module = model.hf_model if isinstance(model, HFModel) else model
-        state = self.network.state_dict()
-        named = chain(
-            self.network.named_parameters(remove_duplicate=False), self.network.named_buffers()
-        )
-        self.tensors = {name: tensor for name, tensor in named if name in state}
-        self.prefix = self._prefix()
-        self.body = {
-            name.removeprefix(self.prefix) for name in state if name.startswith(self.prefix)
-        }
-
-    def _prefix(self) -> str:
-        """Return the beginning of the names of the body's tensors."""
-        if not isinstance(self.model, HFModel):
-            return ""
-        body = self.model.hf_model.base_model
-        name = next(name for name, module in self.network.named_modules() if module is body)
-        return f"{name}." if name else ""
-
-    @property
-    def fields(self) -> Any:
-        """The configuration of the body; None: it is no model of transformers."""
-        return self.model.hf_model.base_model.config if isinstance(self.model, HFModel) else None
-
-    @property
-    def section(self) -> str | None:
-        """The section of the settings of its architecture."""
-        return ARCHITECTURES[self.model.model_type].section
-
-    @property
-    def is_native(self) -> bool:
-        """True if the body is made of this package's own blocks."""
-        return getattr(self.fields, "model_type", None) == OWN
-
-    @property
-    def vocabulary(self) -> int | None:
-        """The identity of the embedding matrix; None: there is none."""
-        if not isinstance(self.model, HFModel) or not hasattr(self.fields, "vocab_size"):
-            return None
-        return id(self.model.hf_model.get_input_embeddings().weight)
-
-    def has_head_of(self, record: Record) -> bool:
-        """Return whether the head of a directory is of the same kind, with the same labels."""
-        fields: Any = self.model.hf_config if isinstance(self.model, HFModel) else None
-        if getattr(fields, KIND_KEY, None) != record.get(KIND_KEY):
-            return False
-        named = None if isinstance(self.model, BaseLanguageModel) else record.get("id2label")
-        return named is None or named == {str(n): label for n, label in fields.id2label.items()}
-
-
-def _require_architecture(target: Target, record: Record) -> None:
-    """Raise a `Mismatch` for weights of another architecture."""
-    here, there = target.model.model_type, _name_of(record)
-    types = {getattr(target.fields, "model_type", None), _body_fields(record).get("model_type")}
-    same = here == there or len(types) == 1
-    if not same and not (OWN in types and types & LAYOUTS.keys()):
-        remedy = f"set model.architecture={there}" if there in ARCHITECTURES else "use another"
-        raise Mismatch(
-            f"holds a model of the architecture {short_repr(there)}, and model.architecture is "
-            f"{here!r}; {remedy}, or name another model"
-        )
-
-
-def _require_form(target: Target, here: Any, there: Mapping[str, Any]) -> None:
-    """Raise a `Mismatch` where equal weights would compute something else."""
-    for field in DECISIVE:
-        ours = getattr(here, field, None)
-        if field in there and ours is not None and there[field] not in (None, ours):
-            raise Mismatch(
-                f"has {field} (={short_repr(there[field])}), and this model {short_repr(ours)}; "
-                f"set the same in model.{target.section}, or name another model"
-            )
-
-
 def _converted(target: Target, tensors: Tensors, record: Record) -> Tensors:
     """Return the tensors of a directory in the layout of the model, whatever their head."""
-    fields = _body_fields(record)
+    fields = body_fields(record)
     here, there = target.fields, fields.get("model_type")
-    if here is None or here.model_type == there or OWN not in (here.model_type, there):
-        _require_form(target, here, fields)
+    if here is None:
+        require_settings(target, record)
+        return tensors
+    if here.model_type == there:
+        require_form(target, fields)
         return tensors
     try:
         if there == OWN:
@@ -187,7 +92,7 @@ def _converted(target: Target, tensors: Tensors, record: Record) -> Tensors:
             form = saved = native_config(layout.hf_config_class.from_dict(fields))
     except ValueError as error:
         raise Mismatch(f"cannot be converted: {reason_of(error)}") from error
-    _require_form(target, here, form.to_dict())
+    require_form(target, form.to_dict())
     convert = to_published_names if there == OWN else to_native_names
     return convert(layout, saved.num_hidden_layers, tensors, here)
 
@@ -258,7 +163,7 @@ def _begun(model: BaseModel, directory: Path) -> Beginning:
             f"does not suit {model.model_type!r}, which learns by counting; leave it out"
         )
     record, target = read_config_json(directory), Target(model)
-    _require_architecture(target, record)
+    require_architecture(target, record)
     found = {_new_name(name): tensor for name, tensor in read_weights(directory).items()}
     merged = [name for name in found if SEGMENTS.endswith(name) and target.is_native]
     tensors = aligned(_converted(target, found, record), target.body, target.prefix)
