@@ -376,6 +376,28 @@ def test_settings_of_plain_torch_are_compared_except_those_of_training(tmp_path:
         begin_from(create_model(experiment(activation="relu"), **images), theirs)
 
 
+@pytest.mark.parametrize("source", ["llama", "gpt2", "transformer_decoder"])
+def test_an_untied_output_matrix_begins_as_the_embeddings_that_it_was_tied_to(
+    source: str, tmp_path: Path
+) -> None:
+    tying = {"llama": "huggingface", "transformer_decoder": "backbone"}.get(source)
+    tied = () if tying is None else (f"model.{tying}.tie_word_embeddings=true",)
+    theirs = tmp_path / "theirs"
+    first = create_model(tiny_experiment(source, tmp_path, *tied), vocab_size=60)
+    first.save_pretrained(theirs)
+    kind = "transformer_decoder" if source == "gpt2" else source
+    own = {"llama": "huggingface"}.get(kind, "backbone")
+    given = (f"model.{own}.tie_word_embeddings=false", f"model.init_from={theirs}")
+    config = tiny_experiment(kind, tmp_path, *given)
+    model = create_model(config, vocab_size=60)
+    report = initialize(model, config)
+    assert report is not None and report["copied"] == ["lm_head.weight"] and not report["new"]
+    assert model.hf_model.lm_head.weight is not model.get_input_embeddings().weight
+    ids = torch.randint(5, 60, (2, 8))
+    expected = first.eval()(ids).logits
+    torch.testing.assert_close(model.eval()(ids).logits, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_matrix_that_is_stored_twice_is_not_reported_as_unused(tmp_path: Path) -> None:
     directory = saved("gpt2", tmp_path / "theirs")
     file = directory / "model.safetensors"

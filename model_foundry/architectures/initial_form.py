@@ -90,16 +90,20 @@ def completed(kind: Any, fields: Record) -> Record:
     return whole
 
 
-def require_form(target: Target, there: Record) -> None:
+def require_form(target: Target, there: Record) -> Record:
     """Raise a `Mismatch` where equal weights would compute something else.
 
     Args:
         there: the configuration of the weights, in the terms of that of the model.
+
+    Returns:
+        It with the defaults that it leaves out.
     """
     kind = type(target.fields)
     wholes = [completed(kind, fields) for fields in (target.fields.to_dict(), there)]
     ours, theirs = ({n: whole[n] for n in DECISIVE if n in whole} for whole in wholes)
     _require_equal_fields(target, dict(flat(ours)), dict(flat(theirs)))
+    return wholes[1]
 
 
 def require_settings(target: Target, record: Record) -> None:

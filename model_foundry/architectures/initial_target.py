@@ -1,5 +1,6 @@
 """The model that gets the weights of a directory, `model.init_from`."""
 
+from collections.abc import Collection
 from itertools import chain
 from typing import Any, Final
 
@@ -60,6 +61,22 @@ class Target:
         if not isinstance(self.model, HFModel) or not hasattr(self.fields, "vocab_size"):
             return None
         return id(self.model.hf_model.get_input_embeddings().weight)
+
+    def output(self, tensors: Collection[str]) -> tuple[str, str] | None:
+        """Return the names of an output matrix that a directory lacks, and of its embeddings.
+
+        None: there is no such matrix, it is the embedding matrix itself, or the directory has it.
+
+        Args:
+            tensors: names of those of the directory.
+        """
+        head = self.model.hf_model.get_output_embeddings() if self.vocabulary else None
+        if head is None or id(head.weight) == self.vocabulary:
+            return None
+        name = next(name for name, own in self.tensors.items() if own is head.weight)
+        named = [n for n, own in self.tensors.items() if id(own) == self.vocabulary]
+        embeddings = next((each for each in named if each in tensors), None)
+        return None if embeddings is None or name in tensors else (name, embeddings)
 
     def has_head_of(self, record: Record) -> bool:
         """Return whether the head of a directory is of the same kind, with the same labels."""

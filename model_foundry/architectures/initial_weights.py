@@ -60,11 +60,14 @@ class Beginning:
     """Tensors of the directory, as it names them or converted, that the model does not have."""
     merged: list[str]
     """Tensors of the directory that were added to others."""
+    copied: list[str]
+    """Output matrices that begin as the embeddings, to which the directory ties them."""
 
     def __str__(self) -> str:
         counts = f"{len(self.kept)} tensors kept, {_told(self.new, 'new')}"
         merged = f", {', '.join(self.merged)} added to the positions" if self.merged else ""
-        return f"{counts}, {_told(self.unused, 'left unused')}{merged}"
+        copied = f", {', '.join(self.copied)} a copy of the embeddings" if self.copied else ""
+        return f"{counts}, {_told(self.unused, 'left unused')}{merged}{copied}"
 
 
 def _told(names: list[str], state: str) -> str:
@@ -73,16 +76,15 @@ def _told(names: list[str], state: str) -> str:
     return f"{len(names)} {state}" + (f" ({some})" if names else "")
 
 
-def _converted(target: Target, tensors: Tensors, record: Record) -> Tensors:
-    """Return the tensors of a directory in the layout of the model, whatever their head."""
+def _converted(target: Target, tensors: Tensors, record: Record) -> tuple[Tensors, Record]:
+    """Return the tensors of a directory in the layout of the model, and their configuration."""
     fields = body_fields(record)
     here, there = target.fields, fields.get("model_type")
     if here is None:
         require_settings(target, record)
-        return tensors
+        return tensors, {}
     if here.model_type == there:
-        require_form(target, fields)
-        return tensors
+        return tensors, require_form(target, fields)
     try:
         if there == OWN:
             saved = TransformerConfig.from_dict(fields)
@@ -92,9 +94,9 @@ def _converted(target: Target, tensors: Tensors, record: Record) -> Tensors:
             form = saved = native_config(layout.hf_config_class.from_dict(fields))
     except ValueError as error:
         raise Mismatch(f"cannot be converted: {reason_of(error)}") from error
-    require_form(target, form.to_dict())
+    whole = require_form(target, form.to_dict())
     convert = to_published_names if there == OWN else to_native_names
-    return convert(layout, saved.num_hidden_layers, tensors, here)
+    return convert(layout, saved.num_hidden_layers, tensors, here), whole
 
 
 def _require_shape(target: Target, name: str, saved: Tensor, directory: Path) -> None:
@@ -157,6 +159,14 @@ def _copy(target: Target, tensors: Tensors, directory: Path, *, head: bool) -> l
     return kept
 
 
+def _tied_output(target: Target, tensors: Tensors, form: Record) -> Tensors:
+    """Return the output matrix that a directory ties to its embeddings, if the model unties it."""
+    names = target.output(tensors)
+    if names is None or not form.get("tie_word_embeddings", True):
+        return {}
+    return {names[0]: tensors[names[1]]}
+
+
 def _begun(model: BaseModel, directory: Path) -> Beginning:
     if isinstance(model, CountedModel):
         raise Mismatch(
@@ -166,16 +176,20 @@ def _begun(model: BaseModel, directory: Path) -> Beginning:
     require_architecture(target, record)
     found = {_new_name(name): tensor for name, tensor in read_weights(directory).items()}
     merged = [name for name in found if SEGMENTS.endswith(name) and target.is_native]
-    tensors = aligned(_converted(target, found, record), target.body, target.prefix)
+    tensors, form = _converted(target, found, record)
+    tensors = aligned(tensors, target.body, target.prefix)
     _require_whole_body(target, tensors, merged)
-    kept = _copy(target, tensors, directory, head=target.has_head_of(record))
+    has_head = target.has_head_of(record)
+    tied_output = _tied_output(target, tensors, form) if has_head else {}
+    kept = _copy(target, tensors | tied_output, directory, head=has_head)
     done = {id(target.tensors[name]) for name in kept}
     tied = {name for name, own in target.tensors.items() if id(own) in done}
     new = [name for name in target.tensors if name not in tied]
     if lost := [name for name in new if name.startswith(target.prefix)]:
         raise Mismatch(f"lacks {len(lost)} tensors of this model, such as {lost[0]}")
     unused = sorted(tensors.keys() - tied - set(merged))
-    return Beginning(kept=kept, new=new, unused=unused, merged=merged)
+    kept = [name for name in kept if name not in tied_output]
+    return Beginning(kept=kept, new=new, unused=unused, merged=merged, copied=[*tied_output])
 
 
 def _new_name(name: str) -> str:
