@@ -17,6 +17,9 @@ from model_foundry.errors import ConfigError, ResumeError
 from model_foundry.experiment.preflight import check
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.model import create_model, initialize, load_model
+from model_foundry.objectives.processors import TOKENIZER
+from model_foundry.tokenizer.loading import load_tokenizer
+from model_foundry.tokenizer.special_tokens import with_tokens
 from tests.experiments import MODELS, tiny_experiment
 
 KINDS = sorted(MODELS)
@@ -396,6 +399,45 @@ def test_an_untied_output_matrix_begins_as_the_embeddings_that_it_was_tied_to(
     ids = torch.randint(5, 60, (2, 8))
     expected = first.eval()(ids).logits
     torch.testing.assert_close(model.eval()(ids).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "grown"),
+    [
+        ("gpt2", ["transformer.wte.weight"]),
+        ("bert", ["bert.embeddings.word_embeddings.weight", "cls.predictions.bias"]),
+        ("llama", ["model.embed_tokens.weight", "lm_head.weight"]),
+    ],
+)
+def test_tokens_after_those_of_the_weights_begin_anew(
+    kind: str, grown: list[str], trained: Any, tmp_path: Path
+) -> None:
+    run = trained(kind)
+    tokenizer = with_tokens(load_tokenizer(run / "tokenizer"), ["<one>", "<two>"])
+    config, size = continuing(kind, run, tmp_path), len(tokenizer) - 2
+    model = create_model(config, vocab_size=len(tokenizer))
+    embeddings: Any = model.get_input_embeddings()
+    drawn = embeddings.weight[size:].clone()
+    report = initialize(model, config, {TOKENIZER: tokenizer})
+    assert report is not None and report["new"] == [f"{name}[{size}:]" for name in grown]
+    assert torch.equal(embeddings.weight[size:], drawn)
+    ids = torch.randint(5, size, (2, 8))
+    expected = load_model(run)(ids).logits
+    torch.testing.assert_close(model.eval()(ids).logits[..., :size], expected)
+
+
+def test_tokens_with_other_numbers_are_named(trained: Any, tmp_path: Path) -> None:
+    run = trained("gpt2")
+    tokenizer = load_tokenizer(run / "tokenizer")
+    moved = tmp_path / "moved"
+    tokenizer.save_pretrained(moved)
+    text = (moved / "tokenizer.json").read_text()
+    (moved / "tokenizer.json").write_text(text.replace('"<mask>"', '"<other>"'))
+    config = continuing("gpt2", run, tmp_path)
+    model = create_model(config, vocab_size=len(tokenizer))
+    message = r"1 of its \d+ tokens have other numbers here, or none, such as '<mask>'; set tok"
+    with pytest.raises(ConfigError, match=message):
+        initialize(model, config, {TOKENIZER: load_tokenizer(moved)})
 
 
 def test_a_matrix_that_is_stored_twice_is_not_reported_as_unused(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from itertools import chain
 from typing import Any, Final
 
-from torch import nn
+from torch import Tensor, nn
 
 from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel
@@ -17,10 +17,15 @@ OWN: Final = TransformerConfig.model_type
 
 
 class Target:
-    """The model that gets the weights, apart by body and head."""
+    """The model that gets the weights, apart by body and head.
 
-    def __init__(self, model: BaseModel) -> None:
+    Args:
+        added_tokens: the last of its vocabulary, which that of the directory lacks.
+    """
+
+    def __init__(self, model: BaseModel, added_tokens: int = 0) -> None:
         self.model = model
+        self.added_tokens = added_tokens
         self.network: nn.Module = model.hf_model if isinstance(model, HFModel) else model
         state = self.network.state_dict()
         named = chain(
@@ -70,13 +75,28 @@ class Target:
         Args:
             tensors: names of those of the directory.
         """
-        head = self.model.hf_model.get_output_embeddings() if self.vocabulary else None
+        network: Any = self.network
+        head = network.get_output_embeddings() if self.vocabulary else None
         if head is None or id(head.weight) == self.vocabulary:
             return None
         name = next(name for name, own in self.tensors.items() if own is head.weight)
         named = [n for n, own in self.tensors.items() if id(own) == self.vocabulary]
         embeddings = next((each for each in named if each in tensors), None)
         return None if embeddings is None or name in tensors else (name, embeddings)
+
+    def has_added_rows(self, own: Tensor, saved: Tensor) -> bool:
+        """Return whether a tensor has a row for each token, and a saved one for each but the added.
+
+        Args:
+            own, saved: (V, ...) each.
+        """
+        if not (self.added_tokens and self.vocabulary and own.dim() and own.dim() == saved.dim()):
+            return False
+        network: Any = self.network
+        size = len(network.get_input_embeddings().weight)
+        return (len(own), len(saved)) == (size, size - self.added_tokens) and (
+            own.shape[1:] == saved.shape[1:]
+        )
 
     def has_head_of(self, record: Record) -> bool:
         """Return whether the head of a directory is of the same kind, with the same labels."""

@@ -55,7 +55,7 @@ class Beginning:
     kept: list[str]
     """Tensors of the model with the weights of the directory."""
     new: list[str]
-    """Tensors of the model with random weights."""
+    """Tensors of the model with random weights, or with rows of added tokens: `NAME[FIRST:]`."""
     unused: list[str]
     """Tensors of the directory, as it names them or converted, that the model does not have."""
     merged: list[str]
@@ -102,9 +102,10 @@ def _converted(target: Target, tensors: Tensors, record: Record) -> tuple[Tensor
 def _require_shape(target: Target, name: str, saved: Tensor, directory: Path) -> None:
     """Raise a `Mismatch` for a tensor of the body of another shape."""
     own = target.tensors[name]
-    if own.shape == saved.shape:
+    is_embedding = id(own) == target.vocabulary
+    if own.shape == saved.shape or (is_embedding and target.has_added_rows(own, saved)):
         return
-    if id(own) == target.vocabulary and own.shape[1:] == saved.shape[1:]:
+    if is_embedding and own.shape[1:] == saved.shape[1:]:
         raise Mismatch(
             f"has a vocabulary of {len(saved):,} entries, and this experiment {len(own):,}; set "
             f"tokenizer.path={directory} to take its tokenizer, or name another model"
@@ -150,10 +151,10 @@ def _copy(target: Target, tensors: Tensors, directory: Path, *, head: bool) -> l
             continue
         if in_body:
             _require_shape(target, name, saved, directory)
-        elif not head or own.shape != saved.shape:
+        elif not head or not (own.shape == saved.shape or target.has_added_rows(own, saved)):
             continue
         with torch.no_grad():
-            own.copy_(saved)
+            (own if own.shape == saved.shape else own[: len(saved)]).copy_(saved)
         kept.append(name)
         done[id(own)] = saved
     return kept
@@ -167,12 +168,18 @@ def _tied_output(target: Target, tensors: Tensors, form: Record) -> Tensors:
     return {names[0]: tensors[names[1]]}
 
 
-def _begun(model: BaseModel, directory: Path) -> Beginning:
+def _added_rows(target: Target, names: list[str], tensors: Tensors) -> list[str]:
+    """Return the random rows below the kept ones, `NAME[FIRST:]` each."""
+    pairs = ((name, target.tensors[name], tensors[name]) for name in names)
+    return [f"{name}[{len(saved)}:]" for name, own, saved in pairs if own.shape != saved.shape]
+
+
+def _begun(model: BaseModel, directory: Path, added_tokens: int) -> Beginning:
     if isinstance(model, CountedModel):
         raise Mismatch(
             f"does not suit {model.model_type!r}, which learns by counting; leave it out"
         )
-    record, target = read_config_json(directory), Target(model)
+    record, target = read_config_json(directory), Target(model, added_tokens)
     require_architecture(target, record)
     found = {_new_name(name): tensor for name, tensor in read_weights(directory).items()}
     merged = [name for name in found if SEGMENTS.endswith(name) and target.is_native]
@@ -181,13 +188,15 @@ def _begun(model: BaseModel, directory: Path) -> Beginning:
     _require_whole_body(target, tensors, merged)
     has_head = target.has_head_of(record)
     tied_output = _tied_output(target, tensors, form) if has_head else {}
-    kept = _copy(target, tensors | tied_output, directory, head=has_head)
+    given = tensors | tied_output
+    kept = _copy(target, given, directory, head=has_head)
     done = {id(target.tensors[name]) for name in kept}
     tied = {name for name, own in target.tensors.items() if id(own) in done}
     new = [name for name in target.tensors if name not in tied]
     if lost := [name for name in new if name.startswith(target.prefix)]:
         raise Mismatch(f"lacks {len(lost)} tensors of this model, such as {lost[0]}")
     unused = sorted(tensors.keys() - tied - set(merged))
+    new += _added_rows(target, kept, given)
     kept = [name for name in kept if name not in tied_output]
     return Beginning(kept=kept, new=new, unused=unused, merged=merged, copied=[*tied_output])
 
@@ -196,7 +205,7 @@ def _new_name(name: str) -> str:
     return next((name.removesuffix(a) + b for a, b in OLD_NAMES.items() if name.endswith(a)), name)
 
 
-def begin_from(model: BaseModel, directory: Path) -> Beginning:
+def begin_from(model: BaseModel, directory: Path, *, added_tokens: int = 0) -> Beginning:
     """Give a model the weights of a directory: those of the body, and of an equal head.
 
     On the meta device nothing is copied, but all is checked.
@@ -204,11 +213,12 @@ def begin_from(model: BaseModel, directory: Path) -> Beginning:
     Args:
         model: has random weights.
         directory: a model directory of this package or of transformers.
+        added_tokens: tokens of the model after all those of the directory; their rows are random.
 
     Raises:
         ConfigError: it holds no weights, or those of another model.
     """
     try:
-        return _begun(model, directory)
+        return _begun(model, directory, added_tokens)
     except Mismatch as error:
         raise ConfigError(f"model.init_from (={directory}): {error}.") from error
