@@ -17,13 +17,14 @@ from model_foundry.architectures.saving.native_format import LANGUAGE, weight_fi
 from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, experiment_of
 from model_foundry.errors import CheckpointError, ConfigError
 from model_foundry.foundation.atomic_files import file_sha256, find_damage, is_committed
+from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.random_state import seeded
 from model_foundry.foundation.untrusted_files import require_regular_files
 from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
-from model_foundry.tokenizer.special_tokens import special_token_ids
+from model_foundry.tokenizer.special_tokens import special_token_ids, with_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,8 @@ def find_tokenizer(config: ExperimentConfig) -> PreTrainedTokenizerBase | None:
     tokenizer, name = load_tokenizer(place), config.training.objective
     if not OBJECTIVES[name].reads_token_stream:
         return tokenizer
-    return framed(tokenizer, OBJECTIVES.load(name)(config).frame(tokenizer))
+    objective = OBJECTIVES.load(name)(config)
+    return framed(with_tokens(tokenizer, objective.added_tokens), objective.frame(tokenizer))
 
 
 def newest_model(run: Path) -> Path | None:
@@ -200,25 +202,33 @@ def initialize(
     if config.model.init_from is None:
         return None
     directory = _initial_directory(config.model.init_from)
+    added = 0
     for role, tokenizer in (tokenizers or {}).items():
         own, section = role == TOKENIZER, f"training.{config.training.objective}.{role}"
         place = find_tokenizer_of(directory) if own else directory / role
         if (place / "tokenizer.json").is_file():
-            _require_same_tokens(tokenizer, place, "tokenizer" if own else section)
-    beginning = begin_from(model, directory)
+            remedy = f"set {'tokenizer' if own else section}.path={place} to take its tokenizer"
+            added += _added_tokens(tokenizer, place, remedy)
+    if added and len(tokenizers or {}) > 1:
+        law = f"with two tokenizers, {added:,} tokens cannot be added to those of its own"
+        raise ConfigError(f"model.init_from: {law}; take its tokenizers, or name another model.")
+    beginning = begin_from(model, directory, added_tokens=added)
     logger.info("model.init_from (=%s): %s", directory, beginning)
     return {"directory": str(directory), **asdict(beginning)}
 
 
-def _require_same_tokens(tokenizer: PreTrainedTokenizerBase, place: Path, section: str) -> None:
+def _added_tokens(tokenizer: PreTrainedTokenizerBase, place: Path, remedy: str) -> int:
+    """Return the number of tokens that a tokenizer has after all those of a directory.
+
+    Raises:
+        ConfigError: one of those has another number, or none.
+    """
     here, there = tokenizer.get_vocab(), load_tokenizer(place).get_vocab()
-    if here == there:
-        return
-    others = sum(here.get(token) != number for token, number in there.items())
-    fault = f"{others:,} of its {len(there):,} tokens have other numbers here, or none"
+    others = sorted(token for token, number in there.items() if here.get(token) != number)
     if not others:
-        fault = f"its tokenizer has {len(there):,} tokens, and this experiment's {len(here):,}"
+        return len(here) - len(there)
+    named = ", ".join(short_repr(token) for token in others[:3])
     raise ConfigError(
-        f"model.init_from: {fault}; set {section}.path={place} to take its tokenizer, or name "
-        "another model."
+        f"model.init_from: {len(others):,} of its {len(there):,} tokens have other numbers here, "
+        f"or none, such as {named}; {remedy}, or name another model."
     )

@@ -11,11 +11,15 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
 
 from model_foundry import train
+from model_foundry.architectures.initial_weights import begin_from
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError, ResumeError
 from model_foundry.experiment.preflight import check
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.model import create_model, initialize, load_model
+from model_foundry.objectives.processors import TOKENIZER
+from model_foundry.tokenizer.loading import load_tokenizer
+from model_foundry.tokenizer.special_tokens import with_tokens
 from tests.experiments import MODELS, tiny_experiment
 
 KINDS = sorted(MODELS)
@@ -289,6 +293,151 @@ def test_weights_are_not_dropped_without_a_word(setting: str, message: str, tmp_
     config = tiny_experiment("transformer_decoder", tmp_path, *given)
     with pytest.raises(ConfigError, match=message):
         initialize(create_model(config, vocab_size=60), config)
+
+
+def hub_model(directory: Path, **fields: Any) -> ExperimentConfig:
+    """Return an experiment with a model type of transformers."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "head_dim": 16}
+    section = {"model_type": "llama", **sizes, "intermediate_size": 64, **fields}
+    setting = f"model={{architecture: huggingface, huggingface: {json.dumps(section)}}}"
+    return tiny_experiment("llama", directory, setting)
+
+
+def begun(config: ExperimentConfig, directory: Path) -> Any:
+    """Give a model on the meta device the weights of a directory; return the report."""
+    model = {**config.model.model_dump(exclude_unset=True), "init_from": directory}
+    config = config.model_copy(update={"model": type(config.model)(**model)})
+    with torch.device("meta"):
+        return initialize(create_model(config, vocab_size=60), config)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"model_type": "gemma"},
+            r"holds a model of the type 'llama', and model.huggingface.model_type is 'gemma'; "
+            r"set model.huggingface.model_type=llama, or name another model\.",
+        ),
+        (
+            {"rope_parameters": {"rope_theta": 500.0, "rope_type": "default"}},
+            r"has rope_parameters.rope_theta \(=10000.0\), and this model 500.0; set the same in",
+        ),
+        (
+            {"hidden_act": "relu"},
+            r"has hidden_act \(='silu'\), and this model 'relu'; set the same",
+        ),
+    ],
+)
+def test_types_and_fields_of_the_library_are_compared(
+    fields: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Tensors are named and shaped alike, and compute something else."""
+    theirs = tmp_path / "theirs"
+    create_model(hub_model(tmp_path), vocab_size=60).save_pretrained(theirs)
+    assert not begun(hub_model(tmp_path), theirs)["new"]
+    with pytest.raises(ConfigError, match=message):
+        begun(hub_model(tmp_path, **fields), theirs)
+
+
+def test_a_field_that_a_directory_leaves_out_is_the_default_of_the_library(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    create_model(hub_model(tmp_path), vocab_size=60).save_pretrained(theirs)
+    file = theirs / "config.json"
+    record = {k: v for k, v in json.loads(file.read_text()).items() if k != "rms_norm_eps"}
+    file.write_text(json.dumps(record))
+    assert not begun(hub_model(tmp_path), theirs)["new"]
+    with pytest.raises(ConfigError, match=r"has rms_norm_eps \(=1e-06\), and this model 0.5;"):
+        begun(hub_model(tmp_path, rms_norm_eps=0.5), theirs)
+
+
+def test_windows_of_attention_are_compared(tmp_path: Path) -> None:
+    theirs, fields = tmp_path / "theirs", {"model_type": "mistral", "num_key_value_heads": 2}
+    create_model(hub_model(tmp_path, **fields), vocab_size=60).save_pretrained(theirs)
+    with pytest.raises(ConfigError, match=r"has sliding_window \(=\d+\), and this model 4;"):
+        begun(hub_model(tmp_path, sliding_window=4, **fields), theirs)
+
+
+def test_settings_of_plain_torch_are_compared_except_those_of_training(tmp_path: Path) -> None:
+    def experiment(**section: Any) -> ExperimentConfig:
+        given = json.dumps({"hidden_sizes": [4], **section})
+        return tiny_experiment(
+            "lstm",
+            tmp_path,
+            f"model={{architecture: dense, dense: {given}}}",
+            "training.objective=image_classification",
+        )
+
+    images = {"num_channels": 1, "image_size": [2, 2], "labels": ["a", "b"]}
+    theirs = tmp_path / "theirs"
+    create_model(experiment(activation="gelu"), **images).save_pretrained(theirs)
+    config = experiment(dropout=0.5, activation="gelu")
+    model = create_model(config, **images)
+    assert not begin_from(model, theirs).new
+    message = r"has activation \(='gelu'\), and this model 'relu'; set the same in model.dense"
+    with pytest.raises(ConfigError, match=message):
+        begin_from(create_model(experiment(activation="relu"), **images), theirs)
+
+
+@pytest.mark.parametrize("source", ["llama", "gpt2", "transformer_decoder"])
+def test_an_untied_output_matrix_begins_as_the_embeddings_that_it_was_tied_to(
+    source: str, tmp_path: Path
+) -> None:
+    tying = {"llama": "huggingface", "transformer_decoder": "backbone"}.get(source)
+    tied = () if tying is None else (f"model.{tying}.tie_word_embeddings=true",)
+    theirs = tmp_path / "theirs"
+    first = create_model(tiny_experiment(source, tmp_path, *tied), vocab_size=60)
+    first.save_pretrained(theirs)
+    kind = "transformer_decoder" if source == "gpt2" else source
+    own = {"llama": "huggingface"}.get(kind, "backbone")
+    given = (f"model.{own}.tie_word_embeddings=false", f"model.init_from={theirs}")
+    config = tiny_experiment(kind, tmp_path, *given)
+    model = create_model(config, vocab_size=60)
+    report = initialize(model, config)
+    assert report is not None and report["copied"] == ["lm_head.weight"] and not report["new"]
+    assert model.hf_model.lm_head.weight is not model.get_input_embeddings().weight
+    ids = torch.randint(5, 60, (2, 8))
+    expected = first.eval()(ids).logits
+    torch.testing.assert_close(model.eval()(ids).logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "grown"),
+    [
+        ("gpt2", ["transformer.wte.weight"]),
+        ("bert", ["bert.embeddings.word_embeddings.weight", "cls.predictions.bias"]),
+        ("llama", ["model.embed_tokens.weight", "lm_head.weight"]),
+    ],
+)
+def test_tokens_after_those_of_the_weights_begin_anew(
+    kind: str, grown: list[str], trained: Any, tmp_path: Path
+) -> None:
+    run = trained(kind)
+    tokenizer = with_tokens(load_tokenizer(run / "tokenizer"), ["<one>", "<two>"])
+    config, size = continuing(kind, run, tmp_path), len(tokenizer) - 2
+    model = create_model(config, vocab_size=len(tokenizer))
+    embeddings: Any = model.get_input_embeddings()
+    drawn = embeddings.weight[size:].clone()
+    report = initialize(model, config, {TOKENIZER: tokenizer})
+    assert report is not None and report["new"] == [f"{name}[{size}:]" for name in grown]
+    assert torch.equal(embeddings.weight[size:], drawn)
+    ids = torch.randint(5, size, (2, 8))
+    expected = load_model(run)(ids).logits
+    torch.testing.assert_close(model.eval()(ids).logits[..., :size], expected)
+
+
+def test_tokens_with_other_numbers_are_named(trained: Any, tmp_path: Path) -> None:
+    run = trained("gpt2")
+    tokenizer = load_tokenizer(run / "tokenizer")
+    moved = tmp_path / "moved"
+    tokenizer.save_pretrained(moved)
+    text = (moved / "tokenizer.json").read_text()
+    (moved / "tokenizer.json").write_text(text.replace('"<mask>"', '"<other>"'))
+    config = continuing("gpt2", run, tmp_path)
+    model = create_model(config, vocab_size=len(tokenizer))
+    message = r"1 of its \d+ tokens have other numbers here, or none, such as '<mask>'; set tok"
+    with pytest.raises(ConfigError, match=message):
+        initialize(model, config, {TOKENIZER: load_tokenizer(moved)})
 
 
 def test_a_matrix_that_is_stored_twice_is_not_reported_as_unused(tmp_path: Path) -> None:

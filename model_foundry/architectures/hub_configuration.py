@@ -64,15 +64,15 @@ class SavedConfig:
         if fields.get(HEAD) not in hub_types.CLASSES:
             raise ConfigError(f"{HEAD} must be causal or masked; save the model again.")
         found = CONFIG_MAPPING[hub_types.known_type(str(fields["model_type"]))]
-        return found.from_dict(_with_floats(fields))
+        return found.from_dict(with_floats(fields))
 
 
-def _with_floats(value: Any) -> Any:
+def with_floats(value: Any) -> Any:
     """Return JSON in which `{"__float__": "Infinity"}`, as transformers writes it, is a number."""
     if isinstance(value, list):
-        return [_with_floats(each) for each in value]
+        return [with_floats(each) for each in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {"__float__"}:
         return float(value["__float__"])
-    return {key: _with_floats(each) for key, each in value.items()}
+    return {key: with_floats(each) for key, each in value.items()}

@@ -8,27 +8,16 @@ from pydantic import BaseModel as Schema
 from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel, CountedModel
 from model_foundry.architectures.saving.native_format import LANGUAGE
-from model_foundry.config import (
-    ARCHITECTURES,
-    HEADS,
-    ArchitectureSpec,
-    BERTSpecificConfig,
-    DenseConfig,
-    HeadSpec,
-    HuggingFaceConfig,
-    RNNModelConfig,
-    TransformerModelConfig,
-)
+from model_foundry.config import ARCHITECTURES, HEADS, ArchitectureSpec, HeadSpec
 from model_foundry.registry import register_in
 
-BUILT_IN_SECTIONS: dict[str, type[Schema]] = {
-    "transformer": TransformerModelConfig,
-    "bert": BERTSpecificConfig,
-    "huggingface": HuggingFaceConfig,
-    "dense": DenseConfig,
-    "rnn": RNNModelConfig,
-}
 OURS = f"{__name__.partition('.')[0]}."
+BUILT_IN_SECTIONS: dict[str, type[Schema]] = {
+    name: schema
+    for spec in ARCHITECTURES.known()
+    if spec.target.startswith(OURS)
+    for name, schema in spec.sections().items()
+}
 C = TypeVar("C", bound=type)
 
 
@@ -56,7 +45,7 @@ def register_architecture(
         objectives: empty: all that train models of this kind, which is not `language`.
         kind: `language` exactly for a `BaseLanguageModel`.
         trained_by: `counting` exactly for a `CountedModel`.
-        schema: pydantic class of the section; optional for `transformer`, `bert` and `rnn`.
+        schema: pydantic class of the section; optional for a built-in one.
 
     Raises:
         TypeError: the class is not of that kind, or section and schema do not fit together.

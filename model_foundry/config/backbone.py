@@ -92,6 +92,9 @@ class BackboneConfig(Section):
                 "is required; an encoder-decoder may have encoder.layers and decoder.layers instead"
             )
             raise faults_error(("layers", law))
+        if self.layers is not None and self.encoder is not None and self.decoder is not None:
+            law = f"(={self.layers}) has no effect beside both encoder and decoder; leave it out"
+            raise faults_error(("layers", law))
         return self
 
     @model_validator(mode="after")

@@ -5,7 +5,6 @@ on with the same call.
 """
 
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -86,7 +85,7 @@ def probe(
         logger.info("seed %d of %d: %s", number, seeds, experiment.output_dir)
         metrics = train(experiment).metrics
         for name, values in figures.items():
-            values.append(metrics.get(f"eval/{name}", math.nan))
+            values.append(_figure(metrics, f"eval/{name}", experiment.output_dir))
     report = ProbeReport(
         model=str(directory),
         frozen=frozen,
@@ -96,6 +95,13 @@ def probe(
     )
     write_text(place / "probe.json", strict_json(asdict(report), indent=1) + "\n")
     return report
+
+
+def _figure(metrics: Mapping[str, float], name: str, run: Path) -> float:
+    if name not in metrics:  # a run that was finished before with other metrics
+        law = f"{run} holds a run without {name}"
+        raise ConfigError(f"output_dir: {law}; set another output_dir, or remove that run")
+    return metrics[name]
 
 
 def _settings(config: ExperimentConfig, directory: Path, *, frozen: bool) -> dict[str, Any]:

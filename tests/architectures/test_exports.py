@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from model_foundry.architectures import BaseLanguageModel, create_model_from_config
+from model_foundry.architectures.classifier import TextClassifier, TokenClassifier
 from model_foundry.architectures.modeling.configuration_recurrent import RecurrentConfig
 from model_foundry.architectures.modeling.modeling_recurrent import (
     RecurrentForCausalLM,
@@ -296,6 +297,30 @@ def test_a_native_transformer_learns_from_parts_of_a_step_as_from_the_whole(
 ) -> None:
     model = create_model_from_config(tiny_config(architecture), vocab_size=V, **IDS).hf_model
     rows = rows_for(RecurrentForCausalLM)
+    at_once, in_parts = (trained(model, rows, tmp_path, size) for size in (16, 4))
+    before = model.state_dict()
+    assert any((at_once[key] - before[key]).abs().max() > 1e-3 for key in before)
+    for key in before:
+        torch.testing.assert_close(in_parts[key], at_once[key], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # of the Trainer, about itself
+@pytest.mark.parametrize(
+    ("head", "alike", "several"),
+    [
+        (TokenClassifier, RecurrentForTokenClassification, False),
+        (TextClassifier, RecurrentForSequenceClassification, False),
+        (TextClassifier, RecurrentForSequenceClassification, True),
+    ],
+)
+def test_a_head_learns_from_parts_of_a_step_as_from_the_whole(
+    head: Any, alike: type, several: bool, tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    arguments = {"labels": ["a", "b", "c"], "multi_label": several, "vocab_size": V, **IDS}
+    model = head.from_config(tiny_config("lstm"), **arguments).hf_model
+    rows = rows_for(alike)[:14]  # the last part has two
+    if several:
+        rows = [row | {"labels": (row["labels"] == torch.arange(3)).float()} for row in rows]
     at_once, in_parts = (trained(model, rows, tmp_path, size) for size in (16, 4))
     before = model.state_dict()
     assert any((at_once[key] - before[key]).abs().max() > 1e-3 for key in before)

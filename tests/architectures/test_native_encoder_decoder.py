@@ -227,6 +227,10 @@ def test_recomputed_activations_give_the_same_gradients(own: dict[str, int]) -> 
             {"layers": None},
             "model.backbone.layers: is required; an encoder-decoder may have encoder.la",
         ),
+        (
+            {"layers": 2, "encoder": {"layers": 1}, "decoder": {"layers": 1}},
+            "layers: (=2) has no effect beside both encoder and decoder; leave it out",
+        ),
         ({"positions": "rotory"}, "got 'rotory'; did you mean 'rotary'?"),
         ({"attention_heads": 3}, "hidden_size: must be a multiple of attention_heads (=3), got 16"),
     ],

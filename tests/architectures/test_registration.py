@@ -190,7 +190,10 @@ def test_a_built_in_section_brings_its_schema_and_another_must_be_given_one() ->
         register_architecture("other", section="own")
     with pytest.raises(TypeError, match="schema= needs section="):
         register_architecture("other", schema=BigramSection)
-    for taken in ("transformer", "architecture"):
+    built_in = {name for name in ARCHITECTURES if name != "bigram"}
+    sections = {name for each in built_in for name in ARCHITECTURES[each].sections()}
+    assert sections >= {"transformer", "bert", "huggingface", "dense", "rnn", "backbone", "vit"}
+    for taken in (*sections, "architecture"):
         with pytest.raises(TypeError, match=f"section '{taken}' is taken"):
             register_architecture("other", section=taken, schema=BigramSection)
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -119,6 +120,19 @@ def test_a_probe_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     assert again.figures["accuracy"][:1] == once.figures["accuracy"]
     finished = json.loads((config.output_dir / "frozen/seed-42/status.json").read_text())
     assert finished["attempt"] == 1
+
+
+def test_a_run_without_a_figure_is_no_probe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was finished before with other metrics has no others."""
+    run, config = trained("gpt2", tmp_path, "training.max_steps=2"), task(tmp_path)
+    finished = SimpleNamespace(metrics={"eval/loss": 1.0, "eval/accuracy": 0.5})
+    monkeypatch.setattr("model_foundry.experiment.probe.train", lambda config: finished)
+    message = r"output_dir: .*frozen/seed-42 holds a run without eval/macro_f1; set another outp"
+    with pytest.raises(ConfigError, match=message):
+        probe(run, config, seeds=1)
+    assert not (config.output_dir / "frozen" / "probe.json").exists()
 
 
 def test_mistakes_are_told_in_a_line(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Span denoising as an objective: its tokenizer, its batches, a model that learns, and refusals."""
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ from model_foundry.config import ExperimentConfig, validate
 from model_foundry.config.files import apply_override
 from model_foundry.data.batches.loaders import evaluation_batches
 from model_foundry.errors import ConfigError
+from model_foundry.experiment.preflight import check
 from model_foundry.experiment.train import train
 from model_foundry.model import load_model
 from model_foundry.objectives.preparation import inspect, prepare
@@ -56,6 +58,17 @@ def test_a_small_model_learns_and_is_loaded_with_its_sentinels(kind: str, tmp_pa
     read = tokenizer("The big<extra_id_0> sleep.", return_tensors="pt")["input_ids"]
     assert 300 in read
     assert model.generate(read, max_new_tokens=4).shape[1] <= 4
+
+
+def test_a_longer_text_adds_sentinels_to_those_of_the_first_weights(tmp_path: Path) -> None:
+    first = train(experiment("t5", tmp_path / "first", "training.max_steps=1")).model_dir.parent
+    given = (f"model.init_from={first}", f"tokenizer={{path: {first / 'tokenizer'}}}")
+    longer = ("data.max_sequence_length=66", "training.max_steps=1")
+    config = experiment("t5", tmp_path / "next", *given, *longer)
+    check(config)
+    assert train(config).vocab_size == 307
+    report = json.loads((config.output_dir / "evaluation" / "initial_weights.json").read_text())
+    assert report["new"] == ["shared.weight[305:]"]
 
 
 def test_what_is_measured_is_the_same_for_each_order_of_the_data(tmp_path: Path) -> None:

@@ -161,6 +161,8 @@ def test_a_setting_that_an_earlier_version_did_not_have_has_its_default(tmp_path
     assert changed_settings(saved, as_settings(tiny_experiment("gpt2", tmp_path))) == []
     other = as_settings(tiny_experiment("gpt2", tmp_path, "data.packing=documents"))
     assert changed_settings(saved, other) == ["data.packing: blocks -> documents"]
+    del saved["model"]["architecture"]
+    assert changed_settings(saved, other)[1:] == ["model.architecture: nothing -> gpt2"]
     # a section that is given now, and was not then, has no defaults
     lines = changed_settings(saved, as_settings(tiny_experiment("lstm", tmp_path)))
     assert "model.rnn.hidden_size: nothing -> 32" in lines

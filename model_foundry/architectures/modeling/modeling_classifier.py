@@ -83,18 +83,27 @@ def pooled(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
     return (sums / real.sum(1, keepdim=True)).to(hidden.dtype)
 
 
-def label_loss(logits: Tensor, labels: Tensor, problem_type: str | None) -> Tensor:
+def label_loss(
+    logits: Tensor,
+    labels: Tensor,
+    problem_type: str | None,
+    num_items_in_batch: Tensor | int | None = None,
+) -> Tensor:
     """Return the mean loss over the labels, in nats.
 
     Args:
         logits: (..., C).
         labels: (...) integers, of which -100 are left out; of several labels, (..., C) of 0 and 1.
+        num_items_in_batch: labels by whose number the sum is divided; None: those given.
     """
     if problem_type == SEVERAL:
-        return F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+        mean = F.binary_cross_entropy_with_logits(logits.float(), labels.float())
+        # transformers counts every entry of the labels, as this mean does
+        return mean if num_items_in_batch is None else mean * labels.numel() / num_items_in_batch
     flat = logits.flatten(0, -2).float()
     total = F.cross_entropy(flat, labels.flatten(), reduction="sum")
-    return total / (labels != -100).sum().clamp(min=1)
+    given = num_items_in_batch
+    return total / ((labels != -100).sum().clamp(min=1) if given is None else given)
 
 
 class Classifier(PreTrainedModel):
@@ -105,6 +114,7 @@ class Classifier(PreTrainedModel):
     """
 
     config_class = ClassifierConfig
+    accepts_loss_kwargs = True  # num_items_in_batch; otherwise Trainer divides the loss
     base_model_prefix = "body"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
@@ -150,16 +160,19 @@ class Classifier(PreTrainedModel):
         labels: Tensor | None = None,
         token_type_ids: Tensor | None = None,
         return_dict: bool | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ):
         """Return the logits of ids (B, T) and, given labels, the mean loss; see `label_loss`.
 
-        `attention_mask` (B, T) is 0 at padding; None: there is none.
+        `attention_mask` (B, T) is 0 at padding; None: there is none. `num_items_in_batch` is the
+        number of labels by which the loss is divided; None: those given.
         """
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         hidden = self._states(input_ids, mask, **segments).last_hidden_state
         logits = self.output(self.dropout(self._features(hidden, mask)))
-        loss = None if labels is None else label_loss(logits, labels, self.config.problem_type)
+        kind = self.config.problem_type
+        loss = None if labels is None else label_loss(logits, labels, kind, num_items_in_batch)
         output = self.output_class(loss=loss, logits=logits)
         return output.to_tuple() if return_dict is False else output
 
