@@ -1,9 +1,11 @@
 """Sequence-to-sequence language modelling: translation, summarisation and the like."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import numpy as np
+from torch import Tensor
 
 from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig, TokenizerConfig
@@ -13,7 +15,6 @@ from model_foundry.data.corpus.record_splits import RecordSplits
 from model_foundry.data.sources.records import Records
 from model_foundry.data_collators import PaddingCollator
 from model_foundry.evaluation.target_leaks import require_no_target_leak
-from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.foundation.token_roles import first_token_id
 from model_foundry.objectives.base import Prepared
 from model_foundry.objectives.column_texts import TextEncoder, column_tokenizer
@@ -23,6 +24,9 @@ from model_foundry.objectives.records import RecordObjective
 from model_foundry.tokenizer.special_tokens import special_token_ids
 
 TARGET_TOKENIZER = "target_tokenizer"
+REFERENCES = "references"
+"""Column with the texts of the targets in UTF-8: decoded ids would lack what a tokenizer cuts, or
+does not know, as the written texts do."""
 
 
 class Seq2SeqLM(RecordObjective):
@@ -38,11 +42,13 @@ class Seq2SeqLM(RecordObjective):
     }
     units: ClassVar[Mapping[str, str]] = {"tokens": "input_ids", "target_tokens": "labels"}
     masks: ClassVar[Mapping[str, str]] = {"input_ids": "attention_mask"}
+    withheld = (REFERENCES,)
 
     def __init__(self, config: ExperimentConfig) -> None:
         super().__init__(config)
         self._encoders: dict[str, TextEncoder] = {}
-        self._written: tuple[ForwardPass | None, tuple[list[str], list[str]]] = (None, ([], []))
+        self._latest: Callable[[], ForwardPass | None] = lambda: None
+        self._written: tuple[list[str], list[str]] = [], []
 
     @property
     def columns(self) -> Sequence[str]:
@@ -88,6 +94,7 @@ class Seq2SeqLM(RecordObjective):
         return {
             "input_ids": self._encoders["input_ids"].encode(source),
             "labels": _with_end(self._encoders["labels"].encode(target), end),
+            REFERENCES: _in_utf8(target),
         }
 
     def collate(self, processors: Processors, *, seed: int, evaluating: bool) -> Collate:
@@ -108,22 +115,30 @@ class Seq2SeqLM(RecordObjective):
         require_no_target_leak(model, prepared.first_batch(), self.config.training.mixed_precision)
 
     def written(self, done: ForwardPass) -> tuple[list[str], list[str]]:
-        """Return the texts that the model writes for a batch, and the targets, (B) each."""
-        if self._written[0] is not done:  # several metrics compare the same texts
-            self._written = (done, self._write(done))
-        return self._written[1]
+        """Return the texts that the model writes for a batch, and those of the data, (B) each."""
+        if self._latest() is not done:  # several metrics compare the same texts
+            self._written = self._write(done), _texts_in(done.inputs[REFERENCES])
+            self._latest = weakref.ref(done)  # its logits are not kept in memory
+        return self._written
 
-    def _write(self, done: ForwardPass) -> tuple[list[str], list[str]]:
-        tokenizer, labels = _tokenizers(self.processors)[1], done.inputs["labels"]
+    def _write(self, done: ForwardPass) -> list[str]:
         found = cast(Any, done.model).generate(
             done.inputs["input_ids"],
             attention_mask=done.inputs["attention_mask"],
             max_new_tokens=self.settings.max_target_length or self.config.data.max_sequence_length,
             num_beams=self.settings.num_beams,
         )
-        wanted = labels.masked_fill(labels == IGNORE_INDEX, _end_of(tokenizer))
-        texts = (tokenizer.batch_decode(ids, skip_special_tokens=True) for ids in (found, wanted))
-        return cast(tuple[list[str], list[str]], tuple(texts))
+        tokenizer = _tokenizers(self.processors)[1]
+        return cast(list[str], tokenizer.batch_decode(found, skip_special_tokens=True))
+
+
+def _in_utf8(texts: Sequence[str]) -> Ragged:
+    return Ragged.of([np.frombuffer(text.encode(), np.uint8) for text in texts])
+
+
+def _texts_in(rows: Tensor) -> list[str]:
+    """Return texts in UTF-8, padded with zeros, which are in no text of the data."""
+    return [row.tobytes().rstrip(b"\0").decode() for row in rows.cpu().numpy()]
 
 
 def _with_end(rows: Ragged, end: int) -> Ragged:

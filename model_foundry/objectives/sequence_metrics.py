@@ -31,6 +31,9 @@ class Writes(Protocol):
 class TextMetric(Metric):
     """A metric of written texts."""
 
+    name: str
+    """Its name in `training.metrics`."""
+
     def sums(self, done: ForwardPass) -> Tensor:
         """Return the sums of a batch, in fp64."""
         objective: Any = self.objective
@@ -38,9 +41,6 @@ class TextMetric(Metric):
             law = f"{objective.spec.name!r} writes no texts"
             raise ConfigError(f"training.metrics: {law}; leave out {self.name!r}")
         return torch.tensor(self.counts(*objective.written(done)), dtype=torch.float64)
-
-    name: str
-    """Its name in `training.metrics`."""
 
     @abstractmethod
     def counts(self, texts: list[str], references: list[str]) -> Sequence[float]:

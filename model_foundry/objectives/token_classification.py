@@ -1,6 +1,7 @@
 """Classification of words in context, such as part-of-speech tags."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from model_foundry.data.batches.examples import Column
 from model_foundry.data.sources.records import Records
@@ -8,6 +9,9 @@ from model_foundry.data.sources.rows import texts_of
 from model_foundry.errors import DataError
 from model_foundry.objectives.labelled_texts import LABELS, LabelledTexts, labels_of
 from model_foundry.objectives.processors import Processor, Processors
+
+Lists = Callable[[str], list[list[str]]]
+"""Returns a column of lists of texts, given its name."""
 
 
 class TokenClassification(LabelledTexts):
@@ -28,7 +32,8 @@ class TokenClassification(LabelledTexts):
 
     def _pairs_of(self, records: Records) -> tuple[list[list[str]], list[list[str]]]:
         """Return the words and the labels of each row, as many of the one as of the other."""
-        words, labels = (_lists_of(records, column) for column in self.columns)
+        words = _lists_of(records, self.settings.words, partial(records.text_lists, blank=False))
+        labels = _lists_of(records, self.settings.labels, records.label_lists)
         for index, pair in enumerate(zip(words, labels, strict=True)):
             sizes = [len(each) for each in pair]
             if sizes[0] != sizes[1]:
@@ -49,14 +54,9 @@ class TokenClassification(LabelledTexts):
         return {"input_ids": ids, LABELS: targets}
 
 
-def _lists_of(records: Records, column: str) -> list[list[str]]:
-    """Return lists of texts; a text is divided at white space."""
+def _lists_of(records: Records, column: str, read: Lists) -> list[list[str]]:
+    """Return lists of texts, read by a function; a text is divided at white space."""
     values = records.columns[column]
     if not any(isinstance(value, str) for value in values):
-        rows = records.text_lists(column)
-        for index, row in enumerate(rows):
-            if not all(map(str.strip, row)):
-                law = f"{column!r} has a blank entry, which is no word and no label"
-                raise DataError(f"{records.where(index)}: {law}; correct it, or remove the row")
-        return rows
+        return read(column)
     return [text.split() for text in texts_of(values, records.where, column)]

@@ -93,3 +93,25 @@ def test_batches_make_no_difference(metric: Any) -> None:
 @pytest.mark.parametrize("metric", [MacroF1, Matthews])
 def test_no_target_is_no_figure(metric: Any) -> None:
     assert measured(metric, done([], [])) == {}
+
+
+@pytest.mark.parametrize(
+    ("predicted", "targets"),
+    [
+        (PREDICTED, TARGETS),
+        ([0, 0, 1, 1, 0], [0, 1, 1, 2, 2]),  # 2 is never predicted
+        ([0, 2, 1, 1, 2], [0, 1, 1, 0, 0]),  # 2 does not occur
+        ([1, 1, 1], [0, 1, 2]),  # one class is predicted
+        ([0, 1, 2], [1, 1, 1]),  # one class occurs
+        ([1, 1], [1, 1]),
+        ([0, 0], [1, 1]),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")
+def test_both_are_those_of_scikit_learn(predicted: list[int], targets: list[int]) -> None:
+    theirs = pytest.importorskip("sklearn.metrics")
+    f1 = theirs.f1_score(targets, predicted, average="macro", zero_division=0)
+    assert measured(MacroF1, done(predicted, targets)) == {"macro_f1": pytest.approx(f1)}
+    matthews = theirs.matthews_corrcoef(targets, predicted)
+    found = measured(Matthews, done(predicted, targets))
+    assert found == {"matthews": pytest.approx(matthews)}

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import weakref
 from itertools import islice, product
 from pathlib import Path
 from typing import Any, cast
@@ -111,6 +112,25 @@ def test_several_metrics_let_the_model_write_once(here: Path, monkeypatch: Any) 
     monkeypatch.setattr(Seq2SeqLM, "_write", lambda s, d: calls.append(d) or write(s, d))
     train(experiment("training.max_steps=2", "training.eval_steps=2"))
     assert len(calls) == 1 + 6  # the trial; so few records are evaluated one by one
+
+
+def test_references_are_the_texts_of_the_data_and_not_what_the_tokenizer_keeps(here: Path) -> None:
+    rare = "le Chien  d\u00e9\u00e7oit un ours"  # a word in another case, unknown ones, two spaces
+    targets = [rare, *Path("b.fr").read_text().splitlines()[1:]]
+    Path("b.fr").write_text("".join(f"{target}\n" for target in targets))
+    config = experiment("training.seq2seq_lm.max_target_length=3", *BACKBONE)
+    prepared = prepare(config)
+    objective = cast(Seq2SeqLM, prepared.objective)
+    model = create_model(config, **objective.model_arguments(prepared.processors)).eval()
+    [batch, *_] = evaluation_batches(prepared.validation, prepared.evaluating, batch_size=6)
+    done = objective.run(model, batch.inputs, objective.targets(batch.inputs))
+    texts, references = objective.written(done)
+    assert references == targets
+    assert all(len(text.split()) <= 3 for text in texts)
+    assert objective.written(done)[0] is texts
+    alive = weakref.ref(done)
+    del done
+    assert alive() is None  # with its logits
 
 
 def test_long_texts_are_cut_with_a_warning(here: Path, caplog: pytest.LogCaptureFixture) -> None:

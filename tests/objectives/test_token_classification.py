@@ -15,6 +15,7 @@ from model_foundry.errors import DataError
 from model_foundry.experiment.train import train
 from model_foundry.model import create_model, load_model
 from model_foundry.objectives.column_texts import TextEncoder
+from model_foundry.objectives.labelled_texts import labels_of
 from model_foundry.objectives.preparation import prepare
 from model_foundry.tokenizer.framing import block_frame, framed
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
@@ -124,6 +125,14 @@ def test_lists_and_texts_of_a_table_are_what_the_treebank_is(tmp_path: Path) -> 
         settings = (f"data.train={table}", f"data.validation={table}", f"{SECTION}={{}}")
         hashes.add(prepare(experiment("lstm", tmp_path, *settings)).train.content_sha256)
     assert len(hashes) == 1
+
+
+def test_numbers_of_labels_in_lists_are_labels(tmp_path: Path) -> None:
+    rows = ({"words": text.split(), "labels": list(range(len(text.split())))} for text in TEXTS)
+    (tmp_path / "ids.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    files = [f"data.{name}={tmp_path}/ids.jsonl" for name in ("train", "validation")]
+    prepared = prepare(experiment("lstm", tmp_path, *files, f"{SECTION}={{}}"))
+    assert labels_of(prepared.processors).names == ["0", "1", "2", "3", "4"]
 
 
 @pytest.mark.parametrize(

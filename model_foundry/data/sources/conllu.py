@@ -6,7 +6,7 @@ with `# newpar` or `# newdoc`. https://universaldependencies.org/format.html
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
+from itertools import product, takewhile
 
 from model_foundry.data.sources.fragments import Fragment
 from model_foundry.data.sources.json_lines import lines_of
@@ -21,6 +21,7 @@ ID = re.compile(r"[0-9]{1,9}(?:([-.])([0-9]{1,9}))?")  # a word, 3-4 a token of 
 TEXT = re.compile(r"#\s*text\s*=(.*)")
 BEGINS = re.compile(r"#\s*new(?:doc|par)(?:\s|$)")  # with or without an id
 BLOCK_REMEDY = "end each sentence with an empty line"
+LABELS = ("upos", "xpos", "head", "deprel")  # where _ stands for a word that nobody annotated
 
 
 def _blocks(texts: Iterable[str], where: str) -> Iterator[tuple[int, list[str]]]:
@@ -45,7 +46,21 @@ def _parts(block: list[str], where: str, first: int) -> tuple[list[str], list[li
     """Return the comments of a sentence and the columns of each line below them."""
     comments = list(takewhile(lambda line: line.startswith("#"), block))
     lines = enumerate(block[len(comments) :], first + len(comments))
-    return comments, [_columns(line, f"{where}: line {number}") for number, line in lines]
+    rows = [_columns(line, f"{where}: line {number}") for number, line in lines]
+    _require_one_sentence([row[0] for row in rows], where, first + len(comments))
+    return comments, rows
+
+
+def _require_one_sentence(ids: list[str], where: str, first: int) -> None:
+    """Require the numbers 1, 2, 3 of words; without an empty line they begin again."""
+    expected = 1
+    for line, number in enumerate(ids, first):
+        if number.isdigit():
+            if int(number) != expected:
+                law = f"the word has the number {number} instead of {expected}"
+                remedy = f"{BLOCK_REMEDY}, and number its words from 1"
+                raise DataError(f"{where}: line {line}: {law}; {remedy}")
+            expected += 1
 
 
 def _columns(line: str, place: str) -> list[str]:
@@ -109,11 +124,13 @@ def read_sentences(texts: Iterable[str], where: str, columns: Sequence[str]) -> 
         columns: some of `NAMES`.
 
     Raises:
-        DataError: there is no such column, or a line is no word with its ten columns.
+        DataError: there is no such column, a line is no word with its ten columns, or a word is not
+            annotated (`_`) in one of `LABELS` that is read.
     """
     places = column_places(NAMES, where, columns)
+    labels = [column for column in columns if column in LABELS]
     rows = (
-        (first, sum(map(len, block)), _words(block, where, first))
+        (first, sum(map(len, block)), _words(block, where, first, labels))
         for first, block in _blocks(texts, where)
     )
     full = (row for row in rows if row[2])
@@ -125,8 +142,16 @@ def read_sentences(texts: Iterable[str], where: str, columns: Sequence[str]) -> 
     yield from in_batches(taken, indices, source=where, place="line %d")
 
 
-def _words(block: list[str], where: str, first: int) -> list[list[str]]:
-    return [row for row in _parts(block, where, first)[1] if row[0].isdigit()]
+def _words(block: list[str], where: str, first: int, labels: list[str]) -> list[list[str]]:
+    """Return the columns of each word, which must have these labels."""
+    comments, rows = _parts(block, where, first)
+    words = [(n, row) for n, row in enumerate(rows, first + len(comments)) if row[0].isdigit()]
+    for (number, row), label in product(words, labels):
+        if row[NAMES.index(label)] == "_":
+            law = f"{label!r} is _, so the word is not annotated"
+            remedy = "annotate it, remove the sentence, or name another column"
+            raise DataError(f"{where}: line {number}: {law}; {remedy}")
+    return [row for _, row in words]
 
 
 def read_conllu(texts: Iterable[str], where: str, document: str) -> Iterator[Fragment]:

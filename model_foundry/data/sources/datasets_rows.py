@@ -64,19 +64,24 @@ def _with_encoded_images(rows: Any) -> Any:
 
 def _with_names(rows: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """Return a function that gives classes their names in a batch; -1 stands for no class."""
-    from datasets import ClassLabel
-
-    features = (rows.features or {}).items()
-    classes = {name: each for name, each in features if isinstance(each, ClassLabel)}
+    namings = {name: _naming_of(feature) for name, feature in (rows.features or {}).items()}
 
     def name_classes(batch: dict[str, Any]) -> dict[str, Any]:
-        named = {
-            name: [None if n is None or n < 0 else each.int2str(n) for n in batch[name]]
-            for name, each in classes.items()
-        }
-        return batch | named
+        found = ((name, values, namings.get(name)) for name, values in batch.items())
+        return {name: list(map(n, values)) if n else values for name, values, n in found}
 
     return name_classes
+
+
+def _naming_of(feature: Any) -> Callable[[Any], Any] | None:
+    """Return a function that names the classes of a value, perhaps in lists; None: it has none."""
+    from datasets import ClassLabel
+
+    if isinstance(feature, ClassLabel):
+        return lambda number: None if number is None or number < 0 else feature.int2str(number)
+    entry = getattr(feature, "feature", None)  # of each kind of list
+    naming = None if entry is None else _naming_of(entry)
+    return naming and (lambda row: None if row is None else list(map(naming, row)))
 
 
 def _sha256_of_tree(directory: Path, sha256: Hash) -> list[list[str]]:

@@ -131,11 +131,11 @@ class Records:
         A row may have none.
 
         Raises:
-            DataError: a row is neither, or an entry is neither a text nor an integer nor a truth.
+            DataError: a row is neither, or an entry is blank, or no text, integer or truth.
         """
         rows = self.columns[column]
         listed = map(_label_list, rows.tolist() if isinstance(rows, np.ndarray) else rows)
-        return replace(self, columns={column: list(listed)}).text_lists(column)
+        return replace(self, columns={column: list(listed)}).text_lists(column, blank=False)
 
     def arrays(self, column: str) -> NDArray[np.float64]:
         """Return a column of nested lists of numbers of one shape, such as images: (N, ...).
@@ -157,14 +157,22 @@ class Records:
         """
         return number_lists_of(self.columns[column], self.where, column)
 
-    def text_lists(self, column: str) -> list[list[str]]:
-        """Return a column of lists of texts, with `\\n` for newlines; both may be empty.
+    def text_lists(self, column: str, *, blank: bool = True) -> list[list[str]]:
+        """Return a column of lists of texts, with `\\n` for newlines; a list may be empty.
+
+        Args:
+            blank: False refuses texts that are empty or of white space.
 
         Raises:
             DataError: a row is no list, an entry is not text, or has a character that text cannot
-                have.
+                have, or is blank and must not be.
         """
-        return text_lists_of(self.columns[column], self.where, column)
+        rows = text_lists_of(self.columns[column], self.where, column)
+        for index, row in enumerate(() if blank else rows):
+            if not all(map(str.strip, row)):
+                law = "has a blank entry, which is no word and no label"
+                raise self._fault(index, column, law, "correct it, or remove the row")
+        return rows
 
     def _fault(self, index: int, column: str, law: str, remedy: str) -> DataError:
         return DataError(f"{self.where(index)}: {column!r} {law}; {remedy}")

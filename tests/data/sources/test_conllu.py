@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from model_foundry.data.sources import conllu
+from model_foundry.errors import DataError
 from tests.data.sources.reading import read, refusal, source_of, write
 
 
@@ -114,6 +115,11 @@ GOOD = sentence("text = Good.")
         (word("9" * 5000, "a"), "line 4: does not begin with the number of a word"),
         (word(1, ""), "line 4: the column FORM is empty; correct the line"),
         (word(1, "a") + "# text = b\n", "line 5: is a comment below the words of a sentence; end "),
+        (
+            word(1, "a") + word(2, "b") + word(1, "c"),
+            "line 6: the word has the number 1 instead of 3; end each sentence with an empty",
+        ),
+        (word("1-2", "ab") + word(2, "b"), "line 5: the word has the number 2 instead of 1; end "),
         ("# text = a\n# text = b\n", "line 5: is the second '# text' of a sentence; end each sent"),
     ],
 )
@@ -159,6 +165,7 @@ def test_columns_are_those_that_the_library_conllu_reads() -> None:
     theirs = pytest.importorskip("conllu")
     words = (word("1-2", "don't"), word(1, "do"), word(2, "n't"), word("2.1", "gone"), word(3, "."))
     bank = BANK + sentence("text = don't.", words="".join(words)).replace("_\n", "A=1|B=2\n")
+    bank = bank.replace("\t_" * 7, "\ta\tX\tY\t_\t0\tZ\t_")
     columns = ["form", "lemma", "upos", "xpos", "deprel", "misc"]
     [ours] = conllu.read_sentences([bank], "bank", columns)
     expected = [[t for t in s if isinstance(t["id"], int)] for s in theirs.parse(bank)]
@@ -168,3 +175,22 @@ def test_columns_are_those_that_the_library_conllu_reads() -> None:
         assert ours.text_lists(name) == values
     assert ours.text_lists("misc")[-1] == ["A=1|B=2"] * 3
     assert [token["misc"] for token in expected[-1]] == [{"A": "1", "B": "2"}] * 3
+
+
+@pytest.mark.parametrize(
+    ("column", "place"), [("upos", 3), ("xpos", 4), ("head", 6), ("deprel", 7)]
+)
+def test_a_word_that_is_not_annotated_is_refused_where_its_label_is_read(
+    column: str, place: int
+) -> None:
+    columns = [["1", "a", *"XXXXXXX", "_"], ["2", "_", *"XXXXXXX", "_"]]
+    columns[1][place] = "_"
+    words = word("1-2", "a_") + "".join("\t".join(each) + "\n" for each in columns)
+    bank = GOOD.replace("\t_", "\tX") + sentence("text = a_", words=words)
+    [read] = conllu.read_sentences([bank], "bank", ["form", "feats", "misc"])
+    assert read.text_lists("form")[1] == ["a", "_"]
+    assert read.text_lists("misc")[1] == ["_", "_"]
+    with pytest.raises(DataError) as caught:
+        list(conllu.read_sentences([bank], "bank", ["form", column]))
+    law = f"bank: line 7: '{column}' is _, so the word is not annotated; annotate it, remove the "
+    assert str(caught.value).startswith(law)

@@ -258,3 +258,17 @@ def test_columns_of_a_data_set_stay_aligned(kind: str, tmp_path: Path) -> None:
     assert found[-1].where(2).endswith(f": row {len(rows)}")
     with pytest.raises(DataError, match="has no column 'nn', but text, more, n; did you mean 'n'"):
         list(opened(source).records(["text", "nn"]))
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_classes_have_their_names_in_lists_too(depth: int, tmp_path: Path) -> None:
+    feature: Any = datasets.ClassLabel(names=["O", "B-PER", "I-PER"])
+    rows: list[Any] = [2, 0, -1]
+    named: list[Any] = ["I-PER", "O", None]
+    for _ in range(depth):
+        feature, rows, named = datasets.Sequence(feature), [rows, []], [named, []]
+    features = datasets.Features({"ner_tags": feature})
+    datasets.Dataset.from_dict({"ner_tags": rows}, features).save_to_disk(str(tmp_path / "bank"))
+    source = DiskSource(disk=str(tmp_path / "bank"))
+    [records] = opened(source).records(["ner_tags"])
+    assert records.columns["ner_tags"] == named

@@ -200,6 +200,14 @@ def test_labels_are_text_or_integers() -> None:
         assert f"a.csv: row 2: 'y' is {found}" in message
 
 
+def test_labels_in_lists_are_text_or_integers() -> None:
+    records = records_of({"x": [["a", 3], [], "b, c,", [True]]})
+    assert records.label_lists("x") == [["a", "3"], [], ["b", "c"], ["true"]]
+    for entry in ("", " "):
+        error = refusal(lambda: records_of({"x": [["a"], ["b", entry]]}).label_lists("x"))  # noqa: B023
+        assert error.startswith("a.csv: row 2: 'x' has a blank entry, which is no word and no lab")
+
+
 def test_rows_are_taken_in_any_order_with_their_places() -> None:
     images = np.arange(6).reshape(3, 2)
     taken = records_of({"x": images, "y": ["a", "b", "c"]}).take(np.array([2, 0]))
