@@ -80,8 +80,8 @@ def test_two_stacks_are_for_an_encoder_decoder(name: str, stack: str) -> None:
 
 
 def test_initial_weights_before_a_sum_follow_the_depth_of_their_stack() -> None:
-    sizes = {"hidden_size": 64, "encoder": {"layers": 8}, "decoder": {"layers": 1}}
-    network = make(**sizes).hf_model
+    stacks = {"layers": None, "encoder": {"layers": 8}, "decoder": {"layers": 1}}
+    network = make(hidden_size=64, **stacks).hf_model
     [decoder], encoder = network.decoder.blocks, network.encoder.stack.blocks[0]
     std = 0.02
     for block, num_sums in ((encoder, 16), (decoder, 3)):
