@@ -126,13 +126,14 @@ def _run(
     start = processes.on_rank0(find_resume_point, run, config, fresh=fresh)
     processes.on_rank0(check_without_data, config, accelerator.device)
     require_divisible(config, start, world_size=processes.world_size)
+    weights = processes.on_all_ranks(initial_weights, config, start)
     prepared = prepare_on_all(processes, config, kept=start.path)
     fingerprint = processes.on_all_ranks(
         make_fingerprint,
         config,
         prepared,
         accelerator.device,
-        initial=processes.on_all_ranks(initial_weights, config, start),
+        initial=weights,
         world_size=processes.world_size,
     )
     require_one_run(processes, fingerprint)
