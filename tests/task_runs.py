@@ -98,7 +98,10 @@ TASKS: dict[str, dict[str, Any]] = {
 
 @contextmanager
 def tasks_loaded() -> Iterator[None]:
-    """Load the plugin for the time of the block; its names are unknown again afterwards."""
+    """Load the plugin for the time of the outermost block; its names are unknown afterwards."""
+    if str(PLUGIN) in LOADED_PLUGINS:
+        yield
+        return
     before = [names_of(registry) for registry in REGISTRIES]
     load_plugin(PLUGIN)
     try:
@@ -121,6 +124,7 @@ def foundry(command: str, *arguments: str | Path) -> tuple[int, str, str]:
     out, err = io.StringIO(), io.StringIO()
     given = ["foundry", command, *map(str, arguments), "--plugin", str(PLUGIN)]
     with (
+        tasks_loaded(),
         pytest.MonkeyPatch.context() as patch,
         redirect_stdout(out),
         redirect_stderr(err),

@@ -22,6 +22,9 @@ class TokenClassificationConfig(Section):
     word_piece: WordPiece = "first"
     """Piece of a word that has its label, where the tokenizer divides it; at the last one a causal
     model has read the whole word."""
+    bucket_by_length: bool = True
+    """Texts of similar lengths make a step, with little padding; false: they are drawn at random.
+    """
     dropout: Probability = 0.1
     """Dropout before the output layer."""
     freeze_body: bool = False
@@ -49,6 +52,9 @@ class SequenceClassificationConfig(Section):
     pooling: Pooling = "mean"
     """One vector for a text: the state at its first token (`cls`) or its last one, or the mean or
     the maximum over its tokens."""
+    bucket_by_length: bool = True
+    """Texts of similar lengths make a step, with little padding; false: they are drawn at random.
+    """
     dropout: Probability = 0.1
     """Dropout before the output layer."""
     freeze_body: bool = False

@@ -1,6 +1,6 @@
 """The base of the tasks that label texts or their words: tokenizer, labels, lengths, weights."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -45,6 +45,10 @@ class LabelledTexts(RecordObjective):
     def __init__(self, config: ExperimentConfig) -> None:
         super().__init__(config)
         self.class_weights: list[float] | None = None
+
+    @property
+    def grouped_by(self) -> Sequence[str]:
+        return ["input_ids"] if self.settings.bucket_by_length else []
 
     def learned(self, texts: list[str], labels: Iterable[str]) -> dict[str, Processor]:
         """Return the processors, given the texts and the labels of the training records."""
