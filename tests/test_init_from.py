@@ -374,6 +374,9 @@ def test_settings_of_plain_torch_are_compared_except_those_of_training(tmp_path:
     config = experiment(dropout=0.5, activation="gelu")
     model = create_model(config, **images)
     assert not begin_from(model, theirs).new
+    for labels in (["a", "c"], ["a", "b", "c"]):
+        other = begin_from(create_model(config, **images | {"labels": labels}), theirs)
+        assert other.new == ["output.weight", "output.bias"]
     message = r"has activation \(='gelu'\), and this model 'relu'; set the same in model.dense"
     with pytest.raises(ConfigError, match=message):
         begin_from(create_model(experiment(activation="relu"), **images), theirs)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,8 @@ class BaseModel(nn.Module, ABC):
 
     build_record: native_format.Record | None = None
     """The arguments of `create_model_from_config`; None if the model was made otherwise."""
+    base_model_prefix: ClassVar[str] = ""
+    """The module that `model.init_from` keeps for another task; empty: all modules."""
 
     @classmethod
     @abstractmethod

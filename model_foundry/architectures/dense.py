@@ -28,6 +28,7 @@ class DenseModel(BaseModel):
     """
 
     model_type = "dense"
+    base_model_prefix = "hidden"
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel
 from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
-from model_foundry.architectures.saving.native_format import KIND_KEY, Record
+from model_foundry.architectures.saving.native_format import ARGUMENTS, KIND_KEY, Record
 from model_foundry.config import ARCHITECTURES
 
 OWN: Final = TransformerConfig.model_type
@@ -39,10 +39,10 @@ class Target:
 
     def _prefix(self) -> str:
         """Return the beginning of the names of the body's tensors."""
-        if not isinstance(self.model, HFModel):
-            return ""
-        body = self.model.hf_model.base_model
-        name = next(name for name, module in self.network.named_modules() if module is body)
+        name = self.model.base_model_prefix
+        if isinstance(self.model, HFModel):
+            body = self.model.hf_model.base_model
+            name = next(name for name, module in self.network.named_modules() if module is body)
         return f"{name}." if name else ""
 
     @property
@@ -100,7 +100,10 @@ class Target:
 
     def has_head_of(self, record: Record) -> bool:
         """Return whether the head of a directory is of the same kind, with the same labels."""
-        fields: Any = self.model.hf_config if isinstance(self.model, HFModel) else None
+        if not isinstance(self.model, HFModel):
+            own = self.model.build_record or {}
+            return all(own.get(key) == record.get(key) for key in ("kind", ARGUMENTS))
+        fields: Any = self.model.hf_config
         if getattr(fields, KIND_KEY, None) != record.get(KIND_KEY):
             return False
         named = None if isinstance(self.model, BaseLanguageModel) else record.get("id2label")
