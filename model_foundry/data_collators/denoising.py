@@ -87,7 +87,8 @@ class SpanDenoisingCollator(Collator):
     """Rows with hidden spans as `input_ids`, and the hidden text as `labels` of another length.
 
     The seed and the example's id determine the spans; a row without an id draws from the
-    collator's own generator. Special tokens stay visible, so a span ends at them.
+    collator's own generator. Special tokens and those of `is_context` stay visible, so that a span
+    ends at them.
 
     Args:
         tokenizer: has the sentinels, an end token and a pad token.
@@ -127,9 +128,16 @@ class SpanDenoisingCollator(Collator):
             examples have it, `num_bytes` (B, T), which is 0 at sentinels and the end.
         """
         rows = tokens_of(examples)
-        sizes = values_of(examples, "num_bytes")
+        sizes, is_context = values_of(examples, "num_bytes"), values_of(examples, "is_context")
+        may_be_hidden = ~self.is_special[rows.values]
+        if is_context is not None:
+            may_be_hidden &= ~is_context
         parts = [
-            self._corrupted(rows.values[row], None if sizes is None else sizes[row], generator)
+            self._corrupted(
+                rows.values[row],
+                self._hidden(may_be_hidden[row], generator),
+                None if sizes is None else sizes[row],
+            )
             for generator, row in row_generators(examples, self.seed, self._generator)
         ]
         read, written, counted = (Ragged.of(part) for part in zip(*parts, strict=True))
@@ -145,11 +153,8 @@ class SpanDenoisingCollator(Collator):
             batch["num_bytes"] = lay_out(counted.values, targets, 0)
         return batch
 
-    def _corrupted(
-        self, ids: Ints, sizes: Ints | None, generator: np.random.Generator
-    ) -> tuple[Ints, Ints, Ints]:
+    def _corrupted(self, ids: Ints, hidden: Bools, sizes: Ints | None) -> tuple[Ints, Ints, Ints]:
         """Return what is read and written of a row, and the bytes of what is written."""
-        hidden = self._hidden(ids, generator)
         first = first_of_spans(hidden)
         marks = self.sentinel_ids[: first.sum() + 1]
         read = ids.copy()
@@ -164,9 +169,8 @@ class SpanDenoisingCollator(Collator):
             np.append(counted, [0, 0]),
         )
 
-    def _hidden(self, ids: Ints, generator: np.random.Generator) -> Bools:
-        """Return True at the hidden tokens of a row, (L,)."""
-        ordinary = ~self.is_special[ids]
-        hidden = np.zeros(len(ids), bool)
-        hidden[ordinary] = draw_spans(int(ordinary.sum()), self.share, self.mean, generator)
+    def _hidden(self, may_be: Bools, generator: np.random.Generator) -> Bools:
+        """Return True at the hidden tokens of a row, (L,), given those that may be hidden."""
+        hidden = np.zeros(len(may_be), bool)
+        hidden[may_be] = draw_spans(int(may_be.sum()), self.share, self.mean, generator)
         return hidden & (first_of_spans(hidden).cumsum() < len(self.sentinel_ids))

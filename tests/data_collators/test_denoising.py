@@ -149,6 +149,17 @@ def test_spans_without_a_sentinel_stay_visible(tokenizer: PreTrainedTokenizerFas
         assert rebuilt(read[:kept], written, marks) == row
 
 
+def test_tokens_that_the_row_before_had_stay_visible(tokenizer: PreTrainedTokenizerFast) -> None:
+    row = tokenizer(TEXT, add_special_tokens=False)["input_ids"]
+    given = examples_of([row])
+    given.columns["is_context"] = Ragged(np.arange(len(row)) < 6, np.array([0, len(row)]))
+    batch = SpanDenoisingCollator(tokenizer, NAMES, share=0.8).collate(given)
+    assert batch["input_ids"][0, :6].tolist() == row[:6]
+    written = batch["labels"][0].tolist()
+    assert set(written) & set(row[6:])
+    assert not set(written) & set(row[:6])
+
+
 def test_a_text_of_one_token_is_left_as_it_is(tokenizer: PreTrainedTokenizerFast) -> None:
     begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
     batch = SpanDenoisingCollator(tokenizer, NAMES)([{"input_ids": [begin, 6, end]}])
