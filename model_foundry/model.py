@@ -165,17 +165,23 @@ def initial_weights_sha256(config: ExperimentConfig) -> str | None:
         CheckpointError: the model of `model.init_from` is damaged.
         ConfigError: there is no model.
     """
-    if config.model.init_from is None:
+    directory = initial_directory(config)
+    if directory is None:
         return None
-    directory = _initial_directory(config.model.init_from)
     hashes = [file_sha256(directory / name) for name in weight_files(directory)]
     return hashes[0] if len(hashes) == 1 else sha256(" ".join(hashes).encode()).hexdigest()
 
 
-def _initial_directory(place: Path) -> Path:
-    """Return the model directory that `model.init_from` names."""
+def initial_directory(config: ExperimentConfig) -> Path | None:
+    """Return the model directory that `model.init_from` names; None: it names none.
+
+    Raises:
+        ConfigError: there is no model.
+    """
+    if config.model.init_from is None:
+        return None
     try:
-        directory = find_model(place)
+        directory = find_model(config.model.init_from)
         require_regular_files(directory, *weight_files(directory), error=ConfigError)
     except ConfigError as error:
         raise ConfigError(f"model.init_from: {error}") from error
@@ -199,9 +205,9 @@ def initialize(
         CheckpointError: the model of `model.init_from` is damaged.
         ConfigError: there is no model, or its weights or its tokenizer do not fit.
     """
-    if config.model.init_from is None:
+    directory = initial_directory(config)
+    if directory is None:
         return None
-    directory = _initial_directory(config.model.init_from)
     added = 0
     for role, tokenizer in (tokenizers or {}).items():
         own, section = role == TOKENIZER, f"training.{config.training.objective}.{role}"

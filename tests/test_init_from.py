@@ -470,7 +470,8 @@ def test_a_file_and_a_damaged_directory_are_refused(trained: Any, tmp_path: Path
         train(config)
 
 
-def test_a_wrong_place_is_told_before_the_data_are_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("function", [check, train])
+def test_a_wrong_place_is_told_before_the_data_are_read(function: Any, tmp_path: Path) -> None:
     given = ("model.init_from=runs/nowhere", f"data.train={tmp_path / 'missing.txt'}")
     with pytest.raises(ConfigError, match=r"model.init_from: runs/nowhere: no such directory"):
-        train(tiny_experiment("gpt2", tmp_path, *given))
+        function(tiny_experiment("gpt2", tmp_path, *given))
