@@ -14,13 +14,14 @@ from transformers import PreTrainedTokenizerBase
 from model_foundry.architectures import BaseModel, create_model_from_config
 from model_foundry.architectures.initial_weights import begin_from
 from model_foundry.architectures.saving.native_format import LANGUAGE, weight_files
-from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, experiment_of
+from model_foundry.config import OBJECTIVES, ExperimentConfig, experiment_of
 from model_foundry.errors import CheckpointError, ConfigError
 from model_foundry.foundation.atomic_files import file_sha256, find_damage, is_committed
 from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.random_state import seeded
 from model_foundry.foundation.untrusted_files import require_regular_files
+from model_foundry.objectives.preparation import inspect
 from model_foundry.objectives.processors import TOKENIZER
 from model_foundry.tokenizer.framing import framed
 from model_foundry.tokenizer.loading import load_tokenizer
@@ -46,15 +47,19 @@ def create_model(
         tokenizer: source of the vocabulary size and special tokens; None: the tokenizer of
             `tokenizer.path` or of the run directory, or without one, `tokenizer.vocab_size`.
         **arguments: of the architecture's `from_config`, as the objective's `model_arguments` gives
-            them; without any, those of a language model follow from its tokenizer.
+            them; without any, those of a task on plain text follow from its tokenizer, and those
+            of labels and pairs from their data, which are read.
 
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
-        DataError: the tokenizer cannot be loaded, or lacks a special token of the objective.
+        DataError: the tokenizer or the data cannot be loaded, or lack what the objective needs.
     """
     config = experiment_of(config)
-    if ARCHITECTURES[config.model.architecture].kind == LANGUAGE and not arguments:
+    task = OBJECTIVES[config.training.objective]
+    if not arguments and (task.reads_token_stream or task.model_kind == LANGUAGE):
         arguments = _vocabulary(config, vocab_size, tokenizer)
+    elif not arguments and vocab_size is None:
+        arguments = inspect(config).model_arguments
     elif vocab_size is not None:
         arguments["vocab_size"] = vocab_size
     with seeded(config.seeds.init):

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +49,18 @@ def test_tokenizer_named_by_path_gives_the_size(
     character.save_pretrained(tmp_path / "mine")
     config = tiny_experiment("lstm", tmp_path, f"tokenizer.path={tmp_path / 'mine'}")
     assert rows(create_model(config)) == len(character)
+
+
+def test_the_labels_of_a_task_come_from_its_data(tmp_path: Path) -> None:
+    table = tmp_path / "texts.csv"
+    table.write_text("text,label\n" + "dogs run,yes\ncats see,no\n" * 4)
+    given = (f"data.train={table}", f"data.validation={table}")
+    given += ("data.max_sequence_length=16", "training.objective=sequence_classification")
+    model: Any = create_model(tiny_experiment("lstm", tmp_path, *given))
+    assert model.hf_config.id2label == {0: "no", 1: "yes"}
+    table.unlink()
+    with pytest.raises(DataError, match="no such file"):
+        create_model(tiny_experiment("lstm", tmp_path, *given))
 
 
 @pytest.mark.parametrize("kind", sorted(MODELS))
