@@ -36,7 +36,9 @@ class BaseModel(nn.Module, ABC):
     build_record: native_format.Record | None = None
     """The arguments of `create_model_from_config`; None if the model was made otherwise."""
     base_model_prefix: ClassVar[str] = ""
-    """The module that `model.init_from` keeps for another task; empty: all modules."""
+    """Name of the `base_model`; empty: it is the model itself."""
+    is_body_frozen = False
+    """True if the body is not trained, and computes as in evaluation."""
 
     @classmethod
     @abstractmethod
@@ -68,6 +70,24 @@ class BaseModel(nn.Module, ABC):
             **inputs: tensors of the batch by name, examples first; `labels` are the targets.
                 Callers give names only, so a class may take none in `given`.
         """
+
+    @property
+    def base_model(self) -> nn.Module:
+        """The body, which `model.init_from` keeps for another task."""
+        return self.get_submodule(self.base_model_prefix)
+
+    def freeze_body(self) -> None:
+        """Train the head alone: the body gets no gradients, and no dropout."""
+        self.is_body_frozen = True
+        self.base_model.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all modules, except a frozen body."""
+        super().train(mode)
+        if self.is_body_frozen:
+            self.base_model.eval()
+        return self
 
     @property
     @abstractmethod

@@ -41,18 +41,13 @@ for auto_class, network in (
 
 
 class ClassifierHead(HFModel):
-    """A language model whose output layer is one of labels.
-
-    Attributes:
-        is_frozen: the body is not trained, and computes as in evaluation.
-    """
+    """A language model whose output layer is one of labels."""
 
     hf_config_class: ClassVar[Any] = ClassifierConfig
     kind: ClassVar[str]
     """The kind of model that the head makes."""
     network: ClassVar[Any]
     """The class of the network."""
-    is_frozen = False
 
     @classmethod
     def hf_class(cls, hf_config: Any) -> Any:
@@ -73,7 +68,6 @@ class ClassifierHead(HFModel):
         pooling: str = "mean",
         dropout: float = 0.0,
         multi_label: bool = False,
-        freeze_body: bool = False,
         **arguments: Any,
     ) -> Self:
         """Create a model with random weights.
@@ -84,7 +78,6 @@ class ClassifierHead(HFModel):
             pooling: see `ClassifierConfig`.
             dropout: dropout before the output layer.
             multi_label: True if a text may have any number of labels.
-            freeze_body: see `freeze`.
             **arguments: those of the architecture's `from_config`.
 
         Raises:
@@ -108,23 +101,7 @@ class ClassifierHead(HFModel):
             pad_token_id=body.config.pad_token_id,
             **{ARCHITECTURE_KEY: name, KIND_KEY: cls.kind},
         )
-        model = cls(cls.network(hf_config, body), hf_config)
-        if freeze_body:
-            model.freeze()
-        return model
-
-    def freeze(self) -> None:
-        """Train the output layer alone: the body gets no gradients, and no dropout."""
-        self.is_frozen = True
-        self.hf_model.body.requires_grad_(False)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode of all modules, except a frozen body."""
-        super().train(mode)
-        if self.is_frozen:
-            self.hf_model.body.eval()
-        return self
+        return cls(cls.network(hf_config, body), hf_config)
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Return the mean loss over the labels: cross-entropy, of several labels binary."""

@@ -24,11 +24,14 @@ def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
         use_onednn_linear(model)
 
 
-def create_model_from_config(config: ExperimentConfig, **arguments: Any) -> BaseModel:
+def create_model_from_config(
+    config: ExperimentConfig, *, freeze_body: bool = False, **arguments: Any
+) -> BaseModel:
     """Create the model of an experiment, with random weights.
 
     Args:
         config: the experiment.
+        freeze_body: see `BaseModel.freeze_body`.
         **arguments: those of the architecture's `from_config`, as plain JSON. Of a language model
             `vocab_size`, the length of the tokenizer (left out: `tokenizer.vocab_size`), and
             `pad_token_id` and the other special tokens of the tokenizer, by role, and whatever
@@ -48,6 +51,8 @@ def create_model_from_config(config: ExperimentConfig, **arguments: Any) -> Base
         arguments = _with_vocabulary(config, **arguments)
     with plugin_errors():
         model: BaseModel = cls.from_config(config, **arguments)
+    if freeze_body:
+        model.freeze_body()
     speed_up(model, config.training.speed)
     model.build_record = native_format.build_record(config, plugin_of(type(model)), **arguments)
     return model

@@ -66,6 +66,11 @@ class HFModel(BaseModel):
         self.hf_model = hf_model
         self.hf_config = hf_config
 
+    @property
+    def base_model(self) -> nn.Module:
+        """The body, as transformers names it."""
+        return cast(nn.Module, self.hf_model.base_model)
+
     @classmethod
     @abstractmethod
     def hf_class(cls, hf_config: Any) -> Any:

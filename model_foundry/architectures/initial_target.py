@@ -39,10 +39,8 @@ class Target:
 
     def _prefix(self) -> str:
         """Return the beginning of the names of the body's tensors."""
-        name = self.model.base_model_prefix
-        if isinstance(self.model, HFModel):
-            body = self.model.hf_model.base_model
-            name = next(name for name, module in self.network.named_modules() if module is body)
+        body = self.model.base_model
+        name = next(name for name, module in self.network.named_modules() if module is body)
         return f"{name}." if name else ""
 
     @property

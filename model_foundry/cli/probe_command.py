@@ -26,12 +26,15 @@ def probe(
     overrides: Overrides = None,
     seeds: Annotated[int, typer.Option(metavar="N", min=1, help="Number of trainings.")] = 3,
     frozen: Annotated[
-        bool, typer.Option("--frozen/--whole", help="Train the head alone, or the body too.")
-    ] = True,
+        bool, typer.Option("--frozen", help="Train the head alone; default.")
+    ] = False,
+    whole: Annotated[bool, typer.Option("--whole", help="Train the body too.")] = False,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
     """Train heads on the body of a trained model, over seeds."""
+    if frozen and whole:
+        raise typer.BadParameter("--frozen and --whole exclude each other; give one")
     with handle_signals():
         experiment = load(config, overrides)
         from model_foundry.cli.process import allow_tf32, set_up_process
@@ -40,7 +43,7 @@ def probe(
         allow_tf32(experiment.training.speed)
         from model_foundry.experiment.probe import probe as run
 
-        report = run(model, experiment, seeds=seeds, frozen=frozen)
+        report = run(model, experiment, seeds=seeds, frozen=not whole)
     mark_as_report()
     for line in report.lines():
         typer.echo(line)

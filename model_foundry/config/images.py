@@ -46,3 +46,5 @@ class ImageClassificationConfig(Section):
     channels: Literal[1, 3] = 3
     """Channels to which images are converted: 1, grey, or 3, red, green and blue. Transparency is
     dropped."""
+    freeze_body: bool = False
+    """Train the output layer alone, a probe; the body computes as in evaluation."""

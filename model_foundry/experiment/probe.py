@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from model_foundry.architectures.saving.native_format import NOT_RECORDED
-from model_foundry.config import ARCHITECTURES, ExperimentConfig, load_config, validate
+from model_foundry.architectures.saving.native_format import LANGUAGE, NOT_RECORDED
+from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, load_config, validate
 from model_foundry.config.experiment import SET_BY_ONE_SEED
 from model_foundry.config.training import schema_of
 from model_foundry.errors import ConfigError
@@ -25,6 +25,7 @@ from model_foundry.model import find_model, find_tokenizer_of
 from model_foundry.objectives.labelled_texts import targets_of
 from model_foundry.objectives.majority import majority_figures
 from model_foundry.objectives.preparation import prepare
+from model_foundry.objectives.processors import TOKENIZER
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def probe(
     Args:
         model: a run, a checkpoint or a model. Of a run here its architecture replaces that of the
             experiment; its tokenizer always does.
-        config: the experiment, whose objective labels texts or words.
+        config: the experiment, whose objective labels texts, words or images.
         seeds: number of trainings, each with the next seed for init, data and dropout.
         frozen: train the head alone; False: the body too.
 
@@ -109,12 +110,13 @@ def _settings(config: ExperimentConfig, directory: Path, *, frozen: bool) -> dic
     objective = config.training.objective
     schema = schema_of(objective)
     if schema is None or "freeze_body" not in schema.model_fields:
-        law = f"{objective!r} labels neither texts nor words, so it has no head to probe with"
-        remedy = "use sequence_classification or token_classification"
+        law = f"{objective!r} gives no labels, so it has no head to probe with"
+        remedy = "use sequence_classification, token_classification or image_classification"
         raise ConfigError(f"training.objective: {law}; {remedy}")
     raw = config.model_dump(exclude_unset=True)
     raw["model"] = {**(_model_of_run(directory) or raw["model"]), "init_from": directory}
-    raw["tokenizer"] = {"path": find_tokenizer_of(directory)}
+    if TOKENIZER in OBJECTIVES.load(objective).processor_types:
+        raw["tokenizer"] = {"path": find_tokenizer_of(directory)}
     training = raw["training"]
     training[objective] = {**training.get(objective, {}), "freeze_body": frozen}
     several = getattr(config.training.section_of(objective), "multi_label", False)
@@ -134,7 +136,8 @@ def _model_of_run(directory: Path) -> Mapping[str, Any] | None:
     for name in NOT_RECORDED:  # heads have transformers' body, whichever network wrote the weights
         model.pop(name, None)
     name = str(ARCHITECTURES[config.model.architecture].section)
-    if getattr(config.model.section, "max_position_embeddings", 0) is None:
+    reads_text = ARCHITECTURES[config.model.architecture].kind == LANGUAGE
+    if reads_text and getattr(config.model.section, "max_position_embeddings", 0) is None:
         model[name]["max_position_embeddings"] = config.data.max_sequence_length
     return model
 

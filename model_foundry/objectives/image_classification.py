@@ -76,6 +76,7 @@ class ImageClassification(LabelColumn):
             "image_size": list(images.size),
             "labels": labels.names,
             "multi_label": self.settings.multi_label,
+            "freeze_body": self.settings.freeze_body,
         }
 
 

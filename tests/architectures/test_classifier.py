@@ -171,7 +171,8 @@ def test_gradients_are_the_same_with_recomputed_activations(kind: str, tmp_path:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_frozen_body_has_no_gradients_and_no_dropout(kind: str, tmp_path: Path) -> None:
-    model = classifier(kind, tmp_path, freeze_body=True)
+    model = classifier(kind, tmp_path)
+    model.freeze_body()
     model.train()
     once, again = (model(input_ids=ids(2, 6), labels=torch.tensor([0, 2])) for _ in range(2))
     assert torch.equal(once.logits, again.logits)

@@ -41,11 +41,16 @@ def test_the_options_are_passed_on_and_the_report_is_printed(
             "macro f1  0.2500 (0.2500 to 0.2500), majority 0.1000",
         ],
     )
+    assert cli("probe", *given, "--frozen")[0] == 0
     assert cli("probe", *given)[0] == 0
     assert [options for _, options in asked] == [
         {"seeds": 2, "frozen": False},
         {"seeds": 2, "frozen": True},
+        {"seeds": 2, "frozen": True},
     ]
+    code, _, err = cli("probe", *given, "--frozen", "--whole")
+    assert code == 2
+    assert "--frozen and --whole exclude each other; give one" in err
     (model, config), _ = asked[0]
     assert (model, config.training.max_steps) == (Path("runs/a"), 2)
 

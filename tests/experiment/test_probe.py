@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import ExperimentConfig, validate
 from model_foundry.errors import ConfigError
 from model_foundry.experiment.probe import probe
 from model_foundry.experiment.train import train
 from model_foundry.model import load_model
 from tests.experiments import tiny_experiment
+from tests.pictures import write_folder
 
 WORDS = {"the": "DET", "cat": "NOUN", "dogs": "NOUN", "sees": "VERB"}
 TEXTS = ["the cat sees", "dogs sees the cat", "the dogs"] * 5
@@ -135,9 +136,44 @@ def test_a_run_without_a_figure_is_no_probe(
     assert not (config.output_dir / "frozen" / "probe.json").exists()
 
 
+VIT = {
+    "architecture": "vit",
+    "backbone": {"layers": 1, "hidden_size": 8, "attention_heads": 2, "dropout": 0.2},
+    "vit": {"patch_size": 2},
+}
+DENSE = {"architecture": "dense", "dense": {"hidden_sizes": [16], "dropout": 0.2}}
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("model", [VIT, DENSE], ids=["vit", "dense"])
+def test_a_model_of_images_is_probed(model: Any, frozen: bool, tmp_path: Path) -> None:
+    pictures = str(write_folder(tmp_path / "pictures"))
+
+    def experiment(name: str) -> ExperimentConfig:
+        raw = {
+            **{"experiment_name": name, "output_dir": str(tmp_path / name), "model": model},
+            "data": {"train": {"images": pictures}, "validation_fraction": 0.5},
+            "training": {
+                **{"objective": "image_classification", "image_classification": {"channels": 1}},
+                **{"max_steps": 4, "learning_rate": 0.02, "save_steps": 4},
+            },
+        }
+        return validate(raw, name)
+
+    run = train(experiment("first")).output_dir
+    report = probe(run, experiment("probe"), seeds=2, frozen=frozen)
+    assert sorted(report.figures) == ["accuracy", "macro_f1"]
+    place = tmp_path / "probe" / ("frozen" if frozen else "whole")
+    bodies = [load_model(run), *(load_model(place / f"seed-{seed}") for seed in report.seeds)]
+    before, *after = [dict(model.base_model.state_dict()) for model in bodies]
+    for body in after:
+        equal = [torch.equal(tensor, before[name]) for name, tensor in body.items()]
+        assert all(equal) if frozen else not any(equal)
+
+
 def test_mistakes_are_told_in_a_line(tmp_path: Path) -> None:
     run = trained("gpt2", tmp_path)
-    with pytest.raises(ConfigError, match=r"training\.objective: 'causal_lm' labels neither"):
+    with pytest.raises(ConfigError, match=r"training\.objective: 'causal_lm' gives no labels"):
         probe(run, tiny_experiment("gpt2", tmp_path / "other"))
     with pytest.raises(ConfigError, match=r"max_sequence_length \(=48\) exceeds .*16"):
         probe(run, task(tmp_path, "data.max_sequence_length=48"))
