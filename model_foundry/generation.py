@@ -1,17 +1,21 @@
-"""Text generation with a causal model."""
+"""Text generation: a causal model continues a text, an encoder-decoder writes another."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel, device_of
+from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
 from model_foundry.data.tokens.document_frame import document_frame, text_prefix
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.random_state import seeded
 
+Side = Literal["left", "right"]
 TOKENS_AT_ONCE: Final = 2**14
 """Maximum tokens in one batch, prompts and continuations together. A model with 12 layers of size
 768 has 73 KB of keys and values per token; larger batches are hardly faster."""
@@ -55,8 +59,9 @@ def generate_texts(
     device = device_of(model)
     texts: list[str] = []
     with seeded(seed):
-        for group in _groups(model, rows, max_new_tokens):
-            ids, mask = _left_padded(group, pad)
+        longest = max(map(len, rows), default=0)
+        for group in _groups(rows, _room(model, longest, max_new_tokens)):
+            ids, mask = _padded(group, pad, "left")  # away from the new tokens
             out = model.generate(
                 ids.to(device),
                 attention_mask=mask.to(device),
@@ -66,6 +71,50 @@ def generate_texts(
                 **sampling,
             )
             texts += tokenizer.batch_decode(out, skip_special_tokens=True)
+    return texts
+
+
+def write_texts(
+    model: HFEncoderDecoder,
+    source: PreTrainedTokenizerBase,
+    target: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    *,
+    max_new_tokens: int = 50,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    seed: int = 0,
+) -> list[str]:
+    """Return the text that an encoder-decoder writes for each text that it reads.
+
+    Args:
+        source, target: tokenizers of what is read and written; the same one where it serves both.
+        prompts: the texts that are read. Special tokens in them are plain text.
+        temperature: as for `generate_texts`; None: 0, but 1 with `top_k` or `top_p`.
+        max_new_tokens, top_k, top_p, seed: as for `generate_texts`.
+
+    Raises:
+        ConfigError: a text is longer than the positions or is not UTF-8, or the temperature is out
+            of range.
+    """
+    _check_prompts(prompts)
+    rows = [source(text, split_special_tokens=True)["input_ids"] for text in prompts]
+    longest, positions = max(map(len, rows), default=0), model.num_positions
+    if positions is not None and longest > positions:
+        law = f"has {longest} tokens, but the model reads at most {positions}"
+        raise ConfigError(f"prompt: {law}; shorten it")
+    if temperature is None:
+        temperature = 0.0 if top_k is None and top_p is None else 1.0
+    sampling, room = _sampling(temperature, top_k, top_p), min(max_new_tokens, positions or 2**31)
+    device, texts = device_of(model), list[str]()
+    with seeded(seed):
+        for group in _groups(rows, room):
+            ids, mask = _padded(group, source.pad_token_id or 0, "right")
+            out = model.generate(
+                ids.to(device), attention_mask=mask.to(device), max_new_tokens=room, **sampling
+            )
+            texts += target.batch_decode(out, skip_special_tokens=True)
     return texts
 
 
@@ -80,22 +129,22 @@ def _check_prompts(prompts: Sequence[str]) -> None:
             ) from error
 
 
-def _groups(
-    model: BaseLanguageModel, rows: list[list[int]], max_new_tokens: int
-) -> Iterator[list[list[int]]]:
-    """Yield the rows in groups of at most `TOKENS_AT_ONCE` tokens, but at least one row."""
-    longest = max(map(len, rows), default=0)
-    size = max(1, TOKENS_AT_ONCE // (longest + _room(model, longest, max_new_tokens)))
+def _groups(rows: list[list[int]], room: int) -> Iterator[list[list[int]]]:
+    """Yield the rows in groups of at most `TOKENS_AT_ONCE` tokens, but at least one row.
+
+    Args:
+        room: number of tokens that follow each row.
+    """
+    size = max(1, TOKENS_AT_ONCE // (max(map(len, rows), default=0) + room))
     for begin in range(0, len(rows), size):
         yield rows[begin : begin + size]
 
 
-def _left_padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """Return ids and mask, (B, T) each, padded on the left, away from the new tokens."""
-    width = max(map(len, rows))
-    ids = [[pad] * (width - len(row)) + list(row) for row in rows]
-    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
-    return torch.tensor(ids), torch.tensor(mask)
+def _padded(rows: list[list[int]], pad: int, side: Side) -> tuple[Tensor, Tensor]:
+    """Return ids and mask, (B, T) each, padded on a side."""
+    padded = partial(pad_sequence, batch_first=True, padding_side=side)
+    ids = padded([torch.tensor(row, dtype=torch.long) for row in rows], padding_value=pad)
+    return ids, padded([torch.ones(len(row), dtype=torch.long) for row in rows])
 
 
 def _room(model: BaseLanguageModel, length: int, wanted: int) -> int:

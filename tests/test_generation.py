@@ -1,5 +1,7 @@
 """Generation: reproducible, within the positions, with valid settings only."""
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,15 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from model_foundry import generation
+from model_foundry.architectures import create_model_from_config
 from model_foundry.errors import ConfigError
-from model_foundry.generation import generate_texts
+from model_foundry.generation import generate_texts, write_texts
 from model_foundry.model import create_model
+from model_foundry.tokenizer.special_tokens import special_token_ids
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
 from tests.experiments import tiny_experiment
 
+BACKBONE = {"layers": 1, "hidden_size": 16, "attention_heads": 2, "positions": "learned"}
 CAUSAL = ["gpt2", "lstm", "gru", "rnn"]
 
 
@@ -46,6 +51,33 @@ def test_zero_temperature_takes_the_likeliest_token(
     ids = torch.tensor([tokenizer("fox")["input_ids"]])
     likeliest = int(model(ids).logits[0, -1].argmax())
     assert text == "fox" + tokenizer.decode([likeliest], skip_special_tokens=True)
+
+
+@pytest.fixture(scope="module")
+def pairs(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A function that writes with a small encoder-decoder of 12 positions."""
+    model = json.dumps({"architecture": "transformer", "backbone": BACKBONE})
+    given = ("data.max_sequence_length=12", "training.objective=span_denoising", f"model={model}")
+    config = tiny_experiment("gpt2", tmp_path_factory.mktemp("pairs"), *given)
+    ids = {"vocab_size": len(tokenizer), **special_token_ids(tokenizer)}
+    network: Any = create_model_from_config(config, **ids).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return partial(write_texts, network, tokenizer, tokenizer)
+
+
+def test_an_encoder_decoder_writes_the_same_for_a_text_alone_and_beside_others(pairs: Any) -> None:
+    texts = ["the quick", "fox", "the"]
+    assert pairs(texts) == [pairs([text])[0] for text in texts]
+    assert pairs(texts, temperature=0) == pairs(texts) == pairs(texts, seed=1)
+    sampled = [pairs(texts, top_k=9, seed=seed) for seed in (1, 1, 2)]
+    assert sampled[0] == sampled[1] != sampled[2]
+
+
+def test_an_encoder_decoder_stays_within_its_positions(pairs: Any) -> None:
+    assert len(pairs(["fox"], max_new_tokens=500, temperature=1)[0]) <= 12
+    with pytest.raises(ConfigError, match="prompt: has 17 tokens, but the model reads at most 12"):
+        pairs(["t" * 16])
 
 
 def test_text_stays_within_the_positions(

@@ -1,6 +1,7 @@
 """The commands. Each imports what it needs itself, so that `foundry --help` stays fast."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -24,8 +25,6 @@ from model_foundry.cli.shared_options import (
 from model_foundry.foundation.interrupts import handle_signals
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from model_foundry.architectures import BaseLanguageModel
 
 __all__ = ["app", "options"]
@@ -164,11 +163,17 @@ _command("prepare", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_comma
 _command("data", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.data)
 
 
-def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBase]":
-    """Load the newest model of a run; try again if the run deletes that checkpoint meanwhile."""
+def _writer(path: Path) -> "Callable[..., list[str]]":
+    """Return the function that makes texts of prompts with the newest model of a run.
+
+    It tries again if the run deletes that checkpoint meanwhile.
+    """
+    from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
     from model_foundry.errors import ConfigError, DataError
     from model_foundry.experiment.run_directory import RunDirectory
+    from model_foundry.generation import generate_texts, write_texts
     from model_foundry.model import find_model, find_tokenizer_of, load_model
+    from model_foundry.objectives.seq2seq import TARGET_TOKENIZER
     from model_foundry.tokenizer.loading import load_tokenizer
 
     directory = find_model(path)
@@ -176,13 +181,17 @@ def _load_newest(path: Path) -> "tuple[BaseLanguageModel, PreTrainedTokenizerBas
         typer.echo(f"the run is not finished; using {directory}", err=True)
     try:
         model = load_model(directory)
+        if isinstance(model, HFEncoderDecoder):
+            source, target = find_tokenizer_of(directory), directory / TARGET_TOKENIZER
+            places = (source, target if target.is_dir() else source)
+            return partial(write_texts, model, *map(load_tokenizer, places))
         model.require_generation()
         tokenizer = load_tokenizer(find_tokenizer_of(directory))
-        return cast("BaseLanguageModel", model), tokenizer
+        return partial(generate_texts, cast("BaseLanguageModel", model), tokenizer)
     except (ConfigError, DataError):
         if directory.exists():
             raise
-    return _load_newest(path)
+    return _writer(path)
 
 
 def _check_seed(number: int) -> int:
@@ -196,14 +205,21 @@ def generate(
     run: Annotated[
         Path, argument("RUN", "Directory of a run, a checkpoint or a model.", path_argument)
     ],
-    prompt: Annotated[str, typer.Option(metavar="TEXT", help="Beginning of the text.")] = "",
+    prompt: Annotated[
+        str, typer.Option(metavar="TEXT", help="Beginning of the text, or the text to translate.")
+    ] = "",
     number: Annotated[int, typer.Option(metavar="N", min=1, help="Number of texts.")] = 1,
     max_new_tokens: Annotated[
         int, typer.Option(metavar="N", min=1, help="Maximum of new tokens; positions limit it too.")
     ] = 50,
     temperature: Annotated[
-        float, typer.Option(metavar="T", min=0, help="Sampling temperature; 0: greedy.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            metavar="T",
+            min=0,
+            help="Sampling temperature, 0: greedy; by default 1, or 0 for an encoder-decoder.",
+        ),
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option(metavar="K", min=1, help="Sample from the k most likely tokens.")
     ] = None,
@@ -217,19 +233,15 @@ def generate(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Continue a text with a trained causal model."""
-    from model_foundry.generation import generate_texts
-
-    model, tokenizer = _load_newest(run)
-    texts = generate_texts(
-        model,
-        tokenizer,
+    """Continue a text with a causal model, or translate one with an encoder-decoder."""
+    given = {} if temperature is None else {"temperature": temperature}
+    texts = _writer(run)(
         [prompt] * number,
         max_new_tokens=max_new_tokens,
-        temperature=temperature,
         top_k=top_k,
         top_p=top_p,
         seed=seed,
+        **given,
     )
     for index, text in enumerate(texts, 1):
         if number > 1:

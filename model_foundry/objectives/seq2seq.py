@@ -2,6 +2,7 @@
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -19,6 +20,7 @@ from model_foundry.foundation.token_roles import first_token_id
 from model_foundry.objectives.base import Prepared
 from model_foundry.objectives.column_texts import TextEncoder, column_tokenizer
 from model_foundry.objectives.forward_pass import ForwardPass
+from model_foundry.objectives.language import generating
 from model_foundry.objectives.processors import TOKENIZER, Processor, Processors, TextTokenizer
 from model_foundry.objectives.records import RecordObjective
 from model_foundry.tokenizer.special_tokens import special_token_ids
@@ -109,6 +111,9 @@ class Seq2SeqLM(RecordObjective):
         source, target = _tokenizers(processors)
         own = {} if self.settings.target_tokenizer is None else {"source_vocab_size": len(source)}
         return {"vocab_size": len(target), **special_token_ids(target), **own}
+
+    def result_facts(self, prepared: Prepared, model: BaseModel, run: Path) -> dict[str, Any]:
+        return {"next_command": generating(run)}
 
     def check_model(self, model: BaseModel, prepared: Prepared) -> None:
         """Check that no target is predicted from itself."""

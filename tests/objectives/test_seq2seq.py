@@ -24,6 +24,7 @@ from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.objectives.seq2seq import Seq2SeqLM
 from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory
+from tests.task_runs import foundry
 
 WORDS = {
     **{"a": "un", "the": "le", "dog": "chien", "cat": "chat"},
@@ -234,6 +235,8 @@ def test_a_trained_model_translates_with_transformers_alone(here: Path) -> None:
         assert texts == ["un chien voit moi", "le chat entend nous"]
         own = ours.generate(**inputs, max_new_tokens=8, num_beams=beams)
         assert tokenizer.batch_decode(own, skip_special_tokens=True) == texts
+    asked = ("generate", result.output_dir, "--prompt", "a dog sees me", "--max-new-tokens", "8")
+    assert foundry(*asked) == (0, "un chien voit moi\n", "")
 
 
 def test_a_blank_line_is_refused_with_its_number(here: Path) -> None:
