@@ -104,7 +104,9 @@ class SmallExperiment:
         objective = objective_of(asked)
         if not isinstance(objective, LanguageObjective):
             name = asked.training.objective
-            raise ConfigError(f"training.objective (={name}): the doctor checks language models")
+            law = "the doctor checks language models"
+            remedy = "`foundry validate` tries another task on its first examples"
+            raise ConfigError(f"training.objective (={name}): {law}; {remedy}")
         config, _ = resolve_auto_settings(validate(raw, "trial"), device_type=device_type())
         accelerator = start_accelerator(config.training)
         prepared = prepare(config)

@@ -63,6 +63,13 @@ def test_sound_experiment_has_nothing_wrong_and_leaves_nothing(kind: str, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_task_is_refused_with_the_command_that_tries_it(tmp_path: Path) -> None:
+    given = ("data.train=texts.csv", "training.objective=sequence_classification")
+    with pytest.raises(ConfigError, match="checks language models; `foundry validate` tries"):
+        list(examine(tiny_experiment("gpt2", tmp_path, *given)))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 def test_without_an_experiment_a_small_one_is_examined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
