@@ -59,8 +59,7 @@ def generate_texts(
     device = device_of(model)
     texts: list[str] = []
     with seeded(seed):
-        longest = max(map(len, rows), default=0)
-        for group in _groups(rows, _room(model, longest, max_new_tokens)):
+        for group in _groups(rows, _room(model, _longest(rows), max_new_tokens)):
             ids, mask = _padded(group, pad, "left")  # away from the new tokens
             out = model.generate(
                 ids.to(device),
@@ -76,8 +75,7 @@ def generate_texts(
 
 def write_texts(
     model: HFEncoderDecoder,
-    source: PreTrainedTokenizerBase,
-    target: PreTrainedTokenizerBase,
+    tokenizers: tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase],
     prompts: Sequence[str],
     *,
     max_new_tokens: int = 50,
@@ -89,7 +87,7 @@ def write_texts(
     """Return the text that an encoder-decoder writes for each text that it reads.
 
     Args:
-        source, target: tokenizers of what is read and written; the same one where it serves both.
+        tokenizers: of what is read and of what is written; one may serve both.
         prompts: the texts that are read. Special tokens in them are plain text.
         temperature: as for `generate_texts`; None: 0, but 1 with `top_k` or `top_p`.
         max_new_tokens, top_k, top_p, seed: as for `generate_texts`.
@@ -99,8 +97,9 @@ def write_texts(
             of range.
     """
     _check_prompts(prompts)
+    source, target = tokenizers
     rows = [source(text, split_special_tokens=True)["input_ids"] for text in prompts]
-    longest, positions = max(map(len, rows), default=0), model.num_positions
+    longest, positions = _longest(rows), model.num_positions
     if positions is not None and longest > positions:
         law = f"has {longest} tokens, but the model reads at most {positions}"
         raise ConfigError(f"prompt: {law}; shorten it")
@@ -135,9 +134,13 @@ def _groups(rows: list[list[int]], room: int) -> Iterator[list[list[int]]]:
     Args:
         room: number of tokens that follow each row.
     """
-    size = max(1, TOKENS_AT_ONCE // (max(map(len, rows), default=0) + room))
+    size = max(1, TOKENS_AT_ONCE // (_longest(rows) + room))
     for begin in range(0, len(rows), size):
         yield rows[begin : begin + size]
+
+
+def _longest(rows: list[list[int]]) -> int:
+    return max(map(len, rows), default=0)
 
 
 def _padded(rows: list[list[int]], pad: int, side: Side) -> tuple[Tensor, Tensor]:

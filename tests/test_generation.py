@@ -63,7 +63,7 @@ def pairs(tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathF
     network: Any = create_model_from_config(config, **ids).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    return partial(write_texts, network, tokenizer, tokenizer)
+    return partial(write_texts, network, (tokenizer, tokenizer))
 
 
 def test_an_encoder_decoder_writes_the_same_for_a_text_alone_and_beside_others(pairs: Any) -> None:

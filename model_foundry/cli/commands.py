@@ -183,8 +183,8 @@ def _writer(path: Path) -> "Callable[..., list[str]]":
         model = load_model(directory)
         if isinstance(model, HFEncoderDecoder):
             source, target = find_tokenizer_of(directory), directory / TARGET_TOKENIZER
-            places = (source, target if target.is_dir() else source)
-            return partial(write_texts, model, *map(load_tokenizer, places))
+            other = load_tokenizer(target if target.is_dir() else source)
+            return partial(write_texts, model, (load_tokenizer(source), other))
         model.require_generation()
         tokenizer = load_tokenizer(find_tokenizer_of(directory))
         return partial(generate_texts, cast("BaseLanguageModel", model), tokenizer)
