@@ -1,7 +1,6 @@
 """`Labels`: the labels of a classification, numbered in sorted order."""
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -14,8 +13,6 @@ from model_foundry.errors import DataError
 from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.untrusted_files import read_json
 from model_foundry.objectives.processors import Processor
-
-logger = logging.getLogger(__name__)
 
 FILE = "labels.json"
 MOST_SHOWN = 10
@@ -33,15 +30,22 @@ class Labels(Processor):
         self._numbers = {name: number for number, name in enumerate(self.names)}
 
     @classmethod
-    def of(cls, labels: Iterable[str]) -> Self:
-        """Return the labels that occur; warn if there are fewer than two to tell apart."""
+    def of(cls, labels: Iterable[str], *, several: bool = False) -> Self:
+        """Return the labels that occur.
+
+        Args:
+            several: an example may have any number of labels, so that one is enough: it is there or
+                not.
+
+        Raises:
+            DataError: there are fewer than two labels to tell apart, or none.
+        """
         names = sorted(set(labels))
-        if len(names) < 2:
-            logger.warning(
-                "the training data have %s, so that there is nothing to learn; give them rows of "
-                "another, or name another column",
-                f"one label only ({short_repr(names[0])})" if names else "no label",
-            )
+        if len(names) < (1 if several else 2):
+            found = f"one label only ({short_repr(names[0])})" if names else "no label"
+            law = f"the training data have {found}, so that there is nothing to learn"
+            remedy = "give them rows of another, or name another column"
+            raise DataError(f"data.train: {law}; {remedy}")
         return cls(names)
 
     def encode(

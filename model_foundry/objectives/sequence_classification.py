@@ -9,6 +9,7 @@ from model_foundry.data.sources.records import Records
 from model_foundry.errors import ConfigError
 from model_foundry.objectives.label_column import LabelColumn
 from model_foundry.objectives.labelled_texts import LABELS, LabelledTexts, labels_of
+from model_foundry.objectives.labels import Labels
 from model_foundry.objectives.processors import Processor, Processors
 
 
@@ -43,7 +44,7 @@ class SequenceClassification(LabelColumn, LabelledTexts):
             for column in self.text_columns:
                 texts += each.texts(column)
             labels.update(label for row in self.labels_in(each) for label in row)
-        return self.learned(texts, labels)
+        return self.learned(texts, Labels.of(labels, several=self.settings.multi_label))
 
     def encode(self, records: Records, processors: Processors) -> dict[str, Column]:
         targets = self.targets_in(records, labels_of(processors))

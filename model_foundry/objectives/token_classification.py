@@ -8,6 +8,7 @@ from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.rows import texts_of
 from model_foundry.errors import DataError
 from model_foundry.objectives.labelled_texts import LABELS, LabelledTexts, labels_of
+from model_foundry.objectives.labels import Labels
 from model_foundry.objectives.processors import Processor, Processors
 
 Lists = Callable[[str], list[list[str]]]
@@ -28,7 +29,7 @@ class TokenClassification(LabelledTexts):
             words, tags = self._pairs_of(each)
             texts += map(" ".join, words)
             labels.update(tag for row in tags for tag in row)
-        return self.learned(texts, labels)
+        return self.learned(texts, Labels.of(labels))
 
     def _pairs_of(self, records: Records) -> tuple[list[list[str]], list[list[str]]]:
         """Return the words and the labels of each row, as many of the one as of the other."""

@@ -150,6 +150,16 @@ def test_a_mistake_is_one_line(
     assert law in str(caught.value) and "\n" not in str(caught.value).strip()
 
 
+def test_one_label_is_refused_unless_there_may_be_several(tmp_path: Path) -> None:
+    write(tmp_path, [("a b", "few"), ("b a", "few")])
+    with pytest.raises(DataError, match=r"one label only \('few'\)"):
+        inspect(experiment("lstm", tmp_path))
+    write(tmp_path, [("a b", ["few"]), ("b a", [])])
+    several = (f"{SECTION}.multi_label=true", "training.metrics=[macro_f1]")
+    result = train(experiment("lstm", tmp_path, *several, "training.max_steps=2"))
+    assert "eval/macro_f1" in result.metrics
+
+
 def test_a_label_that_training_lacks_is_told_with_its_line(tmp_path: Path) -> None:
     other = write(tmp_path, [*ROWS, ("a", "most")], "other.jsonl")
     with pytest.raises(DataError, match=r"other.jsonl: line 9: 'label' is 'most', a label that"):
