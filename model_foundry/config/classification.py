@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from model_foundry.config.sections import Probability, Section, faults_error
+from model_foundry.config.sections import ColumnsSection, Probability, faults_error
 from model_foundry.foundation.messages import short_repr
 from model_foundry.registry import nearest
 
@@ -33,8 +33,10 @@ ClassWeights = Annotated[
 ]
 
 
-class TokenClassificationConfig(Section):
+class TokenClassificationConfig(ColumnsSection):
     """Classification of words: the columns of a table or of CoNLL-U, and the output layer."""
+
+    columns = ("words", "labels")
 
     words: str = "words"
     """Column with the words of a text: lists of texts, or texts that are divided at white space; of
@@ -59,8 +61,10 @@ class TokenClassificationConfig(Section):
     arXiv:1512.00567)."""
 
 
-class SequenceClassificationConfig(Section):
+class SequenceClassificationConfig(ColumnsSection):
     """Classification of texts: the columns of a table, and the output layer."""
+
+    columns = ("text", "text_pair", "label")
 
     text: str = "text"
     """Column with the text."""

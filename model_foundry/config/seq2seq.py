@@ -4,11 +4,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from model_foundry.config.sections import PositiveInt, Probability, Section, TokenizerConfig
+from model_foundry.config.sections import (
+    ColumnsSection,
+    PositiveInt,
+    Probability,
+    Section,
+    TokenizerConfig,
+)
 
 
-class Seq2SeqConfig(Section):
+class Seq2SeqConfig(ColumnsSection):
     """Pairs of texts: one is read, the other is written."""
+
+    columns = ("source", "target")
 
     source: str = "source"
     """Column with the text that is read."""

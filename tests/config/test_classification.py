@@ -1,4 +1,4 @@
-"""The sections of tasks with labels: one line for each wrong class weight."""
+"""The sections of tasks of records: one line for each wrong class weight or column."""
 
 from typing import Any
 
@@ -10,6 +10,8 @@ from model_foundry.config.classification import (
     TokenClassificationConfig,
 )
 from model_foundry.config.error_messages import describe
+from model_foundry.config.images import ImageClassificationConfig
+from model_foundry.config.seq2seq import Seq2SeqConfig
 
 LAW = "must be 'balanced' or a mapping of labels to numbers, got"
 WRONG: list[tuple[Any, str, str]] = [
@@ -33,3 +35,25 @@ def test_a_wrong_weight_is_told_once(section: Any, value: Any, below: str, messa
 @pytest.mark.parametrize("value", ["balanced", {"pos": 2, "neg": 0.5}, None])
 def test_right_weights_are_kept(value: Any) -> None:
     assert SequenceClassificationConfig(class_weights=value).class_weights == value
+
+
+TWICE = "must be another column than that of"
+
+
+@pytest.mark.parametrize(
+    ("section", "given", "field", "first", "column"),
+    [
+        (Seq2SeqConfig, {"target": "source"}, "target", "source", "source"),
+        (TokenClassificationConfig, {"words": "labels"}, "labels", "words", "labels"),
+        (SequenceClassificationConfig, {"text_pair": "text"}, "text_pair", "text", "text"),
+        (SequenceClassificationConfig, {"text_pair": "label"}, "label", "text_pair", "label"),
+        (ImageClassificationConfig, {"image": "x", "label": "x"}, "label", "image", "x"),
+    ],
+)
+def test_a_column_serves_one_field(
+    section: Any, given: dict[str, str], field: str, first: str, column: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        section(**given)
+    law = f"{TWICE} {first!r}, got {column!r} twice"
+    assert describe(caught.value, section) == [(field, law)]
