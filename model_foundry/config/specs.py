@@ -99,7 +99,7 @@ class ObjectiveSpec:
     """Metrics that are measured where the experiment names none; the first decides which checkpoint
     is the best."""
     framing_tokens: int = 0
-    """Special tokens that frame the text of each block."""
+    """Special tokens that frame the text of each block or record."""
     needs_mask_token: bool = False
     """True if the tokenizer must have a mask token."""
     settings: tuple[str, ...] = ()

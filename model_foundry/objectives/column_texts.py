@@ -47,6 +47,7 @@ class TextEncoder:
         tokenizer: frames each text.
         length: number of ids of an example at most, special tokens included.
         setting: name of the field that gives this length, for the warning.
+        noun: for the texts, in the warning.
         frames: False leaves the frame out, and one place free for an end token.
     """
 
@@ -56,9 +57,11 @@ class TextEncoder:
         length: int,
         setting: str = "data.max_sequence_length",
         *,
+        noun: str = "texts",
         frames: bool = True,
     ) -> None:
         self.length, self.setting, self.seen, self.cut = length, setting, 0, 0
+        self._noun = noun
         self._frames = frames
         self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._backend.encode_special_tokens = True
@@ -102,8 +105,8 @@ class TextEncoder:
         """Warn once of all texts that were cut."""
         if self.cut:
             logger.warning(
-                "%s of %s texts are cut to %s (=%d) tokens; raise it to read them whole",
-                *(f"{self.cut:,}", f"{self.seen:,}", self.setting, self.length),
+                "%s of %s %s are cut to %s (=%d) tokens; raise it to read them whole",
+                *(f"{self.cut:,}", f"{self.seen:,}", self._noun, self.setting, self.length),
             )
 
 

@@ -80,8 +80,8 @@ class Seq2SeqLM(RecordObjective):
         own = self.settings.max_target_length
         of_targets = (own, f"training.{self.spec.name}.max_target_length") if own else limit
         self._encoders = {
-            "input_ids": TextEncoder(source, *limit),
-            "labels": TextEncoder(target, *of_targets, frames=False),
+            "input_ids": TextEncoder(source, *limit, noun="sources"),
+            "labels": TextEncoder(target, *of_targets, noun="targets", frames=False),
         }
         prepared = super()._encoded(splits, processors)
         for encoder in self._encoders.values():

@@ -20,11 +20,20 @@ class SequenceClassification(LabelColumn, LabelledTexts):
 
     def __init__(self, config: ExperimentConfig) -> None:
         super().__init__(config)
+        self._require_room()
         spec = ARCHITECTURES[config.model.architecture]
         if self.settings.pooling == "cls" and spec.causal_with(config.model.section):
             raise ConfigError(
                 "training.sequence_classification.pooling: 'cls' is the first token, which has "
                 f"read no other in {spec.name!r}, a causal model; use last, mean or max"
+            )
+
+    def _require_room(self) -> None:
+        length, framing = self.config.data.max_sequence_length, 2 * self.spec.framing_tokens
+        if self.settings.text_pair is not None and length < framing + 2:
+            raise ConfigError(
+                f"data.max_sequence_length: (={length}) leaves no room for both texts of a pair "
+                f"beside their {framing} framing tokens; raise it"
             )
 
     @property

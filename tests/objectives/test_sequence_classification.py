@@ -139,6 +139,11 @@ def test_a_tokenizer_may_be_another_runs(tmp_path: Path) -> None:
         ([f"{SECTION}.pooling=sum"], ConfigError, "pooling"),
         ([f"{SECTION}.pooling=cls"], ConfigError, "pooling: 'cls' is the first token"),
         ([f"{SECTION}.class_weights={{fwe: 2.0}}"], ConfigError, "did you mean 'few'?"),
+        (["data.max_sequence_length=2"], ConfigError, "(=2) leaves no room beside the 2 framing"),
+        (
+            ["data.max_sequence_length=5", f"{SECTION}.text_pair=more"],
+            *(ConfigError, "(=5) leaves no room for both texts of a pair beside their 4 framing"),
+        ),
         ([f"{SECTION}.text=txet"], DataError, "did you mean 'text'?"),
     ],
 )

@@ -48,6 +48,7 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             schema=Seq2SeqConfig,
             losses={"label_loss": 1.0},
             metrics=("loss", "bleu"),
+            framing_tokens=2,
             settings=("tokenizer", "data.max_sequence_length"),
         ),
         ObjectiveSpec(
@@ -59,6 +60,7 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             schema=SequenceClassificationConfig,
             losses={"label_loss": 1.0},
             metrics=("accuracy", "macro_f1", "loss"),
+            framing_tokens=2,
             settings=("tokenizer", "data.max_sequence_length"),
         ),
         ObjectiveSpec(
@@ -78,6 +80,7 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             schema=TokenClassificationConfig,
             losses={"label_loss": 1.0},
             metrics=("accuracy", "macro_f1", "loss"),
+            framing_tokens=2,
             settings=("tokenizer", "data.max_sequence_length"),
         ),
     ),
