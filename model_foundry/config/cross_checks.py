@@ -118,8 +118,8 @@ def _framing(config: Sections) -> int:
     return objective.framing_tokens if objective else 0
 
 
-def content_fits_block(config: Sections) -> Iterator[Fault]:
-    """Check that a block has room for its text and the framing."""
+def frame_leaves_room(config: Sections) -> Iterator[Fault]:
+    """Check that the framing leaves room for text."""
     data, framing = config.data, _framing(config)
     if data.max_sequence_length <= framing:
         yield (
@@ -127,7 +127,13 @@ def content_fits_block(config: Sections) -> Iterator[Fault]:
             f"(={data.max_sequence_length}) leaves no room beside the {framing} framing tokens of "
             f"{config.training.objective!r}; raise it",
         )
-    elif data.content_tokens and data.content_tokens + framing > data.max_sequence_length:
+
+
+def content_fits_block(config: Sections) -> Iterator[Fault]:
+    """Check that a block has room for as much text as it must have, and the framing."""
+    data, framing = config.data, _framing(config)
+    room = data.max_sequence_length - framing
+    if data.content_tokens and 0 < room < data.content_tokens:
         yield (
             "data.content_tokens",
             f"(={data.content_tokens}) and {framing} framing tokens exceed "
@@ -220,6 +226,7 @@ CHECKS = (
     objective_suits_kind,
     objective_suits_architecture,
     stacks_are_there,
+    frame_leaves_room,
     *OF_TEXT,
     carried_state_needs_streams,
     milestones_are_counted,
