@@ -52,7 +52,7 @@ class LabelledTexts(RecordObjective):
 
     def learned(self, texts: list[str], labels: Labels) -> dict[str, Processor]:
         """Return the processors, given the texts and the labels of the training records."""
-        return {TOKENIZER: column_tokenizer(self.config, texts), LABELS: labels}
+        return {TOKENIZER: column_tokenizer(self.config.tokenizer, texts), LABELS: labels}
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
         tokenizer = _tokenizer_of(processors).tokenizer

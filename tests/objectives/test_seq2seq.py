@@ -157,6 +157,22 @@ def test_a_run_continues_another_with_its_vocabulary_only(here: Path) -> None:
         torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-9)
 
 
+def test_a_tokenizer_is_told_by_its_own_settings(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = "training.seq2seq_lm.target_tokenizer"
+    prepare(experiment("tokenizer={tokenizer_type: word}", f"{own}={{tokenizer_type: word}}"))
+    assert "requested" not in caplog.text  # a default requests no size
+    prepare(experiment(f"{own}={{tokenizer_type: word, vocab_size: 30}}"))
+    few = [each.message for each in caplog.records if "requested" in each.message]
+    assert [each.partition(" requested")[0] for each in few] == [
+        "tokenizer.vocab_size: 40",
+        f"{own}.vocab_size: 30",
+    ]
+    with pytest.raises(ConfigError, match=rf"^{own}\.vocab_size: 2 is too small"):
+        prepare(experiment(f"{own}={{tokenizer_type: word, vocab_size: 2}}"))
+
+
 def test_a_second_vocabulary_is_refused_by_t5(here: Path) -> None:
     own = "training.seq2seq_lm.target_tokenizer={tokenizer_type: word, vocab_size: 30}"
     prepared = prepare(config := experiment(own))
