@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from model_foundry.config import section_checks
-from model_foundry.config.built_in import ARCHITECTURES, HEADS
+from model_foundry.config.built_in import ARCHITECTURES, HEADS, METRICS
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 
@@ -111,6 +111,21 @@ def stacks_are_there(config: Sections) -> Iterator[Fault]:
         if getattr(section, stack, None) is not None:
             law = f"is for encoder-decoders, and {architecture.name!r} has one stack"
             yield f"model.backbone.{stack}", f"{law}; set model.backbone.layers"
+
+
+def metrics_suit_the_labels(config: Sections) -> Iterator[Fault]:
+    """Check that a task with several labels has no metrics of one, and the other way round."""
+    objective = objective_of(config)
+    if objective is None or "multi_label" not in getattr(objective.schema, "model_fields", ()):
+        return
+    several = config.training.section_of(objective.name).multi_label
+    number, remedy = ("one label", "micro_f1 or macro_f1") if several else ("several", "accuracy")
+    value = f"training.{objective.name}.multi_label is {'true' if several else 'false'}"
+    for field in ("metrics", "train_metrics"):
+        for spec in filter(None, map(METRICS.get, getattr(config.training, field))):
+            if spec.several_labels not in (None, several):
+                law = f"{spec.name!r} is for examples with {number}, and {value}"
+                yield f"training.{field}", f"{law}; name {remedy}"
 
 
 def _framing(config: Sections) -> int:
@@ -223,6 +238,7 @@ CHECKS = (
     section_checks.train_metrics_are_measurable,
     section_checks.transforms_are_known,
     section_checks.keys_are_of_what_is_measured,
+    metrics_suit_the_labels,
     objective_suits_kind,
     objective_suits_architecture,
     stacks_are_there,

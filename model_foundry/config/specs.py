@@ -177,6 +177,9 @@ class MetricSpec:
     """True if it is defined for the token stream of a language model only."""
     generates: bool = False
     """True if the model generates for it, which it does in evaluations only."""
+    several_labels: bool | None = None
+    """True if it is defined for tasks with `multi_label` only, False for those without; None: for
+    both."""
 
 
 @dataclass(frozen=True, kw_only=True)
