@@ -273,7 +273,7 @@ def train_in_cache(
             logger.info("training a %s tokenizer", kind)
             with blocking_section("the training of the tokenizer"):
                 texts = sample_of(split, limit, processes=processes)
-                place = {"output_dir": directory, "requested": _requested(config)}
+                place: dict[str, Any] = {"output_dir": directory, "requested": _requested(config)}
                 TokenizerFactory.train(kind, documents=texts, **place, **settings)
     return directory
 
