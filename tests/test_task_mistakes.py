@@ -30,6 +30,7 @@ FILES = {
     "lynx.csv": "x,y,kind\n1,2,lynx\n",
     "header.csv": "x,y,kind\n",
     "one.csv": "x,y,kind\n1,2,cat\n",
+    "two.csv": "x,y,kind\n1,2,cat\n3,4,dog\n",
     "cats.csv": "x,y,kind\n1,2,cat\n3,4,cat\n5,6,cat\n",
     "source.tsv": "source\ttarget\na b\ta b\n \ta\nc\tc\n",
     "target.tsv": "source\ttarget\na b\ta b\na\t\nc\tc\n",
@@ -155,16 +156,15 @@ def test_the_wrong_name_of_a_mask_is_told_with_its_class(
 
 
 @pytest.mark.parametrize("command", ["validate", "train"])
-def test_a_single_label_is_warned_of(command: str, here: Path) -> None:
+def test_a_single_label_is_refused(command: str, here: Path) -> None:
     file = write_task("arrays", here, "training.max_steps=2")
     code, _, err = foundry(command, file, "data.train=cats.csv")
-    assert code == 0, err
-    [line] = [line for line in err.splitlines() if "label" in line]
-    assert line == (
-        "warning: the training data have one label only ('cat'), so that there is nothing to "
-        "learn; give them rows of another, or name another column"
-    )
-    assert "nothing to learn" not in foundry("validate", file)[2]
+    assert code == 3, err
+    assert errors_of(err) == [
+        "error: data.train: the training data have one label only ('cat'), so that there is "
+        "nothing to learn; give them rows of another, or name another column"
+    ]
+    assert list(here.iterdir()) == [file]
 
 
 class Uneven(Metric):
@@ -273,7 +273,7 @@ def test_a_setting_of_another_task_has_no_effect_and_is_told_so(override: str, h
         ["training.mixed_precision=bf16"],
         ["training.max_steps=null", "training.epochs=1"],
         ["training.train_metrics=[accuracy, perplexity]"],
-        ["data.train=one.csv", "data.validation=one.csv", "training.classify_arrays.features=[x]"],
+        ["data.train=two.csv", "data.validation=one.csv", "training.classify_arrays.features=[x]"],
     ],
 )
 def test_unusual_settings_are_trained_with(settings: list[str], here: Path) -> None:

@@ -1,18 +1,42 @@
 """The sections of built-in tasks with labels, `training.<objective>`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from model_foundry.config.sections import Probability, Section
+from model_foundry.config.sections import ColumnsSection, Probability, faults_error
+from model_foundry.foundation.messages import short_repr
+from model_foundry.registry import nearest
 
 WordPiece = Literal["first", "last"]
 Pooling = Literal["cls", "mean", "max", "last"]
-Weight = Annotated[float, Field(gt=0)]
+
+_BY_LABEL = TypeAdapter(
+    dict[str, Annotated[float, Field(gt=0)]], config=ConfigDict(strict=True, allow_inf_nan=False)
+)
 
 
-class TokenClassificationConfig(Section):
+def _balanced_or_by_label(value: Any) -> Any:
+    # Before the union, which would report a line for each of its members.
+    if isinstance(value, dict):
+        return _BY_LABEL.validate_python(value)
+    if value in (None, "balanced"):
+        return value
+    close = nearest(value, ["balanced"]) if isinstance(value, str) else None
+    hint = f"; did you mean {close!r}?" if close else ""
+    law = "must be 'balanced' or a mapping of labels to numbers"
+    raise faults_error(("", f"{law}, got {short_repr(value)}{hint}"))
+
+
+ClassWeights = Annotated[
+    Literal["balanced"] | dict[str, float] | None, BeforeValidator(_balanced_or_by_label)
+]
+
+
+class TokenClassificationConfig(ColumnsSection):
     """Classification of words: the columns of a table or of CoNLL-U, and the output layer."""
+
+    columns = ("words", "labels")
 
     words: str = "words"
     """Column with the words of a text: lists of texts, or texts that are divided at white space; of
@@ -29,7 +53,7 @@ class TokenClassificationConfig(Section):
     """Dropout before the output layer."""
     freeze_body: bool = False
     """Train the output layer alone, a probe; the body computes as in evaluation."""
-    class_weights: Literal["balanced"] | dict[str, Weight] | None = None
+    class_weights: ClassWeights = None
     """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
     to their number in the training data; None: none."""
     label_smoothing: Probability = 0.0
@@ -37,8 +61,10 @@ class TokenClassificationConfig(Section):
     arXiv:1512.00567)."""
 
 
-class SequenceClassificationConfig(Section):
+class SequenceClassificationConfig(ColumnsSection):
     """Classification of texts: the columns of a table, and the output layer."""
+
+    columns = ("text", "text_pair", "label")
 
     text: str = "text"
     """Column with the text."""
@@ -59,7 +85,7 @@ class SequenceClassificationConfig(Section):
     """Dropout before the output layer."""
     freeze_body: bool = False
     """Train the output layer alone, a probe; the body computes as in evaluation."""
-    class_weights: Literal["balanced"] | dict[str, Weight] | None = None
+    class_weights: ClassWeights = None
     """Weights of the labels in the loss, 1 for those left out; `balanced`: inversely proportional
     to their number in the training data; None: none. With `multi_label` they apply where a label is
     present, and `balanced` is the number of texts without it per text with it."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from model_foundry.config import section_checks
-from model_foundry.config.built_in import ARCHITECTURES, HEADS
+from model_foundry.config.built_in import ARCHITECTURES, HEADS, METRICS
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 
@@ -113,13 +113,28 @@ def stacks_are_there(config: Sections) -> Iterator[Fault]:
             yield f"model.backbone.{stack}", f"{law}; set model.backbone.layers"
 
 
+def metrics_suit_the_labels(config: Sections) -> Iterator[Fault]:
+    """Check that a task with several labels has no metrics of one, and the other way round."""
+    objective = objective_of(config)
+    if objective is None or "multi_label" not in getattr(objective.schema, "model_fields", ()):
+        return
+    several = config.training.section_of(objective.name).multi_label
+    number, remedy = ("one label", "micro_f1 or macro_f1") if several else ("several", "accuracy")
+    value = f"training.{objective.name}.multi_label is {'true' if several else 'false'}"
+    for field in ("metrics", "train_metrics"):
+        for spec in filter(None, map(METRICS.get, getattr(config.training, field))):
+            if spec.several_labels not in (None, several):
+                law = f"{spec.name!r} is for examples with {number}, and {value}"
+                yield f"training.{field}", f"{law}; name {remedy}"
+
+
 def _framing(config: Sections) -> int:
     objective = objective_of(config)
     return objective.framing_tokens if objective else 0
 
 
-def content_fits_block(config: Sections) -> Iterator[Fault]:
-    """Check that a block has room for its text and the framing."""
+def frame_leaves_room(config: Sections) -> Iterator[Fault]:
+    """Check that the framing leaves room for text."""
     data, framing = config.data, _framing(config)
     if data.max_sequence_length <= framing:
         yield (
@@ -127,7 +142,13 @@ def content_fits_block(config: Sections) -> Iterator[Fault]:
             f"(={data.max_sequence_length}) leaves no room beside the {framing} framing tokens of "
             f"{config.training.objective!r}; raise it",
         )
-    elif data.content_tokens and data.content_tokens + framing > data.max_sequence_length:
+
+
+def content_fits_block(config: Sections) -> Iterator[Fault]:
+    """Check that a block has room for as much text as it must have, and the framing."""
+    data, framing = config.data, _framing(config)
+    room = data.max_sequence_length - framing
+    if data.content_tokens and 0 < room < data.content_tokens:
         yield (
             "data.content_tokens",
             f"(={data.content_tokens}) and {framing} framing tokens exceed "
@@ -217,9 +238,11 @@ CHECKS = (
     section_checks.train_metrics_are_measurable,
     section_checks.transforms_are_known,
     section_checks.keys_are_of_what_is_measured,
+    metrics_suit_the_labels,
     objective_suits_kind,
     objective_suits_architecture,
     stacks_are_there,
+    frame_leaves_room,
     *OF_TEXT,
     carried_state_needs_streams,
     milestones_are_counted,

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from model_foundry.config.sections import Probability, Section, Width
+from model_foundry.config.sections import ColumnsSection, Probability, Section, Width
 
 
 class DenseConfig(Section):
@@ -30,8 +30,10 @@ class PatchesConfig(Section):
     then stand alone."""
 
 
-class ImageClassificationConfig(Section):
+class ImageClassificationConfig(ColumnsSection):
     """The columns with images and labels, and the form in which a model gets the images."""
+
+    columns = ("image", "label")
 
     image: str = "image"
     """Column with the image: an encoded file, its path, nested lists of pixels (H, W) or

@@ -5,7 +5,7 @@ Every field documents its unit and the meaning of None. Scalars are strict: no "
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -75,6 +75,27 @@ class Section(BaseModel):
             for part in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__"):
                 object.__setattr__(self, part, getattr(before, part))
             raise
+
+
+class ColumnsSection(Section):
+    """A section that names the columns of a table.
+
+    Attributes:
+        columns: the fields that name one each.
+    """
+
+    columns: ClassVar[tuple[str, ...]]
+
+    @model_validator(mode="after")
+    def _each_names_another(self) -> Self:
+        field_of: dict[str, str] = {}
+        for field in self.columns:
+            name = getattr(self, field)
+            if name in field_of:
+                law = f"must be another column than that of {field_of[name]!r}, got {name!r} twice"
+                raise faults_error((field, law))
+            field_of[name] = field
+        return self
 
 
 PathText = Annotated[str, Field(min_length=1), BeforeValidator(at_home)]

@@ -4,11 +4,19 @@ from typing import Annotated
 
 from pydantic import Field
 
-from model_foundry.config.sections import PositiveInt, Probability, Section, TokenizerConfig
+from model_foundry.config.sections import (
+    ColumnsSection,
+    PositiveInt,
+    Probability,
+    Section,
+    TokenizerConfig,
+)
 
 
-class Seq2SeqConfig(Section):
+class Seq2SeqConfig(ColumnsSection):
     """Pairs of texts: one is read, the other is written."""
+
+    columns = ("source", "target")
 
     source: str = "source"
     """Column with the text that is read."""
@@ -16,7 +24,7 @@ class Seq2SeqConfig(Section):
     """Column with the text that is written."""
     target_tokenizer: TokenizerConfig | None = None
     """Tokenizer of the targets; None: one for both, which a model with shared embeddings needs."""
-    max_target_length: PositiveInt | None = None
+    max_target_length: Annotated[int, Field(ge=2, lt=2**31)] | None = None
     """Tokens of a target at most, with its end; None: `data.max_sequence_length`."""
     label_smoothing: Probability = 0.0
     """Share of the probability that is spread over the vocabulary (Szegedy et al. 2016,

@@ -99,7 +99,7 @@ class ObjectiveSpec:
     """Metrics that are measured where the experiment names none; the first decides which checkpoint
     is the best."""
     framing_tokens: int = 0
-    """Special tokens that frame the text of each block."""
+    """Special tokens that frame the text of each block or record."""
     needs_mask_token: bool = False
     """True if the tokenizer must have a mask token."""
     settings: tuple[str, ...] = ()
@@ -177,6 +177,9 @@ class MetricSpec:
     """True if it is defined for the token stream of a language model only."""
     generates: bool = False
     """True if the model generates for it, which it does in evaluations only."""
+    several_labels: bool | None = None
+    """True if it is defined for tasks with `multi_label` only, False for those without; None: for
+    both."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,8 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise _error(f"key {short_repr(key)} is not text", key_node.start_mark)
+                law = f"key {short_repr(key)} is not text; put it in quotes"
+                raise _error(law, key_node.start_mark)
             if key in seen:
                 raise _error(f"duplicate key {short_repr(key)}", key_node.start_mark)
             seen.add(key)

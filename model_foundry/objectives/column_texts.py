@@ -1,7 +1,9 @@
 """Texts in columns of records: their tokenizer, and their ids."""
 
 import logging
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,10 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from model_foundry.config import ExperimentConfig
+from model_foundry.config import TokenizerConfig
 from model_foundry.config.classification import WordPiece
 from model_foundry.data.batches.examples import Ragged
+from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.labels import IGNORE_INDEX
 from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.objectives.text import load_named_tokenizer
@@ -20,22 +23,39 @@ from model_foundry.tokenizer.tokenizer_factory import train_on_texts
 
 logger = logging.getLogger(__name__)
 
+SETTING = re.compile(rf"\btokenizer\.(?={'|'.join(TokenizerConfig.model_fields)})")
 Spans = NDArray[np.int64]  # (N, 2) the characters of each piece
 Places = NDArray[np.int64]  # (W,) of each word
 FindPieces = Callable[[Spans, Places, Places], Places]
 
 
-def column_tokenizer(config: ExperimentConfig, texts: Sequence[str]) -> TextTokenizer:
+def column_tokenizer(
+    settings: TokenizerConfig, texts: Sequence[str], section: str = "tokenizer"
+) -> TextTokenizer:
     """Load the tokenizer that an experiment names, or train it on texts; it frames each text.
+
+    Args:
+        section: name of the settings, for messages.
 
     Raises:
         ConfigError: a setting of the tokenizer does not fit these texts.
         DataError: it cannot be loaded or trained, or has no tokens to frame a text with.
     """
-    path = config.tokenizer.path
-    settings = config.tokenizer
-    tokenizer = train_on_texts(settings, texts) if path is None else load_named_tokenizer(settings)
+    with _naming(section):
+        if (path := settings.path) is None:
+            tokenizer = train_on_texts(settings, texts, section)
+        else:
+            tokenizer = load_named_tokenizer(settings)
     return TextTokenizer(framed(tokenizer, block_frame(tokenizer)), path)
+
+
+@contextmanager
+def _naming(section: str) -> Iterator[None]:
+    """Name the settings in the message of an error by their section, not by `tokenizer`."""
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        raise type(error)(SETTING.sub(f"{section}.", f"{error}")) from error
 
 
 class TextEncoder:
@@ -47,6 +67,7 @@ class TextEncoder:
         tokenizer: frames each text.
         length: number of ids of an example at most, special tokens included.
         setting: name of the field that gives this length, for the warning.
+        noun: for the texts, in the warning.
         frames: False leaves the frame out, and one place free for an end token.
     """
 
@@ -56,9 +77,11 @@ class TextEncoder:
         length: int,
         setting: str = "data.max_sequence_length",
         *,
+        noun: str = "texts",
         frames: bool = True,
     ) -> None:
         self.length, self.setting, self.seen, self.cut = length, setting, 0, 0
+        self._noun = noun
         self._frames = frames
         self._backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._backend.encode_special_tokens = True
@@ -102,8 +125,8 @@ class TextEncoder:
         """Warn once of all texts that were cut."""
         if self.cut:
             logger.warning(
-                "%s of %s texts are cut to %s (=%d) tokens; raise it to read them whole",
-                *(f"{self.cut:,}", f"{self.seen:,}", self.setting, self.length),
+                "%s of %s %s are cut to %s (=%d) tokens; raise it to read them whole",
+                *(f"{self.cut:,}", f"{self.seen:,}", self._noun, self.setting, self.length),
             )
 
 

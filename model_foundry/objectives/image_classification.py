@@ -43,7 +43,8 @@ class ImageClassification(LabelColumn):
         pixels = self._training_pixels(records, names)
         resize = self.settings.image_size is not None
         processor = ImageProcessor.of(pixels, resize=resize)
-        return {"image_processor": processor, "labels": Labels.of(names)}
+        labels = Labels.of(names, several=self.settings.multi_label)
+        return {"image_processor": processor, "labels": labels}
 
     def _training_pixels(
         self, records: Iterable[Records], names: set[str]

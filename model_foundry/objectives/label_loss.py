@@ -15,6 +15,7 @@ from torch import Tensor
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import short_repr
 from model_foundry.objectives.forward_pass import ForwardPass
+from model_foundry.objectives.labels import listed
 from model_foundry.objectives.losses import Loss
 from model_foundry.registry import nearest
 
@@ -108,6 +109,6 @@ def _require_known(setting: Mapping[str, float], names: Sequence[str], field: st
     for name in setting:
         if name not in names:
             near = nearest(name, list(names))
-            hint = f"; did you mean {near!r}?" if near else "; leave it out"
+            hint = f"; did you mean {near!r}?" if near else f"; name {listed(names)}"
             law = f"{short_repr(name)} is no label of the training data"
             raise ConfigError(f"{field}: {law}{hint}")

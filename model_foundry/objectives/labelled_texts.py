@@ -1,6 +1,6 @@
 """The base of the tasks that label texts or their words: tokenizer, labels, lengths, weights."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -50,9 +50,9 @@ class LabelledTexts(RecordObjective):
     def grouped_by(self) -> Sequence[str]:
         return ["input_ids"] if self.settings.bucket_by_length else []
 
-    def learned(self, texts: list[str], labels: Iterable[str]) -> dict[str, Processor]:
+    def learned(self, texts: list[str], labels: Labels) -> dict[str, Processor]:
         """Return the processors, given the texts and the labels of the training records."""
-        return {TOKENIZER: column_tokenizer(self.config, texts), LABELS: Labels.of(labels)}
+        return {TOKENIZER: column_tokenizer(self.config.tokenizer, texts), LABELS: labels}
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
         tokenizer = _tokenizer_of(processors).tokenizer

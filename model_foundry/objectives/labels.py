@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +20,31 @@ logger = logging.getLogger(__name__)
 
 FILE = "labels.json"
 MOST_SHOWN = 10
+INTEGER = re.compile(r"[-+]?[0-9]+")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first of some labels, for messages."""
+    return ", ".join(map(short_repr, names[:MOST_SHOWN])) + (", ..." * (len(names) > MOST_SHOWN))
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _warn_of_numbers(names: Sequence[str]) -> None:
+    """Warn of labels that read as numbers, unless all are integers."""
+    numbers = [name for name in names if _is_number(name)]
+    if numbers and not all(INTEGER.fullmatch(name) for name in names):
+        logger.warning(
+            "of %d labels of the training data %d read as numbers (%s), but not all are integers: "
+            "each is a class of its own; correct the data if they are not meant so",
+            *(len(names), len(numbers), listed(numbers)),
+        )
 
 
 class Labels(Processor):
@@ -33,15 +59,23 @@ class Labels(Processor):
         self._numbers = {name: number for number, name in enumerate(self.names)}
 
     @classmethod
-    def of(cls, labels: Iterable[str]) -> Self:
-        """Return the labels that occur; warn if there are fewer than two to tell apart."""
+    def of(cls, labels: Iterable[str], *, several: bool = False) -> Self:
+        """Return the labels that occur; warn of numbers among them, unless all are integers.
+
+        Args:
+            several: an example may have any number of labels, so that one is enough: it is there or
+                not.
+
+        Raises:
+            DataError: there are fewer than two labels to tell apart, or none.
+        """
         names = sorted(set(labels))
-        if len(names) < 2:
-            logger.warning(
-                "the training data have %s, so that there is nothing to learn; give them rows of "
-                "another, or name another column",
-                f"one label only ({short_repr(names[0])})" if names else "no label",
-            )
+        if len(names) < (1 if several else 2):
+            found = f"one label only ({short_repr(names[0])})" if names else "no label"
+            law = f"the training data have {found}, so that there is nothing to learn"
+            remedy = "give them rows of another, or name another column"
+            raise DataError(f"data.train: {law}; {remedy}")
+        _warn_of_numbers(names)
         return cls(names)
 
     def encode(
@@ -59,11 +93,10 @@ class Labels(Processor):
         numbers = [self._numbers.get(label, -1) for label in labels]
         if -1 in numbers:
             index = numbers.index(-1)
-            known = ", ".join(map(short_repr, self.names[:MOST_SHOWN]))
-            more = ", ..." if len(self.names) > MOST_SHOWN else ""
             raise DataError(
                 f"{where(index)}: {column!r} is {short_repr(labels[index])}, a label that the "
-                f"training data do not have ({known}{more}); correct it, or give them such a row"
+                f"training data do not have ({listed(self.names)}); correct it, or give them such "
+                "a row"
             )
         return np.array(numbers, np.int64)
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from model_foundry.architectures import BaseModel
-from model_foundry.config import ExperimentConfig, TokenizerConfig
+from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.examples import Column, Ragged
 from model_foundry.data.batches.loaders import Collate
 from model_foundry.data.corpus.record_splits import RecordSplits
@@ -66,14 +66,14 @@ class Seq2SeqLM(RecordObjective):
             for column in self.columns:
                 texts[column] += each.texts(column)
         source, target = texts.values()
-        own: TokenizerConfig | None = self.settings.target_tokenizer
+        settings, own = self.config.tokenizer, self.settings.target_tokenizer
         if own is None:
-            shared = column_tokenizer(self.config, source + target)
+            shared = column_tokenizer(settings, source + target)
             return {TOKENIZER: shared, TARGET_TOKENIZER: shared}
-        other = self.config.model_copy(update={"tokenizer": own})
+        section = f"training.{self.spec.name}.{TARGET_TOKENIZER}"
         return {
-            TOKENIZER: column_tokenizer(self.config, source),
-            TARGET_TOKENIZER: column_tokenizer(other, target),
+            TOKENIZER: column_tokenizer(settings, source),
+            TARGET_TOKENIZER: column_tokenizer(own, target, section),
         }
 
     def _encoded(self, splits: RecordSplits, processors: Processors) -> Prepared:
@@ -82,8 +82,8 @@ class Seq2SeqLM(RecordObjective):
         own = self.settings.max_target_length
         of_targets = (own, f"training.{self.spec.name}.max_target_length") if own else limit
         self._encoders = {
-            "input_ids": TextEncoder(source, *limit),
-            "labels": TextEncoder(target, *of_targets, frames=False),
+            "input_ids": TextEncoder(source, *limit, noun="sources"),
+            "labels": TextEncoder(target, *of_targets, noun="targets", frames=False),
         }
         prepared = super()._encoded(splits, processors)
         for encoder in self._encoders.values():

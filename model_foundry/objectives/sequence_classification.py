@@ -9,6 +9,7 @@ from model_foundry.data.sources.records import Records
 from model_foundry.errors import ConfigError
 from model_foundry.objectives.label_column import LabelColumn
 from model_foundry.objectives.labelled_texts import LABELS, LabelledTexts, labels_of
+from model_foundry.objectives.labels import Labels
 from model_foundry.objectives.processors import Processor, Processors
 
 
@@ -19,11 +20,20 @@ class SequenceClassification(LabelColumn, LabelledTexts):
 
     def __init__(self, config: ExperimentConfig) -> None:
         super().__init__(config)
+        self._require_room()
         spec = ARCHITECTURES[config.model.architecture]
         if self.settings.pooling == "cls" and spec.causal_with(config.model.section):
             raise ConfigError(
                 "training.sequence_classification.pooling: 'cls' is the first token, which has "
                 f"read no other in {spec.name!r}, a causal model; use last, mean or max"
+            )
+
+    def _require_room(self) -> None:
+        length, framing = self.config.data.max_sequence_length, 2 * self.spec.framing_tokens
+        if self.settings.text_pair is not None and length < framing + 2:
+            raise ConfigError(
+                f"data.max_sequence_length: (={length}) leaves no room for both texts of a pair "
+                f"beside their {framing} framing tokens; raise it"
             )
 
     @property
@@ -43,7 +53,7 @@ class SequenceClassification(LabelColumn, LabelledTexts):
             for column in self.text_columns:
                 texts += each.texts(column)
             labels.update(label for row in self.labels_in(each) for label in row)
-        return self.learned(texts, labels)
+        return self.learned(texts, Labels.of(labels, several=self.settings.multi_label))
 
     def encode(self, records: Records, processors: Processors) -> dict[str, Column]:
         targets = self.targets_in(records, labels_of(processors))

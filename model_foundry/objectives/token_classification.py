@@ -1,14 +1,19 @@
 """Classification of words in context, such as part-of-speech tags."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain
 
 from model_foundry.data.batches.examples import Column
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.rows import texts_of
 from model_foundry.errors import DataError
 from model_foundry.objectives.labelled_texts import LABELS, LabelledTexts, labels_of
+from model_foundry.objectives.labels import Labels
 from model_foundry.objectives.processors import Processor, Processors
+
+logger = logging.getLogger(__name__)
 
 Lists = Callable[[str], list[list[str]]]
 """Returns a column of lists of texts, given its name."""
@@ -23,12 +28,24 @@ class TokenClassification(LabelledTexts):
 
     def learn(self, records: Iterable[Records]) -> dict[str, Processor]:
         texts: list[str] = []
-        labels: set[str] = set()
+        forms, labels = set[str](), set[str]()
         for each in records:
             words, tags = self._pairs_of(each)
             texts += map(" ".join, words)
-            labels.update(tag for row in tags for tag in row)
-        return self.learned(texts, labels)
+            forms.update(chain.from_iterable(words))
+            labels.update(chain.from_iterable(tags))
+        self._warn_if_swapped(len(forms), len(labels))
+        return self.learned(texts, Labels.of(labels))
+
+    def _warn_if_swapped(self, forms: int, labels: int) -> None:
+        """Warn if there are more labels than different words."""
+        if labels > forms:
+            section = f"training.{self.spec.name}"
+            logger.warning(
+                "%s.labels: %s labels of %s different words; if they are swapped, swap them in "
+                "%s.words and %s.labels, or in data.train",
+                *(section, f"{labels:,}", f"{forms:,}", section, section),
+            )
 
     def _pairs_of(self, records: Records) -> tuple[list[list[str]], list[list[str]]]:
         """Return the words and the labels of each row, as many of the one as of the other."""
@@ -41,6 +58,9 @@ class TokenClassification(LabelledTexts):
                 law = f"{first!r} has {one:,} words, but {second!r} {other:,} labels"
                 remedy = "give each word one label, or remove the row"
                 raise DataError(f"{records.where(index)}: {law}; {remedy}")
+            if not pair[0]:
+                law = f"{self.settings.words!r} has no words; write some, or remove the row"
+                raise DataError(f"{records.where(index)}: {law}")
         return words, labels
 
     def encode(self, records: Records, processors: Processors) -> dict[str, Column]:

@@ -79,9 +79,13 @@ class TokenizerFactory:
         vocab_size: int | None,
         special_tokens: SpecialTokens = None,
         output_dir: str | Path | None = None,
+        requested: str | None = "tokenizer.vocab_size",
         **options: Any,
     ) -> PreTrainedTokenizerFast:
-        """Train a tokenizer of a kind, with its `options`."""
+        """Train a tokenizer of a kind, with its `options`.
+
+        `requested` names the setting of `vocab_size` in the warning of fewer tokens; None: none.
+        """
         if tokenizer_type not in TRAINERS:
             near = nearest(tokenizer_type, list(TRAINERS))
             hint = f" Did you mean {near!r}?" if near else ""
@@ -95,10 +99,10 @@ class TokenizerFactory:
             texts, vocab_size=vocab_size, special_tokens=special_tokens, **options
         )
         size = len(trained.tokenizer)
-        if vocab_size is not None and size < vocab_size:
+        if requested is not None and vocab_size is not None and size < vocab_size:
             logger.warning(
-                "tokenizer.vocab_size: %d requested, but the training text yields only %d tokens.",
-                *(vocab_size, size),
+                "%s: %d requested, but the training text yields only %d tokens.",
+                *(requested, vocab_size, size),
             )
         if output_dir is not None:
             _save(trained, output_dir)
@@ -210,6 +214,11 @@ def _settings_of(config: TokenizerConfig) -> dict[str, Any]:
     return config.model_dump(include=set(keywords) & set(TokenizerConfig.model_fields))
 
 
+def _requested(config: TokenizerConfig, section: str = "tokenizer") -> str | None:
+    """Return the setting that asks for a size; None: it is the default, which asks for none."""
+    return f"{section}.vocab_size" if "vocab_size" in config.model_fields_set else None
+
+
 def check_settings(config: TokenizerConfig) -> None:
     """Check the settings by training on a tiny text.
 
@@ -222,8 +231,10 @@ def check_settings(config: TokenizerConfig) -> None:
     TRAINERS[config.tokenizer_type](["some text"], **settings)
 
 
-def train_on_texts(config: TokenizerConfig, texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Train a tokenizer on texts, such as those of a column.
+def train_on_texts(
+    config: TokenizerConfig, texts: Sequence[str], section: str = "tokenizer"
+) -> PreTrainedTokenizerFast:
+    """Train a tokenizer on texts, such as those of a column; `section` names its settings.
 
     Raises:
         ConfigError: a setting does not fit these texts.
@@ -233,7 +244,10 @@ def train_on_texts(config: TokenizerConfig, texts: Sequence[str]) -> PreTrainedT
     sample = sample_of_texts(texts, config.training_bytes)
     with blocking_section("the training of the tokenizer"):
         return TokenizerFactory.train(
-            config.tokenizer_type, documents=sample, **_settings_of(config)
+            config.tokenizer_type,
+            documents=sample,
+            requested=_requested(config, section),
+            **_settings_of(config),
         )
 
 
@@ -259,7 +273,8 @@ def train_in_cache(
             logger.info("training a %s tokenizer", kind)
             with blocking_section("the training of the tokenizer"):
                 texts = sample_of(split, limit, processes=processes)
-                TokenizerFactory.train(kind, documents=texts, output_dir=directory, **settings)
+                place: dict[str, Any] = {"output_dir": directory, "requested": _requested(config)}
+                TokenizerFactory.train(kind, documents=texts, **place, **settings)
     return directory
 
 

@@ -27,6 +27,8 @@ RECURRENT = {"embedding_size": 8, "hidden_size": 8}
 GPT2 = {"architecture": "gpt2", "transformer": TRANSFORMER}
 BERT = {"architecture": "bert", "transformer": TRANSFORMER}
 DECODER = {"architecture": "transformer_decoder", "backbone": TRANSFORMER}
+TEXTS = "training.objective=sequence_classification"
+T5 = {"architecture": "t5", "transformer": TRANSFORMER}
 LSTM = {"architecture": "lstm", "rnn": RECURRENT}
 MASKED = "training.objective=masked_lm"
 BOTH_WAYS = "model.rnn.bidirectional=true"
@@ -278,11 +280,40 @@ BROKEN = [
         "is for encoder-decoders, and 'transformer_decoder' has one stack; set model.backb",
     ),
     (
-        "content_fits_block",
+        "metrics_suit_the_labels",
+        BERT,
+        [TEXTS, "training.sequence_classification.multi_label=true", "training.metrics=[accuracy]"],
+        "training.metrics",
+        "'accuracy' is for examples with one label, and training.sequence_classification.multi_labe"
+        "l is true; name micro_f1 or macro_f1",
+    ),
+    (
+        "metrics_suit_the_labels",
+        BERT,
+        [TEXTS, "training.train_metrics=[micro_f1]"],
+        "training.train_metrics",
+        "is for examples with several, and training.sequence_classification.multi_label is false; "
+        "name accuracy",
+    ),
+    (
+        "frame_leaves_room",
         BERT,
         [MASKED, "data.max_sequence_length=2"],
         "data.max_sequence_length",
         "(=2) leaves no room beside the 2 framing tokens of 'masked_lm'",
+    ),
+    *(
+        (
+            *("frame_leaves_room", model),
+            [f"training.objective={name}", "data.max_sequence_length=2"],
+            "data.max_sequence_length",
+            f"(=2) leaves no room beside the 2 framing tokens of {name!r}",
+        )
+        for model, name in (
+            (BERT, "sequence_classification"),
+            (LSTM, "token_classification"),
+            (T5, "seq2seq_lm"),
+        )
     ),
     (
         "content_fits_block",

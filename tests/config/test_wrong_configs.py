@@ -81,7 +81,7 @@ FILES: list[tuple[str | bytes, str]] = [
     ("a: 1\na: 2\n", "2:1 duplicate key 'a'"),
     (f"? {'k' * 300_000}\n: 1\n" * 2, f"3:3 duplicate key '{'k' * 76}..."),
     ("a: {b: 1, b: 2}\n", "1:11 duplicate key 'b'"),
-    ("1: 2\n", "1:1 key 1 is not text"),
+    ("1: 2\n", "1:1 key 1 is not text; put it in quotes"),
     ("? [" + "1," * 5000 + "]\n: 1\n", "1:3 key [1, 1, 1, "),
     ("<<: {a: 1}\n", ": <<: unknown key"),
     (f"a: {'[' * 300}{']' * 300}", ": a: unknown key"),

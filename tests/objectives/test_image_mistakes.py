@@ -1,5 +1,6 @@
 """Mistakes in images: one line each from the command, exit code 3, and no directory of a run."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +36,11 @@ def empty(here: Path) -> None:
     (here / "pictures/empty").mkdir()
 
 
+def single(here: Path) -> None:
+    for half in ("left", "bottom"):
+        shutil.rmtree(here / "pictures" / half)
+
+
 def forget(here: Path) -> None:
     (here / "table.csv").write_text("image,label\npictures/left/00.png,a\npictures/none.png,b\n")
 
@@ -52,6 +58,7 @@ def other_names(here: Path) -> None:
     [
         (damage, FOLDER, ("pictures/left/03.png: 'image' is of no known format",)),
         (widen, FOLDER, ("pictures/right/0", "is 6 x 12 pixels, unlike pictures/", "is 6 x 6;")),
+        (single, FOLDER, ("data.train: the training data have one label only ('right'),",)),
         (empty, FOLDER, ("pictures/empty: the folder of a class has no images",)),
         (forget, TABLE, ("line 3: 'image' (pictures/none.png) cannot be decoded (No such file",)),
         (four_channels, ARRAYS, ("row 1: 'image' has the shape (6, 6, 4), but an image is",)),

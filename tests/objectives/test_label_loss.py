@@ -58,11 +58,15 @@ def test_weights_by_name_are_1_for_those_left_out() -> None:
     assert class_weights(None, NAMES, np.array(TARGETS), field="f") is None
 
 
-def test_a_weight_of_no_label_is_told_with_the_nearest_name() -> None:
-    law = "f: 'spma' is no label of the training data; did you mean 'spam'?"
-    with pytest.raises(ConfigError) as caught:
-        class_weights({"spma": 3.0}, NAMES, np.array(TARGETS), field="f")
-    assert str(caught.value) == law
+def test_a_weight_of_no_label_is_told_with_the_nearest_name_or_all() -> None:
+    for given, remedy in (
+        ("spma", "did you mean 'spam'?"),
+        ("bread", "name 'ham', 'eggs', 'spam'"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            class_weights({given: 3.0}, NAMES, np.array(TARGETS), field="f")
+        law = f"f: {given!r} is no label of the training data; {remedy}"
+        assert str(caught.value) == law
 
 
 def test_an_empty_class_cannot_be_balanced() -> None:

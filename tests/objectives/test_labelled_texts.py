@@ -20,7 +20,11 @@ COLUMNS = {
 @pytest.mark.parametrize("task", COLUMNS)
 def test_the_texts_of_a_step_are_of_similar_lengths(task: str, tmp_path: Path) -> None:
     rows = [
-        {"words": "dog " * n, "tags": "NOUN " * n, "label": "odd" if n % 2 else "even"}
+        {
+            "words": "dog " * n,
+            "tags": "NOUN " * (n - 1) + "VERB",
+            "label": "odd" if n % 2 else "even",
+        }
         for n in [n % 9 + 1 for n in range(90)]
     ]
     (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))

@@ -136,12 +136,14 @@ def test_references_are_the_texts_of_the_data_and_not_what_the_tokenizer_keeps(h
 
 def test_long_texts_are_cut_with_a_warning(here: Path, caplog: pytest.LogCaptureFixture) -> None:
     prepare(experiment("training.seq2seq_lm.max_target_length=2"))
-    cut = "22 of 22 texts are cut to "
+    cut = "22 of 22 targets are cut to "
     assert f"{cut}training.seq2seq_lm.max_target_length (=2) tokens; raise it" in caplog.text
-    assert caplog.text.count(cut) == 1
+    assert caplog.text.count("are cut to") == 1
     caplog.clear()
     prepare(experiment("data.max_sequence_length=4"))
-    assert caplog.text.count(f"{cut}data.max_sequence_length (=4) tokens; raise it") == 2
+    for noun in ("sources", "targets"):
+        cut = f"22 of 22 {noun} are cut to data.max_sequence_length (=4) tokens; raise it"
+        assert caplog.text.count(cut) == 1
 
 
 def test_a_run_continues_another_with_its_vocabulary_only(here: Path) -> None:
@@ -154,6 +156,22 @@ def test_a_run_continues_another_with_its_vocabulary_only(here: Path) -> None:
     second = load_model(train(config).model_dir).state_dict()
     for name, tensor in load_model(first).state_dict().items():
         torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-9)
+
+
+def test_a_tokenizer_is_told_by_its_own_settings(
+    here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = "training.seq2seq_lm.target_tokenizer"
+    prepare(experiment("tokenizer={tokenizer_type: word}", f"{own}={{tokenizer_type: word}}"))
+    assert "requested" not in caplog.text  # a default requests no size
+    prepare(experiment(f"{own}={{tokenizer_type: word, vocab_size: 30}}"))
+    few = [each.message for each in caplog.records if "requested" in each.message]
+    assert [each.partition(" requested")[0] for each in few] == [
+        "tokenizer.vocab_size: 40",
+        f"{own}.vocab_size: 30",
+    ]
+    with pytest.raises(ConfigError, match=rf"^{own}\.vocab_size: 2 is too small"):
+        prepare(experiment(f"{own}={{tokenizer_type: word, vocab_size: 2}}"))
 
 
 def test_a_second_vocabulary_is_refused_by_t5(here: Path) -> None:

@@ -103,10 +103,10 @@ def test_several_labels_are_learned(tmp_path: Path) -> None:
 
 def test_labels_with_commas_are_those_of_lists(tmp_path: Path) -> None:
     sets = [["1", "2"], ["2"], []]
-    targets = []
+    targets, several = [], (f"{SECTION}.multi_label=true", "training.metrics=[]")
     for labels in ([", ".join(each) for each in sets], sets, [list(map(int, row)) for row in sets]):
         write(tmp_path, [("a b", label) for label in labels])
-        prepared = prepare(experiment("lstm", tmp_path, f"{SECTION}.multi_label=true"))
+        prepared = prepare(experiment("lstm", tmp_path, *several))
         targets.append(prepared.train.read([(0, n) for n in range(3)]).columns["labels"])
     assert [each.tolist() for each in targets] == [[[1, 1], [0, 1], [0, 0]]] * 3
 
@@ -139,6 +139,11 @@ def test_a_tokenizer_may_be_another_runs(tmp_path: Path) -> None:
         ([f"{SECTION}.pooling=sum"], ConfigError, "pooling"),
         ([f"{SECTION}.pooling=cls"], ConfigError, "pooling: 'cls' is the first token"),
         ([f"{SECTION}.class_weights={{fwe: 2.0}}"], ConfigError, "did you mean 'few'?"),
+        (["data.max_sequence_length=2"], ConfigError, "(=2) leaves no room beside the 2 framing"),
+        (
+            ["data.max_sequence_length=5", f"{SECTION}.text_pair=more"],
+            *(ConfigError, "(=5) leaves no room for both texts of a pair beside their 4 framing"),
+        ),
         ([f"{SECTION}.text=txet"], DataError, "did you mean 'text'?"),
     ],
 )
@@ -150,6 +155,16 @@ def test_a_mistake_is_one_line(
     assert law in str(caught.value) and "\n" not in str(caught.value).strip()
 
 
+def test_one_label_is_refused_unless_there_may_be_several(tmp_path: Path) -> None:
+    write(tmp_path, [("a b", "few"), ("b a", "few")])
+    with pytest.raises(DataError, match=r"one label only \('few'\)"):
+        inspect(experiment("lstm", tmp_path))
+    write(tmp_path, [("a b", ["few"]), ("b a", [])])
+    several = (f"{SECTION}.multi_label=true", "training.metrics=[macro_f1]")
+    result = train(experiment("lstm", tmp_path, *several, "training.max_steps=2"))
+    assert "eval/macro_f1" in result.metrics
+
+
 def test_a_label_that_training_lacks_is_told_with_its_line(tmp_path: Path) -> None:
     other = write(tmp_path, [*ROWS, ("a", "most")], "other.jsonl")
     with pytest.raises(DataError, match=r"other.jsonl: line 9: 'label' is 'most', a label that"):
@@ -159,7 +174,7 @@ def test_a_label_that_training_lacks_is_told_with_its_line(tmp_path: Path) -> No
 def test_accuracy_of_several_labels_is_refused(tmp_path: Path) -> None:
     write(tmp_path, [(text, [label]) for text, label in ROWS])
     settings = (f"{SECTION}.multi_label=true", "training.metrics=[accuracy]")
-    with pytest.raises(ConfigError, match=r"training.metrics: 'accuracy' needs integer targets"):
+    with pytest.raises(ConfigError, match=r"training.metrics: 'accuracy' is for examples with one"):
         train(experiment("lstm", tmp_path, *settings))
 
 

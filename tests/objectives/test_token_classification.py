@@ -127,6 +127,19 @@ def test_lists_and_texts_of_a_table_are_what_the_treebank_is(tmp_path: Path) -> 
     assert len(hashes) == 1
 
 
+def test_more_labels_than_words_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    prepare(experiment("lstm", tmp_path))
+    assert "swapped" not in caplog.text
+    prepare(experiment("lstm", tmp_path, f"{SECTION}={{words: upos, labels: form}}"))
+    [told] = [each.message for each in caplog.records if "swapped" in each.message]
+    assert told == (
+        f"{SECTION}.labels: 6 labels of 3 different words; if they are swapped, swap them in "
+        f"{SECTION}.words and {SECTION}.labels, or in data.train"
+    )
+
+
 def test_numbers_of_labels_in_lists_are_labels(tmp_path: Path) -> None:
     rows = ({"words": text.split(), "labels": list(range(len(text.split())))} for text in TEXTS)
     (tmp_path / "ids.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -140,6 +153,8 @@ def test_numbers_of_labels_in_lists_are_labels(tmp_path: Path) -> None:
     [
         ({"words": "a b c", "labels": "x y"}, "'words' has 3 words, but 'labels' 2 labels; give"),
         ({"words": ["a", "b"], "labels": ["x"]}, "'words' has 2 words, but 'labels' 1 labels;"),
+        ({"words": [], "labels": []}, "'words' has no words; write some, or remove the row"),
+        ({"words": " ", "labels": ""}, "'words' has no words; write some, or remove the row"),
         ({"words": ["the"], "labels": [" "]}, "'labels' has a blank entry, which is no word and"),
         ({"words": ["the", ""], "labels": ["DET"] * 2}, "'words' has a blank entry"),
         ({"words": "the", "labels": "ADP"}, "'labels' is 'ADP', a label that the training data"),

@@ -7,7 +7,12 @@ import pytest
 
 from model_foundry.config import TokenizerConfig
 from model_foundry.errors import DataError
-from model_foundry.tokenizer.tokenizer_factory import TokenizerFactory, check_settings
+from model_foundry.tokenizer.tokenizer_factory import (
+    TokenizerFactory,
+    check_settings,
+    train_tokenizer_from_config,
+)
+from tests.experiments import tiny_experiment
 from tests.tokenizer.plainly import encode_plainly, is_lossless
 
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
@@ -77,3 +82,18 @@ def test_a_cut_that_no_word_survives_is_a_data_error():
 
 def test_settings_are_checked_without_a_text_that_has_the_words():
     check_settings(TokenizerConfig(tokenizer_type="word", vocab_size=10, min_frequency=50))
+
+
+@pytest.mark.parametrize(("settings", "told"), [("vocab_size: 9000", 1), ("lowercase: false", 0)])
+def test_fewer_words_than_a_setting_asks_for_are_told(settings, told, tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("a dog sees a cat\n" * 9)
+    config = tiny_experiment(
+        *("lstm", tmp_path, f"data.train={tmp_path / 'a.txt'}", "data.document=line"),
+        *(
+            f"data.cache_dir={tmp_path / 'cache'}",
+            f"tokenizer={{tokenizer_type: word, {settings}}}",
+        ),
+    )
+    train_tokenizer_from_config(config)
+    few = "tokenizer.vocab_size: 9000 requested, but the training text yields only"
+    assert caplog.text.count("requested") == caplog.text.count(few) == told

@@ -1,5 +1,7 @@
 """The built-in objectives, and the losses and metrics that they offer."""
 
+from typing import Any
+
 from model_foundry.config.classification import (
     SequenceClassificationConfig,
     TokenClassificationConfig,
@@ -48,6 +50,7 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             schema=Seq2SeqConfig,
             losses={"label_loss": 1.0},
             metrics=("loss", "bleu"),
+            framing_tokens=2,
             settings=("tokenizer", "data.max_sequence_length"),
         ),
         ObjectiveSpec(
@@ -59,6 +62,7 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             schema=SequenceClassificationConfig,
             losses={"label_loss": 1.0},
             metrics=("accuracy", "macro_f1", "loss"),
+            framing_tokens=2,
             settings=("tokenizer", "data.max_sequence_length"),
         ),
         ObjectiveSpec(
@@ -78,6 +82,7 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             schema=TokenClassificationConfig,
             losses={"label_loss": 1.0},
             metrics=("accuracy", "macro_f1", "loss"),
+            framing_tokens=2,
             settings=("tokenizer", "data.max_sequence_length"),
         ),
     ),
@@ -97,7 +102,10 @@ LOSSES: Registry[LossSpec] = Registry(
 )
 
 
-def _metric(name: str, class_name: str, **known: bool) -> MetricSpec:
+_OF_LOGITS = {"greater_is_better": True, "needs_logits": True}
+
+
+def _metric(name: str, class_name: str, **known: Any) -> MetricSpec:
     return MetricSpec(
         name=name,
         target=f"model_foundry.objectives.metrics:{class_name}",
@@ -115,9 +123,9 @@ METRICS: Registry[MetricSpec] = Registry(
     "metric",
     (
         _metric("loss", "MeanLoss"),
-        _metric("perplexity", "Perplexity"),
+        _metric("perplexity", "Perplexity", several_labels=False),
         _metric("bits_per_byte", "BitsPerByte", reads_text=True),
-        _metric("accuracy", "Accuracy", greater_is_better=True, needs_logits=True),
+        _metric("accuracy", "Accuracy", **_OF_LOGITS, several_labels=False),
         _of_written("bleu", "Bleu"),
         _of_written("chrf", "ChrF"),
         _of_written("exact_match", "ExactMatch"),
@@ -130,11 +138,12 @@ METRICS: Registry[MetricSpec] = Registry(
             name="matthews",
             target="model_foundry.objectives.label_metrics:Matthews",
             greater_is_better=True,
+            several_labels=False,
         ),
         _of_written("rouge1", "Rouge1"),
         _of_written("rouge2", "Rouge2"),
         _of_written("rougeL", "RougeL"),
-        _metric("micro_f1", "MicroF1", greater_is_better=True, needs_logits=True),
+        _metric("micro_f1", "MicroF1", **_OF_LOGITS, several_labels=True),
     ),
     entry_points="model_foundry.metrics",
 )

@@ -13,6 +13,7 @@ from model_foundry.errors import DataError
 from model_foundry.foundation.interrupts import check_interrupt
 from model_foundry.foundation.messages import reason_of
 
+ZIP_MARK = b"PK"  # at the start of a file; NumPy takes others for a single array, or a pickle
 FAULTS = (BadZipFile, EOFError, MemoryError, OSError, ValueError, ZlibError)
 
 
@@ -23,6 +24,10 @@ def read_arrays(file: BinaryIO, where: str, columns: Sequence[str]) -> Iterator[
         DataError: the file is damaged, there is no such column, or one has no rows.
         Interrupted: a signal arrived.
     """
+    if file.read(len(ZIP_MARK)) != ZIP_MARK:
+        law = "is no .npz file, which holds arrays by name; write one with numpy.savez"
+        raise DataError(f"{where}: {law}")
+    file.seek(0)
     try:
         with np.load(file, allow_pickle=False) as archive:
             column_places(archive.files, where, columns)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model_foundry.data.sources.paths import KINDS, NAMED_ONLY
 from model_foundry.data.sources.records import Records
 from model_foundry.data.sources.text_batch import TextBatch
 from model_foundry.errors import DataError
@@ -25,9 +26,10 @@ class Reading:
 
 def no_columns(where: str, columns: Sequence[str]) -> DataError:
     """Return the error for a source of text that is asked for columns."""
-    remedy = "name a .csv, .tsv, .jsonl or .parquet file, or a data set"
+    kinds = ", ".join(suffix for suffix in KINDS | NAMED_ONLY if suffix != ".txt")
+    remedy = f"name a file with columns ({kinds}), a folder of images or a data set"
     asked = ", ".join(map(repr, columns))
-    return DataError(f"{where}: is text without columns, so it has no {asked}; {remedy}")
+    return DataError(f"{where}: is read as text without columns, so it has no {asked}; {remedy}")
 
 
 class Source(ABC):

@@ -43,8 +43,10 @@ class Records:
         sizes = {name: len(values) for name, values in self.columns.items()}
         if set(sizes.values()) - {len(self.places)}:
             each = ", ".join(f"{name!r} {size:,}" for name, size in sizes.items())
-            law = f"but {len(self.places):,} rows were read; give each row a value in every column"
-            raise DataError(f"{self.source}: columns of unequal length ({each}), {law}")
+            law = f"columns of unequal length ({each})"
+            if len(set(sizes.values())) == 1:
+                law = f"columns of another length ({each}) than the {len(self.places):,} rows read"
+            raise DataError(f"{self.source}: {law}; give each row a value in every column")
 
     def __len__(self) -> int:
         return len(self.places)

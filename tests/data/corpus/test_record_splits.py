@@ -281,7 +281,7 @@ def test_arrays_stay_arrays_beside_their_numbers() -> None:
             "train",
             "single.jsonl: its weight gives it less than one of the documents of the mixture",
         ),
-        ({"train": "text.txt"}, "train", "text.txt: is text without columns"),
+        ({"train": "text.txt"}, "train", "text.txt: is read as text without columns"),
     ],
 )
 def test_too_few_records_are_refused(

@@ -48,6 +48,11 @@ def test_faults_of_a_file_are_told_in_one_line(tmp_path: Path) -> None:
     assert refusal(path, "x", "y").startswith("a.npz: columns of unequal length ('x' 1, 'y' 2)")
     law = "a.npz: column 'one' is a single value; save an array with an entry for each row"
     assert refusal(path, "one") == law
+    for content in (b"text", b"\x93NUMPY"):
+        path.write_bytes(content)
+        law = "a.npz: is no .npz file, which holds arrays by name; write one with numpy.savez"
+        assert refusal(path) == law
+    saved(path, x=[1])
     path.write_bytes(path.read_bytes()[:-40])
     assert refusal(path).startswith("a.npz: cannot be read as arrays (")
     law = "a.npz: cannot be read as arrays (Object arrays cannot be loaded when allow_pickle=False)"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,8 @@ def test_numbers_of_a_columnar_file_are_arrays(tmp_path: Path) -> None:
         ),
         ("a.jsonl", '["a", "b"]\n', "line 1: is ['a', 'b'], not a JSON object with 'de', 'en'"),
         ("a.json", '["a", "b"]', "item 1 on line 1: is 'a', not a JSON object with 'de', 'en'"),
-        ("a.txt", "a\n", "a.txt: is text without columns, so it has no 'de', 'en'; name a .csv,"),
+        ("a.npy", "a\n", "a.npy: is read as text without columns"),
+        ("a.txt", "a\n", "a.txt: is read as text without columns, so it has no 'de', 'en'; nam"),
         ("a.conllu", "", "a.conllu: has no column 'de', but id, form, lemma, upos"),
     ],
 )
@@ -170,7 +172,10 @@ def test_incomplete_records_are_left_out_whole() -> None:
 
 def test_columns_of_unequal_length_are_refused() -> None:
     message = refusal(lambda: records_of({"de": ["a", "b"], "en": ["A"]}))
-    assert message.startswith("a.csv: columns of unequal length ('de' 2, 'en' 1), but 2 rows")
+    law = "a.csv: columns of unequal length ('de' 2, 'en' 1); give each row a value in every column"
+    assert message == law
+    message = refusal(lambda: replace(records_of({"de": ["a", "b"]}), places=[1]))
+    assert "columns of another length ('de' 2) than the 1 rows read; give" in message
 
 
 @pytest.mark.parametrize("value", ["", "x", "nan", "inf", None, True, [1], 10**400, float("nan")])

@@ -222,7 +222,7 @@ def test_a_source_may_have_records_only_or_text_only() -> None:
             "the rows: holds records without text; name a source of text, or an objective that "
             "reads records"
         )
-        with pytest.raises(DataError, match=r"^the texts: is text without columns, so it has no"):
+        with pytest.raises(DataError, match=r"^the texts: is read as text without columns, so"):
             next(open_record_splits(texts, seed=0).train.records(["n"]))
     finally:
         SOURCES.remove("rows")

@@ -31,7 +31,8 @@ def test_a_table_may_be_empty_and_blank_lines_are_no_rows(tmp_path: Path) -> Non
     ("rows", "message"),
     [
         ("txt,b\n", "has no column data.text_column='text', but txt, b; did you mean 'txt'?"),
-        ("a;text\n", "has no column data.text_column='text', but a;text; did you mean 'a;text'?"),
+        ("a;text\nx;y, z\n", "has one column only, 'a;text'; its fields stand between semicolons,"),
+        ("a\ttext\n", "has one column only, 'a\\ttext'; its fields stand between tabs, not comm"),
         ("text,text\n", "has 2 columns 'text'; rename all but one"),
         ('text,b\n"a\nb",1\nc\n', "line 4: has 1 fields, not 2 as the header; quote a field with"),
         ("text,b\na,1\nc,2,3\n", "line 3: has 3 fields, not 2 as the header"),
