@@ -71,6 +71,12 @@ def test_a_longer_text_adds_sentinels_to_those_of_the_first_weights(tmp_path: Pa
     assert report["new"] == ["shared.weight[305:]"]
 
 
+def test_a_target_that_is_longer_than_a_block_has_its_positions(tmp_path: Path) -> None:
+    given = ("training.span_denoising.hidden_share=0.99", "training.max_steps=1")
+    result = train(experiment("transformer", tmp_path, *given, "training.save_steps=1"))
+    assert cast(Any, load_model(result.model_dir)).num_positions == 35
+
+
 def test_what_is_measured_is_the_same_for_each_order_of_the_data(tmp_path: Path) -> None:
     found = []
     for seed in (1, 2):
