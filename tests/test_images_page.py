@@ -66,7 +66,7 @@ CODE = """
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 model = AutoModelForImageClassification.from_pretrained("runs/shapes/model", trust_remote_code=True)
-processor = AutoImageProcessor.from_pretrained("runs/shapes/model/image_processor")
+processor = AutoImageProcessor.from_pretrained("runs/shapes/model")
 image = Image.open("shapes/left/01.png").convert("RGB").convert("L")
 logits = model.eval()(**processor(image, return_tensors="pt")).logits
 print(type(model).__module__.split(".")[0], model.config.id2label[int(logits.argmax())])
