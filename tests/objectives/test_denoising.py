@@ -124,6 +124,20 @@ def test_settings_that_cannot_be_met_are_refused(override: str, law: str, tmp_pa
         experiment("t5", tmp_path, override)
 
 
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.metrics=[loss,bits_per_byte]",
+        "training.transforms=[{token_dropout: {share: 0.1}}]",
+    ],
+)
+def test_other_metrics_and_transforms_are_tried_before_there_is_a_tokenizer(
+    kind: str, override: str, tmp_path: Path
+) -> None:
+    check(experiment(kind, tmp_path, override))
+
+
 def test_the_rule_is_told_in_words(tmp_path: Path) -> None:
     objective = cast(Any, prepare(experiment("t5", tmp_path)).objective)
     assert objective.prediction_rule.startswith("15% of the tokens that are not special, in spans")
