@@ -66,21 +66,52 @@ CODE = """
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 model = AutoModelForImageClassification.from_pretrained("runs/shapes/model", trust_remote_code=True)
-processor = AutoImageProcessor.from_pretrained("runs/shapes/model/image_processor")
-logits = model.eval()(**processor(Image.open("shapes/left/01.png"), return_tensors="pt")).logits
+processor = AutoImageProcessor.from_pretrained("runs/shapes/model")
+image = Image.open("shapes/left/01.png").convert("RGB").convert("L")
+logits = model.eval()(**processor(image, return_tensors="pt")).logits
 print(type(model).__module__.split(".")[0], model.config.id2label[int(logits.argmax())])
 """
 
 
-@pytest.mark.slow
-def test_the_transformer_of_the_page_is_loaded_without_this_package(here: Path) -> None:
-    overrides = [f"model={yaml.safe_load(blocks('yaml')[2])['model']}"]
-    assert train(load_config("shapes.yaml", overrides=overrides)).metrics["eval/accuracy"] == 1
+def train_transformer(*overrides: str) -> None:
+    model = f"model={yaml.safe_load(blocks('yaml')[2])['model']}"
+    found = train(load_config("shapes.yaml", overrides=[model, *overrides]))
+    assert found.metrics["eval/accuracy"] == 1
+
+
+def run_alone(code: str, here: Path) -> str:
+    """Return what code prints in a process without this package; nobody answers questions."""
     environment = {**os.environ, "HF_HOME": str(here / "hub"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        **{"env": environment, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True},
     )
-    assert done.stdout == "transformers_modules left\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
+
+
+@pytest.mark.slow
+def test_the_transformer_of_the_page_is_loaded_without_this_package(here: Path) -> None:
+    train_transformer()
+    assert run_alone(CODE, here) == "transformers_modules left\n"
+
+
+@pytest.mark.slow
+def test_the_pipeline_of_the_page_classifies_images_in_colour(here: Path) -> None:
+    train_transformer("training.image_classification.channels=3")
+    assert run_alone(blocks("python")[1], here) == "left\n"
+
+
+def test_the_transform_of_the_page_changes_the_training_only() -> None:
+    given = f"training.transforms={yaml.safe_load(blocks('yaml')[3])['training']['transforms']}"
+    plain, shifted = (prepare(load_config("shapes.yaml", overrides=each)) for each in ([], [given]))
+    examples = plain.train.read([(0, index) for index in range(8)])
+    for collate, before, same in (
+        (shifted.collate, plain.collate, False),
+        (shifted.evaluating, plain.evaluating, True),
+    ):
+        pixels = collate(examples)["pixel_values"], before(examples)["pixel_values"]
+        assert pixels[0].equal(pixels[1]) is same
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from model_foundry.architectures.saving.published_weights import from_published,
 from model_foundry.architectures.transformer import Transformer
 from model_foundry.config import ExperimentConfig
 from model_foundry.config.backbone import BackboneConfig
+from model_foundry.config.target_lengths import positions_needed
 from model_foundry.errors import ConfigError
 
 AutoConfig.register(TransformerConfig.model_type, TransformerConfig, exist_ok=True)
@@ -52,21 +53,16 @@ def attention_kernel(config: ExperimentConfig) -> str:
 
 
 def num_positions_of(config: ExperimentConfig) -> int:
-    """Return the positions of a model, by default as many as the longest text has tokens.
+    """Return the positions of a model, by default those of the longest source or target.
 
     Raises:
         ConfigError: a text is longer than the learned positions.
     """
-    lengths = {"data.max_sequence_length": config.data.max_sequence_length}
-    objective = config.training.objective
-    of_targets = getattr(config.training.section_of(objective), "max_target_length", None)
-    if of_targets is not None:
-        lengths[f"training.{objective}.max_target_length"] = of_targets
-    field, longest = max(lengths.items(), key=lambda item: item[1])
-    positions: int = config.model.section.max_position_embeddings or longest
-    if positions < longest and config.model.section.positions == "learned":
+    length = config.data.max_sequence_length
+    positions: int = config.model.section.max_position_embeddings or positions_needed(config)
+    if positions < length and config.model.section.positions == "learned":
         raise ConfigError(
-            f"{field} (={longest}) exceeds model.backbone.max_position_embeddings "
+            f"data.max_sequence_length (={length}) exceeds model.backbone.max_position_embeddings "
             f"(={positions}); lower the first or raise the second."
         )
     return positions

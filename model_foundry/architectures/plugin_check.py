@@ -128,11 +128,26 @@ def check_plugin_output(cls: type, output: Any, *, logits: tuple[int, ...] | Non
     raise plugin_fault(cls, "forward", problem)
 
 
-def plugin_fault(cls: type, method: str, problem: str) -> ConfigError:
-    """Return the error for a method of a plugin, with the file and line of the method."""
+class PluginFault(ConfigError):
+    """A method of a class breaks a law.
+
+    Args:
+        law: the fault without the method.
+    """
+
+    def __init__(self, message: str, law: str) -> None:
+        super().__init__(message)
+        self.law = law
+
+
+def plugin_fault(cls: type, method: str, problem: str) -> PluginFault:
+    """Return the error for a method of a plugin, with its file and line, or those of the class if
+    the method is inherited from this package; a class of this package is no plugin."""
     owner = next((each for each in cls.__mro__ if method in vars(each)), cls)
     line = " ".join(problem.split())  # the text of an array has several lines
-    return ConfigError(f"plugin {locate_class(owner, method)}: {cls.__name__}.{method}: {line}")
+    place = locate_class(cls) if is_ours(owner) else locate_class(owner, method)
+    where = "" if is_ours(cls) else f"plugin {place}: "
+    return PluginFault(f"{where}{cls.__name__}.{method}: {line}", line)
 
 
 def require_signatures(cls: type) -> None:

@@ -6,6 +6,7 @@ from model_foundry.config import section_checks
 from model_foundry.config.built_in import ARCHITECTURES, HEADS, METRICS
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
+from model_foundry.config.target_lengths import targets_fit_positions
 
 
 def objective_suits_kind(config: Sections) -> Iterator[Fault]:
@@ -244,6 +245,7 @@ CHECKS = (
     stacks_are_there,
     frame_leaves_room,
     *OF_TEXT,
+    targets_fit_positions,
     carried_state_needs_streams,
     milestones_are_counted,
     section_checks.embedding_fits_hidden_size,

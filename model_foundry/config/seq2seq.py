@@ -36,6 +36,18 @@ class Seq2SeqConfig(ColumnsSection):
     """Beams with which evaluations write; 1: greedily."""
 
 
+def span_counts(length: int, share: float, mean: float) -> tuple[int, int]:
+    """Return how many tokens of a text are hidden, and in how many spans.
+
+    Args:
+        length: tokens that may be hidden, two at least.
+        share: share of them that is hidden.
+        mean: mean number of tokens in a span.
+    """
+    hidden = min(max(round(length * share), 1), length - 1)
+    return hidden, min(max(round(hidden / mean), 1), length - hidden)
+
+
 class SpanDenoisingConfig(Section):
     """The spans that are hidden; the defaults are T5's (Raffel et al. 2020, arXiv:1910.10683)."""
 
@@ -43,3 +55,15 @@ class SpanDenoisingConfig(Section):
     """Share of the tokens that is hidden."""
     mean_span_length: Annotated[float, Field(ge=1)] = 3.0
     """Mean number of tokens in a hidden span."""
+
+    def longest_target(self, text: int) -> int:
+        """Return the maximum number of tokens of a target.
+
+        A hidden span that contains the end of a document or of the ring is two, each with a
+        sentinel; a last sentinel and the end token follow.
+
+        Args:
+            text: tokens of a block that may be hidden.
+        """
+        hidden, spans = span_counts(text, self.hidden_share, self.mean_span_length)
+        return hidden + min(2 * spans, hidden) + 2

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, from_numpy
 from transformers import PreTrainedTokenizerBase
 
+from model_foundry.config.seq2seq import span_counts
 from model_foundry.data.batches.examples import Examples, Ragged
 from model_foundry.data_collators.base import (
     Collator,
@@ -32,18 +33,6 @@ from model_foundry.foundation.token_roles import first_token_id
 SENTINEL = "<extra_id_%d>"  # their names in published T5 models
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
-
-
-def span_counts(length: int, share: float, mean: float) -> tuple[int, int]:
-    """Return how many tokens of a text are hidden, and in how many spans.
-
-    Args:
-        length: tokens that may be hidden, two at least.
-        share: share of them that is hidden.
-        mean: mean number of tokens in a span.
-    """
-    hidden = min(max(round(length * share), 1), length - 1)
-    return hidden, min(max(round(hidden / mean), 1), length - hidden)
 
 
 def sentinels(length: int, share: float, mean: float) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseModel, ModelOutput
-from model_foundry.architectures.plugin_check import plugin_fault
+from model_foundry.architectures.plugin_check import is_ours, plugin_fault
 from model_foundry.config import LOSSES, METRICS, OBJECTIVES, ExperimentConfig, ObjectiveSpec
 from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import Collate
@@ -216,7 +216,9 @@ class Objective(ABC):
 
     def _labels(self, inputs: Inputs) -> Tensor:
         if "labels" not in inputs:
-            law = "must give a batch 'labels', unless count_targets and aligned are overridden"
+            law = "must give a batch 'labels'"
+            if not is_ours(type(self)):
+                law += ", unless count_targets and aligned are overridden"
             given = f"it gives {', '.join(inputs)}"
             raise plugin_fault(type(self), self.source_of("labels"), f"{law}; {given}")
         return inputs["labels"]

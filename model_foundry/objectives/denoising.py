@@ -1,6 +1,7 @@
 """Span denoising of texts by encoder-decoders (Raffel et al. 2020, arXiv:1910.10683)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from model_foundry.data_collators import Collator
 from model_foundry.data_collators.denoising import SpanDenoisingCollator, sentinels
 from model_foundry.evaluation.target_leaks import require_no_target_leak
 from model_foundry.foundation.labels import IGNORE_INDEX
-from model_foundry.objectives.base import Prepared
+from model_foundry.objectives.base import Inspection, Prepared
 from model_foundry.objectives.language import LanguageObjective
 from model_foundry.tokenizer.framing import block_frame
 
@@ -37,6 +38,11 @@ class SpanDenoising(LanguageObjective):
             mean=self.settings.mean_span_length,
             seed=seed,
         )
+
+    def inspect(self) -> Inspection:
+        found = super().inspect()
+        # each target begins with a special token; one that is yet to be trained has no id
+        return replace(found, model_arguments={"eos_token_id": 0} | found.model_arguments)
 
     @property
     def prediction_rule(self) -> str:

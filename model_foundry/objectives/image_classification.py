@@ -14,7 +14,7 @@ from model_foundry.data.sources.records import Records
 from model_foundry.objectives.image_processor import ImageProcessor, Like, images_of
 from model_foundry.objectives.label_column import LabelColumn
 from model_foundry.objectives.labels import Labels
-from model_foundry.objectives.processors import Processor, Processors
+from model_foundry.objectives.processors import IMAGE_PROCESSOR, Processor, Processors
 
 PIXELS = "pixel_values"
 
@@ -28,7 +28,7 @@ class ImageClassification(LabelColumn):
     """
 
     processor_types: ClassVar[Mapping[str, type[Processor]]] = {
-        "image_processor": ImageProcessor,
+        IMAGE_PROCESSOR: ImageProcessor,
         "labels": Labels,
     }
     metrics_of_several: ClassVar[Sequence[str]] = ("micro_f1", "loss")
@@ -44,7 +44,7 @@ class ImageClassification(LabelColumn):
         resize = self.settings.image_size is not None
         processor = ImageProcessor.of(pixels, resize=resize)
         labels = Labels.of(names, several=self.settings.multi_label)
-        return {"image_processor": processor, "labels": labels}
+        return {IMAGE_PROCESSOR: processor, "labels": labels}
 
     def _training_pixels(
         self, records: Iterable[Records], names: set[str]
@@ -87,6 +87,6 @@ def _normalized(collate: Collate, images: ImageProcessor, examples: Examples) ->
 
 
 def _of(processors: Processors) -> tuple[ImageProcessor, Labels]:
-    images, labels = processors["image_processor"], processors["labels"]
+    images, labels = processors[IMAGE_PROCESSOR], processors["labels"]
     assert isinstance(images, ImageProcessor) and isinstance(labels, Labels)
     return images, labels

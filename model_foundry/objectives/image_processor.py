@@ -33,6 +33,8 @@ class ImageProcessor(Processor):
         std: their standard deviation, by which they are divided; 1 where all pixels are equal.
     """
 
+    at_root = True
+
     def __init__(
         self, size: tuple[int, int], *, resize: bool, mean: Sequence[float], std: Sequence[float]
     ) -> None:

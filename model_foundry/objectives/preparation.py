@@ -1,6 +1,7 @@
 """The data of an experiment, as its objective reads them."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from model_foundry.architectures.plugin_check import require_signatures
@@ -12,6 +13,7 @@ from model_foundry.objectives import LanguageObjective, Objective, Prepared
 from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.plugin_results import parts_of, require_targets
 from model_foundry.objectives.processors import packed, unpacked
+from model_foundry.objectives.transform_faults import check_transformed, require_known_tokens
 from model_foundry.objectives.transforms import transforms_of, with_transforms
 
 
@@ -84,12 +86,15 @@ def inspect(config: ExperimentConfig) -> Inspection:
     with plugin_errors():
         found = objective_of(config).inspect()
         if found.prepared is not None:
-            found = replace(found, prepared=_checked(found.prepared))
+            return replace(found, prepared=_checked(found.prepared))
+        require_known_tokens(config, lambda: found.model_arguments)
         return found
 
 
 def _checked(prepared: Prepared) -> Prepared:
-    prepared = with_transforms(prepared)
-    if not isinstance(prepared.objective, LanguageObjective):  # which checks its texts itself
-        require_targets(prepared)
+    prepared, objective = with_transforms(prepared), prepared.objective
+    arguments = partial(objective.model_arguments, prepared.processors)
+    require_known_tokens(objective.config, arguments)
+    if not isinstance(objective, LanguageObjective):  # which checks its texts itself
+        check_transformed(require_targets, prepared)
     return prepared

@@ -19,7 +19,7 @@ from model_foundry.data.tokens.tokenize import tokenizer_hash
 from model_foundry.tokenizer.loading import load_tokenizer
 from model_foundry.tokenizer.saving import save_tokenizer
 
-TOKENIZER = "tokenizer"
+TOKENIZER, IMAGE_PROCESSOR = ROOT_ROLES = ("tokenizer", "image_processor")
 ROLE = re.compile(r"[a-z0-9][a-z0-9_-]*")  # no dot, which all files have; some systems ignore case
 TAKEN = ("checkpoints", "diagnostics", "evaluation", "model")  # directories of a run
 
@@ -28,7 +28,7 @@ class Processor(ABC):
     """One processor; it does not change once it is made."""
 
     at_root: ClassVar[bool] = False
-    """True: in the role `tokenizer`, its files stand beside those of the model, where other tools
+    """True: in a role of `ROOT_ROLES`, its files stand beside those of the model, where other tools
     expect them. Else they are in a directory of its own, named by its role."""
 
     @property
@@ -106,7 +106,7 @@ def require_roles(task: str, types: Mapping[str, object]) -> None:
 
 def place_of(role: str, kind: type[Processor], directory: Path) -> Path:
     """Return where the processor of a role stands in the directory of a model."""
-    return directory if kind.at_root and role == TOKENIZER else directory / role
+    return directory if kind.at_root and role in ROOT_ROLES else directory / role
 
 
 def save_processors(processors: Processors, directory: Path, *, positions: int | None) -> None:

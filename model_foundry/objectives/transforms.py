@@ -72,10 +72,11 @@ class Renaming:
 
     field: str
     """Its place in the experiment, for messages."""
+    place: int
+    """Its number among the transforms."""
     names: Mapping[str, str]
     """The new name of each."""
     on: str = "both"
-    """The batches that it changes: those of training, of evaluation, or both."""
 
     def __call__(self, batch: Inputs, keys: Sequence[Key], seed: int) -> Inputs:
         for old, new in self.names.items():
@@ -117,7 +118,9 @@ class Transform:
         Raises:
             ConfigError: a tensor is missing, the function raises, or its results do not fit.
         """
-        for name in self.keys.values():
+        for parameter, name in self.keys.items():
+            if parameter == name and name not in batch:
+                raise ConfigError(f"{self.field}: {_unnamed(name, batch)}")
             _require(batch, name, self.field)
         columns = [batch[name] for name in self.keys.values()]
         rows = zip(*columns, strict=True)
@@ -133,6 +136,8 @@ class Transform:
             given[GENERATOR] = np.random.default_rng(seed)
         try:
             found = self.function(**given, **self.settings)
+        except ConfigError as error:
+            raise ConfigError(f"{self.field}: {error}") from error
         except (FoundryError, KeyboardInterrupt):
             raise
         except Exception as error:
@@ -140,10 +145,26 @@ class Transform:
                 raise
             place = locate_in_files(error, *LOADED_PLUGINS)
             where = f"plugin {place}: " if place else ""
-            raise ConfigError(f"{self.field}: {where}{describe_error(error)}") from error
+            told = f"{where}{describe_error(error)}{self._remedy(error)}"
+            raise ConfigError(f"{self.field}: {told}") from error
         if not isinstance(found, Tensor):
             raise ConfigError(f"{self.field}: must give a tensor, got {short_repr(found)}")
         return found
+
+    def _remedy(self, error: Exception) -> str:
+        """Return a remedy for a name that a function built into torch does not take; its own names
+        cannot be read, and are not always those of torch's documentation."""
+        if not isinstance(error, TypeError) or "input" in self.keys or _parameters(self.function):
+            return ""
+        law = "torch calls the first tensor of nearly all of its functions 'input'"
+        return f"; {law}: keys: {{input: {next(iter(self.keys.values()))}}}"
+
+
+def _unnamed(parameter: str, batch: Inputs) -> str:
+    """Return the law for a tensor that a transform takes by the name of its parameter."""
+    meant = nearest(parameter, list(batch)) or next(iter(batch))
+    law = f"takes {parameter!r}, which is no tensor of the batch; name one in keys, as in "
+    return f"{law}keys: {{{parameter}: {meant}}}; the batch has {', '.join(batch)}"
 
 
 def _require(batch: Inputs, name: str, field: str) -> None:
@@ -212,7 +233,7 @@ def transforms_of(config: ExperimentConfig) -> list[Renaming | Transform]:
 def _made(step: TransformStep, number: int, entry: Mapping[str, Any]) -> Renaming | Transform:
     field = f"training.transforms.{number}.{step.name}"
     if step.name == "rename":
-        return Renaming(field=field, names=step.settings)
+        return Renaming(field=field, place=number, names=step.settings)
     registered = step.name != "function"
     function = TRANSFORMS.load(step.name) if registered else named(entry["function"], field)
     keys = {**_own_tensors(function, step), **step.wiring.keys}

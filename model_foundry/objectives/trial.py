@@ -28,6 +28,7 @@ from model_foundry.objectives.plugin_results import (
     parts_of,
     require_inputs,
 )
+from model_foundry.objectives.transform_faults import check_transformed
 
 Update = Callable[[BaseModel], None]
 ROWS_OF_TEXT = 2  # of the batch
@@ -44,10 +45,15 @@ def check_task(model: BaseModel, prepared: Prepared, update: Update = no_update)
         update: as for `try_task`.
 
     Raises:
-        ConfigError: the model cannot learn the task, or the trial failed.
+        ConfigError: the model cannot learn the task, or the trial failed; if it passes without a
+            transform of the experiment, the message names that.
     """
-    prepared.objective.check_model(model, prepared)
-    try_task(model, prepared, update)
+
+    def check(prepared: Prepared) -> None:
+        prepared.objective.check_model(model, prepared)
+        try_task(model, prepared, update)
+
+    check_transformed(check, prepared)
 
 
 def try_task(model: BaseModel, prepared: Prepared, update: Update = no_update) -> None:

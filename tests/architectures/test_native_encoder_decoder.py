@@ -147,8 +147,8 @@ def test_learned_positions_hold_the_longest_source_and_target() -> None:
     with pytest.raises(ValueError, match=r"max_new_tokens \(=21 tokens\) exceeds the 20 pos"):
         model.generate(torch.ones(1, 2, dtype=torch.long), max_new_tokens=21)
     assert model.generate(torch.ones(1, 20).long(), max_new_tokens=20).shape[1] <= 20
-    field = r"training.seq2seq_lm.max_target_length \(=20\) exceeds model.backbone.max_position_emb"
-    with pytest.raises(ConfigError, match=field):
+    law = r"max_target_length: \(=20\) gives targets of up to 20 tokens, more than model.backbone"
+    with pytest.raises(ValidationError, match=law):
         make(lengths={"max_target_length": 20}, max_position_embeddings=16)
     assert make(positions="relative", max_position_embeddings=4).num_positions is None
 

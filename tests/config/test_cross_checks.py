@@ -273,6 +273,16 @@ BROKEN = [
         "(=128) exceeds model.backbone.max_position_embeddings (=64)",
     ),
     (
+        "targets_fit_positions",
+        DECODER | {"architecture": "transformer"},
+        [
+            *("training.objective=span_denoising", "training.span_denoising.hidden_share=0.99"),
+            "model.backbone.max_position_embeddings=128",
+        ],
+        "training.span_denoising.hidden_share",
+        "(=0.99) gives targets of up to 129 tokens, more than model.backbone.max_position_embed",
+    ),
+    (
         "stacks_are_there",
         DECODER,
         ["model.backbone.encoder={layers: 2}"],

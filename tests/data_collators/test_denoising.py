@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from model_foundry.config.seq2seq import SpanDenoisingConfig, span_counts
 from model_foundry.data.batches.examples import Examples, Ragged
 from model_foundry.data_collators import denoising
 from model_foundry.data_collators.denoising import (
@@ -14,7 +15,6 @@ from model_foundry.data_collators.denoising import (
     draw_spans,
     first_of_spans,
     sentinels,
-    span_counts,
 )
 from model_foundry.errors import DataError
 from model_foundry.tokenizer.special_tokens import with_tokens
@@ -115,6 +115,21 @@ def test_numbers_of_tokens_and_spans_are_those_of_t5() -> None:
     assert np.mean(np.array(lengths) == 1) == pytest.approx(25 / 76, abs=0.01)
     parts = counts.reshape(16, 32).mean(1) / 2000
     assert parts == pytest.approx(np.full(16, 77 / 512), abs=0.01)  # each token equally often
+
+
+@pytest.mark.parametrize(("share", "mean"), [(0.15, 3.0), (0.5, 1.0), (0.6, 1.0), (0.99, 1.0)])
+def test_no_target_is_longer_than_the_settings_tell(
+    tokenizer: PreTrainedTokenizerFast, share: float, mean: float
+) -> None:
+    draw, most = np.random.default_rng(0), 30
+    rows = draw.choice(tokenizer("inviting me", add_special_tokens=False)["input_ids"], (300, most))
+    rows[100:][draw.random((200, most)) < 0.2] = tokenizer.eos_token_id
+    names = sentinels(most, share, mean)
+    collator = SpanDenoisingCollator(tokenizer, names, share=share, mean=mean)
+    longest = collator.collate(examples_of(list(rows)))["labels"].shape[1]
+    told = SpanDenoisingConfig(hidden_share=share, mean_span_length=mean).longest_target(most)
+    spans = span_counts(most, share, mean)[1]
+    assert told - spans <= longest <= told
 
 
 def test_a_row_is_the_same_in_any_batch_and_another_in_each_pass(

@@ -71,6 +71,12 @@ def test_a_longer_text_adds_sentinels_to_those_of_the_first_weights(tmp_path: Pa
     assert report["new"] == ["shared.weight[305:]"]
 
 
+def test_a_target_that_is_longer_than_a_block_has_its_positions(tmp_path: Path) -> None:
+    given = ("training.span_denoising.hidden_share=0.99", "training.max_steps=1")
+    result = train(experiment("transformer", tmp_path, *given, "training.save_steps=1"))
+    assert cast(Any, load_model(result.model_dir)).num_positions == 35
+
+
 def test_what_is_measured_is_the_same_for_each_order_of_the_data(tmp_path: Path) -> None:
     found = []
     for seed in (1, 2):
@@ -116,6 +122,20 @@ def test_the_report_counts_sentinels(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_met_are_refused(override: str, law: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=law):
         experiment("t5", tmp_path, override)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(
+    "override",
+    [
+        "training.metrics=[loss,bits_per_byte]",
+        "training.transforms=[{token_dropout: {share: 0.1}}]",
+    ],
+)
+def test_other_metrics_and_transforms_are_tried_before_there_is_a_tokenizer(
+    kind: str, override: str, tmp_path: Path
+) -> None:
+    check(experiment(kind, tmp_path, override))
 
 
 def test_the_rule_is_told_in_words(tmp_path: Path) -> None:

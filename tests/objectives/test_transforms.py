@@ -82,6 +82,13 @@ def test_a_shift_is_one_of_those_that_numpy_makes_and_all_of_them_occur() -> Non
     assert seen == windows.keys()
 
 
+def test_a_shift_leaves_a_part_of_each_image() -> None:
+    generator = np.random.default_rng(0)
+    assert random_shift(IMAGES[0], pixels=3, generator=generator).shape == (1, 4, 5)
+    with pytest.raises(ConfigError, match=r"random_shift: pixels \(=4\) must be < 4, as the image"):
+        shifted([(0, 0)], pixels=4)
+
+
 def test_noise_has_its_deviation_and_fixed_figures_normalize() -> None:
     zeros = torch.zeros(40, 500)
     noise = add_noise(zeros, deviation=0.5, generator=np.random.default_rng(0))
@@ -213,10 +220,25 @@ MISTAKES = [  # entry of training.transforms, and the message after its place
     ("{rename: 3}", ".0.rename: must be {old name: new name}, got 3"),
     ("{rename: {feature: x}}", ".0.rename: the batch has no 'feature'; did you mean 'features'? "),
     ("{rename: {features: labels}}", ".0.rename: the batch has a tensor 'labels' already"),
-    ("{add_noise: {deviation: 1}}", ".0.add_noise: the batch has no 'values'; it has features, l"),
+    (
+        "{add_noise: {deviation: 1}}",
+        ".0.add_noise: takes 'values', which is no tensor of the batch; name one in keys, as in "
+        "keys: {values: features}; the batch has features, labels",
+    ),
+    ("{random_shift: {pixels: 1, keys: {values: features}}}", ".0.random_shift: needs an image ("),
+    (
+        "{function: 'torch.nn.functional:one_hot', keys: {tensor: labels}}",
+        "its functions 'input': keys: {input: labels}",
+    ),
+    ("{rename: {features: pixels}}", ".0.rename: gives 'pixels', which Perceptron.forward"),
+    ("{rename: {labels: tags}}", ".0.rename: must give a batch 'labels'"),
+    (
+        "{function: 'torch.nn.functional:pad', keys: {input: features}, settings: {pad: [1, 0]}}",
+        ".0.function: plugin ",
+    ),
     (
         "{add_noise: {deviation: 1, keys: {values: labels}}}",
-        "'add_noise' needs real numbers, got int64",
+        ".0.add_noise: needs real numbers, got int64",
     ),
     (
         "{add_noise: {deviation: 1, keys: {value: x}}}",
