@@ -138,6 +138,12 @@ def known_fields(hf_config_class: Any) -> list[str]:
     )
 
 
+def dropout_fields(model_type: str) -> list[str]:
+    """Return the fields of a type that are rates of dropout, of whole layers too."""
+    found = fields(CONFIG_MAPPING[known_type(model_type)])
+    return [each.name for each in found if "drop" in each.name and type(each.default) is float]
+
+
 def require_known(hf_config_class: Any, given: dict[str, Any]) -> None:
     """Raise a `ConfigError` for a field that the class does not have, or that follows here."""
     known = known_fields(hf_config_class)
