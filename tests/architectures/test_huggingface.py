@@ -81,14 +81,6 @@ def test_a_type_whose_configuration_names_no_padding_token_is_made() -> None:
     assert make("codegen", "causal", **sizes).num_positions is not None
 
 
-def test_sinusoids_that_are_not_saved_do_not_count_against_a_directory(tmp_path: Path) -> None:
-    sizes = {"d_model": 64, "decoder_layers": 1, "decoder_ffn_dim": 8, "decoder_attention_heads": 2}
-    model = make("marian", "causal", **sizes)
-    model.save_pretrained(tmp_path)
-    loaded, ids = HuggingFaceModel.from_pretrained(tmp_path).eval(), random_ids(2, T)
-    torch.testing.assert_close(loaded(ids).logits, model(ids).logits)
-
-
 def test_a_name_may_be_written_with_underscores() -> None:
     assert made(tiny("deberta_v2", "masked", hidden_size=16, num_attention_heads=2,
                      num_hidden_layers=1)).hf_config.model_type == "deberta-v2"  # fmt: skip
