@@ -12,6 +12,28 @@ from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.modeling.modeling_encoder_decoder import shifted_right
 from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.restored import evaluation_mode
+from model_foundry.architectures.saving.native_format import Record
+from model_foundry.config import ExperimentConfig
+from model_foundry.errors import ConfigError
+
+
+def start_of(ids: Record) -> int | None:
+    """Return the id that begins each target: that of `<s>`, else of padding, else of the end.
+
+    Args:
+        ids: of special tokens, by role.
+    """
+    roles = ("bos_token_id", "pad_token_id", "eos_token_id")
+    return next((ids[role] for role in roles if ids.get(role) is not None), None)
+
+
+def require_one_vocabulary(config: ExperimentConfig) -> None:
+    """Raise a `ConfigError` for targets with a tokenizer of their own."""
+    objective = config.training.objective
+    if getattr(config.training.section_of(objective), "target_tokenizer", None) is not None:
+        name = repr(config.model.architecture)
+        law = f"{name} has one vocabulary for sources and targets; leave it out"
+        raise ConfigError(f"training.{objective}.target_tokenizer: {law}")
 
 
 class HFEncoderDecoder(HFModel):

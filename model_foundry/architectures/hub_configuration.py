@@ -1,5 +1,6 @@
 """The transformers configuration of an experiment or of a saved model, of any model type."""
 
+from math import ceil
 from typing import Any
 
 from transformers import CONFIG_MAPPING
@@ -9,7 +10,8 @@ from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import OBJECTIVES, ExperimentConfig, HuggingFaceConfig
 from model_foundry.errors import ConfigError
 
-HEAD = "foundry_head"  # field of the configuration: causal or masked
+HEAD = "foundry_head"  # field of the configuration: causal, masked or seq2seq
+SEQ2SEQ = "encoder_decoder"  # the kind of a model with the head seq2seq
 NEEDS = {"left_to_right": "causal", "both": "masked"}
 
 
@@ -21,11 +23,40 @@ def type_and_head(config: ExperimentConfig) -> tuple[Any, str]:
     """
     section: HuggingFaceConfig = config.model.section
     model_type = hub_types.known_type(section.model_type)
-    needed = NEEDS.get(OBJECTIVES[config.training.objective].direction)
-    head = hub_types.head_for(model_type, asked=section.head, needed=needed)
+    objective = OBJECTIVES[config.training.objective]
+    seq2seq = objective.model_kind == SEQ2SEQ
+    needed = "seq2seq" if seq2seq else NEEDS.get(objective.direction)
+    head = hub_types.head_for(model_type, objective.name, asked=section.head, needed=needed)
     hf_config_class = hub_types.config_class(model_type)
     hub_types.require_known(hf_config_class, section.fields)
     return hf_config_class, head
+
+
+def longest_row(config: ExperimentConfig) -> int:
+    """Return the number of tokens of the longest source or target, or a little more."""
+    length, objective = config.data.max_sequence_length, config.training.objective
+    section = config.training.section_of(objective)
+    target = getattr(section, "max_target_length", None) or 0
+    if hasattr(section, "hidden_share"):  # a sentinel before each part of a span, and two ends
+        hidden = length * section.hidden_share
+        target = ceil(hidden * (1 + 2 / section.mean_span_length)) + 4
+    return max(length, target)
+
+
+def _require_positions(config: ExperimentConfig, model_type: str, pad: int | None) -> None:
+    """Raise a `ConfigError` for a text that is longer than the positions of the experiment."""
+    given = config.model.section.fields.get(hub_types.POSITIONS)
+    objective = config.training.objective
+    own = getattr(config.training.section_of(objective), "max_target_length", None)
+    lengths = {
+        "data.max_sequence_length": config.data.max_sequence_length,
+        f"training.{objective}.max_target_length": own or 0,
+    }
+    field, longest = max(lengths.items(), key=lambda item: item[1])
+    needed = longest + hub_types.unused_positions(model_type, pad)
+    if isinstance(given, int) and given < needed:
+        law = f"(={longest}) needs {hub_types.SECTION}.{hub_types.POSITIONS} to be {needed}"
+        raise ConfigError(f"{field} {law}, got {given}; lower the first or raise the second")
 
 
 def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
@@ -38,13 +69,16 @@ def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
         ConfigError: there is no such type, head or field.
     """
     hf_config_class, head = type_and_head(config)
-    length, pad = config.data.max_sequence_length, arguments.get("pad_token_id")
+    own = hub_types.fields_of(hf_config_class)
+    pad, vocabularies = arguments.get("pad_token_id"), hub_types.VOCABULARIES
     values = {
-        **hub_types.positions_fields(hf_config_class, length, pad),
+        **hub_types.positions_fields(hf_config_class, longest_row(config), pad),
         **config.model.section.fields,
+        **dict.fromkeys(own & {*vocabularies}, arguments["vocab_size"]),
         **hub_types.special_tokens(hf_config_class, arguments),
         HEAD: head,
     }
+    _require_positions(config, hf_config_class.model_type, pad)
     hf_config = hub_types.made_config(hf_config_class, values)
     if hasattr(hf_config, "is_decoder"):
         hf_config.is_decoder = head == "causal"
@@ -62,7 +96,8 @@ class SavedConfig:
             ConfigError: the type or the head is unknown.
         """
         if fields.get(HEAD) not in hub_types.CLASSES:
-            raise ConfigError(f"{HEAD} must be causal or masked; save the model again.")
+            known = ", ".join(hub_types.CLASSES)
+            raise ConfigError(f"{HEAD} must be one of {known}; save the model again.")
         found = CONFIG_MAPPING[hub_types.known_type(str(fields["model_type"]))]
         return found.from_dict(with_floats(fields))
 

@@ -12,6 +12,8 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
 from model_foundry.errors import ConfigError
@@ -22,11 +24,22 @@ SECTION = "model.huggingface"
 NAMES = {
     "causal": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     "masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    "seq2seq": MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 }
-CLASSES = {"causal": MODEL_FOR_CAUSAL_LM_MAPPING, "masked": MODEL_FOR_MASKED_LM_MAPPING}
-OBJECTIVE = {"causal": "causal_lm", "masked": "masked_lm"}
+CLASSES = {
+    "causal": MODEL_FOR_CAUSAL_LM_MAPPING,
+    "masked": MODEL_FOR_MASKED_LM_MAPPING,
+    "seq2seq": MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING,
+}
+LANGUAGE_HEADS = ("causal", "masked")
+OBJECTIVE = {"causal": "causal_lm", "masked": "masked_lm", "seq2seq": "seq2seq_lm"}
+# Of encoder-decoders, which have one vocabulary for sources and targets here.
+VOCABULARIES = ("src_vocab_size", "tgt_vocab_size", "decoder_vocab_size")
 # Set by the experiment, as are the ids of special tokens.
-SET_HERE = ("vocab_size", "is_decoder", "add_cross_attention", "use_bidirectional_attention")
+SET_HERE = (
+    *("vocab_size", "is_decoder", "add_cross_attention", "use_bidirectional_attention"),
+    *VOCABULARIES,
+)
 POSITIONS = "max_position_embeddings"
 # Like RoBERTa, they number tokens from the id of padding plus one.
 COUNT_FROM_PADDING = frozenset(
@@ -43,7 +56,7 @@ def known_type(name: str) -> str:
     Raises:
         ConfigError: it does not exist, or predicts no tokens.
     """
-    every = sorted({*NAMES["causal"], *NAMES["masked"]})
+    every = sorted(set().union(*NAMES.values()))
     spelled = next((each for each in (name, name.replace("_", "-")) if each in every), None)
     if spelled is None:
         close = nearest(name.lower().replace("_", "-"), every) or nearest(name.lower(), every)
@@ -55,7 +68,7 @@ def known_type(name: str) -> str:
 
 
 def heads_of(model_type: str) -> list[str]:
-    """Return the heads that a type offers, `causal` and `masked`.
+    """Return the heads that a type offers, `causal`, `masked` and `seq2seq`.
 
     The masked head of an encoder-decoder rebuilds whole texts, which is another task.
     """
@@ -65,28 +78,34 @@ def heads_of(model_type: str) -> list[str]:
     ]
 
 
-def head_for(model_type: str, *, asked: str | None, needed: str | None) -> str:
+def head_for(model_type: str, objective: str, *, asked: str | None, needed: str | None) -> str:
     """Return the head of a model.
 
     Args:
+        objective: that of the experiment.
         asked: by the experiment; None: not given.
-        needed: by the objective; None: any.
+        needed: by the objective; None: `causal` or `masked`.
 
     Raises:
         ConfigError: the type does not offer it, or offers both and none is named.
     """
-    offered, wanted = heads_of(model_type), asked or needed
-    if wanted is None and len(offered) > 1:
-        raise ConfigError(f"{SECTION}.head: {model_type} offers {' and '.join(offered)}; name one")
-    if wanted is not None and wanted not in offered:
-        field, value = ("training.objective", OBJECTIVE[wanted])
-        field, value = (f"{SECTION}.head", asked) if asked else (field, value)
+    offered = heads_of(model_type)
+    if asked is not None and needed == "seq2seq":
+        law = f"{objective!r} trains the seq2seq head of a type"
+        raise ConfigError(f"{SECTION}.head (={asked}): {law}; leave it out")
+    one = asked or needed
+    wanted = LANGUAGE_HEADS if one is None else (one,)
+    found = [head for head in wanted if head in offered]
+    if len(found) > 1:
+        raise ConfigError(f"{SECTION}.head: {model_type} offers {' and '.join(found)}; name one")
+    if not found:
+        field, value = (f"{SECTION}.head", asked) if asked else ("training.objective", objective)
         given = " and ".join(offered) or "no"
         raise ConfigError(
-            f"{field} (={value}) needs a {wanted} head, but {model_type} has {given} head; use "
-            f"another type{f', or {OBJECTIVE[offered[0]]}' if offered else ''}"
+            f"{field} (={value}) needs a {' or '.join(wanted)} head, but {model_type} has {given} "
+            f"head; use another type{f', or {OBJECTIVE[offered[0]]}' if offered else ''}"
         )
-    return wanted or offered[0]
+    return found[0]
 
 
 def fields_of(hf_config_class: Any) -> set[str]:
@@ -117,6 +136,12 @@ def known_fields(hf_config_class: Any) -> list[str]:
         for name in fields_of(hf_config_class) - common
         if name not in SET_HERE and not name.endswith("_token_id") and not name.startswith("_")
     )
+
+
+def dropout_fields(model_type: str) -> list[str]:
+    """Return the fields of a type that are rates of dropout, of whole layers too."""
+    found = fields(CONFIG_MAPPING[known_type(model_type)])
+    return [each.name for each in found if "drop" in each.name and type(each.default) is float]
 
 
 def require_known(hf_config_class: Any, given: dict[str, Any]) -> None:

@@ -1,9 +1,13 @@
-"""Any causal or masked language-model type that transformers builds from a configuration."""
+"""Any causal or masked language-model type that transformers builds from a configuration.
 
+Encoder-decoders are in `huggingface_seq2seq`.
+"""
+
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -18,6 +22,7 @@ from model_foundry.architectures.document_masks import (
     without_padding,
 )
 from model_foundry.architectures.hf_language_model import HFLanguageModel
+from model_foundry.architectures.hf_model import HFModel
 from model_foundry.architectures.hub_configuration import (
     HEAD,
     SavedConfig,
@@ -66,13 +71,15 @@ def _refusals(section: HuggingFaceConfig) -> Iterator[None]:
         raise ConfigError(text) from error
 
 
-@register_architecture("huggingface")
-class HuggingFaceModel(HFLanguageModel):
-    """A model type of transformers, with a causal or a masked head."""
+class HubModel(HFModel):
+    """A model type of transformers, with any head."""
 
     hf_config_class = SavedConfig
     model_type = "huggingface"
-    knows_segments = True
+    heads: ClassVar[tuple[str, ...]]
+    """The heads of models of this class."""
+    knows_documents: ClassVar[bool] = False
+    """True if some of its types keep packed documents apart."""
 
     @classmethod
     def from_config(
@@ -88,7 +95,7 @@ class HuggingFaceModel(HFLanguageModel):
         hf_config = configuration_of(config, {"vocab_size": size, **kwargs})
         with _refusals(section):
             model = cls.build(config, hf_config)
-            if config.data.packing == "documents":
+            if config.data.packing == "documents" and cls.knows_documents:
                 field, remedy = "data.packing (=documents)", "use blocks or streams"
                 model._require("documents", field=field, remedy=remedy)
             if section.fields.get("tie_word_embeddings"):
@@ -114,7 +121,10 @@ class HuggingFaceModel(HFLanguageModel):
     @classmethod
     def hf_class(cls, hf_config: Any) -> Any:
         """Return the class for the type and the head of a configuration."""
-        return hub_types.CLASSES[getattr(hf_config, HEAD)][type(hf_config)]
+        head = getattr(hf_config, HEAD)
+        if head not in cls.heads:
+            raise ConfigError(f"{HEAD} must be {' or '.join(cls.heads)}; save the model again.")
+        return hub_types.CLASSES[head][type(hf_config)]
 
     @classmethod
     def build(cls, config: ExperimentConfig, hf_config: Any) -> Self:
@@ -131,6 +141,58 @@ class HuggingFaceModel(HFLanguageModel):
                 f"model.huggingface.tie_word_embeddings (=true): {self.hf_config.model_type} "
                 "does not tie its matrices here; set it to false"
             )
+
+    @abstractmethod
+    def try_out(self) -> None:
+        """Run the model on a few tokens, unless it is on the meta device."""
+
+    @property
+    def num_positions(self) -> int | None:
+        """The number of positions of a row; None: the type has no limit."""
+        held = getattr(self.hf_config, hub_types.POSITIONS, None)
+        pad = getattr(self.hf_config, "pad_token_id", None)
+        return held and int(held) - hub_types.unused_positions(self.hf_config.model_type, pad)
+
+    @property
+    def attention_in_use(self) -> str | None:
+        """The attention kernel, by its name in transformers; None: it has no attention heads."""
+        heads = hasattr(self.hf_config, "num_attention_heads")
+        return str(self.hf_model.config._attn_implementation) if heads else None
+
+    def _require(self, law: str, *, field: str, remedy: str) -> None:
+        """Raise a `ConfigError` unless a law is known to hold for the type."""
+        model_type, head = self.hf_config.model_type, getattr(self.hf_config, HEAD)
+        require_law(law, model_type, head, field=field, remedy=remedy)
+
+    def gradient_checkpointing_enable(self) -> None:
+        """Recompute the activations of each layer in the backward pass.
+
+        Raises:
+            ConfigError: the type does not support it.
+        """
+        self.require_gradient_checkpointing()
+        super().gradient_checkpointing_enable()
+
+    def require_gradient_checkpointing(self) -> None:
+        """Raise a `ConfigError` unless the type supports gradient checkpointing."""
+        if not self.hf_model.supports_gradient_checkpointing:
+            raise ConfigError(
+                "training.gradient_checkpointing (=true) is not supported by model_type "
+                f"{self.hf_config.model_type!r}; leave it out."
+            )
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write a HuggingFace directory for the Auto classes."""
+        setattr(self.hf_model.config, HEAD, getattr(self.hf_config, HEAD))
+        super().save_pretrained(directory)
+
+
+@register_architecture("huggingface")
+class HuggingFaceModel(HubModel, HFLanguageModel):
+    """A language model of transformers, with a causal or a masked head."""
+
+    heads = hub_types.LANGUAGE_HEADS
+    knows_documents = knows_segments = True
 
     @torch.no_grad()
     def try_out(self) -> None:
@@ -158,19 +220,6 @@ class HuggingFaceModel(HFLanguageModel):
     def supports_generation(self) -> bool:
         """True with a causal head."""
         return bool(getattr(self.hf_config, HEAD) == "causal")
-
-    @property
-    def num_positions(self) -> int | None:
-        """The number of positions of a row; None: the type has no limit."""
-        held = getattr(self.hf_config, hub_types.POSITIONS, None)
-        pad = getattr(self.hf_config, "pad_token_id", None)
-        return held and int(held) - hub_types.unused_positions(self.hf_config.model_type, pad)
-
-    @property
-    def attention_in_use(self) -> str | None:
-        """The attention kernel, by its name in transformers; None: it has no attention heads."""
-        heads = hasattr(self.hf_config, "num_attention_heads")
-        return str(self.hf_model.config._attn_implementation) if heads else None
 
     def call_arguments(
         self, input_ids: Tensor, attention_mask: Tensor | None, document_ids: Tensor | None
@@ -245,30 +294,3 @@ class HuggingFaceModel(HFLanguageModel):
         if holds("cache", model_type, head):
             return super().generate(input_ids, attention_mask=attention_mask, **kwargs)
         return BaseLanguageModel.generate(self, input_ids, attention_mask=attention_mask, **kwargs)
-
-    def _require(self, law: str, *, field: str, remedy: str) -> None:
-        """Raise a `ConfigError` unless a law is known to hold for the type."""
-        model_type, head = self.hf_config.model_type, getattr(self.hf_config, HEAD)
-        require_law(law, model_type, head, field=field, remedy=remedy)
-
-    def gradient_checkpointing_enable(self) -> None:
-        """Recompute the activations of each layer in the backward pass.
-
-        Raises:
-            ConfigError: the type does not support it.
-        """
-        self.require_gradient_checkpointing()
-        super().gradient_checkpointing_enable()
-
-    def require_gradient_checkpointing(self) -> None:
-        """Raise a `ConfigError` unless the type supports gradient checkpointing."""
-        if not self.hf_model.supports_gradient_checkpointing:
-            raise ConfigError(
-                "training.gradient_checkpointing (=true) is not supported by model_type "
-                f"{self.hf_config.model_type!r}; leave it out."
-            )
-
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Write a HuggingFace directory for the Auto classes."""
-        setattr(self.hf_model.config, HEAD, getattr(self.hf_config, HEAD))
-        super().save_pretrained(directory)

@@ -102,7 +102,10 @@ class Target:
             own = self.model.build_record or {}
             return all(own.get(key) == record.get(key) for key in ("kind", ARGUMENTS))
         fields: Any = self.model.hf_config
-        if getattr(fields, KIND_KEY, None) != record.get(KIND_KEY):
+        # a kind that the architecture gives without a head of others may be named, or not
+        without = ARCHITECTURES[self.model.model_type].kinds
+        kinds = (getattr(fields, KIND_KEY, None), record.get(KIND_KEY))
+        if len({None if kind in without else kind for kind in kinds}) > 1:
             return False
         named = None if isinstance(self.model, BaseLanguageModel) else record.get("id2label")
         return named is None or named == {str(n): label for n, label in fields.id2label.items()}

@@ -26,6 +26,7 @@ MEASURED_WITH: Final = "5.23.0"
 # Laws that do not hold for a type with a head.
 BROKEN: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("albert", "masked"): frozenset({"checkpointing"}),
+    ("bart", "seq2seq"): frozenset({"padding_left"}),
     ("bert", "causal"): frozenset(),
     ("bert", "masked"): frozenset(),
     ("bloom", "causal"): frozenset({"documents"}),
@@ -42,10 +43,14 @@ BROKEN: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("llama", "causal"): frozenset(),
     ("mamba", "causal"): frozenset({"documents"}),
     ("mamba2", "causal"): frozenset({"documents"}),
+    ("marian", "seq2seq"): frozenset({"padding_left"}),
+    ("mbart", "seq2seq"): frozenset({"padding_left"}),
     ("mistral", "causal"): frozenset(),
     ("modernbert", "masked"): frozenset({"documents"}),
     ("modernbert-decoder", "causal"): frozenset(),
+    ("mt5", "seq2seq"): frozenset(),
     ("opt", "causal"): frozenset(),
+    ("pegasus", "seq2seq"): frozenset({"padding_left"}),
     ("qwen3", "causal"): frozenset(),
     ("qwen3_next", "causal"): frozenset({"documents"}),
     ("recurrent_gemma", "causal"): frozenset({"padding_left", "documents"}),
@@ -53,6 +58,7 @@ BROKEN: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("roberta", "causal"): frozenset({"cache"}),
     ("roberta", "masked"): frozenset(),
     ("rwkv", "causal"): frozenset({"padding_left", "cache", "documents"}),
+    ("t5", "seq2seq"): frozenset({"tying"}),
     ("xlstm", "causal"): frozenset({"padding_left", "tying", "resizing", "documents"}),
 }
 

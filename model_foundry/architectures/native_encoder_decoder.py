@@ -8,7 +8,7 @@ from typing import Any, Self
 from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM
 
-from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
+from model_foundry.architectures.encoder_decoder import HFEncoderDecoder, start_of
 from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
 from model_foundry.architectures.modeling.modeling_encoder_decoder import TransformerForSeq2SeqLM
 from model_foundry.architectures.native_transformer import NativeModel
@@ -18,16 +18,6 @@ from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig
 
 AutoModelForSeq2SeqLM.register(TransformerConfig, TransformerForSeq2SeqLM, exist_ok=True)
-
-
-def start_of(ids: Record) -> int | None:
-    """Return the id that begins each target: that of `<s>`, else of padding, else of the end.
-
-    Args:
-        ids: of special tokens, by role.
-    """
-    roles = ("bos_token_id", "pad_token_id", "eos_token_id")
-    return next((ids[role] for role in roles if ids.get(role) is not None), None)
 
 
 @register_architecture("transformer", kind="encoder_decoder")

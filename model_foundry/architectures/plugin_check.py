@@ -15,7 +15,8 @@ from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel, CountedModel
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.restored import restored
-from model_foundry.config import ExperimentConfig
+from model_foundry.architectures.saving.native_format import class_of
+from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig
 from model_foundry.errors import ConfigError, FoundryError, is_out_of_memory
 from model_foundry.foundation.plugins import (
     LOADED_PLUGINS,
@@ -40,7 +41,8 @@ def check_without_data(config: ExperimentConfig, device: torch.device) -> None:
     Raises:
         ConfigError: the model cannot be created, raises, or returns an invalid output.
     """
-    cls = MODEL_REGISTRY[config.model.architecture]
+    name, kind = config.model.architecture, OBJECTIVES[config.training.objective].model_kind
+    cls = class_of(name, kind) if kind in ARCHITECTURES[name].kinds else MODEL_REGISTRY[name]
     with plugin_method(cls, "check_settings"):
         cls.check_settings(config)
     if issubclass(cls, BaseLanguageModel) and not is_ours(cls):

@@ -5,11 +5,10 @@ from typing import Any, Self
 
 from transformers import T5Config, T5ForConditionalGeneration
 
-from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
+from model_foundry.architectures.encoder_decoder import HFEncoderDecoder, require_one_vocabulary
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig, TransformerModelConfig
-from model_foundry.errors import ConfigError
 
 
 @register_architecture("t5", kind="encoder_decoder")
@@ -23,6 +22,15 @@ class T5Model(HFEncoderDecoder):
     def hf_class(cls, hf_config: Any) -> Any:
         """Return `T5ForConditionalGeneration`."""
         return T5ForConditionalGeneration
+
+    @classmethod
+    def check_settings(cls, config: ExperimentConfig) -> None:
+        """Require one tokenizer for sources and targets.
+
+        Raises:
+            ConfigError: the targets have their own.
+        """
+        require_one_vocabulary(config)
 
     @classmethod
     def from_config(
@@ -44,11 +52,7 @@ class T5Model(HFEncoderDecoder):
         Raises:
             ConfigError: the sources have a vocabulary of their own.
         """
-        if "source_vocab_size" in arguments:
-            raise ConfigError(
-                "training.seq2seq_lm.target_tokenizer: 't5' has one vocabulary for sources and "
-                "targets; leave it out"
-            )
+        cls.check_settings(config)
         pad = eos_token_id if pad_token_id is None else pad_token_id
         ids = {"pad_token_id": pad, "eos_token_id": eos_token_id, "decoder_start_token_id": pad}
         return super().from_config(config, **arguments, **ids)

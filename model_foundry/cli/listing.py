@@ -162,7 +162,9 @@ def _sections(spec: Any) -> list[tuple[str, type[BaseModel]]]:
 
 def _facts(spec: Any) -> Iterator[str]:
     if isinstance(spec, ArchitectureSpec):
-        yield f"objectives: {', '.join(spec.objectives) or f'those for {spec.kind} models'}"
+        of_kinds = [f"those for {kind} models" for kind in spec.other_kinds]
+        own = spec.objectives or (f"those for {spec.kind} models",)
+        yield f"objectives: {', '.join((*own, *of_kinds))}"
         if spec.trained_by == "counting":
             yield "training: by counting over one pass"
     elif isinstance(spec, HeadSpec):

@@ -19,14 +19,15 @@ def kinds_suit(
 ) -> Iterator[Fault]:
     """Check that an architecture, with or without a head, gives models of the kind that an
     objective trains; None: not registered."""
-    if architecture is None or objective is None or objective.model_kind == architecture.kind:
+    if architecture is None or objective is None or objective.model_kind in architecture.kinds:
         return
     kind = objective.model_kind
     head = HEADS.get(kind)
     if head is not None and head.of == architecture.kind:
         return
     kinds = {kind, head.of} if head else {kind}
-    suiting = ", ".join(each.name for each in ARCHITECTURES.known() if each.kind in kinds)
+    known = ARCHITECTURES.known()
+    suiting = ", ".join(each.name for each in known if not kinds.isdisjoint(each.kinds))
     remedy = (
         f"architectures of that kind: {suiting}"
         if suiting
@@ -172,8 +173,11 @@ def overlap_leaves_room(config: Sections) -> Iterator[Fault]:
 
 def documents_are_isolated(config: Sections) -> Iterator[Fault]:
     """Check that packing by documents has a model that isolates documents."""
-    architecture = architecture_of(config)
-    if config.data.packing == "documents" and architecture and not architecture.isolates_documents:
+    architecture, objective = architecture_of(config), objective_of(config)
+    if config.data.packing != "documents" or architecture is None:
+        return
+    other_kind = objective is not None and objective.model_kind in architecture.other_kinds
+    if other_kind or not architecture.isolates_documents:
         yield (
             "data.packing",
             f"'documents' needs a model that sees no other document of its row, which "

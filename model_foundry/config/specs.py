@@ -3,7 +3,7 @@
 `built_in` has the registries with those of this package.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -24,6 +24,9 @@ class ArchitectureSpec:
     """The `BaseModel` subclass, as `module:class`."""
     kind: str = "language"
     """The kind of model, which an objective asks for; a `BaseLanguageModel` is `language`."""
+    other_kinds: Mapping[str, str] = field(default_factory=dict)
+    """Further kinds of models that it gives, and the `BaseModel` subclass of each, as
+    `module:class`; these suit every objective of their kind."""
     trained_by: Literal["gradient", "counting"] = "gradient"
     """How it learns: by the gradient of a loss, or by counting over one pass."""
     section: str | None = None
@@ -48,6 +51,11 @@ class ArchitectureSpec:
     """Values of `model.implementation` beside `auto`: equivalent networks; empty: there is one."""
     gains_from_compile: bool = False
     """True if `torch.compile` was measured to speed up training on GPUs."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """All kinds of models that it gives without a head, its own first."""
+        return (self.kind, *self.other_kinds)
 
     def causal_with(self, section: Any) -> bool | None:
         """Return True if a model with this section is causal; None: as its objective needs it."""

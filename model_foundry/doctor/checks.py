@@ -19,7 +19,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from model_foundry.architectures import MODEL_REGISTRY, BaseLanguageModel, BaseModel
-from model_foundry.config import ARCHITECTURES, ExperimentConfig, load_config
+from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, load_config
 from model_foundry.data.batches.loaders import Batch
 from model_foundry.doctor.disk import disk
 from model_foundry.doctor.findings import Finding, machine
@@ -232,7 +232,9 @@ OF_GRADIENTS = ("accumulation",)
 def _verdict(trial: SmallExperiment, name: str) -> Verdict:
     """Return the verdict of a check, if it applies to the kind of model."""
     architecture = ARCHITECTURES[trial.config.model.architecture]
+    kind = OBJECTIVES[trial.config.training.objective].model_kind
     of_language = issubclass(MODEL_REGISTRY[architecture.name], BaseLanguageModel)
+    of_language &= kind not in architecture.other_kinds
     if name in OF_TOKENS and not of_language:
         return None, f"{architecture.name} is no language model"
     if name in OF_GRADIENTS and architecture.trained_by == "counting":

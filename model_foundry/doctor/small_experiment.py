@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel, BaseModel
+from model_foundry.architectures.hub_types import dropout_fields
 from model_foundry.config import ExperimentConfig, save_config, validate
 from model_foundry.data.batches.loaders import Batch, evaluation_batches
 from model_foundry.data.batches.token_examples import TokenExamples
@@ -162,7 +163,7 @@ class SmallExperiment:
     def gradients(self, batches: list[Batch]) -> list[torch.Tensor]:
         """Return the gradients of a step over these batches, without dropout."""
         raw = self.config.model_dump(exclude_unset=True)
-        raw["model"] = _without_dropout(self.config.model.model_dump(exclude_none=True))
+        raw["model"] = without_dropout(self.config.model.model_dump(exclude_none=True))
         raw["training"] |= {"mixed_precision": "no"}
         config = validate(raw, "trial")
         accelerator = start_accelerator(config.training)
@@ -231,8 +232,13 @@ def randomize(model: BaseLanguageModel) -> None:
             weight.normal_(std=std, generator=draw)
 
 
-def _without_dropout(section: dict[str, Any]) -> dict[str, Any]:
-    """Return a section of a model in which every setting named for dropout is zero."""
-    zeros = {key: 0.0 for key in section if key.endswith("dropout")}
-    below = {k: _without_dropout(v) for k, v in section.items() if isinstance(v, dict)}
-    return section | below | zeros
+def without_dropout(section: dict[str, Any]) -> dict[str, Any]:
+    """Return a section of a model in which every setting named for dropout is zero.
+
+    So is every such field of a model type of transformers, whose defaults are often others.
+    """
+    named = [key for key in section if key.endswith("dropout")]
+    if isinstance(section.get("model_type"), str):
+        named += dropout_fields(section["model_type"])
+    below = {k: without_dropout(v) for k, v in section.items() if isinstance(v, dict)}
+    return section | below | dict.fromkeys(named, 0.0)

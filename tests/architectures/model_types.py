@@ -9,15 +9,22 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+from transformers import AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM
 
-from model_foundry.architectures import BaseLanguageModel, create_model_from_config
+from model_foundry.architectures import BaseModel, create_model_from_config
 from model_foundry.architectures.hub_configuration import HEAD
-from model_foundry.architectures.huggingface import HuggingFaceModel
+from model_foundry.architectures.hub_types import OBJECTIVE
+from model_foundry.architectures.modeling.modeling_encoder_decoder import shifted_right
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
 
 V, T = 61, 24
+TARGETS = 7  # tokens that an encoder-decoder writes
+AUTO: dict[str, Any] = {
+    "causal": AutoModelForCausalLM,
+    "masked": AutoModelForMaskedLM,
+    "seq2seq": AutoModelForSeq2SeqLM,
+}
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 WIDE = {"hidden_size": 16, "num_hidden_layers": 2}
 STACK = {**WIDE, "num_attention_heads": 2, "intermediate_size": 32}
@@ -31,8 +38,19 @@ LINEAR = {f"linear_{name}_head_dim": 8 for name in ("key", "value")} | {
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2} | {
     f"{name}_intermediate_size": 16 for name in ("moe", "shared_expert")
 }
+PAIR = {
+    **{f"{part}_layers": 2 for part in ("encoder", "decoder")},
+    **{f"{part}_attention_heads": 2 for part in ("encoder", "decoder")},
+    **{f"{part}_ffn_dim": 32 for part in ("encoder", "decoder")},
+    **{"d_model": 16, "dropout": 0.0},
+}
+RELATIVE = {
+    **{"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2},
+    **{"dropout_rate": 0.0, "relative_attention_num_buckets": 8},
+}
 SIZES: dict[str, dict[str, Any]] = {
     "albert": {**STACK, **ENCODER, "embedding_size": 8},
+    "bart": PAIR,
     "bert": {**STACK, **ENCODER},
     "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
     "deberta-v2": {
@@ -76,9 +94,12 @@ SIZES: dict[str, dict[str, Any]] = {
         "n_groups": 1,
         "chunk_size": 8,
     },
+    "marian": PAIR,
+    "mbart": PAIR,
     "mistral": {**GROUPED, "sliding_window": 6},
     "modernbert": {**STACK, "local_attention": 8, "layer_types": ALTERNATING[::-1]},
     "modernbert-decoder": {**STACK, "local_attention": 8, "layer_types": ALTERNATING[::-1]},
+    "mt5": RELATIVE,
     "opt": {
         **WIDE,
         "num_attention_heads": 2,
@@ -86,6 +107,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "word_embed_proj_dim": 16,
         "dropout": 0.0,
     },
+    "pegasus": PAIR,
     "qwen3": {**GROUPED, "head_dim": 8},
     "qwen3_next": {
         **GROUPED,
@@ -102,12 +124,15 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "roberta": {**STACK, **ENCODER},
     "rwkv": {**WIDE, "attention_hidden_size": 16, "intermediate_size": 32},
+    "t5": RELATIVE,
     "xlstm": {"hidden_size": 128, "num_blocks": 2, "num_heads": 2, "chunk_size": 8},
 }
 BOTH = ("bert", "electra", "roberta")
 MASKED = ("albert", "deberta-v2", "distilbert", "modernbert")
+SEQ2SEQ = ("bart", "marian", "mbart", "mt5", "pegasus", "t5")
+HEADS = dict.fromkeys(MASKED, "masked") | dict.fromkeys(SEQ2SEQ, "seq2seq")
 CASES = [
-    *((name, "masked" if name in MASKED else "causal") for name in SIZES),
+    *((name, HEADS.get(name, "causal")) for name in SIZES),
     *((name, "masked") for name in BOTH),
 ]
 
@@ -124,25 +149,25 @@ def tiny(model_type: str, objective: str, **section: Any) -> ExperimentConfig:
                 "huggingface": {"model_type": model_type, **sizes, **section},
             },
             "training": {
-                "objective": "masked_lm" if objective == "masked" else "causal_lm",
+                "objective": OBJECTIVE[objective],
                 "max_steps": 1,
             },
         }
     )
 
 
-def lively(model: BaseLanguageModel) -> BaseLanguageModel:
+def lively(model: BaseModel) -> BaseModel:
     """Give the matrices of a model larger weights, so that its outputs depend on everything."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.dim() > 1:
+            if parameter.dim() > 1 and parameter.requires_grad:  # sinusoids are not saved
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
     return model
 
 
 @functools.cache
-def _made(model_type: str, head: str) -> BaseLanguageModel:
+def _made(model_type: str, head: str) -> BaseModel:
     torch.manual_seed(0)
     return lively(create_model_from_config(tiny(model_type, head), vocab_size=V, **IDS)).eval()
 
@@ -165,8 +190,22 @@ def _same(some: Tensor, others: Tensor, limit: float = 1e-4) -> bool:
     return some.shape == others.shape and bool(torch.allclose(some, others, rtol=0, atol=limit))
 
 
+def is_seq2seq(model: Any) -> bool:
+    return bool(getattr(model.hf_config, HEAD) == "seq2seq")
+
+
+def logits_of(model: Any, ids: Tensor, **given: Any) -> Tensor:
+    """Return the logits of a text; of an encoder-decoder those of targets, the text's beginning."""
+    if is_seq2seq(model):
+        given = {"labels": ids[:, :TARGETS]} | given
+    logits: Tensor = model(input_ids=ids, **given).logits
+    return logits
+
+
 def causality(model: Any) -> bool:
     ids = random_ids(2, T)
+    if is_seq2seq(model):
+        return _decoder_causality(model, ids, ids[:, :TARGETS])
     for t in (5, T - 1):
         changed = ids.clone()
         changed[:, t] = 3 + (ids[:, t] - 2) % (V - 3)
@@ -175,10 +214,23 @@ def causality(model: Any) -> bool:
     return True
 
 
+def _decoder_causality(model: Any, ids: Tensor, labels: Tensor) -> bool:
+    before = logits_of(model, ids, labels=labels)
+    for t in range(TARGETS):
+        changed = labels.clone()
+        changed[:, t] = 3 + (labels[:, t] - 2) % (V - 3)
+        if not _same(logits_of(model, ids, labels=changed)[:, : t + 1], before[:, : t + 1]):
+            return False
+    return True
+
+
 def _padded(model: Any, left: int) -> bool:
     ids = random_ids(2, 9)
     padded, mask = torch.zeros(2, 15, dtype=torch.long), torch.zeros(2, 15, dtype=torch.long)
     padded[:, left : left + 9], mask[:, left : left + 9] = ids, 1
+    if is_seq2seq(model):
+        found = logits_of(model, padded, attention_mask=mask, labels=ids[:, :TARGETS])
+        return _same(found, logits_of(model, ids))
     logits = model(padded, attention_mask=mask).logits[:, left : left + 9]
     return _same(logits, model(ids).logits)
 
@@ -193,12 +245,19 @@ def padding_left(model: Any) -> bool:
 
 def batches(model: Any) -> bool:
     ids = random_ids(3, T)
-    logits = model(ids).logits
-    return all(_same(logits[i : i + 1], model(ids[i : i + 1]).logits) for i in range(3))
+    logits = logits_of(model, ids)
+    return all(_same(logits[i : i + 1], logits_of(model, ids[i : i + 1])) for i in range(3))
 
 
 def recomputed(model: Any, ids: Tensor, number: int) -> Tensor:
-    """Return greedy continuations, from the whole text for each token."""
+    """Return greedy continuations, or targets, from the whole text for each token."""
+    if is_seq2seq(model):
+        written = ids[:, :0]
+        for _ in range(number):
+            labels = torch.cat((written, ids[:, :1]), dim=1)
+            logits = logits_of(model, ids, labels=labels)
+            written = torch.cat((written, logits[:, -1:].argmax(-1)), dim=1)
+        return written
     for _ in range(number):
         ids = torch.cat((ids, model(ids).logits[:, -1:].argmax(-1)), dim=1)
     return ids
@@ -209,18 +268,21 @@ def cache(model: Any) -> bool:
     ids = random_ids(2, 9)
     given = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 12, "pad_token_id": 0}
     cached = model.hf_model.generate(ids, use_cache=True, do_sample=False, **given)
-    return torch.equal(cached, recomputed(model, ids, 12))
+    return torch.equal(cached[:, is_seq2seq(model) :], recomputed(model, ids, 12))
 
 
 def saving(model: Any) -> bool:
     ids = random_ids(2, T)
-    auto = AutoModelForCausalLM if model.supports_generation else AutoModelForMaskedLM
+    auto, given = AUTO[getattr(model.hf_config, HEAD)], {}
+    if is_seq2seq(model):
+        given["decoder_input_ids"] = shifted_right(ids[:, :TARGETS], model.start_token_id, pad=0)
     with tempfile.TemporaryDirectory() as directory:
         model.save_pretrained(directory)
-        ours = HuggingFaceModel.from_pretrained(Path(directory)).eval()
+        ours = type(model).from_pretrained(Path(directory)).eval()
         theirs = auto.from_pretrained(directory).eval()
-    logits = model(ids).logits
-    return torch.equal(ours(ids).logits, logits) and _same(theirs(ids).logits, logits, 1e-5)
+    logits = logits_of(model, ids)
+    same = _same(theirs(input_ids=ids, **given).logits, logits, 1e-5)
+    return torch.equal(logits_of(ours, ids), logits) and same
 
 
 def tying(model: Any) -> bool:
@@ -230,10 +292,10 @@ def tying(model: Any) -> bool:
 
 def resizing(model: Any) -> bool:
     ids = random_ids(2, T).clamp(max=V - 6)
-    before = model(ids).logits
+    before = logits_of(model, ids)
     for size in (V + 7, V - 5):
         model.resize_token_embeddings(size)
-        logits = model(ids).logits
+        logits = logits_of(model, ids)
         if logits.shape[-1] != size or not _same(logits[..., : V - 5], before[..., : V - 5]):
             return False
     return True
@@ -246,7 +308,7 @@ def checkpointing(model: Any) -> bool:
     for each in (plain, model):
         each.train()
         torch.manual_seed(0)
-        each(ids, labels=ids).loss.backward()
+        each(input_ids=ids, labels=ids).loss.backward()
         gradients.append([p.grad for p in each.parameters()])
     pairs = list(zip(*gradients, strict=True))
     return all((a is None and b is None) or _same(a, b, 1e-4) for a, b in pairs)
@@ -276,7 +338,11 @@ MEASURES: dict[str, Callable[[Any], bool]] = {
         documents,
     )
 }
-OF_CAUSAL = ("causality", "cache")
+LAWS_OF: dict[str, set[str]] = {
+    "causal": {*MEASURES},
+    "masked": MEASURES.keys() - {"causality", "cache"},
+    "seq2seq": MEASURES.keys() - {"documents"},
+}
 
 
 def holds(law: str, model: Any) -> bool:

@@ -19,6 +19,10 @@ def of_hub(section: str) -> str:
     return f"model={{architecture: huggingface, huggingface: {section}}}"
 
 
+BART = of_hub(
+    "{model_type: bart, d_model: 16, encoder_layers: 1, decoder_layers: 1, "
+    "encoder_attention_heads: 2, decoder_attention_heads: 2}"
+)
 MISTAKES = {
     "a type that is near another": (
         [of_hub(LLAMA.replace("llama", "lama"))],
@@ -35,6 +39,26 @@ MISTAKES = {
     "a kernel that cannot run": (
         [of_hub(LLAMA), "training.attn_implementation=flash_attention_2"],
         "training.attn_implementation (=flash_attention_2) cannot run: it needs a CUDA device",
+    ),
+    "an encoder-decoder for a language model": (
+        [of_hub("{model_type: t5}")],
+        "needs a causal head, but t5 has seq2seq head; use another type, or seq2seq_lm",
+    ),
+    "a language model for pairs": (
+        [of_hub(LLAMA), "training.objective=seq2seq_lm"],
+        "training.objective (=seq2seq_lm) needs a seq2seq head, but llama has causal head; use",
+    ),
+    "a tokenizer of the targets": (
+        [BART, "training.objective=seq2seq_lm", "training.seq2seq_lm.target_tokenizer={}"],
+        "training.seq2seq_lm.target_tokenizer: 'huggingface' has one vocabulary for sources and",
+    ),
+    "a tokenizer of T5's targets": (
+        [T5, "training.objective=seq2seq_lm", "training.seq2seq_lm.target_tokenizer={}"],
+        "training.seq2seq_lm.target_tokenizer: 't5' has one vocabulary for sources and targets",
+    ),
+    "fewer positions than tokens": (
+        [of_hub(LLAMA.replace("}", ", max_position_embeddings: 4}"))],
+        "needs model.huggingface.max_position_embeddings to be ",
     ),
     "packed documents": (
         [of_hub(MAMBA), "data.packing=documents"],
@@ -95,7 +119,13 @@ def test_it_is_told_in_one_line_and_nothing_is_written(
     assert not (here / "runs").exists()
 
 
-@pytest.mark.parametrize("mistake", ["a type that is near another", "a head that a type lacks"])
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        *("a type that is near another", "a head that a type lacks", "a language model for pairs"),
+        *("a tokenizer of the targets", "a tokenizer of T5's targets"),
+    ],
+)
 def test_a_wrong_type_is_told_before_the_data_are_read(mistake: str, here: Path, cli: Cli) -> None:
     (here / "good.yaml").write_text(GOOD)
     overrides, message = MISTAKES[mistake]

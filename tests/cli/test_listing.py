@@ -134,6 +134,8 @@ def test_facts_and_settings_of_each_kind() -> None:
 
 def test_tasks_of_other_models_than_language_have_no_direction() -> None:
     assert next(_facts(ObjectiveSpec(name="a", target="a:B", model_kind="c"))) == "models: c models"
+    suiting = "objectives: causal_lm, masked_lm, those for encoder_decoder models"
+    assert next(_facts(ARCHITECTURES["huggingface"])) == suiting
 
 
 def test_a_list_of_nothing_shows_the_choices(cli: Cli) -> None:

@@ -335,6 +335,12 @@ def test_ties_name_what_is_one_tensor(tmp_path: Path) -> None:
     ("cls", "facts", "skipped", "reason"),
     [
         (BaseModel, {}, checks.OF_TOKENS, "gpt2 is no language model"),
+        (
+            GPT2Model,
+            {"other_kinds": {"encoder_decoder": "a:B"}},
+            checks.OF_TOKENS,
+            "gpt2 is no language model",
+        ),
         (GPT2Model, {"trained_by": "counting"}, checks.OF_GRADIENTS, "gpt2 learns by counting"),
     ],
 )
@@ -349,7 +355,9 @@ def test_a_check_that_does_not_apply_is_not_made(
     monkeypatch.setitem(ARCHITECTURES._specs, "gpt2", spec)
     monkeypatch.setitem(ARCHITECTURES._implementations, "gpt2", cls)
     monkeypatch.setattr(checks, "CHECKS", dict.fromkeys(checks.CHECKS, lambda trial: (True, "")))
-    trial: Any = SimpleNamespace(config=SimpleNamespace(model=SimpleNamespace(architecture="gpt2")))
+    model = SimpleNamespace(architecture="gpt2")
+    training = SimpleNamespace(objective="seq2seq_lm" if "other_kinds" in facts else "causal_lm")
+    trial: Any = SimpleNamespace(config=SimpleNamespace(model=model, training=training))
     for name in checks.CHECKS:
         expected = (None, reason) if name in skipped else (True, "")
         assert checks._verdict(trial, name) == expected

@@ -17,6 +17,11 @@ from tests.pictures import write_folder
 BACKBONE = {"layers": 2, "hidden_size": 16, "attention_heads": 2}
 SMALL = {**TRANSFORMER, "layers": 1, "hidden_size": 16}
 T5 = {"architecture": "t5", "transformer": SMALL}
+MARIAN = {
+    **{"model_type": "marian", "d_model": 16, "encoder_layers": 1, "decoder_layers": 1},
+    **{"encoder_attention_heads": 2, "decoder_attention_heads": 2, "dropout": 0.0},
+    **{"encoder_ffn_dim": 32, "decoder_ffn_dim": 32},
+}
 WORDS = {"the": "DET", "a": "DET", "cat": "NOUN", "dogs": "NOUN", "sees": "VERB", "run": "VERB"}
 TEXT = {"data": {"train": "sentences.txt", "document": "line", "max_sequence_length": 16}}
 TASKS: dict[str, dict[str, Any]] = {
@@ -56,6 +61,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {  # name, objective, model
     "min_gru": ("causal_lm", {"architecture": "min_gru", "rnn": RECURRENT}),
     "llama": ("causal_lm", {"architecture": "huggingface", "huggingface": LLAMA}),
     "t5": ("seq2seq_lm", T5),
+    "marian": ("seq2seq_lm", {"architecture": "huggingface", "huggingface": MARIAN}),
     "transformer": ("seq2seq_lm", {"architecture": "transformer", "backbone": BACKBONE}),
     "span denoising": ("span_denoising", T5),
     "dense": (

@@ -18,9 +18,15 @@ from model_foundry.model import load_model
 from model_foundry.objectives.preparation import inspect, prepare
 
 SMALL = {"layers": 1, "hidden_size": 32, "attention_heads": 2, "dropout": 0.0}
-MODELS = {
+PAIR = {
+    **{"encoder_ffn_dim": 32, "decoder_ffn_dim": 32},
+    **{"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.0},
+    **{"encoder_attention_heads": 2, "decoder_attention_heads": 2},
+}
+MODELS: dict[str, dict[str, Any]] = {
     "t5": {"architecture": "t5", "transformer": SMALL},
     "transformer": {"architecture": "transformer", "backbone": SMALL},
+    "bart": {"architecture": "huggingface", "huggingface": {"model_type": "bart", **PAIR}},
 }
 
 

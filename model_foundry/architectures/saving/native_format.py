@@ -19,6 +19,7 @@ from model_foundry.config import ARCHITECTURES, HEADS, OBJECTIVES, ExperimentCon
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import reason_of, short_repr
 from model_foundry.foundation.untrusted_files import read_json, require_regular_files
+from model_foundry.registry import load_target
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -78,7 +79,10 @@ def class_of(name: str, kind: str) -> Any:
     Args:
         name: of the architecture.
     """
-    return ARCHITECTURES.load(name) if ARCHITECTURES[name].kind == kind else HEADS.load(kind)
+    spec = ARCHITECTURES[name]
+    if kind in spec.other_kinds:
+        return load_target(spec.other_kinds[kind])
+    return ARCHITECTURES.load(name) if spec.kind == kind else HEADS.load(kind)
 
 
 def saved_class(directory: Path) -> tuple[str, Any]:
@@ -88,9 +92,9 @@ def saved_class(directory: Path) -> tuple[str, Any]:
         ConfigError: they are not registered.
     """
     name, record = architecture_of(directory), read_config_json(directory)
-    own = ARCHITECTURES[name].kind
-    kind: Any = record.get("kind", record.get(KIND_KEY, own))
-    if kind != own and not (isinstance(kind, str) and kind in HEADS):
+    own = ARCHITECTURES[name].kinds
+    kind: Any = record.get("kind", record.get(KIND_KEY, own[0]))
+    if kind not in own and not (isinstance(kind, str) and kind in HEADS):
         raise ConfigError(
             f"{directory / CONFIG}: holds a model of kind {short_repr(kind)}, which {name!r} gives "
             "only with a head that is not registered; give the file that registers it with "
@@ -251,7 +255,9 @@ def require_fit(model: nn.Module, tensors: Mapping[str, Tensor], directory: Path
     Args:
         model: may be on the meta device, where a false size takes no memory.
     """
-    parameters = dict(model.named_parameters())
+    unsaved = getattr(model, "_keys_to_ignore_on_save", None) or ()  # such as Marian's sinusoids
+    named = model.named_parameters()
+    parameters = {name: parameter for name, parameter in named if name not in unsaved}
     wanted = sum(parameter.numel() for parameter in parameters.values())
     held = sum(tensor.numel() for tensor in tensors.values())
     if wanted > held:

@@ -66,6 +66,11 @@ ARCHITECTURES: Registry[ArchitectureSpec] = Registry(
         ArchitectureSpec(
             name="huggingface",
             target="model_foundry.architectures.huggingface:HuggingFaceModel",
+            other_kinds={
+                "encoder_decoder": (
+                    "model_foundry.architectures.huggingface_seq2seq:HuggingFaceSeq2Seq"
+                )
+            },
             section="huggingface",
             schema=HuggingFaceConfig,
             objectives=("causal_lm", "masked_lm"),

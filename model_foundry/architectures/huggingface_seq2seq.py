@@ -1,0 +1,138 @@
+"""Any sequence-to-sequence model type that transformers builds from a configuration.
+
+Language models are in `huggingface`.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from model_foundry.architectures.base_model import device_of
+from model_foundry.architectures.encoder_decoder import (
+    HFEncoderDecoder,
+    require_one_vocabulary,
+    start_of,
+)
+from model_foundry.architectures.hub_configuration import HEAD, SEQ2SEQ
+from model_foundry.architectures.huggingface import TRIAL_LENGTH, HubModel
+from model_foundry.architectures.model_type_laws import holds
+from model_foundry.architectures.output import ModelOutput
+from model_foundry.architectures.restored import evaluation_mode
+from model_foundry.architectures.saving.native_format import KIND_KEY
+from model_foundry.config import ExperimentConfig
+from model_foundry.errors import ConfigError
+
+
+class HuggingFaceSeq2Seq(HubModel, HFEncoderDecoder):
+    """An encoder-decoder of transformers, with one vocabulary for sources and targets."""
+
+    heads = ("seq2seq",)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: ExperimentConfig,
+        *,
+        pad_token_id: int | None = None,
+        eos_token_id: int | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Create a model with random weights.
+
+        Args:
+            config: the experiment; see `hf_fields`.
+            pad_token_id: stands after the end of a written target; None: the end token does.
+            eos_token_id: ends each target.
+            **arguments: `vocab_size`, and ids of further special tokens, by role.
+
+        Raises:
+            ConfigError: transformers has no such type or field, or cannot run it here, or the
+                targets have a tokenizer of their own.
+        """
+        require_one_vocabulary(config)
+        pad = eos_token_id if pad_token_id is None else pad_token_id
+        ids = arguments | {"pad_token_id": pad, "eos_token_id": eos_token_id}
+        return super().from_config(config, **ids, decoder_start_token_id=start_of(ids))
+
+    @classmethod
+    def check_settings(cls, config: ExperimentConfig) -> None:
+        """Require the model type, its fields, and one tokenizer.
+
+        Raises:
+            ConfigError: transformers has no such type or field, or the targets have a tokenizer of
+                their own.
+        """
+        super().check_settings(config)
+        require_one_vocabulary(config)
+
+    @torch.no_grad()
+    def try_out(self) -> None:
+        """Run the model on a few tokens; on the meta device, where nothing is computed, not.
+
+        Raises:
+            ConfigError: the padding of a source changes an output.
+        """
+        if (device := device_of(self)).type == "meta":
+            return
+        length = min(TRIAL_LENGTH, self.num_positions or TRIAL_LENGTH)
+        ids = torch.zeros(1, length, dtype=torch.long, device=device)
+        ids += torch.arange(length, device=device) % self.vocabulary_size
+        mask, other = torch.ones_like(ids), ids.clone()
+        mask[:, -1] = other[:, -1] = 0
+        with evaluation_mode(self):
+            logits, others = (
+                self(input_ids=each, attention_mask=mask, labels=ids).logits
+                for each in (ids, other)
+            )
+        if not torch.allclose(logits, others, atol=1e-4):
+            raise ConfigError(
+                f"model.huggingface: {self.hf_config.model_type} reads the padding of its sources "
+                "with these fields; use another type"
+            )
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The number of tokens."""
+        return int(self.hf_config.vocab_size)
+
+    def forward(self, *given: Any, **inputs: Any) -> ModelOutput:
+        """Compute the logits of each target, given those before it; see `HFEncoderDecoder`.
+
+        Raises:
+            ValueError: a text exceeds the positions.
+        """
+        self._require_positions(source=inputs["input_ids"].shape[1])
+        self._require_positions(target=inputs["labels"].shape[1])
+        return super().forward(*given, **inputs)
+
+    def generate(self, input_ids: Tensor, *, max_new_tokens: int = 20, **kwargs: Any) -> Tensor:
+        """Write the target of each row; see `HFEncoderDecoder`.
+
+        Where the cache of the type gives other tokens, or has not been measured, the whole target
+        is read for each token.
+
+        Raises:
+            ValueError: the source or `max_new_tokens` exceeds the positions.
+        """
+        self._require_positions(source=input_ids.shape[1])
+        self._require_positions(max_new_tokens=max_new_tokens)
+        cached = holds("cache", self.hf_config.model_type, getattr(self.hf_config, HEAD))
+        given = {"use_cache": cached} | kwargs
+        return super().generate(input_ids, max_new_tokens=max_new_tokens, **given)
+
+    def _require_positions(self, **lengths: int) -> None:
+        """Raise a `ValueError` for a number of tokens, by what it is the length of."""
+        positions = self.num_positions
+        for name, length in lengths.items():
+            if positions is not None and length > positions:
+                raise ValueError(
+                    f"{name} (={length} tokens) exceeds the {positions} positions of this "
+                    f"{self.hf_config.model_type}; shorten it."
+                )
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write a HuggingFace directory for the Auto classes."""
+        setattr(self.hf_model.config, KIND_KEY, SEQ2SEQ)
+        super().save_pretrained(directory)
