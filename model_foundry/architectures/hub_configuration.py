@@ -1,6 +1,5 @@
 """The transformers configuration of an experiment or of a saved model, of any model type."""
 
-from math import ceil
 from typing import Any
 
 from transformers import CONFIG_MAPPING
@@ -8,6 +7,7 @@ from transformers import CONFIG_MAPPING
 from model_foundry.architectures import hub_types
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import OBJECTIVES, ExperimentConfig, HuggingFaceConfig
+from model_foundry.config.target_lengths import longest_target, positions_needed
 from model_foundry.errors import ConfigError
 
 HEAD = "foundry_head"  # field of the configuration: causal, masked or seq2seq
@@ -32,31 +32,18 @@ def type_and_head(config: ExperimentConfig) -> tuple[Any, str]:
     return hf_config_class, head
 
 
-def longest_row(config: ExperimentConfig) -> int:
-    """Return the number of tokens of the longest source or target, or a little more."""
-    length, objective = config.data.max_sequence_length, config.training.objective
-    section = config.training.section_of(objective)
-    target = getattr(section, "max_target_length", None) or 0
-    if hasattr(section, "hidden_share"):  # a sentinel before each part of a span, and two ends
-        hidden = length * section.hidden_share
-        target = ceil(hidden * (1 + 2 / section.mean_span_length)) + 4
-    return max(length, target)
-
-
 def _require_positions(config: ExperimentConfig, model_type: str, pad: int | None) -> None:
     """Raise a `ConfigError` for a text that is longer than the positions of the experiment."""
-    given = config.model.section.fields.get(hub_types.POSITIONS)
-    objective = config.training.objective
-    own = getattr(config.training.section_of(objective), "max_target_length", None)
-    lengths = {
-        "data.max_sequence_length": config.data.max_sequence_length,
-        f"training.{objective}.max_target_length": own or 0,
-    }
-    field, longest = max(lengths.items(), key=lambda item: item[1])
+    given, longest = config.model.section.fields.get(hub_types.POSITIONS), positions_needed(config)
+    field = "data.max_sequence_length"
+    if longest > config.data.max_sequence_length:
+        setting, _ = longest_target(config) or ("", 0)
+        field = f"training.{config.training.objective}.{setting}"
     needed = longest + hub_types.unused_positions(model_type, pad)
     if isinstance(given, int) and given < needed:
-        law = f"(={longest}) needs {hub_types.SECTION}.{hub_types.POSITIONS} to be {needed}"
-        raise ConfigError(f"{field} {law}, got {given}; lower the first or raise the second")
+        own = f"{hub_types.SECTION}.{hub_types.POSITIONS}"
+        law = f"texts of up to {longest} tokens need {own} to be {needed}, got {given}"
+        raise ConfigError(f"{field}: {law}; lower the first or raise the second")
 
 
 def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
@@ -72,7 +59,7 @@ def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
     own = hub_types.fields_of(hf_config_class)
     pad, vocabularies = arguments.get("pad_token_id"), hub_types.VOCABULARIES
     values = {
-        **hub_types.positions_fields(hf_config_class, longest_row(config), pad),
+        **hub_types.positions_fields(hf_config_class, positions_needed(config), pad),
         **config.model.section.fields,
         **dict.fromkeys(own & {*vocabularies}, arguments["vocab_size"]),
         **hub_types.special_tokens(hf_config_class, arguments),

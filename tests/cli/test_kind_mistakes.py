@@ -58,7 +58,7 @@ MISTAKES = {
     ),
     "fewer positions than tokens": (
         [of_hub(LLAMA.replace("}", ", max_position_embeddings: 4}"))],
-        "needs model.huggingface.max_position_embeddings to be ",
+        "tokens need model.huggingface.max_position_embeddings to be ",
     ),
     "packed documents": (
         [of_hub(MAMBA), "data.packing=documents"],
