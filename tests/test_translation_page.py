@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from model_foundry.config import load_config
 from model_foundry.config.seq2seq import Seq2SeqConfig, SpanDenoisingConfig
 from model_foundry.experiment.train import train
 from model_foundry.objectives.preparation import prepare
+from tests.task_runs import foundry
 
 PAGE = (Path(__file__).parents[1] / "docs" / "translation.md").read_text(encoding="utf-8")
 NUMBERS = {"two": "deux", "three": "trois", "four": "quatre", "ten": "dix"}
@@ -55,6 +57,8 @@ def test_the_experiment_of_the_page_learns_and_its_code_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert train(load_config("numbers.yaml")).metrics["eval/exact_match"] == 1
+    [asked] = [block.split() for block in blocks("sh") if block.startswith("foundry generate")]
+    assert foundry(*shlex.split(" ".join(asked[1:]))) == (0, "deux chiens\n", "")
     exec(blocks("python")[0], {})
     assert capsys.readouterr().out == 2 * "['deux chiens', 'trois chats']\n"
 

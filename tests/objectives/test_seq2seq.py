@@ -265,8 +265,8 @@ def test_a_blank_line_is_refused_with_its_number(here: Path) -> None:
 
 def test_targets_longer_than_the_positions_are_refused(here: Path) -> None:
     few = ("model.backbone.max_position_embeddings=16", "training.seq2seq_lm.max_target_length=17")
-    with pytest.raises(ConfigError, match=r"max_target_length \(=17\) exceeds model\.backbone\."):
-        create_model(experiment(*BACKBONE, *few), vocab_size=40, eos_token_id=3)
+    with pytest.raises(ConfigError, match=r"max_target_length: \(=17\) gives targets of up to 17"):
+        experiment(*BACKBONE, *few)
     model: Any = create_model(experiment(*BACKBONE, few[0]), vocab_size=40, eos_token_id=3)
     with pytest.raises(ValueError, match=r"max_new_tokens \(=17 tokens\) exceeds the 16 positions"):
         model.generate(torch.tensor([[5, 6]]), max_new_tokens=17)
