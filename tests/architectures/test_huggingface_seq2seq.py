@@ -97,8 +97,8 @@ def test_a_longer_text_than_the_positions_is_refused() -> None:
         ("bart", {"d_modell": 8}, "d_modell: is no field of BartConfig; did you mean 'd_model'?"),
         ("bart", {"decoder_start_token_id": 8}, "decoder_start_token_id: follows from tokenizer"),
         ("marian", {"decoder_vocab_size": 8}, "decoder_vocab_size: follows from tokenizer"),
-        ("bart", {"max_position_embeddings": 8}, f"data.max_sequence_length: texts of up to {T} tokens need model."
-         f"huggingface.max_position_embeddings to be {T}, got 8; lower the first or raise"),
+        ("bart", {"max_position_embeddings": 8}, "data.max_sequence_length: texts of "
+         f"up to {T} tokens need model.huggingface.max_position_embeddings to be {T}, got 8; "),
         ("bart", {"activation_function": "geluu"}, "bart cannot be built from these fields: "),
         ("encoder-decoder", {}, "encoder-decoder is made of "),
     ],
