@@ -5,6 +5,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING
 
 from model_foundry.architectures import hub_types
+from model_foundry.architectures.hub_values import with_plain_types
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import OBJECTIVES, ExperimentConfig, HuggingFaceConfig
 from model_foundry.errors import ConfigError
@@ -35,13 +36,13 @@ def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
         arguments: vocabulary size, and ids of special tokens by role.
 
     Raises:
-        ConfigError: there is no such type, head or field.
+        ConfigError: there is no such type, head or field, or a value is not valid.
     """
     hf_config_class, head = type_and_head(config)
     length, pad = config.data.max_sequence_length, arguments.get("pad_token_id")
     values = {
         **hub_types.positions_fields(hf_config_class, length, pad),
-        **config.model.section.fields,
+        **with_plain_types(hf_config_class, config.model.section.fields, hub_types.SECTION),
         **hub_types.special_tokens(hf_config_class, arguments),
         HEAD: head,
     }
