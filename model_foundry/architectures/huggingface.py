@@ -24,14 +24,15 @@ from model_foundry.architectures.hub_configuration import (
     configuration_of,
     type_and_head,
 )
+from model_foundry.architectures.hub_trial import try_generation
 from model_foundry.architectures.kernels.attention_choice import ISOLATING, choose_attention
 from model_foundry.architectures.model_type_laws import holds, require_law
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.restored import evaluation_mode
 from model_foundry.architectures.saving.hf_arguments import arguments_of
-from model_foundry.architectures.saving.native_format import Record
-from model_foundry.config import ExperimentConfig, HuggingFaceConfig
-from model_foundry.errors import ConfigError
+from model_foundry.architectures.saving.native_format import LANGUAGE, Record
+from model_foundry.config import OBJECTIVES, ExperimentConfig, HuggingFaceConfig
+from model_foundry.errors import ConfigError, is_out_of_memory
 from model_foundry.foundation.messages import reason_of
 
 TRIAL_LENGTH = 4
@@ -59,6 +60,8 @@ def _refusals(section: HuggingFaceConfig) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         law = "cannot be built from these fields"
         if isinstance(error, ImportError):
             law = "needs a package or kernel that is not here"
@@ -73,6 +76,7 @@ class HuggingFaceModel(HFLanguageModel):
     hf_config_class = SavedConfig
     model_type = "huggingface"
     knows_segments = True
+    runs_when_created = True
 
     @classmethod
     def from_config(
@@ -94,6 +98,8 @@ class HuggingFaceModel(HFLanguageModel):
             if section.fields.get("tie_word_embeddings"):
                 model.require_tied_matrices()
             model.try_out()
+            if OBJECTIVES[config.training.objective].model_kind == LANGUAGE:
+                try_generation(model, model.hf_config.model_type)
         return model
 
     @classmethod
