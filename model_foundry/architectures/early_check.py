@@ -4,9 +4,22 @@ from typing import Any
 
 import torch
 
-from model_foundry.architectures.base_model import CountedModel
+from model_foundry.architectures.base_model import BaseModel, CountedModel
 from model_foundry.architectures.memory import naming_the_model, require_memory
 from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig
+from model_foundry.errors import ConfigError
+
+
+def _require_positions(model: BaseModel, config: ExperimentConfig) -> None:
+    """Raise a `ConfigError` unless the model has a position for each token of a row."""
+    length, positions = config.data.max_sequence_length, model.num_positions
+    if positions is not None and length > positions:
+        begun = config.model.init_from is not None  # the weights have that many positions
+        raise ConfigError(
+            f"data.max_sequence_length (={length}) exceeds the {positions} positions of "
+            f"{model.model_type!r} (max_position_embeddings); lower the first"
+            f"{'' if begun else ' or raise the second'}"
+        )
 
 
 @naming_the_model(None)
@@ -26,6 +39,7 @@ def try_settings(
     """
     with torch.device("meta"):
         model = cls.from_config(config, **arguments)
+    _require_positions(model, config)
     learns = not isinstance(model, CountedModel)
     # on a GPU, the gradients are in its own memory
     require_memory(model, config, trains=learns and device.type == "cpu")

@@ -65,9 +65,10 @@ def num_positions_of(config: ExperimentConfig) -> int:
     field, longest = max(lengths.items(), key=lambda item: item[1])
     positions: int = config.model.section.max_position_embeddings or longest
     if positions < longest and config.model.section.positions == "learned":
+        begun = config.model.init_from is not None  # the weights have that many positions
         raise ConfigError(
             f"{field} (={longest}) exceeds model.backbone.max_position_embeddings "
-            f"(={positions}); lower the first or raise the second."
+            f"(={positions}); lower the first{'' if begun else ' or raise the second'}."
         )
     return positions
 

@@ -53,6 +53,11 @@ STACKS = "{layers: 1, hidden_size: 8, attention_heads: 2"
         ),
         (
             "llama",
+            [HUB.format("llama", ", num_attention_heads: 2, max_position_embeddings: 8")],
+            "data.max_sequence_length (=16) exceeds the 8 positions of 'huggingface' (max_pos",
+        ),
+        (
+            "llama",
             [HUB.format("mamba", ""), "data.packing=documents"],
             "data.packing (=documents) needs the law 'documents'",
         ),
