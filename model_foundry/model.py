@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseModel, create_model_from_config
-from model_foundry.architectures.initial_weights import begin_from
+from model_foundry.architectures.initial_weights import begin_from, require_same_body
 from model_foundry.architectures.saving.native_format import LANGUAGE, weight_files
 from model_foundry.config import OBJECTIVES, ExperimentConfig, experiment_of
 from model_foundry.errors import CheckpointError, ConfigError
@@ -191,6 +191,18 @@ def initial_directory(config: ExperimentConfig) -> Path | None:
     except ConfigError as error:
         raise ConfigError(f"model.init_from: {error}") from error
     return directory
+
+
+def compare_with_initial(config: ExperimentConfig) -> None:
+    """Compare a model with the weights of `model.init_from`, before data are read or it is made.
+
+    Raises:
+        CheckpointError: the model of `model.init_from` is damaged.
+        ConfigError: there is no model, or its weights are those of another.
+    """
+    directory = initial_directory(config)
+    if directory is not None:
+        require_same_body(config, directory)
 
 
 def initialize(

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM, BertForPreTraining
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForPreTraining,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from model_foundry import train
 from model_foundry.architectures.initial_weights import begin_from
@@ -252,7 +258,9 @@ HEADS = "model.transformer={layers: 2, hidden_size: 32, attention_heads: 4}"
         (
             "gpt2",
             "data.max_sequence_length=20",
-            r"wpe.weight of the shape \(16, 32\), and this model \(20, 32\)",
+            r"wpe.weight of the shape \(16, 32\), and this model \(20, 32\); its positions are "
+            r"learned, so set data.max_sequence_length=16, or for shorter texts "
+            r"model.transformer.max_position_embeddings=16, or name another model",
         ),
     ],
 )
@@ -270,6 +278,58 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(
     if "tokenizer" not in setting:  # which a check does not train
         with pytest.raises(ConfigError, match=message):
             check(config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        (
+            "bert",
+            (),
+            r"'llama', and model.architecture is 'bert'; set model.architecture=huggingface and "
+            r"model.huggingface.model_type=llama, or name another model",
+        ),
+        (
+            "llama",
+            ("model.huggingface={model_type: llama}",),
+            r"has num_hidden_layers \(=1\), and this model 32; set the same in model.huggingface",
+        ),
+        (
+            "llama",
+            ("model.huggingface={model_type: llama, num_hidden_layers: 1, "
+             "num_attention_heads: 2, num_key_value_heads: 2}",),
+            r"has model.embed_tokens.weight of the shape \(60, 32\), and this model \(60, 4096\)",
+        ),
+        (
+            "llama",
+            ("model.huggingface={model_type: gemma}",),
+            r"set model.huggingface.model_type=llama, or name another model",
+        ),
+    ],
+)  # fmt: skip
+def test_another_model_is_told_before_the_data_are_read_and_it_is_made(
+    kind: str, settings: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    """The default sizes of a type are those of a large published model."""
+    fields = LlamaConfig(
+        **{"vocab_size": 60, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1},
+        **{"num_attention_heads": 2, "num_key_value_heads": 2, "pad_token_id": None},
+    )
+    LlamaForCausalLM(fields).save_pretrained(tmp_path / "theirs")
+    given = (f"data.train={tmp_path}/none.txt", f"model.init_from={tmp_path / 'theirs'}")
+    config = tiny_experiment(kind, tmp_path, *given, *settings)
+    for use in (check, train):
+        with pytest.raises(ConfigError, match=message):
+            use(config)
+
+
+def test_weights_of_fewer_positions_cannot_have_more(tmp_path: Path) -> None:
+    given = "model.transformer.max_position_embeddings=8"
+    for place, remedy in ((), r"lower the first or raise the second$"), (
+        ("model.init_from=runs/any",), r"lower the first$",
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=rf"\(=16\) exceeds .*; {remedy}"):
+            tiny_experiment("gpt2", tmp_path, given, *place)
 
 
 def saved(kind: str, here: Path, *settings: str) -> Path:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self, cast
 import torch
 from torch import Tensor, nn
 
+from model_foundry.architectures.memory import require_memory_left
 from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.saving import native_format
 from model_foundry.config import ExperimentConfig
@@ -35,6 +36,8 @@ class BaseModel(nn.Module, ABC):
 
     build_record: native_format.Record | None = None
     """The arguments of `create_model_from_config`; None if the model was made otherwise."""
+    runs_when_created: ClassVar[bool] = False
+    """True if `from_config` also runs the model, to find settings that do not fit together."""
     base_model_prefix: ClassVar[str] = ""
     """Name of the `base_model`; empty: it is the model itself."""
     is_body_frozen = False
@@ -227,6 +230,7 @@ class BaseModel(nn.Module, ABC):
         try:
             model = cls.from_config(config, **arguments)
         except NO_SUCH_MODEL as error:
+            require_memory_left(error, directory)
             reason = f"describes no {cls.__name__}: {reason_of(error)}"
             raise ConfigError(f"{source}: {reason}") from error
         native_format.load_weights(model, directory)

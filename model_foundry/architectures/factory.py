@@ -2,18 +2,22 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel
 from model_foundry.architectures.kernels.fused_activations import fuse_activations
 from model_foundry.architectures.kernels.onednn_linear import use_onednn_linear
+from model_foundry.architectures.memory import naming_the_model, require_memory
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
+from model_foundry.architectures.plugin_check import is_ours
 from model_foundry.architectures.saving import native_format
 from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, SpeedConfig
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.plugins import plugin_errors, plugin_of
+from model_foundry.foundation.random_state import seeded
 
 
 def speed_up(model: nn.Module, speed: SpeedConfig) -> None:
@@ -40,6 +44,7 @@ def create_model_from_config(
     Raises:
         ConfigError: the architecture is not registered, or its section is missing.
         DataError: a special token is outside the vocabulary.
+        MemoryExhaustedError: its weights do not fit into the memory.
     """
     name = config.model.architecture
     spec = ARCHITECTURES[name]
@@ -49,7 +54,12 @@ def create_model_from_config(
     cls, arguments = native_format.class_of(name, kind), native_format.as_json(arguments)
     if issubclass(MODEL_REGISTRY[name], BaseLanguageModel):
         arguments = _with_vocabulary(config, **arguments)
-    with plugin_errors():
+    with plugin_errors(), naming_the_model(arguments.get("vocab_size")):
+        ours = is_ours(cls) and is_ours(MODEL_REGISTRY[name])
+        if ours and torch.get_default_device().type != "meta":
+            with seeded(0), torch.device("meta"):
+                counted = cls.from_config(config, **arguments)
+            require_memory(counted, config)
         model: BaseModel = cls.from_config(config, **arguments)
     if freeze_body:
         model.freeze_body()

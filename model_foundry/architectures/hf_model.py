@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from model_foundry.architectures.base_model import BaseModel
 from model_foundry.architectures.kernels.fused_activations import fuse_activations
 from model_foundry.architectures.losses import masked_lm_loss
+from model_foundry.architectures.memory import require_memory_left
 from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.saving.hf_arguments import (
     STATE_NAMES,
@@ -180,6 +181,7 @@ class HFModel(BaseModel):
         except ConfigError:
             raise
         except Exception as error:  # transformers validates little
+            require_memory_left(error, directory)
             reason = f"the model cannot be loaded: {reason_of(error)}"
             raise ConfigError(f"{directory}: {reason}") from error
         for fault in ("missing_keys", "unexpected_keys"):

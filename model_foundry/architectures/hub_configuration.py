@@ -5,6 +5,7 @@ from typing import Any
 from transformers import CONFIG_MAPPING
 
 from model_foundry.architectures import hub_types
+from model_foundry.architectures.hub_values import with_plain_types
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import OBJECTIVES, ExperimentConfig, HuggingFaceConfig
 from model_foundry.config.target_lengths import longest_target, positions_needed
@@ -53,14 +54,14 @@ def configuration_of(config: ExperimentConfig, arguments: Record) -> Any:
         arguments: vocabulary size, and ids of special tokens by role.
 
     Raises:
-        ConfigError: there is no such type, head or field.
+        ConfigError: there is no such type, head or field, or a value is not valid.
     """
     hf_config_class, head = type_and_head(config)
     own = hub_types.fields_of(hf_config_class)
     pad, vocabularies = arguments.get("pad_token_id"), hub_types.VOCABULARIES
     values = {
         **hub_types.positions_fields(hf_config_class, positions_needed(config), pad),
-        **config.model.section.fields,
+        **with_plain_types(hf_config_class, config.model.section.fields, hub_types.SECTION),
         **dict.fromkeys(own & {*vocabularies}, arguments["vocab_size"]),
         **hub_types.special_tokens(hf_config_class, arguments),
         HEAD: head,

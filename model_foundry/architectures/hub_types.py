@@ -16,8 +16,9 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
 )
 
+from model_foundry.architectures.hub_values import reason_within
 from model_foundry.errors import ConfigError
-from model_foundry.foundation.messages import reason_of, short_repr
+from model_foundry.foundation.messages import short_repr
 from model_foundry.registry import nearest
 
 SECTION = "model.huggingface"
@@ -201,4 +202,6 @@ def made_config(hf_config_class: Any, values: dict[str, Any]) -> Any:
     try:
         return hf_config_class(**values)
     except Exception as error:  # of huggingface_hub, pydantic-like, and of the class itself
-        raise ConfigError(f"{SECTION}: {hf_config_class.model_type}: {reason_of(error)}") from error
+        raise ConfigError(
+            f"{SECTION}: {hf_config_class.model_type}: {reason_within(error)}"
+        ) from error

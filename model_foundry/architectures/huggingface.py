@@ -4,10 +4,8 @@ Encoder-decoders are in `huggingface_seq2seq`.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor
@@ -29,15 +27,16 @@ from model_foundry.architectures.hub_configuration import (
     configuration_of,
     type_and_head,
 )
+from model_foundry.architectures.hub_trial import try_generation
+from model_foundry.architectures.hub_values import refusals
 from model_foundry.architectures.kernels.attention_choice import ISOLATING, choose_attention
 from model_foundry.architectures.model_type_laws import holds, require_law
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.restored import evaluation_mode
 from model_foundry.architectures.saving.hf_arguments import arguments_of
-from model_foundry.architectures.saving.native_format import Record
-from model_foundry.config import ExperimentConfig, HuggingFaceConfig
+from model_foundry.architectures.saving.native_format import LANGUAGE, Record
+from model_foundry.config import OBJECTIVES, ExperimentConfig, HuggingFaceConfig
 from model_foundry.errors import ConfigError
-from model_foundry.foundation.messages import reason_of
 
 TRIAL_LENGTH = 4
 WINDOW = "sliding_attention"  # kind of layer
@@ -56,26 +55,12 @@ def _attention_of(hf_class: Any, config: ExperimentConfig) -> str:
     return next(name for name in (asked, "sdpa", "eager") if supported.get(name))
 
 
-@contextmanager
-def _refusals(section: HuggingFaceConfig) -> Iterator[None]:
-    """Raise a `ConfigError` for any error of transformers, which validates little."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except Exception as error:
-        law = "cannot be built from these fields"
-        if isinstance(error, ImportError):
-            law = "needs a package or kernel that is not here"
-        text = f"model.huggingface: {section.model_type} {law}: {reason_of(error)}"
-        raise ConfigError(text) from error
-
-
 class HubModel(HFModel):
     """A model type of transformers, with any head."""
 
     hf_config_class = SavedConfig
     model_type = "huggingface"
+    runs_when_created = True
     heads: ClassVar[tuple[str, ...]]
     """The heads of models of this class."""
     knows_documents: ClassVar[bool] = False
@@ -93,7 +78,7 @@ class HubModel(HFModel):
         section: HuggingFaceConfig = config.model.section
         size = vocab_size or config.tokenizer.vocab_size
         hf_config = configuration_of(config, {"vocab_size": size, **kwargs})
-        with _refusals(section):
+        with refusals(section):
             model = cls.build(config, hf_config)
             if config.data.packing == "documents" and cls.knows_documents:
                 field, remedy = "data.packing (=documents)", "use blocks or streams"
@@ -101,6 +86,8 @@ class HubModel(HFModel):
             if section.fields.get("tie_word_embeddings"):
                 model.require_tied_matrices()
             model.try_out()
+            if OBJECTIVES[config.training.objective].model_kind == LANGUAGE:
+                try_generation(cast(BaseLanguageModel, model), model.hf_config.model_type)
         return model
 
     @classmethod

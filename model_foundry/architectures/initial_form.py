@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from model_foundry.architectures.hub_configuration import with_floats
+from model_foundry.architectures.hub_types import NAMES
+from model_foundry.architectures.hub_values import reason_within
 from model_foundry.architectures.initial_target import OWN, Target
 from model_foundry.architectures.saving.named_weights import Mismatch
 from model_foundry.architectures.saving.native_format import (
@@ -59,6 +61,9 @@ def require_architecture(target: Target, record: Record) -> None:
             f"{ours!r}; set model.huggingface.model_type={reason_of(theirs)}, or name another model"
         )
     remedy = f"set model.architecture={there}" if known else "use another"
+    if not known and any(there in names for names in NAMES.values()):
+        fields_here = f"model.huggingface.model_type={there}"
+        remedy = f"set model.architecture=huggingface and {fields_here}"
     raise Mismatch(
         f"holds a model of the architecture {short_repr(there)}, and model.architecture is "
         f"{here!r}; {remedy}, or name another model"
@@ -86,7 +91,9 @@ def completed(kind: Any, fields: Record) -> Record:
     try:
         whole: Record = kind.from_dict(with_floats(fields)).to_dict()
     except Exception as error:  # transformers validates little
-        raise Mismatch(f"has a configuration that cannot be read: {reason_of(error)}") from error
+        raise Mismatch(
+            f"has a configuration that cannot be read: {reason_within(error)}"
+        ) from error
     return whole
 
 

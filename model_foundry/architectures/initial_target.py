@@ -65,6 +65,11 @@ class Target:
             return None
         return id(self.model.hf_model.get_input_embeddings().weight)
 
+    def are_positions(self, name: str) -> bool:
+        """Return whether a tensor is the matrix of learned positions."""
+        known = getattr(self.fields, "max_position_embeddings", None)
+        return ("pos" in name or "wpe" in name) and self.tensors[name].dim() == 2 and bool(known)
+
     def output(self, tensors: Collection[str]) -> tuple[str, str] | None:
         """Return the names of an output matrix that a directory lacks, and of its embeddings.
 

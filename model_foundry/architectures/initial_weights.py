@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model_foundry.architectures.base_model import BaseModel, CountedModel
+from model_foundry.architectures.hf_language_model import HFLanguageModel
 from model_foundry.architectures.initial_form import (
     body_fields,
     require_architecture,
@@ -21,6 +22,7 @@ from model_foundry.architectures.initial_form import (
 )
 from model_foundry.architectures.initial_target import OWN, Target
 from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
+from model_foundry.architectures.plugin_check import is_ours
 from model_foundry.architectures.saving.named_weights import (
     Mismatch,
     aligned,
@@ -41,8 +43,10 @@ from model_foundry.architectures.saving.published_weights import (
     native_config,
     published_config,
 )
+from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import reason_of
+from model_foundry.foundation.random_state import seeded
 
 # LayerNorm in the first directories of BERT
 OLD_NAMES: Final = {".gamma": ".weight", ".beta": ".bias"}
@@ -99,6 +103,15 @@ def _converted(target: Target, tensors: Tensors, record: Record) -> tuple[Tensor
     return convert(layout, saved.num_hidden_layers, tensors, here), whole
 
 
+def _remedy_for_positions(target: Target, length: int, more: int) -> str:
+    """Return the settings that give a model of a length as many more learned positions."""
+    return (
+        f"its positions are learned, so set data.max_sequence_length={length + more}, or for "
+        f"shorter texts model.{target.section}.max_position_embeddings="
+        f"{target.fields.max_position_embeddings + more}"
+    )
+
+
 def _require_shape(target: Target, name: str, saved: Tensor, directory: Path) -> None:
     """Raise a `Mismatch` for a tensor of the body of another shape."""
     own = target.tensors[name]
@@ -110,9 +123,13 @@ def _require_shape(target: Target, name: str, saved: Tensor, directory: Path) ->
             f"has a vocabulary of {len(saved):,} entries, and this experiment {len(own):,}; set "
             f"tokenizer.path={directory} to take its tokenizer, or name another model"
         )
+    remedy = f"set the sizes in model.{target.section} as there"
+    length = target.model.num_positions
+    if length and target.are_positions(name) and own.shape[1:] == saved.shape[1:]:
+        remedy = _remedy_for_positions(target, length, len(saved) - len(own))
     raise Mismatch(
-        f"has {name} of the shape {tuple(saved.shape)}, and this model {tuple(own.shape)}; set the "
-        f"sizes in model.{target.section} as there, or name another model"
+        f"has {name} of the shape {tuple(saved.shape)}, and this model {tuple(own.shape)}; "
+        f"{remedy}, or name another model"
     )
 
 
@@ -222,3 +239,25 @@ def begin_from(model: BaseModel, directory: Path, *, added_tokens: int = 0) -> B
         return _begun(model, directory, added_tokens)
     except Mismatch as error:
         raise ConfigError(f"model.init_from (={directory}): {error}.") from error
+
+
+def require_same_body(config: ExperimentConfig, directory: Path) -> None:
+    """Refuse weights that do not fit a model, before it is made.
+
+    The vocabulary is that of the directory here, since that of the experiment needs its tokenizer.
+    Architectures whose configuration is not one of transformers are left to `begin_from`.
+
+    Raises:
+        ConfigError: it holds no weights, or those of another model.
+    """
+    cls = ARCHITECTURES.load(config.model.architecture)
+    if not (issubclass(cls, HFLanguageModel) and is_ours(cls)):
+        return
+    fields = body_fields(read_config_json(directory))
+    size, pad = (fields.get(name) for name in ("vocab_size", "pad_token_id"))
+    if type(size) is not int or size < 1:  # of another kind of model, which is told first
+        size = 1
+    ids = {"pad_token_id": pad or 0, "bos_token_id": None, "eos_token_id": None}
+    with seeded(0), torch.device("meta"):
+        model = cls.from_config(config, vocab_size=size, **ids)
+    begin_from(model, directory)

@@ -61,9 +61,10 @@ def num_positions_of(config: ExperimentConfig) -> int:
     length = config.data.max_sequence_length
     positions: int = config.model.section.max_position_embeddings or positions_needed(config)
     if positions < length and config.model.section.positions == "learned":
+        begun = config.model.init_from is not None  # the weights have that many positions
         raise ConfigError(
             f"data.max_sequence_length (={length}) exceeds model.backbone.max_position_embeddings "
-            f"(={positions}); lower the first or raise the second."
+            f"(={positions}); lower the first{'' if begun else ' or raise the second'}."
         )
     return positions
 

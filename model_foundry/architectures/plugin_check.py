@@ -13,6 +13,8 @@ import torch
 
 from model_foundry.architectures.base import BaseLanguageModel
 from model_foundry.architectures.base_model import BaseModel, CountedModel
+from model_foundry.architectures.early_check import try_settings
+from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
 from model_foundry.architectures.model_registry import MODEL_REGISTRY
 from model_foundry.architectures.restored import restored
 from model_foundry.architectures.saving.native_format import class_of
@@ -28,6 +30,8 @@ from model_foundry.foundation.random_state import seeded
 
 OURS = __name__.partition(".")[0]
 ROWS, VOCABULARY = 2, 32  # of the trial batch; special tokens have the first ids
+ROLES = ("pad", "bos", "eos", "mask", "cls", "sep")
+SPECIAL = {f"{role}_token_id": number for number, role in enumerate(ROLES)}
 Inputs = dict[str, torch.Tensor]
 Forward = Callable[[Any, Inputs], Any]
 
@@ -35,26 +39,27 @@ Forward = Callable[[Any, Inputs], Any]
 def check_without_data(config: ExperimentConfig, device: torch.device) -> None:
     """Check the settings of a model; run one step of a plugin's language model on a small batch.
 
-    That model has the sizes of the experiment, except for a tiny vocabulary. Random generators keep
-    their state.
+    A model that reads tokens is made for it, with the sizes of the experiment except for a tiny
+    vocabulary. Random generators keep their state.
 
     Raises:
         ConfigError: the model cannot be created, raises, or returns an invalid output.
+        MemoryExhaustedError: it does not fit into the memory.
     """
     name, kind = config.model.architecture, OBJECTIVES[config.training.objective].model_kind
     cls = class_of(name, kind) if kind in ARCHITECTURES[name].kinds else MODEL_REGISTRY[name]
     with plugin_method(cls, "check_settings"):
         cls.check_settings(config)
-    if issubclass(cls, BaseLanguageModel) and not is_ours(cls):
-        with seeded(0):
+    with seeded(0):
+        if issubclass(cls, BaseLanguageModel) and not is_ours(cls):
             _try_language_model(cls, config, device)
+        elif issubclass(cls, BaseLanguageModel | HFEncoderDecoder) and is_ours(cls):
+            try_settings(cls, config, device, {"vocab_size": VOCABULARY, **SPECIAL})
 
 
 def _try_language_model(cls: Any, config: ExperimentConfig, device: torch.device) -> None:
     ids = torch.arange(ROWS * config.data.max_sequence_length, device=device)
     rows = (ids % VOCABULARY).view(ROWS, -1)
-    roles = ("pad", "bos", "eos", "mask", "cls", "sep")
-    special = {f"{role}_token_id": number for number, role in enumerate(roles)}
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.mixed_precision)
     precision = torch.autocast(device.type, dtype=dtype) if dtype else nullcontext()
 
@@ -63,7 +68,7 @@ def _try_language_model(cls: Any, config: ExperimentConfig, device: torch.device
             return model(**inputs)
 
     with plugin_method(cls, "from_config"):
-        model = cls.from_config(config, vocab_size=VOCABULARY, **special).to(device)
+        model = cls.from_config(config, vocab_size=VOCABULARY, **SPECIAL).to(device)
     inputs = {"input_ids": rows, "attention_mask": torch.ones_like(rows), "labels": rows}
     trial_step(model, inputs, forward, logits=(*rows.shape, VOCABULARY))
     with plugin_method(cls, "forward", "without labels: "), torch.no_grad():

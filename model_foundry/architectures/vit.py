@@ -22,6 +22,7 @@ from model_foundry.config import ExperimentConfig
 from model_foundry.config.backbone import BackboneConfig
 from model_foundry.config.images import PatchesConfig
 from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import short_repr
 
 AutoConfig.register(VisionTransformerConfig.model_type, VisionTransformerConfig, exist_ok=True)
 for auto_class, model_class in (
@@ -79,6 +80,19 @@ class VisionTransformer(NativeModel):
             problem_type=SEVERAL if multi_label else "single_label_classification",
         )
 
+    @classmethod
+    def check_settings(cls, config: ExperimentConfig) -> None:
+        """Refuse settings of text, and patches that do not fill images of a given size.
+
+        Raises:
+            ConfigError: there is such a setting.
+        """
+        cls.hf_fields(config)
+        section = config.training.section_of(config.training.objective)
+        size = getattr(section, "image_size", None)
+        if size is not None:
+            _require_patches(cls.patches(config), size, size)
+
     @staticmethod
     def patches(config: ExperimentConfig) -> PatchesConfig:
         """Return `model.vit`, by default its defaults."""
@@ -94,8 +108,9 @@ class VisionTransformer(NativeModel):
         for name in OF_TEXT:
             value = getattr(config.model.section, name)
             if value != BackboneConfig.model_fields[name].default:
-                law = f"(={value}) is a setting of text, which 'vit' does not read; leave it out"
-                raise ConfigError(f"model.backbone.{name} {law}")
+                field = f"model.backbone.{name} (={short_repr(value)})"
+                law = "is a setting of text, which 'vit' does not read; leave it out"
+                raise ConfigError(f"{field} {law}")
         return super().hf_fields(config) | cls.patches(config).model_dump()
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:

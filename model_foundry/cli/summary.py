@@ -107,8 +107,9 @@ def _language_lines(report: "LanguageReport") -> Iterator[str]:
         number = report.pairs[name]
         fewer = "" if number == most else f"  ({number} pairs: the others are too long)"
         yield f"  {accuracy:6.1%}  {name}{fewer}"
-    yield ""
-    yield "sentences of the model"
+    if report.sentences:
+        yield ""
+        yield "sentences of the model"
     for text, accepted in report.sentences:
         yield f"  {'grammatical  ' if accepted else 'ungrammatical'}  {text}"
 

@@ -97,10 +97,11 @@ def block_fits_positions(config: Sections) -> Iterator[Fault]:
         positions = getattr(section, "max_position_embeddings", None)
         limited = getattr(section, "positions", "learned") == "learned"
         if limited and positions is not None and length > positions:
+            begun = model.init_from is not None  # the weights have that many positions
             yield (
                 "data.max_sequence_length",
                 f"(={length}) exceeds {name}.max_position_embeddings (={positions}); "
-                "lower the first or raise the second",
+                f"lower the first{'' if begun else ' or raise the second'}",
             )
 
 

@@ -1,14 +1,19 @@
 """Evaluation on the built-in language: entropy, minimal pairs and sentences."""
 
+import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel
+from model_foundry.errors import Interrupted
 from model_foundry.evaluation.minimal_pairs import accuracy, pair_scores, warn_of_long_pairs
+from model_foundry.foundation.messages import reason_of
 from model_foundry.generation import generate_texts
 from model_foundry.synthetic_language import load_language
+
+logger = logging.getLogger(__name__)
 
 PAIRS = 200  # per phenomenon; the standard error of an accuracy is then at most 3.5 points
 SENTENCES = 3
@@ -66,8 +71,22 @@ def measure_language(
     scores = {name: fitting for name, fitting in scores.items() if fitting}
     accuracies = {name: accuracy(fitting) for name, fitting in scores.items()}
     counts = {name: len(fitting) for name, fitting in scores.items()}
-    texts = generate_texts(
-        model, tokenizer, [""] * SENTENCES, max_new_tokens=LONGEST_SENTENCE, seed=seed
-    )
-    sentences = [(text, language.accepts(text)) for text in texts]
+    sentences = [(text, language.accepts(text)) for text in _sentences(model, tokenizer, seed)]
     return LanguageReport(floor, accuracies, counts, sentences)
+
+
+def _sentences(
+    model: BaseLanguageModel, tokenizer: PreTrainedTokenizerBase, seed: int
+) -> list[str]:
+    """Return sentences of the model; none, with a warning, if it cannot generate.
+
+    They come last in a run, whose training a failure must not lose.
+    """
+    prompts = [""] * SENTENCES
+    try:
+        return generate_texts(model, tokenizer, prompts, max_new_tokens=LONGEST_SENTENCE, seed=seed)
+    except Interrupted:
+        raise
+    except Exception as error:  # of whatever network
+        logger.warning("no sentences of the model, which cannot generate: %s", reason_of(error))
+        return []

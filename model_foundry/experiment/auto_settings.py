@@ -96,6 +96,7 @@ def _precision(config: ExperimentConfig, device_type: str) -> tuple[Precision, s
     if spec.trained_by == "counting":
         return "no", f"{spec.name} learns by counting"
     width = getattr(config.model.section, "hidden_size", None)
+    width = width if type(width) is int else None  # a section may pass on whatever it was given
     # a narrow language model gains on GPUs too, by its vocabulary; another model has none
     if asked == "auto" and spec.kind != LANGUAGE and width is not None and width < NARROW:
         return "no", _too_narrow(width)

@@ -14,7 +14,7 @@ from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.run_length import check_length, total_steps
 from model_foundry.foundation.environment_variables import without_variables
-from model_foundry.model import create_model, find_tokenizer, initial_directory, initialize
+from model_foundry.model import compare_with_initial, create_model, find_tokenizer, initialize
 from model_foundry.objectives import Objective, Prepared
 from model_foundry.objectives.base import Inspection
 from model_foundry.objectives.forward_pass import Inputs
@@ -41,8 +41,8 @@ def check(config: ExperimentConfig) -> list[str]:
     if device_type() != "cuda":  # on GPUs, the launcher decides
         require_strategy(config.training)
     RunDirectory(config.output_dir).require_usable()
+    compare_with_initial(config)
     check_without_data(config, torch.device(device_type()))
-    initial_directory(config)  # a wrong place is told before the data are read
     objective, found = objective_of(config), inspect(config)
     with torch.device("meta"):
         model = create_model(config, **found.model_arguments)

@@ -19,7 +19,7 @@ from model_foundry.experiment.run_length import total_steps
 from model_foundry.foundation.plugins import LOADED_PLUGINS
 from model_foundry.foundation.process_group import ProcessGroup
 from model_foundry.foundation.random_state import environment
-from model_foundry.model import initial_weights_sha256
+from model_foundry.model import compare_with_initial, initial_weights_sha256
 from model_foundry.objectives import Prepared
 from model_foundry.training.checkpoint.choice import Checkpoint, newest_usable
 from model_foundry.training.distributed import split_global_batch, why_indivisible
@@ -127,6 +127,8 @@ def initial_weights(config: ExperimentConfig, start: ResumePoint) -> str | None:
             == as_settings(config)["model"]["init_from"]
         ):
             return saved.content.get(INITIAL)
+    else:
+        compare_with_initial(config)  # of another form, the model may even exceed the memory
     return initial_weights_sha256(config)
 
 

@@ -48,7 +48,6 @@ from model_foundry.training.distributed import (
     name_layers,
     start_accelerator,
 )
-from model_foundry.training.out_of_memory import naming_the_model
 from model_foundry.training.profiler.profile import Profile
 from model_foundry.training.sinks import Sink, Sinks
 
@@ -124,9 +123,9 @@ def _run(
     config, notes = processes.on_all_ranks(settle, config)
     accelerator = processes.on_all_ranks(start_accelerator, config.training, processes)
     start = processes.on_rank0(find_resume_point, run, config, fresh=fresh)
+    weights = processes.on_all_ranks(initial_weights, config, start)
     processes.on_rank0(check_without_data, config, accelerator.device)
     require_divisible(config, start, world_size=processes.world_size)
-    weights = processes.on_all_ranks(initial_weights, config, start)
     prepared = prepare_on_all(processes, config, kept=start.path)
     fingerprint = processes.on_all_ranks(
         make_fingerprint,
@@ -175,8 +174,7 @@ def _create_model(
     config: ExperimentConfig, prepared: Prepared, accelerator: Accelerator, processes: ProcessGroup
 ) -> BaseModel:
     arguments = prepared.objective.model_arguments(prepared.processors)
-    with naming_the_model(arguments.get("vocab_size")):
-        model = processes.on_all_ranks(create_model, config, **arguments)
+    model = processes.on_all_ranks(create_model, config, **arguments)
     if config.training.gradient_checkpointing and not isinstance(model, CountedModel):
         processes.on_all_ranks(model.require_gradient_checkpointing)
     name_layers(accelerator, model)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 CPUS = Path("/sys/devices/system/cpu")
 CPU_FACTS = Path("/proc/cpuinfo")
+MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""`max` or bytes, in version 2 of control groups."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
 """`max 100000` or `<microseconds per period> <period>`, in version 2 of control groups."""
 BF16_INSTRUCTIONS = {"avx512_bf16", "amx_bf16"}
@@ -54,6 +56,18 @@ def usable_cores() -> int:
     allowed = os.sched_getaffinity(0) if linux else range(os.cpu_count() or 1)
     cores = {_siblings(cpu) for cpu in allowed}
     return max(1, min(len(cores), _quota() or len(cores)))
+
+
+def memory_bytes() -> int | None:
+    """Return the memory that the machine has, or grants to its container; None: it is not known."""
+    if not hasattr(os, "sysconf"):  # Windows
+        return None
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        granted = MEMORY_LIMIT.read_text(encoding="utf-8").strip()
+    except OSError:
+        return physical
+    return physical if granted == "max" else min(physical, int(granted))
 
 
 def _siblings(cpu: int) -> str:

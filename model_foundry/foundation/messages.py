@@ -36,6 +36,11 @@ def reason_of(error: object) -> str:
     return " ".join(f"{error}".split())[:LONGEST_REASON] or type(error).__name__
 
 
+def size_of_bytes(number: int) -> str:
+    """Return a number of bytes in MB or GB."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"
+
+
 def figure_name(key: str) -> str:
     """Return the name under which a figure is shown; that of a loss is the key of its setting."""
     return key if "/" in key else key.replace("_", " ")

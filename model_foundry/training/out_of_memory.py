@@ -17,6 +17,7 @@ from torch import nn
 from model_foundry.architectures import BaseModel, device_of
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.errors import MemoryExhaustedError, is_out_of_memory
+from model_foundry.foundation.messages import size_of_bytes
 
 ASKED = re.compile(r"allocate (\d+) bytes")
 STATM = Path("/proc/self/statm")  # pages: virtual, resident, ...
@@ -58,32 +59,10 @@ def naming_the_batch(
         of_model = "weights, gradients and moments" if trains else "weights"
         raise MemoryExhaustedError(
             f"out of memory in {when()}, with {size} in a forward pass: "
-            f"the model takes {_size(copies * weights)} ({of_model}), activations and logits about "
-            f"{_size(rest)}; {_remedies(config, model, rows, trains=trains)}"
+            f"the model takes {size_of_bytes(copies * weights)} ({of_model}), "
+            f"activations and logits about {size_of_bytes(rest)}; "
+            f"{_remedies(config, model, rows, trains=trains)}"
         ) from error
-
-
-@contextmanager
-def naming_the_model(vocabulary: int | None) -> Iterator[None]:
-    """Raise a `MemoryExhaustedError` if the model that the block creates exceeds the memory.
-
-    Args:
-        vocabulary: rows of its embedding matrix; None: it has none.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise MemoryExhaustedError(
-            f"out of memory while the model was created, before any batch: {_with(vocabulary)}its "
-            "weights alone do not fit; lower the sizes of model.*"
-            f"{' or tokenizer.vocab_size' if vocabulary else ''}"
-        ) from error
-
-
-def _with(vocabulary: int | None) -> str:
-    return f"with a vocabulary of {vocabulary:,} " if vocabulary else ""
 
 
 def _remedies(config: ExperimentConfig, model: nn.Module, rows: int, *, trains: bool) -> str:
@@ -126,7 +105,3 @@ def _in_use(device: torch.device) -> int:
     except OSError:  # macOS
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else most * 1024
-
-
-def _size(number: int) -> str:
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:,.1f} MB"

@@ -107,7 +107,7 @@ def test_the_objective_chooses_the_head(head: str, name: str) -> None:
         ("llama", {"vocab_size": 8}, "model.huggingface.vocab_size: follows from tokenizer"),
         ("llama", {"eos_token_id": 8}, "model.huggingface.eos_token_id: follows from tokenizer"),
         ("llama", {"hidden_act": "geluu"}, "cannot be built from these fields: "),
-        ("llama", {"hidden_size": "wide"}, "expected int, got str"),
+        ("llama", {"hidden_size": "wide"}, "hidden_size: must be an integer, got 'wide'"),
         ("gemma3", {}, "gemma3 is made of text_config, vision_config; use gemma3_text"),
         ("modernbert", {}, "training.objective (=causal_lm) needs a causal head, but modernbert "
          "has masked head; use another type, or masked_lm"),

@@ -2,9 +2,12 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from model_foundry.architectures import MODEL_REGISTRY
+from model_foundry.cli.summary import print_summary
 from model_foundry.errors import ConfigError
 from model_foundry.evaluation.minimal_pairs import minimal_pair_accuracy
 from model_foundry.evaluation.synthetic_language import PAIRS, LanguageReport, measure_language
@@ -100,3 +103,23 @@ def test_minimal_pairs_of_a_masked_model_are_refused(kind: str, tmp_path: Path) 
     pairs = load_language().minimal_pairs("article_sound", pairs=2, seed=0)
     with pytest.raises(ConfigError, match="reads both ways and gives no sentence a probability"):
         minimal_pair_accuracy(model, tokenizer, pairs)
+
+
+def test_a_model_that_cannot_generate_does_not_fail_its_finished_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*given: Any, **named: Any) -> None:
+        raise ValueError("matC_old has wrong shape")
+
+    config = tiny_experiment("gpt2", tmp_path, "training.max_steps=2")
+    monkeypatch.setattr(MODEL_REGISTRY["gpt2"], "generate", fail)
+    result = train(config)
+    assert result.language is not None and result.language.minimal_pairs
+    assert result.language.sentences == []
+    (line,) = [r.getMessage() for r in caplog.records if "no sentences" in r.getMessage()]
+    assert line == "no sentences of the model, which cannot generate: matC_old has wrong shape"
+    print_summary(result)
+    assert "sentences of the model" not in capsys.readouterr().out

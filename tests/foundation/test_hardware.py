@@ -64,3 +64,14 @@ def test_two_threads_of_a_core_count_once_and_a_quota_counts(
     monkeypatch.setattr(hardware, "QUOTA", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert hardware.usable_cores() == expected
+
+
+@pytest.mark.parametrize(("granted", "is_less"), [("max", False), ("4096", True), (None, False)])
+def test_the_memory_is_that_of_the_machine_or_less_of_its_container(
+    granted: str | None, is_less: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if granted:
+        (tmp_path / "memory.max").write_text(granted + "\n")
+    monkeypatch.setattr(hardware, "MEMORY_LIMIT", tmp_path / "memory.max")
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert hardware.memory_bytes() == (4096 if is_less else physical)

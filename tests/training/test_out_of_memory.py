@@ -39,7 +39,7 @@ def train_with_little_memory(directory: Path, *overrides: str) -> None:
             r"data.max_sequence_length=8\n",
         ),
         (
-            "model.transformer.hidden_size=16384",
+            "model.transformer.hidden_size=4096",
             "out of memory while the model was created, before any batch: ",
         ),
     ],
