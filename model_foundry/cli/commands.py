@@ -233,7 +233,7 @@ def generate(
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
-    """Continue a text with a causal model, or translate one with an encoder-decoder."""
+    """Continue a text, or translate it with an encoder-decoder."""
     given = {} if temperature is None else {"temperature": temperature}
     texts = _writer(run)(
         [prompt] * number,
