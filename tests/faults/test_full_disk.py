@@ -5,6 +5,7 @@ file system can be mounted, the limit of the system on the size of a file replac
 """
 
 import errno
+import gc
 import os
 import resource
 import shutil
@@ -76,6 +77,7 @@ def free(place: Path) -> int:
 
 def fill(disk: Path, *, room: int = 0) -> None:
     """Leave so many bytes on a disk."""
+    gc.collect()  # garbage that views deleted files would free their space later, at any time
     with (disk / BALLAST).open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, free(disk) - room)
     assert free(disk) == room

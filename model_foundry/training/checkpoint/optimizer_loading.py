@@ -97,7 +97,9 @@ def set_state(
 
 
 def _place(key: str, value: Tensor, like: Held) -> Tensor:
-    return value.to(like.device)  # some keep counters in host memory, beside weights on a GPU
+    # Some keep counters in host memory, beside weights on a GPU. A copy, since what was read is a
+    # view of the file, whose space on the disk is free only when nothing views it any more.
+    return value.to(like.device, copy=True)
 
 
 def _beside(parameter: Tensor, value: Tensor) -> Held:
