@@ -27,6 +27,12 @@ def start_of(ids: Record) -> int | None:
     return next((ids[role] for role in roles if ids.get(role) is not None), None)
 
 
+def padded_by_end(ids: Record) -> Record:
+    """Return ids of special tokens, by role, in which the end pads where no other token does."""
+    end, pad = ids.get("eos_token_id"), ids.get("pad_token_id")
+    return ids | {"eos_token_id": end, "pad_token_id": end if pad is None else pad}
+
+
 def require_one_vocabulary(config: ExperimentConfig) -> None:
     """Raise a `ConfigError` for targets with a tokenizer of their own."""
     objective = config.training.objective
@@ -54,7 +60,12 @@ class HFEncoderDecoder(HFModel):
 
         Returns:
             Logits (B, T, V), aligned with the labels, and the mean loss over the targets.
+
+        Raises:
+            ValueError: a text exceeds the positions.
         """
+        lengths = {"source": inputs["input_ids"].shape[1], "target": inputs["labels"].shape[1]}
+        self.require_positions(**lengths)
         start = self.start_token_id
         # nothing is predicted from what stands at padding, so its id is of no importance
         read = shifted_right(inputs["labels"], start, pad=start)
@@ -79,7 +90,11 @@ class HFEncoderDecoder(HFModel):
         Returns:
             The targets without the start token, (B, up to `max_new_tokens`), padded after their
             end token.
+
+        Raises:
+            ValueError: the source or `max_new_tokens` exceeds the positions.
         """
+        self.require_positions(source=input_ids.shape[1], max_new_tokens=max_new_tokens)
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         with evaluation_mode(self):
             found = self.hf_model.generate(

@@ -121,6 +121,20 @@ class HFModel(BaseModel):
         """
         return masked_lm_loss(logits, labels)
 
+    def require_positions(self, **lengths: int) -> None:
+        """Raise a `ValueError` where a text exceeds the positions.
+
+        Args:
+            **lengths: number of tokens, by what it is the length of.
+        """
+        positions = self.num_positions
+        for name, length in lengths.items():
+            if positions is not None and length > positions:
+                raise ValueError(
+                    f"{name} (={length} tokens) exceeds the {positions} positions of this model "
+                    "(max_position_embeddings); shorten it."
+                )
+
     def fixed_arguments(self) -> dict[str, Any]:
         """Return the arguments of the wrapped model that do not depend on the batch."""
         return {"use_cache": False} if "use_cache" in arguments_of(self.hf_model) else {}

@@ -217,18 +217,13 @@ class HuggingFaceModel(HubModel, HFLanguageModel):
             ConfigError: the type does not keep documents apart.
             ValueError: the block exceeds the positions.
         """
-        length, positions = input_ids.shape[1], self.num_positions
-        if positions is not None and length > positions:
-            raise ValueError(
-                f"a block of {length} tokens exceeds the {positions} positions of this "
-                f"{self.hf_config.model_type} ({hub_types.POSITIONS}); shorten the block."
-            )
+        self.require_positions(block=input_ids.shape[1])
         usual = super().call_arguments(input_ids, attention_mask, None)
         if document_ids is not None:
             return usual | self._separate(without_padding(document_ids, attention_mask))
         if attention_mask is not None:
             numbers = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-            usual |= self._numbered(numbers[:, -length:])
+            usual |= self._numbered(numbers[:, -input_ids.shape[1] :])
         return usual
 
     def _numbered(self, positions: Tensor) -> dict[str, Any]:

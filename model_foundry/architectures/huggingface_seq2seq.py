@@ -12,13 +12,13 @@ from torch import Tensor
 from model_foundry.architectures.base_model import device_of
 from model_foundry.architectures.encoder_decoder import (
     HFEncoderDecoder,
+    padded_by_end,
     require_one_vocabulary,
     start_of,
 )
 from model_foundry.architectures.hub_configuration import HEAD, SEQ2SEQ
 from model_foundry.architectures.huggingface import TRIAL_LENGTH, HubModel
 from model_foundry.architectures.model_type_laws import holds
-from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.restored import evaluation_mode
 from model_foundry.architectures.saving.native_format import KIND_KEY
 from model_foundry.config import ExperimentConfig
@@ -31,29 +31,19 @@ class HuggingFaceSeq2Seq(HubModel, HFEncoderDecoder):
     heads = ("seq2seq",)
 
     @classmethod
-    def from_config(
-        cls,
-        config: ExperimentConfig,
-        *,
-        pad_token_id: int | None = None,
-        eos_token_id: int | None = None,
-        **arguments: Any,
-    ) -> Self:
+    def from_config(cls, config: ExperimentConfig, **arguments: Any) -> Self:
         """Create a model with random weights.
 
         Args:
             config: the experiment; see `hf_fields`.
-            pad_token_id: stands after the end of a written target; None: the end token does.
-            eos_token_id: ends each target.
-            **arguments: `vocab_size`, and ids of further special tokens, by role.
+            **arguments: `vocab_size`, and ids of special tokens, by role.
 
         Raises:
             ConfigError: transformers has no such type or field, or cannot run it here, or the
                 targets have a tokenizer of their own.
         """
         require_one_vocabulary(config)
-        pad = eos_token_id if pad_token_id is None else pad_token_id
-        ids = arguments | {"pad_token_id": pad, "eos_token_id": eos_token_id}
+        ids = padded_by_end(arguments)
         return super().from_config(config, **ids, decoder_start_token_id=start_of(ids))
 
     @classmethod
@@ -97,40 +87,14 @@ class HuggingFaceSeq2Seq(HubModel, HFEncoderDecoder):
         """The number of tokens."""
         return int(self.hf_config.vocab_size)
 
-    def forward(self, *given: Any, **inputs: Any) -> ModelOutput:
-        """Compute the logits of each target, given those before it; see `HFEncoderDecoder`.
-
-        Raises:
-            ValueError: a text exceeds the positions.
-        """
-        self._require_positions(source=inputs["input_ids"].shape[1])
-        self._require_positions(target=inputs["labels"].shape[1])
-        return super().forward(*given, **inputs)
-
-    def generate(self, input_ids: Tensor, *, max_new_tokens: int = 20, **kwargs: Any) -> Tensor:
+    def generate(self, input_ids: Tensor, **kwargs: Any) -> Tensor:
         """Write the target of each row; see `HFEncoderDecoder`.
 
         Where the cache of the type gives other tokens, or has not been measured, the whole target
         is read for each token.
-
-        Raises:
-            ValueError: the source or `max_new_tokens` exceeds the positions.
         """
-        self._require_positions(source=input_ids.shape[1])
-        self._require_positions(max_new_tokens=max_new_tokens)
         cached = holds("cache", self.hf_config.model_type, getattr(self.hf_config, HEAD))
-        given = {"use_cache": cached} | kwargs
-        return super().generate(input_ids, max_new_tokens=max_new_tokens, **given)
-
-    def _require_positions(self, **lengths: int) -> None:
-        """Raise a `ValueError` for a number of tokens, by what it is the length of."""
-        positions = self.num_positions
-        for name, length in lengths.items():
-            if positions is not None and length > positions:
-                raise ValueError(
-                    f"{name} (={length} tokens) exceeds the {positions} positions of this "
-                    f"{self.hf_config.model_type}; shorten it."
-                )
+        return super().generate(input_ids, **{"use_cache": cached} | kwargs)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write a HuggingFace directory for the Auto classes."""

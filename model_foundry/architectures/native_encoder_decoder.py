@@ -5,14 +5,12 @@ The network is in `modeling/modeling_encoder_decoder.py`, which is saved with ea
 
 from typing import Any, Self
 
-from torch import Tensor
 from transformers import AutoModelForSeq2SeqLM
 
 from model_foundry.architectures.encoder_decoder import HFEncoderDecoder, start_of
 from model_foundry.architectures.modeling.configuration_transformer import TransformerConfig
 from model_foundry.architectures.modeling.modeling_encoder_decoder import TransformerForSeq2SeqLM
 from model_foundry.architectures.native_transformer import NativeModel
-from model_foundry.architectures.output import ModelOutput
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig
@@ -59,23 +57,3 @@ class TransformerEncoderDecoder(NativeModel, HFEncoderDecoder):
             "decoder_layers": section.decoder_layers,
         }
         return super().hf_fields(config) | stacks
-
-    def forward(self, *given: Any, **inputs: Any) -> ModelOutput:
-        """Compute the logits of each target, given those before it; see `HFEncoderDecoder`.
-
-        Raises:
-            ValueError: a text exceeds the learned positions.
-        """
-        self.require_positions(source=inputs["input_ids"].shape[1])
-        self.require_positions(target=inputs["labels"].shape[1])
-        return super().forward(*given, **inputs)
-
-    def generate(self, input_ids: Tensor, *, max_new_tokens: int = 20, **kwargs: Any) -> Tensor:
-        """Write the target of each row; see `HFEncoderDecoder`.
-
-        Raises:
-            ValueError: the source or `max_new_tokens` exceeds the learned positions.
-        """
-        self.require_positions(source=input_ids.shape[1])
-        self.require_positions(max_new_tokens=max_new_tokens)
-        return super().generate(input_ids, max_new_tokens=max_new_tokens, **kwargs)

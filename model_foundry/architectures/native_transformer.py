@@ -116,20 +116,6 @@ class NativeModel(HFModel):
         """The attention kernel, by its name in transformers."""
         return str(self.hf_model.config._attn_implementation)
 
-    def require_positions(self, **lengths: int) -> None:
-        """Raise a `ValueError` where a text exceeds the learned positions.
-
-        Args:
-            **lengths: number of tokens, by what it is the length of.
-        """
-        positions = self.num_positions
-        for name, length in lengths.items():
-            if positions is not None and length > positions:
-                raise ValueError(
-                    f"{name} (={length} tokens) exceeds the {positions} positions of this "
-                    f"{self.model_type} (max_position_embeddings); shorten it."
-                )
-
 
 class NativeTransformer(NativeModel, HFLanguageModel):
     """A language model that is one stack of this package's own blocks."""

@@ -5,7 +5,11 @@ from typing import Any, Self
 
 from transformers import T5Config, T5ForConditionalGeneration
 
-from model_foundry.architectures.encoder_decoder import HFEncoderDecoder, require_one_vocabulary
+from model_foundry.architectures.encoder_decoder import (
+    HFEncoderDecoder,
+    padded_by_end,
+    require_one_vocabulary,
+)
 from model_foundry.architectures.registration import register_architecture
 from model_foundry.architectures.saving.native_format import Record
 from model_foundry.config import ExperimentConfig, TransformerModelConfig
@@ -33,29 +37,19 @@ class T5Model(HFEncoderDecoder):
         require_one_vocabulary(config)
 
     @classmethod
-    def from_config(
-        cls,
-        config: ExperimentConfig,
-        *,
-        pad_token_id: int | None = None,
-        eos_token_id: int | None = None,
-        **arguments: Any,
-    ) -> Self:
-        """Create a model with random weights.
+    def from_config(cls, config: ExperimentConfig, **arguments: Any) -> Self:
+        """Create a model with random weights, whose targets begin with the pad token, as published.
 
         Args:
             config: the experiment; see `hf_fields`.
-            pad_token_id: begins each target, as published; None: the end token does.
-            eos_token_id: ends each target.
-            **arguments: further fields of `T5Config`, such as `vocab_size`.
+            **arguments: fields of `T5Config`, such as `vocab_size`, and ids of special tokens.
 
         Raises:
             ConfigError: the sources have a vocabulary of their own.
         """
         cls.check_settings(config)
-        pad = eos_token_id if pad_token_id is None else pad_token_id
-        ids = {"pad_token_id": pad, "eos_token_id": eos_token_id, "decoder_start_token_id": pad}
-        return super().from_config(config, **arguments, **ids)
+        ids = padded_by_end(arguments)
+        return super().from_config(config, **ids, decoder_start_token_id=ids["pad_token_id"])
 
     @classmethod
     def hf_fields(cls, config: ExperimentConfig) -> Record:

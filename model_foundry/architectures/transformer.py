@@ -128,12 +128,7 @@ class Transformer(HFTransformer, HFLanguageModel):
         Raises:
             ValueError: the block exceeds the positions, or the kernel cannot separate documents.
         """
-        length = input_ids.shape[1]
-        if length > self.num_positions:
-            raise ValueError(
-                f"a block of {length} tokens exceeds the {self.num_positions} positions of this "
-                f"{self.model_type} (max_position_embeddings); shorten the block."
-            )
+        self.require_positions(block=input_ids.shape[1])
         usual = super().call_arguments(input_ids, attention_mask, None)
         if self.is_native:
             return usual | {"document_ids": document_ids}
@@ -141,7 +136,7 @@ class Transformer(HFTransformer, HFLanguageModel):
             usual |= self._separate(without_padding(document_ids, attention_mask))
         elif attention_mask is not None:
             positions = (attention_mask.cumsum(-1) - 1).clamp(min=0)
-            usual["position_ids"] = positions[:, -length:]
+            usual["position_ids"] = positions[:, -input_ids.shape[1] :]
         return usual
 
     def _separate(self, document_ids: Tensor) -> dict[str, Tensor]:

@@ -53,5 +53,5 @@ def test_the_logits_are_those_of_transformers(tiny_config: MakeConfig) -> None:
 
 def test_a_block_longer_than_the_positions_is_refused(tiny_config: MakeConfig) -> None:
     model = create_model_from_config(tiny_config("bert"), vocab_size=31)
-    with pytest.raises(ValueError, match="block of 13 tokens exceeds the 12 positions"):
+    with pytest.raises(ValueError, match=r"block \(=13 tokens\) exceeds the 12 positions"):
         model(torch.ones(1, 13, dtype=torch.long))

@@ -77,7 +77,7 @@ def test_a_directory_of_transformers_itself_is_loaded_by_its_model_type(tmp_path
 
 def test_a_block_longer_than_the_positions_is_refused(tiny_config: MakeConfig) -> None:
     model = create_model_from_config(tiny_config("gpt2"), vocab_size=31)
-    with pytest.raises(ValueError, match="block of 13 tokens exceeds the 12 positions"):
+    with pytest.raises(ValueError, match=r"block \(=13 tokens\) exceeds the 12 positions"):
         model(torch.zeros(1, 13, dtype=torch.long))
     with pytest.raises(ValueError, match=r"prompt of 5 tokens and max_new_tokens \(=8\).*12"):
         model.generate(torch.zeros(1, 5, dtype=torch.long), max_new_tokens=8)

@@ -270,6 +270,8 @@ def test_targets_longer_than_the_positions_are_refused(here: Path) -> None:
     model: Any = create_model(experiment(*BACKBONE, few[0]), vocab_size=40, eos_token_id=3)
     with pytest.raises(ValueError, match=r"max_new_tokens \(=17 tokens\) exceeds the 16 positions"):
         model.generate(torch.tensor([[5, 6]]), max_new_tokens=17)
+    with pytest.raises(ValueError, match=r"source \(=17 tokens\) exceeds the 16 positions"):
+        model.generate(torch.full((1, 17), 5))
 
 
 def test_a_tokenizer_without_an_end_is_refused(here: Path) -> None:
