@@ -20,7 +20,6 @@ from model_foundry.foundation.strict_json import strict_json
 from model_foundry.interventions.report import Report, StepReport
 
 LONGEST_ROW, LONGEST_TOKEN = 400, 30  # characters
-NO_PICTURE = "none, since matplotlib is not installed: pip install 'model-foundry[plots]'"
 BEFORE_THE_SPLIT = {"blank documents", "beyond the budget"}
 BAR = 24  # columns of the longest bar, so that 80 hold three texts
 Row = tuple[str, list[str]]
@@ -76,8 +75,8 @@ def save_report(report: CorpusReport, directory: Path) -> list[str]:
         raise SaveError(f"{directory}: cannot be created ({error.strerror}).") from error
     figures, picture = directory / "data.json", directory / "document_lengths.png"
     write_text(figures, strict_json(report.as_json(), indent=1) + "\n")
-    drawn = save_histogram(report, picture)
-    return ["", f"figures   {figures}", f"picture   {picture if drawn else NO_PICTURE}"]
+    save_histogram(report, picture)
+    return ["", f"figures   {figures}", f"picture   {picture}"]
 
 
 def _plain_table(*headings: str, left: int = 1) -> Table:

@@ -1,4 +1,4 @@
-"""A histogram of document lengths; needs matplotlib, from the extra `plots`."""
+"""A histogram of document lengths."""
 
 import os
 from pathlib import Path
@@ -84,16 +84,13 @@ def draw_histogram(report: CorpusReport) -> "Figure":
     return figure
 
 
-def save_histogram(report: CorpusReport, path: Path) -> bool:
-    """Draw the document lengths of each text into a PNG; return False without matplotlib.
+def save_histogram(report: CorpusReport, path: Path) -> None:
+    """Draw the document lengths of each text into a PNG.
 
     Raises:
         SaveError: the file cannot be written.
     """
-    try:
-        figure = draw_histogram(report)
-    except ImportError:
-        return False
+    figure = draw_histogram(report)
     aside = path.with_name(f"{UNFINISHED}{path.name}-{os.getpid()}")
     try:
         figure.savefig(aside, dpi=RESOLUTION, format="png")
@@ -101,4 +98,3 @@ def save_histogram(report: CorpusReport, path: Path) -> bool:
     except OSError as error:
         aside.unlink(missing_ok=True)
         raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
-    return True

@@ -59,7 +59,8 @@ from model_foundry.config.specs import (
     SourceSpec,
     TransformSpec,
 )
-from model_foundry.config.training import Attention, TrainingConfig
+from model_foundry.config.training import TrainingConfig
+from model_foundry.config.training_execution import Attention
 from model_foundry.config.training_sections import MilestonesConfig, SpeedConfig
 from model_foundry.config.transforms import TRANSFORMS
 from model_foundry.config.unused_settings import settings_without_effect

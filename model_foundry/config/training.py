@@ -1,53 +1,22 @@
 """The settings of training: objective, optimizer, length, checkpoints, speed, processes."""
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, Field, model_validator
 
 from model_foundry.config.built_in import OBJECTIVES, OPTIMIZERS, SCHEDULES
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.registered_sections import OpenSection, defaults_of
-from model_foundry.config.sections import PositiveInt, Probability, faults_error
-from model_foundry.config.training_sections import (
-    DistributedConfig,
-    MilestonesConfig,
-    SpeedConfig,
-)
+from model_foundry.config.sections import faults_error
+from model_foundry.config.training_execution import ExecutionSettings
+from model_foundry.config.training_optimization import OptimizationSettings
+from model_foundry.config.training_records import RecordSettings
+from model_foundry.config.training_task import TaskSettings
 from model_foundry.errors import ConfigError
 from model_foundry.registry import Registry
 
-Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 WITH_SECTIONS: Final[tuple[Registry[Any], ...]] = (OBJECTIVES, OPTIMIZERS, SCHEDULES)
 """What is registered with settings of its own, which stand in `training` under its name."""
-
-
-def _each_once(names: list[str]) -> list[str]:
-    if twice := [name for number, name in enumerate(names) if name in names[:number]]:
-        raise faults_error(("", f"must name each once, got {twice[0]!r} twice"))
-    return names
-
-
-Names = Annotated[list[str], AfterValidator(_each_once)]
-
-
-def _yes_no_or_auto(value: Any) -> Any:
-    # Before the union, which would report a line for each of its members.
-    if isinstance(value, bool) or value == "auto":
-        return value
-    raise faults_error(("", f"must be true, false or 'auto', got {value!r}"))
-
-
-def _at_least_two(limit: int) -> int:
-    if limit < 2:
-        risk = "a single checkpoint would be at risk while the next one is written and verified"
-        raise faults_error(("", f"must be >= 2, got {limit}: {risk}; leave it out to keep all"))
-    return limit
 
 
 def schema_of(name: str) -> type[BaseModel] | None:
@@ -56,111 +25,14 @@ def schema_of(name: str) -> type[BaseModel] | None:
     return next((spec.schema for spec in specs if spec is not None and spec.schema), None)
 
 
-class TrainingConfig(OpenSection):
+class TrainingConfig(
+    RecordSettings, ExecutionSettings, OptimizationSettings, TaskSettings, OpenSection
+):
     """The objective, the optimizer and the schedule of a run. Names follow `TrainingArguments`.
 
     The settings of a registered objective, optimizer or schedule stand in a section of its name.
     """
 
-    objective: str = "causal_lm"
-    """A registered objective, as `foundry list objectives` shows them."""
-    losses: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    """Registered losses with their weights, added up; `model` is the model's own. Left out or
-    empty: those of the objective."""
-    metrics: Annotated[Names, OnResume.FREE] = Field(default_factory=list)
-    """Registered metrics of each evaluation; left out or empty: those of the objective."""
-    train_metrics: Annotated[Names, OnResume.LAST_BITS] = Field(default_factory=list)
-    """Registered metrics of the training batches between two lines of metrics; those that read
-    logits cost time and memory. Left out: none."""
-    keys: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Other names of what a loss or metric reads, by its name: `{accuracy: {labels: tags}}`. Left
-    out: each reads what it asks for."""
-    transforms: list[dict[str, Any]] = Field(default_factory=list)
-    """Changes of each record of a batch, in this order: `{name: settings}` of a registered one,
-    `{rename: {old: new}}` or `{function: module:name}`. Left out: none."""
-    metric_for_best_model: str | None = None
-    """Metric that decides which checkpoint is the best; None: the first of `metrics`."""
-    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
-    """Share of the tokens that a masked objective predicts."""
-    mlm_eval_probability: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The same in evaluation: losses of different shares cannot be compared, as a greater one
-    leaves less to predict from. None: as in training."""
-    mlm_masking: Literal["token", "word", "span"] = "token"
-    """Units that a masked objective hides: single tokens, whole words, or spans of words whose
-    lengths are geometric (Joshi et al. 2020, arXiv:1907.10529)."""
-    mlm_span_length: Annotated[float, Field(ge=1, le=10)] = 3.0
-    """Mean words in a span, before spans of more than ten are cut to that."""
-    carry_state: bool = False
-    """Begin each row with the state that a recurrent model had at the end of the row before it, as
-    `data.packing: streams` lines them up."""
-    max_steps: Annotated[PositiveInt | None, OnResume.BY_CONTENT] = None
-    """Optimizer steps; None: as many as `epochs` need."""
-    epochs: Annotated[PositiveInt | None, OnResume.BY_CONTENT] = None
-    """Passes over the training blocks; None: as many as `max_steps` needs."""
-    per_device_train_batch_size: Annotated[PositiveInt, OnResume.BY_CONTENT, OnResume.LAST_BITS] = (
-        32
-    )
-    """Most blocks in one forward pass on one device. Together with `gradient_accumulation_steps` it
-    sets the global batch, which is the same for any number of processes."""
-    per_device_eval_batch_size: Annotated[PositiveInt | None, OnResume.LAST_BITS] = None
-    """The same in evaluation; None: as in training."""
-    gradient_accumulation_steps: Annotated[PositiveInt, OnResume.BY_CONTENT, OnResume.LAST_BITS] = 1
-    """Forward passes in one optimizer step of a single process; several divide them up."""
-    optimizer: str = "adamw"
-    """A registered optimizer: adamw, sgd, adafactor."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate."""
-    min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate at the last step of a cosine or linear schedule."""
-    lr_scheduler_type: str = "cosine"
-    """A registered course of the learning rate after the warm-up: cosine, linear, constant."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Optimizer steps in which the learning rate rises linearly to its peak."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Weight decay of the matrices; biases and gains are spared. It is decoupled from the gradient
-    in AdamW and Adafactor, and added to it in SGD."""
-    adam_beta1: Probability = 0.9
-    """Decay of AdamW's mean of gradients (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
-    adam_beta2: Probability = 0.999
-    """Decay of AdamW's mean of squared gradients."""
-    adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    """Term added to AdamW's denominator."""
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradients are scaled down to this global norm; None: they are left as they are."""
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
-    """Number format of the products; the weights stay in fp32. fp16 needs an accelerator; auto:
-    bf16 where the machine computes in it, for language models that are wide enough to gain, else
-    no."""
-    gradient_checkpointing: Annotated[bool, OnResume.LAST_BITS] = False
-    """Recompute activations in the backward pass: less memory, more time."""
-    attn_implementation: Annotated[Attention, OnResume.LAST_BITS] = "auto"
-    """Attention kernel; auto: flash attention where it can run, else torch's own sdpa."""
-    compile: Annotated[
-        Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)], OnResume.LAST_BITS
-    ] = "auto"
-    """Compile the model with torch.compile; auto: where that was found to pay."""
-    speed: SpeedConfig = Field(default_factory=SpeedConfig)
-    """Settings that speed up training; left out: all of them."""
-    distributed: Annotated[DistributedConfig, OnResume.FREE] = Field(
-        default_factory=DistributedConfig
-    )
-    """Division of the work among processes; left out: ddp."""
-    logging_steps: Annotated[PositiveInt, OnResume.FREE] = 10
-    """Optimizer steps between two lines of metrics."""
-    eval_steps: Annotated[PositiveInt | None, OnResume.FREE] = None
-    """Optimizer steps between two evaluations; None: one at the end."""
-    save_steps: Annotated[PositiveInt | None, OnResume.FREE] = None
-    """Optimizer steps between two checkpoints; None: one at the end."""
-    save_minutes: Annotated[Annotated[float, Field(gt=0)] | None, OnResume.FREE] = 15.0
-    """Minutes after which a checkpoint is written, if none was; it is deleted once there are two
-    newer ones. None: time writes none."""
-    save_total_limit: Annotated[
-        Annotated[int, Field(lt=2**31), AfterValidator(_at_least_two)] | None, OnResume.FREE
-    ] = None
-    """Checkpoints to resume from that are kept, the newest and the best among them; milestones do
-    not count. None: all."""
-    milestones: Annotated[MilestonesConfig, OnResume.FREE] = Field(default_factory=MilestonesConfig)
-    """Checkpoints for analysis; left out: none."""
     dataloader_num_workers: Annotated[Annotated[int, Field(ge=0)], OnResume.FREE] = 0
     """Processes that prepare batches; 0: the training process does."""
 

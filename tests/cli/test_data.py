@@ -226,18 +226,6 @@ def test_headings_of_three_texts_break_where_they_are_meant_to(cli: Cli) -> None
     assert ["rows:", "blocks", "of", "8"] in lines
 
 
-def test_without_matplotlib_the_remedy_is_told(
-    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    code, out, _ = cli("data", "one.yaml")
-    assert code == 0
-    assert out.splitlines()[-1].endswith("pip install 'model-foundry[plots]'")
-    assert [path.name for path in (here / "runs/one.data").iterdir()] == ["data.json"]
-
-
 def test_a_place_that_cannot_be_written_is_named(cli: Cli, here: Path) -> None:
     code, out, err = cli("data", "one.yaml", "--output", "corpus.txt/figures")
     assert (code, out) == (8, "")
