@@ -30,7 +30,7 @@ from model_foundry.experiment.resume import (
     require_one_run,
 )
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
-from model_foundry.experiment.run_length import check_length
+from model_foundry.experiment.run_length import check_length, min_steps
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import handle_signals, report_on_disk
@@ -146,6 +146,9 @@ def _run(
     context = RunContext(
         config=config,
         total_steps=fingerprint.total_steps,
+        min_steps=min_steps(
+            config, examples=prepared.objective.examples_per_pass(len(prepared.train))
+        ),
         state=start.state(),
         accelerator=accelerator,
         processes=processes,

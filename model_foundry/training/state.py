@@ -1,11 +1,13 @@
 """The counters of a run. State that must survive a restart is here, in a tensor or in a seed.
 
-The learning rate is not part of it: it is a function of the step.
+The learning rate is not part of it: it is a function of the step, and of the plateaus so far.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from model_foundry.training.plateau import Plateau
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,8 @@ class TrainState:
     """Evaluations that did not improve on it."""
     evaluated_step: int | None = None
     """Step of the last evaluation; None before the first."""
+    plateau: Plateau = field(default_factory=Plateau)
+    """Evaluations as a schedule that follows them counts them."""
 
     @property
     def position(self) -> tuple[str, int]:
@@ -54,13 +58,15 @@ class TrainState:
         for unit, number in counts.items():
             self.seen[unit] = self.seen.get(unit, 0) + number
 
-    def note_evaluation(self, metric: str, value: float, *, greater_is_better: bool) -> None:
+    def note_evaluation(self, metric: str, value: float, *, greater_is_better: bool) -> bool:
         """Record the metric of the present step; NaN is never the best.
 
-        A run that stopped after an evaluation makes it again, which must not count twice.
+        Returns:
+            True if it counts: a run that stopped after an evaluation makes it again, which must not
+            count twice.
         """
         if self.evaluated_step == self.step:
-            return
+            return False
         self.evaluated_step = self.step
         sign = -1 if greater_is_better else 1
         improves = self.best is None or sign * value < sign * self.best.value
@@ -69,3 +75,4 @@ class TrainState:
             self.evaluations_since_best = 0
         else:
             self.evaluations_since_best += 1
+        return True

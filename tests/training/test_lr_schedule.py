@@ -14,6 +14,7 @@ from model_foundry.training.lr_schedule import (
     register_schedule,
     steps_of_epochs,
 )
+from model_foundry.training.schedule_point import SchedulePoint
 
 
 def config(kind: str, **settings: Any) -> TrainingConfig:
@@ -64,8 +65,8 @@ class Steps(Section):
 
 def test_a_schedule_of_a_plugin_gets_progress_settings_and_its_section(forgotten: str) -> None:
     @register_schedule(forgotten, schema=Steps)
-    def steps(progress: float, training: TrainingConfig, section: Steps) -> float:
-        return training.learning_rate / 2 ** int(progress * section.halves)
+    def steps(point: SchedulePoint, training: TrainingConfig, section: Steps) -> float:
+        return training.learning_rate / 2 ** int(point.progress * section.halves)
 
     settings = config(forgotten, steps={"halves": 2})
     rates = [learning_rate(step, settings, 110) for step in (4, 10, 59, 60, 110, 200)]
@@ -74,7 +75,7 @@ def test_a_schedule_of_a_plugin_gets_progress_settings_and_its_section(forgotten
 
 @pytest.mark.parametrize("rate", [math.nan, math.inf, -0.1, None, "0.1"])
 def test_a_schedule_that_gives_no_rate_is_refused(rate: Any, forgotten: str) -> None:
-    register_schedule(forgotten)(lambda progress, training: rate)
+    register_schedule(forgotten)(lambda point, training: rate)
     law = rf"^training\.lr_scheduler_type: the schedule 'steps' must return .* got {rate!r} for"
     with pytest.raises(ConfigError, match=law):
         learning_rate(20, config(forgotten), 110)

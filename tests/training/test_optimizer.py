@@ -12,27 +12,12 @@ from torch.optim import SGD
 from model_foundry.config import OPTIMIZERS, Section, SpeedConfig, TrainingConfig
 from model_foundry.config.optimizers import SGDConfig
 from model_foundry.errors import ConfigError
-from model_foundry.training.optimizer import build_optimizer, decay_groups, register_optimizer
+from model_foundry.training.optimizer import build_optimizer, register_optimizer
 
 
 def small_model() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 3))
-
-
-def test_only_matrices_decay() -> None:
-    model = small_model()
-    decays, spared = decay_groups(model.named_parameters(), 0.1)
-    assert decays["weight_decay"] == 0.1 and spared["weight_decay"] == 0.0
-    assert [tuple(p.shape) for p in decays["params"]] == [(5, 4), (3, 4)]
-    assert [tuple(p.shape) for p in spared["params"]] == [(4,), (4,), (3,)]
-
-
-def test_frozen_parameters_are_left_out() -> None:
-    model = small_model()
-    model[0].weight.requires_grad_(False)
-    shapes = [tuple(p.shape) for p in decay_groups(model.named_parameters(), 0.1)[0]["params"]]
-    assert shapes == [(3, 4)]
 
 
 def test_updates_equal_the_formula_of_adamw() -> None:
@@ -106,19 +91,6 @@ def test_sgd_is_fused_unless_that_is_switched_off_or_parameters_are_sharded() ->
         assert one_weight(optimizer="sgd", **settings)[1].defaults["fused"] is fused
 
 
-def test_adafactor_is_that_of_torch_with_decay_of_matrices() -> None:
-    one, other = small_model(), small_model()
-    config = TrainingConfig(max_steps=1, learning_rate=0.1, optimizer="adafactor", weight_decay=0.5)
-    ours = build_optimizer(one, config)
-    theirs = torch.optim.Adafactor(decay_groups(other.named_parameters(), 0.5), lr=0.1)
-    for model, optimizer in ((one, ours), (other, theirs)):
-        for parameter in model.parameters():
-            parameter.grad = torch.sin(parameter.detach() * 9)
-        optimizer.step()
-    assert all(map(torch.equal, one.parameters(), other.parameters()))
-    assert not torch.equal(next(one.parameters()), next(small_model().parameters()))
-
-
 def test_adafactor_refuses_sharded_parameters() -> None:
     with pytest.raises(
         ConfigError, match=r"^training\.optimizer \(=adafactor\) cannot .*: ddp, or"
@@ -155,7 +127,7 @@ def test_an_optimizer_of_a_plugin_gets_groups_settings_and_its_section(forgotten
 
     one_weight(optimizer=forgotten, mine={"decay": 0.75})
     groups, rate, section = given
-    assert [(len(g["params"]), g["weight_decay"]) for g in groups] == [(1, 0.5), (0, 0.0)]
+    assert [(len(g["params"]), g["weight_decay"]) for g in groups] == [(1, 0.5), (0, 0.5), (0, 0.0)]
     assert (rate, section) == (0.1, Mine(decay=0.75))
     assert OPTIMIZERS[forgotten].settings == ("weight_decay",)
 
