@@ -30,7 +30,7 @@ from model_foundry.experiment.resume import (
     require_one_run,
 )
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
-from model_foundry.experiment.run_length import check_length
+from model_foundry.experiment.run_length import check_length, steps_per_epoch
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import handle_signals, report_on_disk
@@ -148,6 +148,7 @@ def _run(
         total_steps=fingerprint.total_steps,
         state=start.state(),
         accelerator=accelerator,
+        steps_per_epoch=steps_per_epoch(config, prepared),
         processes=processes,
     )
     _log_split(context)

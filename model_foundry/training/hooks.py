@@ -23,6 +23,7 @@ from model_foundry.training.lr_schedule import is_due
 from model_foundry.training.metrics_log import MetricsLog
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
 from model_foundry.training.progress_bar import Display
+from model_foundry.training.state import Best
 from model_foundry.training.step_batches import StepBatch
 
 Evaluate = Callable[[BaseModel], Mapping[str, float]]
@@ -237,13 +238,23 @@ class EvaluateHook(Hook):
             figures = {f"eval/{name}": v for name, v in self.evaluate(training.model).items()}
         name, greater_is_better = self.best_metric
         value = figures.get(f"eval/{name}", math.nan)  # undefined on these examples
-        state.note_evaluation(name, value, greater_is_better=greater_is_better)
+        state.note_evaluation(
+            name,
+            value,
+            greater_is_better=greater_is_better,
+            threshold=context.config.training.early_stopping_threshold,
+        )
         if figures:  # all may be undefined
-            write(training, self.log, figures)
+            write(training, self.log, figures | _best_so_far(state.best))
             hidden = {f"eval/{name}" for name in self.details}
             shown = {name: value for name, value in figures.items() if name not in hidden}
             self.display.evaluation(state.step, shown)
         failpoint(f"step {state.step} evaluated")
+
+
+def _best_so_far(best: Best | None) -> dict[str, float]:
+    """Return the best evaluation for the log; nothing if none was finite."""
+    return {} if best is None else {f"best/{best.metric}": best.value, "best/step": best.step}
 
 
 def _learning(step: FinishedStep) -> dict[str, float]:
