@@ -46,7 +46,7 @@ def _attention_of(hf_class: Any, config: ExperimentConfig) -> str:
     """Return the first kernel that the type supports: the one asked for, sdpa, eager."""
     asked, _ = choose_attention(
         config.training.attn_implementation,
-        device_type="cuda" if torch.cuda.is_available() else "cpu",
+        device_type="cpu" if config.training.use_cpu or not torch.cuda.is_available() else "cuda",
         mixed_precision=config.training.mixed_precision,
         packed_documents=config.data.packing == "documents",
     )

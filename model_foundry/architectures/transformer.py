@@ -43,7 +43,9 @@ class HFTransformer(HFModel):
         """Create a model with random weights and the attention of the experiment."""
         implementation, _ = choose_attention(
             config.training.attn_implementation,
-            device_type="cuda" if torch.cuda.is_available() else "cpu",
+            device_type="cpu"
+            if config.training.use_cpu or not torch.cuda.is_available()
+            else "cuda",
             mixed_precision=config.training.mixed_precision,
             packed_documents=config.data.packing == "documents",
         )

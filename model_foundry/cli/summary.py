@@ -37,13 +37,21 @@ def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) ->
     lines = ["", *(f"{name:{width}}{value}" for name, value in figures)]
     if result.language is not None and result.language.minimal_pairs:
         lines += ["", *_language_lines(result.language)]
-    is_best = result.best is None or result.best.step == result.step
-    note = "" if is_best else f", after step {result.step}, the last"
-    lines += ["", f"{'model':{width}}{result.model_dir}{note}"]
+    lines += ["", f"{'model':{width}}{result.model_dir}{_step_of_the_model(result)}"]
+    if result.averaged_model_dir is not None:
+        lines += [f"{'  average':{width}}{result.averaged_model_dir}"]
     if result.next_command:
         lines += [f"{'next':{width}}{_with_plugins(result.next_command, plugins or [])}"]
     for line in lines:
         console.print(line)
+
+
+def _step_of_the_model(result: "RunResult") -> str:
+    """Return a note on the step of the final model where there is a better or a later one."""
+    if result.model_step is not None:
+        return f", after step {result.model_step}, the best"
+    is_best = result.best is None or result.best.step == result.step
+    return "" if is_best else f", after step {result.step}, the last"
 
 
 def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
@@ -63,6 +71,8 @@ def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
         yield "best", f"{figure_name(best.metric)} {figure(best.value)} at step {best.step}{kept}"
     elif result.best_metric is not None:
         yield "best", f"none: {figure_name(result.best_metric)} was never finite"
+    if result.stopped is not None:
+        yield "end", result.stopped
 
 
 def _text_figures(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from model_foundry.config import optimization_checks, section_checks
+from model_foundry.config import optimization_checks, section_checks, selection_checks
 from model_foundry.config.built_in import ARCHITECTURES, HEADS, METRICS
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
@@ -239,7 +239,10 @@ OF_TEXT = (
 """Checks where the examples are cut from a token stream."""
 CHECKS = (
     section_checks.names_are_registered,
-    section_checks.metrics_are_measured,
+    selection_checks.metrics_are_measured,
+    selection_checks.early_stopping_has_evaluations,
+    selection_checks.best_model_has_a_checkpoint,
+    selection_checks.average_is_of_whole_weights,
     section_checks.metrics_suit_the_objective,
     section_checks.train_metrics_are_measurable,
     section_checks.transforms_are_known,

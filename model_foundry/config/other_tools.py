@@ -125,7 +125,7 @@ _REASONS: Final[dict[str, str]] = {
         "optim_args optim_target_modules"
     ),
     "the device is chosen: a GPU if there is one; CUDA_VISIBLE_DEVICES selects it": (
-        "device devices gpu gpus n_gpu num_gpus cuda use_cpu no_cuda use_cuda use_mps_device "
+        "device devices gpu gpus n_gpu num_gpus cuda no_cuda use_cuda use_mps_device "
         "use_gpu accelerator device_map"
     ),
     "figures go to metrics.jsonl in the run directory, not yet to a tracker": (
@@ -135,12 +135,6 @@ _REASONS: Final[dict[str, str]] = {
     "nothing is uploaded; the model is a directory in the run": (
         "push_to_hub hub_model_id hub_token hub_strategy hub_private_repo hub_always_push "
         "hub_revision"
-    ),
-    "the final model is always that of the last step": (
-        "load_best_model_at_end early_stopping early_stopping_patience"
-    ),
-    "each metric knows in which direction it improves; training.metric_for_best_model names one": (
-        "greater_is_better"
     ),
     "it follows from training.eval_steps, save_steps and logging_steps": (
         "eval_strategy evaluation_strategy save_strategy logging_strategy eval_delay "
@@ -153,8 +147,8 @@ _REASONS: Final[dict[str, str]] = {
     "the command decides: foundry train, validate, generate": (
         "do_train do_eval do_predict eval_only"
     ),
-    "the loss is plain cross-entropy": (
-        "label_smoothing_factor label_names neftune_noise_alpha problem_type"
+    "the loss is plain cross-entropy, and training.losses adds others": (
+        "label_names neftune_noise_alpha problem_type"
     ),
     "training.dataloader_num_workers is the only setting of the data loader": (
         "dataloader_drop_last dataloader_in_order pin_memory dataloader_pin_memory "

@@ -22,6 +22,7 @@ from model_foundry.config.other_tools import VALUES
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, TokenizerConfig
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 from model_foundry.config.training import TrainingConfig
+from model_foundry.config.training_selection import AVERAGED
 from model_foundry.config.transforms import faults_of_transforms
 from model_foundry.errors import ConfigError
 from model_foundry.registry import Registry, nearest
@@ -63,7 +64,7 @@ def names_are_registered(config: Sections) -> Iterator[Fault]:
     """Check that objective, optimizer, schedule, losses and metrics are registered."""
     for field, registry in REGISTERED.items():
         given = getattr(config.training, field)
-        names = [given] if isinstance(given, str) else given or ()
+        names = [given.removeprefix(AVERAGED)] if isinstance(given, str) else given or ()
         yield from ((f"training.{field}", law) for law in _unknown(names, registry))
     for objective, field in _defaults_of_the_objective(config):
         for law in _unknown(getattr(objective, field), REGISTERED[field]):
@@ -94,19 +95,6 @@ def _with_the_meant(message: str, name: str, registry: Registry[Any]) -> str:
     _, _, available = message.partition("Available: ")
     head = f"Unknown {registry.kind}: {name!r}; did you mean {ours!r}?"
     return f"{head} Available: {available}"
-
-
-def metrics_are_measured(config: Sections) -> Iterator[Fault]:
-    """Check that the metric of the best checkpoint is one of those of each evaluation."""
-    training, objective = config.training, objective_of(config)
-    chosen = training.metric_for_best_model
-    if chosen is None or objective is None or chosen in training.evaluation_metrics:
-        return
-    if any(name not in METRICS for name in (chosen, *training.evaluation_metrics)):
-        return  # which is a fault of its own
-    measured = ", ".join(training.evaluation_metrics)
-    law = f"must be one of the metrics that are measured ({measured}), got {chosen!r}"
-    yield "training.metric_for_best_model", f"{law}; add it to training.metrics"
 
 
 def metrics_suit_the_objective(config: Sections) -> Iterator[Fault]:

@@ -4,13 +4,14 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, Field, model_validator
 
-from model_foundry.config.built_in import OBJECTIVES, OPTIMIZERS, SCHEDULES
+from model_foundry.config.built_in import METRICS, OBJECTIVES, OPTIMIZERS, SCHEDULES
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.registered_sections import OpenSection, defaults_of
 from model_foundry.config.sections import faults_error
 from model_foundry.config.training_execution import ExecutionSettings
 from model_foundry.config.training_optimization import OptimizationSettings
 from model_foundry.config.training_records import RecordSettings
+from model_foundry.config.training_selection import AVERAGED, SelectionSettings
 from model_foundry.config.training_task import TaskSettings
 from model_foundry.errors import ConfigError
 from model_foundry.registry import Registry
@@ -26,7 +27,12 @@ def schema_of(name: str) -> type[BaseModel] | None:
 
 
 class TrainingConfig(
-    RecordSettings, ExecutionSettings, OptimizationSettings, TaskSettings, OpenSection
+    RecordSettings,
+    SelectionSettings,
+    ExecutionSettings,
+    OptimizationSettings,
+    TaskSettings,
+    OpenSection,
 ):
     """The objective, the optimizer and the schedule of a run. Names follow `TrainingArguments`.
 
@@ -55,6 +61,13 @@ class TrainingConfig(
     def best_metric(self) -> str:
         """Name of the metric that decides which checkpoint is the best."""
         return self.metric_for_best_model or self.evaluation_metrics[0]
+
+    @property
+    def best_is_greatest(self) -> bool:
+        """True if the largest value of that metric is the best."""
+        if self.greater_is_better is not None:
+            return self.greater_is_better
+        return METRICS[self.best_metric.removeprefix(AVERAGED)].greater_is_better
 
     @classmethod
     def registered_sections(cls) -> dict[str, type[BaseModel]]:

@@ -21,6 +21,8 @@ def _yes_no_or_auto(value: Any) -> Any:
 class ExecutionSettings(Section):
     """Precision, memory, kernels and processes."""
 
+    use_cpu: Annotated[bool, OnResume.LAST_BITS] = False
+    """Train on the CPU although there is a GPU."""
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = "auto"
     """Number format of the products; the weights stay in fp32. fp16 needs an accelerator; auto:
     bf16 where the machine computes in it, for language models that are wide enough to gain, else

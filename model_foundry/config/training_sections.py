@@ -52,13 +52,16 @@ class MilestonesConfig(Section):
     tokens: Annotated[Count | list[Count] | None, BeforeValidator(_every_or_at)] = None
     """Tokens seen, repeats included: every so many, or a list of numbers; None: tokens do not
     matter."""
+    first_epoch: PositiveInt | None = None
+    """So many, evenly spaced within the first epoch, the last of them at its end; None: none."""
     save_only_model: bool = True
     """Keep model and tokenizer only; false: also what is needed to resume from there."""
 
     @property
     def has_any(self) -> bool:
         """True if there is a milestone."""
-        return bool(self.steps or self.logarithmic or self.words or self.tokens)
+        steps = self.steps or self.logarithmic or self.first_epoch
+        return bool(steps or self.words or self.tokens)
 
 
 class SpeedConfig(Section):

@@ -36,10 +36,14 @@ class TaskSettings(Section):
     transforms: list[dict[str, Any]] = Field(default_factory=list)
     """Changes of each record of a batch, in this order: `{name: settings}` of a registered one,
     `{rename: {old: new}}` or `{function: module:name}`. Left out: none."""
-    metric_for_best_model: str | None = None
-    """Metric that decides which checkpoint is the best; None: the first of `metrics`."""
+    label_smoothing_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the probability that the loss `label_smoothing` spreads over all classes (Szegedy et
+    al. 2016, arXiv:1512.00567)."""
     mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share of the tokens that a masked objective predicts."""
+    mlm_probability_end: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share at the last step, to which that of the first changes linearly (Ankner et al. 2023,
+    arXiv:2305.15096); evaluations are not affected. None: it does not change."""
     mlm_eval_probability: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The same in evaluation: losses of different shares cannot be compared, as a greater one
     leaves less to predict from. None: as in training."""

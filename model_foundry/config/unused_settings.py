@@ -40,14 +40,8 @@ OF_TEXT: Final = (
 OF_GRADIENTS: Final = (
     *("losses", "optimizer", "learning_rate", "min_learning_rate", "lr_scheduler_type"),
     *("warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
-    *(
-        "max_grad_norm",
-        "max_grad_value",
-        "gradient_checkpointing",
-        "compile",
-        "mixed_precision",
-        "train_metrics",
-    ),
+    *("max_grad_norm", "max_grad_value", "gradient_checkpointing", "compile", "mixed_precision"),
+    *("train_metrics", "ema_decay"),
 )
 KINDS = {"txt": "text", "conllu": "text"}  # of documents, by the suffix of their file
 KINDS |= dict.fromkeys(("jsonl", "ndjson", "json", "csv", "tsv", "npz", "parquet", "arrow"), "rows")
@@ -154,6 +148,15 @@ def _of_another_kind(config: ExperimentConfig) -> Iterator[Rule]:
 def _training_rules(training: TrainingConfig) -> Iterator[Rule]:
     no_milestones = not training.milestones.has_any
     yield no_milestones, "training.milestones", ("save_only_model",), "there are no milestones"
+    smooths = "label_smoothing" in training.losses
+    reason = "training.losses has no 'label_smoothing'"
+    yield not smooths, "training", ("label_smoothing_factor",), reason
+    stops = training.early_stopping_patience is not None
+    reason = "training.early_stopping_patience is not set"
+    yield not stops, "training", ("early_stopping_threshold",), reason
+    only_last = training.eval_steps is None
+    reason = "without training.eval_steps the only evaluation is that of the last step"
+    yield only_last, "training", ("load_best_model_at_end",), reason
 
 
 def _data_rules(data: DataConfig) -> Iterator[Rule]:

@@ -44,6 +44,8 @@ class MaskedLMDataCollator(AlignedCollator):
         masking: unit of hiding: token, word, or span of words. Words and spans need rows with
             `word_starts`.
         span_length: mean number of words in a span.
+        mlm_probability_end: share at the last step of a run, to which that of the first changes
+            linearly; None: it does not change.
 
     Raises:
         DataError: the tokenizer has no mask token.
@@ -59,6 +61,7 @@ class MaskedLMDataCollator(AlignedCollator):
         seed: int = 0,
         masking: Masking = "token",
         span_length: float = 3.0,
+        mlm_probability_end: float | None = None,
     ) -> None:
         if not mlm:
             raise ValueError("mlm=False belongs to CausalLMDataCollator")
@@ -70,6 +73,7 @@ class MaskedLMDataCollator(AlignedCollator):
             raise DataError("the tokenizer has no mask token, which a masked objective needs")
         super().__init__(tokenizer, pad_to_multiple_of=pad_to_multiple_of)
         self.mlm_probability, self.seed = mlm_probability, seed
+        self.mlm_probability_end = mlm_probability_end
         self.masking, self.span_length = masking, span_length
         self.mask_id: int = tokenizer.mask_token_id
         self.special_ids = np.array(sorted(tokenizer.all_special_ids), dtype=np.int64)
@@ -78,6 +82,11 @@ class MaskedLMDataCollator(AlignedCollator):
         self.is_special = np.zeros(max(len(tokenizer), self.special_ids[-1] + 1), bool)
         self.is_special[self.special_ids] = True
         self._generator = np.random.default_rng(seed)
+
+    def share_at(self, progress: float) -> float:
+        """Return the expected share of hidden tokens when a share of the run is over, 0 to 1."""
+        first, last = self.mlm_probability, self.mlm_probability_end
+        return first if last is None else first + (last - first) * progress
 
     def _label(self, examples: Examples) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         ids, is_context = tokens_of(examples).values, values_of(examples, "is_context")
@@ -99,7 +108,7 @@ class MaskedLMDataCollator(AlignedCollator):
         draws = np.empty((3, len(maskable)))
         for generator, tokens in self._generators(examples):
             draws[:, tokens] = generator.random((3, tokens.stop - tokens.start))
-        hidden = ((draws[0] < self.mlm_probability) & maskable).nonzero()[0]
+        hidden = ((draws[0] < self.share_at(examples.progress)) & maskable).nonzero()[0]
         return hidden, draws[1, hidden], draws[2, hidden]
 
     def _draw_groups(self, examples: Examples, maskable: NDArray[np.bool_]) -> Drawn:
@@ -117,10 +126,10 @@ class MaskedLMDataCollator(AlignedCollator):
         )
         sizes, is_adjacent = words.sizes.tolist(), words.is_adjacent.tolist()
         hides, fate = np.empty(len(sizes), bool), np.empty(len(sizes))  # of each word
-        which = np.empty(len(maskable))
+        which, share = np.empty(len(maskable)), self.share_at(examples.progress)
         for index, (generator, tokens) in enumerate(self._generators(examples)):
             part = slice(*words.bounds[index : index + 2])
-            group = self._draw_row(sizes[part], is_adjacent[part], generator)
+            group = self._draw_row(sizes[part], is_adjacent[part], share, generator)
             hides[part], fate[part] = group != NOT_HIDDEN, generator.random(len(group))[group]
             which[tokens] = generator.random(tokens.stop - tokens.start)
         chosen = hides[words.of_token]
@@ -128,9 +137,13 @@ class MaskedLMDataCollator(AlignedCollator):
         return hidden, fate[words.of_token[chosen]], which[hidden]
 
     def _draw_row(
-        self, sizes: list[int], is_adjacent: list[bool], generator: np.random.Generator
+        self,
+        sizes: list[int],
+        is_adjacent: list[bool],
+        share: float,
+        generator: np.random.Generator,
     ) -> NDArray[np.int64]:
         """Return the group of each word of a row, (W,)."""
         if self.masking == "word":
-            return draw_words(len(sizes), self.mlm_probability, generator)
-        return draw_spans(sizes, is_adjacent, self.mlm_probability, self.span_length, generator)
+            return draw_words(len(sizes), share, generator)
+        return draw_spans(sizes, is_adjacent, share, self.span_length, generator)

@@ -33,13 +33,15 @@ def _checkpoints(trial: SmallExperiment) -> int:
     """Return the largest number of checkpoints that the experiment keeps at a time."""
     training, data, stream = trial.asked.training, trial.asked.data, trial.text.stream
     length = data.content_tokens or data.max_sequence_length
-    steps = total_steps(trial.asked, examples=max(1, len(stream) // length))
+    examples = max(1, len(stream) // length)
+    steps = total_steps(trial.asked, examples=examples)
     tokens = steps * training.rows_per_step * length
     milestones = number_of_milestones(
         training.milestones,
         steps=steps,
         words=tokens * stream.words // len(stream),
         tokens=tokens,
+        steps_per_epoch=math.ceil(examples / training.rows_per_step),
     )
     saved = math.ceil(steps / (training.save_steps or steps))
     # one more than the limit: the next one is complete before another is deleted

@@ -13,6 +13,9 @@ from rich.console import Console
 
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
+from model_foundry.config import TrainingConfig
+from model_foundry.config.training_selection import AVERAGED
+from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
 from model_foundry.experiment.checkpointer import Checkpointer
@@ -26,6 +29,7 @@ from model_foundry.objectives.trial import check_task
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
+from model_foundry.training.early_stopping import EarlyStoppingHook
 from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, SaveHook
 from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
@@ -36,6 +40,7 @@ from model_foundry.training.out_of_memory import naming_the_batch
 from model_foundry.training.progress_bar import Display
 from model_foundry.training.run_fingerprint import RunFingerprint
 from model_foundry.training.sinks import Sinks
+from model_foundry.training.weight_average import AverageHook, WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +65,8 @@ class Attempt:
     """Writes the status of the run."""
     trained: BaseModel = field(init=False)
     """The trained model; if weights are sharded, complete on rank 0 only."""
+    average: WeightAverage | None = field(init=False, default=None)
+    """The average of its weights; None: there is none."""
     measured: dict[str, float] = field(init=False, default_factory=dict)
     """Figures of the last evaluation."""
     values: dict[int, float] = field(init=False, default_factory=dict)
@@ -73,6 +80,10 @@ class Attempt:
             sinks=self.sinks,
         )
 
+    @property
+    def _training(self) -> TrainingConfig:
+        return self.context.config.training
+
     def train(self, model: BaseModel, begin: Callable[[], Record]) -> dict[str, float]:
         """Train the model and return the figures of its last evaluation.
 
@@ -81,6 +92,9 @@ class Attempt:
                 succeeded; returns what writes the status of the run after each checkpoint.
         """
         context, checkpoint = self.context, self.start.checkpoint
+        decay = context.config.training.ema_decay
+        if decay is not None and not counts(context):
+            self.average = WeightAverage(model, decay)
         self._log_start()
         checkpointer = self._checkpointer(model)
         rank = context.processes.rank
@@ -113,8 +127,9 @@ class Attempt:
         return self.measured
 
     def _hooks(self, checkpointer: Checkpointer, display: Display) -> list[Hook]:
-        objective = self.prepared.objective
+        objective, patience = self.prepared.objective, self._training.early_stopping_patience
         hooks: list[Hook] = [
+            *([AverageHook(self.average)] if self.average else []),
             LogHook(self.log, display, objective.details),
             SaveHook(checkpointer.save, self.log),
             EvaluateHook(
@@ -125,6 +140,8 @@ class Attempt:
                 display,
             ),
         ]
+        if patience is not None:
+            hooks.append(EarlyStoppingHook(patience, is_allowed=lambda step: True))
         if self.profile is not None and self.context.processes.is_rank0:
             hooks.insert(0, self.profile)
         return hooks
@@ -156,6 +173,7 @@ class Attempt:
             greater_is_better=self.prepared.objective.best_metric[1],
             weights=weights,
             carried=carried,
+            average=self.average,
         )
 
     def _batches(self) -> Generator[Batch]:
@@ -169,6 +187,7 @@ class Attempt:
             workers=config.training.dataloader_num_workers,
             streams=self.prepared.objective.streams,
             passes=config.training.epochs if counts(context) else None,
+            total_steps=context.total_steps,
         )
 
     def _when(self) -> str:
@@ -201,14 +220,24 @@ class Attempt:
         return evaluated(self.run, self.prepared.objective.best_metric[0])
 
     def _evaluate(self, model: BaseModel) -> Mapping[str, float]:
-        context, validation = self.context, self.prepared.validation
-        self.measured = measure_split(
-            context.config, self.prepared, validation, model, context.processes
-        )
+        self.measured = self.measure(self.prepared.validation, model)
         value = self.measured.get(self.prepared.objective.best_metric[0], math.nan)
         if math.isfinite(value):
-            self.values[context.state.step] = value
+            self.values[self.context.state.step] = value
         return self.measured
+
+    def measure(self, split: ExampleSet, model: BaseModel) -> dict[str, float]:
+        """Return the figures of a model on a split, and those of the average of its weights."""
+        context = self.context
+        given = (context.config, self.prepared, split, model, context.processes)
+        figures = measure_split(*given)
+        if self.average is None:
+            return figures
+        with self.average.in_place():
+            averaged = measure_split(*given)
+        of_the_split = self.prepared.objective.details | split.figures().keys()
+        own = {name: value for name, value in averaged.items() if name not in of_the_split}
+        return figures | {f"{AVERAGED}{name}": value for name, value in own.items()}
 
     @contextmanager
     def _write_diagnosis(self) -> Iterator[None]:

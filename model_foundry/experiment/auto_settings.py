@@ -57,7 +57,7 @@ def settle(config: ExperimentConfig) -> tuple[ExperimentConfig, list[str]]:
     """Resolve all `auto` settings for this process; log the reasons, and unused settings."""
     for line in settings_without_effect(config):
         logger.warning("%s", line)
-    settled, notes = resolve_auto_settings(config, device_type=device_type())
+    settled, notes = resolve_auto_settings(config, device_type=device_type(config.training))
     for note in notes:
         logger.info("%s", note)
     return settled, notes

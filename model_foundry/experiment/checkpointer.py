@@ -19,6 +19,7 @@ from model_foundry.training.checkpoint.choice import Checkpoint, apply_retention
 from model_foundry.training.checkpoint.optimizer_loading import load_optimizer
 from model_foundry.training.checkpoint.save_load import (
     ResumeTensors,
+    load_average,
     load_carried,
     load_random_states,
     load_weights,
@@ -31,6 +32,7 @@ from model_foundry.training.context import RunContext
 from model_foundry.training.hooks import Training
 from model_foundry.training.metrics_log import MetricsLog
 from model_foundry.training.run_fingerprint import RunFingerprint
+from model_foundry.training.weight_average import WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Checkpointer:
     """Gathers weights and optimizer state for saving."""
     carried: CarriedState | None
     """States from which rows continue; None: rows are independent."""
+    average: WeightAverage | None
+    """The average of the weights; None: there is none."""
 
     def save(
         self, training: Training, *, resumable: bool, milestone: bool, timed: bool = False
@@ -77,7 +81,10 @@ class Checkpointer:
             if resumable:
                 state_of_optimizer = None if optimizer is None else optimizer()
                 tensors = ResumeTensors(
-                    optimizer=state_of_optimizer, random=random, carried=carried
+                    optimizer=state_of_optimizer,
+                    random=random,
+                    carried=carried,
+                    average=self.average.tensors() if self.average else {},
                 )
             facts = self._facts(values, metrics, milestone=milestone, timed=timed)
             directory = self.run.checkpoint(state.step)
@@ -105,6 +112,8 @@ class Checkpointer:
             self.weights.restore(load, training.model, training.optimizer)
         if self.carried is not None:
             load_carried(checkpoint.path, self.carried)
+        if self.average is not None:
+            load_average(checkpoint.path, self.average)
         if training.metrics is not None:
             training.metrics.restore(checkpoint.state.train_metrics, self.context.processes)
         scaler = self.context.accelerator.scaler

@@ -37,12 +37,13 @@ def check(config: ExperimentConfig) -> list[str]:
         ConfigError: a setting is wrong, on this machine or on any.
         DataError: the corpus or the named tokenizer cannot be used.
     """
-    config, notes = resolve_auto_settings(config, device_type=device_type())
-    if device_type() != "cuda":  # on GPUs, the launcher decides
+    device = device_type(config.training)
+    config, notes = resolve_auto_settings(config, device_type=device)
+    if device != "cuda":  # on GPUs, the launcher decides
         require_strategy(config.training)
     RunDirectory(config.output_dir).require_usable()
     compare_with_initial(config)
-    check_without_data(config, torch.device(device_type()))
+    check_without_data(config, torch.device(device))
     objective, found = objective_of(config), inspect(config)
     with torch.device("meta"):
         model = create_model(config, **found.model_arguments)
@@ -73,7 +74,7 @@ def _try_plugins(config: ExperimentConfig, objective: Objective, found: Inspecti
         try_schedule(config.training)
     if found.prepared is None and not tries_figures and not own_optimizer:
         return
-    model = create_model(config, **found.model_arguments).to(device_type())
+    model = create_model(config, **found.model_arguments).to(device_type(config.training))
     if by_gradient:
         build_optimizer(model, config.training)
     _compute_as_trained(model, config)
@@ -105,12 +106,14 @@ def _compute_as_trained(model: BaseModel, config: ExperimentConfig) -> None:
     """Make a model compute in the precision of its training, with fp32 outputs."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(config.training.mixed_precision)
     if dtype is not None:
-        precise = torch.autocast(device_type(), dtype=dtype)
+        precise = torch.autocast(device_type(config.training), dtype=dtype)
         model.forward = convert_outputs_to_fp32(precise(model.forward))  # type: ignore[method-assign]
 
 
 def _rows(config: ExperimentConfig, vocabulary: int) -> Inputs:
     """Return rows of text as losses and metrics of a language model see them."""
-    ids = torch.arange(ROWS_OF_A_TRIAL * config.data.max_sequence_length, device=device_type())
+    ids = torch.arange(
+        ROWS_OF_A_TRIAL * config.data.max_sequence_length, device=device_type(config.training)
+    )
     rows = (ids % vocabulary).view(ROWS_OF_A_TRIAL, -1)
     return {"input_ids": rows, "labels": rows.clone(), "scored_bytes": torch.ones_like(rows)}

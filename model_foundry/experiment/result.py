@@ -13,17 +13,24 @@ from model_foundry.architectures.saving.native_format import LANGUAGE
 from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.evaluation.synthetic_language import LanguageReport, measure_language
 from model_foundry.experiment.attempt import Attempt
-from model_foundry.experiment.measure_split import measure_split
+from model_foundry.experiment.best_model import final_step, load_final_weights
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import BestEvaluated, RunDirectory
 from model_foundry.foundation.atomic_files import find_damage
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.model import load_model
 from model_foundry.objectives import CausalLM, LanguageObjective, Prepared
+from model_foundry.training.checkpoint.choice import Checkpoint
 from model_foundry.training.checkpoint.save_load import save_model
+from model_foundry.training.learner import learns_by_counting
 from model_foundry.training.run_fingerprint import RunFingerprint
 
 logger = logging.getLogger(__name__)
+
+MODEL_STEP = "model_step"  # in the file of the last measurements
+OF_EARLY_STOPPING = (
+    *("early_stopping_patience", "early_stopping_threshold", "min_epochs", "min_steps"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +66,12 @@ class RunResult:
     those of other texts can."""
     next_command: str | None = None
     """A command for a shell that tries the model; None: there is none."""
+    model_step: int | None = None
+    """Step whose weights the model has, if it is not the last one; None: it is."""
+    averaged_model_dir: Path | None = None
+    """The model with the average of the weights; None: there is none."""
+    stopped: str | None = None
+    """Reason why the run ended before its last step; None: it did not."""
     language: LanguageReport | None = None
     """Figures on the built-in language; None for another corpus."""
 
@@ -73,26 +86,46 @@ def completed_result(
     """Return the result of a run that is complete; None for any other."""
     if start.checkpoint is None or not start.completed:
         return None
-    step = start.checkpoint.step
+    step, status = start.checkpoint.step, run.status()
     measured = run.measurement(f"loss-step-{step:08d}")
     report = run.measurement(f"language-step-{step:08d}")
     missing = measured is None or (_measures_language(prepared) and report is None)
-    if step < fingerprint.total_steps or missing or find_damage(run.model) is not None:
+    best = None if status is None else run.located(status.best)
+    wanted = final_step(best, step, load_best=config.training.load_best_model_at_end)
+    model_step = (measured or {}).get(MODEL_STEP)
+    if missing or wanted != (model_step or step) or not _has_ended(start.checkpoint, fingerprint):
+        return None
+    if any(find_damage(place) is not None for place in _models(config, run)):
         return None
     logger.info("the run is complete, at step %d; there is nothing left to do", step)
     # null stands for a figure that was not finite; other values follow from the texts
     metrics = {
         name: math.nan if value is None else value
         for name, value in (measured or {}).items()
-        if not isinstance(value, bool | str)
+        if name != MODEL_STEP and not isinstance(value, bool | str)
     }
     language = LanguageReport.from_json(report) if report else None
-    status = run.status()
-    best = None if status is None else run.located(status.best)
     model = load_model(run.model)
     facts = prepared.objective.result_facts(prepared, model, run.path)
-    facts |= {"best": best, "metrics": metrics, "language": language}
+    facts |= {"best": best, "metrics": metrics, "language": language, "model_step": model_step}
+    if step < fingerprint.total_steps and status is not None:
+        facts["stopped"] = status.reason
     return _result(run, prepared, model, step=step, **facts)
+
+
+def _has_ended(last: Checkpoint, now: RunFingerprint) -> bool:
+    """Return True if a completed run has nothing more to do: it has made its last step, or has
+    stopped early under the present settings."""
+    if last.step >= now.total_steps:
+        return True
+    before, after = (each.config["training"] for each in (last.state.identity, now))
+    same = all(before.get(name) == after.get(name) for name in OF_EARLY_STOPPING)
+    return same and last.state.identity.total_steps == now.total_steps
+
+
+def _models(config: ExperimentConfig, run: RunDirectory) -> list[Path]:
+    averaged = config.training.ema_decay is not None and not learns_by_counting(config)
+    return [run.model, *([run.averaged_model] if averaged else [])]
 
 
 def finish(attempt: Attempt, model: BaseModel) -> RunResult:
@@ -100,20 +133,29 @@ def finish(attempt: Attempt, model: BaseModel) -> RunResult:
     context, prepared = attempt.context, attempt.prepared
     processes = context.processes
     with blocking_section("the last measurements"), compilation_disabled(model):
-        processes.on_rank0(_save_final_model, attempt)
-        metrics = {f"eval/{name}": value for name, value in attempt.measured.items()}
+        step = processes.on_all_ranks(load_final_weights, attempt, model)
+        measured = attempt.measured
+        if step != context.state.step:
+            measured = attempt.measure(prepared.validation, model)
+        processes.on_rank0(_save_final_models, attempt)
+        metrics = {f"eval/{name}": value for name, value in measured.items()}
         if prepared.test is not None:
-            tested = measure_split(context.config, prepared, prepared.test, model, processes)
-            metrics |= {f"test/{name}": value for name, value in tested.items()}
-        return processes.on_rank0(_conclude, attempt, metrics)
+            tested = attempt.measure(prepared.test, model)
+            metrics |= (named := {f"test/{name}": value for name, value in tested.items()})
+            processes.on_rank0(attempt.log.write, context.state.step, named)
+        return processes.on_rank0(_conclude, attempt, metrics, step)
 
 
-def _save_final_model(attempt: Attempt) -> None:
-    attempt.run.require_held()
-    save_model(attempt.run.model, attempt.trained, attempt.prepared.processors)
+def _save_final_models(attempt: Attempt) -> None:
+    run, processors = attempt.run, attempt.prepared.processors
+    run.require_held()
+    save_model(run.model, attempt.trained, processors)
+    if attempt.average is not None:
+        with attempt.average.in_place():
+            save_model(run.averaged_model, attempt.trained, processors)
 
 
-def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
+def _conclude(attempt: Attempt, metrics: dict[str, float], model_step: int) -> RunResult:
     """Measure the model on the built-in language, write all figures, and return the result."""
     config, run, prepared = attempt.context.config, attempt.run, attempt.prepared
     step, language = attempt.context.state.step, None
@@ -127,8 +169,10 @@ def _conclude(attempt: Attempt, metrics: dict[str, float]) -> RunResult:
         _warn_below_floor(metrics, language)
         run.write_measurement(f"language-step-{step:08d}", language.as_json())
     facts = prepared.objective.result_facts(prepared, attempt.trained, run.path)
-    run.write_measurement(f"loss-step-{step:08d}", metrics | _marks(facts))
-    facts |= {"best": run.located(attempt.context.state.best), "metrics": metrics}
+    other = {} if model_step == step else {MODEL_STEP: model_step}
+    run.write_measurement(f"loss-step-{step:08d}", metrics | _marks(facts) | other)
+    facts |= {"best": run.located(attempt.context.state.best), "metrics": metrics, **other}
+    facts["stopped"] = attempt.context.state.stop_reason
     return _result(run, prepared, attempt.trained, step=step, language=language, **facts)
 
 
@@ -179,6 +223,7 @@ def _result(run: RunDirectory, prepared: Prepared, model: BaseModel, **figures: 
     return RunResult(
         output_dir=run.path,
         model_dir=run.model,
+        averaged_model_dir=run.averaged_model if run.averaged_model.is_dir() else None,
         parameters=model.get_parameter_count(),
         best_metric=prepared.objective.best_metric[0],
         **figures,

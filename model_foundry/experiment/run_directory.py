@@ -51,7 +51,7 @@ class RunStatus:
     best: BestEvaluated | None = None
     """The best evaluation so far; None before the first."""
     reason: str | None = None
-    """Reason why it stopped before completion."""
+    """Reason why it stopped before its last step; None: it did not."""
     exit_code: int | None = None
     """Exit code of the command; None while it runs."""
     pid: int | None = None
@@ -75,6 +75,7 @@ class RunDirectory:
         self.tokenizer = self.path / "tokenizer"
         self.checkpoints = self.path / "checkpoints"
         self.model = self.path / "model"
+        self.averaged_model = self.path / "model_ema"
         self.evaluation = self.path / "evaluation"
         self.diagnostics = self.path / "diagnostics"
         self.lock_file = self.path / LOCK
@@ -276,4 +277,4 @@ def running(
             else:
                 record("failed", f"{type(error).__name__}: {error}", exit_code_of(error))
         raise
-    record("completed", exit_code=0)
+    record("completed", progress.stop_reason, exit_code=0)

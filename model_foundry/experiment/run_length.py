@@ -61,6 +61,11 @@ def _require_min_epochs(config: ExperimentConfig, *, examples: int) -> None:
         )
 
 
+def steps_per_epoch(config: ExperimentConfig, *, examples: int) -> int:
+    """Return the optimizer steps in which each of the training examples is seen once at least."""
+    return steps_of_epochs(1, blocks=examples, blocks_per_step=config.training.rows_per_step)
+
+
 def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> None:
     """Warn if no milestone is reached, or if a step reads more examples than there are.
 
@@ -70,7 +75,15 @@ def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> No
     examples, training = prepared.train, config.training
     passes = steps * training.rows_per_step / len(examples)
     words, tokens = (int(passes * examples.totals.get(unit, 0)) for unit in ("words", "tokens"))
-    number = number_of_milestones(training.milestones, steps=steps, words=words, tokens=tokens)
+    number = number_of_milestones(
+        training.milestones,
+        steps=steps,
+        words=words,
+        tokens=tokens,
+        steps_per_epoch=steps_per_epoch(
+            config, examples=prepared.objective.examples_per_pass(len(prepared.train))
+        ),
+    )
     if training.milestones.has_any and number == 0:
         logger.warning(
             "training.milestones has no effect: the run ends after %s steps, about %s words and "

@@ -30,7 +30,7 @@ from model_foundry.experiment.resume import (
     require_one_run,
 )
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
-from model_foundry.experiment.run_length import check_length, min_steps
+from model_foundry.experiment.run_length import check_length, min_steps, steps_per_epoch
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import handle_signals, report_on_disk
@@ -143,14 +143,14 @@ def _run(
     check_length(config, prepared, fingerprint.total_steps)
     model = _create_model(config, prepared, accelerator, processes)
     initial = _initialize(model, config, prepared, processes, start)
+    examples = prepared.objective.examples_per_pass(len(prepared.train))
     context = RunContext(
         config=config,
         total_steps=fingerprint.total_steps,
-        min_steps=min_steps(
-            config, examples=prepared.objective.examples_per_pass(len(prepared.train))
-        ),
+        min_steps=min_steps(config, examples=examples),
         state=start.state(),
         accelerator=accelerator,
+        steps_per_epoch=steps_per_epoch(config, examples=examples),
         processes=processes,
     )
     _log_split(context)

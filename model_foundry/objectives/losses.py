@@ -1,19 +1,19 @@
 """Losses, which an experiment combines by name and weight: `training.losses`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import Function, once_differentiable
 
-from model_foundry.architectures.kernels.chunked_cross_entropy import CHUNK_BYTES
 from model_foundry.config import LOSSES, LossSpec
 from model_foundry.errors import ConfigError
 from model_foundry.objectives.forward_pass import ForwardPass, Inputs
+from model_foundry.objectives.logit_chunks import RowTerm, sum_over_targets
 from model_foundry.registry import register_in
 
+LEAST = -1e30  # logarithm of a probability
 L = TypeVar("L", bound=type["Loss"])
 
 
@@ -76,40 +76,42 @@ class ZLoss(Loss):
     """
 
     def mean(self, done: ForwardPass) -> Tensor:
-        logits, _, scored = done.classified("training.losses", "z_loss")
-        rows = scored.flatten().nonzero().squeeze(1)
-        normalizers = _Normalizers.apply(logits.flatten(0, -2), rows)  # type: ignore[no-untyped-call]
-        return cast(Tensor, normalizers).square().sum() / max(1, len(rows))
+        return _mean_of_rows(done, "z_loss", lambda logits, _: logits.logsumexp(-1).square())
 
 
-class _Normalizers(Function):
-    """The logarithm of the softmax normalizer of some rows of logits (M, C), (N,) in fp32 or fp64.
+class LabelSmoothing(Loss):
+    """The cross-entropy with a share of the probability spread over all classes.
 
-    Only a chunk of the logits is ever held in fp32.
+    The share is `training.label_smoothing_factor` (Szegedy et al. 2016, arXiv:1512.00567).
     """
 
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, rows: Tensor) -> Tensor:
-        exact = torch.promote_types(logits.dtype, torch.float32)
-        normalizers = torch.empty(len(rows), dtype=exact, device=logits.device)
-        for chunk, place in _chunks(rows, logits):
-            normalizers[place] = logits[chunk].to(exact).logsumexp(-1)
-        ctx.save_for_backward(logits, rows, normalizers)
-        return normalizers
+    def mean(self, done: ForwardPass) -> Tensor:
+        share = self.objective.config.training.label_smoothing_factor
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor, None]:
-        logits, rows, normalizers = ctx.saved_tensors
-        found = torch.zeros_like(logits)
-        for chunk, place in _chunks(rows, logits):
-            shares = logits[chunk].to(normalizers).sub_(normalizers[place, None]).exp_()
-            found[chunk] = shares.mul_(gradients[place, None]).to(found)
-        return found, None
+        def smoothed(logits: Tensor, targets: Tensor) -> Tensor:
+            return F.cross_entropy(logits, targets, reduction="none", label_smoothing=share)
+
+        return _mean_of_rows(done, "label_smoothing", smoothed)
 
 
-def _chunks(rows: Tensor, logits: Tensor) -> Iterator[tuple[Tensor, slice]]:
-    """Yield the rows by chunks of logits of `CHUNK_BYTES` in fp32, and the place of each."""
-    size = max(1, CHUNK_BYTES // (4 * logits.shape[-1]))
-    for begin in range(0, len(rows), size):
-        yield rows[begin : begin + size], slice(begin, begin + size)
+class ConfidencePenalty(Loss):
+    """The negative entropy of the prediction, in nats, which keeps it from being too certain.
+
+    From Pereyra et al. 2017 (arXiv:1701.06548), with weights from 0.1 to 4.
+    """
+
+    def mean(self, done: ForwardPass) -> Tensor:
+        return _mean_of_rows(done, "confidence_penalty", _negative_entropy)
+
+
+def _negative_entropy(logits: Tensor, _: Tensor) -> Tensor:
+    logarithms = logits.log_softmax(-1)
+    # a class that is ruled out adds nothing, where 0 times -inf would be NaN
+    return (logarithms.exp() * logarithms.clamp(min=LEAST)).sum(-1)
+
+
+def _mean_of_rows(done: ForwardPass, name: str, term: RowTerm) -> Tensor:
+    """Return the mean of a figure of logits over the targets, for a loss of this name."""
+    logits, targets, scored = done.classified("training.losses", name)
+    total = sum_over_targets(term, logits, targets, scored)
+    return total / scored.sum().clamp(min=1)

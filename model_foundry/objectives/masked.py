@@ -27,17 +27,23 @@ class MaskedLM(LanguageObjective):
             seed=seed,
             masking=training.mlm_masking,
             span_length=training.mlm_span_length,
+            mlm_probability_end=training.mlm_probability_end,
         )
 
     def evaluation_collator(self, tokenizer: PreTrainedTokenizerBase, *, seed: int) -> Collator:
         """Return the collator of evaluations, which hides a share of its own if one is set."""
-        training = self.config.training.model_copy(update={"mlm_probability": self._share(True)})
+        share = {"mlm_probability": self._share(True), "mlm_probability_end": None}
+        training = self.config.training.model_copy(update=share)
         config = self.config.model_copy(update={"training": training})
         return type(self)(config).collator(tokenizer, seed=seed)
 
     def _share(self, evaluating: bool) -> float:
-        training, own = self.config.training, self.config.training.mlm_eval_probability
-        return own if evaluating and own is not None else training.mlm_probability
+        """Return the share of tokens that are hidden, in training its mean over the run."""
+        training = self.config.training
+        first, last = training.mlm_probability, training.mlm_probability_end
+        if evaluating:
+            return training.mlm_eval_probability or first
+        return first if last is None else (first + last) / 2
 
     @property
     def needs_word_starts(self) -> bool:
@@ -48,9 +54,16 @@ class MaskedLM(LanguageObjective):
     def prediction_rule(self) -> str:
         if type(self) is not MaskedLM:  # a subclass may predict other tokens
             return super().prediction_rule
-        trained, evaluated = self._share(False), self._share(True)
-        rule = f"about {trained:.0%} of the tokens that are not special, drawn again in each pass"
-        return rule if trained == evaluated else f"{rule}; {evaluated:.0%} in evaluations"
+        first, last = self.config.training.mlm_probability, self.config.training.mlm_probability_end
+        changing = "" if last in (None, first) else f" at the first step, {last:.0%} at the last"
+        rule = f"about {first:.0%} of the tokens that are not special{changing}, drawn again in "
+        rule += "each pass"
+        evaluated = self._share(True)
+        return (
+            rule
+            if not changing and first == evaluated
+            else f"{rule}; {evaluated:.0%} in evaluations"
+        )
 
     def targets_of(
         self,

@@ -18,6 +18,7 @@ from model_foundry.config import METRICS, MetricSpec
 from model_foundry.errors import ConfigError
 from model_foundry.objectives.base import Objective
 from model_foundry.objectives.forward_pass import ForwardPass, in_double
+from model_foundry.objectives.logit_chunks import sum_over_targets
 from model_foundry.registry import register_in
 
 FEWEST_BATCHES = 4  # for an interval
@@ -210,6 +211,31 @@ class Accuracy(Metric):
     def result(self, sums: Sums) -> dict[str, float]:
         correct, targets = map(float, sums)
         return {"accuracy": correct / targets} if targets else {}
+
+
+class Top5Accuracy(Metric):
+    """The share of the targets that are among the five classes with the largest logits.
+
+    Of equal logits the first ones count, as for the accuracy.
+    """
+
+    def sums(self, done: ForwardPass) -> Tensor:
+        """Return the targets among the five and the number of targets, (2,)."""
+        field = field_of(self.objective, "top5_accuracy")
+        logits, targets, scored = done.classified(field, "top5_accuracy")
+        found = sum_over_targets(_is_among_five, logits, targets, scored)
+        return torch.stack([in_double(found), in_double(scored.sum())])
+
+    def result(self, sums: Sums) -> dict[str, float]:
+        found, targets = map(float, sums)
+        return {"top5_accuracy": found / targets} if targets else {}
+
+
+def _is_among_five(logits: Tensor, targets: Tensor) -> Tensor:
+    own = logits.gather(-1, targets.long()[:, None])
+    earlier = torch.arange(logits.shape[-1], device=logits.device) < targets[:, None]
+    better = (logits > own) | ((logits == own) & earlier)
+    return (better.sum(-1) < 5).to(logits)
 
 
 class MicroF1(Metric):

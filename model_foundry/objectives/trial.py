@@ -16,6 +16,7 @@ from model_foundry.architectures.plugin_check import (
 )
 from model_foundry.architectures.restored import evaluation_mode, restored
 from model_foundry.config import OPTIMIZERS
+from model_foundry.config.training_selection import AVERAGED
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.random_state import seeded
 from model_foundry.objectives.base import Objective, Prepared
@@ -116,7 +117,8 @@ def try_losses_and_metrics(
         _require_finite(objective, type(model), done)
         with evaluation_mode(model):
             passes = [done, *_pass_of_half(objective, model, inputs)]
-        _try_metrics(objective, passes, objective.metric_names, best=objective.best_metric[0])
+        best = objective.best_metric[0].removeprefix(AVERAGED)
+        _try_metrics(objective, passes, objective.metric_names, best=best)
         _try_metrics(objective, passes, objective.config.training.train_metrics)
         if not isinstance(model, CountedModel):
             _require_gradients(objective, losses)

@@ -24,6 +24,8 @@ class RunContext:
     state: TrainState
     """Counters of the run, advanced in place by the loop."""
     accelerator: Accelerator
+    steps_per_epoch: int = 1
+    """Optimizer steps in which each example is seen once at least."""
     processes: ProcessGroup = ALONE
     """All processes that train the model, in step."""
 

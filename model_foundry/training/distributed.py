@@ -24,8 +24,10 @@ from model_foundry.foundation.process_group import ALONE, ProcessGroup
 RANK0_TIMEOUT = timedelta(days=7)  # rank 0 may tokenize for hours while the others wait
 
 
-def device_type() -> str:
+def device_type(config: TrainingConfig) -> str:
     """Return the device type of this process (cpu, cuda, mps)."""
+    if config.use_cpu:
+        return "cpu"
     if launched():  # asking Accelerate would join the processes
         return "cuda" if torch.cuda.is_available() else "cpu"
     return str(PartialState().device.type)
@@ -49,7 +51,7 @@ def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
     if not launched():
         yield ALONE
         return
-    device, limit = _device(), timedelta(minutes=config.distributed.timeout_minutes)
+    device, limit = _device(config), timedelta(minutes=config.distributed.timeout_minutes)
     with lost_peer_as_worker_error(lambda: "its start or end", limit), _leaving():
         processes = _join(device, limit)
         with errors_only(not processes.is_rank0):
@@ -57,8 +59,8 @@ def joined(config: TrainingConfig) -> Iterator[ProcessGroup]:
             processes.on_all_ranks(lambda: None)  # the first to leave would break the connections
 
 
-def _device() -> torch.device:
-    if not torch.cuda.is_available():
+def _device(config: TrainingConfig) -> torch.device:
+    if config.use_cpu or not torch.cuda.is_available():
         return torch.device("cpu")
     started, found = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
     if started > found:
@@ -190,8 +192,9 @@ def require_strategy(config: TrainingConfig) -> None:
     field = "training.distributed.strategy (=fsdp2)"
     if config.distributed.strategy != "fsdp2":
         return
-    if device_type() != "cuda":
-        raise ConfigError(f"{field} shards a model among GPUs, and there is none here; use ddp")
+    if device_type(config) != "cuda":
+        there = "training.use_cpu leaves them out" if config.use_cpu else "there is none here"
+        raise ConfigError(f"{field} shards a model among GPUs, and {there}; use ddp")
     if not launched():
         raise ConfigError(
             f"{field} needs a process for each GPU; start them with torchrun, or use ddp"
@@ -214,9 +217,11 @@ def start_accelerator(config: TrainingConfig, processes: ProcessGroup = ALONE) -
             "`foundry train` uses more, so start this one without a launcher"
         )
     # Accelerate keeps its first precision for the life of the process; a later run may differ.
-    AcceleratorState._reset_state(reset_partial_state=False)
+    # It keeps the device too, which belongs to the processes where there are several.
+    AcceleratorState._reset_state(reset_partial_state=not launched())
     return Accelerator(
-        cpu=launched() and device_type() == "cpu",  # else Accelerate overlooks processes on CPUs
+        # on CPUs with a launcher, Accelerate would otherwise overlook the processes
+        cpu=config.use_cpu or (launched() and device_type(config) == "cpu"),
         mixed_precision=config.mixed_precision,
         # Accumulation is the loop's: with more than 1 here, `backward` would divide the loss again.
         gradient_accumulation_steps=1,

@@ -25,6 +25,7 @@ from model_foundry.training.metrics_log import MetricsLog
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
 from model_foundry.training.plateau import plateau_settings
 from model_foundry.training.progress_bar import Display
+from model_foundry.training.state import Best
 from model_foundry.training.step_batches import StepBatch
 
 logger = logging.getLogger(__name__)
@@ -241,10 +242,16 @@ class EvaluateHook(Hook):
             figures = {f"eval/{name}": v for name, v in self.evaluate(training.model).items()}
         name, greater_is_better = self.best_metric
         value = figures.get(f"eval/{name}", math.nan)  # undefined on these examples
-        if state.note_evaluation(name, value, greater_is_better=greater_is_better):
+        counted = state.note_evaluation(
+            name,
+            value,
+            greater_is_better=greater_is_better,
+            threshold=context.config.training.early_stopping_threshold,
+        )
+        if counted:
             self._count_plateau(training, value)
         if figures:  # all may be undefined
-            write(training, self.log, figures)
+            write(training, self.log, figures | _best_so_far(state.best))
             hidden = {f"eval/{name}" for name in self.details}
             shown = {name: value for name, value in figures.items() if name not in hidden}
             self.display.evaluation(state.step, shown)
@@ -264,6 +271,11 @@ class EvaluateHook(Hook):
                 "step %d: %s has not improved on %s in %d evaluations; learning rate %.3g -> %.3g",
                 *(state.step, name, state.plateau.best, section.patience + 1, before, after),
             )
+
+
+def _best_so_far(best: Best | None) -> dict[str, float]:
+    """Return the best evaluation for the log; nothing if none was finite."""
+    return {} if best is None else {f"best/{best.metric}": best.value, "best/step": best.step}
 
 
 def _learning(step: FinishedStep) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from typing import Protocol, cast
 
 from model_foundry.architectures import BaseModel, CountedModel
-from model_foundry.config import ARCHITECTURES
+from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.objectives import Objective
 from model_foundry.objectives.measure import Metrics
 from model_foundry.training.carried_state import CarriedState
@@ -23,9 +23,14 @@ class TakesSteps(Protocol):
         """Learn from the batches of a step; None: there is no loss."""
 
 
+def learns_by_counting(config: ExperimentConfig) -> bool:
+    """Return True if the model of an experiment learns by counting."""
+    return ARCHITECTURES[config.model.architecture].trained_by == "counting"
+
+
 def counts(context: RunContext) -> bool:
     """Return True if the model of a run learns by counting."""
-    return ARCHITECTURES[context.config.model.architecture].trained_by == "counting"
+    return learns_by_counting(context.config)
 
 
 def start_learning(

@@ -25,7 +25,7 @@ from model_foundry.training.step_batches import StepBatch, StepBatches, can_pin
 
 
 class Loop:
-    """Trains a model, until `context.total_steps` steps are made.
+    """Trains a model, until `context.total_steps` steps are made or a hook sets a `stop_reason`.
 
     Dropout, and nothing else, draws from torch's global generator, which the caller seeds.
 
@@ -85,12 +85,15 @@ class Loop:
         state, last = self.context.state, self.context.total_steps
         with self._save_on_stop():
             self._start_hooks()
-            while state.step < (last if until is None else min(until, last)):
+            end = last if until is None else min(until, last)
+            while state.step < end and state.stop_reason is None:
                 with blocking_section(f"step {state.step + 1}"), self._around_step():
                     self._last = self._make_step()
                 for hook in self.hooks:
                     hook.after_step(self.training, self._last)
             self.training.guard.check()
+            if state.stop_reason is not None:
+                self._stop_hooks()
 
     def _start_hooks(self) -> None:
         """Start the hooks, before the first step of this attempt only."""
@@ -98,6 +101,10 @@ class Loop:
             for hook in self.hooks:
                 hook.on_start(self.training)
         self._started = True
+
+    def _stop_hooks(self) -> None:
+        for hook in self.hooks:
+            hook.on_stop(self.training, self._last)
 
     def _make_step(self) -> FinishedStep:
         context, state = self.context, self.context.state
@@ -126,6 +133,7 @@ class Loop:
             step=state.step,
             words=spans.get("words", (0, 0)),
             tokens=spans.get("tokens", (0, 0)),
+            steps_per_epoch=self.context.steps_per_epoch,
         )
 
     def _around_step(self) -> ExitStack:
@@ -142,8 +150,7 @@ class Loop:
             try:
                 yield
             except (Interrupted, WorkerError, LogError) as error:
-                for hook in self.hooks:
-                    hook.on_stop(self.training, self._last)
+                self._stop_hooks()
                 if isinstance(error, Interrupted):
                     raise Interrupted(_stop_message(state)) from error
                 raise

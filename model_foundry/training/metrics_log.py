@@ -20,7 +20,7 @@ from model_foundry.training.sinks import Sinks
 
 logger = logging.getLogger(__name__)
 
-EVALUATION = "eval/"
+EVALUATIONS = ("eval/", "test/")
 
 
 class LogError(SaveError):
@@ -105,7 +105,7 @@ class MetricsLog:
 
 
 def _precedes(line: Mapping[str, Any], step: int) -> bool:
-    evaluates = any(name.startswith(EVALUATION) for name in line)
+    evaluates = any(name.startswith(EVALUATIONS) for name in line)
     return bool(line["step"] < step or (line["step"] == step and not evaluates))
 
 

@@ -4,6 +4,7 @@ They are pure functions of the step, words and tokens seen, so a resumed run has
 an uninterrupted one.
 """
 
+import math
 from bisect import bisect_right
 from typing import Literal
 
@@ -50,8 +51,24 @@ def is_logarithmic(step: int, widest: int) -> bool:
     return step % widest == 0 or (step < widest and is_power)
 
 
+def steps_of_first_epoch(number: int | None, steps_per_epoch: int) -> list[int]:
+    """Return the steps that divide the first epoch evenly, ascending, its last one included.
+
+    Args:
+        number: of such steps; an epoch that has fewer has one at each. None: there are none.
+    """
+    if number is None:
+        return []
+    return sorted({math.ceil(mark * steps_per_epoch / number) for mark in range(1, number + 1)})
+
+
 def is_milestone(
-    config: MilestonesConfig, *, step: int, words: tuple[int, int], tokens: tuple[int, int]
+    config: MilestonesConfig,
+    *,
+    step: int,
+    words: tuple[int, int],
+    tokens: tuple[int, int],
+    steps_per_epoch: int = 1,
 ) -> bool:
     """Return True if a milestone is due after an optimizer step.
 
@@ -61,8 +78,13 @@ def is_milestone(
         step: optimizer steps made, this one included; from 1.
         words: words seen before and after this step; a mark m lies in it if before < m <= after.
         tokens: tokens seen before and after this step.
+        steps_per_epoch: steps in which each example is seen once at least.
     """
     if config.logarithmic is not None and is_logarithmic(step, config.logarithmic):
+        return True
+    if step <= steps_per_epoch and step in steps_of_first_epoch(
+        config.first_epoch, steps_per_epoch
+    ):
         return True
     spans = ((config.steps, (step - 1, step)), (config.words, words), (config.tokens, tokens))
     return any(
@@ -70,10 +92,14 @@ def is_milestone(
     )
 
 
-def number_of_milestones(config: MilestonesConfig, *, steps: int, words: int, tokens: int) -> int:
+def number_of_milestones(
+    config: MilestonesConfig, *, steps: int, words: int, tokens: int, steps_per_epoch: int = 1
+) -> int:
     """Return an upper bound on the milestones of a run; several may fall on one step."""
+    first_epoch = steps_of_first_epoch(config.first_epoch, steps_per_epoch)
     number = (
-        marks_until(config.steps, steps)
+        bisect_right(first_epoch, steps)
+        + marks_until(config.steps, steps)
         + marks_until(config.words, words)
         + marks_until(config.tokens, tokens)
     )

@@ -34,11 +34,14 @@ class TrainState:
     best: Best | None = None
     """The best evaluation; None before the first."""
     evaluations_since_best: int = 0
-    """Evaluations that did not improve on it."""
+    """Evaluations since the last one that improved on the best before it by enough."""
     evaluated_step: int | None = None
     """Step of the last evaluation; None before the first."""
     plateau: Plateau = field(default_factory=Plateau)
     """Evaluations as a schedule that follows them counts them."""
+    stop_reason: str | None = None
+    """Reason why the run ends before its last step; None: it goes on. A checkpoint does not keep
+    it, since it follows from the evaluations."""
 
     @property
     def position(self) -> tuple[str, int]:
@@ -58,8 +61,13 @@ class TrainState:
         for unit, number in counts.items():
             self.seen[unit] = self.seen.get(unit, 0) + number
 
-    def note_evaluation(self, metric: str, value: float, *, greater_is_better: bool) -> bool:
+    def note_evaluation(
+        self, metric: str, value: float, *, greater_is_better: bool, threshold: float = 0.0
+    ) -> bool:
         """Record the metric of the present step; NaN is never the best.
+
+        Args:
+            threshold: an improvement must be greater than this.
 
         Returns:
             True if it counts: a run that stopped after an evaluation makes it again, which must not
@@ -69,10 +77,10 @@ class TrainState:
             return False
         self.evaluated_step = self.step
         sign = -1 if greater_is_better else 1
-        improves = self.best is None or sign * value < sign * self.best.value
-        if math.isfinite(value) and improves:
+        before = math.inf if self.best is None else sign * self.best.value
+        is_best = math.isfinite(value) and sign * value < before
+        if is_best:
             self.best = Best(metric=metric, value=value, step=self.step)
-            self.evaluations_since_best = 0
-        else:
-            self.evaluations_since_best += 1
+        improves = is_best and before - sign * value > threshold
+        self.evaluations_since_best = 0 if improves else self.evaluations_since_best + 1
         return True

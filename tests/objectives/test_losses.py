@@ -17,7 +17,7 @@ from model_foundry.architectures import GPT2Model, ModelOutput
 from model_foundry.config import LOSSES, ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.model import create_model
-from model_foundry.objectives import ForwardPass, Loss, language, losses, register_loss
+from model_foundry.objectives import ForwardPass, Loss, language, logit_chunks, register_loss
 from model_foundry.objectives.forward_pass import Inputs
 from model_foundry.objectives.metrics import Accuracy
 from model_foundry.objectives.preparation import objective_of
@@ -232,7 +232,7 @@ def passed(logits: Tensor, labels: Tensor) -> ForwardPass:
 def test_the_z_loss_in_chunks_is_that_of_all_logits_at_once(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(losses, "CHUNK_BYTES", 4 * 50 * 7)  # seven rows
+    monkeypatch.setattr(logit_chunks, "CHUNK_BYTES", 4 * 50 * 7)  # seven rows
     logits = torch.randn(3, 11, 50, generator=torch.Generator().manual_seed(0)).to(dtype)
     labels = torch.arange(33).view(3, 11).where(torch.arange(33).view(3, 11) % 4 > 0, -100)
     one, other = (logits.clone().requires_grad_() for _ in range(2))
@@ -259,7 +259,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("reads", ["z_loss", "accuracy"])
 def test_no_second_copy_of_all_logits_is_held(reads: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(losses, "CHUNK_BYTES", 4 * 50 * 7)
+    monkeypatch.setattr(logit_chunks, "CHUNK_BYTES", 4 * 50 * 7)
     logits = torch.randn(3, 11, 50).bfloat16().requires_grad_()
     done = passed(logits, torch.ones(3, 11, dtype=torch.long))
     with Largest() as largest:

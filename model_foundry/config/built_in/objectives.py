@@ -37,7 +37,7 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
             framing_tokens=2,
             needs_mask_token=True,
             settings=(
-                *("mlm_probability", "mlm_eval_probability"),
+                *("mlm_probability", "mlm_probability_end", "mlm_eval_probability"),
                 *("mlm_masking", "mlm_span_length"),
             ),
         ),
@@ -92,7 +92,12 @@ OBJECTIVES: Registry[ObjectiveSpec] = Registry(
 LOSSES: Registry[LossSpec] = Registry(
     "loss",
     (
+        LossSpec(
+            name="confidence_penalty",
+            target="model_foundry.objectives.losses:ConfidencePenalty",
+        ),
         LossSpec(name="label_loss", target="model_foundry.objectives.label_loss:LabelLoss"),
+        LossSpec(name="label_smoothing", target="model_foundry.objectives.losses:LabelSmoothing"),
         LossSpec(
             name="model", target="model_foundry.objectives.losses:ModelLoss", needs_logits=False
         ),
@@ -126,6 +131,13 @@ METRICS: Registry[MetricSpec] = Registry(
         _metric("perplexity", "Perplexity", several_labels=False),
         _metric("bits_per_byte", "BitsPerByte", reads_text=True),
         _metric("accuracy", "Accuracy", **_OF_LOGITS, several_labels=False),
+        _metric("top5_accuracy", "Top5Accuracy", **_OF_LOGITS, several_labels=False),
+        MetricSpec(
+            name="calibration_error",
+            target="model_foundry.objectives.calibration:CalibrationError",
+            greater_is_better=False,
+            several_labels=False,
+        ),
         _of_written("bleu", "Bleu"),
         _of_written("chrf", "ChrF"),
         _of_written("exact_match", "ExactMatch"),

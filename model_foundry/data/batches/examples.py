@@ -81,6 +81,8 @@ class Examples:
     """Dense arrays (B, ...) and ragged columns, by name."""
     counts: dict[str, int]
     """What the examples hold in all, by unit (tokens, words)."""
+    progress: float = 0.0
+    """Share of the run that is over: 0 at the first step, 1 at the last one; 0 outside of a run."""
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -3,7 +3,7 @@
 import hashlib
 import signal
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import current_thread, main_thread
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from model_foundry.data.batches.examples import Examples, ExampleSet, Key
 from model_foundry.data.batches.order import BatchSplit, Order, StreamOrder, TrainingOrder, lanes
@@ -56,7 +56,7 @@ def _bytes_of_rows(tensor: Tensor) -> npt.NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class _Batches(Dataset[Batch]):
-    """Batches by their lists of keys."""
+    """Batches by the progress of the run and the keys of their examples."""
 
     examples: ExampleSet
     collate: Collate
@@ -72,8 +72,10 @@ class _Batches(Dataset[Batch]):
             return examples.counts
         return self.examples.read(kept).counts if kept else dict.fromkeys(examples.counts, 0)
 
-    def __getitem__(self, keys: list[Key]) -> Batch:
-        examples = self.examples.read(keys, evaluating=self.evaluating)
+    def __getitem__(self, wanted: tuple[float, list[Key]]) -> Batch:
+        progress, keys = wanted
+        read = self.examples.read(keys, evaluating=self.evaluating)
+        examples = replace(read, progress=progress)
         return Batch(
             inputs=self.collate(examples),
             counts=self._counts(examples),
@@ -92,6 +94,7 @@ def training_batches(
     workers: int = 0,
     streams: bool = False,
     passes: int | None = None,
+    total_steps: int = 1,
 ) -> Generator[Batch]:
     """Yield the micro-batches of one rank without end, after the first `start` examples of the run.
 
@@ -100,6 +103,7 @@ def training_batches(
     Args:
         streams: each example continues that of the previous step.
         passes: the first passes over the examples, outside of which none is counted; None: all.
+        total_steps: steps of the whole run, of which collators are told the share that is over.
 
     Raises:
         DataError: there are fewer examples than a step of streams has.
@@ -115,7 +119,25 @@ def training_batches(
             len(examples), share, seed=seed, start=start, lengths=examples.lengths
         )
     source = _Batches(examples, collate, lane_starts, passes=passes)
-    yield from _from_workers(source, order, workers) if workers else map(source.__getitem__, order)
+    wanted = _WithProgress(order, total_steps)
+    if workers:
+        yield from _from_workers(source, wanted, workers)
+    else:
+        yield from map(source.__getitem__, wanted)
+
+
+class _WithProgress(Sampler[tuple[float, list[Key]]]):
+    """The keys of each micro-batch with the share of the run that is over before its step."""
+
+    def __init__(self, order: Order, total_steps: int) -> None:
+        self.order, self.last_step = order, max(1, total_steps - 1)
+
+    def __iter__(self) -> Iterator[tuple[float, list[Key]]]:
+        share = self.order.share
+        first = self.order.start // share.rows_per_step
+        for number, keys in enumerate(self.order):
+            step = first + number // share.micro_batches
+            yield min(1.0, step / self.last_step), keys
 
 
 def _identity(batch: Any) -> Any:
@@ -142,11 +164,11 @@ def _raising_between_batches(batches: Iterator[Batch]) -> Generator[Batch]:
         signal.signal(signal.SIGCHLD, raise_if_one_died)
 
 
-def _from_workers(source: _Batches, order: Order, workers: int) -> Generator[Batch]:
+def _from_workers(source: _Batches, wanted: _WithProgress, workers: int) -> Generator[Batch]:
     """Yield batches that worker processes prefetch."""
     loader = DataLoader(
         source,
-        sampler=order,
+        sampler=wanted,
         batch_size=None,  # the sampler draws whole batches
         collate_fn=_identity,
         num_workers=workers,
@@ -168,7 +190,7 @@ def evaluation_batches(
     """
     source, number = _Batches(examples, collate, evaluating=True), len(examples)
     for first in range(rank * batch_size, number, world_size * batch_size):
-        yield source[[(0, index) for index in range(first, min(first + batch_size, number))]]
+        yield source[0.0, [(0, index) for index in range(first, min(first + batch_size, number))]]
 
 
 def evaluation_streams(
@@ -185,4 +207,4 @@ def evaluation_streams(
     starts = frozenset(lane[0] for lane in own)
     source = _Batches(examples, collate, starts, evaluating=True)
     for place in range(max(map(len, own), default=0)):
-        yield source[[(0, lane[place]) for lane in own if place < len(lane)]]
+        yield source[0.0, [(0, lane[place]) for lane in own if place < len(lane)]]

@@ -40,9 +40,11 @@ from model_foundry.training.checkpoint.state_file import (
     read_state,
     write_state,
 )
+from model_foundry.training.weight_average import WeightAverage
 
 RANDOM_FILE, CARRIED_FILE = "random_states.safetensors", "carried.safetensors"
-TO_RESUME = (TENSORS_FILE, NUMBERS_FILE, RANDOM_FILE, CARRIED_FILE)
+AVERAGE_FILE = "average.safetensors"
+TO_RESUME = (TENSORS_FILE, NUMBERS_FILE, RANDOM_FILE, CARRIED_FILE, AVERAGE_FILE)
 SMALL_FILES = 2**20  # bytes of tokenizer and JSON, about: for the message when there is no room
 
 
@@ -68,6 +70,8 @@ class ResumeTensors:
     """States of the random generators; see `pack_random_states`."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
     """States from which rows continue; empty: rows are independent."""
+    average: Mapping[str, Tensor] = field(default_factory=dict)
+    """Average of the weights; empty: there is none."""
 
 
 def save_checkpoint(
@@ -96,7 +100,9 @@ def save_checkpoint(
         require_finite(tensors.carried.items(), "state of the model")
         files = {RANDOM_FILE: tensors.random}
         files |= {CARRIED_FILE: tensors.carried} if tensors.carried else {}
-        every += tensors.carried.values()
+        require_finite(tensors.average.items(), "average of a weight")
+        files |= {AVERAGE_FILE: tensors.average} if tensors.average else {}
+        every += [*tensors.carried.values(), *tensors.average.values()]
     with commit_directory(directory, needed=_bytes((*model.parameters(), *every))) as aside:
         _write_model(aside, model, processors)
         failpoint(f"{directory.name}: model and processors written")
@@ -194,6 +200,19 @@ def load_carried(directory: Path, carried: CarriedState) -> None:
         carried.restore(_load_tensors(path))
     except ValueError as error:
         raise CheckpointError(f"{path}: does not hold the carried states ({error})") from error
+
+
+def load_average(directory: Path, average: WeightAverage) -> None:
+    """Load the average of the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: it has none, or that of another model.
+    """
+    path = directory / AVERAGE_FILE
+    try:
+        average.restore(_load_tensors(path))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: does not hold this average ({error})") from error
 
 
 def require_finite(tensors: Iterable[tuple[str, Tensor]], what: str) -> None:
