@@ -5,7 +5,7 @@ Every process calls the same hooks in the same order, since saving and evaluatin
 
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -22,7 +22,7 @@ from model_foundry.training.context import RunContext
 from model_foundry.training.lr_schedule import is_due
 from model_foundry.training.metrics_log import MetricsLog
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
-from model_foundry.training.progress_bar import Display
+from model_foundry.training.reporting import Reporter
 from model_foundry.training.step_batches import StepBatch
 
 Evaluate = Callable[[BaseModel], Mapping[str, float]]
@@ -119,9 +119,6 @@ class LogHook(Hook):
     """Writes the figures of every `logging_steps`-th step, with the digest of its inputs."""
 
     log: MetricsLog
-    display: Display
-    details: Collection[str] = ()
-    """Figures of the metrics that are not shown on the line of progress."""
 
     def _metrics(self, training: Training) -> dict[str, float]:
         """Return the metrics of the training batches since the line before."""
@@ -133,7 +130,6 @@ class LogHook(Hook):
 
     def after_step(self, training: Training, step: FinishedStep) -> None:
         context, state = training.context, training.context.state
-        self.display.advance(state.step)
         if not is_due(state.step, context.config.training.logging_steps, context.total_steps):
             return
         training.guard.check()
@@ -141,13 +137,11 @@ class LogHook(Hook):
             **_learning(step),
             **{f"train/{unit}_seen": number for unit, number in state.seen.items()},
             **training.stopwatch.speed(),
-            **(metrics := self._metrics(training)),
+            **self._metrics(training),
             **_peak_memory(context.accelerator.device),
         }
         rows = rows_of_all(step.batch.micro_batches, context.processes)
         write(training, self.log, {**values, "train/batch_digest": batch_digest(rows)})
-        shown = [name for name in metrics if name.removeprefix("train/") not in self.details]
-        self.display.training(state.step, values, shown)
 
 
 class Save(Protocol):
@@ -216,10 +210,7 @@ class EvaluateHook(Hook):
     """Must not touch global random state."""
     best_metric: tuple[str, bool]
     """The metric by which the best evaluation is chosen, and whether more is better."""
-    details: Collection[str]
-    """Figures that are not shown on the line of progress."""
     log: MetricsLog
-    display: Display
 
     def on_start(self, training: Training) -> None:
         self._evaluate_if_due(training)  # a checkpoint precedes the evaluation of its step
@@ -240,10 +231,31 @@ class EvaluateHook(Hook):
         state.note_evaluation(name, value, greater_is_better=greater_is_better)
         if figures:  # all may be undefined
             write(training, self.log, figures)
-            hidden = {f"eval/{name}" for name in self.details}
-            shown = {name: value for name, value in figures.items() if name not in hidden}
-            self.display.evaluation(state.step, shown)
         failpoint(f"step {state.step} evaluated")
+
+
+@dataclass
+class ReportHook(Hook):
+    """Reports each step and each checkpoint; lines of the log are reported by the log itself."""
+
+    reporter: Reporter
+    _saved: int | None = None
+
+    def on_start(self, training: Training) -> None:
+        self._saved = training.context.state.last_good_step
+
+    def after_step(self, training: Training, step: FinishedStep) -> None:
+        self.reporter.advance(training.context.state.step)
+        self._report_checkpoint(training, milestone=step.milestone)
+
+    def on_stop(self, training: Training, step: FinishedStep | None) -> None:
+        self._report_checkpoint(training, milestone=False)
+
+    def _report_checkpoint(self, training: Training, *, milestone: bool) -> None:
+        state = training.context.state
+        if self._saved != state.step and (milestone or state.last_good_step == state.step):
+            self._saved = state.step
+            self.reporter.saved(state.step)
 
 
 def _learning(step: FinishedStep) -> dict[str, float]:

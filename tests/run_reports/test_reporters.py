@@ -5,10 +5,10 @@ import json
 from math import inf
 from pathlib import Path
 
+from model_foundry.training.progress_bar import Display
 from rich.console import Console
 
 from model_foundry.training.metrics_log import MetricsLog, read_metrics
-from model_foundry.training.progress_bar import Display
 
 TRAINING = {
     "train/loss": 2.34567,
