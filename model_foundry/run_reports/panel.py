@@ -25,10 +25,16 @@ from model_foundry.run_reports.text_forms import ago, duration, memory_size, spa
 NARROW, WIDE = 60, 120  # columns below which there is no box, and from which there are two columns
 MARGIN = 2  # columns kept free at the right, for the ^C that a terminal echoes
 LABEL = 14
+SHORTEST_BAR = SHORTEST_CURVE = 8
 BETWEEN = "   "
 DIM, BOLD, BETTER, WORSE = "dim", "bold", "green", "red"
 BAR, ASCII_BAR = ("━", "─"), ("#", "-")
 STATES = {"completed": BETTER, "failed": WORSE, "killed": WORSE, "interrupted": "yellow"}
+VERDICTS: dict[bool | None, tuple[str, str]] = {
+    True: (" better", BETTER),
+    False: (" worse", WORSE),
+    None: ("", DIM),
+}
 
 Item = Text
 Row = tuple[str, list[Item]]
@@ -78,7 +84,8 @@ class _Pen:
             tail = Text("" if left is None else f"  {duration(left)} left")
         percent = f" {share:4.0%}"
         free = width - len(head) - len(percent) - len(tail) - 2
-        return Text.assemble(head, "  ", *self._bar(share, free), percent, tail)
+        bar = self._bar(share, free) if free >= SHORTEST_BAR else [("", "")]
+        return Text.assemble(head, "  ", *bar, percent, tail)
 
     def _bar(self, share: float, width: int) -> list[tuple[str, str]]:
         full, rest = ASCII_BAR if self.ascii_only else BAR
@@ -93,14 +100,12 @@ class _Pen:
         if view.smoothed is not None:
             losses.append(Text(f"smoothed {value_text('loss', view.smoothed)}"))
         free = width - sum(len(each) + len(BETWEEN) for each in losses)
-        if losses and free >= 8:
+        if losses and free >= SHORTEST_CURVE:
             curve = sparkline(view.losses, min(free, 60), ascii_only=self.ascii_only)
             losses.append(Text(curve, style="cyan"))
         yield "loss", losses
-        others = [
-            Text(f"{figure_name(name)} {value_text(name, v)}") for name, v in other_figures(view)
-        ]
-        yield "", others
+        others = other_figures(view)
+        yield "", [Text(f"{figure_name(name)} {value_text(name, v)}") for name, v in others]
         yield "learning rate", list(self._rate_and_norm())
         yield "speed", list(self._speed_and_memory())
 
@@ -120,7 +125,9 @@ class _Pen:
     def measured(self) -> Iterator[Row]:
         view = self.view
         for kind, evaluation in view.evaluations.items():
-            yield kind_name(kind), self._evaluation(kind, evaluation)
+            decides, *others = self._evaluation(kind, evaluation)
+            yield kind_name(kind), decides
+            yield from (("", other) for other in others)
         if view.best is not None:
             value, step = view.best
             name = view.facts.best_metric
@@ -129,19 +136,19 @@ class _Pen:
             since = "" if view.saved_at is None else f", {ago(self.now - view.saved_at)}"
             yield "checkpoint", [Text(f"step {view.saved:,}{since}")]
 
-    def _evaluation(self, kind: str, evaluation: Evaluation) -> list[Item]:
+    def _evaluation(self, kind: str, evaluation: Evaluation) -> tuple[list[Item], list[Item]]:
+        """Return the metric that decides, with its change, and the other figures."""
         items = [
             Text(f"{figure_name(name)} {value_text(name, value)}")
             for name, value in shown_figures(evaluation, self.view, kind=kind)
         ]
         name = self.view.facts.best_metric
         if items and name in evaluation.values and (change := change_text(name, evaluation)):
-            good = improves(self.view, evaluation)
-            word, style = {True: (" better", BETTER), False: (" worse", WORSE)}.get(good, ("", DIM))
+            word, style = VERDICTS[improves(self.view, evaluation)]
             items[0].append(f" ({change}{word})", style=style)
-        note = note_on_unknown_text(evaluation.values).strip()
-        at = [Text(f"at step {evaluation.step:,}", style=DIM)]
-        return [*items[:1], *at, *([Text(note)] if note else []), *items[1:]]
+        if note := note_on_unknown_text(evaluation.values).strip():
+            items.append(Text(note))
+        return [*items[:1], Text(f"at step {evaluation.step:,}", style=DIM)], items[1:]
 
     def elapsed(self) -> str:
         view = self.view
@@ -168,9 +175,8 @@ def _boxed(pen: _Pen, width: int, footer: str) -> Iterator[Text]:
     side = shape.mid_left
     for line in _body(pen, inner):
         line = _clipped(line, inner)
-        yield Text.assemble(
-            (f"{side} ", DIM), line, " " * (inner - line.cell_len), (f" {side}", DIM)
-        )
+        space = " " * (inner - line.cell_len)
+        yield Text.assemble((f"{side} ", DIM), line, (f"{space} {side}", DIM))
     low = shape.bottom_left, shape.bottom, shape.bottom_right
     yield _edge(*low, width, Text(pen.elapsed(), style=DIM), Text(footer, style=DIM))
 

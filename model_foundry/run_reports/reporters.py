@@ -17,6 +17,7 @@ from rich.live import Live
 from model_foundry.errors import Interrupted
 from model_foundry.foundation.messages import figure_name
 from model_foundry.foundation.strict_json import strict_json
+from model_foundry.foundation.terminal import can_redraw
 from model_foundry.run_reports.figure_texts import (
     note_on_unknown_text,
     other_figures,
@@ -66,8 +67,7 @@ def reporter_for(view: RunView) -> Reporter:
     if sys.stderr is None:  # the process was started without one
         return Reporter()
     console = Console(file=cast(TextIO, _Unfailing(sys.stderr)), highlight=False)
-    drawn = sys.stderr.isatty() and not console.is_dumb_terminal
-    return PanelReporter(view, console) if drawn else LineReporter(view, console)
+    return (PanelReporter if can_redraw(sys.stderr) else LineReporter)(view, console)
 
 
 class _ViewReporter(Reporter):

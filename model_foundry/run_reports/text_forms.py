@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import pairwise
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 GAP = " "
@@ -52,7 +53,7 @@ def _means(values: Sequence[float], width: int) -> list[float]:
         return list(values[:width])
     edges = [round(index * number / width) for index in range(width + 1)]
     means = []
-    for first, end in zip(edges, edges[1:], strict=False):
+    for first, end in pairwise(edges):
         finite = [value for value in values[first:end] if math.isfinite(value)]
         means.append(sum(finite) / len(finite) if finite else math.nan)
     return means

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from typer.main import get_command
 
-from model_foundry.cli import commands
+from model_foundry.cli import commands, train_command
 from model_foundry.errors import (
     CheckpointError,
     Interrupted,
@@ -204,7 +204,7 @@ def test_each_end_has_its_exit_code(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(commands, "load", fail)
+    monkeypatch.setattr(train_command, "load", fail)
     ended, _, err = cli("train", "good.yaml")
     assert ended == code
     (line,) = err.splitlines()
