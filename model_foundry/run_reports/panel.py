@@ -49,14 +49,18 @@ class RunPanel:
     """A hint for the lower edge."""
     now: Callable[[], float] = field(default=time.time)
     """Seconds since the epoch."""
+    drawn: list[int] = field(default_factory=list)
+    """Cells in each line of the last drawing."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width - MARGIN
         pen = _Pen(self.view, self.now(), ascii_only=options.ascii_only)
         if width < NARROW:
-            yield Text("\n").join(_clipped(line, width) for line in _compact(pen, width))
+            lines = [_clipped(line, width) for line in _compact(pen, width)]
         else:
-            yield Text("\n").join(_boxed(pen, width, self.footer))
+            lines = list(_boxed(pen, width, self.footer))
+        self.drawn = [line.cell_len for line in lines]
+        yield Text("\n").join(lines)
 
 
 @dataclass

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Self, TextIO, cast
 
 from rich.console import Console
-from rich.live import Live
 
 from model_foundry.errors import Interrupted
 from model_foundry.foundation.messages import figure_name
@@ -25,6 +24,7 @@ from model_foundry.run_reports.figure_texts import (
     speed_text,
     value_text,
 )
+from model_foundry.run_reports.live_panel import LivePanel
 from model_foundry.run_reports.panel import RunPanel
 from model_foundry.run_reports.run_view import RunView, grouped
 from model_foundry.run_reports.text_forms import duration
@@ -95,12 +95,10 @@ class PanelReporter(_ViewReporter):
 
     def __init__(self, view: RunView, console: Console) -> None:
         super().__init__(view)
-        self.live = Live(RunPanel(view, footer=HINT), console=console, refresh_per_second=REFRESHES)
+        self.live = LivePanel(RunPanel(view, footer=HINT), console, refreshes=REFRESHES)
 
     def __enter__(self) -> Self:
-        self.live.start(refresh=True)
-        # hidden, it would stay so after a process that was killed
-        self.live.console.show_cursor(True)
+        self.live.start()
         return self
 
     def __exit__(

@@ -219,7 +219,7 @@ def test_a_table_is_a_line_for_each_row(cli: Cli, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise ResumeError("begun otherwise\n  a: 1 -> 2\n  b: \x1b[2J -> x")
 
-    monkeypatch.setattr(commands, "load", fail)
+    monkeypatch.setattr(train_command, "load", fail)
     code, _, err = cli("train", "good.yaml")
     assert code == 5
     assert err.splitlines() == [
