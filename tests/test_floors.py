@@ -18,10 +18,18 @@ from model_foundry.config import ARCHITECTURES
 ROOMS = (
     *("errors", "registry", "foundation", "synthetic_language", "config"),
     *("architectures", "interventions", "data", "data_collators", "generation", "tokenizer"),
-    *("evaluation", "objectives", "training", "model", "experiment", "corpus_report"),
+    *(
+        "evaluation",
+        "objectives",
+        "training",
+        "model",
+        "run_reports",
+        "experiment",
+        "corpus_report",
+    ),
     *("doctor", "cli", "__init__", "__main__"),
 )
-LIGHT = ("errors", "registry", "synthetic_language", "config")
+LIGHT = ("errors", "registry", "synthetic_language", "config", "run_reports")
 HEAVY = {"torch", "transformers", "datasets", "accelerate"}
 # transformers cannot be installed without huggingface_hub.
 EXPORTABLE = {"torch", "transformers", "huggingface_hub"} | sys.stdlib_module_names

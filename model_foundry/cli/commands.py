@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from model_foundry.cli import corpus_commands, probe_command
+from model_foundry.cli import corpus_commands, probe_command, train_command
 from model_foundry.cli.other_tools import FOREIGN
-from model_foundry.cli.output import mark_as_report, start_logging
+from model_foundry.cli.output import start_logging
 from model_foundry.cli.shared_options import (
     Config,
     Debug,
@@ -94,44 +94,7 @@ def _start(
     start_logging()
 
 
-@_command("train", "configs/quickstart.yaml training.max_steps=500")
-def train(
-    config: Config,
-    overrides: Overrides = None,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over; move an existing run to <dir>.old-N.")
-    ] = False,
-    extend: Annotated[
-        bool, typer.Option("--extend", help="Resume with a raised max_steps or epochs.")
-    ] = False,
-    no_lock: Annotated[
-        bool, typer.Option("--no-lock", help="Do not lock the run directory: use with care.")
-    ] = False,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Show where the time of a step goes.")
-    ] = False,
-    plugin: Plugins = None,
-    debug: Debug = False,
-) -> None:
-    """Train a model, or resume an interrupted run."""
-    with handle_signals():  # from before torch is imported, which takes seconds
-        experiment = load(config, overrides)
-        from model_foundry.cli.process import allow_tf32, set_up_process
-
-        set_up_process(experiment.training.speed)  # before torch is imported
-        allow_tf32(experiment.training.speed)
-        from model_foundry.cli.profile_report import begin_profile
-        from model_foundry.cli.summary import print_summary
-        from model_foundry.experiment.train import train as run
-
-        profiler = begin_profile(experiment) if profile else None
-        result = run(experiment, fresh=fresh, extend=extend, lock=not no_lock, profile=profiler)
-    mark_as_report()
-    print_summary(result, plugin)
-    if profiler and not profiler.report:
-        typer.echo(f"no step was profiled: a profile takes {profiler.steps_needed} steps")
-
-
+_command("train", "configs/quickstart.yaml training.max_steps=500")(train_command.train)
 _command("train-tokenizer", "configs/tiny_gpt2.yaml")(corpus_commands.train_tokenizer)
 
 

@@ -41,6 +41,11 @@ def start_logging() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 
 
+def log_warnings_only() -> None:
+    """Leave out messages of this package below warnings."""
+    logging.getLogger("model_foundry").setLevel(logging.WARNING)
+
+
 @dataclass
 class _Output:
     is_report: bool = False

@@ -1,9 +1,10 @@
 """The results that commands print on standard output."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -31,19 +32,57 @@ def finding_line(finding: "Finding") -> str:
 
 def print_summary(result: "RunResult", plugins: Sequence[Path] | None = None) -> None:
     """Print the result of a run, the path of its model and a command to try next."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    figures = list(_figures(result))
-    width = max(17, *(len(name) + 2 for name, _ in figures))
-    lines = ["", *(f"{name:{width}}{value}" for name, value in figures)]
+    lines, width = _figure_lines(result)
     if result.language is not None and result.language.minimal_pairs:
         lines += ["", *_language_lines(result.language)]
-    lines += ["", f"{'model':{width}}{result.model_dir}{_step_of_the_model(result)}"]
-    if result.averaged_model_dir is not None:
-        lines += [f"{'  average':{width}}{result.averaged_model_dir}"]
+    lines += ["", *_model_lines(result, width)]
     if result.next_command:
         lines += [f"{'next':{width}}{_with_plugins(result.next_command, plugins or [])}"]
+    _print(["", *lines])
+
+
+def print_figures(result: "RunResult") -> None:
+    """Print the figures of a run and the path of its model."""
+    lines, width = _figure_lines(result)
+    _print([*lines, *_model_lines(result, width)])
+
+
+def result_record(result: "RunResult") -> dict[str, Any]:
+    """Return the result of a run as plain data."""
+    best, language = result.best, result.language
+    return {
+        "output_dir": str(result.output_dir),
+        "model_dir": str(result.model_dir),
+        "averaged_model_dir": result.averaged_model_dir and str(result.averaged_model_dir),
+        "model_step": result.model_step,
+        "stopped": result.stopped,
+        "step": result.step,
+        "parameters": result.parameters,
+        "metrics": result.metrics,
+        "best": None if best is None else asdict(best),
+        "not_comparable": dict(result.not_comparable),
+        "language": None if language is None else language.as_json(),
+        "next_command": result.next_command,
+    }
+
+
+def _print(lines: Iterable[str]) -> None:
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     for line in lines:
         console.print(line)
+
+
+def _figure_lines(result: "RunResult") -> tuple[list[str], int]:
+    """Return a line for each figure, and the width of their labels."""
+    figures = list(_figures(result))
+    width = max(17, *(len(name) + 2 for name, _ in figures))
+    return [f"{name:{width}}{value}" for name, value in figures], width
+
+
+def _model_lines(result: "RunResult", width: int) -> Iterator[str]:
+    yield f"{'model':{width}}{result.model_dir}{_step_of_the_model(result)}"
+    if result.averaged_model_dir is not None:
+        yield f"{'  average':{width}}{result.averaged_model_dir}"
 
 
 def _step_of_the_model(result: "RunResult") -> str:

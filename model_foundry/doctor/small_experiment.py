@@ -11,7 +11,6 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
-from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.architectures.hub_types import dropout_fields
@@ -30,6 +29,7 @@ from model_foundry.objectives import LanguageObjective, Prepared
 from model_foundry.objectives.language import text_splits
 from model_foundry.objectives.preparation import objective_of, prepare
 from model_foundry.objectives.trial import try_task
+from model_foundry.run_reports.reporters import silent
 from model_foundry.training.checkpoint.save_load import save_model
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import device_type, start_accelerator
@@ -210,7 +210,7 @@ class SmallExperiment:
             context=context,
             fingerprint=fingerprint,
             start=start,
-            console=Console(quiet=True),
+            make_reporter=silent,
         )
         model = cast(BaseLanguageModel, self.new_model())
         with running(run, context.state, run_id=start.run_id, attempt=start.attempt) as record:

@@ -7,8 +7,8 @@ from torch import Tensor
 from model_foundry.data.batches.loaders import Collate, evaluation_batches
 from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.errors import DataError
+from model_foundry.evaluation.limits import MOST_UNKNOWN
 
-MOST_UNKNOWN = 0.01  # share of a text, in bytes, that may be unknown
 BATCH_ROWS = 32  # a training text with fewer rows may have targets in another pass
 
 

@@ -5,11 +5,10 @@ A run may take several attempts; `resume` decides where each one starts.
 
 import logging
 import math
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import KW_ONLY, dataclass, field
-
-from rich.console import Console
 
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
@@ -26,18 +25,21 @@ from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.foundation.random_state import seed_of_process, seeded
 from model_foundry.objectives import Prepared
 from model_foundry.objectives.trial import check_task
+from model_foundry.run_reports.reporters import MakeReporter, reporter_for
+from model_foundry.run_reports.run_files import RunFacts
+from model_foundry.run_reports.run_view import RunView
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
 from model_foundry.training.early_stopping import EarlyStoppingHook
-from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, SaveHook
+from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, ReportHook, SaveHook
 from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
 from model_foundry.training.lr_schedule import try_schedule
 from model_foundry.training.metrics_log import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer, try_update
 from model_foundry.training.out_of_memory import naming_the_batch
-from model_foundry.training.progress_bar import Display
+from model_foundry.training.reporting import Reporter
 from model_foundry.training.run_fingerprint import RunFingerprint
 from model_foundry.training.sinks import Sinks
 from model_foundry.training.weight_average import AverageHook, WeightAverage
@@ -59,8 +61,10 @@ class Attempt:
     """Profiles some of the steps, on rank 0."""
     sinks: Sinks | None = None
     """Receive the measurements beside the log, on rank 0."""
-    console: Console | None = None
-    """Where progress is drawn, on rank 0; None: the standard error stream."""
+    make_reporter: MakeReporter = reporter_for
+    """Makes what shows the progress, on rank 0."""
+    facts: RunFacts = field(init=False)
+    """The facts that reports of this run name."""
     record: Record = field(init=False)
     """Writes the status of the run."""
     trained: BaseModel = field(init=False)
@@ -96,14 +100,14 @@ class Attempt:
         if decay is not None and not counts(context):
             self.average = WeightAverage(model, decay)
         self._log_start()
+        self.facts = self._facts(model)
         checkpointer = self._checkpointer(model)
         rank = context.processes.rank
-        console = self.console if rank == 0 else Console(quiet=True)
         with (
             seeded(seed_of_process(context.config.seeds.dropout, rank)),
             closing(self._batches()) as batches,
             blocking_section("the training"),
-            Display(context.total_steps, start=context.state.step, console=console) as display,
+            self._reporter() as self.log.reporter,
             self._write_diagnosis(),
         ):
             loop = Loop(
@@ -111,7 +115,7 @@ class Attempt:
                 self.prepared.objective,
                 batches,
                 context=context,
-                hooks=self._hooks(checkpointer, display),
+                hooks=self._hooks(checkpointer),
                 units=self.prepared.train.units,
                 carried=checkpointer.carried,
             )
@@ -126,22 +130,38 @@ class Attempt:
         self.trained = checkpointer.weights.gather_model(model)
         return self.measured
 
-    def _hooks(self, checkpointer: Checkpointer, display: Display) -> list[Hook]:
-        objective, patience = self.prepared.objective, self._training.early_stopping_patience
+    def _reporter(self) -> Reporter:
+        if not self.context.processes.is_rank0:
+            return Reporter()
+        state, start = self.context.state, self.start
+        view = RunView(self.facts, step=state.step, attempt=start.attempt)
+        view.begin(time.time())
+        return self.make_reporter(view)
+
+    def _facts(self, model: BaseModel) -> RunFacts:
+        config, objective = self.context.config, self.prepared.objective
+        best_metric, greater_is_better = objective.best_metric
+        return RunFacts(
+            name=config.experiment_name,
+            architecture=config.model.architecture,
+            total_steps=self.context.total_steps,
+            parameters=model.get_parameter_count(),
+            best_metric=best_metric,
+            greater_is_better=greater_is_better,
+            details=tuple(sorted(objective.details)),
+        )
+
+    def _hooks(self, checkpointer: Checkpointer) -> list[Hook]:
+        patience = self._training.early_stopping_patience
         hooks: list[Hook] = [
             *([AverageHook(self.average)] if self.average else []),
-            LogHook(self.log, display, objective.details),
+            LogHook(self.log),
             SaveHook(checkpointer.save, self.log),
-            EvaluateHook(
-                self._evaluate,
-                objective.best_metric,
-                objective.details,
-                self.log,
-                display,
-            ),
+            ReportHook(self.log.reporter),
+            EvaluateHook(self._evaluate, self.prepared.objective.best_metric, self.log),
         ]
         if patience is not None:
-            hooks.append(EarlyStoppingHook(patience, is_allowed=lambda step: True))
+            hooks.append(EarlyStoppingHook(patience))
         if self.profile is not None and self.context.processes.is_rank0:
             hooks.insert(0, self.profile)
         return hooks

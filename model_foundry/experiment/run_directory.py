@@ -1,18 +1,16 @@
-"""The directory of a run: its paths, its status, and the lock that keeps other writers out.
+"""The directory of a run, for its writer: its status, and the lock that keeps other writers out.
 
-Everything after training (evaluation, generation, comparison) reads a run through this file.
+The names of its files, and reading them, are in `run_reports/run_files.py`.
 """
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from model_foundry.config import ExperimentConfig, load_config
 from model_foundry.errors import (
     KEYBOARD_EXIT_CODE,
     ConfigError,
@@ -23,67 +21,27 @@ from model_foundry.errors import (
 )
 from model_foundry.foundation.atomic_files import PREFIXES, remove_debris, write_text
 from model_foundry.foundation.locks import exclusive
-from model_foundry.foundation.paths import written_path
 from model_foundry.foundation.strict_json import strict_json
+from model_foundry.run_reports.run_files import (
+    LOCK,
+    AttemptStart,
+    BestEvaluated,
+    RunFacts,
+    RunFiles,
+    RunStatus,
+    State,
+)
 from model_foundry.training.state import Best, TrainState
 
-LOCK = ".lock"
-State = Literal["running", "completed", "interrupted", "failed"]
+__all__ = ["BestEvaluated", "Record", "RunDirectory", "RunStatus", "running"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class BestEvaluated(Best):
-    """The best evaluation of a run, and its checkpoint."""
-
-    checkpoint: str | None = None
-    """Path of its checkpoint within the run directory; None: it is not kept."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunStatus:
-    """The status of a run. A crashed run is still `running`, although its process is gone."""
-
-    state: State
-    step: int = 0
-    """Optimizer steps made."""
-    last_good_step: int | None = None
-    """Step of the newest checkpoint; None before the first."""
-    best: BestEvaluated | None = None
-    """The best evaluation so far; None before the first."""
-    reason: str | None = None
-    """Reason why it stopped before its last step; None: it did not."""
-    exit_code: int | None = None
-    """Exit code of the command; None while it runs."""
-    pid: int | None = None
-    """Id of the process that runs or ran it."""
-    attempt: int = 1
-    """Number of times the run was started."""
-    run_id: str | None = None
-    """Id of the run, repeated in its checkpoints."""
-    time: str = ""
-    """Time of writing, in UTC."""
-
-
-class RunDirectory:
-    """The directory of one run."""
+class RunDirectory(RunFiles):
+    """The directory of one run, for its writer too."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(written_path(path))
-        self.config_file = self.path / "config.yaml"
-        self.status_file = self.path / "status.json"
-        self.metrics_file = self.path / "metrics.jsonl"
-        self.tokenizer = self.path / "tokenizer"
-        self.checkpoints = self.path / "checkpoints"
-        self.model = self.path / "model"
-        self.averaged_model = self.path / "model_ema"
-        self.evaluation = self.path / "evaluation"
-        self.diagnostics = self.path / "diagnostics"
-        self.lock_file = self.path / LOCK
+        super().__init__(path)
         self._is_ours: Callable[[], bool] = lambda: True  # until it is held
-
-    def checkpoint(self, step: int) -> Path:
-        """Return the directory of the checkpoint after `step` optimizer steps."""
-        return self.checkpoints / f"step-{step:08d}"
 
     def located(self, best: Best | None) -> BestEvaluated | None:
         """Return an evaluation with the checkpoint of its step, if that is kept."""
@@ -92,10 +50,6 @@ class RunDirectory:
         place = self.checkpoint(best.step)
         kept = place.relative_to(self.path).as_posix() if place.is_dir() else None
         return BestEvaluated(metric=best.metric, value=best.value, step=best.step, checkpoint=kept)
-
-    def holds_a_run(self) -> bool:
-        """Return True if a run was started here."""
-        return self.config_file.exists() or self.status_file.exists()
 
     def require_usable(self) -> None:
         """Refuse a directory that cannot hold a run.
@@ -173,37 +127,9 @@ class RunDirectory:
             number += 1
         return self.path.rename(target)
 
-    def config(self) -> ExperimentConfig:
-        """Load the resolved configuration of the run.
-
-        Raises:
-            ConfigError: there is no run here.
-        """
-        if not self.config_file.is_file():
-            raise ConfigError(f"{self.path}: is not the directory of a run (it has no config.yaml)")
-        return load_config(self.config_file)
-
-    def status(self) -> RunStatus | None:
-        """Read the status of the run; None: there is none yet.
-
-        Raises:
-            ConfigError: the file was damaged after it was written.
-        """
-        if not self.status_file.is_file():
-            return None
-        try:
-            raw = json.loads(self.status_file.read_text(encoding="utf-8"))
-            status = RunStatus(**raw)
-            return replace(status, best=raw.get("best") and BestEvaluated(**raw["best"]))
-        except (ValueError, TypeError) as error:
-            raise ConfigError(
-                f"{self.status_file}: is not a status file ({error}); delete it"
-            ) from error
-
     def write_status(self, status: RunStatus) -> None:
         """Replace `status.json`, stamping the time and the process."""
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        stamped = asdict(status) | {"time": now, "pid": os.getpid()}
+        stamped = asdict(status) | {"time": _now(), "pid": os.getpid()}
         write_text(self.status_file, strict_json(stamped, indent=1) + "\n")
 
     def write_measurement(self, name: str, values: dict[str, Any]) -> Path:
@@ -216,13 +142,18 @@ class RunDirectory:
         text = strict_json(facts, indent=1, ensure_ascii=False, named=True)
         return _write_json(self.diagnostics / f"{name}.json", text)
 
-    def measurement(self, name: str) -> dict[str, Any] | None:
-        """Read `evaluation/<name>.json`; None where it is missing or damaged."""
-        try:
-            values = json.loads((self.evaluation / f"{name}.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return values if isinstance(values, dict) else None
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _earlier_starts(run: RunDirectory, run_id: str) -> tuple[AttemptStart, ...]:
+    """Return the starts of the attempts before; none if the status is damaged or of another run."""
+    with suppress(ConfigError, OSError):
+        status = run.status()
+        if status is not None and status.run_id == run_id:
+            return status.starts
+    return ()
 
 
 def _write_json(path: Path, text: str) -> Path:
@@ -239,13 +170,22 @@ Record = Callable[..., None]
 
 @contextmanager
 def running(
-    run: RunDirectory, progress: TrainState, *, run_id: str, attempt: int = 1
+    run: RunDirectory,
+    progress: TrainState,
+    *,
+    run_id: str,
+    attempt: int = 1,
+    facts: RunFacts | None = None,
 ) -> Iterator[Record]:
     """Keep `status.json` up to date for the length of the block, however it ends.
+
+    Args:
+        facts: what reports name the run by; None: they do not know it.
 
     Yields:
         A function without arguments that writes the present step.
     """
+    starts = (*_earlier_starts(run, run_id), AttemptStart(time=_now(), step=progress.step))
 
     def record(
         state: State = "running", reason: str | None = None, exit_code: int | None = None
@@ -261,6 +201,8 @@ def running(
                 exit_code=exit_code,
                 attempt=attempt,
                 run_id=run_id,
+                facts=facts,
+                starts=starts,
             )
         )
 

@@ -41,6 +41,7 @@ from model_foundry.objectives import Prepared
 from model_foundry.objectives.plugin_results import require_plain_data
 from model_foundry.objectives.preparation import prepare_on_all
 from model_foundry.objectives.processors import TOKENIZER, TextTokenizer
+from model_foundry.run_reports.reporters import MakeReporter, reporter_for
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import (
     joined,
@@ -64,6 +65,7 @@ def train(
     lock: bool = True,
     profile: Profile | None = None,
     sinks: Sequence[Sink] = (),
+    make_reporter: MakeReporter = reporter_for,
 ) -> RunResult:
     """Run an experiment from its corpus to its final model, or resume it.
 
@@ -77,6 +79,8 @@ def train(
         lock: false on a file system without locks; nothing else may then write there.
         profile: profiles some of the steps; None: no profile.
         sinks: receive the measurements of the log too, and are closed at the end.
+        make_reporter: makes what shows the progress; by default a panel on a terminal, and lines on
+            standard error elsewhere.
 
     Raises:
         ConfigError: the settings contradict each other or this machine.
@@ -104,7 +108,7 @@ def train(
         further = given if processes.is_rank0 else Sinks()
         held.callback(further.close)
         hold = partial(_hold, run, held, lock=lock)
-        attempt = partial(Attempt, profile=profile, sinks=further)
+        attempt = partial(Attempt, profile=profile, sinks=further, make_reporter=make_reporter)
         return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
 
 
@@ -260,7 +264,9 @@ def _begun(
     if initial is not None:
         processes.on_rank0(run.write_measurement, "initial_weights", initial)
     recording = (
-        running(run, context.state, run_id=start.run_id, attempt=start.attempt)
+        running(
+            *(run, context.state), run_id=start.run_id, attempt=start.attempt, facts=attempt.facts
+        )
         if processes.is_rank0
         else nullcontext(lambda: None)
     )

@@ -74,6 +74,34 @@ def exclusive(path: Path, *, wait: bool = False) -> Iterator[Callable[[], bool]]
         os.close(descriptor)
 
 
+def is_held(path: Path) -> bool:
+    """Return True if some process holds the lock file `path`; False where nothing can be known.
+
+    The lock is shared for an instant, which a process that takes it just then sees as held.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def holder_of(path: Path) -> int | None:
+    """Return the id of the last process that held the lock file `path`; None: unknown."""
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _take(path: Path, wait: bool) -> int:
     logged = False
     while True:

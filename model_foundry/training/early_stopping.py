@@ -5,7 +5,6 @@ at the step of an uninterrupted one.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from model_foundry.foundation.messages import figure, figure_name
@@ -19,8 +18,6 @@ class EarlyStoppingHook(Hook):
     """Ends the run after `patience` evaluations without an improvement; follows `EvaluateHook`."""
 
     patience: int
-    is_allowed: Callable[[int], bool]
-    """Return True if the run may end after a step."""
 
     def on_start(self, training: Training) -> None:
         self._decide(training)  # the attempt before may have ended just before its end
@@ -33,7 +30,7 @@ class EarlyStoppingHook(Hook):
         if state.evaluated_step != state.step or state.step >= total:
             return
         since = state.evaluations_since_best
-        if since < self.patience or not self.is_allowed(state.step):
+        if since < self.patience or not training.context.may_stop:
             return
         best = state.best
         found = "it was never finite"

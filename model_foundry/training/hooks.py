@@ -6,7 +6,7 @@ Every process calls the same hooks in the same order, since saving and evaluatin
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -24,7 +24,7 @@ from model_foundry.training.lr_schedule import is_due, learning_rate
 from model_foundry.training.metrics_log import MetricsLog
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
 from model_foundry.training.plateau import plateau_settings
-from model_foundry.training.progress_bar import Display
+from model_foundry.training.reporting import Reporter
 from model_foundry.training.state import Best
 from model_foundry.training.step_batches import StepBatch
 
@@ -124,9 +124,6 @@ class LogHook(Hook):
     """Writes the figures of every `logging_steps`-th step, with the digest of its inputs."""
 
     log: MetricsLog
-    display: Display
-    details: Collection[str] = ()
-    """Figures of the metrics that are not shown on the line of progress."""
 
     def _metrics(self, training: Training) -> dict[str, float]:
         """Return the metrics of the training batches since the line before."""
@@ -138,7 +135,6 @@ class LogHook(Hook):
 
     def after_step(self, training: Training, step: FinishedStep) -> None:
         context, state = training.context, training.context.state
-        self.display.advance(state.step)
         if not is_due(state.step, context.config.training.logging_steps, context.total_steps):
             return
         training.guard.check()
@@ -146,13 +142,11 @@ class LogHook(Hook):
             **_learning(step),
             **{f"train/{unit}_seen": number for unit, number in state.seen.items()},
             **training.stopwatch.speed(),
-            **(metrics := self._metrics(training)),
+            **self._metrics(training),
             **_peak_memory(context.accelerator.device),
         }
         rows = rows_of_all(step.batch.micro_batches, context.processes)
         write(training, self.log, {**values, "train/batch_digest": batch_digest(rows)})
-        shown = [name for name in metrics if name.removeprefix("train/") not in self.details]
-        self.display.training(state.step, values, shown)
 
 
 class Save(Protocol):
@@ -221,10 +215,7 @@ class EvaluateHook(Hook):
     """Must not touch global random state."""
     best_metric: tuple[str, bool]
     """The metric by which the best evaluation is chosen, and whether more is better."""
-    details: Collection[str]
-    """Figures that are not shown on the line of progress."""
     log: MetricsLog
-    display: Display
 
     def on_start(self, training: Training) -> None:
         self._evaluate_if_due(training)  # a checkpoint precedes the evaluation of its step
@@ -252,9 +243,6 @@ class EvaluateHook(Hook):
             self._count_plateau(training, value)
         if figures:  # all may be undefined
             write(training, self.log, figures | _best_so_far(state.best))
-            hidden = {f"eval/{name}" for name in self.details}
-            shown = {name: value for name, value in figures.items() if name not in hidden}
-            self.display.evaluation(state.step, shown)
         failpoint(f"step {state.step} evaluated")
 
     def _count_plateau(self, training: Training, value: float) -> None:
@@ -276,6 +264,30 @@ class EvaluateHook(Hook):
 def _best_so_far(best: Best | None) -> dict[str, float]:
     """Return the best evaluation for the log; nothing if none was finite."""
     return {} if best is None else {f"best/{best.metric}": best.value, "best/step": best.step}
+
+
+@dataclass
+class ReportHook(Hook):
+    """Reports each step and each checkpoint; lines of the log are reported by the log itself."""
+
+    reporter: Reporter
+    _saved: int | None = None
+
+    def on_start(self, training: Training) -> None:
+        self._saved = training.context.state.last_good_step
+
+    def after_step(self, training: Training, step: FinishedStep) -> None:
+        self.reporter.advance(training.context.state.step)
+        self._report_checkpoint(training, milestone=step.milestone)
+
+    def on_stop(self, training: Training, step: FinishedStep | None) -> None:
+        self._report_checkpoint(training, milestone=False)
+
+    def _report_checkpoint(self, training: Training, *, milestone: bool) -> None:
+        state = training.context.state
+        if self._saved != state.step and (milestone or state.last_good_step == state.step):
+            self._saved = state.step
+            self.reporter.saved(state.step)
 
 
 def _learning(step: FinishedStep) -> dict[str, float]:

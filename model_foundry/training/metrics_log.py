@@ -16,6 +16,7 @@ from typing import Any
 from model_foundry.errors import SaveError
 from model_foundry.foundation.atomic_files import write_text
 from model_foundry.foundation.strict_json import strict_json
+from model_foundry.training.reporting import Reporter
 from model_foundry.training.sinks import Sinks
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ class MetricsLog:
     Args:
         before_writing: called before each line; may refuse it by raising.
         sinks: receive the same measurements after the log.
+
+    Attributes:
+        reporter: shows each line.
     """
 
     def __init__(
@@ -44,7 +48,7 @@ class MetricsLog:
         sinks: Sinks | None = None,
     ) -> None:
         self.path, self.attempt, self.before_writing = path, attempt, before_writing
-        self.sinks = sinks or Sinks()
+        self.sinks, self.reporter = sinks or Sinks(), Reporter()
         self._lines, self._evaluated = 0, -1
 
     def write(self, step: int, values: Mapping[str, float | str]) -> None:
@@ -64,6 +68,7 @@ class MetricsLog:
         self._lines += 1
         if not _precedes(line, step):
             self._evaluated = step
+        self.reporter.record(line)
         self.sinks.write(step, values)
 
     def lines_before(self, step: int) -> int:
@@ -102,6 +107,7 @@ class MetricsLog:
         kept = [line for line in read_metrics(self.path) if _precedes(line, step)]
         write_text(self.path, "".join(strict_json(line) + "\n" for line in kept))
         self._lines = len(kept)
+        self.reporter.resume(kept)
 
 
 def _precedes(line: Mapping[str, Any], step: int) -> bool:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from typer.main import get_command
 
-from model_foundry.cli import commands
+from model_foundry.cli import commands, train_command
 from model_foundry.errors import (
     CheckpointError,
     Interrupted,
@@ -204,7 +204,7 @@ def test_each_end_has_its_exit_code(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(commands, "load", fail)
+    monkeypatch.setattr(train_command, "load", fail)
     ended, _, err = cli("train", "good.yaml")
     assert ended == code
     (line,) = err.splitlines()
@@ -219,7 +219,7 @@ def test_a_table_is_a_line_for_each_row(cli: Cli, monkeypatch: pytest.MonkeyPatc
     def fail(*_: object) -> None:
         raise ResumeError("begun otherwise\n  a: 1 -> 2\n  b: \x1b[2J -> x")
 
-    monkeypatch.setattr(commands, "load", fail)
+    monkeypatch.setattr(train_command, "load", fail)
     code, _, err = cli("train", "good.yaml")
     assert code == 5
     assert err.splitlines() == [

@@ -1,11 +1,14 @@
 """Progress of reading a corpus: a live line on a terminal, otherwise a log line now and then."""
 
 import logging
+import sys
 import time
 
 from rich.console import Console
 from rich.progress import Progress as LiveProgress
 from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from model_foundry.foundation.terminal import can_redraw
 
 logger = logging.getLogger(__name__)
 
@@ -21,13 +24,14 @@ class Progress(LiveProgress):
 
     def __init__(self, work: str) -> None:
         console = Console(stderr=True)
+        wanted = logger.isEnabledFor(logging.INFO) and can_redraw(sys.stderr)
         super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not wanted,
             transient=True,
         )
         self._work = work

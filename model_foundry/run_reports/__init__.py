@@ -1,0 +1,1 @@
+"""The appearance of a run: while it trains, and from its directory later. No torch."""

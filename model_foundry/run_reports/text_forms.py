@@ -1,0 +1,59 @@
+"""Durations, curves and memory as short text."""
+
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
+
+BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
+GAP = " "
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time as `0:01:23` or `2 days, 0:01:23`."""
+    return str(timedelta(seconds=round(max(0.0, seconds))))
+
+
+def ago(seconds: float) -> str:
+    """Return a length of time up to now, in one unit."""
+    for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{max(0.0, seconds):.0f} s ago"
+
+
+def memory_size(number: float) -> str:
+    """Return a number of bytes in GB or MB."""
+    return f"{number / 1e9:.2f} GB" if number >= 1e9 else f"{number / 1e6:,.0f} MB"
+
+
+def sparkline(values: Sequence[float], width: int, *, ascii_only: bool = False) -> str:
+    """Return a curve as at most `width` characters; values that are not finite are gaps.
+
+    A character stands for the mean of neighbouring values.
+    """
+    bars = ASCII_BARS if ascii_only else BARS
+    points = _means(values, width)
+    finite = [value for value in points if math.isfinite(value)]
+    if not finite:
+        return GAP * len(points)
+    low, high = min(finite), max(finite)
+    scale = (len(bars) - 1) / (high - low) if high > low else 0.0
+    if not math.isfinite(scale):  # values at the edge of what a float holds
+        scale = 0.0
+    return "".join(
+        bars[round((value - low) * scale)] if math.isfinite(value) else GAP for value in points
+    )
+
+
+def _means(values: Sequence[float], width: int) -> list[float]:
+    number = len(values)
+    if number <= width or width <= 0:
+        return list(values[:width])
+    edges = [round(index * number / width) for index in range(width + 1)]
+    means = []
+    for first, end in pairwise(edges):
+        finite = [value for value in values[first:end] if math.isfinite(value)]
+        means.append(sum(finite) / len(finite) if finite else math.nan)
+    return means
