@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from model_foundry.config import ExperimentConfig, load_config
+from model_foundry.config import ExperimentConfig, read_saved_config
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.paths import written_path
 from model_foundry.training.state import Best
@@ -115,7 +115,7 @@ class RunFiles:
         """
         if not self.config_file.is_file():
             raise ConfigError(f"{self.path}: is not the directory of a run (it has no config.yaml)")
-        return load_config(self.config_file)
+        return read_saved_config(self.config_file)
 
     def status(self) -> RunStatus | None:
         """Read the status of the run; None: there is none yet.
