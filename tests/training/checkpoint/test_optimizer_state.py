@@ -30,7 +30,10 @@ from model_foundry.training.checkpoint.save_load import require_finite
 from model_foundry.training.checkpoint.sharded import ShardedState
 from model_foundry.training.optimizer import build_optimizer
 
-NAMES = ("adafactor", "adamw", "momentum", "sgd", "toy")
+NAMES = (
+    *("adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "momentum", "muon"),
+    *("nadam", "radam", "rmsprop", "sgd", "toy"),
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
