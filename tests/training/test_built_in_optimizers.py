@@ -83,11 +83,11 @@ def test_sgd_is_fused_unless_that_is_switched_off_or_parameters_are_sharded() ->
         assert one_weight(optimizer="sgd", **settings)[1].defaults["fused"] is fused
 
 
-def test_adafactor_refuses_sharded_parameters() -> None:
-    with pytest.raises(
-        ConfigError, match=r"^training\.optimizer \(=adafactor\) cannot .*: ddp, or"
-    ):
-        one_weight(optimizer="adafactor", distributed={"strategy": "fsdp2"})
+@pytest.mark.parametrize("name", ["adafactor", "adagrad"])
+def test_sharded_parameters_are_refused_by(name: str) -> None:
+    law = rf"^training\.optimizer \(={name}\) cannot update sharded .*: ddp, or"
+    with pytest.raises(ConfigError, match=law):
+        one_weight(optimizer=name, distributed={"strategy": "fsdp2"})
 
 
 def test_nesterov_needs_momentum() -> None:
