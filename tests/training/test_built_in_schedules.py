@@ -57,7 +57,7 @@ def test_rates_stay_between_minimum_and_peak(
     kind: str, section: dict[str, Any], rates: list[float]
 ) -> None:
     found = [learning_rate(step, of(kind, section), END) for step in range(WARMUP, 200)]
-    assert min(found) >= 0.1 and max(found) == 1
+    assert min(found) > 0.1 - 1e-12 and max(found) == 1
     if kind != "inverse_sqrt":  # which has no end
         assert {*found[100:]} == {found[100]}
 
