@@ -68,11 +68,7 @@ def adafactor(groups: Groups, training: TrainingConfig) -> Adafactor:
     Raises:
         ConfigError: parameters are sharded, which torch's implementation does not support.
     """
-    if training.distributed.strategy == "fsdp2":
-        raise ConfigError(
-            "training.optimizer (=adafactor) cannot update sharded parameters; set "
-            "training.distributed.strategy: ddp, or another optimizer"
-        )
+    _require_whole_parameters("adafactor", training)
     return Adafactor(groups, lr=training.learning_rate)
 
 
@@ -120,7 +116,12 @@ def rmsprop(groups: Groups, training: TrainingConfig, section: RMSpropConfig) ->
 
 
 def adagrad(groups: Groups, training: TrainingConfig, section: AdagradConfig) -> Adagrad:
-    """Return Adagrad (Duchi et al. 2011); weight decay is added to the gradient."""
+    """Return Adagrad (Duchi et al. 2011); weight decay is added to the gradient.
+
+    Raises:
+        ConfigError: parameters are sharded, which they are only after torch's has made its state.
+    """
+    _require_whole_parameters("adagrad", training)
     return Adagrad(
         groups,
         lr=training.learning_rate,
@@ -140,6 +141,14 @@ def _of_adam(training: TrainingConfig) -> dict[str, Any]:
         "betas": (training.adam_beta1, training.adam_beta2),
         "eps": training.adam_epsilon,
     }
+
+
+def _require_whole_parameters(name: str, training: TrainingConfig) -> None:
+    if training.distributed.strategy == "fsdp2":
+        raise ConfigError(
+            f"training.optimizer (={name}) cannot update sharded parameters; set "
+            "training.distributed.strategy: ddp, or another optimizer"
+        )
 
 
 def _fused(training: TrainingConfig) -> bool | None:

@@ -64,7 +64,7 @@ def warmup_stable_decay(
 ) -> float:
     """Return the peak, and in the end a fall to the minimum (Hu et al. 2024, arXiv:2404.06395)."""
     passed = (point.progress - (1 - section.decay_share)) / section.decay_share
-    return _between(training, DECAYS[section.decay_type](max(0.0, passed)))
+    return _between(training, DECAYS[section.decay_type](min(1.0, max(0.0, passed))))
 
 
 def reduce_lr_on_plateau(

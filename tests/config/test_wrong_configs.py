@@ -138,7 +138,7 @@ OVERRIDES: list[tuple[str, str]] = [
     ("training.patience=9", f"{MEANT} 'training.reduce_lr_on_plateau.patience'?"),
     (
         "training.momentum=0.9",
-        f"{MEANT} 'sgd.momentum' or 'rmsprop.momentum' or 'muon.momentum'?",
+        f"{MEANT} 'training.sgd.momentum' or 'training.rmsprop.momentum' or 'training.m...",
     ),
     ("trust_remote_code=true", f"{UNKNOWN}: data, experiment_name, model, output_dir, seed, ..."),
     (

@@ -1,5 +1,6 @@
 """Which parameters are hidden matrices, and which decay, in every kind of model."""
 
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ OUTER = ("embed", "wte", "wpe", "head", "predictions")  # parts of names
 def test_hidden_matrices_are_those_between_embeddings_and_output(kind: str, tmp_path: Path) -> None:
     model = create_model(tiny_experiment(kind, tmp_path))
     groups = named_groups(model)
-    assert sorted(sum(groups.values(), [])) == sorted(name for name, _ in model.named_parameters())
+    assert sorted(chain(*groups.values())) == sorted(name for name, _ in model.named_parameters())
     parameters = dict(model.named_parameters())
     assert all(parameters[name].dim() == 2 for name in groups[MATRICES])
     assert all(parameters[name].dim() < 2 for name in groups[VECTORS])
