@@ -1,7 +1,7 @@
 """Bit-for-bit comparison of two finished runs.
 
-Compared are weights, optimizer, random generators and counters of each checkpoint that both runs
-have, the final model, the measurements and the log. Times are not compared.
+Compared are weights, their average, optimizer, random generators and counters of each checkpoint
+that both runs have, the final models, the measurements and the log. Times are not compared.
 """
 
 import json
@@ -34,6 +34,7 @@ def differences(first: Path, second: Path) -> list[str]:
     return [
         *_log_differences(one, other),
         *_tensor_differences(one.model, other.model, "model"),
+        *_average_differences(one, other),
         *_checkpoint_differences(one, other),
         *_measurement_differences(one, other),
     ]
@@ -71,6 +72,13 @@ def _checkpoint_differences(one: RunDirectory, other: RunDirectory) -> Iterator[
         ]
         yield from (f"{name}: {line[:200]}" for line in changes(facts[0], facts[1]))
         yield from _tensor_differences(*directories, name)
+
+
+def _average_differences(one: RunDirectory, other: RunDirectory) -> Iterator[str]:
+    """Yield the differences of the averages of the weights, if one of the runs has one."""
+    places = one.averaged_model, other.averaged_model
+    if any(place.is_dir() for place in places):
+        yield from _tensor_differences(*places, "model_ema")
 
 
 def _numbers(checkpoint: Path) -> dict[str, str]:

@@ -36,6 +36,7 @@ STREAMS, CARRIED = "data.packing=streams", "training.carry_state=true"
 
 
 COUNTS = {"architecture": "counts"}
+BEST = "load_best_model_at_end=true"
 RECORDS = "training.objective=of-records"
 
 
@@ -144,6 +145,58 @@ BROKEN = [
         ["training.metric_for_best_model=accuracy"],
         "training.metric_for_best_model",
         "(loss, perplexity, bits_per_byte), got 'accuracy'; add it to training.metrics",
+    ),
+    (
+        "metrics_are_measured",
+        GPT2,
+        ["training.metrics=[loss, top5_accuracy]", "training.metric_for_best_model=accuracy"],
+        "training.metric_for_best_model",
+        "(loss, top5_accuracy), got 'accuracy'; did you mean 'top5_accuracy'?",
+    ),
+    (
+        "metrics_are_measured",
+        GPT2,
+        ["training.metric_for_best_model=ema/loss"],
+        "training.metric_for_best_model",
+        "'ema/loss' is of an average of the weights, and there is none; set training.ema_decay",
+    ),
+    (
+        "metrics_are_measured",
+        COUNTS,
+        ["training.metric_for_best_model=ema/loss", "training.ema_decay=0.9"],
+        "training.metric_for_best_model",
+        "of an average of the weights, and there is none; set loss",
+    ),
+    (
+        "early_stopping_has_evaluations",
+        GPT2,
+        ["training.early_stopping_patience=3"],
+        "training.early_stopping_patience",
+        "(=3) counts evaluations, and there is only the one at the end; set training.eval_steps",
+    ),
+    *(
+        (
+            "best_model_has_a_checkpoint",
+            GPT2,
+            ["training.load_best_model_at_end=true", "training.eval_steps=4", *saved],
+            "training.load_best_model_at_end",
+            "(training.eval_steps=4) needs a checkpoint; set training.save_steps=4, or a divisor",
+        )
+        for saved in ([], ["training.save_steps=3"], ["training.save_steps=8"])
+    ),
+    (
+        "best_model_has_a_checkpoint",
+        GPT2,
+        ["training.load_best_model_at_end=true", "training.distributed.strategy=fsdp2"],
+        "training.load_best_model_at_end",
+        "cannot load weights that are divided among processes (fsdp2); leave it out",
+    ),
+    (
+        "average_is_of_whole_weights",
+        GPT2,
+        ["training.ema_decay=0.99", "training.distributed.strategy=fsdp2"],
+        "training.ema_decay",
+        "(=0.99) keeps an average of whole weights, which fsdp2 divides; leave it out",
     ),
     (
         "metrics_suit_the_objective",
@@ -470,6 +523,8 @@ KEPT = [
     (GPT2, ["data.packing=documents", "data.document_overlap=127"]),
     (GPT2, ["training.metrics=[loss, accuracy]", "training.metric_for_best_model=accuracy"]),
     (GPT2, ["training.metric_for_best_model=bits_per_byte", "training.losses={z_loss: 1e-4}"]),
+    (GPT2, ["training.metric_for_best_model=ema/loss", "training.ema_decay=0.9"]),
+    (GPT2, [f"training.{BEST}", "training.eval_steps=4", "training.save_steps=2"]),
     # a variant suits the models of its original, and of any direction if it says so
     (GPT2, [RECORDS]),
     (LSTM, [RECORDS, BOTH_WAYS]),
@@ -557,6 +612,10 @@ WITHOUT_EFFECT = [
     (GPT2, ["training.optimizer=rmsprop", "training.adam_epsilon=1e-6"], "training.adam_epsilon"),
     (GPT2, ["training.muon={momentum: 0.9}"], "training.muon"),
     (GPT2, ["training.warmup_stable_decay={decay_share: 0.1}"], "training.warmup_stable_decay"),
+    (GPT2, ["training.mlm_probability_end=0.3"], "training.mlm_probability_end"),
+    (GPT2, ["training.early_stopping_threshold=0.1"], "training.early_stopping_threshold"),
+    (GPT2, ["training.label_smoothing_factor=0.2"], "training.label_smoothing_factor"),
+    (GPT2, [f"training.{BEST}"], "training.load_best_model_at_end"),
     (GPT2, ["training.pushes={strength: 0.7}"], "training.pushes"),
     (GPT2, [RECORDS, "data.packing=documents"], "data.packing"),
     (GPT2, [RECORDS, "data.max_sequence_length=9"], "data.max_sequence_length"),
@@ -568,6 +627,7 @@ WITHOUT_EFFECT = [
             *("warmup_steps=3", "max_grad_norm=null", "gradient_checkpointing=true"),
             *("mixed_precision=bf16", "train_metrics=[accuracy]"),
             *("compile=true", "losses={model: 1.0}", "adam_beta2=0.5", "optimizer=pushes"),
+            "ema_decay=0.9",
         )
     ),
 ]
@@ -598,9 +658,21 @@ def test_a_setting_without_effect_is_told_with_its_reason(
         (GPT2, ["training.save_total_limit=2", "training.save_steps=1"]),
         *(
             (GPT2, [f"training.milestones.{mark}", "training.milestones.save_only_model=false"])
-            for mark in ("steps=[5]", "logarithmic=8", "words=babylm", "tokens=9")
+            for mark in ("steps=[5]", "logarithmic=8", "words=babylm", "tokens=9", "first_epoch=3")
         ),
         (GPT2, ["training={epochs: 1}", "training.milestones.steps=[9]"]),
+        (
+            GPT2,
+            ["training.losses={label_smoothing: 1.0}", "training.label_smoothing_factor=0.2"],
+        ),
+        (
+            GPT2,
+            [
+                *("training.early_stopping_patience=2", "training.early_stopping_threshold=0.1"),
+                "training.eval_steps=2",
+            ],
+        ),
+        (BERT, [MASKED, "training.mlm_probability_end=0.3", "training.ema_decay=0.9"]),
         (LSTM, [CARRIED, STREAMS]),
         (GPT2, ["data.packing=documents", "data.document_overlap=9"]),
         (

@@ -17,7 +17,14 @@ from model_foundry.architectures import GPT2Model, ModelOutput
 from model_foundry.config import LOSSES, ExperimentConfig
 from model_foundry.errors import ConfigError
 from model_foundry.model import create_model
-from model_foundry.objectives import ForwardPass, Loss, language, logit_chunks, register_loss
+from model_foundry.objectives import (
+    ForwardPass,
+    Loss,
+    language,
+    logit_chunks,
+    losses,
+    register_loss,
+)
 from model_foundry.objectives.forward_pass import Inputs
 from model_foundry.objectives.metrics import Accuracy
 from model_foundry.objectives.preparation import objective_of
@@ -82,6 +89,48 @@ def test_two_losses_have_the_gradient_of_their_sum_by_hand(
     expected = [p.grad for p in model.parameters() if p.grad is not None]
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def confidence_by_hand(logits: Tensor) -> Tensor:
+    shares = logits.softmax(-1)
+    return (shares * shares.log()).sum(-1).mean()
+
+
+SMOOTHED = (
+    "training.losses={label_smoothing: 1.0, confidence_penalty: 0.5}",
+    "training.label_smoothing_factor=0.3",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("parts", [[slice(0, 8)], [slice(0, 1), slice(1, 6), slice(6, 8)]])
+def test_smoothing_and_confidence_have_the_gradient_of_torch(
+    kind: str, parts: list[slice], tmp_path: Path
+) -> None:
+    config = without_dropout(kind, tmp_path, *SMOOTHED)
+    result, found = gradients_of(config, parts)
+    model, inputs = create_model(config), ragged_batch(config, rows=8).inputs
+    given = {name: tensor for name, tensor in inputs.items() if name != "labels"}
+    logits, labels = model(**given).logits, inputs["labels"]
+    if kind not in MASKED:
+        logits, labels = logits[:, :-1], labels[:, 1:]
+    logits, labels = logits[labels != -100], labels[labels != -100]
+    nats = F.cross_entropy(logits, labels, label_smoothing=0.3)
+    loss = nats + 0.5 * confidence_by_hand(logits)
+    loss.backward()
+    assert result.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert float(result.parts["label_smoothing"]) == pytest.approx(nats.item(), rel=1e-5)
+    expected = [p.grad for p in model.parameters() if p.grad is not None]
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_a_class_that_is_ruled_out_leaves_the_confidence_finite() -> None:
+    logits = torch.tensor([[1.0, 2.0, -math.inf]], requires_grad=True)
+    figure = losses._negative_entropy(logits, torch.zeros(1))
+    figure.sum().backward()
+    assert figure.item() == pytest.approx(confidence_by_hand(logits.detach()[:, :2]).item())
+    assert logits.grad is not None and torch.isfinite(logits.grad).all()
 
 
 def test_a_single_loss_is_the_models_own_to_the_last_bit(tmp_path: Path) -> None:

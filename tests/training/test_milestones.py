@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model_foundry.config import MilestonesConfig
-from model_foundry.training.milestones import is_milestone
+from model_foundry.training.milestones import is_milestone, number_of_milestones
 from tests.waiting import computing_less_than
 
 MILLION = 1_000_000
@@ -140,3 +140,34 @@ def test_a_late_step_is_judged_as_fast_as_an_early_one() -> None:
     with computing_less_than(0.5):
         for step in range(2**30 + 1, 2**30 + 2001):
             is_milestone(config, step=step, words=(late, late), tokens=(late, late))
+
+
+# --- the first epoch ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "steps"),
+    [
+        (20, 100, [*range(5, 101, 5)]),
+        (1, 7, [7]),
+        (3, 10, [4, 7, 10]),
+        (4, 10, [3, 5, 8, 10]),
+        (5, 3, [1, 2, 3]),
+        (7, 7, [1, 2, 3, 4, 5, 6, 7]),
+    ],
+)
+def test_milestones_divide_the_first_epoch_evenly(
+    number: int, epoch: int, steps: list[int]
+) -> None:
+    config = MilestonesConfig(first_epoch=number)
+    due = [
+        step
+        for step in range(1, 3 * epoch)
+        if is_milestone(config, step=step, words=STILL, tokens=STILL, steps_per_epoch=epoch)
+    ]
+    assert due == steps and config.has_any
+    gaps = {after - before for before, after in pairwise([0, *steps])}
+    assert max(gaps) - min(gaps) <= 1
+    for end in (1, epoch // 2, epoch, 5 * epoch):
+        counted = number_of_milestones(config, steps=end, words=0, tokens=0, steps_per_epoch=epoch)
+        assert counted == sum(step <= end for step in steps)

@@ -226,6 +226,34 @@ def test_making_batches_leaves_the_global_generator_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("total", "start", "expected"),
+    [
+        (5, 0, [0.0, 0.0, 0.25, 0.25, 0.5, 0.5, 0.75, 0.75, 1.0, 1.0]),
+        (5, 3, [0.75, 0.75, 1.0, 1.0, 1.0, 1.0]),  # a prefetched step beyond the last
+        (1, 0, [0.0, 0.0, 1.0, 1.0]),
+    ],
+)
+def test_collators_are_told_how_much_of_the_run_is_over(
+    workers: int, total: int, start: int, expected: list[float]
+) -> None:
+    blocks = Blocks(stream(60), content=5, keep_rest=False)
+    share = BatchSplit(micro_batch=2, rows_per_step=4)
+    batches = training_batches(
+        blocks,
+        lambda examples: {"progress": torch.full((len(examples),), examples.progress)},
+        share,
+        seed=1,
+        start=start * 4,
+        workers=workers,
+        total_steps=total,
+    )
+    with closing(batches):
+        told = [float(b.inputs["progress"][0]) for b in islice(batches, len(expected))]
+    assert told == expected
+
+
 # --- streams --------------------------------------------------------------------------------------
 
 
