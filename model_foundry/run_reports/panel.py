@@ -159,6 +159,8 @@ class _Pen:
         parts = [f"attempt {view.attempt}"] if view.attempt > 1 else []
         if view.started is not None:
             parts.append(f"elapsed {duration(view.seconds + self.now - view.started)}")
+        elif view.seconds:
+            parts.append(f"took {duration(view.seconds)}")
         return ", ".join(parts)
 
 
