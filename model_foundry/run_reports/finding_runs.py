@@ -52,3 +52,15 @@ def runs_below(directories: Iterable[Path]) -> Iterator[RunFiles]:
                 if (real := files.path.resolve()) not in seen:
                     seen.add(real)
                     yield files
+
+
+def require_directories(places: list[Path]) -> list[Path]:
+    """Return the directories; a missing default one holds no runs.
+
+    Raises:
+        ConfigError: one does not exist.
+    """
+    for place in places:
+        if not place.is_dir() and place != DEFAULT:
+            raise ConfigError(f"{place}: no such directory; name one that holds runs")
+    return places

@@ -3,13 +3,14 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from model_foundry.foundation.atomic_files import is_committed
 from model_foundry.run_reports.log_tail import LogTail
 from model_foundry.run_reports.plain_settings import settings_of
-from model_foundry.run_reports.run_files import RunFacts, RunFiles, RunStatus
+from model_foundry.run_reports.run_files import AttemptRecord, RunFacts, RunFiles, RunStatus
 from model_foundry.run_reports.run_state import present_state
 from model_foundry.run_reports.run_view import RunView
 
@@ -63,25 +64,33 @@ class RunReport:
         Args:
             now: seconds since the epoch.
         """
-        starts = self.status.starts if self.status else ()
-        found = []
-        for place, start in enumerate(starts):
-            number = self.view.attempt - len(starts) + place + 1
-            own = [line for line in self.lines if line.get("attempt") == number]
-            begun = seconds_of(start.time)
-            ends = [line["time"] for line in own if isinstance(line.get("time"), int | float)]
-            if place == len(starts) - 1 and self.status is not None:
-                ends.append(now if self.is_alive else seconds_of(self.status.time))
-            found.append(
-                AttemptReport(
-                    number=number,
-                    started=start.time,
-                    first_step=start.step,
-                    last_step=max([start.step, *(line["step"] for line in own)]),
-                    seconds=max(0.0, max(ends, default=begun) - begun),
-                )
-            )
-        return found
+        if self.status is None:
+            return []
+        records = self.status.attempts
+        stops = [*(record.step for record in records[1:]), self.view.step]
+        first = self.view.attempt - len(records) + 1
+        return [
+            self._attempt(number, record, stop, now)
+            for number, record, stop in zip(count(first), records, stops, strict=False)
+        ]
+
+    def _attempt(self, number: int, record: AttemptRecord, stop: int, now: float) -> AttemptReport:
+        own = [line for line in self.lines if line.get("attempt") == number]
+        begun = seconds_of(record.started)
+        ends = [line["time"] for line in own if isinstance(line.get("time"), int | float)]
+        if record.ended is not None:
+            ends.append(seconds_of(record.ended))
+        elif self.is_alive:
+            ends.append(now)
+        elif self.status is not None:
+            ends.append(seconds_of(self.status.time))
+        return AttemptReport(
+            number=number,
+            started=record.started,
+            first_step=record.step,
+            last_step=max([record.step, stop, *(line["step"] for line in own)]),
+            seconds=max(0.0, max(ends, default=begun) - begun),
+        )
 
     def checkpoints(self) -> list[CheckpointReport]:
         """Return the whole checkpoints, by step; their contents are not read."""
