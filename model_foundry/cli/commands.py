@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from model_foundry.cli import (
     corpus_commands,
+    plot_command,
     probe_command,
     runs_command,
     show_command,
@@ -244,6 +245,7 @@ def doctor(
 
 _command("show", "runs/quickstart --follow")(show_command.show)
 _command("runs", "--where model.architecture=lstm --sort eval/loss")(runs_command.runs)
+_command("plot", "runs/quickstart --x tokens --output curves.svg")(plot_command.plot)
 _command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conllu")(
     probe_command.probe
 )
