@@ -88,8 +88,8 @@ class _Pen:
             tail = Text("" if left is None else f"  {duration(left)} left")
         percent = f" {share:4.0%}"
         free = width - len(head) - len(percent) - len(tail) - 2
-        bar = self._bar(share, free) if free >= SHORTEST_BAR else [("", "")]
-        return Text.assemble(head, "  ", *bar, percent, tail)
+        bar = [("  ", ""), *self._bar(share, free)] if free >= SHORTEST_BAR else []
+        return Text.assemble(head, *bar, percent, tail)
 
     def _bar(self, share: float, width: int) -> list[tuple[str, str]]:
         full, rest = ASCII_BAR if self.ascii_only else BAR

@@ -20,6 +20,7 @@ DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 FORMATS = (".png", ".svg")
 RESOLUTION = 150  # dots an inch
 PANEL = 4.6, 2.7  # inches
+SCIENTIFIC = -2, 5  # powers of ten outside which values are shown with one
 FEW_POINTS = 40  # up to here, each point of a curve is a dot
 TITLES = {
     "train/loss": "training loss",
@@ -52,7 +53,7 @@ def draw(
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     picture = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows + 0.5), layout="constrained")
-    grid = picture.subplots(rows, columns, squeeze=False).flatten()
+    grid = picture.subplots(rows, columns, squeeze=False, sharex=True).flatten()
     names = list(dict.fromkeys(name for panel in panels for name in panel.curves))
     for axes, panel in zip(grid, panels, strict=False):
         for name, curve in panel.curves.items():
@@ -93,9 +94,11 @@ def _label(axes: Any, panel: Panel, axis: str, log: bool) -> None:
     kind, _, name = panel.metric.partition("/")
     axes.set_title(TITLES.get(panel.metric, f"{kind} {figure_name(name)}"), fontsize=10, loc="left")
     axes.set_xlabel(axis, fontsize=9)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=8, labelbottom=True)
     if log:
         axes.set_yscale("log")
+    else:
+        axes.ticklabel_format(axis="y", style="sci", scilimits=SCIENTIFIC)
     if axis != "hours":
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_number(value)))
     axes.set_xlim(left=0)

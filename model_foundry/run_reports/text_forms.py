@@ -38,12 +38,10 @@ def sparkline(values: Sequence[float], width: int, *, ascii_only: bool = False) 
     finite = [value for value in points if math.isfinite(value)]
     if not finite:
         return GAP * len(points)
-    low, high = min(finite), max(finite)
+    low, high = min(finite) / 2, max(finite) / 2  # halves, whose difference is always finite
     scale = (len(bars) - 1) / (high - low) if high > low else 0.0
-    if not math.isfinite(scale):  # values at the edge of what a float holds
-        scale = 0.0
     return "".join(
-        bars[round((value - low) * scale)] if math.isfinite(value) else GAP for value in points
+        bars[round((value / 2 - low) * scale)] if math.isfinite(value) else GAP for value in points
     )
 
 
