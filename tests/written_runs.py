@@ -1,5 +1,6 @@
 """Directories of runs as training leaves them, written without training."""
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import exp
@@ -88,12 +89,11 @@ def write_run(
             ),
         )
     )
-    _set_status(run, time=moment(45), pid=2**22 + 1)  # larger than any process id
+    set_status(run, time=moment(45), pid=2**22 + 1)  # larger than any process id
     return run
 
 
-def _set_status(run: RunDirectory, **changed: Any) -> None:
-    import json
-
+def set_status(run: RunDirectory, **changed: Any) -> None:
+    """Change entries of a status in place."""
     status = json.loads(run.status_file.read_text())
     run.status_file.write_text(json.dumps(status | changed))
