@@ -96,4 +96,4 @@ def write_run(
 def set_status(run: RunDirectory, **changed: Any) -> None:
     """Change entries of a status in place."""
     status = json.loads(run.status_file.read_text())
-    run.status_file.write_text(json.dumps(status | changed))
+    write_text(run.status_file, json.dumps(status | changed))

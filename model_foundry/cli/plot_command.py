@@ -19,9 +19,13 @@ def plot(
         str, typer.Option("--x", metavar="UNIT", help="step, hours, or tokens, words, ...")
     ] = "step",
     output: Annotated[
-        Path,
-        typer.Option(metavar="FILE", parser=path_argument, help="Picture, .png or .svg."),
-    ] = Path("curves.png"),
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=path_argument,
+            help="Picture, .png or .svg; by default curves.png.",
+        ),
+    ] = None,
     smooth: Annotated[
         int, typer.Option(metavar="N", min=1, help="Points of training that are averaged.")
     ] = 1,
@@ -42,6 +46,7 @@ def plot(
     from model_foundry.run_reports.run_names import names_of_runs
     from model_foundry.run_reports.run_report import RunReader
 
+    output = output or Path("curves.png")
     require_format(output)
     files = [require_run(path) for path in dict.fromkeys(runs)]
     reports = [RunReader(each).read(time.time())[0] for each in files]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from model_foundry.cli.shared_options import Debug, argument, path_argument
+from model_foundry.cli.trimmed import print_trimmed
 
 
 def runs(
@@ -52,15 +53,18 @@ def runs(
     elif not rows:
         typer.echo(f"no runs below {', '.join(map(str, places))}")
     else:
-        _print_table(run_table.table(shown, keys or run_table.COLUMNS), len(shown), len(rows))
+        _print_table(run_table.table(shown, keys or run_table.COLUMNS))
+        if len(shown) < len(rows):
+            typer.echo(f"{len(shown)} of {len(rows)} runs")
+        for row in shown:
+            if row.fault is not None:
+                typer.echo(f"warning: {row.fault}", err=True)
 
 
-def _print_table(table: object, shown: int, found: int) -> None:
+def _print_table(table: object) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 10_000  # lines of a file are not wrapped
-    console.print(table)
-    if shown < found:
-        typer.echo(f"{shown} of {found} runs")
+    print_trimmed(console, table)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from model_foundry.cli.shared_options import Debug, argument, path_argument
+from model_foundry.cli.trimmed import print_trimmed
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,7 @@ def show(
         _print_json(report, indent=None if follow else 1)
         return
     for part in page(report):
-        console.print(part)
+        print_trimmed(console, part)
 
 
 def _print_json(report: "RunReport", indent: int | None) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model_foundry.errors import ConfigError
-from model_foundry.registry import nearest
 from model_foundry.run_reports.run_report import RunReport, seconds_of
+from model_foundry.run_reports.suggestions import suggested
 
 STEP, HOURS = "step", "hours"
 SEEN = "_seen"
@@ -28,15 +28,16 @@ class Curve:
     attempts: Sequence[float] = field(default_factory=tuple)
     """Places at which the run resumed, on the axis of `x`."""
 
-    def smoothed(self, weight: int) -> Sequence[float]:
-        """Return the running mean over about `weight` points, which starts unbiased."""
-        if weight <= 1:
+    def smoothed(self, points: int) -> Sequence[float]:
+        """Return the means over about `points` neighbours, fewer near both ends, without delay."""
+        half, last = points // 2, len(self.y) - 1
+        if not half:
             return self.y
-        decay, total, share, means = 1 - 1 / weight, 0.0, 0.0, []
-        for value in self.y:
-            if math.isfinite(value):
-                total, share = total * decay + value, share * decay + 1
-            means.append(total / share if math.isfinite(value) else math.nan)
+        means = []
+        for place, value in enumerate(self.y):
+            reach = min(half, place, last - place)
+            near = [y for y in self.y[place - reach : place + reach + 1] if math.isfinite(y)]
+            means.append(sum(near) / len(near) if math.isfinite(value) else math.nan)
         return means
 
 
@@ -58,8 +59,7 @@ def require_metrics(reports: Sequence[RunReport], wanted: Sequence[str]) -> None
     known = metric_names(reports)
     for name in wanted:
         if name not in known:
-            close = nearest(name, known)
-            hint = f"did you mean {close!r}?" if close else f"there are {', '.join(known)}"
+            hint = suggested(name, known) or f"there are {', '.join(known)}"
             raise ConfigError(f"--metric {name!r}: no run has logged it; {hint}")
 
 

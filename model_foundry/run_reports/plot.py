@@ -20,12 +20,13 @@ DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 FORMATS = (".png", ".svg")
 RESOLUTION = 150  # dots an inch
 PANEL = 4.6, 2.7  # inches
-SCIENTIFIC = -2, 5  # powers of ten outside which values are shown with one
+CROWDED = 4  # highest by lowest value of a log scale beyond which few ticks have labels
 FEW_POINTS = 40  # up to here, each point of a curve is a dot
+RATE = "train/learning_rate"
 TITLES = {
     "train/loss": "training loss",
     "eval/loss": "evaluation loss",
-    "train/learning_rate": "learning rate",
+    RATE: "learning rate",
     "train/grad_norm": "norm of the gradient",
 }
 
@@ -74,36 +75,45 @@ def _style(number: int) -> dict[str, Any]:
 
 def _draw_curve(axes: Any, metric: str, curve: Curve, style: dict[str, Any], smooth: int) -> None:
     trains = metric.startswith("train/")
+    smooth = smooth if trains and metric != RATE else 1  # the rate has no noise
     dots = {} if trains else {"marker": "o", "markersize": 3.5}
     if len(curve.x) > FEW_POINTS:
         dots = {}
-    y = curve.smoothed(smooth) if trains else curve.y
-    if trains and smooth > 1:
+    y = curve.smoothed(smooth)
+    if smooth > 1:
         axes.plot(curve.x, curve.y, color=style["color"], linewidth=0.7, alpha=0.3)
     axes.plot(curve.x, y, linewidth=1.5, **style, **dots)
     for place in curve.attempts:
         axes.axvline(place, color=style["color"], linewidth=0.8, alpha=0.6, linestyle=":")
     if curve.best is not None:
         point = curve.x[curve.best], curve.y[curve.best]
-        axes.plot(*point, "*", markersize=11, color=style["color"], markeredgecolor="white")
+        axes.plot(
+            *point, "*", markersize=11, color=style["color"], markeredgecolor="white", zorder=5
+        )
 
 
 def _label(axes: Any, panel: Panel, axis: str, log: bool) -> None:
     from matplotlib.ticker import FuncFormatter
 
+    plain = FuncFormatter(lambda value, _: f"{value:g}")
     kind, _, name = panel.metric.partition("/")
+    kind = {"train": "training", "eval": "evaluation"}.get(kind, figure_name(kind))
     axes.set_title(TITLES.get(panel.metric, f"{kind} {figure_name(name)}"), fontsize=10, loc="left")
     axes.set_xlabel(axis, fontsize=9)
-    axes.tick_params(labelsize=8, labelbottom=True)
+    axes.tick_params(labelsize=8, labelbottom=True, which="both")
     if log:
         axes.set_yscale("log")
-    else:
-        axes.ticklabel_format(axis="y", style="sci", scilimits=SCIENTIFIC)
+        low, high = axes.get_ylim()
+        digits = "25" if high / low > CROWDED else "123456789"
+        axes.yaxis.set_minor_formatter(
+            FuncFormatter(lambda v, _: f"{v:g}" if f"{v:e}"[0] in digits else "")
+        )
+    axes.yaxis.set_major_formatter(plain)
     if axis != "hours":
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short_number(value)))
     axes.set_xlim(left=0)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
+    axes.grid(alpha=0.25, which="both")
     axes.set_axisbelow(True)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from model_foundry.config.yaml_reader import parse_yaml
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import short_repr
-from model_foundry.registry import nearest
 from model_foundry.run_reports.run_row import RunRow
+from model_foundry.run_reports.suggestions import suggested
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<=": operator.le,
@@ -89,14 +89,8 @@ def require_keys(rows: Sequence[RunRow], keys: Sequence[str], option: str) -> No
     for key in keys if rows else ():
         if not any(row.knows(key) for row in rows):
             known = sorted({name for row in rows for name in row.names()})
-            close = _with_ending(key, known) or [nearest(key, known) or ""]
-            hint = f"; did you mean {' or '.join(map(repr, close))}?" if close[0] else ""
-            raise ConfigError(f"{option}: no run has a figure or setting {key!r}{hint}")
-
-
-def _with_ending(key: str, known: Sequence[str]) -> list[str]:
-    """Return the known names that end with a key as their last part."""
-    return [name for name in known if name.endswith((f".{key}", f"/{key}"))]
+            hint = suggested(key, known) or "--json shows those of every run"
+            raise ConfigError(f"{option}: no run has a figure or setting {key!r}; {hint}")
 
 
 def _is_number(value: Any) -> bool:
