@@ -10,13 +10,13 @@ from model_foundry.cli.shared_options import Debug, argument, path_argument
 
 
 def plot(
-    runs: Annotated[list[Path], argument("RUN...", "Directories of runs.", path_argument)],
+    runs: Annotated[list[Path], argument("RUN", "Directories of runs.", path_argument)],
     metrics: Annotated[
         list[str] | None,
         typer.Option("--metric", metavar="NAME", help="Figure of the log, such as eval/loss."),
     ] = None,
     x: Annotated[
-        str, typer.Option("--x", metavar="UNIT", help="step, hours, or tokens, words, ...")
+        str, typer.Option("--x", metavar="UNIT", help="step, hours, or a unit such as tokens.")
     ] = "step",
     output: Annotated[
         Path | None,

@@ -31,7 +31,7 @@ def runs(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     debug: Debug = False,
 ) -> None:
-    """List the runs below directories, with their state and figures."""
+    """List runs with their state, figures and settings."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv exclude each other; give one")
     from model_foundry.run_reports import run_table

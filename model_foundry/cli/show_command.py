@@ -29,7 +29,7 @@ def show(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Show a run: its progress, figures, attempts and checkpoints."""
+    """Show the progress, figures and checkpoints of a run."""
     from rich.console import Console
 
     from model_foundry.run_reports.finding_runs import require_run

@@ -87,9 +87,8 @@ def _draw_curve(axes: Any, metric: str, curve: Curve, style: dict[str, Any], smo
         axes.axvline(place, color=style["color"], linewidth=0.8, alpha=0.6, linestyle=":")
     if curve.best is not None:
         point = curve.x[curve.best], curve.y[curve.best]
-        axes.plot(
-            *point, "*", markersize=11, color=style["color"], markeredgecolor="white", zorder=5
-        )
+        star = {"color": style["color"], "markeredgecolor": "white"}
+        axes.plot(*point, "*", markersize=11, zorder=5, **star)
 
 
 def _label(axes: Any, panel: Panel, axis: str, log: bool) -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 GAP = " "
+NOT_CAPPED = 0.9  # share of the points below the top: the first losses would flatten the others
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -38,10 +39,13 @@ def sparkline(values: Sequence[float], width: int, *, ascii_only: bool = False) 
     finite = [value for value in points if math.isfinite(value)]
     if not finite:
         return GAP * len(points)
-    low, high = min(finite) / 2, max(finite) / 2  # halves, whose difference is always finite
+    ordered = sorted(finite)
+    most = ordered[math.ceil(NOT_CAPPED * (len(ordered) - 1))]
+    low, high = ordered[0] / 2, most / 2  # halves, whose difference is always finite
     scale = (len(bars) - 1) / (high - low) if high > low else 0.0
     return "".join(
-        bars[round((value / 2 - low) * scale)] if math.isfinite(value) else GAP for value in points
+        bars[round((min(value, most) / 2 - low) * scale)] if math.isfinite(value) else GAP
+        for value in points
     )
 
 
