@@ -60,7 +60,7 @@ class RunPanel:
         else:
             lines = list(_boxed(pen, width, self.footer))
         self.drawn = [line.cell_len for line in lines]
-        yield Text("\n").join(lines)
+        yield Text("\n", no_wrap=True).join(lines)
 
 
 @dataclass

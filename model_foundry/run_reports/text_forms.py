@@ -43,10 +43,9 @@ def sparkline(values: Sequence[float], width: int, *, ascii_only: bool = False) 
     most = ordered[math.ceil(NOT_CAPPED * (len(ordered) - 1))]
     low, high = ordered[0] / 2, most / 2  # halves, whose difference is always finite
     scale = (len(bars) - 1) / (high - low) if high > low else 0.0
-    return "".join(
-        bars[round((min(value, most) / 2 - low) * scale)] if math.isfinite(value) else GAP
-        for value in points
-    )
+    steps = [round((min(value, most) / 2 - low) * scale) for value in finite]
+    drawn = iter(bars[step] for step in steps)
+    return "".join(next(drawn) if math.isfinite(value) else GAP for value in points)
 
 
 def _means(values: Sequence[float], width: int) -> list[float]:
