@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from model_foundry.cli import corpus_commands, probe_command, train_command
+from model_foundry.cli import (
+    corpus_commands,
+    plot_command,
+    probe_command,
+    runs_command,
+    show_command,
+    train_command,
+)
 from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.output import start_logging
 from model_foundry.cli.shared_options import (
@@ -241,6 +248,9 @@ def doctor(
     return CHECK_FAILED if failed else 0
 
 
+_command("show", "runs/quickstart --follow")(show_command.show)
+_command("runs", "--where model.architecture=lstm --sort eval/loss")(runs_command.runs)
+_command("plot", "runs/quickstart --x tokens --output curves.svg")(plot_command.plot)
 _command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conllu")(
     probe_command.probe
 )

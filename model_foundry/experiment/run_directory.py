@@ -6,7 +6,7 @@ The names of its files, and reading them, are in `run_reports/run_files.py`.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from model_foundry.foundation.locks import exclusive
 from model_foundry.foundation.strict_json import strict_json
 from model_foundry.run_reports.run_files import (
     LOCK,
-    AttemptStart,
+    AttemptRecord,
     BestEvaluated,
     RunFacts,
     RunFiles,
@@ -147,13 +147,14 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _earlier_starts(run: RunDirectory, run_id: str) -> tuple[AttemptStart, ...]:
-    """Return the starts of the attempts before; none if the status is damaged or of another run."""
+def _earlier_attempts(run: RunDirectory, run_id: str) -> list[AttemptRecord]:
+    """Return the attempts before; none if the status is damaged or of another run."""
     with suppress(ConfigError, OSError):
         status = run.status()
         if status is not None and status.run_id == run_id:
-            return status.starts
-    return ()
+            *earlier, last = status.attempts or [None]
+            return [*earlier, replace(last, ended=status.time)] if last else []
+    return []
 
 
 def _write_json(path: Path, text: str) -> Path:
@@ -185,7 +186,8 @@ def running(
     Yields:
         A function without arguments that writes the present step.
     """
-    starts = (*_earlier_starts(run, run_id), AttemptStart(time=_now(), step=progress.step))
+    now = AttemptRecord(started=_now(), step=progress.step)
+    attempts = (*_earlier_attempts(run, run_id), now)
 
     def record(
         state: State = "running", reason: str | None = None, exit_code: int | None = None
@@ -202,7 +204,7 @@ def running(
                 attempt=attempt,
                 run_id=run_id,
                 facts=facts,
-                starts=starts,
+                attempts=attempts,
             )
         )
 

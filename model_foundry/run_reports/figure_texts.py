@@ -7,12 +7,13 @@ own name.
 from collections.abc import Iterator, Mapping
 
 from model_foundry.evaluation.limits import MOST_UNKNOWN
-from model_foundry.foundation.messages import figure, figure_name
+from model_foundry.foundation.messages import LARGE, figure, figure_name
 from model_foundry.run_reports.run_view import Evaluation, RunView
 
 UNITS = {"tokens": "tok"}
 PLACED = ("loss", "learning_rate", "grad_norm", "peak_memory_mib")  # have a place of their own
 COUNTED = ("_seen", "_per_second")
+COUNT = 100  # from here on, a whole number is a count
 UNKNOWN_SHARE = "unknown_share"
 
 
@@ -20,6 +21,8 @@ def value_text(name: str, value: float) -> str:
     """Return a figure with the decimal places of its kind."""
     if name == "learning_rate":
         return f"{value:.2e}"
+    if value.is_integer() and COUNT <= abs(value) < LARGE:
+        return f"{value:,.0f}"
     return figure(value, 2 if name in ("perplexity", "grad_norm") else 4)
 
 

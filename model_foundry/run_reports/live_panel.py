@@ -16,13 +16,17 @@ class LivePanel(Live):
     Args:
         panel: read at each drawing.
         refreshes: drawings a second; each takes 2 to 3 ms of the interpreter.
+        transient: erase the panel at the end.
     """
 
-    def __init__(self, panel: RunPanel, console: Console, *, refreshes: float) -> None:
+    def __init__(
+        self, panel: RunPanel, console: Console, *, refreshes: float, transient: bool = False
+    ) -> None:
         super().__init__(
             panel,
             console=console,
             refresh_per_second=refreshes,
+            transient=transient,
             # prints into a file or a pipe do not disturb the panel
             redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )

@@ -60,7 +60,7 @@ class RunPanel:
         else:
             lines = list(_boxed(pen, width, self.footer))
         self.drawn = [line.cell_len for line in lines]
-        yield Text("\n").join(lines)
+        yield Text("\n", no_wrap=True).join(lines)
 
 
 @dataclass
@@ -88,8 +88,8 @@ class _Pen:
             tail = Text("" if left is None else f"  {duration(left)} left")
         percent = f" {share:4.0%}"
         free = width - len(head) - len(percent) - len(tail) - 2
-        bar = self._bar(share, free) if free >= SHORTEST_BAR else [("", "")]
-        return Text.assemble(head, "  ", *bar, percent, tail)
+        bar = [("  ", ""), *self._bar(share, free)] if free >= SHORTEST_BAR else []
+        return Text.assemble(head, *bar, percent, tail)
 
     def _bar(self, share: float, width: int) -> list[tuple[str, str]]:
         full, rest = ASCII_BAR if self.ascii_only else BAR
@@ -159,6 +159,8 @@ class _Pen:
         parts = [f"attempt {view.attempt}"] if view.attempt > 1 else []
         if view.started is not None:
             parts.append(f"elapsed {duration(view.seconds + self.now - view.started)}")
+        elif view.seconds:
+            parts.append(f"took {duration(view.seconds)}")
         return ", ".join(parts)
 
 

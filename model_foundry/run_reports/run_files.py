@@ -45,13 +45,15 @@ class RunFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AttemptStart:
-    """The start of one attempt at a run."""
+class AttemptRecord:
+    """One attempt at a run."""
 
-    time: str
+    started: str
     """Time in UTC, in ISO 8601."""
     step: int
     """Step from which it resumed; 0: the beginning."""
+    ended: str | None = None
+    """Time of its last status; None: it is the last attempt, whose status is that of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,8 +81,8 @@ class RunStatus:
     """Time of writing, in UTC."""
     facts: RunFacts | None = None
     """None: the run was not started by `train`."""
-    starts: tuple[AttemptStart, ...] = ()
-    """The starts of its attempts, in their order."""
+    attempts: tuple[AttemptRecord, ...] = ()
+    """Its attempts, in their order."""
 
 
 class RunFiles:
@@ -148,5 +150,5 @@ def _parsed(raw: dict[str, Any]) -> RunStatus:
         status,
         best=raw.get("best") and BestEvaluated(**raw["best"]),
         facts=facts and RunFacts(**{**facts, "details": tuple(facts.get("details", ()))}),
-        starts=tuple(AttemptStart(**each) for each in raw.get("starts", ())),
+        attempts=tuple(AttemptRecord(**each) for each in raw.get("attempts", ())),
     )

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 BARS, ASCII_BARS = "▁▂▃▄▅▆▇█", "_.-=+*%#"
 GAP = " "
+NOT_CAPPED = 0.9  # share of the points below the top: the first losses would flatten the others
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
@@ -38,13 +39,13 @@ def sparkline(values: Sequence[float], width: int, *, ascii_only: bool = False) 
     finite = [value for value in points if math.isfinite(value)]
     if not finite:
         return GAP * len(points)
-    low, high = min(finite), max(finite)
+    ordered = sorted(finite)
+    most = ordered[math.ceil(NOT_CAPPED * (len(ordered) - 1))]
+    low, high = ordered[0] / 2, most / 2  # halves, whose difference is always finite
     scale = (len(bars) - 1) / (high - low) if high > low else 0.0
-    if not math.isfinite(scale):  # values at the edge of what a float holds
-        scale = 0.0
-    return "".join(
-        bars[round((value - low) * scale)] if math.isfinite(value) else GAP for value in points
-    )
+    steps = [round((min(value, most) / 2 - low) * scale) for value in finite]
+    drawn = iter(bars[step] for step in steps)
+    return "".join(next(drawn) if math.isfinite(value) else GAP for value in points)
 
 
 def _means(values: Sequence[float], width: int) -> list[float]:
@@ -57,3 +58,11 @@ def _means(values: Sequence[float], width: int) -> list[float]:
         finite = [value for value in values[first:end] if math.isfinite(value)]
         means.append(sum(finite) / len(finite) if finite else math.nan)
     return means
+
+
+def local_time(text: str) -> str:
+    """Return a time in ISO 8601 in the zone of this machine, to the minute."""
+    try:
+        return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return text

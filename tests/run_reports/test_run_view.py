@@ -1,0 +1,88 @@
+"""A run as it is shown, built from lines of its log."""
+
+from math import isnan, nan
+
+import pytest
+
+from model_foundry.run_reports import run_view
+from model_foundry.run_reports.run_files import RunFacts
+from model_foundry.run_reports.run_view import RunView, grouped
+from tests.written_runs import BEGUN, log_lines
+
+FACTS = RunFacts(name="one", architecture="lstm", total_steps=100)
+
+
+def view_of(*lines: dict[str, object], facts: RunFacts = FACTS) -> RunView:
+    view = RunView(facts)
+    view.begin(BEGUN)
+    for line in lines:
+        view.add(line)
+    return view
+
+
+def test_the_figures_of_a_line_are_grouped_and_null_is_not_finite() -> None:
+    groups = grouped({"step": 1, "train/loss": None, "train/digest": "f", "eval/loss/z_loss": 2})
+    assert groups.keys() == {"train", "eval"} and isnan(groups["train"]["loss"])
+    assert groups["eval"] == {"loss/z_loss": 2.0} and "digest" not in groups["train"]
+
+
+def test_a_view_holds_the_last_figures_and_those_before() -> None:
+    view = view_of(*log_lines())
+    assert view.step == 40 and view.train["tokens_seen"] == 40 * 64
+    assert view.speed() == (1234.5, "tokens")
+    evaluation = view.evaluations["eval"]
+    assert evaluation.step == 40 and evaluation.values["loss"] < evaluation.before["loss"]
+    assert view.best == (evaluation.values["loss"], 40)
+    assert len(view.losses) == 8
+
+
+def test_the_time_left_follows_from_the_recent_speed() -> None:
+    view = view_of(*log_lines())
+    assert view.seconds_left() == pytest.approx(60)  # a second a step
+    view.state = "killed"
+    assert view.seconds_left() is None
+    assert view_of().seconds_left() is None
+    of_another_attempt = view_of(*log_lines(attempt=2))
+    assert of_another_attempt.seconds_left() is None
+
+
+def test_the_running_mean_begins_unbiased_and_leaves_out_what_is_not_finite() -> None:
+    losses = (5.0, None, 5.0, 1.0)
+    means = []
+    view = view_of()
+    for step, loss in enumerate(losses, 1):
+        view.add({"step": step, "train/loss": loss})
+        means.append(view.smoothed)
+    assert means[:3] == [pytest.approx(5.0)] * 3
+    assert means[3] is not None and 3.4 < means[3] < 4.0
+    assert isnan(view.losses[1])
+
+
+def test_a_long_curve_is_averaged_and_keeps_its_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_view, "KEPT_LOSSES", 8)
+    view = view_of(*({"step": n, "train/loss": float(n)} for n in range(1000)))
+    assert 4 <= len(view.losses) < 8
+    assert view.losses == sorted(view.losses) and view.losses[0] < 100
+
+
+@pytest.mark.parametrize(("greater", "best"), [(False, (1.0, 2)), (True, (3.0, 3))])
+def test_the_best_is_by_the_metric_that_decides(greater: bool, best: tuple[float, int]) -> None:
+    facts = RunFacts(
+        name="one",
+        architecture="lstm",
+        total_steps=9,
+        best_metric="accuracy",
+        greater_is_better=greater,
+    )
+    values = (2.0, 1.0, 3.0, nan, None, "odd")
+    lines = [{"step": n, "eval/accuracy": v} for n, v in enumerate(values, 1)]
+    assert view_of(*lines, facts=facts).best == best
+
+
+def test_other_evaluations_are_kept_apart() -> None:
+    view = view_of({"step": 1, "eval_ema/loss": 2.0}, {"step": 2, "test/loss": 3.0})
+    assert {kind: each.step for kind, each in view.evaluations.items()} == {
+        "eval_ema": 1,
+        "test": 2,
+    }
+    assert view.best is None
