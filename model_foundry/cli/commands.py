@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from model_foundry.cli import corpus_commands, probe_command
+from model_foundry.cli import corpus_commands, list_command, probe_command, schema_command
 from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.output import mark_as_report, start_logging
 from model_foundry.cli.shared_options import (
@@ -278,17 +278,7 @@ _command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conll
 )
 
 
-@_command("list", "architectures")
-def list_names(
-    what: Annotated[
-        str | None,
-        argument("KIND", "What to list, such as architectures or metrics; by default all kinds."),
-    ] = None,
-    plugin: Plugins = None,
-    debug: Debug = False,
-) -> None:
-    """List what an experiment file can name, with its settings."""
-    from model_foundry.cli.listing import listing, overview
+_command("schema", "--output schema.json")(schema_command.schema)
 
-    for line in listing(what) if what else overview():
-        typer.echo(line)
+
+_command("list", "architectures")(list_command.list_names)
