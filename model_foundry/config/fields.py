@@ -1,10 +1,15 @@
 """Walks over the fields of sections and over the values of plain data, by dotted name."""
 
+import re
+import types
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
 
 
 def fields_below(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -32,6 +37,54 @@ def fields_of(section: type[BaseModel]) -> dict[str, FieldInfo]:
     return {**section.model_fields, **extra}
 
 
+def field_at(name: str, root: type[BaseModel]) -> FieldInfo | None:
+    """Return the field at a dotted name, that of the list for one of its entries; None: none."""
+    plain = INDEX.sub("", name)
+    return next((field for known, field in fields_below(root) if known == plain), None)
+
+
+def holds_list(field: FieldInfo) -> bool:
+    """Return True for a field that may hold a list or null, and nothing else."""
+    kinds = [get_origin(each) or each for each in _alternatives(field.annotation)]
+    return set(kinds) - {NoneType} == {list}
+
+
+def scalars_at(name: str, root: type[BaseModel]) -> set[type]:
+    """Return the types of the scalars that may stand at a dotted name; none are known: empty."""
+    field = field_at(name, root)
+    above = name.rpartition(".")[0]
+    if field is not None:
+        return set(_scalars(field.annotation))
+    # a key of a mapping whose keys are free; a section has fields of its own
+    outer = field_at(above, root) if above else None
+    kinds = {get_origin(each) for each in _alternatives(outer.annotation)} if outer else set()
+    return set(_scalars(outer.annotation)) if outer and dict in kinds else set()
+
+
+def _scalars(annotation: Any) -> Iterator[type]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        yield from map(type, arguments)
+    elif origin is dict:
+        yield from _scalars(arguments[1])
+    elif origin is Annotated:
+        yield from _scalars(arguments[0])
+    elif arguments:
+        for part in arguments:
+            yield from _scalars(part)
+    elif isinstance(annotation, type) and not issubclass(annotation, BaseModel):
+        yield annotation
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """Return the members of a union, and of those within it."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [each for part in get_args(annotation) for each in _alternatives(part)]
+    return [annotation]
+
+
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
@@ -45,6 +98,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value) of each single value in nested mappings and lists."""
+    if not isinstance(value, dict | list):
+        yield prefix.removesuffix("."), value
+        return
+    for name, below in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from leaves(below, f"{prefix}{name}.")
 
 
 def names_below(value: Any, prefix: str = "") -> Iterator[str]:

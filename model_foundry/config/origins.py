@@ -4,12 +4,13 @@ An origin is kept with the value that it explains, so that an assignment needs n
 a value that differs from the one that was loaded was set by a program.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from model_foundry.config.fields import flat
+from model_foundry.config.unexpanded import Environment
 
 MISSING = object()
 
@@ -18,14 +19,19 @@ MISSING = object()
 class Origin:
     """The place where a value was given."""
 
-    kind: Literal["file", "override", "default", "program"]
-    """A line of a file, `key=value` after it, the default, or an assignment of a program."""
+    kind: Literal["file", "group", "override", "default", "program"]
+    """A line of a file, that of a group (`model=NAME`), `key=value` after it, the default, or an
+    assignment of a program."""
     file: str | None = None
     """Path of the file as it was given; None: it is no line of a file."""
     line: int = 0
     """Line of the key, from 1 on; 0: it is no line of a file."""
     column: int = 0
     """Column of the key, from 1 on; 0: it is no line of a file."""
+    group: str | None = None
+    """Group and file name, such as `model/lstm_medium.yaml`; None: it is of no group."""
+    expression: str | None = None
+    """Text with `${...}` that the value was made of; None: the value itself stands there."""
 
     def __str__(self) -> str:
         return self.kind if self.file is None else f"{self.file}:{self.line}"
@@ -46,21 +52,13 @@ class Origins:
     """The origins of keys and of entries of lists."""
     loaded: Mapping[str, Any] = field(default_factory=dict)
     """The values that were loaded, as plain data by dotted field; empty: none were."""
+    environment: Environment = field(default_factory=dict)
+    """The values that came from the environment, by dotted name."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Origins)
 
     __hash__ = None  # type: ignore[assignment]
-
-    def spread(self, key: str, below: Iterable[str]) -> "Origins":
-        """Return the origins once a single value was made the value of several fields."""
-        return replace(self, given={**self.given, **{f"{key}.{n}": self.given[key] for n in below}})
-
-    def overridden(self, key: str, below: Iterable[str] = ()) -> "Origins":
-        """Return the origins after an override of `key`, with dotted fields `below` its value."""
-        kept = {k: v for k, v in self.given.items() if not f"{k}.".startswith(f"{key}.")}
-        new = [key, *(f"{key}.{name}" for name in below)]
-        return replace(self, given={**kept, **dict.fromkeys(new, OVERRIDE)})
 
     def place(self, key: str) -> Origin | None:
         """Return the origin of a key, else of one within it, else of the nearest section above it.
@@ -79,11 +77,18 @@ class Origins:
             yield key, value, self.given.get(key, DEFAULT) if as_loaded else PROGRAM
 
 
-def origins_of_file(places: Mapping[str, tuple[int, int]], path: str | Path) -> Origins:
-    """Return the origins of the keys of a file, given their lines and columns."""
+def origins_of_file(
+    places: Mapping[str, tuple[int, int]], path: str | Path, *, group: str | None = None
+) -> Origins:
+    """Return the origins of the keys of a file, given their lines and columns.
+
+    Args:
+        group: group and file name of a file of a group; None: it is none.
+    """
+    kind: Literal["file", "group"] = "file" if group is None else "group"
     return Origins(
         {
-            key: Origin(kind="file", file=str(path), line=line, column=column)
+            key: Origin(kind=kind, file=str(path), line=line, column=column, group=group)
             for key, (line, column) in places.items()
         }
     )
