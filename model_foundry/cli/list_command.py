@@ -4,13 +4,18 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli.completion import complete_kind
 from model_foundry.cli.shared_options import Debug, Plugins, argument
 
 
 def list_names(
     what: Annotated[
         str | None,
-        argument("KIND", "What to list, such as architectures or metrics; by default all kinds."),
+        argument(
+            "KIND",
+            "What to list, such as architectures or metrics; by default all kinds.",
+            complete=complete_kind,
+        ),
     ] = None,
     plugin: Plugins = None,
     debug: Debug = False,
