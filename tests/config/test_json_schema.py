@@ -18,8 +18,8 @@ from model_foundry.config import (
     SourceSpec,
     load_config,
 )
-from model_foundry.config.files import read_yaml
 from model_foundry.config.json_schema import experiment_schema, first_sentence, section_names
+from model_foundry.config.yaml_file import read_yaml
 from model_foundry.config.yaml_reader import dump_yaml, parse_yaml
 from model_foundry.errors import ConfigError
 
