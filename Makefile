@@ -5,7 +5,7 @@ INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart quick test torture bench gpu versions wheel newest compatibility format lint
-.PHONY: typecheck check clean
+.PHONY: typecheck check clean reference
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,11 @@ wheel: $(INSTALLED)  ## install the wheel into an empty environment and test it 
 
 newest: $(INSTALLED)  ## the same with the newest libraries of today, and test models with them
 	$(BIN)/python -m compatibility.wheel --whole --tests $(ARGS)
+
+reference: $(INSTALLED)  ## renew the schema, the page and the list of all settings
+	$(BIN)/foundry schema --output configs/schema.json
+	$(BIN)/foundry schema --format markdown --output docs/config.md
+	$(BIN)/foundry schema --format text --output tests/config/settings.txt
 
 compatibility: $(INSTALLED)  ## test which tools open saved models, and write docs/compatibility.md
 	$(BIN)/python -m compatibility --tools --page docs/compatibility.md $(ARGS)

@@ -10,12 +10,15 @@ from typer.core import TyperCommand, TyperGroup
 
 from model_foundry.cli import (
     corpus_commands,
+    list_command,
     plot_command,
     probe_command,
     runs_command,
+    schema_command,
     show_command,
     train_command,
 )
+from model_foundry.cli.completion import complete_config, complete_run
 from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.output import start_logging
 from model_foundry.cli.shared_options import (
@@ -72,7 +75,6 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     rich_markup_mode=None,  # rich would double the time to the help
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -82,8 +84,8 @@ def _command(name: str, example: str) -> Callable[[Function], Function]:
     return app.command(name, cls=_Command, epilog=f"Example: foundry {name} {example}")
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(ctx: typer.Context, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
         from model_foundry import __version__
 
         typer.echo(f"foundry {__version__}")
@@ -178,7 +180,10 @@ def _check_seed(number: int) -> int:
 @_command("generate", "runs/quickstart --prompt 'The dogs' --number 3")
 def generate(
     run: Annotated[
-        Path, argument("RUN", "Directory of a run, a checkpoint or a model.", path_argument)
+        Path,
+        argument(
+            "RUN", "Directory of a run, a checkpoint or a model.", path_argument, complete_run
+        ),
     ],
     prompt: Annotated[
         str, typer.Option(metavar="TEXT", help="Beginning of the text, or the text to translate.")
@@ -228,7 +233,12 @@ def generate(
 def doctor(
     config: Annotated[
         Path | None,
-        argument("CONFIG", "Experiment file; by default a small built-in one.", path_argument),
+        argument(
+            "CONFIG",
+            "Experiment file; by default a small built-in one.",
+            path_argument,
+            complete_config,
+        ),
     ] = None,
     overrides: Overrides = None,
     plugin: Plugins = None,
@@ -256,17 +266,7 @@ _command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conll
 )
 
 
-@_command("list", "architectures")
-def list_names(
-    what: Annotated[
-        str | None,
-        argument("KIND", "What to list, such as architectures or metrics; by default all kinds."),
-    ] = None,
-    plugin: Plugins = None,
-    debug: Debug = False,
-) -> None:
-    """List what an experiment file can name, with its settings."""
-    from model_foundry.cli.listing import listing, overview
+_command("schema", "--output schema.json")(schema_command.schema)
 
-    for line in listing(what) if what else overview():
-        typer.echo(line)
+
+_command("list", "architectures")(list_command.list_names)

@@ -19,6 +19,7 @@ from model_foundry.foundation.environment_variables import remove_variables
 from model_foundry.foundation.messages import printable, reason_of
 from model_foundry.foundation.plugins import plugin_errors
 
+PROGRAM = "foundry"  # also under `python -m`; completion asks by this name
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps its click
 
 
@@ -49,7 +50,7 @@ def _run_app() -> Any:
         open(os.devnull, "w", encoding="utf-8") as nowhere,
         redirect_stdout(sys.stdout if _rank() == "0" else nowhere),
     ):
-        return app(standalone_mode=False)
+        return app(prog_name=PROGRAM, standalone_mode=False)
 
 
 def _report_other(error: Exception) -> int:

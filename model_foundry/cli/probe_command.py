@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from model_foundry.cli.completion import complete_run
 from model_foundry.cli.output import mark_as_report
 from model_foundry.cli.shared_options import (
     Config,
@@ -20,7 +21,10 @@ from model_foundry.foundation.interrupts import handle_signals
 
 def probe(
     model: Annotated[
-        Path, argument("MODEL", "Directory of a run, a checkpoint or a model.", path_argument)
+        Path,
+        argument(
+            "MODEL", "Directory of a run, a checkpoint or a model.", path_argument, complete_run
+        ),
     ],
     config: Config,
     overrides: Overrides = None,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from model_foundry.cli import completion
+
 if TYPE_CHECKING:
     from model_foundry.config import ExperimentConfig
 
@@ -38,8 +40,8 @@ def path_argument(text: str) -> Path:
         raise typer.BadParameter(str(error)) from error
 
 
-def _load_plugins(files: list[Path] | None) -> list[Path]:
-    if files:
+def _load_plugins(ctx: typer.Context, files: list[Path] | None) -> list[Path]:
+    if files and not ctx.resilient_parsing:  # completion runs no code of others
         from model_foundry.foundation.plugins import load_plugin
 
         for file in files:
@@ -47,15 +49,27 @@ def _load_plugins(files: list[Path] | None) -> list[Path]:
     return files or []
 
 
-def argument(metavar: str, help: str, parser: Any = None) -> Any:
-    """Return a positional argument that shows no default."""
-    return typer.Argument(metavar=metavar, help=help, parser=parser, show_default=False)
+def argument(metavar: str, help: str, parser: Any = None, complete: Any = None) -> Any:
+    """Return a positional argument that shows no default.
+
+    Args:
+        complete: what completes it in a shell; None: the shell itself, by paths.
+    """
+    return typer.Argument(
+        metavar=metavar, help=help, parser=parser, autocompletion=complete, show_default=False
+    )
 
 
-Config = Annotated[Path, argument("CONFIG", "Experiment file.", path_argument)]
+Config = Annotated[
+    Path, argument("CONFIG", "Experiment file.", path_argument, completion.complete_config)
+]
 Overrides = Annotated[
     list[str] | None,
-    argument("KEY=VALUE", "Settings to change, e.g. training.max_steps=100 or model=lstm_small."),
+    argument(
+        "KEY=VALUE",
+        "Settings to change, e.g. training.max_steps=100 or model=lstm_small.",
+        complete=completion.complete_override,
+    ),
 ]
 Plugins = Annotated[
     list[Path] | None,

@@ -20,6 +20,16 @@ def fields_below(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
             yield from fields_below(nested, f"{prefix}{name}.")
 
 
+def sections_below(
+    section: type[BaseModel], prefix: str = ""
+) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield (dotted place, class) of the sections below a section, registered ones included."""
+    for name, field in fields_of(section).items():
+        for nested in _sections_in(field.annotation):
+            yield f"{prefix}{name}", nested
+            yield from sections_below(nested, f"{prefix}{name}.")
+
+
 def fields_of(section: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return the fields of a section by name, and the registered sections it may hold."""
     registered: dict[str, type[BaseModel]] = getattr(section, "registered_sections", dict)()

@@ -117,11 +117,17 @@ def _section(override: Override, section: str, config: Path) -> Layer:
 def _file(override: Override, config: Path) -> Layer:
     group, name = override.name, str(override.value).removesuffix(SUFFIX)
     places = list(dict.fromkeys(_directories(group, config)))
-    known = sorted({path.stem for place in places for path in place.glob(f"*{SUFFIX}")})
+    known = names_in_group(group, config)
     if name not in known:
         raise override.fault(_unknown(group, name, known))
     path = next(file for place in places if (file := place / f"{name}{SUFFIX}").exists())
     return compose_file(near(path), group=f"{group}/{path.name}")
+
+
+def names_in_group(group: str, config: Path) -> list[str]:
+    """Return the names that can be chosen of a group, for an experiment file."""
+    places = _directories(group, config)
+    return sorted({path.stem for place in places for path in place.glob(f"*{SUFFIX}")})
 
 
 def _directories(group: str, config: Path) -> Iterator[Path]:

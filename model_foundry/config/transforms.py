@@ -119,7 +119,7 @@ def parsed_transform(entry: Mapping[str, Any]) -> tuple[TransformStep | None, li
     if name == "rename":
         return _renaming(value)
     try:
-        schema = _class_of(TRANSFORMS[name].schema or Section)
+        schema = class_of_settings(name)
     except ConfigError as error:  # unknown, or of a package that cannot be imported
         return None, [("", str(error))]
     given, faults = parsed_section({} if value is None else value, schema)
@@ -141,11 +141,20 @@ def _renaming(value: Any) -> tuple[TransformStep | None, list[Fault]]:
     return TransformStep(name="rename", settings=value), []
 
 
+def class_of_settings(name: str) -> type[BaseModel]:
+    """Return the class of the settings of a registered transform, those of its wiring included.
+
+    Raises:
+        ConfigError: the name is not registered, or its package cannot be imported.
+    """
+    return _class_of(TRANSFORMS[name].schema or Section)
+
+
 @cache
 def _class_of(schema: type[BaseModel]) -> type[BaseModel]:
     """Return the class of a transform's settings with those of its wiring."""
     bases = (Wiring,) if issubclass(Wiring, schema) else (schema, Wiring)
-    return type(schema.__name__, bases, {"__module__": __name__})
+    return type(schema.__name__, bases, {"__module__": __name__, "__doc__": schema.__doc__})
 
 
 def faults_of_transforms(transforms: list[dict[str, Any]]) -> Iterator[Fault]:
