@@ -124,7 +124,7 @@ def train(
         from model_foundry.cli.summary import print_summary
         from model_foundry.experiment.train import train as run
 
-        profiler = begin_profile(experiment) if profile else None
+        profiler = begin_profile(experiment, wanted=profile)
         result = run(experiment, fresh=fresh, extend=extend, lock=not no_lock, profile=profiler)
     mark_as_report()
     print_summary(result, plugin)

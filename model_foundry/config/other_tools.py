@@ -120,7 +120,7 @@ _REASONS: Final[dict[str, str]] = {
         "optim_args optim_target_modules"
     ),
     "the device is chosen: a GPU if there is one; CUDA_VISIBLE_DEVICES selects it": (
-        "device devices gpu gpus n_gpu num_gpus cuda use_cpu no_cuda use_cuda use_mps_device "
+        "device devices gpu gpus n_gpu num_gpus cuda no_cuda use_cuda use_mps_device "
         "use_gpu accelerator device_map"
     ),
     "figures go to metrics.jsonl in the run directory, not yet to a tracker": (
@@ -138,7 +138,7 @@ _REASONS: Final[dict[str, str]] = {
         "greater_is_better"
     ),
     "it follows from training.eval_steps, save_steps and logging_steps": (
-        "eval_strategy evaluation_strategy save_strategy logging_strategy eval_delay "
+        "eval_strategy evaluation_strategy logging_strategy eval_delay "
         "eval_on_start logging_first_step always_save_checkpoint"
     ),
     "the same command resumes a run by itself; --fresh starts again": (
@@ -180,9 +180,8 @@ _REASONS: Final[dict[str, str]] = {
         "summary_proj_to_labels summary_use_proj"
     ),
     "the log is a line of standard error every training.logging_steps": (
-        "disable_tqdm log_level log_level_replica verbose log_on_each_node skip_memory_metrics"
+        "disable_tqdm log_level_replica verbose log_on_each_node skip_memory_metrics"
     ),
-    "the option --debug shows tracebacks": "debug",
     "validation reads all held-out text, with training.per_device_eval_batch_size rows": (
         "eval_accumulation_steps batch_eval_metrics eval_iters eval_do_concat_batches "
         "eval_use_gather_object include_for_metrics fp16_full_eval bf16_full_eval"

@@ -33,6 +33,8 @@ class ExecutionSettings(Section):
         Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)], OnResume.LAST_BITS
     ] = "auto"
     """Compile the model with torch.compile; auto: where that was found to pay."""
+    use_cpu: Annotated[bool, OnResume.LAST_BITS] = False
+    """Train on the CPU although there is a GPU."""
     speed: SpeedConfig = Field(default_factory=SpeedConfig)
     """Settings that speed up training; left out: all of them."""
     distributed: Annotated[DistributedConfig, OnResume.FREE] = Field(

@@ -147,6 +147,9 @@ def _of_another_kind(config: ExperimentConfig) -> Iterator[Rule]:
 def _training_rules(training: TrainingConfig) -> Iterator[Rule]:
     no_milestones = not training.milestones.has_any
     yield no_milestones, "training.milestones", ("save_only_model",), "there are no milestones"
+    none = training.save_strategy == "no"
+    of_checkpoints = ("save_steps", "save_minutes", "save_total_limit", "milestones")
+    yield none, "training", of_checkpoints, "training.save_strategy is 'no'"
 
 
 def _data_rules(data: DataConfig) -> Iterator[Rule]:

@@ -16,13 +16,16 @@ from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
 from model_foundry.experiment.checkpointer import Checkpointer
-from model_foundry.experiment.measure_split import measure_split
+from model_foundry.experiment.limits import trained_examples
+from model_foundry.experiment.measure_split import evaluate
+from model_foundry.experiment.profiling import asked_profile, warn_if_too_short
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import Record, RunDirectory
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.foundation.random_state import seed_of_process, seeded
 from model_foundry.objectives import Prepared
 from model_foundry.objectives.trial import check_task
+from model_foundry.training.anomalies import naming_anomalies
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
@@ -33,6 +36,7 @@ from model_foundry.training.lr_schedule import try_schedule
 from model_foundry.training.metrics_log import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer, try_update
 from model_foundry.training.out_of_memory import naming_the_batch
+from model_foundry.training.profiler.step_profile import StepProfile
 from model_foundry.training.progress_bar import Display
 from model_foundry.training.run_fingerprint import RunFingerprint
 from model_foundry.training.sinks import Sinks
@@ -50,8 +54,8 @@ class Attempt:
     context: RunContext
     fingerprint: RunFingerprint
     start: ResumePoint
-    profile: Hook | None = None
-    """Profiles some of the steps, on rank 0."""
+    profile: StepProfile | None = None
+    """Profiles some of the steps, on rank 0; None: as `debug.profiler` says, into the log."""
     sinks: Sinks | None = None
     """Receive the measurements beside the log, on rank 0."""
     console: Console | None = None
@@ -91,6 +95,9 @@ class Attempt:
             blocking_section("the training"),
             Display(context.total_steps, start=context.state.step, console=console) as display,
             self._write_diagnosis(),
+            naming_anomalies(
+                model, lambda: context.state.step + 1, active=context.config.debug.detect_anomaly
+            ),
         ):
             loop = Loop(
                 model,
@@ -116,7 +123,6 @@ class Attempt:
         objective = self.prepared.objective
         hooks: list[Hook] = [
             LogHook(self.log, display, objective.details),
-            SaveHook(checkpointer.save, self.log),
             EvaluateHook(
                 self._evaluate,
                 objective.best_metric,
@@ -125,8 +131,13 @@ class Attempt:
                 display,
             ),
         ]
-        if self.profile is not None and self.context.processes.is_rank0:
-            hooks.insert(0, self.profile)
+        if self.context.config.training.save_strategy != "no":
+            hooks.insert(1, SaveHook(checkpointer.save, self.log))
+        profile = self.profile or asked_profile(self.context.config)
+        if profile is not None and self.context.processes.is_rank0:
+            left = self.context.total_steps - self.context.state.step
+            warn_if_too_short(profile, steps=left)
+            hooks.insert(0, profile)
         return hooks
 
     def _checkpointer(self, model: BaseModel) -> Checkpointer:
@@ -161,7 +172,7 @@ class Attempt:
     def _batches(self) -> Generator[Batch]:
         context, config = self.context, self.context.config
         return training_batches(
-            self.prepared.train,
+            trained_examples(config, self.prepared),
             self.prepared.collate,
             context.split,
             seed=config.seeds.data,
@@ -201,9 +212,9 @@ class Attempt:
         return evaluated(self.run, self.prepared.objective.best_metric[0])
 
     def _evaluate(self, model: BaseModel) -> Mapping[str, float]:
-        context, validation = self.context, self.prepared.validation
-        self.measured = measure_split(
-            context.config, self.prepared, validation, model, context.processes
+        context = self.context
+        self.measured = evaluate(
+            context.config, self.prepared, "validation", model, context.processes
         )
         value = self.measured.get(self.prepared.objective.best_metric[0], math.nan)
         if math.isfinite(value):

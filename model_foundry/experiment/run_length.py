@@ -4,6 +4,7 @@ import logging
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
+from model_foundry.experiment.limits import trained_examples
 from model_foundry.objectives import Prepared
 from model_foundry.training.lr_schedule import steps_of_epochs
 from model_foundry.training.milestones import number_of_milestones
@@ -43,7 +44,7 @@ def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> No
     Raises:
         ConfigError: a step reads the examples more than `MOST_READS` times.
     """
-    examples, training = prepared.train, config.training
+    examples, training = trained_examples(config, prepared), config.training
     passes = steps * training.rows_per_step / len(examples)
     words, tokens = (int(passes * examples.totals.get(unit, 0)) for unit in ("words", "tokens"))
     number = number_of_milestones(training.milestones, steps=steps, words=words, tokens=tokens)

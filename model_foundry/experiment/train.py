@@ -19,6 +19,8 @@ from model_foundry.config import ExperimentConfig, checked_again, experiment_of,
 from model_foundry.errors import Interrupted
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import settle
+from model_foundry.experiment.debug_settings import debug_process, make_room, starts_over
+from model_foundry.experiment.limits import limited_splits
 from model_foundry.experiment.result import RunResult, completed_result, finish
 from model_foundry.experiment.resume import (
     ResumePoint,
@@ -48,7 +50,7 @@ from model_foundry.training.distributed import (
     name_layers,
     start_accelerator,
 )
-from model_foundry.training.profiler.profile import Profile
+from model_foundry.training.profiler.step_profile import StepProfile
 from model_foundry.training.sinks import Sink, Sinks
 
 logger = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ def train(
     fresh: bool = False,
     extend: bool = False,
     lock: bool = True,
-    profile: Profile | None = None,
+    profile: StepProfile | None = None,
     sinks: Sequence[Sink] = (),
 ) -> RunResult:
     """Run an experiment from its corpus to its final model, or resume it.
@@ -75,7 +77,7 @@ def train(
         fresh: move an existing run in the output directory to `<dir>.old-N` first.
         extend: resume a run whose length has been raised.
         lock: false on a file system without locks; nothing else may then write there.
-        profile: profiles some of the steps; None: no profile.
+        profile: profiles some of the steps; None: as `debug.profiler` says, into the log.
         sinks: receive the measurements of the log too, and are closed at the end.
 
     Raises:
@@ -96,8 +98,9 @@ def train(
     run, given = RunDirectory(config.output_dir), Sinks(sinks)
     with (
         handle_signals(),
-        resume_hint(),
+        resume_hint(starts_over=starts_over(config)),
         without_variables(),
+        debug_process(config),
         joined(config.training) as processes,
         ExitStack() as held,
     ):
@@ -105,6 +108,7 @@ def train(
         held.callback(further.close)
         hold = partial(_hold, run, held, lock=lock)
         attempt = partial(Attempt, profile=profile, sinks=further)
+        fresh = fresh or config.debug.start_over
         return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
 
 
@@ -164,12 +168,6 @@ def _hold(run: RunDirectory, held: ExitStack, *, lock: bool) -> None:
     held.enter_context(run.held(lock=lock))
 
 
-def _move_aside(run: RunDirectory, hold: Callable[[], None]) -> None:
-    if moved := run.move_aside():
-        logger.info("the earlier run is now %s", moved)
-        hold()  # the lock has moved away with the run
-
-
 def _create_model(
     config: ExperimentConfig, prepared: Prepared, accelerator: Accelerator, processes: ProcessGroup
 ) -> BaseModel:
@@ -218,7 +216,10 @@ def _write_config(
     summary = prepared.objective.summary(prepared)
     require_plain_data(type(prepared.objective), "summary", summary)
     write_text(run.config_file, save_config(config, notes))
-    run.write_measurement("data", summary)
+    limited = limited_splits(config, prepared)
+    for split, read in limited.items():
+        logger.info("debug: %s reads %s", split, read)
+    run.write_measurement("data", summary | ({"limited": limited} if limited else {}))
 
 
 def _save_processors(
@@ -252,7 +253,7 @@ def _begun(
     run, context, start = attempt.run, attempt.context, attempt.start
     processes = context.processes
     if fresh:
-        processes.on_rank0(_move_aside, run, hold)
+        processes.on_rank0(make_room, run, hold)
     processes.on_rank0(_write_config, context.config, run, attempt.prepared, notes)
     if initial is not None:
         processes.on_rank0(run.write_measurement, "initial_weights", initial)
@@ -261,7 +262,8 @@ def _begun(
         if processes.is_rank0
         else nullcontext(lambda: None)
     )
-    with resume_hint(fresh=fresh), recording as record:
+    hint = resume_hint(fresh=fresh, starts_over=starts_over(context.config))
+    with hint, recording as record:
         processes.on_rank0(_save_processors, run, attempt.prepared, positions, start)
         yield record
 
@@ -282,16 +284,18 @@ def _naming_lost_peers(context: RunContext) -> Iterator[None]:
 
 
 @contextmanager
-def resume_hint(*, fresh: bool = False) -> Iterator[None]:
+def resume_hint(*, fresh: bool = False, starts_over: bool = False) -> Iterator[None]:
     """Add to the message of an interruption the way to resume.
 
     Args:
         fresh: a new run was started by now, which the same command would move aside.
+        starts_over: the same command does not resume.
     """
     try:
         yield
     except Interrupted as error:
         if RESUME_HINT in str(error):
             raise
-        without = ", but without --fresh," if fresh else ""
-        raise Interrupted(f"{error}; {RESUME_HINT}{without} to continue") from error
+        without = ", but without --fresh," if fresh and not starts_over else ""
+        end = "start over" if starts_over else "continue"
+        raise Interrupted(f"{error}; {RESUME_HINT}{without} to {end}") from error
