@@ -16,7 +16,6 @@ from accelerate import Accelerator
 from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.architectures.plugin_check import check_without_data
 from model_foundry.config import ExperimentConfig, checked_again, experiment_of, save_config
-from model_foundry.errors import Interrupted
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import settle
 from model_foundry.experiment.debug_settings import debug_process, make_room, starts_over
@@ -31,6 +30,7 @@ from model_foundry.experiment.resume import (
     require_divisible,
     require_one_run,
 )
+from model_foundry.experiment.resume_hint import resume_hint
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
 from model_foundry.experiment.run_length import check_length
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
@@ -54,8 +54,6 @@ from model_foundry.training.profiler.step_profile import StepProfile
 from model_foundry.training.sinks import Sink, Sinks
 
 logger = logging.getLogger(__name__)
-
-RESUME_HINT = "run the same command again"
 
 
 def train(
@@ -281,21 +279,3 @@ def _naming_lost_peers(context: RunContext) -> Iterator[None]:
     )
     with lost_peer, report_on_disk(state.on_disk):
         yield
-
-
-@contextmanager
-def resume_hint(*, fresh: bool = False, starts_over: bool = False) -> Iterator[None]:
-    """Add to the message of an interruption the way to resume.
-
-    Args:
-        fresh: a new run was started by now, which the same command would move aside.
-        starts_over: the same command does not resume.
-    """
-    try:
-        yield
-    except Interrupted as error:
-        if RESUME_HINT in str(error):
-            raise
-        without = ", but without --fresh," if fresh and not starts_over else ""
-        end = "start over" if starts_over else "continue"
-        raise Interrupted(f"{error}; {RESUME_HINT}{without} to {end}") from error
