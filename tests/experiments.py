@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from model_foundry.config import ExperimentConfig, validate
-from model_foundry.config.files import apply_override
+from model_foundry.config.layers import Layer
+from model_foundry.config.overrides import apply_override as apply_to_layer
+from model_foundry.config.overrides import parse_override
 
 TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
 LLAMA = {
@@ -31,6 +33,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "bidirectional lstm": {"architecture": "lstm", "rnn": {**RECURRENT, "bidirectional": True}},
 }
 MASKED = {"bert", "bidirectional lstm", "transformer_encoder"}
+
+
+def apply_override(raw: dict[str, Any], text: str) -> None:
+    """Set one dotted key in plain data, as the command line would."""
+    apply_to_layer(Layer(raw), parse_override(text))
 
 
 TOY = Path(__file__).with_name("toy_optimizer.py")

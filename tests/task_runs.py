@@ -28,12 +28,12 @@ from model_foundry.config import (
     ExperimentConfig,
     validate,
 )
-from model_foundry.config.files import apply_override
 from model_foundry.experiment.train import train
 from model_foundry.foundation.failpoints import watching
 from model_foundry.foundation.plugins import LOADED_PLUGINS, load_plugin
 from model_foundry.registry import Registry
 from tests.children import Fault, striking
+from tests.experiments import apply_override
 
 PLUGIN = Path(__file__).with_name("tasks.py")
 REGISTRIES: tuple[Any, ...] = (ARCHITECTURES, OBJECTIVES, LOSSES, METRICS)

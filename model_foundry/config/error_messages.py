@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from model_foundry.config.fields import fields_below
+from model_foundry.config.fields import INDEX, fields_below
 from model_foundry.config.other_tools import ABSENT, OURS, VALUES
 from model_foundry.config.sections import RNNModelConfig, TransformerModelConfig
 from model_foundry.config.sources import SOURCE_KINDS
@@ -15,7 +15,6 @@ from model_foundry.foundation.messages import short_repr
 from model_foundry.registry import Registry, nearest
 
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
-INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
 SPACED = re.compile(r"[0-9]{1,3}([_, ][0-9]{3})+")  # digits in groups
 WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 REQUIRED = "is required"

@@ -1,10 +1,15 @@
 """Walks over the fields of sections and over the values of plain data, by dotted name."""
 
+import re
+import types
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import NoneType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+INDEX = re.compile(r"\.[0-9]+(?=\.|$)")  # of an entry of a list, in a dotted path
 
 
 def fields_below(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
@@ -20,6 +25,27 @@ def fields_of(section: type[BaseModel]) -> dict[str, FieldInfo]:
     registered: dict[str, type[BaseModel]] = getattr(section, "registered_sections", dict)()
     extra = {name: FieldInfo.from_annotation(schema) for name, schema in registered.items()}
     return {**section.model_fields, **extra}
+
+
+def field_at(name: str, root: type[BaseModel]) -> FieldInfo | None:
+    """Return the field at a dotted name, that of the list for one of its entries; None: none."""
+    plain = INDEX.sub("", name)
+    return next((field for known, field in fields_below(root) if known == plain), None)
+
+
+def holds_list(field: FieldInfo) -> bool:
+    """Return True for a field that may hold a list or null, and nothing else."""
+    kinds = [get_origin(each) or each for each in _alternatives(field.annotation)]
+    return set(kinds) - {NoneType} == {list}
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """Return the members of a union, and of those within it."""
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [each for part in get_args(annotation) for each in _alternatives(part)]
+    return [annotation]
 
 
 def _sections_in(annotation: Any) -> list[type[BaseModel]]:

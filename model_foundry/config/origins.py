@@ -18,14 +18,19 @@ MISSING = object()
 class Origin:
     """The place where a value was given."""
 
-    kind: Literal["file", "override", "default", "program"]
-    """A line of a file, `key=value` after it, the default, or an assignment of a program."""
+    kind: Literal["file", "group", "override", "default", "program"]
+    """A line of a file, that of a group (`model=NAME`), `key=value` after it, the default, or an
+    assignment of a program."""
     file: str | None = None
     """Path of the file as it was given; None: it is no line of a file."""
     line: int = 0
     """Line of the key, from 1 on; 0: it is no line of a file."""
     column: int = 0
     """Column of the key, from 1 on; 0: it is no line of a file."""
+    group: str | None = None
+    """Group and file name, such as `model/lstm_medium.yaml`; None: it is of no group."""
+    expression: str | None = None
+    """Text with `${...}` that the value was made of; None: the value itself stands there."""
 
     def __str__(self) -> str:
         return self.kind if self.file is None else f"{self.file}:{self.line}"
@@ -79,11 +84,18 @@ class Origins:
             yield key, value, self.given.get(key, DEFAULT) if as_loaded else PROGRAM
 
 
-def origins_of_file(places: Mapping[str, tuple[int, int]], path: str | Path) -> Origins:
-    """Return the origins of the keys of a file, given their lines and columns."""
+def origins_of_file(
+    places: Mapping[str, tuple[int, int]], path: str | Path, *, group: str | None = None
+) -> Origins:
+    """Return the origins of the keys of a file, given their lines and columns.
+
+    Args:
+        group: group and file name of a file of a group; None: it is none.
+    """
+    kind: Literal["file", "group"] = "file" if group is None else "group"
     return Origins(
         {
-            key: Origin(kind="file", file=str(path), line=line, column=column)
+            key: Origin(kind=kind, file=str(path), line=line, column=column, group=group)
             for key, (line, column) in places.items()
         }
     )

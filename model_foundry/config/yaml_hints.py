@@ -54,6 +54,10 @@ def explain(text: str, error: Any) -> tuple[int, int, str]:
         return *there, f"a value cannot begin with {first}; put it in quotes"
     if "while scanning a quoted scalar" in context:
         return *there, "this quote is never closed"
+    if lines[mark.line][max(0, mark.column - 1) : mark.column + 1] == "${":
+        return mark.line, mark.column - 1, "within braces and brackets, put ${...} in quotes"
+    if "but found '?'" in problem:
+        return *here, "within braces and brackets, put ??? in quotes"
     if "while parsing a flow" in context and first in CLOSING:
         opened = f"the {first} is in line {begin.line + 1}, column {begin.column + 1}"
         return *here, f"a comma or the closing {CLOSING[first]} is missing; {opened}"

@@ -18,9 +18,9 @@ from model_foundry.config import (
     validate,
 )
 from model_foundry.config.cross_checks import CHECKS
-from model_foundry.config.files import apply_override
 from model_foundry.errors import ConfigError
 from model_foundry.registry import Registry
+from tests.experiments import apply_override
 
 TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
 RECURRENT = {"embedding_size": 8, "hidden_size": 8}

@@ -17,10 +17,10 @@ from model_foundry.config import (
     load_config,
     save_config,
 )
-from model_foundry.config.files import apply_override, parse_override
+from model_foundry.config.overrides import parse_override
 from model_foundry.config.yaml_reader import dump_yaml, parse_yaml
 from model_foundry.errors import ConfigError, FoundryError
-from tests.experiments import tiny_experiment
+from tests.experiments import apply_override, tiny_experiment
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 GOOD = """
@@ -159,8 +159,8 @@ def test_one_seed_of_a_file_is_set_apart_from_the_others(good: Path) -> None:
 
 
 def test_an_override_may_be_a_mapping() -> None:
-    keys, value = parse_override("data.train={language: {sentences: 3}}")
-    assert (keys, value) == (["data", "train"], {"language": {"sentences": 3}})
+    override = parse_override("data.train={language: {sentences: 3}}")
+    assert (override.name, override.value) == ("data.train", {"language": {"sentences": 3}})
     raw: dict[str, Any] = {"data": None}
     apply_override(raw, "data.train=a")
     assert raw == {"data": {"train": "a"}}

@@ -23,8 +23,8 @@ from model_foundry.config import (
     save_config,
     validate,
 )
-from model_foundry.config.files import apply_override
 from model_foundry.config.yaml_reader import parse_yaml
+from tests.experiments import apply_override
 
 TRANSFORMER = {"layers": 2, "hidden_size": 32, "attention_heads": 2}
 RECURRENT = {"embedding_size": 8, "hidden_size": 8}

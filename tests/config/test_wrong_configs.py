@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from model_foundry.config import load_config
-from model_foundry.config.files import LARGEST_FILE
 from model_foundry.config.validation import MOST_FAULTS
+from model_foundry.config.yaml_file import LARGEST_FILE
 from model_foundry.config.yaml_reader import MOST_DIGITS, MOST_VALUES
 from model_foundry.foundation.messages import LONGEST_LINE
 from tests.config.conftest import CORPUS, GOOD, Ended, Foundry
@@ -76,6 +76,9 @@ FILES: list[tuple[str | bytes, str]] = [
         (f"a: {sign}x\n", f"1:4 a value cannot begin with {sign}; put it in quotes")
         for sign in "@%|"
     ),
+    ("a: {b: ???}\n", "1:8 within braces and brackets, put ??? in quotes"),
+    ("a: [x, ${A}]\n", "1:8 within braces and brackets, put ${...} in quotes"),
+    ("a: {b: ${A}}\n", "1:8 within braces and brackets, put ${...} in quotes"),
     ("a: *.txt\n", "1:4 a value cannot begin with *; put it in quotes"),
     # keys
     ("a: 1\na: 2\n", "2:1 duplicate key 'a'"),
@@ -290,7 +293,7 @@ OVERRIDES: list[tuple[str, str]] = [
     ("data.text_column=1.5", quoted(1.5)),
     ("model.architecture=5", quoted(5)),
     ("training=5", f"{MAPPING} 5"),
-    ("model=gpt2", f"{MAPPING} 'gpt2'"),
+    ("model=gpt2", "override 'model=gpt2': the group has no model/gpt2.yaml; did you mean..."),
     ("data=null", f"{MAPPING} null; indent its settings below it"),
     ("training='max_steps:5'", f"{MAPPING} 'max_steps:5'; a space is missing after the colon"),
     ("training.max_steps=", ": is required, unless training.epochs is given"),

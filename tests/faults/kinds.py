@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from model_foundry.config import ExperimentConfig, validate
-from model_foundry.config.files import apply_override
 from model_foundry.experiment.train import train
 from model_foundry.foundation.failpoints import watching
 from tests.children import Fault, striking
-from tests.experiments import LLAMA, RECURRENT, TRANSFORMER
+from tests.experiments import LLAMA, RECURRENT, TRANSFORMER, apply_override
 from tests.pictures import write_folder
 
 BACKBONE = {"layers": 2, "hidden_size": 16, "attention_heads": 2}

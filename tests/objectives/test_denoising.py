@@ -9,13 +9,13 @@ import torch
 from transformers import AutoTokenizer
 
 from model_foundry.config import ExperimentConfig, validate
-from model_foundry.config.files import apply_override
 from model_foundry.data.batches.loaders import evaluation_batches
 from model_foundry.errors import ConfigError
 from model_foundry.experiment.preflight import check
 from model_foundry.experiment.train import train
 from model_foundry.model import load_model
 from model_foundry.objectives.preparation import inspect, prepare
+from tests.experiments import apply_override
 
 SMALL = {"layers": 1, "hidden_size": 32, "attention_heads": 2, "dropout": 0.0}
 PAIR = {
