@@ -29,6 +29,7 @@ from model_foundry.training.anomalies import naming_anomalies
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
+from model_foundry.training.debug_log import DebugLogHook
 from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, SaveHook
 from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
@@ -122,6 +123,7 @@ class Attempt:
     def _hooks(self, checkpointer: Checkpointer, display: Display) -> list[Hook]:
         objective = self.prepared.objective
         hooks: list[Hook] = [
+            DebugLogHook(),
             LogHook(self.log, display, objective.details),
             EvaluateHook(
                 self._evaluate,
@@ -132,7 +134,7 @@ class Attempt:
             ),
         ]
         if self.context.config.training.save_strategy != "no":
-            hooks.insert(1, SaveHook(checkpointer.save, self.log))
+            hooks.insert(2, SaveHook(checkpointer.save, self.log))
         profile = self.profile or asked_profile(self.context.config)
         if profile is not None and self.context.processes.is_rank0:
             left = self.context.total_steps - self.context.state.step
