@@ -16,6 +16,8 @@ from model_foundry.cli.shared_options import (
     Debug,
     Overrides,
     Plugins,
+    Resolved,
+    Settings,
     argument,
     load,
     load_with_warnings,
@@ -139,14 +141,17 @@ _command("train-tokenizer", "configs/tiny_gpt2.yaml")(corpus_commands.train_toke
 def validate(
     config: Config,
     overrides: Overrides = None,
-    settings: Annotated[
-        bool, typer.Option("--settings", help="Show each setting that is given, and its place.")
-    ] = False,
+    settings: Settings = False,
+    resolved: Resolved = False,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
     """Check an experiment without training it."""
     experiment = load_with_warnings(config, overrides)
+    if resolved:
+        from model_foundry.config.resolved import resolved_lines
+
+        return typer.echo("\n".join(resolved_lines(experiment)))
     if settings:
         from model_foundry.cli.given_settings import given_settings
 

@@ -54,7 +54,8 @@ def argument(metavar: str, help: str, parser: Any = None) -> Any:
 
 Config = Annotated[Path, argument("CONFIG", "Experiment file.", path_argument)]
 Overrides = Annotated[
-    list[str] | None, argument("KEY=VALUE", "Settings to change, e.g. training.max_steps=100.")
+    list[str] | None,
+    argument("KEY=VALUE", "Settings to change, e.g. training.max_steps=100 or model=lstm_small."),
 ]
 Plugins = Annotated[
     list[Path] | None,
@@ -66,6 +67,12 @@ Plugins = Annotated[
         callback=_load_plugins,
         show_default=False,
     ),
+]
+Settings = Annotated[
+    bool, typer.Option("--settings", help="Show each setting that is given, and its place.")
+]
+Resolved = Annotated[
+    bool, typer.Option("--resolved", help="Print the final file, with the origin of each value.")
 ]
 Debug = Annotated[
     bool,

@@ -27,7 +27,7 @@ from model_foundry.config.data import (
     Source,
 )
 from model_foundry.config.experiment import ExperimentConfig
-from model_foundry.config.files import experiment_of, load_config, save_config
+from model_foundry.config.files import experiment_of, load_config, read_saved_config, save_config
 from model_foundry.config.huggingface import HuggingFaceConfig
 from model_foundry.config.images import DenseConfig, ImageClassificationConfig
 from model_foundry.config.model import Implementation, ModelConfig
@@ -118,6 +118,7 @@ __all__ = [
     "checked_again",
     "experiment_of",
     "load_config",
+    "read_saved_config",
     "save_config",
     "settings_without_effect",
     "validate",

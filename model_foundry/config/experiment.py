@@ -12,12 +12,13 @@ from pydantic_core import PydanticCustomError
 from model_foundry.config.cross_checks import find_faults
 from model_foundry.config.data import DataConfig
 from model_foundry.config.debug import DebugConfig
-from model_foundry.config.fields import flat
+from model_foundry.config.fields import flat, leaves
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.origins import Origin, Origins
 from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, faults_error
 from model_foundry.config.training import TrainingConfig
+from model_foundry.config.unexpanded import unexpanded
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -82,12 +83,27 @@ class ExperimentConfig(Section):
 
     def keep_origins(self, origins: Origins) -> None:
         """Keep these origins beside the values as they are now, or as they were loaded before."""
-        loaded = origins.loaded or dict(flat(self.model_dump(mode="json")))
-        self._origins = replace(origins, loaded=loaded)
+        plain = self.model_dump(mode="json")
+        if not origins.loaded:
+            values, given = dict(leaves(plain)), origins.environment.items()
+            environment = {n: replace(e, value=values[n]) for n, e in given if n in values}
+            origins = replace(origins, loaded=dict(flat(plain)), environment=environment)
+        self._origins = origins
 
     def with_origins(self) -> Iterator[tuple[str, Any, Origin]]:
         """Yield (dotted name, value, origin) of each setting, as plain data; a list is one."""
         return self._origins.of_values(self.model_dump(mode="json"))
+
+    def recorded(self, **options: Any) -> dict[str, Any]:
+        """Return the settings as plain data that may be written: free text that came from the
+        environment stays the expression that it was given by.
+
+        Args:
+            **options: as of `unexpanded`.
+        """
+        plain = self.model_dump(mode="json")
+        record: dict[str, Any] = unexpanded(plain, self._origins.environment, **options)
+        return record
 
     @property
     def seeds(self) -> Seeds:

@@ -4,7 +4,7 @@ import re
 import types
 from collections.abc import Iterator, Mapping
 from types import NoneType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -39,6 +39,33 @@ def holds_list(field: FieldInfo) -> bool:
     return set(kinds) - {NoneType} == {list}
 
 
+def scalars_at(name: str, root: type[BaseModel]) -> set[type]:
+    """Return the types of the scalars that may stand at a dotted name; none are known: empty."""
+    field = field_at(name, root)
+    above = name.rpartition(".")[0]
+    if field is not None:
+        return set(_scalars(field.annotation))
+    # a key of a mapping whose keys are free; a section has fields of its own
+    outer = field_at(above, root) if above else None
+    kinds = {get_origin(each) for each in _alternatives(outer.annotation)} if outer else set()
+    return set(_scalars(outer.annotation)) if outer and dict in kinds else set()
+
+
+def _scalars(annotation: Any) -> Iterator[type]:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        yield from map(type, arguments)
+    elif origin is dict:
+        yield from _scalars(arguments[1])
+    elif origin is Annotated:
+        yield from _scalars(arguments[0])
+    elif arguments:
+        for part in arguments:
+            yield from _scalars(part)
+    elif isinstance(annotation, type) and not issubclass(annotation, BaseModel):
+        yield annotation
+
+
 def _alternatives(annotation: Any) -> list[Any]:
     """Return the members of a union, and of those within it."""
     if get_origin(annotation) is Annotated:
@@ -61,6 +88,15 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
+
+
+def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted name, value) of each single value and empty container in plain data."""
+    if not isinstance(value, dict | list) or not value:
+        yield prefix.removesuffix("."), value
+        return
+    for name, below in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from leaves(below, f"{prefix}{name}.")
 
 
 def names_below(value: Any, prefix: str = "") -> Iterator[str]:

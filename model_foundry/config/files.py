@@ -14,12 +14,16 @@ from pydantic import BaseModel, ValidationError
 from model_foundry.config.composition import compose_file
 from model_foundry.config.error_messages import describe
 from model_foundry.config.experiment import ExperimentConfig
+from model_foundry.config.expressions import escape
+from model_foundry.config.free_text import keep_free_text
 from model_foundry.config.groups import lay_over_groups, names_group, replace_sections
+from model_foundry.config.interpolation import interpolate
 from model_foundry.config.layers import Layer
 from model_foundry.config.origins import OVERRIDE
 from model_foundry.config.overrides import apply_override, parse_override
 from model_foundry.config.validation import refusal, validate
 from model_foundry.config.yaml_reader import dump_yaml
+from model_foundry.foundation.messages import printable
 
 logger = logging.getLogger(__name__)
 
@@ -76,9 +80,9 @@ def load_config(
     if isinstance(overrides, str | Mapping):
         raise TypeError("load_config: overrides is a list of 'key.key=value' strings")
     layer = _composed(path, overrides)
-    raw, origins = layer.data, layer.origins
+    raw, origins = interpolate(layer, str(path), section=section)
     if section is None or model is None:
-        return validate(raw, str(path), origins=origins)
+        return keep_free_text(validate(raw, str(path), origins=origins), raw)
     if section not in raw:
         raise refusal([(section, "is required")], str(path), origins)
     try:
@@ -86,7 +90,17 @@ def load_config(
     except ValidationError as error:
         faults = describe(error, model)
         lines = [(f"{section}.{field}".rstrip("."), message) for field, message in faults]
-        raise refusal(lines, str(path), origins) from error
+        raise refusal(lines, str(path), origins) from (None if origins.environment else error)
+
+
+def read_saved_config(path: str | Path) -> ExperimentConfig:
+    """Load the file of a run, of which the variables of the environment need not be set any more.
+
+    Raises:
+        ConfigError: with one line for every fault of the file.
+    """
+    raw, origins = interpolate(compose_file(path), str(path), keep_unset=True)
+    return keep_free_text(validate(raw, str(path), origins=origins), raw)
 
 
 def _composed(path: str | Path, overrides: Sequence[str]) -> Layer:
@@ -125,6 +139,11 @@ def _fit_warmup(layer: Layer, before: Layer) -> None:
 
 
 def save_config(config: ExperimentConfig, notes: Iterable[str] = ()) -> str:
-    """Return YAML text that loads back to the identical experiment, below `notes` as comments."""
-    comments = "".join(f"# {note}\n" for note in notes)
-    return comments + dump_yaml(config.model_dump(mode="json"))
+    """Return YAML text that loads back to the identical experiment, below `notes` as comments.
+
+    Free text that came from the environment is written as the expression that it was given by.
+    """
+    known = config.origins.environment.items()
+    expanded = [f"{name}: from {each.text}" for name, each in known if not each.is_free_text]
+    comments = "".join(f"# {printable(note)}\n" for note in (*notes, *expanded))
+    return comments + dump_yaml(config.recorded(literal=escape))

@@ -4,12 +4,13 @@ An origin is kept with the value that it explains, so that an assignment needs n
 a value that differs from the one that was loaded was set by a program.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from model_foundry.config.fields import flat
+from model_foundry.config.unexpanded import Environment
 
 MISSING = object()
 
@@ -51,21 +52,13 @@ class Origins:
     """The origins of keys and of entries of lists."""
     loaded: Mapping[str, Any] = field(default_factory=dict)
     """The values that were loaded, as plain data by dotted field; empty: none were."""
+    environment: Environment = field(default_factory=dict)
+    """The values that came from the environment, by dotted name."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Origins)
 
     __hash__ = None  # type: ignore[assignment]
-
-    def spread(self, key: str, below: Iterable[str]) -> "Origins":
-        """Return the origins once a single value was made the value of several fields."""
-        return replace(self, given={**self.given, **{f"{key}.{n}": self.given[key] for n in below}})
-
-    def overridden(self, key: str, below: Iterable[str] = ()) -> "Origins":
-        """Return the origins after an override of `key`, with dotted fields `below` its value."""
-        kept = {k: v for k, v in self.given.items() if not f"{k}.".startswith(f"{key}.")}
-        new = [key, *(f"{key}.{name}" for name in below)]
-        return replace(self, given={**kept, **dict.fromkeys(new, OVERRIDE)})
 
     def place(self, key: str) -> Origin | None:
         """Return the origin of a key, else of one within it, else of the nearest section above it.

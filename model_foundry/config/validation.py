@@ -9,8 +9,9 @@ from model_foundry.config.built_in import ARCHITECTURES, OBJECTIVES
 from model_foundry.config.cross_checks import kinds_suit
 from model_foundry.config.error_messages import describe, dotted
 from model_foundry.config.experiment import ExperimentConfig
-from model_foundry.config.origins import OVERRIDE, Origins
+from model_foundry.config.origins import Origins
 from model_foundry.config.training import TrainingConfig
+from model_foundry.config.unexpanded import hide_values
 from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import one_line
 from model_foundry.registry import UnknownNameError
@@ -35,7 +36,9 @@ def validate(
         config = ExperimentConfig.model_validate(raw)
         ARCHITECTURES[config.model.architecture]
     except ValidationError as error:
-        raise refusal(_all_faults(raw, error), source, origins) from error
+        refused = refusal(_all_faults(raw, error), source, origins)
+        # pydantic's own message would show what came from the environment
+        raise refused from (None if origins and origins.environment else error)
     except UnknownNameError as error:
         raise refusal([("model.architecture", str(error))], source, origins) from error
     if origins is not None:
@@ -139,11 +142,12 @@ def _without(value: Any, places: set[str], here: str = "") -> Any:
 def refusal(faults: Iterable[Fault], source: str, origins: Origins | None = None) -> ConfigError:
     """Return the error for these faults, a line each, with the places of their fields if known."""
     known = origins or Origins()
+    hidden = ((field, hide_values(field, text, known.environment)) for field, text in faults)
     lines = [
         f"override {field}: {message}"
-        if (place := known.place(field)) == OVERRIDE
+        if (place := known.place(field)) is not None and place.kind == "override"
         else f"{place or source}: {field}: {message}"
-        for field, message in dict.fromkeys(faults)
+        for field, message in dict.fromkeys(hidden)
     ]
     if len(lines) > MOST_FAULTS:
         rest = len(lines) - MOST_FAULTS

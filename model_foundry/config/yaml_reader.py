@@ -176,3 +176,8 @@ def dump_line(key: str, plain: Any) -> str:
     options: Any = {"default_flow_style": True, "allow_unicode": True, "width": math.inf}
     text = yaml.dump({key: plain}, Dumper=_Dumper, sort_keys=False, **options)
     return str(text).strip()[1:-1]
+
+
+def dump_scalar(value: Any) -> str:
+    """Return the text that `parse_yaml` reads as a number, a switch, null or text."""
+    return dump_line("key", value).removeprefix("key: ")

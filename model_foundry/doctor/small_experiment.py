@@ -108,7 +108,9 @@ class SmallExperiment:
             law = "the doctor checks language models"
             remedy = "`foundry validate` tries another task on its first examples"
             raise ConfigError(f"training.objective (={name}): {law}; {remedy}")
-        config, _ = resolve_auto_settings(validate(raw, "trial"), device_type=device_type())
+        reduced = validate(raw, "trial")
+        reduced.keep_origins(asked.origins)
+        config, _ = resolve_auto_settings(reduced, device_type=device_type())
         accelerator = start_accelerator(config.training)
         prepared = prepare(config)
         length = asked.data.content_tokens or asked.data.max_sequence_length

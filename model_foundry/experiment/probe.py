@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 
 from model_foundry.architectures.saving.native_format import LANGUAGE, NOT_RECORDED
-from model_foundry.config import ARCHITECTURES, OBJECTIVES, ExperimentConfig, load_config, validate
+from model_foundry.config import (
+    ARCHITECTURES,
+    OBJECTIVES,
+    ExperimentConfig,
+    read_saved_config,
+    validate,
+)
 from model_foundry.config.experiment import SET_BY_ONE_SEED
 from model_foundry.config.training import schema_of
 from model_foundry.errors import ConfigError
@@ -131,7 +137,7 @@ def _model_of_run(directory: Path) -> Mapping[str, Any] | None:
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         return None
-    config = load_config(file)
+    config = read_saved_config(file)
     model = config.model.model_dump(exclude_unset=True)
     for name in NOT_RECORDED:  # heads have transformers' body, whichever network wrote the weights
         model.pop(name, None)
@@ -149,4 +155,6 @@ def _seeded(
     seeds = config.seeds.model_dump()
     seeds |= {name: seeds[name] + number for name in SET_BY_ONE_SEED}
     given = {**raw, "seed": seeds, "output_dir": place / f"seed-{seeds['init']}"}
-    return validate(given, "probe")
+    seeded = validate(given, "probe")
+    seeded.keep_origins(config.origins)
+    return seeded

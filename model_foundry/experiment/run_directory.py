@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from model_foundry.config import ExperimentConfig, load_config
+from model_foundry.config import ExperimentConfig, read_saved_config
 from model_foundry.errors import (
     KEYBOARD_EXIT_CODE,
     ConfigError,
@@ -180,7 +180,7 @@ class RunDirectory:
         """
         if not self.config_file.is_file():
             raise ConfigError(f"{self.path}: is not the directory of a run (it has no config.yaml)")
-        return load_config(self.config_file)
+        return read_saved_config(self.config_file)
 
     def status(self) -> RunStatus | None:
         """Read the status of the run; None: there is none yet.

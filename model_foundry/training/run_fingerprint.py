@@ -6,6 +6,7 @@ training may change freely. `OnResume` marks them at their fields.
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.config.fields import fields_below, flat
 from model_foundry.config.on_resume import OnResume, marked
+from model_foundry.config.unexpanded import Unexpanded
 from model_foundry.errors import ResumeError
 
 MISSING = "nothing"
@@ -40,11 +42,20 @@ class RunFingerprint(BaseModel):
 def as_settings(config: ExperimentConfig) -> dict[str, Any]:
     """Return an experiment as plain data, with one seed for each use, and the metric in force that
     decides which checkpoint is the best: values of two metrics cannot be compared."""
-    settings = config.model_dump(mode="json") | {"seed": config.seeds.model_dump()}
+    settings = config.recorded(text_of=_with_digest) | {"seed": config.seeds.model_dump()}
     settings["training"]["metric_for_best_model"] = config.training.best_metric
     if config.tokenizer.path is not None:
         del settings["tokenizer"]["vocab_size"]  # the tokenizer has it, and is compared itself
     return settings
+
+
+def _with_digest(name: str, found: Unexpanded) -> str:
+    """Return the expression of text from the environment, and where it must not change, a digest
+    of what it came to."""
+    excepted = [each for mark in OnResume for each in marked(mark, ExperimentConfig)]
+    if f"{name}.".startswith(tuple(f"{each}." for each in excepted)):
+        return found.text
+    return f"{found.text} (SHA-256 {sha256(found.value.encode()).hexdigest()[:12]})"
 
 
 def changes(
