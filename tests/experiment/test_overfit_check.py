@@ -14,7 +14,7 @@ from tests.experiments import tiny_experiment
 
 BY_HEART = (
     *("debug.limit_train=1", "debug.fixed_draws=true", "debug.regularization=false"),
-    *("debug.overfit_below=0.2", "training.max_steps=40", "training.lr_scheduler_type=constant"),
+    *("debug.overfit_below=0.2", "training.max_steps=60", "training.lr_scheduler_type=constant"),
     "training.per_device_train_batch_size=2",
 )
 
