@@ -27,6 +27,12 @@ class ConfigError(FoundryError, ValueError):
     exit_code = 2
 
 
+class CheckFailedError(FoundryError):
+    """The run has ended, and a check that was asked for has failed."""
+
+    exit_code = 1
+
+
 class DataError(FoundryError, ValueError):
     """The corpus or the tokenizer cannot be used."""
 

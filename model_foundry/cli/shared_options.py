@@ -92,7 +92,7 @@ Debug = Annotated[
     bool,
     typer.Option(
         "--debug",
-        help="Print the traceback of an error.",
+        help="Print the traceback of an error; debug=NAME is a preset.",
         callback=_set_debug,
         is_eager=True,  # before a plugin that may fail
     ),

@@ -105,6 +105,8 @@ def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
         yield from _text_figures(result, split, name, figures)
         for key, value in figures.items():
             yield f"{name} {figure_name(key)}", figure(value)
+        if split in result.limited:
+            yield "  limited", f"measured on {result.limited[split]}"
     if (best := result.best) is not None:
         kept = f", {result.output_dir / best.checkpoint}" if best.checkpoint else ""
         yield "best", f"{figure_name(best.metric)} {figure(best.value)} at step {best.step}{kept}"

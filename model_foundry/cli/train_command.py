@@ -53,7 +53,7 @@ def train(
         from model_foundry.cli.profile_report import begin_profile
         from model_foundry.experiment.train import train as run
 
-        profiler = begin_profile(experiment) if profile else None
+        profiler = begin_profile(experiment, wanted=profile)
         shown = _reporting(quiet, records if as_json else None)
         result = run(
             experiment, fresh=fresh, extend=extend, lock=not no_lock, profile=profiler, **shown

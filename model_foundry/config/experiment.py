@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from model_foundry.config.cross_checks import find_faults
 from model_foundry.config.data import DataConfig
+from model_foundry.config.debug import DebugConfig
 from model_foundry.config.fields import flat, leaves
 from model_foundry.config.model import ModelConfig
 from model_foundry.config.on_resume import OnResume
@@ -71,6 +72,8 @@ class ExperimentConfig(Section):
     """The architecture and its size."""
     training: TrainingConfig
     """The objective, the optimizer and the length of the run."""
+    debug: DebugConfig = Field(default_factory=DebugConfig)
+    """Limits, checks and profiles for finding a fault; left out: none."""
     _origins: Origins = PrivateAttr(default_factory=Origins)
 
     @property

@@ -137,7 +137,7 @@ _REASONS: Final[dict[str, str]] = {
         "hub_revision"
     ),
     "it follows from training.eval_steps, save_steps and logging_steps": (
-        "eval_strategy evaluation_strategy save_strategy logging_strategy eval_delay "
+        "eval_strategy evaluation_strategy logging_strategy eval_delay "
         "eval_on_start logging_first_step always_save_checkpoint"
     ),
     "the same command resumes a run by itself; --fresh starts again": (
@@ -179,9 +179,8 @@ _REASONS: Final[dict[str, str]] = {
         "summary_proj_to_labels summary_use_proj"
     ),
     "the log is a line of standard error every training.logging_steps": (
-        "disable_tqdm log_level log_level_replica verbose log_on_each_node skip_memory_metrics"
+        "disable_tqdm log_level_replica verbose log_on_each_node skip_memory_metrics"
     ),
-    "the option --debug shows tracebacks": "debug",
     "validation reads all held-out text, with training.per_device_eval_batch_size rows": (
         "eval_accumulation_steps batch_eval_metrics eval_iters eval_do_concat_batches "
         "eval_use_gather_object include_for_metrics fp16_full_eval bf16_full_eval"

@@ -1,6 +1,6 @@
 """Settings of training that say what is recorded when: logs, evaluations, checkpoints."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -23,6 +23,9 @@ class RecordSettings(Section):
     """Optimizer steps between two lines of metrics."""
     eval_steps: Annotated[PositiveInt | None, OnResume.FREE] = None
     """Optimizer steps between two evaluations; None: one at the end."""
+    save_strategy: Annotated[Literal["steps", "no"], OnResume.FREE] = "steps"
+    """`steps`: checkpoints as the settings below say, and at an interruption; `no`: none at all, so
+    that the same command starts over. The final model is saved in any case."""
     save_steps: Annotated[PositiveInt | None, OnResume.FREE] = None
     """Optimizer steps between two checkpoints; None: one at the end."""
     save_minutes: Annotated[Annotated[float, Field(gt=0)] | None, OnResume.FREE] = 15.0

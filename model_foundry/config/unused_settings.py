@@ -157,6 +157,9 @@ def _training_rules(training: TrainingConfig) -> Iterator[Rule]:
     only_last = training.eval_steps is None
     reason = "without training.eval_steps the only evaluation is that of the last step"
     yield only_last, "training", ("load_best_model_at_end",), reason
+    none = training.save_strategy == "no"
+    of_checkpoints = ("save_steps", "save_minutes", "save_total_limit", "milestones")
+    yield none, "training", of_checkpoints, "training.save_strategy is 'no'"
 
 
 def _data_rules(data: DataConfig) -> Iterator[Rule]:

@@ -51,22 +51,24 @@ def measure_language(
     *,
     seed: int,
     bounded: bool = True,
+    pairs: int = PAIRS,
 ) -> LanguageReport:
     """Measure a model on minimal pairs and sentences drawn with `seed`.
 
     Args:
         bounded: True if the entropy of the language is a lower bound of the validation loss: with a
             causal objective, on unchanged text of the language.
+        pairs: minimal pairs of each phenomenon.
     """
     language = load_language()
     floor = language.entropy.bits_per_byte if bounded else None
     if not model.supports_generation:
         return LanguageReport(floor, {}, {}, [])
     scores = {
-        name: pair_scores(model, tokenizer, language.minimal_pairs(name, pairs=PAIRS, seed=seed))
+        name: pair_scores(model, tokenizer, language.minimal_pairs(name, pairs=pairs, seed=seed))
         for name in language.phenomena
     }
-    total = PAIRS * len(scores)
+    total = pairs * len(scores)
     warn_of_long_pairs(model, left_out=total - sum(map(len, scores.values())), pairs=total)
     scores = {name: fitting for name, fitting in scores.items() if fitting}
     accuracies = {name: accuracy(fitting) for name, fitting in scores.items()}

@@ -14,11 +14,12 @@ from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import TrainingConfig
 from model_foundry.config.training_selection import AVERAGED
-from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import Batch, training_batches
 from model_foundry.errors import NonFiniteError
 from model_foundry.experiment.checkpointer import Checkpointer
-from model_foundry.experiment.measure_split import measure_split
+from model_foundry.experiment.limits import Evaluated, trained_examples
+from model_foundry.experiment.measure_split import evaluate
+from model_foundry.experiment.profiling import asked_profile, warn_if_too_short
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import Record, RunDirectory
 from model_foundry.foundation.interrupts import blocking_section
@@ -28,9 +29,11 @@ from model_foundry.objectives.trial import check_task
 from model_foundry.run_reports.reporters import MakeReporter, reporter_for
 from model_foundry.run_reports.run_files import RunFacts
 from model_foundry.run_reports.run_view import RunView
+from model_foundry.training.anomalies import naming_anomalies
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
+from model_foundry.training.debug_log import DebugLogHook
 from model_foundry.training.early_stopping import EarlyStoppingHook
 from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, ReportHook, SaveHook
 from model_foundry.training.learner import counts
@@ -39,6 +42,7 @@ from model_foundry.training.lr_schedule import try_schedule
 from model_foundry.training.metrics_log import MetricsLog, read_metrics
 from model_foundry.training.optimizer import build_optimizer, try_update
 from model_foundry.training.out_of_memory import naming_the_batch
+from model_foundry.training.profiler.step_profile import StepProfile
 from model_foundry.training.reporting import Reporter
 from model_foundry.training.run_fingerprint import RunFingerprint
 from model_foundry.training.sinks import Sinks
@@ -57,8 +61,8 @@ class Attempt:
     context: RunContext
     fingerprint: RunFingerprint
     start: ResumePoint
-    profile: Hook | None = None
-    """Profiles some of the steps, on rank 0."""
+    profile: StepProfile | None = None
+    """Profiles some of the steps, on rank 0; None: as `debug.profiler` says, into the log."""
     sinks: Sinks | None = None
     """Receive the measurements beside the log, on rank 0."""
     make_reporter: MakeReporter = reporter_for
@@ -109,6 +113,9 @@ class Attempt:
             blocking_section("the training"),
             self._reporter() as self.log.reporter,
             self._write_diagnosis(),
+            naming_anomalies(
+                model, lambda: context.state.step + 1, active=context.config.debug.detect_anomaly
+            ),
         ):
             loop = Loop(
                 model,
@@ -154,16 +161,21 @@ class Attempt:
     def _hooks(self, checkpointer: Checkpointer) -> list[Hook]:
         patience = self._training.early_stopping_patience
         hooks: list[Hook] = [
+            DebugLogHook(),
             *([AverageHook(self.average)] if self.average else []),
             LogHook(self.log),
-            SaveHook(checkpointer.save, self.log),
             ReportHook(self.log.reporter),
             EvaluateHook(self._evaluate, self.prepared.objective.best_metric, self.log),
         ]
+        if self._training.save_strategy != "no":
+            hooks.insert(-2, SaveHook(checkpointer.save, self.log))
         if patience is not None:
             hooks.append(EarlyStoppingHook(patience))
-        if self.profile is not None and self.context.processes.is_rank0:
-            hooks.insert(0, self.profile)
+        profile = self.profile or asked_profile(self.context.config)
+        if profile is not None and self.context.processes.is_rank0:
+            left = self.context.total_steps - self.context.state.step
+            warn_if_too_short(profile, steps=left)
+            hooks.insert(0, profile)
         return hooks
 
     def _checkpointer(self, model: BaseModel) -> Checkpointer:
@@ -199,7 +211,7 @@ class Attempt:
     def _batches(self) -> Generator[Batch]:
         context, config = self.context, self.context.config
         return training_batches(
-            self.prepared.train,
+            trained_examples(config, self.prepared),
             self.prepared.collate,
             context.split,
             seed=config.seeds.data,
@@ -240,22 +252,22 @@ class Attempt:
         return evaluated(self.run, self.prepared.objective.best_metric[0])
 
     def _evaluate(self, model: BaseModel) -> Mapping[str, float]:
-        self.measured = self.measure(self.prepared.validation, model)
+        self.measured = self.measure("validation", model)
         value = self.measured.get(self.prepared.objective.best_metric[0], math.nan)
         if math.isfinite(value):
             self.values[self.context.state.step] = value
         return self.measured
 
-    def measure(self, split: ExampleSet, model: BaseModel) -> dict[str, float]:
+    def measure(self, split: Evaluated, model: BaseModel) -> dict[str, float]:
         """Return the figures of a model on a split, and those of the average of its weights."""
         context = self.context
         given = (context.config, self.prepared, split, model, context.processes)
-        figures = measure_split(*given)
+        figures = evaluate(*given)
         if self.average is None:
             return figures
         with self.average.in_place():
-            averaged = measure_split(*given)
-        of_the_split = self.prepared.objective.details | split.figures().keys()
+            averaged = evaluate(*given)
+        of_the_split = self.prepared.objective.details | set(self.prepared.splits[split].figures())
         own = {name: value for name, value in averaged.items() if name not in of_the_split}
         return figures | {f"{AVERAGED}{name}": value for name, value in own.items()}
 

@@ -20,6 +20,7 @@ from model_foundry.config import (
     settings_without_effect,
 )
 from model_foundry.errors import ConfigError
+from model_foundry.experiment.debug_settings import debug_choices
 from model_foundry.foundation.hardware import computes_in_bf16, favours_onednn
 from model_foundry.foundation.plugins import LOADED_PLUGINS
 from model_foundry.training.distributed import device_type
@@ -44,7 +45,7 @@ def resolve_auto_settings(
     """
     config = config.model_copy(deep=True)
     notes = [f"plugin {path}: sha256 {digest}" for path, digest in LOADED_PLUGINS.items()]
-    for field, asked, chosen, reason in _choices(config, device_type):
+    for field, asked, chosen, reason in (*debug_choices(config), *_choices(config, device_type)):
         if chosen != asked:
             notes.append(f"{field}: {_yaml(asked)} -> {_yaml(chosen)} ({reason})")
     transformer = config.model.transformer

@@ -1,10 +1,11 @@
-"""The metrics of a model on one split of the data."""
+"""The metrics of a model on one split of the data, or on what a limit leaves of it."""
 
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, TrainingConfig
 from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import evaluation_batches, evaluation_streams
+from model_foundry.experiment.limits import Evaluated, evaluated_examples, limit_of
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 from model_foundry.objectives import Prepared
 from model_foundry.objectives.measure import measure
@@ -14,27 +15,42 @@ from model_foundry.training.out_of_memory import naming_the_batch
 MIN_BATCHES = 8  # for the confidence interval, if the text has that many rows
 
 
+def evaluate(
+    config: ExperimentConfig,
+    prepared: Prepared,
+    split: Evaluated,
+    model: BaseModel,
+    processes: ProcessGroup = ALONE,
+) -> dict[str, float]:
+    """Return the same as `measure_split`, on the examples that the limits of `debug` leave."""
+    examples = evaluated_examples(config, prepared, split)
+    by_batches = isinstance(limit_of(config, split), int)
+    return measure_split(config, prepared, examples, model, processes, full_batches=by_batches)
+
+
 def measure_split(
     config: ExperimentConfig,
     prepared: Prepared,
     split: ExampleSet,
     model: BaseModel,
     processes: ProcessGroup = ALONE,
+    *,
+    full_batches: bool = False,
 ) -> dict[str, float]:
     """Return the figures of the experiment's metrics on a split, and those of its examples.
 
     Args:
         processes: all processes that hold the model; each calls this at the same time.
+        full_batches: fill each batch, even if there are too few for a confidence interval then.
     """
     training = config.training
+    batch_size = training.eval_batch_size if full_batches else _batch_size(len(split), training)
     shared = not is_sharded(model)
     share = {"rank": processes.rank, "world_size": processes.world_size} if shared else {}
     batches = (
         evaluation_streams(split, prepared.evaluating, **share)
         if training.carry_state
-        else evaluation_batches(
-            split, prepared.evaluating, batch_size=_batch_size(len(split), training), **share
-        )
+        else evaluation_batches(split, prepared.evaluating, batch_size=batch_size, **share)
     )
     evaluating = naming_the_batch(
         config, model, rows=training.eval_batch_size, when=lambda: "an evaluation", trains=False

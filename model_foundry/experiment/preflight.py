@@ -11,6 +11,7 @@ from model_foundry.architectures.plugin_check import check_without_data, is_ours
 from model_foundry.architectures.restored import restored
 from model_foundry.config import ARCHITECTURES, OPTIMIZERS, ExperimentConfig
 from model_foundry.experiment.auto_settings import resolve_auto_settings
+from model_foundry.experiment.limits import examples_per_pass
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.run_length import check_length, total_steps
 from model_foundry.foundation.environment_variables import without_variables
@@ -96,7 +97,7 @@ def _update(config: ExperimentConfig) -> Callable[[BaseModel], None]:
 
 def _try_examples(config: ExperimentConfig, model: BaseModel, prepared: Prepared) -> None:
     objective = prepared.objective
-    examples = objective.examples_per_pass(len(prepared.train))
+    examples = examples_per_pass(config, prepared)
     check_length(config, prepared, total_steps(config, examples=examples))
     require_plain_data(type(objective), "summary", objective.summary(prepared))
     check_task(model, prepared, _update(config))

@@ -14,6 +14,8 @@ from model_foundry.config import ExperimentConfig, LanguageSource
 from model_foundry.evaluation.synthetic_language import LanguageReport, measure_language
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.best_model import final_step, load_final_weights
+from model_foundry.experiment.limits import limited_splits, minimal_pairs_of, trained_examples
+from model_foundry.experiment.overfit_check import check_overfit
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import BestEvaluated, RunDirectory
 from model_foundry.foundation.atomic_files import find_damage
@@ -64,6 +66,8 @@ class RunResult:
     not_comparable: Mapping[str, str] = field(default_factory=dict)
     """Reason why the bits per byte of a text (`eval`, `test`) cannot be compared across tokenizers;
     those of other texts can."""
+    limited: Mapping[str, str] = field(default_factory=dict)
+    """What was read of a split (`train`, `eval`, `test`) that a limit of `debug` cuts, in words."""
     next_command: str | None = None
     """A command for a shell that tries the model; None: there is none."""
     model_step: int | None = None
@@ -108,6 +112,7 @@ def completed_result(
     model = load_model(run.model)
     facts = prepared.objective.result_facts(prepared, model, run.path)
     facts |= {"best": best, "metrics": metrics, "language": language, "model_step": model_step}
+    facts |= {"limited": limited_splits(config, prepared)}
     if step < fingerprint.total_steps and status is not None:
         facts["stopped"] = status.reason
     return _result(run, prepared, model, step=step, **facts)
@@ -136,11 +141,11 @@ def finish(attempt: Attempt, model: BaseModel) -> RunResult:
         step = processes.on_all_ranks(load_final_weights, attempt, model)
         measured = attempt.measured
         if step != context.state.step:
-            measured = attempt.measure(prepared.validation, model)
+            measured = attempt.measure("validation", model)
         processes.on_rank0(_save_final_models, attempt)
         metrics = {f"eval/{name}": value for name, value in measured.items()}
         if prepared.test is not None:
-            tested = attempt.measure(prepared.test, model)
+            tested = attempt.measure("test", model)
             metrics |= (named := {f"test/{name}": value for name, value in tested.items()})
             processes.on_rank0(attempt.log.write, context.state.step, named)
         return processes.on_rank0(_conclude, attempt, metrics, step)
@@ -165,15 +170,23 @@ def _conclude(attempt: Attempt, metrics: dict[str, float], model_step: int) -> R
             prepared.tokenizer,
             seed=config.seeds.split,  # all models are measured on the same sentences
             bounded=is_bounded(config, prepared),
+            pairs=minimal_pairs_of(config),
         )
         _warn_below_floor(metrics, language)
         run.write_measurement(f"language-step-{step:08d}", language.as_json())
     facts = prepared.objective.result_facts(prepared, attempt.trained, run.path)
+    facts |= {"limited": limited_splits(config, prepared)}
     other = {} if model_step == step else {MODEL_STEP: model_step}
     run.write_measurement(f"loss-step-{step:08d}", metrics | _marks(facts) | other)
+    check_overfit(config, run.metrics_file, steps=step, steps_per_pass=_steps_per_pass(attempt))
     facts |= {"best": run.located(attempt.context.state.best), "metrics": metrics, **other}
     facts["stopped"] = attempt.context.state.stop_reason
     return _result(run, prepared, attempt.trained, step=step, language=language, **facts)
+
+
+def _steps_per_pass(attempt: Attempt) -> int:
+    config, prepared = attempt.context.config, attempt.prepared
+    return math.ceil(len(trained_examples(config, prepared)) / config.training.rows_per_step)
 
 
 def _measures_language(prepared: Prepared) -> bool:
@@ -216,6 +229,7 @@ def _marks(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is written beside the figures of a measurement."""
     reasons = facts.get("not_comparable", {})
     marks = {f"{split}/not_comparable": reason for split, reason in reasons.items()}
+    marks |= {f"{split}/limited": read for split, read in facts.get("limited", {}).items()}
     return marks | {name: facts[name] for name in ("lossless",) if name in facts}
 
 

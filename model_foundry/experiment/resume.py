@@ -14,6 +14,7 @@ import torch
 
 from model_foundry.config import ARCHITECTURES, ExperimentConfig
 from model_foundry.errors import CheckpointError, ConfigError, DataError, ResumeError
+from model_foundry.experiment.limits import examples_per_pass
 from model_foundry.experiment.run_directory import RunDirectory, RunStatus
 from model_foundry.experiment.run_length import total_steps
 from model_foundry.foundation.plugins import LOADED_PLUGINS
@@ -156,7 +157,8 @@ def make_fingerprint(
         content={**prepared.content, **plugins, **({INITIAL: initial} if initial else {})},
         examples_per_step=config.training.rows_per_step,
         total_steps=total_steps(
-            config, examples=prepared.objective.examples_per_pass(len(prepared.train))
+            config,
+            examples=examples_per_pass(config, prepared),
         ),
         environment={**environment(device), "processes": str(world_size)},
     )

@@ -4,6 +4,7 @@ import logging
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.errors import ConfigError
+from model_foundry.experiment.limits import examples_per_pass, trained_examples
 from model_foundry.objectives import Prepared
 from model_foundry.training.lr_schedule import steps_of_epochs
 from model_foundry.training.milestones import number_of_milestones
@@ -72,7 +73,7 @@ def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> No
     Raises:
         ConfigError: a step reads the examples more than `MOST_READS` times.
     """
-    examples, training = prepared.train, config.training
+    examples, training = trained_examples(config, prepared), config.training
     passes = steps * training.rows_per_step / len(examples)
     words, tokens = (int(passes * examples.totals.get(unit, 0)) for unit in ("words", "tokens"))
     number = number_of_milestones(
@@ -80,9 +81,7 @@ def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> No
         steps=steps,
         words=words,
         tokens=tokens,
-        steps_per_epoch=steps_per_epoch(
-            config, examples=prepared.objective.examples_per_pass(len(prepared.train))
-        ),
+        steps_per_epoch=steps_per_epoch(config, examples=examples_per_pass(config, prepared)),
     )
     if training.milestones.has_any and number == 0:
         logger.warning(

@@ -16,9 +16,10 @@ from accelerate import Accelerator
 from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.architectures.plugin_check import check_without_data
 from model_foundry.config import ExperimentConfig, checked_again, experiment_of, save_config
-from model_foundry.errors import Interrupted
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import settle
+from model_foundry.experiment.debug_settings import debug_process, make_room, starts_over
+from model_foundry.experiment.limits import examples_per_pass, limited_splits
 from model_foundry.experiment.result import RunResult, completed_result, finish
 from model_foundry.experiment.resume import (
     ResumePoint,
@@ -29,6 +30,7 @@ from model_foundry.experiment.resume import (
     require_divisible,
     require_one_run,
 )
+from model_foundry.experiment.resume_hint import resume_hint
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
 from model_foundry.experiment.run_length import check_length, min_steps, steps_per_epoch
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
@@ -49,12 +51,10 @@ from model_foundry.training.distributed import (
     name_layers,
     start_accelerator,
 )
-from model_foundry.training.profiler.profile import Profile
+from model_foundry.training.profiler.step_profile import StepProfile
 from model_foundry.training.sinks import Sink, Sinks
 
 logger = logging.getLogger(__name__)
-
-RESUME_HINT = "run the same command again"
 
 
 def train(
@@ -63,7 +63,7 @@ def train(
     fresh: bool = False,
     extend: bool = False,
     lock: bool = True,
-    profile: Profile | None = None,
+    profile: StepProfile | None = None,
     sinks: Sequence[Sink] = (),
     make_reporter: MakeReporter = reporter_for,
 ) -> RunResult:
@@ -77,7 +77,7 @@ def train(
         fresh: move an existing run in the output directory to `<dir>.old-N` first.
         extend: resume a run whose length has been raised.
         lock: false on a file system without locks; nothing else may then write there.
-        profile: profiles some of the steps; None: no profile.
+        profile: profiles some of the steps; None: as `debug.profiler` says, into the log.
         sinks: receive the measurements of the log too, and are closed at the end.
         make_reporter: makes what shows the progress; by default a panel on a terminal, and lines on
             standard error elsewhere.
@@ -100,8 +100,9 @@ def train(
     run, given = RunDirectory(config.output_dir), Sinks(sinks)
     with (
         handle_signals(),
-        resume_hint(),
+        resume_hint(starts_over=starts_over(config)),
         without_variables(),
+        debug_process(config),
         joined(config.training) as processes,
         ExitStack() as held,
     ):
@@ -109,6 +110,7 @@ def train(
         held.callback(further.close)
         hold = partial(_hold, run, held, lock=lock)
         attempt = partial(Attempt, profile=profile, sinks=further, make_reporter=make_reporter)
+        fresh = fresh or config.debug.start_over
         return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
 
 
@@ -147,7 +149,7 @@ def _run(
     check_length(config, prepared, fingerprint.total_steps)
     model = _create_model(config, prepared, accelerator, processes)
     initial = _initialize(model, config, prepared, processes, start)
-    examples = prepared.objective.examples_per_pass(len(prepared.train))
+    examples = examples_per_pass(config, prepared)
     context = RunContext(
         config=config,
         total_steps=fingerprint.total_steps,
@@ -169,12 +171,6 @@ def _hold(run: RunDirectory, held: ExitStack, *, lock: bool) -> None:
     """Lock the run directory until `held` is closed."""
     run.require_usable()
     held.enter_context(run.held(lock=lock))
-
-
-def _move_aside(run: RunDirectory, hold: Callable[[], None]) -> None:
-    if moved := run.move_aside():
-        logger.info("the earlier run is now %s", moved)
-        hold()  # the lock has moved away with the run
 
 
 def _create_model(
@@ -225,7 +221,10 @@ def _write_config(
     summary = prepared.objective.summary(prepared)
     require_plain_data(type(prepared.objective), "summary", summary)
     write_text(run.config_file, save_config(config, notes))
-    run.write_measurement("data", summary)
+    limited = limited_splits(config, prepared)
+    for split, read in limited.items():
+        logger.info("debug: %s reads %s", split, read)
+    run.write_measurement("data", summary | ({"limited": limited} if limited else {}))
 
 
 def _save_processors(
@@ -259,7 +258,7 @@ def _begun(
     run, context, start = attempt.run, attempt.context, attempt.start
     processes = context.processes
     if fresh:
-        processes.on_rank0(_move_aside, run, hold)
+        processes.on_rank0(make_room, run, hold)
     processes.on_rank0(_write_config, context.config, run, attempt.prepared, notes)
     if initial is not None:
         processes.on_rank0(run.write_measurement, "initial_weights", initial)
@@ -270,7 +269,8 @@ def _begun(
         if processes.is_rank0
         else nullcontext(lambda: None)
     )
-    with resume_hint(fresh=fresh), recording as record:
+    hint = resume_hint(fresh=fresh, starts_over=starts_over(context.config))
+    with hint, recording as record:
         processes.on_rank0(_save_processors, run, attempt.prepared, positions, start)
         yield record
 
@@ -288,19 +288,3 @@ def _naming_lost_peers(context: RunContext) -> Iterator[None]:
     )
     with lost_peer, report_on_disk(state.on_disk):
         yield
-
-
-@contextmanager
-def resume_hint(*, fresh: bool = False) -> Iterator[None]:
-    """Add to the message of an interruption the way to resume.
-
-    Args:
-        fresh: a new run was started by now, which the same command would move aside.
-    """
-    try:
-        yield
-    except Interrupted as error:
-        if RESUME_HINT in str(error):
-            raise
-        without = ", but without --fresh," if fresh else ""
-        raise Interrupted(f"{error}; {RESUME_HINT}{without} to continue") from error

@@ -12,6 +12,7 @@ from model_foundry.training.counting import CountingLearner
 from model_foundry.training.hooks import Training
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
 from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.regularization import remove_dropout
 from model_foundry.training.step import Learner
 from model_foundry.training.step_batches import StepBatch
 
@@ -49,6 +50,8 @@ def start_learning(
         return _start_counting(model, objective, context)
     config, accelerator = context.config.training, context.accelerator
     metrics = Metrics(objective, config.train_metrics) if config.train_metrics else None
+    if not context.config.debug.regularization:
+        remove_dropout(model)
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     if config.compile is True:

@@ -66,8 +66,8 @@ class _Batches(Dataset[Batch]):
     passes: int | None = None
     """Passes whose examples count; None: all."""
 
-    def _counts(self, examples: Examples) -> dict[str, int]:
-        kept = [key for key in examples.keys if self.passes is None or key[0] < self.passes]
+    def _counts(self, keys: list[Key], examples: Examples) -> dict[str, int]:
+        kept = [key for key in keys if self.passes is None or key[0] < self.passes]
         if len(kept) == len(examples):
             return examples.counts
         return self.examples.read(kept).counts if kept else dict.fromkeys(examples.counts, 0)
@@ -78,8 +78,8 @@ class _Batches(Dataset[Batch]):
         examples = replace(read, progress=progress)
         return Batch(
             inputs=self.collate(examples),
-            counts=self._counts(examples),
-            keys=keys,
+            counts=self._counts(keys, examples),
+            keys=examples.keys,
             begins=self.lane_starts is None or keys[0][1] in self.lane_starts,
         )
 

@@ -1,26 +1,28 @@
 """A few training steps under torch's profiler: the time of each phase and operator.
 
-Profiling changes nothing that is computed. The table is printed elsewhere.
+Profiling changes nothing that is computed.
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from model_foundry.architectures import BaseLanguageModel, BaseModel, device_of
-from model_foundry.training.hooks import Hook, Training
+from model_foundry.foundation.messages import printable
+from model_foundry.training.hooks import Training
 from model_foundry.training.profiler.costs import Cost, Tally
 from model_foundry.training.profiler.phases import STEP
+from model_foundry.training.profiler.step_profile import StepProfile, milliseconds, wait_for_gpu
 
 logger = logging.getLogger(__name__)
+
+MOST_OPERATORS = 10  # in the table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,36 @@ class ProfileReport:
     """Unit of the speed of training (tokens, examples)."""
     phases: list[Cost]
     operators: list[Cost]
-    """The costliest first, each without those that it calls."""
+    """The costliest first, each without those that it calls; empty: only phases were asked for."""
     trace: Path | None
     """The last step in the format of Chrome's and Perfetto's viewers; None: it was not written."""
+
+    def lines(self) -> Iterator[str]:
+        """Yield the step, its phases, and its costliest operators."""
+        first, whole = self.last_step - self.steps + 1, self.profiled_seconds
+        yield (
+            f"a step takes {milliseconds(self.seconds)} ms, {self.number / self.seconds:,.0f} "
+            f"{self.unit} per second; steps {first} to {self.last_step}, under the profiler, "
+            f"{milliseconds(whole)} ms:"
+        )
+        device = "of the GPU" if self.on_gpu else "of the processor"
+        yield f"{'share':>8}{'ms':>10}  time {device}"
+        for cost in self.phases:
+            time = milliseconds(cost.seconds)
+            yield f"{cost.seconds / whole:8.1%}{time:>10}  {printable(cost.name)}"
+        if self.operators:
+            yield from self._operator_lines()
+        if self.trace is not None:
+            yield f"trace of step {self.last_step}, for ui.perfetto.dev: {self.trace}"
+
+    def _operator_lines(self) -> Iterator[str]:
+        yield f"{'share':>8}{'ms':>10}{'calls':>8}{'GFLOP/s':>9}  operator"
+        for cost in self.operators[:MOST_OPERATORS]:
+            rate = f"{cost.flops / cost.seconds / 1e9:,.0f}" if cost.flops else ""
+            yield (
+                f"{cost.seconds / self.profiled_seconds:8.1%}{milliseconds(cost.seconds):>10}"
+                f"{cost.calls:8,.0f}{rate:>9}  {printable(cost.name)}"
+            )
 
 
 def _vocabulary_shapes(model: BaseModel) -> set[tuple[int, ...]]:
@@ -67,78 +96,63 @@ def _profiler() -> torch.profiler.profile:
     return torch.profiler.profile(activities=activities, record_shapes=True, with_flops=True)
 
 
-def _wait_for_gpu() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-class Profile(Hook):
-    """Profiles some steps of a training, once, early in it.
+class Profile(StepProfile):
+    """Profiles phases and operators with torch's profiler.
 
     Args:
-        directory: directory of the trace, created if missing.
+        directory: directory of the trace, created if missing; None: phases only, and no trace.
         announce: called with the report, while the training continues.
-        warm_up: steps before the profiled ones, in which compilers and caches settle.
-        steps: profiled steps. One more precedes them, in which the profiler starts.
+        warm_up, steps: see `StepProfile`.
     """
 
     def __init__(
         self,
-        directory: Path,
+        directory: Path | None,
         *,
         announce: Callable[[ProfileReport], None],
         warm_up: int = 10,
         steps: int = 5,
     ) -> None:
+        super().__init__(warm_up=warm_up, steps=steps)
         self.directory, self.announce = directory, announce
-        self.warm_up, self.steps = warm_up, steps
-        self.report: ProfileReport | None = None
-        self._begun = 0
-        self._seconds: list[float] = []
         self._number, self._unit = 0, ""
         self._tally: Tally | None = None
-
-    @property
-    def steps_needed(self) -> int:
-        """Remaining steps that a training must have to be profiled."""
-        return self.warm_up + 1 + self.steps
+        self._last: torch.profiler.profile | None = None
 
     @contextmanager
-    def around_step(self, training: Training) -> Iterator[None]:
-        turn, state = self._begun - self.warm_up, training.context.state  # 0: the profiler starts
-        self._begun += 1
-        if turn > self.steps:
+    def _profiled(self, training: Training, *, counts: bool) -> Iterator[None]:
+        state = training.context.state
+        _, before = state.position
+        with _profiler() as self._last, record_function(STEP):
             yield
-        elif turn < 0:
-            _wait_for_gpu()
-            begun = time.perf_counter()
-            yield
-            _wait_for_gpu()
-            self._seconds.append(time.perf_counter() - begun)
-        else:
-            _, before = state.position
-            with _profiler() as profiler, record_function(STEP):
-                yield
-                _wait_for_gpu()
-            if turn > 0:
-                self._unit, number = state.position
-                self._number += number - before
-                self._add(profiler, training.model, state.step)
+            wait_for_gpu()
+        if counts:
+            self._unit, number = state.position
+            self._number += number - before
+            self._add(self._last, training.model)
 
-    def _add(self, profiler: torch.profiler.profile, model: BaseModel, step: int) -> None:
+    def _add(self, profiler: torch.profiler.profile, model: BaseModel) -> None:
         if self._tally is None:
             on_gpu = device_of(model).type == "cuda"
             self._tally = Tally(_vocabulary_shapes(model), on_gpu)
         events: list[Any] = profiler.events()  # type: ignore[no-untyped-call]
         self._tally.add(events)
-        if self._tally.steps == self.steps:
-            self.report = self._build_report(self._tally, step, self._save_trace(profiler, step))
-            self.announce(self.report)
 
-    def _save_trace(self, profiler: torch.profiler.profile, step: int) -> Path | None:
-        path = self.directory / f"profile-step-{step:08d}.json.gz"
+    def _finish(self, step: int) -> None:
+        assert self._tally is not None and self._last is not None  # some steps were profiled
+        trace = None
+        if self.directory is not None:
+            trace = self._save_trace(self._last, self.directory, step)
+        self.report = report = self._build_report(self._tally, step, trace)
+        self._last = None
+        self.announce(report)
+
+    def _save_trace(
+        self, profiler: torch.profiler.profile, directory: Path, step: int
+    ) -> Path | None:
+        path = directory / f"profile-step-{step:08d}.json.gz"
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
+            directory.mkdir(parents=True, exist_ok=True)
             profiler.export_chrome_trace(str(path))
         except OSError as error:  # the training matters more
             logger.warning("%s: cannot be written (%s)", path, error.strerror)
@@ -151,11 +165,11 @@ class Profile(Hook):
             last_step=step,
             steps=tally.steps,
             on_gpu=tally.on_gpu,
-            seconds=median(self._seconds[-self.steps :]),
+            seconds=self.seconds,
             profiled_seconds=tally.total / tally.steps / 1e6,
             number=self._number / tally.steps,
             unit=self._unit,
             phases=phases,
-            operators=operators,
+            operators=[] if self.directory is None else operators,
             trace=trace,
         )

@@ -3,6 +3,7 @@
 import gzip
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +17,9 @@ from model_foundry.architectures import BaseLanguageModel
 from model_foundry.experiment.train import train as run_experiment
 from model_foundry.foundation.random_state import seeded
 from model_foundry.model import create_model
-from model_foundry.training.profiler.costs import ENGINE, Tally
+from model_foundry.training.profiler.costs import ENGINE, Cost, Tally
 from model_foundry.training.profiler.phases import MARK, STEP, phase
-from model_foundry.training.profiler.profile import Profile, ProfileReport
+from model_foundry.training.profiler.profile import MOST_OPERATORS, Profile, ProfileReport
 from model_foundry.training.state import TrainState
 from tests.experiments import tiny_experiment
 
@@ -144,6 +145,55 @@ def test_a_mark_that_nobody_sees_is_nothing() -> None:
     assert not isinstance(phase("forward"), record_function)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]):
         assert isinstance(phase("forward"), record_function)
+
+
+def test_without_a_directory_there_are_phases_only(
+    tmp_path: Path, reports: list[ProfileReport]
+) -> None:
+    train(made("gpt2", tmp_path), Profile(None, announce=reports.append, warm_up=1, steps=1))
+    [report] = reports
+    assert (report.operators, report.trace) == ([], None)
+    lines = list(report.lines())
+    assert len(lines) == 2 + len(report.phases)
+    assert lines[1].endswith("time of the processor")
+
+
+# --- its lines ------------------------------------------------------------------------------------
+
+REPORT = ProfileReport(
+    last_step=16,
+    steps=5,
+    on_gpu=False,
+    seconds=0.02,
+    profiled_seconds=0.04,
+    number=512,
+    unit="tokens",
+    phases=[Cost("backward", 0.03), Cost("forward", 0.01)],
+    operators=[Cost("aten::mm", 0.02, 4, 4e9), Cost("My\x1bFunction", 0.01, 1.5)],
+    trace=Path("runs/one/diagnostics/profile-step-00000016.json.gz"),
+)
+
+
+def test_the_lines_by_value() -> None:
+    assert list(REPORT.lines()) == [
+        "a step takes 20.00 ms, 25,600 tokens per second; "
+        "steps 12 to 16, under the profiler, 40.00 ms:",
+        "   share        ms  time of the processor",
+        "   75.0%     30.00  backward",
+        "   25.0%     10.00  forward",
+        "   share        ms   calls  GFLOP/s  operator",
+        "   50.0%     20.00       4      200  aten::mm",
+        "   25.0%     10.00       2           My\\x1bFunction",
+        "trace of step 16, for ui.perfetto.dev: runs/one/diagnostics/profile-step-00000016.json.gz",
+    ]
+
+
+def test_only_the_costliest_operators_are_shown() -> None:
+    many = [Cost(f"operator {number}", 0.001) for number in range(99)]
+    lines = list(replace(REPORT, operators=many, trace=None, on_gpu=True).lines())
+    assert len([line for line in lines if "operator " in line]) == MOST_OPERATORS
+    assert lines[1].endswith("time of the GPU")
+    assert "trace" not in lines[-1]
 
 
 # --- events made by hand --------------------------------------------------------------------------
