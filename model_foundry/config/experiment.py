@@ -16,6 +16,7 @@ from model_foundry.config.model import ModelConfig
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.origins import Origin, Origins
 from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, faults_error
+from model_foundry.config.tracking import TrackingConfig
 from model_foundry.config.training import TrainingConfig
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -70,6 +71,8 @@ class ExperimentConfig(Section):
     """The architecture and its size."""
     training: TrainingConfig
     """The objective, the optimizer and the length of the run."""
+    tracking: Annotated[TrackingConfig, OnResume.FREE] = Field(default_factory=TrackingConfig)
+    """Trackers, and what is recorded for them; left out: none."""
     _origins: Origins = PrivateAttr(default_factory=Origins)
 
     @property

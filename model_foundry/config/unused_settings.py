@@ -19,6 +19,7 @@ from model_foundry.config.sources import (
     LanguageSource,
     PairsSource,
 )
+from model_foundry.config.tracking import takes, writes_texts
 from model_foundry.config.training import TrainingConfig
 from model_foundry.registry import Registry
 
@@ -56,6 +57,7 @@ def settings_without_effect(config: ExperimentConfig) -> list[str]:
         *_unread_sections(config),
         *_of_another_kind(config),
         *_training_rules(config.training),
+        *_tracking_rules(config),
         *_data_rules(config.data),
         *_tokenizer_rules(config.tokenizer),
     )
@@ -147,6 +149,17 @@ def _of_another_kind(config: ExperimentConfig) -> Iterator[Rule]:
 def _training_rules(training: TrainingConfig) -> Iterator[Rule]:
     no_milestones = not training.milestones.has_any
     yield no_milestones, "training.milestones", ("save_only_model",), "there are no milestones"
+
+
+def _tracking_rules(config: ExperimentConfig) -> Iterator[Rule]:
+    counts = ("histogram_steps",)
+    nobody = "none of tracking.trackers takes histograms"
+    yield not takes(config, "histograms"), "tracking", counts, nobody
+    architecture = architecture_of(config)
+    by_counting = architecture is not None and architecture.trained_by == "counting"
+    yield by_counting, "tracking", (*counts, "activations"), "the model learns by counting"
+    reason = f"objective {config.training.objective!r} trains no model that writes"
+    yield not writes_texts(config), "tracking", ("samples",), reason
 
 
 def _data_rules(data: DataConfig) -> Iterator[Rule]:

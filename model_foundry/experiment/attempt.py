@@ -6,7 +6,7 @@ A run may take several attempts; `resume` decides where each one starts.
 import logging
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 
 from rich.console import Console
@@ -19,10 +19,12 @@ from model_foundry.experiment.checkpointer import Checkpointer
 from model_foundry.experiment.measure_split import measure_split
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import Record, RunDirectory
+from model_foundry.experiment.tracking import add_trackers
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.foundation.random_state import seed_of_process, seeded
 from model_foundry.objectives import Prepared
 from model_foundry.objectives.trial import check_task
+from model_foundry.training.activations import activation_figures
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
@@ -66,6 +68,11 @@ class Attempt:
     """The metric by step that decides which checkpoint is the best."""
 
     def __post_init__(self) -> None:
+        self.sinks = Sinks() if self.sinks is None else self.sinks
+        self._tracking: list[Hook] = []
+        if self.context.processes.is_rank0:
+            config = self.context.config
+            self._tracking = add_trackers(self.sinks, config, self.run, self.prepared)
         self.log = MetricsLog(
             self.run.metrics_file,
             attempt=self.start.attempt,
@@ -123,7 +130,9 @@ class Attempt:
                 objective.details,
                 self.log,
                 display,
+                self._observe if self.context.config.tracking.activations else None,
             ),
+            *self._tracking,
         ]
         if self.profile is not None and self.context.processes.is_rank0:
             hooks.insert(0, self.profile)
@@ -209,6 +218,10 @@ class Attempt:
         if math.isfinite(value):
             self.values[context.state.step] = value
         return self.measured
+
+    def _observe(self, model: BaseModel) -> AbstractContextManager[dict[str, float]]:
+        is_rank0 = self.context.processes.is_rank0
+        return activation_figures(model) if is_rank0 else nullcontext({})
 
     @contextmanager
     def _write_diagnosis(self) -> Iterator[None]:

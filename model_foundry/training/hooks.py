@@ -200,8 +200,8 @@ class SaveHook(Hook):
         self, training: Training, *, resumable: bool, milestone: bool, timed: bool = False
     ) -> None:
         training.guard.check()
-        training.context.processes.on_rank0(self.log.flush)
         step = training.context.state.step
+        training.context.processes.on_rank0(self.log.flush, step)
         with training.stopwatch.paused(), blocking_section(f"the save of step {step}"):
             self.save(training, resumable=resumable, milestone=milestone, timed=timed)
         if resumable:
@@ -220,6 +220,9 @@ class EvaluateHook(Hook):
     """Figures that are not shown on the line of progress."""
     log: MetricsLog
     display: Display
+    observe: Callable[[BaseModel], AbstractContextManager[dict[str, float]]] | None = None
+    """Gives a context in which an evaluation is made, and figures that are there after it; None:
+    nothing looks on."""
 
     def on_start(self, training: Training) -> None:
         self._evaluate_if_due(training)  # a checkpoint precedes the evaluation of its step
@@ -228,22 +231,32 @@ class EvaluateHook(Hook):
         self._evaluate_if_due(training)
 
     def _evaluate_if_due(self, training: Training) -> None:
-        context, state = training.context, training.context.state
-        every = context.config.training.eval_steps
-        if state.step == 0 or not is_due(state.step, every, context.total_steps):
+        state = training.context.state
+        if not evaluation_is_due(training):
             return
         training.guard.check()
-        with training.stopwatch.paused(), blocking_section(f"the evaluation of step {state.step}"):
+        observing = nullcontext({}) if self.observe is None else self.observe(training.model)
+        with (
+            training.stopwatch.paused(),
+            blocking_section(f"the evaluation of step {state.step}"),
+            observing as observed,
+        ):
             figures = {f"eval/{name}": v for name, v in self.evaluate(training.model).items()}
         name, greater_is_better = self.best_metric
         value = figures.get(f"eval/{name}", math.nan)  # undefined on these examples
         state.note_evaluation(name, value, greater_is_better=greater_is_better)
         if figures:  # all may be undefined
-            write(training, self.log, figures)
+            write(training, self.log, {**figures, **observed})
             hidden = {f"eval/{name}" for name in self.details}
             shown = {name: value for name, value in figures.items() if name not in hidden}
             self.display.evaluation(state.step, shown)
         failpoint(f"step {state.step} evaluated")
+
+
+def evaluation_is_due(training: Training) -> bool:
+    """Return True if the model is evaluated after the present step."""
+    context, step = training.context, training.context.state.step
+    return step > 0 and is_due(step, context.config.training.eval_steps, context.total_steps)
 
 
 def _learning(step: FinishedStep) -> dict[str, float]:
