@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -12,9 +12,6 @@ from model_foundry.config.registered_sections import OpenSection, defaults_of
 from model_foundry.config.sections import PositiveInt, Section
 from model_foundry.config.specs import TrackerSpec
 from model_foundry.errors import ConfigError
-
-if TYPE_CHECKING:
-    from model_foundry.config.experiment import ExperimentConfig
 
 
 class SamplesConfig(Section):
@@ -73,16 +70,16 @@ class TrackingConfig(OpenSection):
         return self
 
 
-def takes(config: "ExperimentConfig", what: str) -> bool:
-    """Return True if a tracker of the experiment keeps `histograms` or `texts`."""
-    known = [TRACKERS.get(name) for name in config.tracking.trackers]
+def takes(tracking: TrackingConfig, what: str) -> bool:
+    """Return True if one of the trackers keeps `histograms` or `texts`."""
+    known = [TRACKERS.get(name) for name in tracking.trackers]
     return any(spec is not None and what in spec.takes for spec in known)
 
 
-def writes_texts(config: "ExperimentConfig") -> bool:
-    """Return True if the model of an experiment continues, fills or writes texts."""
-    objective = OBJECTIVES.get(config.training.objective)
-    return objective is not None and objective.model_kind in ("language", "encoder_decoder")
+def writes_texts(objective: str) -> bool:
+    """Return True if models of an objective continue, fill or write texts."""
+    spec = OBJECTIVES.get(objective)
+    return spec is not None and spec.model_kind in ("language", "encoder_decoder")
 
 
 def tracker_faults(tracking: TrackingConfig) -> Iterator[tuple[str, str]]:

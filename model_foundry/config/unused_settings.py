@@ -152,14 +152,13 @@ def _training_rules(training: TrainingConfig) -> Iterator[Rule]:
 
 
 def _tracking_rules(config: ExperimentConfig) -> Iterator[Rule]:
-    counts = ("histogram_steps",)
-    nobody = "none of tracking.trackers takes histograms"
-    yield not takes(config, "histograms"), "tracking", counts, nobody
+    counts, nobody = ("histogram_steps",), "none of tracking.trackers takes histograms"
+    yield not takes(config.tracking, "histograms"), "tracking", counts, nobody
     architecture = architecture_of(config)
     by_counting = architecture is not None and architecture.trained_by == "counting"
     yield by_counting, "tracking", (*counts, "activations"), "the model learns by counting"
     reason = f"objective {config.training.objective!r} trains no model that writes"
-    yield not writes_texts(config), "tracking", ("samples",), reason
+    yield not writes_texts(config.training.objective), "tracking", ("samples",), reason
 
 
 def _data_rules(data: DataConfig) -> Iterator[Rule]:

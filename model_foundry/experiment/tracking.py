@@ -11,7 +11,7 @@ from model_foundry.config.yaml_reader import parse_yaml
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.samples import SamplesHook
 from model_foundry.objectives import Prepared
-from model_foundry.training.histograms import HistogramHook
+from model_foundry.training.histogram_hook import HistogramHook
 from model_foundry.training.hooks import Hook
 from model_foundry.training.sinks import Sinks
 from model_foundry.training.trackers.background import Background
@@ -57,9 +57,9 @@ def add_trackers(
 
     for spec in tracking.specs:
         add(spec.name, TRACKERS.load(spec.name), tracking.section_of(spec.name))
-    if tracking.histogram_steps is not None and takes(config, "histograms"):
+    if tracking.histogram_steps is not None and takes(tracking, "histograms"):
         hooks.append(HistogramHook(sinks, tracking.histogram_steps))
-    if tracking.samples is not None and writes_texts(config):
+    if tracking.samples is not None and writes_texts(config.training.objective):
         add("samples", SampleFile)
         hooks.append(SamplesHook(sinks, tracking.samples, prepared))
     return hooks

@@ -5,15 +5,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from model_foundry.foundation.plugins import describe_error
+from model_foundry.training.histograms import PendingHistograms
 from model_foundry.training.sinks import Line, Sink, Values
 from model_foundry.training.trackers.base import Tracker
 from model_foundry.training.trackers.record import TrackerRecord
-
-if TYPE_CHECKING:
-    from model_foundry.training.histograms import PendingHistograms
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +71,7 @@ class Background(Sink):
     def log(self, line: Line) -> None:
         self._hand_over(lambda tracker: tracker.log(line))
 
-    def histograms(self, step: int, pending: "PendingHistograms") -> None:
+    def histograms(self, step: int, pending: PendingHistograms) -> None:
         self._hand_over(lambda tracker: tracker.histograms(step, pending))
 
     def texts(self, step: int, texts: Mapping[str, str]) -> None:
