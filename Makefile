@@ -4,8 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quick test torture bench gpu versions wheel newest compatibility format lint
-.PHONY: typecheck check clean
+.PHONY: help quickstart quick test torture bench gpu versions wheel newest compatibility trackers
+.PHONY: format lint typecheck check clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ newest: $(INSTALLED)  ## the same with the newest libraries of today, and test m
 
 compatibility: $(INSTALLED)  ## test which tools open saved models, and write docs/compatibility.md
 	$(BIN)/python -m compatibility --tools --page docs/compatibility.md $(ARGS)
+
+trackers: $(INSTALLED)  ## read runs back with each tracker, over a kill and a resume
+	$(BIN)/python -m compatibility.trackers $(ARGS)
 
 format: $(INSTALLED)  ## format the code and fix what the linter can
 	$(BIN)/ruff format .

@@ -40,7 +40,7 @@ class MLflowConfig(Section):
     """The tracking URI; None: $MLFLOW_TRACKING_URI, else `mlflow.db` beside the run directory."""
     experiment: str | None = None
     """Experiment that groups runs; None: model-foundry."""
-    run_name: str | None = None
+    name: str | None = None
     """Name of the run; None: `experiment_name`."""
     tags: dict[str, str] = Field(default_factory=dict)
     """Tags of the run."""

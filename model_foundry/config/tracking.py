@@ -55,7 +55,7 @@ class TrackingConfig(OpenSection):
     def section_of(self, name: str) -> Any:
         """Return the section of a tracker, or its defaults; None: it has none."""
         extra, schema = self.__pydantic_extra__ or {}, schema_of(name)
-        return extra[name] if name in extra or schema is None else defaults_of(schema)
+        return extra.get(name) if name in extra or schema is None else defaults_of(schema)
 
     @property
     def specs(self) -> list[TrackerSpec]:

@@ -44,7 +44,7 @@ class MLflowTracker(Tracker):
             else found.experiment_id
         )
         made = client.create_run(
-            experiment, run_name=self.section.run_name or self.run.name, tags=self.section.tags
+            experiment, run_name=self.section.name or self.run.name, tags=self.section.tags
         )
         run_id: str = made.info.run_id
         self.run.record.keep(run_id=run_id)

@@ -178,5 +178,3 @@ def test_a_record_survives_a_damaged_file(tmp_path: Path) -> None:
     record.keep(step=4)
     found = json.loads(records.path.read_text(encoding="utf-8"))
     assert found == {"one": {"run_id": "a", "step": 4}, "other": {"step": 3}}
-
-
