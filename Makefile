@@ -4,8 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart quick test torture bench gpu versions wheel newest compatibility format lint
-.PHONY: typecheck check clean reference
+.PHONY: help quickstart quick test torture bench gpu versions wheel newest compatibility trackers
+.PHONY: reference format lint typecheck check clean
 
 help:  ## list these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,9 @@ reference: $(INSTALLED)  ## renew the schema, the page and the list of all setti
 
 compatibility: $(INSTALLED)  ## test which tools open saved models, and write docs/compatibility.md
 	$(BIN)/python -m compatibility --tools --page docs/compatibility.md $(ARGS)
+
+trackers: $(INSTALLED)  ## read runs back with each tracker, over a kill and a resume
+	$(BIN)/python -m compatibility.trackers $(ARGS)
 
 format: $(INSTALLED)  ## format the code and fix what the linter can
 	$(BIN)/ruff format .

@@ -1,4 +1,5 @@
-"""Text generation: a causal model continues a text, an encoder-decoder writes another."""
+"""Text generation: a causal model continues a text, a masked one fills it, an encoder-decoder
+writes another."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -12,9 +13,11 @@ from transformers import PreTrainedTokenizerBase
 from model_foundry.architectures import BaseLanguageModel, device_of
 from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
 from model_foundry.data.tokens.document_frame import document_frame, text_prefix
-from model_foundry.errors import ConfigError
+from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.random_state import seeded
 
+MASK: Final = "[MASK]"
+"""The place to fill in a text for a masked model, whatever its tokenizer calls it."""
 Side = Literal["left", "right"]
 TOKENS_AT_ONCE: Final = 2**14
 """Maximum tokens in one batch, prompts and continuations together. A model with 12 layers of size
@@ -115,6 +118,35 @@ def write_texts(
             )
             texts += target.batch_decode(out, skip_special_tokens=True)
     return texts
+
+
+@torch.no_grad()
+def fill_masks(
+    model: BaseLanguageModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
+) -> list[str]:
+    """Return each text with the likeliest token in the place of each `[MASK]`.
+
+    Args:
+        texts: with `[MASK]`, or the mask token of the tokenizer.
+
+    Raises:
+        ConfigError: a text is longer than the positions or is not UTF-8.
+        DataError: the tokenizer has no mask token.
+    """
+    _check_prompts(texts)
+    if tokenizer.mask_token is None:
+        raise DataError("the tokenizer has no mask token, so there is nothing to fill")
+    device, filled = device_of(model), list[str]()
+    for text in texts:
+        row = tokenizer(text.replace(MASK, tokenizer.mask_token))["input_ids"]
+        if model.num_positions is not None and len(row) > model.num_positions:
+            law = f"has {len(row)} tokens, but the model reads at most {model.num_positions}"
+            raise ConfigError(f"prompt: {law}; shorten it")
+        ids = torch.tensor([row], device=device)
+        likeliest = model(input_ids=ids).logits.argmax(-1)
+        ids = torch.where(ids == tokenizer.mask_token_id, likeliest, ids)
+        filled.append(tokenizer.decode(ids[0], skip_special_tokens=True))
+    return filled
 
 
 def _check_prompts(prompts: Sequence[str]) -> None:

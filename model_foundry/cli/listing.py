@@ -21,6 +21,7 @@ from model_foundry.config import (
     OPTIMIZERS,
     SCHEDULES,
     SOURCES,
+    TRACKERS,
     TRANSFORMS,
     ArchitectureSpec,
     ExperimentConfig,
@@ -29,6 +30,7 @@ from model_foundry.config import (
     ObjectiveSpec,
     SourceSpec,
     TokenizerConfig,
+    TrackerSpec,
     TransformSpec,
 )
 from model_foundry.config.fields import fields_below
@@ -54,6 +56,7 @@ REGISTRIES: Final[dict[str, Registry[Any]]] = {
     "schedules": SCHEDULES,
     "sources": SOURCES,
     "transforms": TRANSFORMS,
+    "trackers": TRACKERS,
 }
 LISTS = (*REGISTRIES, "tokenizers", "interventions")
 
@@ -154,6 +157,8 @@ def _sections(spec: Any) -> list[tuple[str, type[BaseModel]]]:
         return []
     if isinstance(spec, TransformSpec):
         return [(f"training.transforms.{spec.name}", schema)]
+    if isinstance(spec, TrackerSpec):
+        return [(f"tracking.{spec.name}", schema)]
     if not isinstance(spec, SourceSpec):
         return [(f"training.{spec.name}", schema)]
     beside = spec.name in schema.model_fields  # its name is one of its settings
@@ -176,5 +181,8 @@ def _facts(spec: Any) -> Iterator[str]:
         yield f"metrics: {', '.join(spec.metrics)}"
     elif isinstance(spec, TransformSpec):
         yield f"batches: {'training and evaluation' if spec.on == 'both' else spec.on}"
+    elif isinstance(spec, TrackerSpec):
+        yield f"keeps: {', '.join(('figures', *spec.takes))}"
+        yield f"needs: {spec.requirement or 'nothing'}"
     elif isinstance(spec, MetricSpec):
         yield f"better: {'higher' if spec.greater_is_better else 'lower'} values"

@@ -17,6 +17,7 @@ from model_foundry.config.built_in import (
     OPTIMIZERS,
     SCHEDULES,
     SOURCES,
+    TRACKERS,
 )
 from model_foundry.config.data import (
     DataConfig,
@@ -57,8 +58,10 @@ from model_foundry.config.specs import (
     OptimizerSpec,
     ScheduleSpec,
     SourceSpec,
+    TrackerSpec,
     TransformSpec,
 )
+from model_foundry.config.tracking import SamplesConfig, TrackingConfig
 from model_foundry.config.training import TrainingConfig
 from model_foundry.config.training_execution import Attention
 from model_foundry.config.training_sections import MilestonesConfig, SpeedConfig
@@ -76,6 +79,7 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "SOURCES",
+    "TRACKERS",
     "TRANSFORMS",
     "ArchitectureSpec",
     "Attention",
@@ -106,12 +110,15 @@ __all__ = [
     "PluginSource",
     "PositiveInt",
     "RNNModelConfig",
+    "SamplesConfig",
     "ScheduleSpec",
     "Section",
     "Source",
     "SourceSpec",
     "SpeedConfig",
     "TokenizerConfig",
+    "TrackerSpec",
+    "TrackingConfig",
     "TrainingConfig",
     "TransformSpec",
     "TransformerModelConfig",

@@ -227,6 +227,16 @@ def token_budgets_need_a_tokenizer(config: Sections) -> Iterator[Fault]:
         )
 
 
+def tracking_has_whole_weights(config: Sections) -> Iterator[Fault]:
+    """Check that what trackers are to get of the weights is not sharded among processes."""
+    if config.training.distributed.strategy != "fsdp2":
+        return
+    for name in ("histogram_steps", "samples"):
+        if getattr(config.tracking, name) is not None:
+            law = "needs whole weights, which training.distributed.strategy (=fsdp2) shards"
+            yield f"tracking.{name}", f"{law}; leave it out, or set the strategy to ddp"
+
+
 OF_TEXT = (
     objective_has_its_mask_token,
     section_checks.special_tokens_have_roles,
@@ -256,6 +266,7 @@ CHECKS = (
     targets_fit_positions,
     carried_state_needs_streams,
     milestones_are_counted,
+    tracking_has_whole_weights,
     section_checks.embedding_fits_hidden_size,
     section_checks.rnn_type_is_the_architecture,
     section_checks.split_suits_the_source,

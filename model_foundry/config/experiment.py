@@ -17,6 +17,7 @@ from model_foundry.config.model import ModelConfig
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.origins import Origin, Origins
 from model_foundry.config.sections import AnyPath, Section, Seed, TokenizerConfig, faults_error
+from model_foundry.config.tracking import TrackingConfig
 from model_foundry.config.training import TrainingConfig
 from model_foundry.config.unexpanded import unexpanded
 
@@ -72,6 +73,8 @@ class ExperimentConfig(Section):
     """The architecture and its size."""
     training: TrainingConfig
     """The objective, the optimizer and the length of the run."""
+    tracking: Annotated[TrackingConfig, OnResume.FREE] = Field(default_factory=TrackingConfig)
+    """Trackers, and what is recorded for them; left out: none."""
     debug: DebugConfig = Field(default_factory=DebugConfig)
     """Limits, checks and profiles for finding a fault; left out: none."""
     _origins: Origins = PrivateAttr(default_factory=Origins)

@@ -66,6 +66,10 @@ _NAMES: Final[dict[str, str]] = {
     "training.objective: masked_lm": "mlm",
     "training.objective: causal_lm": "clm",
     "experiment_name": "name run_name exp_name",
+    "tracking.trackers": "report_to logger log_with",
+    "tracking.trackers: [wandb]": "wandb_log",
+    "tracking.wandb.project": "wandb_project",
+    "tracking.wandb.name": "wandb_run_name",
     "output_dir": "out_dir outdir save_dir logging_dir",
     "seed": "random_seed manual_seed seed",
     "seed: {data: ...}": "data_seed",
@@ -128,8 +132,7 @@ _REASONS: Final[dict[str, str]] = {
         "device devices gpu gpus n_gpu num_gpus cuda no_cuda use_cuda use_mps_device "
         "use_gpu accelerator device_map"
     ),
-    "figures go to metrics.jsonl in the run directory, not yet to a tracker": (
-        "report_to wandb wandb_project wandb_log project wandb_run_name tensorboard logger "
+    "trackio keeps a local database, and `trackio sync` uploads it": (
         "trackio_space_id trackio_bucket_id trackio_static_space_id"
     ),
     "nothing is uploaded; the model is a directory in the run": (

@@ -21,6 +21,7 @@ from model_foundry.config.model import ModelConfig
 from model_foundry.config.other_tools import VALUES
 from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, TokenizerConfig
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
+from model_foundry.config.tracking import TrackingConfig
 from model_foundry.config.training import TrainingConfig
 from model_foundry.config.training_selection import AVERAGED
 from model_foundry.config.transforms import faults_of_transforms
@@ -48,6 +49,7 @@ class Sections(Protocol):
     tokenizer: TokenizerConfig
     model: ModelConfig
     training: TrainingConfig
+    tracking: TrackingConfig
 
 
 def architecture_of(config: Sections) -> ArchitectureSpec | None:

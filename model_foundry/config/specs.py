@@ -216,3 +216,21 @@ class TransformSpec:
     """Batches that it changes unless an experiment says otherwise."""
     schema: type[BaseModel] | None = None
     """Pydantic class of its settings; None: it has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerSpec:
+    """A tracker as the configuration sees it."""
+
+    name: str
+    """Name in `tracking.trackers`."""
+    target: str
+    """The `Tracker` subclass, as `module:class`."""
+    schema: type[BaseModel] | None = None
+    """Pydantic class of its section, `tracking.<name>`; None: it has none."""
+    takes: tuple[Literal["histograms", "texts"], ...] = ()
+    """What it keeps beside figures."""
+    modules: tuple[str, ...] = ()
+    """Modules of other packages that it imports."""
+    requirement: str = ""
+    """What `pip install` needs for these modules."""

@@ -19,6 +19,7 @@ from model_foundry.config.sources import (
     LanguageSource,
     PairsSource,
 )
+from model_foundry.config.tracking import takes, writes_texts
 from model_foundry.config.training import TrainingConfig
 from model_foundry.registry import Registry
 
@@ -57,6 +58,7 @@ def settings_without_effect(config: ExperimentConfig) -> list[str]:
         *_unread_sections(config),
         *_of_another_kind(config),
         *_training_rules(config.training),
+        *_tracking_rules(config),
         *_data_rules(config.data),
         *_tokenizer_rules(config.tokenizer),
     )
@@ -160,6 +162,16 @@ def _training_rules(training: TrainingConfig) -> Iterator[Rule]:
     none = training.save_strategy == "no"
     of_checkpoints = ("save_steps", "save_minutes", "save_total_limit", "milestones")
     yield none, "training", of_checkpoints, "training.save_strategy is 'no'"
+
+
+def _tracking_rules(config: ExperimentConfig) -> Iterator[Rule]:
+    counts, nobody = ("histogram_steps",), "none of tracking.trackers takes histograms"
+    yield not takes(config.tracking, "histograms"), "tracking", counts, nobody
+    architecture = architecture_of(config)
+    by_counting = architecture is not None and architecture.trained_by == "counting"
+    yield by_counting, "tracking", (*counts, "activations"), "the model learns by counting"
+    reason = f"objective {config.training.objective!r} trains no model that writes"
+    yield not writes_texts(config.training.objective), "tracking", ("samples",), reason
 
 
 def _data_rules(data: DataConfig) -> Iterator[Rule]:

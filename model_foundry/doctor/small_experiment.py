@@ -105,6 +105,7 @@ class SmallExperiment:
         if slowdown_of_bf16() > MAX_BF16_SLOWDOWN:
             raw["training"] |= {"mixed_precision": "no"}
         raw["output_dir"] = directory / "run"
+        raw["tracking"] = {}
         objective = objective_of(asked)
         if not isinstance(objective, LanguageObjective):
             name = asked.training.objective

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 
 from model_foundry.architectures import BaseModel
@@ -22,6 +22,7 @@ from model_foundry.experiment.measure_split import evaluate
 from model_foundry.experiment.profiling import asked_profile, warn_if_too_short
 from model_foundry.experiment.resume import ResumePoint
 from model_foundry.experiment.run_directory import Record, RunDirectory
+from model_foundry.experiment.tracking import add_trackers
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.foundation.random_state import seed_of_process, seeded
 from model_foundry.objectives import Prepared
@@ -29,13 +30,15 @@ from model_foundry.objectives.trial import check_task
 from model_foundry.run_reports.reporters import MakeReporter, reporter_for
 from model_foundry.run_reports.run_files import RunFacts
 from model_foundry.run_reports.run_view import RunView
+from model_foundry.training.activations import activation_figures
 from model_foundry.training.anomalies import naming_anomalies
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.checkpoint.sharded import ReplicatedState, ShardedState
 from model_foundry.training.context import RunContext
 from model_foundry.training.debug_log import DebugLogHook
 from model_foundry.training.early_stopping import EarlyStoppingHook
-from model_foundry.training.hooks import EvaluateHook, Hook, LogHook, ReportHook, SaveHook
+from model_foundry.training.evaluate_hook import EvaluateHook
+from model_foundry.training.hooks import Hook, LogHook, ReportHook, SaveHook
 from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
 from model_foundry.training.lr_schedule import try_schedule
@@ -81,6 +84,11 @@ class Attempt:
     """The metric by step that decides which checkpoint is the best."""
 
     def __post_init__(self) -> None:
+        self.sinks = Sinks() if self.sinks is None else self.sinks
+        self._tracking: list[Hook] = []
+        if self.context.processes.is_rank0:
+            config = self.context.config
+            self._tracking = add_trackers(self.sinks, config, self.run, self.prepared)
         self.log = MetricsLog(
             self.run.metrics_file,
             attempt=self.start.attempt,
@@ -160,17 +168,22 @@ class Attempt:
 
     def _hooks(self, checkpointer: Checkpointer) -> list[Hook]:
         patience = self._training.early_stopping_patience
+        saves = self._training.save_strategy != "no"
         hooks: list[Hook] = [
             DebugLogHook(),
             *([AverageHook(self.average)] if self.average else []),
             LogHook(self.log),
+            *([SaveHook(checkpointer.save, self.log)] if saves else []),
             ReportHook(self.log.reporter),
-            EvaluateHook(self._evaluate, self.prepared.objective.best_metric, self.log),
+            EvaluateHook(
+                self._evaluate,
+                self.prepared.objective.best_metric,
+                self.log,
+                self._observe if self.context.config.tracking.activations else None,
+            ),
+            *([EarlyStoppingHook(patience)] if patience is not None else []),
+            *self._tracking,
         ]
-        if self._training.save_strategy != "no":
-            hooks.insert(-2, SaveHook(checkpointer.save, self.log))
-        if patience is not None:
-            hooks.append(EarlyStoppingHook(patience))
         profile = self.profile or asked_profile(self.context.config)
         if profile is not None and self.context.processes.is_rank0:
             left = self.context.total_steps - self.context.state.step
@@ -270,6 +283,10 @@ class Attempt:
         of_the_split = self.prepared.objective.details | set(self.prepared.splits[split].figures())
         own = {name: value for name, value in averaged.items() if name not in of_the_split}
         return figures | {f"{AVERAGED}{name}": value for name, value in own.items()}
+
+    def _observe(self, model: BaseModel) -> AbstractContextManager[dict[str, float]]:
+        is_rank0 = self.context.processes.is_rank0
+        return activation_figures(model) if is_rank0 else nullcontext({})
 
     @contextmanager
     def _write_diagnosis(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.limits import examples_per_pass
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.run_length import check_length, total_steps
+from model_foundry.experiment.tracking import check_trackers
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.model import compare_with_initial, create_model, find_tokenizer, initialize
 from model_foundry.objectives import Objective, Prepared
@@ -38,6 +39,7 @@ def check(config: ExperimentConfig) -> list[str]:
         ConfigError: a setting is wrong, on this machine or on any.
         DataError: the corpus or the named tokenizer cannot be used.
     """
+    check_trackers(config)
     device = device_type(config.training)
     config, notes = resolve_auto_settings(config, device_type=device)
     if device != "cuda":  # on GPUs, the launcher decides

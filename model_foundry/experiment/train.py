@@ -5,7 +5,7 @@ config -> examples of the objective -> model -> training loop -> measurements
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from model_foundry.experiment.resume import (
 from model_foundry.experiment.resume_hint import resume_hint
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
 from model_foundry.experiment.run_length import check_length, min_steps, steps_per_epoch
+from model_foundry.experiment.tracking import check_trackers
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import handle_signals, report_on_disk
@@ -97,6 +98,7 @@ def train(
     """
     config = experiment_of(config)
     config = checked_again(config)
+    check_trackers(config)
     run, given = RunDirectory(config.output_dir), Sinks(sinks)
     with (
         handle_signals(),
@@ -107,11 +109,11 @@ def train(
         ExitStack() as held,
     ):
         further = given if processes.is_rank0 else Sinks()
-        held.callback(further.close)
         hold = partial(_hold, run, held, lock=lock)
         attempt = partial(Attempt, profile=profile, sinks=further, make_reporter=make_reporter)
         fresh = fresh or config.debug.start_over
-        return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
+        with closing(further):  # while the directory is locked: trackers write into it
+            return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
 
 
 def _run(

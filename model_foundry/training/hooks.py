@@ -4,9 +4,8 @@ Every process calls the same hooks in the same order, since saving and evaluatin
 """
 
 import logging
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -15,22 +14,18 @@ import torch
 
 from model_foundry.architectures import BaseModel
 from model_foundry.data.batches.loaders import batch_digest
-from model_foundry.foundation.failpoints import failpoint
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.objectives.measure import Metrics
 from model_foundry.training.checkpoint.optimizer_state import require_storable
 from model_foundry.training.context import RunContext
-from model_foundry.training.lr_schedule import is_due, learning_rate
+from model_foundry.training.lr_schedule import is_due
 from model_foundry.training.metrics_log import MetricsLog
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
-from model_foundry.training.plateau import plateau_settings
 from model_foundry.training.reporting import Reporter
-from model_foundry.training.state import Best
 from model_foundry.training.step_batches import StepBatch
 
 logger = logging.getLogger(__name__)
 
-Evaluate = Callable[[BaseModel], Mapping[str, float]]
 MIB = 2**20
 now = time.monotonic  # seconds, which no one sets back
 
@@ -199,71 +194,12 @@ class SaveHook(Hook):
         self, training: Training, *, resumable: bool, milestone: bool, timed: bool = False
     ) -> None:
         training.guard.check()
-        training.context.processes.on_rank0(self.log.flush)
         step = training.context.state.step
+        training.context.processes.on_rank0(self.log.flush, step)
         with training.stopwatch.paused(), blocking_section(f"the save of step {step}"):
             self.save(training, resumable=resumable, milestone=milestone, timed=timed)
         if resumable:
             self._saved_at = now()
-
-
-@dataclass
-class EvaluateHook(Hook):
-    """Measures the model on held-out text every `eval_steps` steps and at the end."""
-
-    evaluate: Evaluate
-    """Must not touch global random state."""
-    best_metric: tuple[str, bool]
-    """The metric by which the best evaluation is chosen, and whether more is better."""
-    log: MetricsLog
-
-    def on_start(self, training: Training) -> None:
-        self._evaluate_if_due(training)  # a checkpoint precedes the evaluation of its step
-
-    def after_step(self, training: Training, step: FinishedStep) -> None:
-        self._evaluate_if_due(training)
-
-    def _evaluate_if_due(self, training: Training) -> None:
-        context, state = training.context, training.context.state
-        every = context.config.training.eval_steps
-        if state.step == 0 or not is_due(state.step, every, context.total_steps):
-            return
-        training.guard.check()
-        with training.stopwatch.paused(), blocking_section(f"the evaluation of step {state.step}"):
-            figures = {f"eval/{name}": v for name, v in self.evaluate(training.model).items()}
-        name, greater_is_better = self.best_metric
-        value = figures.get(f"eval/{name}", math.nan)  # undefined on these examples
-        counted = state.note_evaluation(
-            name,
-            value,
-            greater_is_better=greater_is_better,
-            threshold=context.config.training.early_stopping_threshold,
-        )
-        if counted:
-            self._count_plateau(training, value)
-        if figures:  # all may be undefined
-            write(training, self.log, figures | _best_so_far(state.best))
-        failpoint(f"step {state.step} evaluated")
-
-    def _count_plateau(self, training: Training, value: float) -> None:
-        """Count an evaluation for a schedule that follows them; log a reduction of the rate."""
-        context, state = training.context, training.context.state
-        config, (name, greater_is_better) = context.config.training, self.best_metric
-        section, reductions = plateau_settings(config, state.step), state.plateau.reductions
-        if section and state.plateau.count(value, section, greater_is_better=greater_is_better):
-            before, after = (
-                learning_rate(state.step, config, context.total_steps, reductions=number)
-                for number in (reductions, reductions + 1)
-            )
-            logger.info(
-                "step %d: %s has not improved on %s in %d evaluations; learning rate %.3g -> %.3g",
-                *(state.step, name, state.plateau.best, section.patience + 1, before, after),
-            )
-
-
-def _best_so_far(best: Best | None) -> dict[str, float]:
-    """Return the best evaluation for the log; nothing if none was finite."""
-    return {} if best is None else {f"best/{best.metric}": best.value, "best/step": best.step}
 
 
 @dataclass

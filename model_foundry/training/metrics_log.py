@@ -7,6 +7,7 @@ removed before the steps are made again.
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from model_foundry.errors import SaveError
 from model_foundry.foundation.atomic_files import write_text
 from model_foundry.foundation.strict_json import strict_json
 from model_foundry.training.reporting import Reporter
-from model_foundry.training.sinks import Sinks
+from model_foundry.training.sinks import Line, Sinks
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class MetricsLog:
         """
         if self.before_writing is not None:
             self.before_writing()
-        line = {"step": step, "attempt": self.attempt, "time": round(time.time(), 3), **values}
+        seconds = round(time.time(), 3)
+        line = {"step": step, "attempt": self.attempt, "time": seconds, **values}
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(strict_json(line) + "\n")
@@ -69,18 +71,19 @@ class MetricsLog:
         if not _precedes(line, step):
             self._evaluated = step
         self.reporter.record(line)
-        self.sinks.write(step, values)
+        self.sinks.log(Line(step, seconds, values))
 
     def lines_before(self, step: int) -> int:
         """Return the number of lines that precede a checkpoint of `step`, the present step."""
         return self._lines - (self._evaluated == step)
 
-    def flush(self) -> None:
-        """Flush every line to disk, so that the log is never older than a checkpoint.
+    def flush(self, step: int) -> None:
+        """Flush every line to disk, so that the log is never older than a checkpoint of `step`.
 
         Raises:
             SaveError: the disk fails.
         """
+        self.sinks.flush(step)
         if not self.path.exists():
             return
         try:
@@ -97,22 +100,34 @@ class MetricsLog:
         Raises:
             SaveError: the file cannot be written.
         """
-        if os.path.lexists(self.path):
-            self._rewind_file(step)
+        kept = self._rewind_file(step) if os.path.lexists(self.path) else []
         self.sinks.rewind(step)
+        self.sinks.replay([_without_frame(line) for line in kept])
 
-    def _rewind_file(self, step: int) -> None:
+    def _rewind_file(self, step: int) -> list[dict[str, Any]]:
+        """Remove lines as `rewind` does; return those that stay."""
         if not self.path.is_file():
             raise SaveError(f"{self.path}: is not a regular file; move it away")
         kept = [line for line in read_metrics(self.path) if _precedes(line, step)]
         write_text(self.path, "".join(strict_json(line) + "\n" for line in kept))
         self._lines = len(kept)
         self.reporter.resume(kept)
+        return kept
 
 
 def _precedes(line: Mapping[str, Any], step: int) -> bool:
     evaluates = any(name.startswith(EVALUATIONS) for name in line)
     return bool(line["step"] < step or (line["step"] == step and not evaluates))
+
+
+def _without_frame(line: Mapping[str, Any]) -> Line:
+    """Return a line that was read; null stands for a figure that was not finite."""
+    values = {
+        name: math.nan if value is None else value
+        for name, value in line.items()
+        if name not in ("step", "attempt", "time")
+    }
+    return Line(line["step"], line.get("time", 0.0), values)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -121,10 +121,10 @@ def test_a_log_can_be_put_on_the_disk_and_need_not_be_there(
 ) -> None:
     synced = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    log.flush()
+    log.flush(1)
     assert synced == []
     log.write(1, {})
-    log.flush()
+    log.flush(1)
     assert len(synced) == 1
 
 

@@ -8,6 +8,7 @@ theirs in entry points, in a group for each kind: `model_foundry.architectures`,
 from model_foundry.config.built_in.architectures import ARCHITECTURES, HEADS
 from model_foundry.config.built_in.data import INTERVENTIONS, SOURCES
 from model_foundry.config.built_in.objectives import LOSSES, METRICS, OBJECTIVES
+from model_foundry.config.built_in.trackers import TRACKERS
 from model_foundry.config.built_in.training import OPTIMIZERS, SCHEDULES
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "OPTIMIZERS",
     "SCHEDULES",
     "SOURCES",
+    "TRACKERS",
 ]
