@@ -19,7 +19,7 @@ ROOMS = (
     *("errors", "registry", "foundation", "synthetic_language", "config"),
     *("architectures", "interventions", "data", "data_collators", "generation", "tokenizer"),
     *("evaluation", "objectives", "training", "model", "experiment", "corpus_report"),
-    *("doctor", "cli", "__init__", "__main__"),
+    *("planning", "doctor", "cli", "__init__", "__main__"),
 )
 LIGHT = ("errors", "registry", "synthetic_language", "config")
 HEAVY = {"torch", "transformers", "datasets", "accelerate"}

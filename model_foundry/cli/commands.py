@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from model_foundry.cli import corpus_commands, probe_command
+from model_foundry.cli import corpus_commands, plan_command, probe_command
 from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.output import mark_as_report, start_logging
 from model_foundry.cli.shared_options import (
@@ -159,6 +159,7 @@ def validate(
     typer.echo(f"{config}: no faults found")
 
 
+_command("plan", "configs/tiny_gpt2.yaml --measure")(plan_command.plan)
 _command("prepare", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.prepare)
 _command("data", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.data)
 
