@@ -20,7 +20,7 @@ from benchmarks.asked import RawHelp, add_options, parse
 from benchmarks.results import Store, say
 from benchmarks.starting import run_quietly
 
-PARTS: Final = ("train", "native", "generate", "startup", "data", "soak", "quality", "gpu")
+PARTS: Final = ("train", "native", "generate", "startup", "data", "soak", "quality", "gpu", "plan")
 
 
 def take_in(parser: argparse.ArgumentParser, directory: Path, *, into: Path) -> None:

@@ -136,10 +136,10 @@ def _compute(plan: Plan) -> Iterator[Row]:
 
 
 def _operations(number: float) -> str:
-    for power, unit in ((18, "EFLOP"), (15, "PFLOP"), (12, "TFLOP"), (9, "GFLOP")):
+    for power, unit in ((18, "E"), (15, "P"), (12, "T"), (9, "G"), (6, "M")):
         if number >= 10**power:
-            return f"{number / 10**power:,.1f} {unit}"
-    return f"{number / 1e6:,.2f} MFLOP"
+            return f"{number / 10**power:,.1f} {unit}FLOP"
+    return f"{number / 1e3:,.1f} kFLOP"
 
 
 def _memory(plan: Plan) -> Iterator[Row]:
@@ -203,7 +203,9 @@ def _disk(plan: Plan) -> Iterator[Row]:
 def _time(plan: Plan) -> Iterator[Row]:
     spent = plan.time
     if spent is None:
-        yield "not known", "--measure trains for some seconds to estimate it"
+        fits = plan.memory.peak is not None
+        remedy = "--measure trains for some seconds to estimate it"
+        yield "not known", remedy if fits else "the model does not fit"
         return
     yield "in all", f"about {_duration(spent.in_all)}"
     length = plan.length

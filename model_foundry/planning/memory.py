@@ -13,6 +13,7 @@ from model_foundry.errors import is_out_of_memory
 from model_foundry.planning.figures import LargestBatch, Memory
 from model_foundry.planning.machine import device_memory, resident_bytes
 from model_foundry.planning.trial import Trial
+from model_foundry.training.out_of_memory import COPIES_WHEN_TRAINED
 
 # Operations of the products in a step that is made for its memory alone: seconds of work.
 MOST_OPERATIONS: Final = {"cpu": 3e11, "cuda": 1e14}
@@ -200,7 +201,8 @@ def _divided(rows: int, how: str, rows_per_step: int) -> LargestBatch:
     return LargestBatch(rows=rows, how=how, dividing=dividing, passes=passes)
 
 
-def surely_too_large(model: nn.Module, before: Memory) -> bool:
-    """Return True if weights and gradients alone exceed the memory of the device."""
-    room = before.available if before.installed is None else before.installed
-    return room is not None and weight_bytes(model) + gradient_bytes(model) > room
+def may_try(model: nn.Module, before: Memory) -> bool:
+    """Return True if weights, gradients and two moments for each weight are sure to fit: a system
+    that runs out of memory ends the process without a message."""
+    copies = COPIES_WHEN_TRAINED * weight_bytes(model)
+    return before.available is None or copies <= before.available

@@ -66,10 +66,10 @@ def operations_per_position(
         positions: those of a row; None: the examples are no rows of one length.
 
     Returns:
-        None and 0 if the formula does not hold: the model is no language model of one stack, or
-        its attention is not known.
+        None and 0 if the formula does not hold: the model is no language model of one stack, learns
+        by counting, or its attention is not known.
     """
-    if positions is None or not isinstance(model, BaseLanguageModel):
+    if positions is None or not counted.trainable or not isinstance(model, BaseLanguageModel):
         return None, 0.0
     attention = 0.0
     if model.attention_in_use is not None:

@@ -10,6 +10,7 @@ import torch
 from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig, experiment_of
 from model_foundry.data.batches.token_examples import TokenExamples
+from model_foundry.errors import is_out_of_memory
 from model_foundry.experiment.auto_settings import settle
 from model_foundry.experiment.run_length import check_length
 from model_foundry.foundation.environment_variables import without_variables
@@ -31,9 +32,9 @@ from model_foundry.planning.machine import process_seconds
 from model_foundry.planning.memory import (
     Peaks,
     largest_batch,
+    may_try,
     memory_before,
     plan_memory,
-    surely_too_large,
     tried_batch,
     try_rows,
 )
@@ -96,6 +97,7 @@ def build_plan(
         model = setup.new_model()
     start = process_seconds() or time.perf_counter() - begun
     tried = _try(setup, model, announce, measure=measure)
+    gc.collect()  # the models that were tried, before another is made
     costs = measure_costs(setup, announce) if measure and tried.peaks is not None else None
     plan = _plan(setup, model, tried, length, schedule)
     if costs is not None:
@@ -113,21 +115,30 @@ def _try(setup: Setup, model: BaseModel, announce: Announce, *, measure: bool) -
         model: on the meta device.
         measure: find the largest batch of a GPU by trying.
     """
-    before, device = memory_before(setup.accelerator.device), setup.accelerator.device
-    rows = setup.context().split.micro_batch
-    if surely_too_large(model, before):
-        return Tried(memory=plan_memory(model, None, None, rows=rows, before=before))
-    announce("trying steps of a few rows")
-    with seeded(setup.config.seeds.dropout):
-        trial = Trial(setup, setup.new_model(), vocabulary=_vocabulary(setup))
-        peaks = try_rows(trial, rows)
-        memory = plan_memory(model, trial, peaks, rows=rows, before=before)
-        rows_per_step = setup.config.training.rows_per_step
-        batch = largest_batch(memory, peaks, rows_per_step=rows_per_step)
-        if measure and device.type == "cuda":
-            announce("trying the largest batch")
-            guess = rows if batch is None else batch.rows
-            batch = tried_batch(trial, guess, rows_per_step=rows_per_step)
+    before, rows = memory_before(setup.accelerator.device), setup.context().split.micro_batch
+    if may_try(model, before):
+        announce("trying steps of a few rows")
+        try:
+            with seeded(setup.config.seeds.dropout):
+                return _try_steps(setup, before, rows, announce if measure else None)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+    return Tried(memory=plan_memory(model, None, None, rows=rows, before=before))
+
+
+def _try_steps(setup: Setup, before: Memory, rows: int, announce: Announce | None) -> Tried:
+    """Make steps with a few rows in memory.
+
+    Args:
+        announce: find the largest batch of a GPU by trying, too; None: only estimate it.
+    """
+    model = setup.new_model()
+    trial = Trial(setup, model, vocabulary=_vocabulary(setup))
+    peaks = try_rows(trial, rows)
+    memory = plan_memory(model, trial, peaks, rows=rows, before=before)
+    rows_per_step = setup.config.training.rows_per_step
+    batch = largest_batch(memory, peaks, rows_per_step=rows_per_step)
     tried = Tried(
         memory=memory,
         peaks=peaks,
@@ -135,8 +146,10 @@ def _try(setup: Setup, model: BaseModel, announce: Announce, *, measure: bool) -
         optimizer_tensors=len(trial.optimizer_state),
         batch=batch,
     )
-    del trial
-    gc.collect()
+    if announce is not None and before.device == "cuda":
+        announce("trying the largest batch")
+        guess = rows if batch is None else batch.rows
+        return replace(tried, batch=tried_batch(trial, guess, rows_per_step=rows_per_step))
     return tried
 
 

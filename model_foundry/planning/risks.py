@@ -50,24 +50,20 @@ def risks_of(plan: Plan, config: ExperimentConfig, positions: int | None) -> lis
 
 
 def _of_memory(plan: Plan, config: ExperimentConfig) -> Iterator[Risk]:
-    memory = plan.memory
-    needed = memory.growth
+    memory, needed = plan.memory, plan.memory.growth
     least = memory.weights + memory.gradients
+    figure, remedy = f"more than {size_of_bytes(least)}", "make the model smaller"
+    if needed is not None:
+        figure, remedy = size_of_bytes(needed), _smaller_batch(plan, config)
     if memory.installed is not None and (needed or least) > memory.installed:
-        figure = size_of_bytes(needed) if needed else f"more than {size_of_bytes(least)}"
-        yield Risk(
-            name="memory",
-            text=f"the run needs {figure} of memory and the device has "
-            f"{size_of_bytes(memory.installed)}: {_smaller_batch(plan, config)}",
-            certain=True,
-        )
-    elif needed is not None and memory.available is not None and needed > memory.available:
-        yield Risk(
-            name="memory",
-            text=f"the run needs {size_of_bytes(needed)} of memory and "
-            f"{size_of_bytes(memory.available)} are free: {_smaller_batch(plan, config)}",
-            certain=False,
-        )
+        there, certain = f"the device has {size_of_bytes(memory.installed)}", True
+    elif memory.available is not None and (needed is None or needed > memory.available):
+        there, certain = f"{size_of_bytes(memory.available)} are free", False
+    else:
+        return
+    untried = "" if needed is not None else ", so that no step could be tried"
+    text = f"the run needs {figure} of memory and {there}{untried}: {remedy}"
+    yield Risk(name="memory", text=text, certain=certain)
 
 
 def _smaller_batch(plan: Plan, config: ExperimentConfig) -> str:

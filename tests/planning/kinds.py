@@ -29,7 +29,7 @@ def experiment_of_kind(kind: str, directory: Path, *overrides: str) -> Experimen
     raw = {
         "experiment_name": kind,
         "output_dir": str(directory / "run"),
-        "data": {"train": str(write_folder(directory / "pictures"))},
+        "data": {"train": {"images": str(write_folder(directory / "pictures"))}},
         "model": IMAGES[kind],
         "training": {
             "objective": "image_classification",

@@ -12,6 +12,7 @@ from model_foundry.experiment.train import train
 from model_foundry.model import create_model
 from model_foundry.objectives.preparation import prepare
 from model_foundry.planning import Plan, build_plan
+from model_foundry.planning.trial import Trial
 from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
 from tests.planning.kinds import KINDS, experiment_of_kind
@@ -150,3 +151,22 @@ def test_states_are_carried(tmp_path: Path) -> None:
     settings = ("data.packing=streams", "training.carry_state=true")
     plan = build_plan(tiny_experiment("lstm", tmp_path, *settings), measure=False)
     assert plan.memory.peak is not None
+
+
+def test_a_step_that_runs_out_of_memory_is_a_risk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def peak_of_step(trial: Trial, rows: int) -> int:
+        raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr(Trial, "peak_of_step", peak_of_step)
+    plan = build_plan(tiny_experiment("lstm", tmp_path), measure=True)
+    assert (plan.memory.peak, plan.time, plan.largest_batch) == (None, None, None)
+    assert "no step could be tried" in next(r.text for r in plan.risks if r.name == "memory")
+
+
+def test_a_model_larger_than_the_memory_is_certain_to_fail(tmp_path: Path) -> None:
+    sizes = "model.rnn={hidden_size: 300000, embedding_size: 300000, num_layers: 4}"
+    plan = build_plan(tiny_experiment("lstm", tmp_path, sizes))
+    assert plan.fails and plan.parameters.total > 10**12
+    assert plan.memory.gradients == plan.memory.weights > 10**12
