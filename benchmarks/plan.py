@@ -2,10 +2,11 @@
 
     python -m benchmarks.plan [--rounds 2]
 
-Each model is planned without a step of measurement, for its memory, planned with `--measure`, for
-its time, and trained at once after that, each in a process of its own. The peak of the training is
-the largest resident memory that the system reports of its process. A machine that others use
-changes its speed by the minute, so a plan and its run are a pair.
+Each model is planned with `--measure` and trained at once after that, each in a process of its own.
+The memory of a plan comes from steps of its own before anything is measured; the peak of the
+training is the largest resident memory that the system reports of its process. On a machine that
+others use, a process gets a share of a processor that changes by the minute, so times are compared
+in processor seconds too: a duration times the share that its process had. One thread.
 """
 
 import json
@@ -90,31 +91,31 @@ CASES: Final = (
         objective="causal_lm",
         section={"transformer": TRANSFORMER},
         batch=16,
-        steps=30,
+        steps=16,
     ),
     Case(
         architecture="bert",
         objective="masked_lm",
         section={"transformer": TRANSFORMER},
         batch=16,
-        steps=30,
+        steps=16,
     ),
-    _recurrent("lstm", steps=20),
-    _recurrent("gru", steps=20),
-    _recurrent("rnn", steps=40),
+    _recurrent("lstm", steps=14),
+    _recurrent("gru", steps=14),
+    _recurrent("rnn", steps=24),
     Case(
         architecture="t5",
         objective="span_denoising",
         section={"transformer": BACKBONE},
         batch=32,
-        steps=30,
+        steps=16,
     ),
     Case(
         architecture="vit",
         objective="image_classification",
         section={"backbone": BACKBONE, "vit": {"patch_size": 4}},
         batch=64,
-        steps=40,
+        steps=20,
     ),
 )
 
@@ -128,48 +129,77 @@ def write_data(directory: Path) -> None:
     np.savez(directory / "images.npz", image=images, label=np.arange(IMAGES) % CLASSES)
 
 
-def run_measured(command: Sequence[str]) -> tuple[str, float, int]:
-    """Run a command; return its output, its seconds, and the peak of its resident bytes.
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """A command that has ended."""
+
+    output: str
+    seconds: float
+    share: float
+    """Processor seconds for each second."""
+    peak: int
+    """Most resident bytes."""
+
+
+def run_measured(*command: str) -> Process:
+    """Run a command with one thread.
 
     Raises:
         RuntimeError: it failed.
     """
     begun = time.perf_counter()
     with subprocess.Popen(
-        command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [*FOUNDRY, *command],
+        cwd=PROJECT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdout is not None
         output = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - begun
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return output, time.perf_counter() - begun, usage.ru_maxrss * 1024  # KiB on Linux
-
-
-def plan(file: Path, *options: str) -> dict[str, Any]:
-    """Return the plan of an experiment file."""
-    output, _, _ = run_measured([*FOUNDRY, "plan", str(file), "--json", *options])
-    found: dict[str, Any] = json.loads(output)
-    return found
+    return Process(
+        output=output,
+        seconds=seconds,
+        share=(usage.ru_utime + usage.ru_stime) / seconds,
+        peak=usage.ru_maxrss * 1024,  # KiB on Linux
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
     """A plan, and the run that followed it."""
 
-    planned: dict[str, Any]
-    """Without a measurement."""
-    timed: dict[str, Any]
-    """With `--measure`."""
-    parameters: int
-    seconds: float
-    peak: int
+    plan: dict[str, Any]
+    planning: Process
+    training: Process
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the trained model."""
+        [size] = re.findall(r"^size +([\d,]+) parameters", self.training.output, re.M)
+        return int(size.replace(",", ""))
 
     @property
     def growth(self) -> int:
         """Bytes by which the run has grown beyond libraries and data."""
-        return self.peak - int(self.planned["memory"]["process"])
+        return self.training.peak - int(self.plan["memory"]["process"])
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Seconds of the run as planned, and as they were."""
+        return self.plan["time"]["in_all"], self.training.seconds
+
+    @property
+    def processor_seconds(self) -> tuple[float, float]:
+        """The same of a processor."""
+        planned, was = self.seconds
+        return planned * self.planning.share, was * self.training.share
 
 
 def run_pair(case: Case, directory: Path, number: int) -> Pair:
@@ -178,67 +208,67 @@ def run_pair(case: Case, directory: Path, number: int) -> Pair:
     settings["output_dir"] += f"-{number}"
     file = directory / f"{case.architecture}.yaml"
     file.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    planned, timed = plan(file), plan(file, "--measure")
-    output, seconds, peak = run_measured([*FOUNDRY, "train", str(file)])
-    [size] = re.findall(r"^size +([\d,]+) parameters", output, re.M)
-    return Pair(
-        planned=planned,
-        timed=timed,
-        parameters=int(size.replace(",", "")),
-        seconds=seconds,
-        peak=peak,
+    planning = run_measured("plan", str(file), "--json", "--measure")
+    training = run_measured("train", str(file))
+    return Pair(plan=json.loads(planning.output), planning=planning, training=training)
+
+
+def off(planned: float, was: float) -> str:
+    """Return by which share of what was a plan is off."""
+    return f"{planned / was - 1:+.0%}"
+
+
+def memory_row(name: str, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Return the parameters and the memory of a model, the medians of its pairs."""
+    counted = [pair.plan["parameters"]["total"] == pair.parameters for pair in pairs]
+    process, tensors, expected = (
+        median(int(pair.plan["memory"][key]) for pair in pairs)
+        for key in ("process", "peak", "growth")
+    )
+    growth = median(pair.growth for pair in pairs)
+    peak = median(pair.training.peak for pair in pairs)
+    sizes = (tensors, expected, growth)
+    return (
+        name,
+        f"{pairs[0].parameters:,}",
+        "exact" if all(counted) else "wrong",
+        *(f"{size / 1e6:,.0f}" for size in sizes),
+        off(expected, growth),
+        *(f"{size / 1e6:,.0f}" for size in (process + expected, peak)),
+        off(process + expected, peak),
     )
 
 
+def time_row(name: str, pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """Return the times of a model, those of its pairs."""
+    cells = [name]
+    for times in ([p.seconds for p in pairs], [p.processor_seconds for p in pairs]):
+        planned, was = ([each[place] for each in times] for place in (0, 1))
+        cells += [f"{median(planned):.1f}", f"{median(was):.1f}"]
+        cells += [", ".join(off(*each) for each in times)]
+    return tuple(cells)
+
+
 def tables_of(pairs: dict[str, list[Pair]]) -> list[Table]:
-    """Return the figures of each model, the median of its pairs."""
-    memory, times = [], []
-    for name, found in pairs.items():
-        planned = found[0].planned
-        counted = "exact" if planned["parameters"]["total"] == found[0].parameters else "WRONG"
-        growth = median(pair.growth for pair in found)
-        expected = median(int(pair.planned["memory"]["growth"]) for pair in found)
-        whole = median(int(p.planned["memory"]["process"]) for p in found) + expected
-        peak = median(pair.peak for pair in found)
-        tensors = planned["memory"]["peak"]
-        memory.append(
-            (
-                name,
-                f"{found[0].parameters:,}",
-                counted,
-                f"{tensors / 1e6:,.0f}",
-                f"{expected / 1e6:,.0f}",
-                f"{growth / 1e6:,.0f}",
-                f"{expected / growth - 1:+.0%}",
-                f"{whole / 1e6:,.0f}",
-                f"{peak / 1e6:,.0f}",
-                f"{whole / peak - 1:+.0%}",
-            )
-        )
-        ratios = [pair.timed["time"]["in_all"] / pair.seconds - 1 for pair in found]
-        times.append(
-            (
-                name,
-                f"{median(pair.timed['time']['in_all'] for pair in found):.1f}",
-                f"{median(pair.seconds for pair in found):.1f}",
-                ", ".join(f"{ratio:+.0%}" for ratio in ratios),
-            )
-        )
+    """Return the figures of each model."""
     return [
         Table(
-            "Parameters and memory, MB",
+            "Parameters, and memory in MB",
             (
                 *("model", "parameters", "planned", "tensors, planned", "growth, planned"),
                 *("growth of the run", "off", "process, planned", "peak of the run", "off"),
             ),
-            memory,
-            "Tensors: the most that live at a time. Growth: of the resident memory beyond libraries"
-            " and data, which the plan states apart. Process: both.",
+            [memory_row(name, found) for name, found in pairs.items()],
+            "Tensors: the most that live at a time. Growth: of the resident memory beyond "
+            "libraries and data, which the plan states apart. Process: both.",
         ),
         Table(
-            "Time of the whole command, s",
-            ("model", "planned with --measure", "the run", "off, by pair"),
-            times,
+            "Time of the whole command",
+            (
+                *("model", "planned, s", "the run, s", "off, by pair"),
+                *("planned, processor s", "the run, processor s", "off, by pair"),
+            ),
+            [time_row(name, found) for name, found in pairs.items()],
         ),
     ]
 
@@ -256,12 +286,8 @@ def measure(asked: Asked) -> Found:
             run_quietly([sys.executable, "-m", "model_foundry", "prepare", str(file)])
             found = [run_pair(case, directory, number) for number in range(rounds)]
             pairs[case.architecture] = found
-            last = found[-1]
-            say(
-                f"{case.architecture}: growth {last.planned['memory']['growth'] / 1e6:,.0f} "
-                f"of {last.growth / 1e6:,.0f} MB, time {last.timed['time']['in_all']:.1f} of "
-                f"{last.seconds:.1f} s"
-            )
+            say(" ".join(memory_row(case.architecture, found)))
+            say(" ".join(time_row(case.architecture, found)))
     return Found(tables=tables_of(pairs))
 
 

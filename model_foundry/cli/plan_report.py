@@ -190,14 +190,19 @@ def _disk(plan: Plan) -> Iterator[Row]:
     disk = plan.disk
     yield "checkpoint", size_of_bytes(disk.checkpoint)
     yield "model", size_of_bytes(disk.model)
-    lean = f", {disk.lean:,} milestones" if disk.lean else ""
+    parts = [_number(disk.kept, "checkpoint")]
+    parts += [_number(disk.lean, "milestone")] if disk.lean else []
+    parts += ["one being written"] if disk.extra else []
     yield (
         "at most",
-        f"{size_of_bytes(disk.in_all)} at a time: {disk.kept:,} checkpoints{lean}, one being "
-        "written, the final model",
+        f"{size_of_bytes(disk.in_all)} at a time: {', '.join(parts)}, the final model",
     )
     if disk.free is not None:
         yield "free", size_of_bytes(disk.free)
+
+
+def _number(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def _time(plan: Plan) -> Iterator[Row]:

@@ -75,13 +75,14 @@ def plan_disk(
         run: the run directory, which need not exist.
     """
     kept, lean = kept_checkpoints(config, schedule)
-    # one more is whole before another is deleted, and the final model comes last
-    most = (kept + 1) * checkpoint + (lean + 1) * model
+    saved = {*schedule.checkpoints, *schedule.milestones}
+    extra = 1 if len(saved) > kept + lean else 0
     return Disk(
         checkpoint=checkpoint,
         model=model,
         kept=kept,
         lean=lean,
-        in_all=most,
+        extra=extra,
+        in_all=(kept + extra) * checkpoint + (lean + 1) * model,
         free=free_disk(run),
     )

@@ -132,8 +132,11 @@ class Disk:
     """Checkpoints to resume from that are left at the end."""
     lean: int
     """Milestones of which only the model is left."""
+    extra: int
+    """Checkpoints that are there before another is deleted."""
     in_all: int
-    """The most at a time: everything that is kept, with a checkpoint being written."""
+    """The most at a time: everything that is kept, the extra ones and the final model. Checkpoints
+    because of the time (`save_minutes`) come on top, at most three at a time."""
     free: int | None
     """Bytes that are free; None: not known."""
 
@@ -159,7 +162,7 @@ class Time:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """How often the training text has the entries of the vocabulary."""
+    """The use of the vocabulary by the training text."""
 
     ordinary: int
     """Entries that are not special tokens."""

@@ -1,4 +1,4 @@
-"""What this machine has left: memory of the device and of the host, room on a disk."""
+"""Facts of this machine at this moment: free memory and disk, and the age of this process."""
 
 import os
 import shutil

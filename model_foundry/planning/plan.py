@@ -3,19 +3,23 @@
 import gc
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
 
-from model_foundry.architectures import BaseModel
+from model_foundry.architectures import BaseModel, CountedModel
+from model_foundry.architectures.plugin_check import check_without_data
 from model_foundry.config import ExperimentConfig, experiment_of
 from model_foundry.data.batches.token_examples import TokenExamples
-from model_foundry.errors import is_out_of_memory
+from model_foundry.errors import MemoryExhaustedError, is_out_of_memory
 from model_foundry.experiment.auto_settings import settle
 from model_foundry.experiment.run_length import check_length
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.random_state import seeded
+from model_foundry.model import compare_with_initial, initialize
 from model_foundry.objectives.preparation import prepare
+from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.planning.disk import checkpoint_bytes, model_bytes, plan_disk
 from model_foundry.planning.figures import (
     Compute,
@@ -55,7 +59,7 @@ def _silent(doing: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Tried:
-    """What steps in memory have shown."""
+    """The findings of steps in memory."""
 
     memory: Memory
     peaks: Peaks | None = None
@@ -79,6 +83,7 @@ def build_plan(
         announce: called with what is done now.
 
     Raises:
+        CheckpointError: the model of `model.init_from` is damaged.
         ConfigError: the settings contradict each other or this machine.
         DataError: the corpus or the tokenizer cannot be used.
         MemoryExhaustedError: a step of a few rows does not fit into memory.
@@ -87,14 +92,16 @@ def build_plan(
     config, _ = settle(experiment_of(config))
     begun = time.perf_counter()
     accelerator = start_accelerator(config.training)
+    compare_with_initial(config)
+    with suppress(MemoryExhaustedError):  # which is a figure of the plan
+        check_without_data(config, accelerator.device)
     announce("reading the data")
     prepared = prepare(config)
     setup = Setup(config, prepared, accelerator)
     length = plan_length(config, prepared)
     check_length(config, prepared, length.steps)
     schedule = build_schedule(config.training, length)
-    with torch.device("meta"):
-        model = setup.new_model()
+    model = _checked_model(setup)
     start = process_seconds() or time.perf_counter() - begun
     tried = _try(setup, model, announce, measure=measure)
     gc.collect()  # the models that were tried, before another is made
@@ -106,6 +113,22 @@ def build_plan(
         disk = _disk(setup, model, schedule, costs.checkpoint_bytes)
         plan = replace(plan, time=found, disk=disk)
     return replace(plan, risks=risks_of(plan, config, model.num_positions))
+
+
+def _checked_model(setup: Setup) -> BaseModel:
+    """Return the model on the meta device, once it fits the settings as training requires.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    config, found = setup.config, setup.prepared.processors.items()
+    with torch.device("meta"):
+        model = setup.new_model()
+    if config.training.gradient_checkpointing and not isinstance(model, CountedModel):
+        model.require_gradient_checkpointing()
+    tokenizers = {role: each.tokenizer for role, each in found if isinstance(each, TextTokenizer)}
+    initialize(model, config, tokenizers)
+    return model
 
 
 def _try(setup: Setup, model: BaseModel, announce: Announce, *, measure: bool) -> Tried:

@@ -1,4 +1,4 @@
-"""What is going to go wrong in a run, or to be a waste, each with its figure and a remedy."""
+"""The faults and the waste that a run is going to have, each with its figure and a remedy."""
 
 from collections.abc import Iterator
 from typing import Final

@@ -43,7 +43,7 @@ Announce = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What was measured, in seconds."""
+    """The measured costs of a training, in seconds."""
 
     warm_up: float
     """The first `WARM_UP` steps."""

@@ -68,7 +68,9 @@ GOOD = Plan(
     schedule=Schedule(
         evaluations=[50, 100], checkpoints=[25, 50, 75, 100], milestones=[], about=False
     ),
-    disk=Disk(checkpoint=12 * MB, model=4 * MB, kept=4, lean=0, in_all=64 * MB, free=1000 * MB),
+    disk=Disk(
+        checkpoint=12 * MB, model=4 * MB, kept=4, lean=0, extra=1, in_all=64 * MB, free=1000 * MB
+    ),
     vocabulary=Vocabulary(ordinary=100, never=3, rare=10),
     time=Time(
         start=5.0,

@@ -1,10 +1,12 @@
 """The steps of a schedule, and what it leaves on the disk."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from model_foundry.config import TrainingConfig
+from model_foundry.planning.disk import plan_disk
 from model_foundry.planning.figures import Length
 from model_foundry.planning.schedule import build_schedule, due_steps, kept_checkpoints
 from model_foundry.training.lr_schedule import is_due
@@ -89,6 +91,11 @@ def test_the_marks_of_babylm_are_found_in_a_long_run() -> None:
         ),
     ],
 )
-def test_what_is_kept(settings: dict[str, Any], kept: tuple[int, int]) -> None:
+def test_what_is_kept(settings: dict[str, Any], kept: tuple[int, int], tmp_path: Path) -> None:
     config = training(**settings)
-    assert kept_checkpoints(config, build_schedule(config, length(40))) == kept
+    schedule = build_schedule(config, length(40))
+    assert kept_checkpoints(config, schedule) == kept
+    disk = plan_disk(config, schedule, checkpoint=1000, model=10, run=tmp_path / "run")
+    deleted = len({*schedule.checkpoints, *schedule.milestones}) > sum(kept)
+    assert disk.in_all == (kept[0] + deleted) * 1000 + (kept[1] + 1) * 10
+    assert disk.free is not None and disk.free > 0
