@@ -86,7 +86,7 @@ def build_plan(
         CheckpointError: the model of `model.init_from` is damaged.
         ConfigError: the settings contradict each other or this machine.
         DataError: the corpus or the tokenizer cannot be used.
-        MemoryExhaustedError: a step of a few rows does not fit into memory.
+        MemoryExhaustedError: a measured step does not fit into memory.
         Interrupted: a signal came.
     """
     config, _ = settle(experiment_of(config))

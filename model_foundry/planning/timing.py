@@ -32,10 +32,11 @@ from model_foundry.training.checkpoint.state_file import STATE_FORMAT, Checkpoin
 from model_foundry.training.hooks import Training
 from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
+from model_foundry.training.out_of_memory import naming_the_batch
 
 WARM_UP: Final = 3  # steps, in which kernels, caches and compilers settle
 SECONDS: Final = 12.0  # of measured steps, about
-FEWEST_STEPS, MOST_STEPS = 5, 200
+FEWEST_STEPS, MOST_STEPS = 5, 1000
 SECONDS_OF_EVALUATION: Final = 6.0
 
 Announce = Callable[[str], None]
@@ -86,6 +87,9 @@ def _time_steps(setup: Setup, announce: Announce) -> tuple[Training, float, floa
     """Return a training after some steps, the seconds of the first ones, those of each further
     one, and the number of these."""
     context, prepared, model = setup.context(), setup.prepared, setup.new_model()
+    naming = naming_the_batch(
+        setup.config, model, rows=context.split.micro_batch, when=lambda: "a measured step"
+    )
     batches = training_batches(
         prepared.train,
         prepared.collate,
@@ -95,7 +99,7 @@ def _time_steps(setup: Setup, announce: Announce) -> tuple[Training, float, floa
         streams=prepared.objective.streams,
         passes=setup.config.training.epochs if counts(context) else None,
     )
-    with closing(batches):
+    with closing(batches), naming:
         loop = Loop(
             model,
             prepared.objective,
@@ -113,10 +117,12 @@ def _time_steps(setup: Setup, announce: Announce) -> tuple[Training, float, floa
             _wait(context.accelerator.device)
             return time.perf_counter() - begun
 
-        warm_up, steps, seconds = run_to(WARM_UP), 0, 0.0
+        warm_up, steps, seconds, more = run_to(WARM_UP), 0, 0.0, 1
         while steps < FEWEST_STEPS or (seconds < SECONDS and steps < MOST_STEPS):
-            seconds += run_to(WARM_UP + steps + 1)
-            steps += 1
+            seconds += run_to(WARM_UP + steps + more)
+            steps += more
+            if seconds < SECONDS / 4:  # a GPU is waited for after each call
+                more *= 2
     return loop.training, warm_up, seconds / steps, steps
 
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from model_foundry.config import ARCHITECTURES
-from model_foundry.errors import ConfigError
+from model_foundry.errors import ConfigError, MemoryExhaustedError
 from model_foundry.experiment.train import train
 from model_foundry.model import create_model
 from model_foundry.objectives.preparation import prepare
 from model_foundry.planning import Plan, build_plan
 from model_foundry.planning.trial import Trial
+from model_foundry.training.loop import Loop
 from model_foundry.training.metrics_log import read_metrics
 from tests.experiments import tiny_experiment
 from tests.planning.kinds import KINDS, experiment_of_kind
@@ -128,6 +129,18 @@ def test_nothing_is_written_when_it_is_measured(tmp_path: Path, monkeypatch: Any
     assert {"measuring: step 3", "measuring: an evaluation", "measuring: a checkpoint"} <= {
         *announced
     }
+
+
+def test_a_measured_step_that_runs_out_of_memory_names_the_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Starved(Loop):
+        def run(self, until: int | None = None) -> None:
+            raise RuntimeError("can't allocate memory")
+
+    monkeypatch.setattr("model_foundry.planning.timing.Loop", Starved)
+    with pytest.raises(MemoryExhaustedError, match="in a measured step, with 4 rows x 16 tokens"):
+        build_plan(tiny_experiment("lstm", tmp_path), measure=True)
 
 
 def test_a_model_that_counts_is_planned(tmp_path: Path) -> None:
