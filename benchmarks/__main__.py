@@ -22,6 +22,7 @@ from benchmarks.starting import run_quietly
 
 PARTS: Final = (
     *("train", "native", "generate", "startup", "data", "trackers", "soak", "quality", "gpu"),
+    "plan",
 )
 
 

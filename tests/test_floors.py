@@ -18,16 +18,8 @@ from model_foundry.config import ARCHITECTURES
 ROOMS = (
     *("errors", "registry", "foundation", "synthetic_language", "config"),
     *("architectures", "interventions", "data", "data_collators", "generation", "tokenizer"),
-    *(
-        "evaluation",
-        "objectives",
-        "training",
-        "model",
-        "run_reports",
-        "experiment",
-        "corpus_report",
-    ),
-    *("doctor", "cli", "__init__", "__main__"),
+    *("evaluation", "objectives", "training", "model", "run_reports", "experiment"),
+    *("corpus_report", "planning", "doctor", "cli", "__init__", "__main__"),
 )
 LIGHT = ("errors", "registry", "synthetic_language", "config", "run_reports")
 HEAVY = {"torch", "transformers", "datasets", "accelerate"}

@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from model_foundry.cli import (
     corpus_commands,
     list_command,
+    plan_command,
     plot_command,
     probe_command,
     runs_command,
@@ -136,6 +137,7 @@ def validate(
     typer.echo(f"{config}: no faults found")
 
 
+_command("plan", "configs/tiny_gpt2.yaml --measure")(plan_command.plan)
 _command("prepare", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.prepare)
 _command("data", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.data)
 

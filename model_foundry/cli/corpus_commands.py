@@ -49,7 +49,7 @@ def _require_text(experiment: "ExperimentConfig", otherwise: str) -> None:
 
 
 @contextmanager
-def _without_figures_in_log() -> Iterator[None]:
+def without_figures_in_log() -> Iterator[None]:
     """Keep figures out of the log that the command itself prints."""
     names = ("model_foundry.objectives.text", "model_foundry.objectives.records")
     loggers = [logging.getLogger(name) for name in names]
@@ -67,7 +67,7 @@ def prepare(
     config: Config, overrides: Overrides = None, plugin: Plugins = None, debug: Debug = False
 ) -> None:
     """Build tokenizer and token streams ahead of training."""
-    with handle_signals(), _without_figures_in_log():
+    with handle_signals(), without_figures_in_log():
         experiment = load_with_warnings(config, overrides)
         from model_foundry.cli.prepared import preparation_lines
         from model_foundry.corpus_report.cache_usage import look_into
@@ -99,7 +99,7 @@ def data(
     debug: Debug = False,
 ) -> None:
     """Show the figures of a corpus and its tokens."""
-    with handle_signals(), _without_figures_in_log():
+    with handle_signals(), without_figures_in_log():
         experiment = load_with_warnings(config, overrides)
         _require_text(experiment, "`foundry prepare` shows the figures of other data")
         from model_foundry.cli.data_report import print_report, save_report

@@ -1,5 +1,8 @@
 """The metrics of a model on one split of the data, or on what a limit leaves of it."""
 
+from itertools import islice
+from math import ceil
+
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, TrainingConfig
@@ -36,12 +39,14 @@ def measure_split(
     processes: ProcessGroup = ALONE,
     *,
     full_batches: bool = False,
+    limit: int | None = None,
 ) -> dict[str, float]:
     """Return the figures of the experiment's metrics on a split, and those of its examples.
 
     Args:
         processes: all processes that hold the model; each calls this at the same time.
         full_batches: fill each batch, even if there are too few for a confidence interval then.
+        limit: number of batches that are read; None: all.
     """
     training = config.training
     batch_size = training.eval_batch_size if full_batches else _batch_size(len(split), training)
@@ -58,7 +63,7 @@ def measure_split(
     with evaluating, compilation_disabled(model):
         figures = measure(
             model,
-            batches,
+            islice(batches, limit),
             prepared.objective,
             carry_state=training.carry_state,
             loss_without_logits=training.speed.loss_without_logits,
@@ -66,6 +71,14 @@ def measure_split(
             shared=shared,
         )
     return figures | split.figures()
+
+
+def batches_in(split: ExampleSet, training: TrainingConfig) -> int | None:
+    """Return the batches of an evaluation in one process; None: they depend on the lengths of
+    lanes."""
+    if training.carry_state:
+        return None
+    return ceil(len(split) / _batch_size(len(split), training))
 
 
 def _batch_size(rows: int, training: TrainingConfig) -> int:

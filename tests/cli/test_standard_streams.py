@@ -23,8 +23,9 @@ ARGUMENTS = {
     "generate": ["runs/one", "--prompt", "\u00f6", "--max-new-tokens", "2"],
     "list": ["architectures"],
     "probe": ["runs/one", "missing.yaml"],
+    "plan": ["n\u00f6.yaml"],
 }
-ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list"}
+ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list", "plan"}
 # Runs one command after the other, each in a process of its own that needs no import anew.
 MANY = """
 import json, os, sys
