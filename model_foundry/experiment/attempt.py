@@ -6,17 +6,16 @@ A run may take several attempts; `resume` decides where each one starts.
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import KW_ONLY, dataclass, field
 
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import TrainingConfig
-from model_foundry.config.training_selection import AVERAGED
 from model_foundry.data.batches.loaders import Batch, training_batches
-from model_foundry.errors import NonFiniteError
 from model_foundry.experiment.checkpointer import Checkpointer
+from model_foundry.experiment.diagnosis import writing_diagnosis
 from model_foundry.experiment.limits import Evaluated, trained_examples
 from model_foundry.experiment.measure_split import evaluate
 from model_foundry.experiment.profiling import asked_profile, warn_if_too_short
@@ -120,7 +119,7 @@ class Attempt:
             closing(self._batches()) as batches,
             blocking_section("the training"),
             self._reporter() as self.log.reporter,
-            self._write_diagnosis(),
+            writing_diagnosis(self.run, context),
             naming_anomalies(
                 model, lambda: context.state.step + 1, active=context.config.debug.detect_anomaly
             ),
@@ -275,37 +274,11 @@ class Attempt:
         """Return the figures of a model on a split, and those of the average of its weights."""
         context = self.context
         given = (context.config, self.prepared, split, model, context.processes)
-        figures = evaluate(*given)
-        if self.average is None:
-            return figures
-        with self.average.in_place():
-            averaged = evaluate(*given)
-        of_the_split = self.prepared.objective.details | set(self.prepared.splits[split].figures())
-        own = {name: value for name, value in averaged.items() if name not in of_the_split}
-        return figures | {f"{AVERAGED}{name}": value for name, value in own.items()}
+        return evaluate(*given, average=self.average)
 
     def _observe(self, model: BaseModel) -> AbstractContextManager[dict[str, float]]:
         is_rank0 = self.context.processes.is_rank0
         return activation_figures(model) if is_rank0 else nullcontext({})
-
-    @contextmanager
-    def _write_diagnosis(self) -> Iterator[None]:
-        """Write a file about a step that was not finite, and name it in the error."""
-        try:
-            yield
-        except NonFiniteError as error:
-            raise self.context.processes.on_rank0(self._diagnosed, error) from error
-
-    def _diagnosed(self, error: NonFiniteError) -> NonFiniteError:
-        message = str(error)
-        if error.facts:
-            name = f"not-finite-step-{error.facts['step']:08d}"
-            message += f" More in {self.run.write_diagnosis(name, error.facts)}."
-        step = self.context.state.last_good_step
-        where = "There is no checkpoint" if step is None else f"The last checkpoint is step {step}"
-        return NonFiniteError(
-            f"{message} {where}; to start again with other settings, give --fresh.", error.facts
-        )
 
 
 def evaluated(run: RunDirectory, metric: str) -> dict[int, float]:

@@ -6,6 +6,7 @@ from math import ceil
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, TrainingConfig
+from model_foundry.config.training_selection import AVERAGED
 from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import evaluation_batches, evaluation_streams
 from model_foundry.experiment.limits import Evaluated, evaluated_examples, limit_of
@@ -14,6 +15,7 @@ from model_foundry.objectives import Prepared
 from model_foundry.objectives.measure import measure
 from model_foundry.training.checkpoint.sharded import is_sharded
 from model_foundry.training.out_of_memory import naming_the_batch
+from model_foundry.training.weight_average import WeightAverage
 
 MIN_BATCHES = 8  # for the confidence interval, if the text has that many rows
 
@@ -24,11 +26,25 @@ def evaluate(
     split: Evaluated,
     model: BaseModel,
     processes: ProcessGroup = ALONE,
+    *,
+    average: WeightAverage | None = None,
 ) -> dict[str, float]:
-    """Return the same as `measure_split`, on the examples that the limits of `debug` leave."""
+    """Return the same as `measure_split`, on the examples that the limits of `debug` leave.
+
+    Args:
+        average: an average of the weights, whose figures are named apart; None: there is none.
+    """
     examples = evaluated_examples(config, prepared, split)
     by_batches = isinstance(limit_of(config, split), int)
-    return measure_split(config, prepared, examples, model, processes, full_batches=by_batches)
+    given = (config, prepared, examples, model, processes)
+    figures = measure_split(*given, full_batches=by_batches)
+    if average is None:
+        return figures
+    with average.in_place():
+        averaged = measure_split(*given, full_batches=by_batches)
+    of_the_split = prepared.objective.details | set(examples.figures())
+    own = {name: value for name, value in averaged.items() if name not in of_the_split}
+    return figures | {f"{AVERAGED}{name}": value for name, value in own.items()}
 
 
 def measure_split(
