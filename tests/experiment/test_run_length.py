@@ -7,9 +7,9 @@ import pytest
 from model_foundry import train
 from model_foundry.errors import ConfigError
 from model_foundry.experiment.run_length import min_steps, total_steps
-from model_foundry.training import loop
 from model_foundry.training.context import RunContext
 from model_foundry.training.distributed import start_accelerator
+from model_foundry.training.loop import Loop
 from model_foundry.training.state import TrainState
 from tests.experiments import tiny_experiment
 
@@ -20,7 +20,8 @@ from tests.experiments import tiny_experiment
 )
 def test_the_fewest_passes_are_completed(passes: int | None, steps: int, tmp_path: Path) -> None:
     given = f"training.min_epochs={'null' if passes is None else passes}"
-    config = tiny_experiment("lstm", tmp_path, given, "training.max_steps=10")
+    settings = ("training.max_steps=10", "training.mixed_precision=no")
+    config = tiny_experiment("lstm", tmp_path, given, *settings)
     assert min_steps(config, examples=10) == steps
     assert total_steps(config, examples=10) == 10
     context = RunContext(
@@ -61,12 +62,13 @@ def test_the_fewest_passes_may_change_when_a_run_resumes(
     big = "training.per_device_train_batch_size=400"
     train(tiny_experiment("lstm", tmp_path, *settings, big))
     seen: list[int] = []
-    start = loop.Loop.run
-    monkeypatch.setattr(
-        loop.Loop,
-        "run",
-        lambda self, until=None: [seen.append(self.context.min_steps), start(self)],
-    )
+    run = Loop.run
+
+    def listening(self: Loop, until: int | None = None) -> None:
+        seen.append(self.context.min_steps)
+        run(self, until)
+
+    monkeypatch.setattr(Loop, "run", listening)
     again = tiny_experiment("lstm", tmp_path, *settings, big, "training.min_epochs=1")
     again.training.max_steps = 3
     train(again, extend=True)
