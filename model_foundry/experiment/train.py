@@ -143,12 +143,11 @@ def _run(
     check_length(config, prepared, fingerprint.total_steps)
     model = _create_model(config, prepared, accelerator, processes)
     initial = _initialize(model, config, prepared, processes, start)
+    examples = prepared.objective.examples_per_pass(len(prepared.train))
     context = RunContext(
         config=config,
         total_steps=fingerprint.total_steps,
-        min_steps=min_steps(
-            config, examples=prepared.objective.examples_per_pass(len(prepared.train))
-        ),
+        min_steps=min_steps(config, examples=examples),
         state=start.state(),
         accelerator=accelerator,
         processes=processes,
