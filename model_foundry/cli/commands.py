@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from model_foundry.cli import corpus_commands, list_command, probe_command, schema_command
+from model_foundry.cli import (
+    corpus_commands,
+    list_command,
+    new_command,
+    probe_command,
+    schema_command,
+)
 from model_foundry.cli.completion import complete_config, complete_run
 from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.output import mark_as_report, start_logging
@@ -92,6 +98,9 @@ def _start(
 ) -> None:
     """Train small language models of any architecture from one YAML file."""
     start_logging()
+
+
+_command("new", "my.yaml --architecture lstm")(new_command.new)
 
 
 @_command("train", "configs/quickstart.yaml training.max_steps=500")
@@ -284,9 +293,5 @@ def doctor(
 _command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conllu")(
     probe_command.probe
 )
-
-
 _command("schema", "--output schema.json")(schema_command.schema)
-
-
 _command("list", "architectures")(list_command.list_names)
