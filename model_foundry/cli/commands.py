@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from model_foundry.cli import (
-    corpus_commands,
-    list_command,
-    new_command,
-    probe_command,
-    schema_command,
-)
+from model_foundry.cli import corpus_commands
 from model_foundry.cli.completion import complete_config, complete_run
+from model_foundry.cli.list_command import list_names
+from model_foundry.cli.new_command import new
 from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.output import mark_as_report, start_logging
+from model_foundry.cli.probe_command import probe
+from model_foundry.cli.schema_command import schema
 from model_foundry.cli.shared_options import (
     Config,
     Debug,
     Overrides,
     Plugins,
+    Resolved,
+    Settings,
     argument,
     load,
     load_with_warnings,
@@ -100,7 +100,7 @@ def _start(
     start_logging()
 
 
-_command("new", "my.yaml --architecture lstm")(new_command.new)
+_command("new", "my.yaml --architecture lstm")(new)
 
 
 @_command("train", "configs/quickstart.yaml training.max_steps=500")
@@ -148,14 +148,17 @@ _command("train-tokenizer", "configs/tiny_gpt2.yaml")(corpus_commands.train_toke
 def validate(
     config: Config,
     overrides: Overrides = None,
-    settings: Annotated[
-        bool, typer.Option("--settings", help="Show each setting that is given, and its place.")
-    ] = False,
+    settings: Settings = False,
+    resolved: Resolved = False,
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> None:
     """Check an experiment without training it."""
     experiment = load_with_warnings(config, overrides)
+    if resolved:
+        from model_foundry.config.resolved import resolved_lines
+
+        return typer.echo("\n".join(resolved_lines(experiment)))
     if settings:
         from model_foundry.cli.given_settings import given_settings
 
@@ -290,8 +293,6 @@ def doctor(
     return CHECK_FAILED if failed else 0
 
 
-_command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conllu")(
-    probe_command.probe
-)
-_command("schema", "--output schema.json")(schema_command.schema)
-_command("list", "architectures")(list_command.list_names)
+_command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conllu")(probe)
+_command("schema", "--output schema.json")(schema)
+_command("list", "architectures")(list_names)

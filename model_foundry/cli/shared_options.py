@@ -67,7 +67,7 @@ Overrides = Annotated[
     list[str] | None,
     argument(
         "KEY=VALUE",
-        "Settings to change, e.g. training.max_steps=100.",
+        "Settings to change, e.g. training.max_steps=100 or model=lstm_small.",
         complete=completion.complete_override,
     ),
 ]
@@ -81,6 +81,12 @@ Plugins = Annotated[
         callback=_load_plugins,
         show_default=False,
     ),
+]
+Settings = Annotated[
+    bool, typer.Option("--settings", help="Show each setting that is given, and its place.")
+]
+Resolved = Annotated[
+    bool, typer.Option("--resolved", help="Print the final file, with the origin of each value.")
 ]
 Debug = Annotated[
     bool,

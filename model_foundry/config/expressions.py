@@ -72,7 +72,7 @@ def _expression(inner: str, *, is_closed: bool) -> Part:
     if not is_closed:
         raise ExpressionError(f"the {OPEN} has no closing }}; write {ESCAPED} for the characters")
     if OPEN in inner:
-        raise ExpressionError(f"{text[:-1]}: expressions cannot stand within each other")
+        raise ExpressionError(f"{text}: expressions cannot stand within each other")
     if variable := VARIABLE.fullmatch(inner) or OMEGACONF_VARIABLE.fullmatch(inner):
         return Variable(text, variable[1], variable[2])
     if KEY.fullmatch(inner):

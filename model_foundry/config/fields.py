@@ -101,8 +101,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def leaves(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted name, value) of each single value in nested mappings and lists."""
-    if not isinstance(value, dict | list):
+    """Yield (dotted name, value) of each single value and empty container in plain data."""
+    if not isinstance(value, dict | list) or not value:
         yield prefix.removesuffix("."), value
         return
     for name, below in value.items() if isinstance(value, dict) else enumerate(value):

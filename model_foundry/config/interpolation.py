@@ -16,7 +16,7 @@ from model_foundry.config.expressions import (
     escape,
     parse_expressions,
 )
-from model_foundry.config.fields import INDEX, field_at, fields_below, scalars_at
+from model_foundry.config.fields import INDEX, field_at, fields_below, leaves, scalars_at
 from model_foundry.config.layers import Layer
 from model_foundry.config.origins import OVERRIDE, Origins
 from model_foundry.config.unexpanded import Unexpanded
@@ -61,13 +61,10 @@ class _Resolver:
         self.faults: dict[str, str] = {}
         self._values: dict[str, Any] = {}
         self._open: list[str] = []  # keys whose values are being found, each by the one before
-        self._num_values = 0
+        self._num_copied = 0
 
     def tree(self, value: Any, name: str) -> Any:
         """Return plain data with the values of its expressions; `FAILED`: one has none."""
-        self._num_values += 1
-        if self._num_values > 2 * MOST_VALUES:
-            raise ConfigError(f"{name}: expressions copy more than {2 * MOST_VALUES:,} values")
         if isinstance(value, str):
             return self._leaf(name, value)
         if isinstance(value, dict):
@@ -118,11 +115,16 @@ class _Resolver:
         if isinstance(part, Variable):
             raw = self._variable(part)
             value = part.text if raw is None else _typed(raw, name)
+            if isinstance(value, str) and value == part.default:  # YAML of the file, with quotes
+                value = _unquoted(value)
             self.environment[name] = Unexpanded(part.text, value)
             return value
         if isinstance(part, str):
             return part
         value = self._named(part)
+        self._num_copied += sum(1 for _ in leaves(value))
+        if self._num_copied > MOST_VALUES:  # lists that double each other would fill the memory
+            raise ExpressionError(f"expressions copy more than {MOST_VALUES:,} values")
         for below in [each for each in self.environment if _is_within(each, part.name)]:
             copied = f"{name}{below.removeprefix(part.name)}"
             self.environment[copied] = self.environment[below]
@@ -217,6 +219,12 @@ def _typed(text: str, name: str) -> Any:
         return None
     is_text = isinstance(value, str | list | dict) or (kinds and not kinds & {int, float, bool})
     return text if is_text else value
+
+
+def _unquoted(text: str) -> str:
+    """Return the text of a default, which may stand in quotes."""
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if is_quoted else text
 
 
 def _as_text(value: Any, part: Part) -> str:

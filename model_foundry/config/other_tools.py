@@ -205,6 +205,16 @@ _REASONS: Final[dict[str, str]] = {
     "model.architecture names one": "architectures",
     "it follows from the environment": "transformers_version",
     "a run has none yet": "callbacks",
+    "a file names those below it in 'extends', and the command line chooses groups: model=NAME": (
+        "defaults _base_ inherit imports"
+    ),
+    "it stands at the top of a file, not in a section or on the command line": "extends",
+    "names of registered things choose what is made: model.architecture, training.optimizer": (
+        "_target_ _partial_ _recursive_ _convert_ _args_"
+    ),
+    "there is no Hydra here: output_dir names the run, and its config.yaml keeps the settings": (
+        "hydra"
+    ),
     "rows are filled with text, and padded only at its end": "padding",
     "long documents are cut into rows, and nothing is lost": "truncation",
 }

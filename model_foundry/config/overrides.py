@@ -153,9 +153,9 @@ def _remove(layer: Layer, override: Override) -> None:
 def _absent(override: Override, depth: int, here: Mapping[str, Any]) -> str:
     """Return the law and the remedy for a key to remove that is not there."""
     name, above = (".".join(override.keys[:end]) for end in (depth + 1, depth))
-    if close := nearest(override.keys[depth], list(here)):
-        return f"there is no {name}; did you mean {'.'.join(filter(None, (above, close)))!r}?"
     if field_at(name, ExperimentConfig) is not None:
         return f"{name} is not given, so there is nothing to remove"
+    if close := nearest(override.keys[depth], list(here)):
+        return f"there is no {name}; did you mean {'.'.join(filter(None, (above, close)))!r}?"
     given = f"keys given here: {', '.join(here)}" if here else "nothing is given here"
     return f"there is no {name}; {given}"
