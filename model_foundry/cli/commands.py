@@ -8,20 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from model_foundry.cli import (
-    corpus_commands,
-    list_command,
-    plan_command,
-    plot_command,
-    probe_command,
-    runs_command,
-    schema_command,
-    show_command,
-    train_command,
-)
+from model_foundry.cli import corpus_commands
 from model_foundry.cli.completion import complete_config, complete_run
+from model_foundry.cli.list_command import list_names
+from model_foundry.cli.new_command import new
 from model_foundry.cli.other_tools import FOREIGN
 from model_foundry.cli.output import start_logging
+from model_foundry.cli.plan_command import plan
+from model_foundry.cli.plot_command import plot
+from model_foundry.cli.probe_command import probe
+from model_foundry.cli.runs_command import runs
+from model_foundry.cli.schema_command import schema
 from model_foundry.cli.shared_options import (
     Config,
     Debug,
@@ -35,6 +32,8 @@ from model_foundry.cli.shared_options import (
     options,
     path_argument,
 )
+from model_foundry.cli.show_command import show
+from model_foundry.cli.train_command import train
 from model_foundry.foundation.interrupts import handle_signals
 
 if TYPE_CHECKING:
@@ -106,7 +105,8 @@ def _start(
     start_logging()
 
 
-_command("train", "configs/quickstart.yaml training.max_steps=500")(train_command.train)
+_command("new", "my.yaml --architecture lstm")(new)
+_command("train", "configs/quickstart.yaml training.max_steps=500")(train)
 _command("train-tokenizer", "configs/tiny_gpt2.yaml")(corpus_commands.train_tokenizer)
 
 
@@ -137,7 +137,7 @@ def validate(
     typer.echo(f"{config}: no faults found")
 
 
-_command("plan", "configs/tiny_gpt2.yaml --measure")(plan_command.plan)
+_command("plan", "configs/tiny_gpt2.yaml --measure")(plan)
 _command("prepare", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.prepare)
 _command("data", "configs/tiny_gpt2.yaml data.train=corpus.txt")(corpus_commands.data)
 
@@ -260,15 +260,9 @@ def doctor(
     return CHECK_FAILED if failed else 0
 
 
-_command("show", "runs/quickstart --follow")(show_command.show)
-_command("runs", "--where model.architecture=lstm --sort eval/loss")(runs_command.runs)
-_command("plot", "runs/quickstart --x tokens --output curves.svg")(plot_command.plot)
-_command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conllu")(
-    probe_command.probe
-)
-
-
-_command("schema", "--output schema.json")(schema_command.schema)
-
-
-_command("list", "architectures")(list_command.list_names)
+_command("show", "runs/quickstart --follow")(show)
+_command("runs", "--where model.architecture=lstm --sort eval/loss")(runs)
+_command("plot", "runs/quickstart --x tokens --output curves.svg")(plot)
+_command("probe", "runs/tiny-lstm configs/pos_tagging.yaml data.train=PATH.conllu")(probe)
+_command("schema", "--output schema.json")(schema)
+_command("list", "architectures")(list_names)

@@ -57,6 +57,13 @@ def complete_architecture() -> list[str]:
     return [spec.name for spec in ARCHITECTURES.known()]
 
 
+def complete_shipped() -> list[str]:
+    """Return the experiments that come with the package."""
+    from model_foundry.config.shipped import shipped_configs
+
+    return sorted(path.stem for path in shipped_configs().glob("*.yaml"))
+
+
 def _keys(incomplete: str, ctx: typer.Context) -> list[tuple[str, str]]:
     from model_foundry.config.groups import GROUPS
     from model_foundry.config.suggestions import kind_of_setting, suggested_names

@@ -35,6 +35,7 @@ from model_foundry.config import (
 )
 from model_foundry.config.fields import fields_below
 from model_foundry.config.setting_lines import setting_line
+from model_foundry.config.shipped_experiments import shipped_experiments
 from model_foundry.config.unused_settings import OF_ONE_TOKENIZER
 from model_foundry.errors import ConfigError
 from model_foundry.interventions import describe
@@ -58,7 +59,7 @@ REGISTRIES: Final[dict[str, Registry[Any]]] = {
     "transforms": TRANSFORMS,
     "trackers": TRACKERS,
 }
-LISTS = (*REGISTRIES, "tokenizers", "interventions")
+LISTS = (*REGISTRIES, "tokenizers", "interventions", "configs")
 
 
 def overview() -> Iterator[str]:
@@ -77,6 +78,8 @@ def names_of(kind: str) -> list[str]:
     """Return the names of a kind that is one of `LISTS`."""
     if kind == "tokenizers":
         return list(get_args(TokenizerConfig.model_fields["tokenizer_type"].annotation))
+    if kind == "configs":
+        return list(shipped_experiments())
     return list(INTERVENTIONS if kind == "interventions" else REGISTRIES[kind])
 
 
@@ -100,6 +103,8 @@ def _entry(kind: str, name: str, shown: dict[type[BaseModel], str]) -> Iterator[
     """Yield the lines of an entry; the sections that it shares with one in `shown` are named."""
     if kind == "interventions":
         yield from f"{name}: {describe(name)}".splitlines()
+    elif kind == "configs":
+        yield f"{name}: {shipped_experiments()[name].about}"
     elif kind == "tokenizers":
         yield f"{name}: {_summary(f'model_foundry.tokenizer.{name}')}"
         yield from _settings(f"tokenizer.{field}" for field in OF_ONE_TOKENIZER.get(name, ()))

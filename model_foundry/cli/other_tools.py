@@ -22,6 +22,6 @@ _HINTS = {
     "use `foundry train --profile`": "profile",
     "use `foundry --version`": "version",
     "use `foundry list`": "ls show",
-    "copy one of the experiments in configs/": "init new",
+    "use `foundry new`": "init create",
 }
 FOREIGN: Final = {name: hint for hint, names in _HINTS.items() for name in names.split()}

@@ -39,6 +39,7 @@ from model_foundry.config.transforms import TRANSFORMS, NamedFunction, class_of_
 from model_foundry.registry import Registry
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
+SCHEMA_TITLE: Final = "Experiment of Model Foundry"
 SENTENCE = re.compile(r".*?(?<! al)\.(?= [A-Z]|$)")
 SOURCE = "source"
 """Name of the definition of what `data.train` can be."""
@@ -89,7 +90,7 @@ def experiment_schema() -> Schema:
     root["properties"] = {"extends": EXTENDS, **root["properties"]}
     definitions = {name: with_expressions(definitions[name]) for name in sorted(definitions)}
     definitions[EXPRESSIONS] = EXPRESSION_SCHEMA
-    about = {"$schema": DRAFT, "title": "Experiment of Model Foundry"}
+    about = {"$schema": DRAFT, "title": SCHEMA_TITLE}
     whole: Schema = in_order({**about, **with_expressions(root), "$defs": definitions})
     return whole
 

@@ -26,7 +26,7 @@ from tests.config.conftest import CORPUS, GOOD
 
 COMMANDS = [
     *("train", "train-tokenizer", "validate", "data", "prepare", "doctor", "generate", "list"),
-    *("probe", "show", "runs", "plot", "schema", "plan"),
+    *("probe", "show", "runs", "plot", "schema", "plan", "new"),
 ]
 # Runs a command and says on the last line of the standard error what was imported for it.
 WATCHED = """
