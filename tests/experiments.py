@@ -43,6 +43,8 @@ OPTIMIZED: dict[str, tuple[tuple[str, ...], set[str], set[str]]] = {
         set(),
     ),
     "adafactor": (("training.optimizer=adafactor",), {"step", "row_var", "col_var"}, set()),
+    # of embeddings, which AdamW updates; hidden matrices have a momentum_buffer
+    "muon": (("training.optimizer=muon",), {"step", "exp_avg", "exp_avg_sq"}, set()),
     "toy": (
         ("training.optimizer=toy",),
         {"signs", "scale", "count", "odd", "late", "seen", "third"},

@@ -31,6 +31,7 @@ from model_foundry.training.checkpoint.choice import step_directories
 from model_foundry.training.checkpoint.optimizer_state import read_optimizer
 from model_foundry.training.checkpoint.state_file import read_state
 from model_foundry.training.metrics_log import read_metrics
+from model_foundry.training.plateau import Plateau
 from model_foundry.training.state import TrainState
 from tests.children import KILLED, STOPPED, Fault, in_child, train_in_child, train_with
 from tests.experiments import BLOCKS_OF_TEXT, MODELS, OPTIMIZED, TOY, snapshot, three_passes
@@ -43,6 +44,10 @@ OTHERS = ["llama", "min_gru", "min_lstm", "transformer_decoder", "transformer_en
 TIED = ("model.rnn.tie_word_embeddings=true", "model.rnn.hidden_size=24")
 # lanes of five blocks, so that passes end with steps 5, 10 and 15; three blocks are left out
 STREAMS = ("data.packing=streams", "training.carry_state=true")
+PLATEAUS = (
+    "training.lr_scheduler_type=reduce_lr_on_plateau",
+    "training.reduce_lr_on_plateau={patience: 1, threshold: 0.9}",  # nothing improves by that
+)
 TOTAL_STEPS = 18
 PRECISIONS = {"fp32": "no", "bf16": "bf16"}
 
@@ -245,8 +250,21 @@ def test_with_other_optimizers(optimizer: str, settings: tuple[str, ...], tmp_pa
     keys = read_optimizer(run / "checkpoints" / "step-00000018").values.keys()
     assert {key.rpartition("/")[2] for key in keys if "embed" in key} == kept
     assert {key for key in keys if "param_groups" in key} == {
-        f"param_groups/{index}/{name}" for index in (0, 1) for name in in_group
+        f"param_groups/{index}/{name}" for index in range(3) for name in in_group
     }
+
+
+def test_with_a_schedule_that_follows_evaluations(
+    settings: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Stopped after an evaluation, and killed after one whose step has a checkpoint before it."""
+    overrides = (*settings, *PLATEAUS)
+    finish("lstm", tmp_path / "whole", *overrides)
+    series = [(7, TERM, 7), (9, KILL, 8), (13, KILL, 12)]
+    run = interrupt(series, "lstm", tmp_path, *overrides)
+    assert differences(tmp_path / "whole" / "run", run) == []
+    plateau = last_counters(run).plateau
+    assert (plateau.reductions, plateau.bad_evaluations) == (2, 0)
 
 
 # --- the law with a carried state -----------------------------------------------------------------
@@ -380,7 +398,7 @@ def change_state(change: Callable[[TrainState], object]) -> None:
 def begin_the_schedule_again() -> None:
     """Count the steps of the schedule from the checkpoint, which is of step 9."""
     rate = loop.learning_rate
-    loop.learning_rate = lambda step, *arguments: rate(step - 9, *arguments)
+    loop.learning_rate = lambda step, *arguments, **named: rate(step - 9, *arguments, **named)
 
 
 def mask_each_pass_like_the_first() -> None:
@@ -431,6 +449,13 @@ CONTROLS: list[tuple[str, str, Callable[[], object], str]] = [
     ("lstm", "tokens", partial(forget_seen, "tokens"), "18: counters.seen.tokens: "),
     ("lstm", "words", partial(forget_seen, "words"), "18: counters.seen.words: "),
     ("lstm", "best loss", partial(forget, "best", None), "18: counters.best.value: "),
+    ("lstm with plateaus", "nothing", lambda: None, ""),
+    (
+        "lstm with plateaus",
+        "plateaus",
+        partial(forget, "plateau", Plateau()),
+        "log, step 10: train/learning_rate: ",
+    ),
     ("lstm", "patience", partial(forget, "evaluations_since_best"), "18: counters.evaluations_si"),
 ]
 
@@ -451,7 +476,8 @@ def train_without(
             np.random.random()
 
     kind, _, special = run.partition(" with ")
-    own = STREAMS if special == "streams" else OPTIMIZED[special][0] if special else ()
+    own = {"": (), "streams": STREAMS, "plateaus": PLATEAUS}.get(special)
+    own = OPTIMIZED[special][0] if own is None else own
     with watching(draw):
         train_with(kind, directory, settings + own, fault, {"plugins": (TOY,)})
 

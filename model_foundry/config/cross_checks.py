@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from model_foundry.config import section_checks, selection_checks
+from model_foundry.config import optimization_checks, section_checks, selection_checks
 from model_foundry.config.built_in import ARCHITECTURES, HEADS, METRICS
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
@@ -261,9 +261,12 @@ CHECKS = (
     section_checks.split_suits_the_source,
     section_checks.records_have_no_settings_of_text,
     section_checks.controls_are_matched,
-    section_checks.length_is_given_once,
-    section_checks.warmup_within_run,
-    section_checks.minimum_below_peak,
+    optimization_checks.length_is_given_once,
+    optimization_checks.minimum_within_length,
+    optimization_checks.warmup_within_run,
+    optimization_checks.minimum_below_peak,
+    optimization_checks.plateaus_are_evaluated,
+    optimization_checks.gradients_are_clipped_once,
     section_checks.run_directory_is_named,
     section_checks.interventions_are_known,
 )

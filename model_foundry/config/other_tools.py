@@ -10,7 +10,8 @@ _NAMES: Final[dict[str, str]] = {
     "training.learning_rate": "lr max_lr peak_lr",
     "training.min_learning_rate": "min_lr",
     "training.optimizer": "optim opt optimizer_type optimizer_name",
-    "training.optimizer: adamw": "adam adamw",
+    "training.optimizer: adam": "adam",
+    "training.optimizer: adamw": "adamw",
     "training.metrics": "eval_metrics compute_metrics",
     "training.losses": "loss loss_fn criterion",
     "training.lr_scheduler_type": "scheduler lr_scheduler lr_schedule lr_decay decay_lr",
@@ -27,6 +28,7 @@ _NAMES: Final[dict[str, str]] = {
         "steps iters max_iters lr_decay_iters n_steps num_steps train_steps num_train_steps "
         "total_steps"
     ),
+    "training.min_epochs": "min_num_epochs",
     "training.warmup_steps": "warmup warmup_iters num_warmup_steps",
     "training.weight_decay": "wd l2",
     "training.adam_beta1": "beta1",
@@ -36,6 +38,9 @@ _NAMES: Final[dict[str, str]] = {
     "training.max_grad_norm": (
         "clip grad_clip clip_norm clip_grad_norm gradient_clip_val gradient_clipping"
     ),
+    "training.max_grad_value": "clip_value clip_grad_value gradient_clip_value",
+    "training.sgd.momentum or training.rmsprop.momentum or training.muon.momentum": "momentum",
+    "training.sgd.nesterov or training.muon.nesterov": "nesterov",
     "training.mixed_precision: fp16": "fp16",
     "training.mixed_precision: bf16": "bf16",
     "training.mixed_precision: no": "fp32",
@@ -192,7 +197,9 @@ _REASONS: Final[dict[str, str]] = {
     "training.gradient_checkpointing is the only setting": (
         "gradient_checkpointing_kwargs activation_checkpointing_kwargs"
     ),
-    "training.min_learning_rate and warmup_steps shape the schedule": "lr_scheduler_kwargs",
+    "training.lr_scheduler_type names one, and its settings stand in training.<name>": (
+        "lr_scheduler_kwargs"
+    ),
     "the warm-up is counted in steps: training.warmup_steps": "warmup_ratio",
     "one process writes the run for all": "save_on_each_node",
     "set model.rnn.bidirectional and training.objective: masked_lm": "bidirectional_lstm",
@@ -212,7 +219,10 @@ VALUES: Final[dict[str, str]] = {
     "unigram": "sentencepiece", "byte_level_bpe": "bpe", "whitespace": "word",
     "bfloat16": "bf16", "float16": "fp16", "half": "fp16", "fp32": "no", "float32": "no",
     "none": "no", "flash": "flash_attention_2", "flash_attn": "flash_attention_2",
-    "constant_with_warmup": "constant", "cosine_with_min_lr": "cosine", "adam": "adamw",
+    "constant_with_warmup": "constant", "cosine_with_min_lr": "cosine",
+    "cosine_annealing": "cosine", "cosine_warmup_with_min_lr": "cosine", "noam": "inverse_sqrt",
+    "wsd": "warmup_stable_decay", "trapezoidal": "warmup_stable_decay",
+    "plateau": "reduce_lr_on_plateau", "reducelronplateau": "reduce_lr_on_plateau",
     "adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_hf": "adamw",
     "acc": "accuracy", "ppl": "perplexity", "bpb": "bits_per_byte", "eval_loss": "loss",
     "swish": "silu", "gelu_fast": "gelu_pytorch_tanh", "fsdp": "fsdp2",

@@ -90,9 +90,11 @@ def _defaults_of_the_objective(config: Sections) -> Iterator[tuple[ObjectiveSpec
 def _with_the_meant(message: str, name: str, registry: Registry[Any]) -> str:
     """Return the message about an unknown name, with ours for one of another program."""
     ours = VALUES.get(name.lower().replace("-", "_"))
-    if ours not in registry or "did you mean" in message:
+    if ours not in registry:
         return message
-    return message.replace(f"{name!r}.", f"{name!r}; did you mean {ours!r}?", 1)
+    _, _, available = message.partition("Available: ")
+    head = f"Unknown {registry.kind}: {name!r}; did you mean {ours!r}?"
+    return f"{head} Available: {available}"
 
 
 def metrics_suit_the_objective(config: Sections) -> Iterator[Fault]:
@@ -232,34 +234,6 @@ def controls_are_matched(config: Sections) -> Iterator[Fault]:
                 "cannot be matched where the sources of data.train are repeated unequally often; "
                 "give them the same repeats",
             )
-
-
-def length_is_given_once(config: Sections) -> Iterator[Fault]:
-    """Check that the length of a run is given once, in steps or in epochs."""
-    steps, epochs = config.training.max_steps, config.training.epochs
-    if steps is None and epochs is None:
-        yield "training.max_steps", "is required, unless training.epochs is given"
-    elif steps is not None and epochs is not None:
-        yield (
-            "training.epochs",
-            f"(={epochs}) and training.max_steps (={steps}) both set the length of the run; "
-            "drop one",
-        )
-
-
-def warmup_within_run(config: Sections) -> Iterator[Fault]:
-    """Check that the warm-up is not longer than the run."""
-    warmup, steps = config.training.warmup_steps, config.training.max_steps
-    if steps is not None and warmup > steps:
-        law = f"must be <= training.max_steps (={steps}), got {warmup}"
-        yield "training.warmup_steps", f"{law}; lower the first or raise the second"
-
-
-def minimum_below_peak(config: Sections) -> Iterator[Fault]:
-    """Check that the minimum learning rate is not above the peak."""
-    low, peak = config.training.min_learning_rate, config.training.learning_rate
-    if low > peak:
-        yield "training.min_learning_rate", f"must be <= learning_rate (={peak:g}), got {low:g}"
 
 
 def run_directory_is_named(config: Sections) -> Iterator[Fault]:

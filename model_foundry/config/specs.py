@@ -150,11 +150,13 @@ class ScheduleSpec:
     name: str
     """Name in `training.lr_scheduler_type`."""
     target: str
-    """A function from the progress of a run to the learning rate, as `module:attribute`."""
+    """A function from the point of a run to the learning rate, as `module:attribute`."""
     schema: type[BaseModel] | None = None
     """Pydantic class of its section, `training.<name>`; None: it has none."""
     settings: tuple[str, ...] = ()
     """Fields of `training` that only some schedules read, this one among them."""
+    follows_evaluations: bool = False
+    """True if the rate depends on evaluations, whose steps then decide what is trained."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """Settings of training that say how the weights change: length, batches, optimizer, schedule."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.sections import PositiveInt, Probability, Section
@@ -15,6 +15,9 @@ class OptimizationSettings(Section):
     """Optimizer steps; None: as many as `epochs` need."""
     epochs: Annotated[PositiveInt | None, OnResume.BY_CONTENT] = None
     """Passes over the training blocks; None: as many as `max_steps` needs."""
+    min_epochs: Annotated[PositiveInt | None, OnResume.FREE] = None
+    """Passes that are completed before anything may end the run early; None: any number. The run is
+    at least that long, and still ends with `max_steps` or `epochs`."""
     per_device_train_batch_size: Annotated[PositiveInt, OnResume.BY_CONTENT, OnResume.LAST_BITS] = (
         32
     )
@@ -25,23 +28,35 @@ class OptimizationSettings(Section):
     gradient_accumulation_steps: Annotated[PositiveInt, OnResume.BY_CONTENT, OnResume.LAST_BITS] = 1
     """Forward passes in one optimizer step of a single process; several divide them up."""
     optimizer: str = "adamw"
-    """A registered optimizer: adamw, sgd, adafactor."""
+    """A registered optimizer, such as adamw, muon or sgd; `foundry list optimizers` shows all."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate."""
     min_learning_rate: Annotated[float, Field(ge=0)] = 0.0
-    """Learning rate at the last step of a cosine or linear schedule."""
+    """Lowest learning rate of a schedule that falls, reached at its end."""
     lr_scheduler_type: str = "cosine"
-    """A registered course of the learning rate after the warm-up: cosine, linear, constant."""
+    """A registered course of the learning rate after the warm-up, such as cosine, linear or
+    warmup_stable_decay; `foundry list schedules` shows all."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Optimizer steps in which the learning rate rises linearly to its peak."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Weight decay of the matrices; biases and gains are spared. It is decoupled from the gradient
-    in AdamW and Adafactor, and added to it in SGD."""
+    in AdamW, Muon, NAdam, RAdam and Adafactor, and added to it in the others."""
     adam_beta1: Probability = 0.9
-    """Decay of AdamW's mean of gradients (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+    """Decay of the mean of gradients in Adam and its kin (Kingma and Ba 2015, arXiv:1412.6980)."""
     adam_beta2: Probability = 0.999
-    """Decay of AdamW's mean of squared gradients."""
+    """Decay of their mean of squared gradients."""
     adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    """Term added to AdamW's denominator."""
+    """Term added to their denominator."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradients are scaled down to this global norm; None: they are left as they are."""
+    """Gradients are scaled down to this global norm; None: their norm has no limit, which is the
+    default beside `max_grad_value`."""
+    max_grad_value: Annotated[float, Field(gt=0)] | None = None
+    """Each entry of the gradient is cut to at most this absolute value; None: it has no limit."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _clip_by_value_alone(cls, raw: Any) -> Any:
+        """Drop the default limit of the norm where one of the values is given."""
+        if isinstance(raw, dict) and raw.get("max_grad_value") is not None:
+            return {"max_grad_norm": None, **raw}
+        return raw

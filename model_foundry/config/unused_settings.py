@@ -40,8 +40,8 @@ OF_TEXT: Final = (
 OF_GRADIENTS: Final = (
     *("losses", "optimizer", "learning_rate", "min_learning_rate", "lr_scheduler_type"),
     *("warmup_steps", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon"),
-    *("max_grad_norm", "gradient_checkpointing", "compile", "mixed_precision", "train_metrics"),
-    "ema_decay",
+    *("max_grad_norm", "max_grad_value", "gradient_checkpointing", "compile"),
+    *("mixed_precision", "train_metrics", "ema_decay"),
 )
 KINDS = {"txt": "text", "conllu": "text"}  # of documents, by the suffix of their file
 KINDS |= dict.fromkeys(("jsonl", "ndjson", "json", "csv", "tsv", "npz", "parquet", "arrow"), "rows")

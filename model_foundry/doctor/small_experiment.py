@@ -15,7 +15,7 @@ from rich.console import Console
 
 from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.architectures.hub_types import dropout_fields
-from model_foundry.config import ExperimentConfig, save_config, validate
+from model_foundry.config import SCHEDULES, ExperimentConfig, save_config, validate
 from model_foundry.data.batches.loaders import Batch, evaluation_batches
 from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.errors import ConfigError
@@ -65,6 +65,7 @@ SMALL_DATA = {"content_tokens": None, "document_overlap": 0}
 SMALL_TRAINING: dict[str, Any] = {
     "max_steps": STEPS,
     "epochs": None,
+    "min_epochs": None,
     "warmup_steps": 1,
     "per_device_train_batch_size": 1,
     "per_device_eval_batch_size": ROWS,
@@ -99,6 +100,8 @@ class SmallExperiment:
         length = min(asked.data.max_sequence_length, LONGEST_BLOCK)
         raw["data"] |= SMALL_DATA | {"max_sequence_length": length}
         raw["training"] |= SMALL_TRAINING
+        if SCHEDULES[asked.training.lr_scheduler_type].follows_evaluations:
+            raw["training"] |= {"eval_steps": STEPS // 2}
         if slowdown_of_bf16() > MAX_BF16_SLOWDOWN:
             raw["training"] |= {"mixed_precision": "no"}
         raw["output_dir"] = directory / "run"

@@ -141,7 +141,7 @@ class Attempt:
             ),
         ]
         if patience is not None:
-            hooks.append(EarlyStoppingHook(patience, is_allowed=lambda step: True))
+            hooks.append(EarlyStoppingHook(patience))
         if self.profile is not None and self.context.processes.is_rank0:
             hooks.insert(0, self.profile)
         return hooks
@@ -183,11 +183,10 @@ class Attempt:
             self.prepared.collate,
             context.split,
             seed=config.seeds.data,
-            start=context.state.examples_seen,
+            steps=range(context.state.step, context.total_steps),
             workers=config.training.dataloader_num_workers,
             streams=self.prepared.objective.streams,
             passes=config.training.epochs if counts(context) else None,
-            total_steps=context.total_steps,
         )
 
     def _when(self) -> str:

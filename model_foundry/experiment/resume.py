@@ -24,6 +24,7 @@ from model_foundry.objectives import Prepared
 from model_foundry.training.checkpoint.choice import Checkpoint, newest_usable
 from model_foundry.training.distributed import split_global_batch, why_indivisible
 from model_foundry.training.lr_schedule import learning_rate
+from model_foundry.training.plateau import Plateau
 from model_foundry.training.run_fingerprint import (
     PLUGIN,
     RunFingerprint,
@@ -69,8 +70,11 @@ class ResumePoint:
         if self.checkpoint is None:
             return TrainState()
         counters = self.checkpoint.state.counters
-        known = dict(counters) | {"best": counters.best and Best(**dict(counters.best))}
-        return TrainState(last_good_step=counters.step, **known)
+        objects = {
+            "best": counters.best and Best(**dict(counters.best)),
+            "plateau": Plateau(**dict(counters.plateau)),
+        }
+        return TrainState(last_good_step=counters.step, **(dict(counters) | objects))
 
 
 def find_resume_point(
@@ -224,10 +228,10 @@ def check_resumable(
             "; ".join(found),
         )
     if saved.total_steps != fingerprint.total_steps:
-        step = checkpoint.step
+        step, reductions = checkpoint.step, checkpoint.state.counters.plateau.reductions
         _require_whole_steps(config, step, saved.total_steps)
         before, after = (
-            learning_rate(step, config.training, steps)
+            learning_rate(step, config.training, steps, reductions=reductions)
             for steps in (saved.total_steps, fingerprint.total_steps)
         )
         logger.info(

@@ -20,11 +20,12 @@ def total_steps(config: ExperimentConfig, *, examples: int) -> int:
         examples: training examples of one pass.
 
     Raises:
-        ConfigError: the warm-up is longer than the epochs.
+        ConfigError: the warm-up is longer than the epochs, or the run is shorter than `min_epochs`.
     """
     training = config.training
     if training.epochs is None:
         assert training.max_steps is not None  # a law of the configuration
+        _require_min_epochs(config, examples=examples)
         return training.max_steps
     steps = steps_of_epochs(
         training.epochs, blocks=examples, blocks_per_step=training.rows_per_step
@@ -37,10 +38,36 @@ def total_steps(config: ExperimentConfig, *, examples: int) -> int:
     return steps
 
 
-def steps_per_epoch(config: ExperimentConfig, prepared: Prepared) -> int:
-    """Return the optimizer steps in which each training example is seen once at least."""
-    examples = prepared.objective.examples_per_pass(len(prepared.train))
+def steps_per_epoch(config: ExperimentConfig, *, examples: int) -> int:
+    """Return the optimizer steps in which each training example is seen once at least.
+
+    Args:
+        examples: training examples of one pass.
+    """
     return steps_of_epochs(1, blocks=examples, blocks_per_step=config.training.rows_per_step)
+
+
+def min_steps(config: ExperimentConfig, *, examples: int) -> int:
+    """Return the optimizer steps of `min_epochs`, before which a run may not end early; 0: any.
+
+    `RunContext.may_stop` compares them with the steps made.
+
+    Args:
+        examples: training examples of one pass.
+    """
+    training = config.training
+    passes, rows = training.min_epochs or 0, training.rows_per_step
+    return steps_of_epochs(passes, blocks=examples, blocks_per_step=rows)
+
+
+def _require_min_epochs(config: ExperimentConfig, *, examples: int) -> None:
+    training, needed = config.training, min_steps(config, examples=examples)
+    if training.max_steps is not None and needed > training.max_steps:
+        raise ConfigError(
+            f"training.min_epochs (={training.min_epochs}) needs {needed:,} steps of "
+            f"{training.rows_per_step:,} examples, more than training.max_steps "
+            f"(={training.max_steps:,}); lower the first or raise the second"
+        )
 
 
 def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> None:
@@ -57,7 +84,9 @@ def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> No
         steps=steps,
         words=words,
         tokens=tokens,
-        steps_per_epoch=steps_per_epoch(config, prepared),
+        steps_per_epoch=steps_per_epoch(
+            config, examples=prepared.objective.examples_per_pass(len(examples))
+        ),
     )
     if training.milestones.has_any and number == 0:
         logger.warning(

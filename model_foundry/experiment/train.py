@@ -29,8 +29,9 @@ from model_foundry.experiment.resume import (
     require_divisible,
     require_one_run,
 )
+from model_foundry.experiment.run_context import make_context
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
-from model_foundry.experiment.run_length import check_length, steps_per_epoch
+from model_foundry.experiment.run_length import check_length
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.interrupts import handle_signals, report_on_disk
@@ -143,15 +144,9 @@ def _run(
     check_length(config, prepared, fingerprint.total_steps)
     model = _create_model(config, prepared, accelerator, processes)
     initial = _initialize(model, config, prepared, processes, start)
-    context = RunContext(
-        config=config,
-        total_steps=fingerprint.total_steps,
-        state=start.state(),
-        accelerator=accelerator,
-        steps_per_epoch=steps_per_epoch(config, prepared),
-        processes=processes,
+    context = make_context(
+        config, prepared, fingerprint, start=start, accelerator=accelerator, processes=processes
     )
-    _log_split(context)
     attempt = make_attempt(run, prepared, context=context, fingerprint=fingerprint, start=start)
     begun = _begun(attempt, hold, notes, model.num_positions, initial, fresh=fresh)
     with ExitStack() as beginning, _naming_lost_peers(context), plugin_errors():
@@ -198,16 +193,6 @@ def _initialize(
     found = prepared.processors.items()
     tokenizers = {role: each.tokenizer for role, each in found if isinstance(each, TextTokenizer)}
     return processes.on_all_ranks(initialize, model, config, tokenizers)
-
-
-def _log_split(context: RunContext) -> None:
-    split, world_size = context.split, context.processes.world_size
-    if world_size > 1:
-        logger.info(
-            "%d processes divide the %d rows of a step; forward passes of each: %d, rows in a "
-            "pass: %d",
-            *(world_size, split.rows * world_size, split.micro_batches, split.micro_batch),
-        )
 
 
 def _write_config(

@@ -19,6 +19,8 @@ class RunContext:
     config: ExperimentConfig
     total_steps: int
     """Optimizer steps of the whole run."""
+    min_steps: int = 0
+    """Optimizer steps before which nothing but a signal ends the run early."""
     state: TrainState
     """Counters of the run, advanced in place by the loop."""
     accelerator: Accelerator
@@ -26,6 +28,11 @@ class RunContext:
     """Optimizer steps in which each example is seen once at least."""
     processes: ProcessGroup = ALONE
     """All processes that train the model, in step."""
+
+    @property
+    def may_stop(self) -> bool:
+        """True if the run may end after the present step, although there are steps left."""
+        return self.state.step >= self.min_steps
 
     @cached_property
     def split(self) -> BatchSplit:

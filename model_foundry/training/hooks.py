@@ -3,6 +3,7 @@
 Every process calls the same hooks in the same order, since saving and evaluating exchange data.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,12 +20,15 @@ from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.objectives.measure import Metrics
 from model_foundry.training.checkpoint.optimizer_state import require_storable
 from model_foundry.training.context import RunContext
-from model_foundry.training.lr_schedule import is_due
+from model_foundry.training.lr_schedule import is_due, learning_rate
 from model_foundry.training.metrics_log import MetricsLog
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult, rows_of_all
+from model_foundry.training.plateau import plateau_settings
 from model_foundry.training.progress_bar import Display
 from model_foundry.training.state import Best
 from model_foundry.training.step_batches import StepBatch
+
+logger = logging.getLogger(__name__)
 
 Evaluate = Callable[[BaseModel], Mapping[str, float]]
 MIB = 2**20
@@ -238,18 +242,35 @@ class EvaluateHook(Hook):
             figures = {f"eval/{name}": v for name, v in self.evaluate(training.model).items()}
         name, greater_is_better = self.best_metric
         value = figures.get(f"eval/{name}", math.nan)  # undefined on these examples
-        state.note_evaluation(
+        counts = state.note_evaluation(
             name,
             value,
             greater_is_better=greater_is_better,
             threshold=context.config.training.early_stopping_threshold,
         )
+        if counts:
+            self._count_plateau(training, value)
         if figures:  # all may be undefined
             write(training, self.log, figures | _best_so_far(state.best))
             hidden = {f"eval/{name}" for name in self.details}
             shown = {name: value for name, value in figures.items() if name not in hidden}
             self.display.evaluation(state.step, shown)
         failpoint(f"step {state.step} evaluated")
+
+    def _count_plateau(self, training: Training, value: float) -> None:
+        """Count an evaluation for a schedule that follows them; log a reduction of the rate."""
+        context, state = training.context, training.context.state
+        config, (name, greater_is_better) = context.config.training, self.best_metric
+        section, reductions = plateau_settings(config, state.step), state.plateau.reductions
+        if section and state.plateau.count(value, section, greater_is_better=greater_is_better):
+            before, after = (
+                learning_rate(state.step, config, context.total_steps, reductions=number)
+                for number in (reductions, reductions + 1)
+            )
+            logger.info(
+                "step %d: %s has not improved on %s in %d evaluations; learning rate %.3g -> %.3g",
+                *(state.step, name, state.plateau.best, section.patience + 1, before, after),
+            )
 
 
 def _best_so_far(best: Best | None) -> dict[str, float]:

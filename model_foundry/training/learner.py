@@ -70,6 +70,7 @@ def start_learning(
         guard=guard,
         metrics=metrics,
         max_grad_norm=config.max_grad_norm,
+        max_grad_value=config.max_grad_value,
         carried=carried,
         arguments={"return_logits": False} if alone else {},
     )

@@ -108,7 +108,12 @@ class Loop:
 
     def _make_step(self) -> FinishedStep:
         context, state = self.context, self.context.state
-        rate = learning_rate(state.step, context.config.training, context.total_steps)
+        rate = learning_rate(
+            state.step,
+            context.config.training,
+            context.total_steps,
+            reductions=state.plateau.reductions,
+        )
         batch = self._batches.next()
         result = self._learner.take_step(batch, step=state.step, learning_rate=rate)
         milestone = self._count(batch)

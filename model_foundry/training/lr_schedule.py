@@ -1,6 +1,6 @@
 """The learning-rate schedule, and the steps at which something is due: functions of the step.
 
-Other schedules come with `@register_schedule`.
+Others than `built_in_schedules` come with `@register_schedule`.
 """
 
 import math
@@ -13,6 +13,7 @@ from model_foundry.architectures.plugin_check import is_ours, plugin_method
 from model_foundry.config import SCHEDULES, ScheduleSpec, TrainingConfig
 from model_foundry.errors import ConfigError
 from model_foundry.registry import register_in
+from model_foundry.training.schedule_point import SchedulePoint
 
 Schedule = TypeVar("Schedule", bound=Callable[..., float])
 
@@ -20,10 +21,11 @@ Schedule = TypeVar("Schedule", bound=Callable[..., float])
 def register_schedule(
     name: str, *, schema: type[BaseModel] | None = None, settings: tuple[str, ...] = ()
 ) -> Callable[[Schedule], Schedule]:
-    """Register a course of the learning rate after the warm-up: `rate(progress, training)`.
+    """Register a course of the learning rate after the warm-up: `rate(point, training)`.
 
-    `progress` rises from 0 at the end of the warm-up to 1 at the end of the run, `training` is the
-    `TrainingConfig`; the function returns the learning rate of the next update.
+    `point` is a `SchedulePoint`, whose `progress` rises from 0 at the end of the warm-up to 1 at
+    the end of the run, `training` is the `TrainingConfig`; the function returns the learning rate
+    of the next update.
 
     Args:
         schema: pydantic class of the section `training.<name>`, which is then the third argument;
@@ -37,28 +39,16 @@ def register_schedule(
     return register_in(SCHEDULES, ScheduleSpec, name, schema=schema, settings=settings)
 
 
-def cosine(progress: float, training: TrainingConfig) -> float:
-    """Return half a cosine from the peak to the minimum (Loshchilov and Hutter 2017)."""
-    peak, low = training.learning_rate, training.min_learning_rate
-    return low + (peak - low) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def linear(progress: float, training: TrainingConfig) -> float:
-    """Return a straight line from the peak to the minimum."""
-    peak, low = training.learning_rate, training.min_learning_rate
-    return peak + (low - peak) * progress
-
-
-def constant(progress: float, training: TrainingConfig) -> float:
-    """Return the peak."""
-    return training.learning_rate
-
-
-def learning_rate(step: int, config: TrainingConfig, total_steps: int) -> float:
+def learning_rate(
+    step: int, config: TrainingConfig, total_steps: int, *, reductions: int = 0
+) -> float:
     """Return the learning rate of the update that follows `step` completed ones.
 
     It rises linearly over `warmup_steps` updates, the last of which has the peak rate, and then
     follows `lr_scheduler_type`, whose end would be reached at `total_steps`.
+
+    Args:
+        reductions: plateaus so far, which only some schedules read.
 
     Raises:
         ConfigError: the schedule of a plugin returns no learning rate.
@@ -66,7 +56,10 @@ def learning_rate(step: int, config: TrainingConfig, total_steps: int) -> float:
     warmup = config.warmup_steps
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
-    return _rate(min(1.0, (step - warmup) / max(1, total_steps - warmup)), config)
+    point = SchedulePoint(
+        step=step - warmup, total_steps=total_steps - warmup, reductions=reductions
+    )
+    return _rate(point, config)
 
 
 def try_schedule(config: TrainingConfig) -> None:
@@ -76,18 +69,18 @@ def try_schedule(config: TrainingConfig) -> None:
         ConfigError: it raises, or gives no learning rate.
     """
     if not is_ours(SCHEDULES.load(config.lr_scheduler_type)):
-        for progress in (0.0, 0.5, 1.0):
-            _rate(progress, config)
+        for step in (0, 1, 2):
+            _rate(SchedulePoint(step=step, total_steps=2), config)
 
 
-def _rate(passed: float, config: TrainingConfig) -> float:
+def _rate(point: SchedulePoint, config: TrainingConfig) -> float:
     name = config.lr_scheduler_type
     section = () if SCHEDULES[name].schema is None else (config.section_of(name),)
     schedule = SCHEDULES.load(name)
     with plugin_method(schedule):
-        rate = schedule(passed, config, *section)
+        rate = schedule(point, config, *section)
     if not (isinstance(rate, int | float) and math.isfinite(rate) and rate >= 0):
-        law = f"must return a number >= 0, got {rate!r} for a progress of {passed:.3g}"
+        law = f"must return a number >= 0, got {rate!r} for a progress of {point.progress:.3g}"
         raise ConfigError(f"training.lr_scheduler_type: the schedule {name!r} {law}")
     return float(rate)
 

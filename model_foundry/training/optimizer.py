@@ -1,21 +1,21 @@
-"""Optimizers, with weight decay on matrices only; others come with `@register_optimizer`."""
+"""Making the optimizer of an experiment; others than `built_in_optimizers` come with
+`@register_optimizer`."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel
 from torch import nn
-from torch.optim import SGD, Adafactor, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from model_foundry.architectures.plugin_check import is_ours, plugin_method
 from model_foundry.config import OPTIMIZERS, OptimizerSpec, TrainingConfig
-from model_foundry.config.optimizers import SGDConfig
 from model_foundry.errors import ConfigError
 from model_foundry.registry import register_in
+from model_foundry.training.parameter_groups import parameter_groups
 
-Groups = list[dict[str, Any]]
 MakeOptimizer = TypeVar("MakeOptimizer", bound=Callable[..., Optimizer])
 
 
@@ -24,11 +24,12 @@ def register_optimizer(
 ) -> Callable[[MakeOptimizer], MakeOptimizer]:
     """Register a function that makes an optimizer: `make(groups, training)`.
 
-    `groups` are parameter groups with their `params` and `weight_decay`, `training` is the
-    `TrainingConfig`. The loop sets the learning rate of each group before each update. A checkpoint
-    holds the optimizer's `state`, tensors or numbers by parameter and name, and the values of
-    groups that it changes; nothing else is restored. Before that, a trial update with gradients of
-    zero shows what the state looks like.
+    `groups` are parameter groups with their `params`, `kind` (see `parameter_groups`) and
+    `weight_decay`, `training` is the `TrainingConfig`. The loop sets the learning rate of each
+    group before each update, multiplied by its `lr_scale` if it has one. A checkpoint holds the
+    optimizer's `state`, tensors or numbers by parameter and name, and the values of groups that it
+    changes; nothing else is restored. Before that, a trial update with gradients of zero shows what
+    the state looks like.
 
     Args:
         schema: pydantic class of the section `training.<name>`, which is then the third argument;
@@ -42,58 +43,6 @@ def register_optimizer(
     return register_in(OPTIMIZERS, OptimizerSpec, name, schema=schema, settings=settings)
 
 
-def adamw(groups: Groups, training: TrainingConfig) -> AdamW:
-    """Return AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
-    return AdamW(
-        groups,
-        lr=training.learning_rate,
-        betas=(training.adam_beta1, training.adam_beta2),
-        eps=training.adam_epsilon,
-        fused=training.speed.fused_optimizer or None,  # None: torch chooses another way
-    )
-
-
-def sgd(groups: Groups, training: TrainingConfig, section: SGDConfig) -> SGD:
-    """Return stochastic gradient descent; weight decay is added to the gradient."""
-    # torch has no fused update of sharded parameters for it
-    fused = training.speed.fused_optimizer and training.distributed.strategy != "fsdp2"
-    return SGD(
-        groups,
-        lr=training.learning_rate,
-        momentum=section.momentum,
-        nesterov=section.nesterov,
-        fused=fused or None,
-    )
-
-
-def adafactor(groups: Groups, training: TrainingConfig) -> Adafactor:
-    """Return Adafactor (Shazeer and Stern 2018, arXiv:1804.04235).
-
-    The learning rate is the upper bound of its relative step size.
-
-    Raises:
-        ConfigError: parameters are sharded, which torch's implementation does not support.
-    """
-    if training.distributed.strategy == "fsdp2":
-        raise ConfigError(
-            "training.optimizer (=adafactor) cannot update sharded parameters; set "
-            "training.distributed.strategy: ddp, or another optimizer"
-        )
-    return Adafactor(groups, lr=training.learning_rate)
-
-
-def decay_groups(parameters: Iterable[tuple[str, nn.Parameter]], weight_decay: float) -> Groups:
-    """Divide the trainable parameters into those with and those without weight decay.
-
-    Matrices and embeddings decay; vectors (biases, gains of normalisation layers) do not.
-    """
-    trainable = [parameter for _, parameter in parameters if parameter.requires_grad]
-    return [
-        {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
-    ]
-
-
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
     """Return the optimizer of a model. The loop sets the learning rate before each update.
 
@@ -102,7 +51,7 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
     """
     name = config.optimizer
     section = () if OPTIMIZERS[name].schema is None else (config.section_of(name),)
-    groups = decay_groups(model.named_parameters(), config.weight_decay)
+    groups = parameter_groups(model, config.weight_decay)
     given = {id(parameter) for group in groups for parameter in group["params"]}
     make = OPTIMIZERS.load(name)
     with plugin_method(make):
@@ -119,6 +68,12 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> Optimizer:
     return optimizer
 
 
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of all groups, multiplied by the `lr_scale` of those that have one."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get("lr_scale", 1.0)
+
+
 @torch.no_grad()
 def try_update(model: nn.Module, config: TrainingConfig) -> None:
     """Make an update with an optimizer of a plugin, and undo it; skip built-in ones.
@@ -131,8 +86,7 @@ def try_update(model: nn.Module, config: TrainingConfig) -> None:
     if is_ours(OPTIMIZERS.load(config.optimizer)):
         return
     optimizer = build_optimizer(model, config)
-    for group in optimizer.param_groups:
-        group["lr"] = config.learning_rate
+    set_learning_rate(optimizer, config.learning_rate)
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     before = [parameter.clone() for parameter in parameters]
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
-from model_foundry.config import OBJECTIVES, ExperimentConfig
+from model_foundry.config import OBJECTIVES, SCHEDULES, ExperimentConfig
 from model_foundry.config.fields import fields_below, flat
 from model_foundry.config.on_resume import OnResume, marked
 from model_foundry.errors import ResumeError
@@ -70,6 +70,9 @@ def changed_settings(
             the first metric is told instead.
     """
     excepted = [name for mark in OnResume for name in marked(mark, ExperimentConfig)]
+    schedule = SCHEDULES.get(now.get("training", {}).get("lr_scheduler_type", ""))
+    if schedule is not None and schedule.follows_evaluations:
+        excepted.remove("training.eval_steps")
     spec = OBJECTIVES.get(saved.get("training", {}).get("objective", ""))
     defaults = {} if spec is None else spec.losses
     saved = {**saved, **_defaults_of_new(saved, now)}

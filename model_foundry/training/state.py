@@ -1,11 +1,13 @@
 """The counters of a run. State that must survive a restart is here, in a tensor or in a seed.
 
-The learning rate is not part of it: it is a function of the step.
+The learning rate is not part of it: it is a function of the step, and of the plateaus so far.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from model_foundry.training.plateau import Plateau
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class TrainState:
     stop_reason: str | None = None
     """Reason why the run ends before its last step; None: it goes on. A checkpoint does not keep
     it, since it follows from the evaluations."""
+    plateau: Plateau = field(default_factory=Plateau)
+    """Evaluations as a schedule that follows them counts them."""
 
     @property
     def position(self) -> tuple[str, int]:
@@ -59,16 +63,18 @@ class TrainState:
 
     def note_evaluation(
         self, metric: str, value: float, *, greater_is_better: bool, threshold: float = 0.0
-    ) -> None:
+    ) -> bool:
         """Record the metric of the present step; NaN is never the best.
-
-        A run that stopped after an evaluation makes it again, which must not count twice.
 
         Args:
             threshold: an improvement must be greater than this.
+
+        Returns:
+            True if it counts: a run that stopped after an evaluation makes it again, which must not
+            count twice.
         """
         if self.evaluated_step == self.step:
-            return
+            return False
         self.evaluated_step = self.step
         sign = -1 if greater_is_better else 1
         before = math.inf if self.best is None else sign * self.best.value
@@ -77,3 +83,4 @@ class TrainState:
             self.best = Best(metric=metric, value=value, step=self.step)
         improves = is_best and before - sign * value > threshold
         self.evaluations_since_best = 0 if improves else self.evaluations_since_best + 1
+        return True

@@ -22,6 +22,7 @@ from model_foundry.objectives import ForwardPass, Objective
 from model_foundry.objectives.measure import Metrics
 from model_foundry.training.carried_state import CarriedState
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
+from model_foundry.training.optimizer import set_learning_rate
 from model_foundry.training.profiler.phases import phase
 from model_foundry.training.step_batches import StepBatch
 
@@ -43,6 +44,8 @@ class Learner:
     """Metrics of the training batches; None: there are none."""
     max_grad_norm: float | None = None
     """Largest global norm of the gradient; None: no limit."""
+    max_grad_value: float | None = None
+    """Largest absolute value of an entry of the gradient; None: no limit."""
     carried: CarriedState | None = None
     """States from which rows continue, replaced by those after them; None: rows are independent."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -71,8 +74,7 @@ class Learner:
             {name: self.accelerator.reduce(part, "sum") for name, part in parts.items()},
         )
         self.guard.record(step + 1, result, batch.micro_batches, learning_rate)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return result
@@ -116,10 +118,14 @@ class Learner:
         return terms[0] if len(terms) == 1 else torch.stack(terms).sum()
 
     def _clip_gradients(self) -> Tensor:
-        """Clip the gradients to `max_grad_norm`; return their norm before that."""
+        """Clip the gradients to their limits; return their global norm before that."""
         limit = math.inf if self.max_grad_norm is None else self.max_grad_norm
         with phase("gradient norm"):
             norm: Tensor = self.accelerator.clip_grad_norm_(self.model.parameters(), limit)
+            if (most := self.max_grad_value) is not None:
+                for parameter in self.model.parameters():
+                    if parameter.grad is not None:
+                        parameter.grad.clamp_(-most, most)
         return norm.full_tensor() if isinstance(norm, DTensor) else norm  # DTensor under FSDP2
 
     def _forward(self, batch: Batch, slot: int, targets: Mapping[str, int]) -> ForwardPass:

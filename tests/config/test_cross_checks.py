@@ -476,6 +476,27 @@ BROKEN = [
         "training.min_learning_rate",
         "must be <= learning_rate (=0.001), got 0.01",
     ),
+    (
+        "minimum_within_length",
+        GPT2,
+        ["training.max_steps=null", "training.epochs=2", "training.min_epochs=3"],
+        "training.min_epochs",
+        "must be <= training.epochs (=2), got 3; lower the first or raise the second",
+    ),
+    (
+        "plateaus_are_evaluated",
+        GPT2,
+        ["training.lr_scheduler_type=reduce_lr_on_plateau"],
+        "training.eval_steps",
+        "is required by lr_scheduler_type 'reduce_lr_on_plateau', which follows evaluations",
+    ),
+    (
+        "gradients_are_clipped_once",
+        GPT2,
+        ["training.max_grad_value=0.5", "training.max_grad_norm=2.0"],
+        "training.max_grad_value",
+        "(=0.5) and training.max_grad_norm (=2) both limit the gradients; drop one",
+    ),
     *(
         ("run_directory_is_named", GPT2, [f"output_dir={path}"], "output_dir", "of its own")
         for path in ('""', ".", "/", "..", "runs/..", '"a\\nb"')
@@ -491,6 +512,11 @@ KEPT = [
     (GPT2, ["tokenizer.special_tokens.mask=null", "tokenizer.special_tokens.pad=<p>"]),
     (GPT2, ["training.warmup_steps=5", "training.min_learning_rate=1e-3"]),
     (GPT2, ["training.max_steps=null", "training.epochs=1", "training.warmup_steps=9"]),
+    (GPT2, ["training.max_steps=null", "training.epochs=2", "training.min_epochs=2"]),
+    (GPT2, ["training.min_epochs=9"]),  # a pass may be short
+    (GPT2, ["training.lr_scheduler_type=reduce_lr_on_plateau", "training.eval_steps=1"]),
+    (GPT2, ["training.max_grad_value=0.5", "training.max_grad_norm=null"]),
+    (GPT2, ["training.max_grad_value=null", "training.max_grad_norm=2.0"]),
     (LSTM, [MASKED, BOTH_WAYS, "model.rnn.rnn_type=lstm"]),
     (GPT2, ["output_dir=../elsewhere/run"]),
     (LSTM, [CARRIED, STREAMS]),
@@ -586,6 +612,10 @@ WITHOUT_EFFECT = [
     (GPT2, ["training.early_stopping_threshold=0.1"], "training.early_stopping_threshold"),
     (GPT2, ["training.label_smoothing_factor=0.2"], "training.label_smoothing_factor"),
     (GPT2, [f"training.{BEST}"], "training.load_best_model_at_end"),
+    (GPT2, ["training.optimizer=sgd", "training.adam_beta1=0.8"], "training.adam_beta1"),
+    (GPT2, ["training.optimizer=rmsprop", "training.adam_epsilon=1e-6"], "training.adam_epsilon"),
+    (GPT2, ["training.muon={momentum: 0.9}"], "training.muon"),
+    (GPT2, ["training.warmup_stable_decay={decay_share: 0.1}"], "training.warmup_stable_decay"),
     (GPT2, ["training.pushes={strength: 0.7}"], "training.pushes"),
     (GPT2, [RECORDS, "data.packing=documents"], "data.packing"),
     (GPT2, [RECORDS, "data.max_sequence_length=9"], "data.max_sequence_length"),
@@ -615,6 +645,11 @@ def test_a_setting_without_effect_is_told_with_its_reason(
     ("model", "overrides"),
     [
         (GPT2, ["training.attn_implementation=eager", "training.min_learning_rate=1e-4"]),
+        (
+            GPT2,
+            ["training.optimizer=muon", "training.muon={ns_steps: 6}", "training.adam_beta1=0.8"],
+        ),
+        (GPT2, ["training.max_grad_value=0.5"]),
         (GPT2, ["data.train={hub: a/b}", "data.text_column=body", "data.split_by=position"]),
         (GPT2, ["tokenizer.model_type=bpe", "tokenizer.normalization=nfkc"]),
         (GPT2, ["tokenizer.tokenizer_type=wordpiece", "tokenizer.lowercase=true"]),

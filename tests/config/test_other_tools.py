@@ -43,7 +43,7 @@ def test_no_entry_hides_a_setting_of_ours(name: str) -> None:
     own = {path for path in _all_keys(ExperimentConfig) if path.rpartition(".")[2] == name}
     places = {place.partition(":")[0] for place in OURS.get(name, ())}
     assert own <= places or name in {
-        *("seed", "name", "train", "layers", "num_layers", "steps", "model_type")
+        *("seed", "name", "train", "layers", "num_layers", "steps", "model_type", "epsilon")
     }
 
 

@@ -834,12 +834,15 @@ OWN = {  # function of an optimizer or a schedule: message
     ),
     "sections": (lambda groups, training, section: None, r"test_trial\.py:\d+: <lambda>: TypeErr"),
     "middle": (
-        lambda progress, training: math.nan if progress == 0.5 else 0.1,
+        lambda point, training: math.nan if point.progress == 0.5 else 0.1,
         r"the schedule 'middle' must return a number >= 0, got nan for a progress of 0\.5",
     ),
-    "last": (lambda progress, training: 1 / (1 - progress), r"py:\d+: <lambda>: ZeroDivisionError"),
+    "last": (
+        lambda point, training: 1 / (1 - point.progress),
+        r"py:\d+: <lambda>: ZeroDivisionError",
+    ),
     "sectioned": (
-        lambda progress, training, section: 1.0,
+        lambda point, training, section: 1.0,
         r"test_trial\.py:\d+: <lambda>: TypeErr",
     ),
 }

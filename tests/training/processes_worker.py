@@ -225,6 +225,8 @@ def faults(here: Together) -> Iterator[tuple[str, list[str]]]:
 SHARDED = (
     *(("gpt2", "adamw"), ("bert", "adamw"), ("lstm", "adamw")),
     *(("gpt2", "sgd"), ("gpt2", "momentum"), ("gpt2", "toy")),
+    *(("gpt2", "muon"), ("lstm", "muon"), ("gpt2", "adam"), ("gpt2", "adamax"), ("gpt2", "nadam")),
+    *(("gpt2", "radam"), ("gpt2", "rmsprop"), ("gpt2", "adadelta")),
 )
 
 
@@ -233,7 +235,7 @@ def divided_models(here: Together) -> Iterator[tuple[str, Any]]:
     load_plugin(TOY)
     for kind, optimizer in SHARDED:
         name = f"{kind} with {optimizer}"
-        own = OPTIMIZED[optimizer][0] if optimizer in OPTIMIZED else ()
+        own, *_ = OPTIMIZED.get(optimizer, ((f"training.optimizer={optimizer}",),))
         config = without_dropout(kind, here.directory, *own)
         batch = rows_of(here.batch(config), slice(0, 2))
         labels = batch.inputs["input_ids"]  # as many in each row

@@ -52,7 +52,13 @@ def a_step(
     return learner.model, learner.take_step(batch, step=0, learning_rate=0.01)
 
 
-def learner_of(config: ExperimentConfig, model: BaseLanguageModel) -> Learner:
+def learner_of(
+    config: ExperimentConfig,
+    model: BaseLanguageModel,
+    *,
+    max_grad_norm: float | None = 1.0,
+    max_grad_value: float | None = None,
+) -> Learner:
     accelerator = start_accelerator(config.training)
     model, optimizer = accelerator.prepare(model, build_optimizer(model, config.training))
     guard = NonFiniteGuard(at_once=True)
@@ -62,7 +68,8 @@ def learner_of(config: ExperimentConfig, model: BaseLanguageModel) -> Learner:
         objective=objective_of(config),
         accelerator=accelerator,
         guard=guard,
-        max_grad_norm=1.0,
+        max_grad_norm=max_grad_norm,
+        max_grad_value=max_grad_value,
     )
 
 

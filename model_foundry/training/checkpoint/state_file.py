@@ -27,6 +27,19 @@ class BestEvaluation(BaseModel):
     step: NonNegativeInt
 
 
+class PlateauCounters(BaseModel):
+    """The `Plateau` of a run, as a checkpoint keeps it."""
+
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, from_attributes=True
+    )
+
+    best: float | None = None
+    bad_evaluations: NonNegativeInt = 0
+    cooldown: NonNegativeInt = 0
+    reductions: NonNegativeInt = 0
+
+
 class Counters(BaseModel):
     """The counters of `TrainState`, as a checkpoint keeps them."""
 
@@ -40,6 +53,7 @@ class Counters(BaseModel):
     best: BestEvaluation | None
     evaluations_since_best: NonNegativeInt
     evaluated_step: NonNegativeInt | None = None
+    plateau: PlateauCounters = PlateauCounters()
 
 
 class CheckpointState(BaseModel):
