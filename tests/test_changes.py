@@ -115,6 +115,11 @@ CHANGES = {
     "training.weight_decay=0.0": ["training.weight_decay: 0.1 -> 0.0"],
     "training.adam_beta2=0.95": ["training.adam_beta2: 0.999 -> 0.95"],
     "training.max_grad_norm=null": ["training.max_grad_norm: 1.0 -> None"],
+    "training.max_grad_value=0.5": [
+        "training.max_grad_norm: 1.0 -> None",
+        "training.max_grad_value: None -> 0.5",
+    ],
+    "training.optimizer=radam": ["training.optimizer: adamw -> radam"],
     "training.mixed_precision=bf16": ["training.mixed_precision: no -> bf16"],
     "training.per_device_train_batch_size=3": ["examples in one step: 6 -> 9"],
     "training.gradient_accumulation_steps=1": ["examples in one step: 6 -> 2"],

@@ -202,12 +202,13 @@ def test_the_example_sink_gets_the_figures_of_the_log(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_example_optimizer_and_schedule_train(tmp_path: Path) -> None:
     (tmp_path / "configs").symlink_to(ROOT / "configs")
-    (tmp_path / "nadam.py").write_text(code_block("architecture.md", "python"))
+    (tmp_path / "lion.py").write_text(code_block("architecture.md", "python"))
     command = words(code_block("architecture.md", "sh"))
     run_in(tmp_path, "-m", "model_foundry", *command[1:], "training.max_steps=4")
     [saved] = (tmp_path / "runs").glob("*/config.yaml")
     training = yaml.safe_load(saved.read_text())["training"]
-    assert (training["optimizer"], training["power"]) == ("nadam", {"power": 3.0})
+    assert (training["optimizer"], training["lion"]["beta2"]) == ("lion", 0.95)
+    assert training["steps"] == {"factor": 0.5, "number": 4}
 
 
 def test_the_example_from_transformers_trains_and_opens_without_this_package(
@@ -330,7 +331,7 @@ def test_every_file_of_code_that_a_page_names_exists() -> None:
         "fasta.py",
         "FILE.py",
         "regress.py",
-        "nadam.py",
+        "lion.py",
     }  # of the reader
     files = [str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/*.py")]
     missing = [

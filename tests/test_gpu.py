@@ -126,13 +126,15 @@ def test_a_compiled_model_learns_what_the_plain_one_learns(kind: str, tmp_path: 
     [
         *((kind, each, None) for kind in ("gpt2", "lstm") for each in ("no", "bf16", "fp16")),
         *(("gpt2", "no", name) for name in sorted(OPTIMIZED) if name != "toy"),
+        *(("lstm", each, "muon") for each in ("no", "fp16")),
     ],
 )
+@pytest.mark.parametrize("limit", ["max_grad_norm=1.0", "max_grad_value=0.01"])
 def test_an_interrupted_run_is_the_uninterrupted_one(
-    kind: str, precision: str, optimizer: str | None, tmp_path: Path
+    kind: str, precision: str, optimizer: str | None, limit: str, tmp_path: Path
 ) -> None:
     settings = (f"training.mixed_precision={precision}", "training.compile=false")
-    settings += OPTIMIZED[optimizer][0] if optimizer else ()
+    settings += (f"training.{limit}", *(OPTIMIZED[optimizer][0] if optimizer else ()))
     whole = tiny_experiment(kind, tmp_path / "whole", *settings)
     cut = tiny_experiment(kind, tmp_path / "cut", *settings, "training.save_steps=100")
     train(whole)

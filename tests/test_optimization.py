@@ -126,7 +126,7 @@ def test_plateaus_lower_the_rate_of_the_updates_after_them(
     told = [record.message for record in caplog.records if "has not improved" in record.message]
     assert [line.partition(":")[0] for line in told] == ["step 4", "step 6", "step 8", "step 9"]
     assert told[0].startswith("step 4: loss has not improved on ")
-    assert told[0].endswith(" in 1 evaluations; learning rate 0.01 -> 0.005")
+    assert told[0].endswith(" in 1 evaluation; learning rate 0.01 -> 0.005")
     counters: Any = read_state(run / "checkpoints" / "step-00000009").counters
     assert counters.plateau.reductions == 3  # the checkpoint precedes the evaluation of its step
 

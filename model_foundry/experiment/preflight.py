@@ -1,6 +1,6 @@
 """`foundry validate`: everything that can be checked without training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -9,7 +9,7 @@ from accelerate.utils import convert_outputs_to_fp32
 from model_foundry.architectures import BaseModel, CountedModel
 from model_foundry.architectures.plugin_check import check_without_data, is_ours
 from model_foundry.architectures.restored import restored
-from model_foundry.config import ARCHITECTURES, OPTIMIZERS, ExperimentConfig
+from model_foundry.config import ARCHITECTURES, OPTIMIZERS, ExperimentConfig, TrainingConfig
 from model_foundry.experiment.auto_settings import resolve_auto_settings
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.run_length import check_length, total_steps
@@ -55,14 +55,24 @@ def check(config: ExperimentConfig) -> list[str]:
     _try_plugins(config, objective, found)
     name = config.model.architecture
     lines = [*notes, f"model: {name}, {parameters:,} parameters with {found.sizes}"]
-    training = config.training
-    if found.prepared is None and training.epochs is not None and training.warmup_steps:
-        lines.append(
-            f"not checked: training.warmup_steps (={training.warmup_steps}) against "
-            f"training.epochs (={training.epochs}), whose number of steps is known only "
-            "after the data are read"
-        )
+    if found.prepared is None:
+        lines += _lengths_not_checked(config.training)
     return [*lines, *found.lines]
+
+
+def _lengths_not_checked(training: TrainingConfig) -> Iterator[str]:
+    """Yield a line for each setting whose law needs the number of examples."""
+    reason = "whose number of steps is known only after the data are read"
+    if training.epochs is not None and training.warmup_steps:
+        yield (
+            f"not checked: training.warmup_steps (={training.warmup_steps}) against "
+            f"training.epochs (={training.epochs}), {reason}"
+        )
+    if training.max_steps is not None and training.min_epochs is not None:
+        yield (
+            f"not checked: training.max_steps (={training.max_steps}) against "
+            f"training.min_epochs (={training.min_epochs}), {reason}"
+        )
 
 
 def _try_plugins(config: ExperimentConfig, objective: Objective, found: Inspection) -> None:

@@ -264,12 +264,14 @@ class EvaluateHook(Hook):
         section, reductions = plateau_settings(config, state.step), state.plateau.reductions
         if section and state.plateau.count(value, section, greater_is_better=greater_is_better):
             before, after = (
-                learning_rate(state.step, config, context.total_steps, reductions=number)
-                for number in (reductions, reductions + 1)
+                learning_rate(state.step, config, context.total_steps, reductions=times)
+                for times in (reductions, reductions + 1)
             )
+            number = section.patience + 1
             logger.info(
-                "step %d: %s has not improved on %s in %d evaluations; learning rate %.3g -> %.3g",
-                *(state.step, name, state.plateau.best, section.patience + 1, before, after),
+                "step %d: %s has not improved on %s in %d evaluation%s; learning rate %.3g -> %.3g",
+                *(state.step, name, state.plateau.best, number, "s" if number > 1 else ""),
+                *(before, after),
             )
 
 

@@ -76,7 +76,9 @@ def test_divided_weights_and_optimizers_are_saved_and_loaded_whole(
     # AdamW makes much of gradients that are zero but for rounding, such as those of bert's keys
     name = f"{kind} with {optimizer}"
     assert all(each[f"{name} resumed"] for each in found)
-    close = pytest.approx(found[0][f"{name} divided"], rel=1e-3, abs=1e-4)
+    # so do others, and Muon computes in bf16
+    rel = 1e-2 if optimizer in {"muon", "nadam", "rmsprop"} else 1e-3
+    close = pytest.approx(found[0][f"{name} divided"], rel=rel, abs=1e-4)
     assert found[1][f"{name} divided"] == close
 
 
