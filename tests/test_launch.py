@@ -158,6 +158,28 @@ def test_two_processes_train_the_model_of_one(
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+STEERED = (
+    "training.losses={label_smoothing: 1.0, confidence_penalty: 0.1}",
+    "training.metrics=[loss, top5_accuracy, calibration_error]",
+    *("training.ema_decay=0.8", "training.metric_for_best_model=ema/loss"),
+    *("training.early_stopping_patience=2", "training.early_stopping_threshold=9"),
+    *("training.load_best_model_at_end=true", "training.save_steps=3", "training.use_cpu=true"),
+)
+
+
+def test_two_processes_are_steered_as_one(settings: tuple[str, ...], tmp_path: Path) -> None:
+    """Both stop at the third evaluation, with the figures, weights and files of one process."""
+    tested = f"data.test={tmp_path / 'tested.txt'}"
+    (tmp_path / "tested.txt").write_text("the big dog sees a cat\n" * 4)
+    overrides = (*settings, *NO_DROPOUT["rnn"], *STEERED, tested)
+    alone = must_train(1, "lstm", tmp_path / "alone", *overrides)
+    together = must_train(2, "lstm", tmp_path / "together", *overrides)
+    must_be_close(together, alone)
+    assert status_of(together) == status_of(alone) == ("completed", 0, 9)
+    assert files_of(together) == files_of(alone)
+    assert "model_ema/model.safetensors" in files_of(together)
+
+
 @pytest.fixture(scope="module")
 def plain(settings: tuple[str, ...]) -> tuple[str, ...]:
     """The same without dropout, whose masks differ with the number of processes."""

@@ -136,6 +136,19 @@ def timed(line: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in line.items() if name.endswith("_per_second")}
 
 
+def test_the_least_number_of_epochs_holds_early_stopping_back(
+    settings: tuple[str, ...], whole: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Two passes are eleven steps, so that the next evaluation is at step 12."""
+    overrides = (*STOPS, *AVERAGED, "training.min_epochs=2")
+    expected = whole("lstm", *overrides)
+    assert status_of(expected)["step"] == 12
+    fault = Fault("step 9 evaluated", signal=KILL)
+    train_in_child("lstm", tmp_path, *settings, *overrides, fault=fault, code=KILLED)
+    train_in_child("lstm", tmp_path, *settings, *overrides, code=0)
+    assert differences(expected, tmp_path / "run") == []
+
+
 SERIES = [("step 3 made", KILL), ("step 7 made", TERM), ("step 9 made", KILL)]
 AT_THE_END = [("step 18 evaluated", KILL), ("model: renamed", KILL)]
 

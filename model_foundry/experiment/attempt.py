@@ -227,11 +227,10 @@ class Attempt:
             self.prepared.collate,
             context.split,
             seed=config.seeds.data,
-            start=context.state.examples_seen,
+            steps=range(context.state.step, context.total_steps),
             workers=config.training.dataloader_num_workers,
             streams=self.prepared.objective.streams,
             passes=config.training.epochs if counts(context) else None,
-            total_steps=context.total_steps,
         )
 
     def _when(self) -> str:

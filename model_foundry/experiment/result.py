@@ -30,9 +30,7 @@ from model_foundry.training.run_fingerprint import RunFingerprint
 logger = logging.getLogger(__name__)
 
 MODEL_STEP = "model_step"  # in the file of the last measurements
-OF_EARLY_STOPPING = (
-    *("early_stopping_patience", "early_stopping_threshold", "min_epochs", "min_steps"),
-)
+OF_EARLY_STOPPING = ("early_stopping_patience", "early_stopping_threshold", "min_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)

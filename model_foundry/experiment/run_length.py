@@ -39,6 +39,15 @@ def total_steps(config: ExperimentConfig, *, examples: int) -> int:
     return steps
 
 
+def steps_per_epoch(config: ExperimentConfig, *, examples: int) -> int:
+    """Return the optimizer steps in which each training example is seen once at least.
+
+    Args:
+        examples: training examples of one pass.
+    """
+    return steps_of_epochs(1, blocks=examples, blocks_per_step=config.training.rows_per_step)
+
+
 def min_steps(config: ExperimentConfig, *, examples: int) -> int:
     """Return the optimizer steps of `min_epochs`, before which a run may not end early; 0: any.
 
@@ -60,11 +69,6 @@ def _require_min_epochs(config: ExperimentConfig, *, examples: int) -> None:
             f"{training.rows_per_step:,} examples, more than training.max_steps "
             f"(={training.max_steps:,}); lower the first or raise the second"
         )
-
-
-def steps_per_epoch(config: ExperimentConfig, *, examples: int) -> int:
-    """Return the optimizer steps in which each of the training examples is seen once at least."""
-    return steps_of_epochs(1, blocks=examples, blocks_per_step=config.training.rows_per_step)
 
 
 def check_length(config: ExperimentConfig, prepared: Prepared, steps: int) -> None:

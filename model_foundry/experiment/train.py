@@ -19,7 +19,7 @@ from model_foundry.config import ExperimentConfig, checked_again, experiment_of,
 from model_foundry.experiment.attempt import Attempt
 from model_foundry.experiment.auto_settings import settle
 from model_foundry.experiment.debug_settings import debug_process, make_room, starts_over
-from model_foundry.experiment.limits import examples_per_pass, limited_splits
+from model_foundry.experiment.limits import limited_splits
 from model_foundry.experiment.result import RunResult, completed_result, finish
 from model_foundry.experiment.resume import (
     ResumePoint,
@@ -31,8 +31,9 @@ from model_foundry.experiment.resume import (
     require_one_run,
 )
 from model_foundry.experiment.resume_hint import resume_hint
+from model_foundry.experiment.run_context import make_context
 from model_foundry.experiment.run_directory import Record, RunDirectory, running
-from model_foundry.experiment.run_length import check_length, min_steps, steps_per_epoch
+from model_foundry.experiment.run_length import check_length
 from model_foundry.experiment.tracking import check_trackers
 from model_foundry.foundation.atomic_files import commit_directory, find_damage, write_text
 from model_foundry.foundation.environment_variables import without_variables
@@ -151,17 +152,9 @@ def _run(
     check_length(config, prepared, fingerprint.total_steps)
     model = _create_model(config, prepared, accelerator, processes)
     initial = _initialize(model, config, prepared, processes, start)
-    examples = examples_per_pass(config, prepared)
-    context = RunContext(
-        config=config,
-        total_steps=fingerprint.total_steps,
-        min_steps=min_steps(config, examples=examples),
-        state=start.state(),
-        accelerator=accelerator,
-        steps_per_epoch=steps_per_epoch(config, examples=examples),
-        processes=processes,
+    context = make_context(
+        config, prepared, fingerprint, start=start, accelerator=accelerator, processes=processes
     )
-    _log_split(context)
     attempt = make_attempt(run, prepared, context=context, fingerprint=fingerprint, start=start)
     begun = _begun(attempt, hold, notes, model.num_positions, initial, fresh=fresh)
     with ExitStack() as beginning, _naming_lost_peers(context), plugin_errors():
@@ -202,16 +195,6 @@ def _initialize(
     found = prepared.processors.items()
     tokenizers = {role: each.tokenizer for role, each in found if isinstance(each, TextTokenizer)}
     return processes.on_all_ranks(initialize, model, config, tokenizers)
-
-
-def _log_split(context: RunContext) -> None:
-    split, world_size = context.split, context.processes.world_size
-    if world_size > 1:
-        logger.info(
-            "%d processes divide the %d rows of a step; forward passes of each: %d, rows in a "
-            "pass: %d",
-            *(world_size, split.rows * world_size, split.micro_batches, split.micro_batch),
-        )
 
 
 def _write_config(

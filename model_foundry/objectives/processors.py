@@ -21,7 +21,7 @@ from model_foundry.tokenizer.saving import save_tokenizer
 
 TOKENIZER, IMAGE_PROCESSOR = ROOT_ROLES = ("tokenizer", "image_processor")
 ROLE = re.compile(r"[a-z0-9][a-z0-9_-]*")  # no dot, which all files have; some systems ignore case
-TAKEN = ("checkpoints", "diagnostics", "evaluation", "model")  # directories of a run
+TAKEN = ("checkpoints", "diagnostics", "evaluation", "model", "model_ema")  # directories of a run
 
 
 class Processor(ABC):

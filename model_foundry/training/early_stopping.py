@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 
 from model_foundry.foundation.messages import figure, figure_name
+from model_foundry.training.context import RunContext
 from model_foundry.training.hooks import FinishedStep, Hook, Training
 
 logger = logging.getLogger(__name__)
@@ -26,21 +27,25 @@ class EarlyStoppingHook(Hook):
         self._decide(training)
 
     def _decide(self, training: Training) -> None:
-        state, total = training.context.state, training.context.total_steps
-        if state.evaluated_step != state.step or state.step >= total:
+        context, state = training.context, training.context.state
+        is_evaluated = state.evaluated_step == state.step
+        if not is_evaluated or not context.may_stop or state.step >= context.total_steps:
             return
-        since = state.evaluations_since_best
-        if since < self.patience or not training.context.may_stop:
-            return
-        best = state.best
-        found = "it was never finite"
-        if best is not None:
-            value = f"{figure_name(best.metric)} {figure(best.value)}"
-            found = f"the best is {value} at step {best.step}"
-        threshold = training.context.config.training.early_stopping_threshold
-        least = f" by more than {threshold:g}" if threshold else ""
-        state.stop_reason = (
-            f"early stopping at step {state.step} of {total}, after {since} evaluations without an "
-            f"improvement{least}; {found}"
-        )
-        logger.info("%s", state.stop_reason)
+        if state.evaluations_since_best >= self.patience:
+            state.stop_reason = _reason(context)
+            logger.info("%s", state.stop_reason)
+
+
+def _reason(context: RunContext) -> str:
+    state, best = context.state, context.state.best
+    found = "it was never finite"
+    if best is not None:
+        value = f"{figure_name(best.metric)} {figure(best.value)}"
+        found = f"the best is {value} at step {best.step}"
+    threshold = context.config.training.early_stopping_threshold
+    least = f" by more than {threshold:g}" if threshold else ""
+    since = state.evaluations_since_best
+    return (
+        f"early stopping at step {state.step} of {context.total_steps}, after {since} "
+        f"evaluation{'s' if since > 1 else ''} without an improvement{least}; {found}"
+    )

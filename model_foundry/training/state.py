@@ -37,11 +37,11 @@ class TrainState:
     """Evaluations since the last one that improved on the best before it by enough."""
     evaluated_step: int | None = None
     """Step of the last evaluation; None before the first."""
-    plateau: Plateau = field(default_factory=Plateau)
-    """Evaluations as a schedule that follows them counts them."""
     stop_reason: str | None = None
     """Reason why the run ends before its last step; None: it goes on. A checkpoint does not keep
     it, since it follows from the evaluations."""
+    plateau: Plateau = field(default_factory=Plateau)
+    """Evaluations as a schedule that follows them counts them."""
 
     @property
     def position(self) -> tuple[str, int]:

@@ -185,7 +185,6 @@ OVERRIDES: list[tuple[str, str]] = [
     ("n_layer=2", f"{MEANT} 'model.transformer.layers' or 'model.rnn.num_layers'?"),
     ("training.seed=1", f"{MEANT} 'seed', at the top of the file?"),
     ("training.optim=adamw_torch", f"{MEANT} 'optimizer'?"),
-    ("training.greater_is_better=true", f"{NONE}each metric knows in which direction..."),
     ("training.optimizer=adamm", ": Unknown optimizer: 'adamm'; did you mean 'adam'? ..."),
     ("training.optimizer=adamw_hf", ": Unknown optimizer: 'adamw_hf'; did you mean 'adamw'? ..."),
     ("training.optimizer=spoilt:Optimizer", ": Unknown optimizer: 'spoilt:Optimizer'. Ava..."),

@@ -132,7 +132,7 @@ def trained(packing: str, kind: str, shards: int, share: BatchSplit, *, start: i
         collating(kind),
         share,
         seed=5,
-        start=start,
+        steps=range(start // share.rows_per_step, start // share.rows_per_step + 1),
         streams=packing == "streams",
     )
     return digest(islice(batches, 2 * len(rows) // 6))

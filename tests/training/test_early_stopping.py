@@ -21,14 +21,15 @@ def stopped_at(
     """Evaluate after each step; return the step at which the run ends, if it does."""
     state = TrainState()
     settings = SimpleNamespace(training=SimpleNamespace(early_stopping_threshold=threshold))
-    context = SimpleNamespace(state=state, total_steps=len(values), config=settings)
+    context: Any = SimpleNamespace(state=state, total_steps=len(values), config=settings)
     training: Any = SimpleNamespace(context=context)
-    hook = EarlyStoppingHook(patience, is_allowed=lambda step: step >= free_from)
+    hook = EarlyStoppingHook(patience)
     for value in values:
         state.count(1, {})
         state.note_evaluation(
             "loss", value, greater_is_better=greater_is_better, threshold=threshold
         )
+        context.may_stop = state.step >= free_from
         hook.on_start(training)
         if state.stop_reason is not None:
             return state.step, state
@@ -79,7 +80,8 @@ def test_the_reason_names_steps_evaluations_and_the_best() -> None:
 
 def test_a_step_without_an_evaluation_ends_nothing() -> None:
     _, state = stopped_at([1.0, 2.0, 3.0], 9)
-    training: Any = SimpleNamespace(context=SimpleNamespace(state=state, total_steps=9))
+    context = SimpleNamespace(state=state, total_steps=9, may_stop=True)
+    training: Any = SimpleNamespace(context=context)
     state.count(1, {})
-    EarlyStoppingHook(1, is_allowed=lambda step: True).on_start(training)
+    EarlyStoppingHook(1).on_start(training)
     assert state.stop_reason is None

@@ -90,27 +90,27 @@ def training_batches(
     share: BatchSplit,
     *,
     seed: int,
-    start: int = 0,
+    steps: range = range(1),
     workers: int = 0,
     streams: bool = False,
     passes: int | None = None,
-    total_steps: int = 1,
 ) -> Generator[Batch]:
-    """Yield the micro-batches of one rank without end, after the first `start` examples of the run.
+    """Yield the micro-batches of one rank without end.
 
     Closing the generator ends the worker processes.
 
     Args:
+        steps: from the number of steps made before to that of the whole run; collators are told
+            which share of these is over.
         streams: each example continues that of the previous step.
         passes: the first passes over the examples, outside of which none is counted; None: all.
-        total_steps: steps of the whole run, of which collators are told the share that is over.
 
     Raises:
         DataError: there are fewer examples than a step of streams has.
         RuntimeError: a worker process died or hangs.
     """
     order: Order
-    lane_starts = None
+    lane_starts, start = None, steps.start * share.rows_per_step
     if streams:
         order = StreamOrder(len(examples), share, start=start)
         lane_starts = order.lane_starts
@@ -119,7 +119,7 @@ def training_batches(
             len(examples), share, seed=seed, start=start, lengths=examples.lengths
         )
     source = _Batches(examples, collate, lane_starts, passes=passes)
-    wanted = _WithProgress(order, total_steps)
+    wanted = _WithProgress(order, steps)
     if workers:
         yield from _from_workers(source, wanted, workers)
     else:
@@ -129,15 +129,14 @@ def training_batches(
 class _WithProgress(Sampler[tuple[float, list[Key]]]):
     """The keys of each micro-batch with the share of the run that is over before its step."""
 
-    def __init__(self, order: Order, total_steps: int) -> None:
-        self.order, self.last_step = order, max(1, total_steps - 1)
+    def __init__(self, order: Order, steps: range) -> None:
+        self.order, self.steps = order, steps
 
     def __iter__(self) -> Iterator[tuple[float, list[Key]]]:
-        share = self.order.share
-        first = self.order.start // share.rows_per_step
+        last = max(1, self.steps.stop - 1)
         for number, keys in enumerate(self.order):
-            step = first + number // share.micro_batches
-            yield min(1.0, step / self.last_step), keys
+            step = self.steps.start + number // self.order.share.micro_batches
+            yield min(1.0, step / last), keys
 
 
 def _identity(batch: Any) -> Any:
