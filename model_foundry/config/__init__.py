@@ -3,8 +3,10 @@
 `sections`, `sources`, `data`, `model`, `training` and `experiment` define the settings; `built_in`
 has the registries, whose entries `specs` describes; `section_checks` and `cross_checks` validate
 combinations; `unused_settings` finds settings without effect; `on_resume` marks the settings that a
-resumed run may change; `yaml_reader` reads YAML; `validation` reports every fault, with the place
-that `origins` knows; `files` loads and saves. None imports torch.
+resumed run may change; `yaml_reader` reads YAML; `composition` joins files, `groups` and
+`overrides` apply what the command line gives, and `interpolation` finds the values of `${...}`;
+`validation` reports every fault, with the place that `origins` knows; `files` loads and saves. None
+imports torch.
 """
 
 from model_foundry.config.built_in import (

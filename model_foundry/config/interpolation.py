@@ -54,6 +54,8 @@ def interpolate(
 
 
 class _Resolver:
+    """The finding of values in one layer, each once, with the faults on the way."""
+
     def __init__(self, layer: Layer, *, keep_unset: bool) -> None:
         self.layer = layer
         self.keep_unset = keep_unset

@@ -148,7 +148,7 @@ WORDS = ["tokenizer.path=./words", "tokenizer.vocab_size=30"]
         (None, [], "bad.txt: no such file, folder or match"),
         (None, [r'data.train="no\nsuch\e[2J"'], r"error: no\nsuch\x1b[2J: no such file"),
         (None, ["data.train=$HOME/corpus.txt"], "$HOME/corpus.txt: no such file"),
-        (None, ["data.train=${PWD}/corpus.txt"], "${PWD}/corpus.txt: no such file"),
+        (None, ["data.train=$${PWD}/corpus.txt"], "${PWD}/corpus.txt: no such file"),
         (b"", [], "bad.txt: holds no text"),
         (b" \n\t\n", [], "bad.txt: holds no text"),
         (b" \n", ["data.train=corpus.txt", "data.validation=bad.txt"], "bad.txt: holds no text"),

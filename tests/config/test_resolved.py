@@ -10,7 +10,7 @@ from model_foundry.config import load_config
 from model_foundry.config.groups import GROUPS
 from model_foundry.config.resolved import resolved_lines
 from model_foundry.config.shipped import shipped_configs
-from tests.config.conftest import GOOD, Foundry
+from tests.config.conftest import Foundry
 
 CONFIGS = shipped_configs()
 SHIPPED = [(path, []) for path in sorted(CONFIGS.glob("*.yaml"))]
@@ -119,9 +119,3 @@ def test_the_command_prints_a_file_and_nothing_else(child: str, foundry: Foundry
     assert ended.err.startswith("warning: tokenizer.lowercase has no effect")
     (here / "again.yaml").write_text(ended.out)
     assert load_config("again.yaml") == load_config(child, overrides=["tokenizer.lowercase=true"])
-
-
-def test_the_example_of_the_tests_is_whole(foundry: Foundry) -> None:
-    out = foundry("validate", "good.yaml", "--resolved").out
-    names = [line for line in GOOD.split() if line.endswith(":") and "{" not in line]
-    assert all(name in out for name in names)

@@ -523,9 +523,9 @@ def test_of_thousands_of_faults_some_are_told_and_the_rest_is_counted(
         # a float by YAML 1.2, whatever PyYAML thinks
         ("training.learning_rate=1e-4", "training.learning_rate", 1e-4),
         ("training.learning_rate=1", "training.learning_rate", 1.0),
-        # nothing is expanded, so nothing of the environment leaks into a run
+        # only ${...} is an expression, and $${ is none
         ("output_dir=$HOME/run", "output_dir", Path("$HOME/run")),
-        ("output_dir=runs/${USER}", "output_dir", Path("runs/${USER}")),
+        ("output_dir=runs/$${USER}", "output_dir", Path("runs/${USER}")),
         # where a run lies is the caller's to say
         ("output_dir=../runs/one", "output_dir", Path("../runs/one")),
         # a name that only another operating system reserves
