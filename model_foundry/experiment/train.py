@@ -92,8 +92,7 @@ def train(
         Interrupted: a signal came; the same call resumes.
         TypeError: an argument is no experiment, or a sink is no `Sink`.
     """
-    config = experiment_of(config)
-    config = checked_again(config)
+    config = checked_again(experiment_of(config))
     check_trackers(config)
     run, given = RunDirectory(config.output_dir), Sinks(sinks)
     with (
@@ -104,9 +103,9 @@ def train(
         ExitStack() as held,
     ):
         further = given if processes.is_rank0 else Sinks()
-        hold = partial(_hold, run, held, lock=lock)
         attempt = partial(Attempt, profile=profile, sinks=further)
         with closing(further):  # while the directory is locked: trackers write into it
+            hold = partial(_hold, run, held, lock=lock)
             return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
 
 
