@@ -33,7 +33,7 @@ def schema_of(name: str) -> type[BaseModel] | None:
 
 
 class TrackingConfig(OpenSection):
-    """Where figures go beside `metrics.jsonl`. The settings of a tracker stand under its name.
+    """Trackers of figures beside `metrics.jsonl`. The settings of each stand under its name.
 
     Nothing here changes what is learned.
     """

@@ -97,8 +97,7 @@ def train(
         Interrupted: a signal came; the same call resumes.
         TypeError: an argument is no experiment, or a sink is no `Sink`.
     """
-    config = experiment_of(config)
-    config = checked_again(config)
+    config = checked_again(experiment_of(config))
     check_trackers(config)
     run, given = RunDirectory(config.output_dir), Sinks(sinks)
     with (
@@ -110,10 +109,10 @@ def train(
         ExitStack() as held,
     ):
         further = given if processes.is_rank0 else Sinks()
-        hold = partial(_hold, run, held, lock=lock)
         attempt = partial(Attempt, profile=profile, sinks=further, make_reporter=make_reporter)
         fresh = fresh or config.debug.start_over
         with closing(further):  # while the directory is locked: trackers write into it
+            hold = partial(_hold, run, held, lock=lock)
             return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
 
 

@@ -101,6 +101,13 @@ def load(model: dict[str, Any], *overrides: str) -> ExperimentConfig:
 # law, model, settings that break it, the field that is named, what is said of it
 BROKEN = [
     (
+        "tracking_has_whole_weights",
+        GPT2,
+        ["training.distributed.strategy=fsdp2", "tracking.samples={prompts: [a]}"],
+        "tracking.samples",
+        "needs whole weights, which training.distributed.strategy (=fsdp2) shards",
+    ),
+    (
         "interventions_are_known",
         GPT2,
         ["data.interventions=[lowercse]"],
