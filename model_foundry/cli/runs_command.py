@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from model_foundry.cli.shared_options import Debug, argument, path_argument
-from model_foundry.cli.trimmed import print_trimmed
+from model_foundry.cli.tables import print_trimmed, table_console
+
+WIDTH_OF_FILE = 10_000  # columns; no line of a file is folded
 
 
 def runs(
@@ -53,18 +55,12 @@ def runs(
     elif not rows:
         typer.echo(f"no runs below {', '.join(map(str, places))}")
     else:
-        _print_table(run_table.table(shown, keys or run_table.COLUMNS))
+        console = table_console()
+        if not console.is_terminal:
+            console.width = WIDTH_OF_FILE
+        print_trimmed(console, run_table.fitting_table(shown, keys, console))
         if len(shown) < len(rows):
             typer.echo(f"{len(shown)} of {len(rows)} runs")
         for row in shown:
             if row.fault is not None:
                 typer.echo(f"warning: {row.fault}", err=True)
-
-
-def _print_table(table: object) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 10_000  # lines of a file are not wrapped
-    print_trimmed(console, table)

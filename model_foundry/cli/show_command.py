@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from model_foundry.cli.shared_options import Debug, argument, path_argument
-from model_foundry.cli.trimmed import print_trimmed
+from model_foundry.cli.tables import print_trimmed, table_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,15 +30,13 @@ def show(
     debug: Debug = False,
 ) -> None:
     """Show the progress, figures and checkpoints of a run."""
-    from rich.console import Console
-
     from model_foundry.run_reports.finding_runs import require_run
     from model_foundry.run_reports.run_page import page
     from model_foundry.run_reports.run_report import RunReader
 
     reader = RunReader(require_run(run))
     report, _ = reader.read(time.time())
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = table_console()
     if follow and report.is_alive:
         with suppress(KeyboardInterrupt):  # the run goes on, and so does the report on it
             _follow(reader, console, as_json=as_json)

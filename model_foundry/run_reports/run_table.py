@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Sequence
 from typing import Any, TextIO
 
+from rich.console import Console
 from rich.table import Table
 
 from model_foundry.foundation.messages import figure_name, printable
@@ -13,12 +14,30 @@ from model_foundry.run_reports.run_row import KEYS, RunRow
 from model_foundry.run_reports.text_forms import duration, local_time
 
 COLUMNS = ("run", "state", "step", "best", "loss", "parameters", "seconds", "started")
+DISPENSABLE = ("started", "parameters", "seconds", "loss")  # left out first on a narrow terminal
+WIDEST = 10_000  # columns
 HEADINGS = {"seconds": "time"}
 LEFT = ("run", "state", "name", "architecture", "best", "best_metric", "started", "reason")
 
 
+def fitting_table(rows: Sequence[RunRow], keys: Sequence[str], console: Console) -> Table:
+    """Return a table of runs with these keys; without any, with as many as a console has room for.
+
+    Args:
+        keys: empty: those of `COLUMNS`.
+    """
+    if keys:
+        return table(rows, keys)
+    wide = console.options.update(max_width=WIDEST)
+    for left_out in range(len(DISPENSABLE) + 1):
+        drawn = table(rows, [key for key in COLUMNS if key not in DISPENSABLE[:left_out]])
+        if drawn.__rich_measure__(console, wide).maximum <= console.width:
+            break
+    return drawn
+
+
 def table(rows: Iterable[RunRow], columns: Sequence[str] = COLUMNS) -> Table:
-    """Return a table of runs, a column for each key; a run that cannot be read has its reason."""
+    """Return a table of runs, a column for each key."""
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     for number, key in enumerate(columns):
         drawn.add_column(

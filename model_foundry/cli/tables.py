@@ -1,11 +1,23 @@
-"""Printing of tables without the spaces that rich puts behind them."""
+"""Printing of tables for people and for files alike."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+def table_console() -> "Console":
+    """Return a console on standard output that prints text as it is.
+
+    `FORCE_COLOR` does not make a terminal of a file, whose readers would get control characters.
+    """
+    from rich.console import Console
+
+    terminal = sys.stdout.isatty()
+    return Console(highlight=False, markup=False, emoji=False, force_terminal=terminal)
 
 
 def print_trimmed(console: "Console", part: Any) -> None:
