@@ -72,6 +72,7 @@ SMALL_TRAINING: dict[str, Any] = {
     "gradient_accumulation_steps": ROWS,
     "logging_steps": 1,
     "eval_steps": None,
+    "save_strategy": "steps",
     "save_steps": STEPS // 2,
     "save_minutes": None,
     "save_total_limit": None,
@@ -104,8 +105,7 @@ class SmallExperiment:
             raw["training"] |= {"eval_steps": STEPS // 2}
         if slowdown_of_bf16() > MAX_BF16_SLOWDOWN:
             raw["training"] |= {"mixed_precision": "no"}
-        raw["output_dir"] = directory / "run"
-        raw["tracking"] = {}
+        raw |= {"output_dir": directory / "run", "debug": {}, "tracking": {}}
         objective = objective_of(asked)
         if not isinstance(objective, LanguageObjective):
             name = asked.training.objective

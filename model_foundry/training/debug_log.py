@@ -1,4 +1,4 @@
-"""What a training reads and computes, in the log at its level `debug`."""
+"""The modules of a model and the tensors of its first steps, in the log at level `debug`."""
 
 import logging
 

@@ -103,7 +103,8 @@ def _defaults_of_new(saved: Mapping[str, Any], now: Mapping[str, Any]) -> dict[s
     return {
         name: fields[name].get_default(call_default_factory=True, validated_data={})
         for name in new
-        if name.rpartition(".")[0] in sections and not fields[name].is_required()
+        if (name.rpartition(".")[0] in sections or name.partition(".")[0] not in saved)
+        and not fields[name].is_required()
     }
 
 

@@ -294,7 +294,7 @@ def test_each_option_says_one_thing(
 def test_a_short_run_says_that_it_was_not_profiled(cli: Cli, here: Path) -> None:
     code, out, said = cli("train", "good.yaml", "--profile")
     assert code == 0
-    assert "training.max_steps is 2: none will be profiled" in said
+    assert "the run has 2 left: none will be profiled" in said
     assert out.splitlines()[-1] == "no step was profiled: a profile takes 16 steps"
     code, out, _ = cli("train", "good.yaml", "--profile", "training.max_steps=16", "--fresh")
     assert code == 0

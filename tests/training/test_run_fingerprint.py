@@ -29,7 +29,9 @@ ONLY_WATCHES = {
     "data.preprocessing_num_workers",
     "training.metrics",  # the one that decides which checkpoint is the best is compared
     *("training.logging_steps", "training.eval_steps", "training.save_steps"),
-    *("training.save_total_limit", "training.save_minutes"),
+    *("training.save_total_limit", "training.save_minutes", "training.save_strategy"),
+    *("debug.limit_test", "debug.overfit_below", "debug.detect_anomaly", "debug.profiler"),
+    *("debug.log_level", "debug.one_process", "debug.start_over"),
     "training.dataloader_num_workers",
     *("training.distributed.strategy", "training.distributed.cpu_offload"),
     *("training.distributed.reshard_after_forward", "training.distributed.timeout_minutes"),
@@ -54,7 +56,7 @@ CHANGES_LAST_BITS = {
     *("training.attn_implementation", "training.gradient_checkpointing", "training.compile"),
     *("training.speed.loss_without_logits", "training.speed.fused_activations"),
     *("training.speed.fused_optimizer", "training.speed.fused_recurrence"),
-    "training.speed.fp32_products",
+    *("training.speed.fp32_products", "training.use_cpu"),
 }
 
 
@@ -159,6 +161,10 @@ def test_a_setting_that_an_earlier_version_did_not_have_has_its_default(tmp_path
     for section, name in (("training", "transforms"), ("model", "dense"), ("data", "packing")):
         del saved[section][name]
     assert changed_settings(saved, as_settings(tiny_experiment("gpt2", tmp_path))) == []
+    del saved["debug"]  # a whole section
+    assert changed_settings(saved, as_settings(tiny_experiment("gpt2", tmp_path))) == []
+    limited = as_settings(tiny_experiment("gpt2", tmp_path, "debug.limit_train=2"))
+    assert changed_settings(saved, limited) == ["debug.limit_train: None -> 2"]
     other = as_settings(tiny_experiment("gpt2", tmp_path, "data.packing=documents"))
     assert changed_settings(saved, other) == ["data.packing: blocks -> documents"]
     del saved["model"]["architecture"]
