@@ -6,7 +6,8 @@ _HINTS = {
     "it does not exist yet; training evaluates the final model, and one more text with data.test": (
         "evaluate evaluation eval score perplexity"
     ),
-    "it does not exist yet": "surprisal compare sweep plan",
+    "it does not exist yet": "surprisal compare sweep",
+    "use `foundry plan`": "estimate budget dry-run",
     "not needed: transformers loads the directory `model` of a run": "export convert",
     "nothing is uploaded here; upload the directory `model` of a run yourself": "push",
     "name the saved model in model.init_from, and use `foundry train`": "finetune fine-tune",

@@ -188,7 +188,8 @@ def _size(number: int | None) -> str:
 
 def _disk(plan: Plan) -> Iterator[Row]:
     disk = plan.disk
-    yield "checkpoint", size_of_bytes(disk.checkpoint)
+    without = "" if plan.memory.optimizer is not None else ", and the optimizer's state"
+    yield "checkpoint", size_of_bytes(disk.checkpoint) + without
     yield "model", size_of_bytes(disk.model)
     parts = [_number(disk.kept, "checkpoint")]
     parts += [_number(disk.lean, "milestone")] if disk.lean else []

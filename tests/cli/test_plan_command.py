@@ -101,6 +101,10 @@ def test_the_whole_report() -> None:
             "  activations     not known: the model does not fit",
         ),
         (
+            changed("memory", optimizer=None, activations=None, peak=None, growth=None),
+            "  checkpoint      12.0 MB, and the optimizer's state",
+        ),
+        (
             changed("memory", tried_rows=2),
             "  peak            32.0 MB of tensors, from steps of up to 2 rows, 2.5 MB for",
         ),
