@@ -22,7 +22,7 @@ _HINTS = {
     "use `foundry generate`": "sample chat predict inference",
     "use `foundry train --profile`": "profile",
     "use `foundry --version`": "version",
-    "use `foundry list`": "ls show",
+    "use `foundry list`": "ls",
     "use `foundry new`": "init create",
 }
 FOREIGN: Final = {name: hint for hint, names in _HINTS.items() for name in names.split()}

@@ -90,7 +90,7 @@ def test_a_plugin_has_its_chapter() -> None:
 def test_settings_that_only_some_read_say_so() -> None:
     (row,) = (line for line in PAGE.splitlines() if line.startswith("| `mlm_masking`"))
     assert row.endswith(" Read by `masked_lm` only. |")
-    (row,) = (line for line in PAGE.splitlines() if line.startswith("| `weight_decay`"))
+    (row,) = (line for line in PAGE.splitlines() if line.startswith("| `experiment_name`"))
     assert "Read by" not in row
 
 

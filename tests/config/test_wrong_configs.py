@@ -135,12 +135,15 @@ OVERRIDES: list[tuple[str, str]] = [
     ("seed={b: {c: 1}}", ".b: unknown key..."),
     ("vocab_size=9", f"{MEANT} 'tokenizer.vocab_size'?"),
     ("hidden_size=1", f"{MEANT} 'model.transformer.hidden_size'?"),
-    ("training.patience=9", f"{MEANT} 'training.reduce_lr_on_plateau.patience'?"),
+    (
+        "training.patience=9",
+        f"{MEANT} 'early_stopping_patience'?",
+    ),
     (
         "training.momentum=0.9",
         f"{MEANT} 'training.sgd.momentum' or 'training.rmsprop.momentum' or 'training.m...",
     ),
-    ("trust_remote_code=true", f"{UNKNOWN}: data, experiment_name, model, output_dir, seed, ..."),
+    ("trust_remote_code=true", f"{UNKNOWN}: data, debug, experiment_name, model, output_dir, ..."),
     (
         "model.trust_remote_code=true",
         f"{UNKNOWN}: architecture, backbone, bert, dense, ...",
@@ -473,7 +476,7 @@ def test_a_path_that_is_no_file_is_not_read(
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ('"": 1', "'': unknown key; valid keys here: data, experiment_name"),
+        ('"": 1', "'': unknown key; valid keys here: data, debug, experiment_name"),
         ("training.max_steps: 1", "training.max_steps: unknown key; dots join keys on the command"),
         (r'"a\nb\e[2J": 1', r"a\nb\x1b[2J: unknown key; valid keys here: "),
         ("<<: {seed: 1}", "<<: unknown key; valid keys here: "),

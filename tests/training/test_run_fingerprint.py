@@ -32,13 +32,15 @@ ONLY_WATCHES = {
     *("training.save_total_limit", "training.save_minutes", "training.save_strategy"),
     *("debug.limit_test", "debug.overfit_below", "debug.detect_anomaly", "debug.profiler"),
     *("debug.log_level", "debug.one_process", "debug.start_over"),
-    "training.dataloader_num_workers",
+    *("training.dataloader_num_workers", "training.min_epochs", "training.load_best_model_at_end"),
+    *("training.early_stopping_patience", "training.early_stopping_threshold"),
+    *("tracking.trackers", "tracking.histogram_steps", "tracking.activations", "tracking.samples"),
     *("training.distributed.strategy", "training.distributed.cpu_offload"),
     *("training.distributed.reshard_after_forward", "training.distributed.timeout_minutes"),
     *("training.speed.keep_freed_memory", "training.speed.threads"),
     *(
         f"training.milestones.{name}"
-        for name in ("steps", "logarithmic", "words", "tokens", "save_only_model")
+        for name in ("first_epoch", "steps", "logarithmic", "words", "tokens", "save_only_model")
     ),
 }
 COMPARED_OTHERWISE = {
@@ -144,7 +146,7 @@ def test_every_setting_of_every_model_is_covered() -> None:
 
 
 def test_the_marks_at_the_fields_are_these() -> None:
-    sections = ("training.distributed", "training.milestones")
+    sections = ("tracking", "training.distributed", "training.milestones")
     free = {name for name in ONLY_WATCHES if not name.startswith(sections)}
     assert set(marked(OnResume.FREE, ExperimentConfig)) == {*free, *sections}
     by_content = {name for name in COMPARED_OTHERWISE if not name.startswith("data.train")}
