@@ -21,7 +21,7 @@ _HINTS = {
     "use `foundry generate`": "sample chat predict inference",
     "use `foundry train --profile`": "profile",
     "use `foundry --version`": "version",
-    "use `foundry list`": "ls show",
+    "use `foundry list`": "ls",
     "copy one of the experiments in configs/": "init new",
 }
 FOREIGN: Final = {name: hint for hint, names in _HINTS.items() for name in names.split()}

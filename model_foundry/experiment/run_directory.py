@@ -190,7 +190,8 @@ def running(
     Yields:
         A function without arguments that writes the present step.
     """
-    attempts = _attempts(run, run_id, progress.step)
+    fixed: dict[str, Any] = {"attempt": attempt, "run_id": run_id, "facts": facts}
+    fixed["attempts"] = _attempts(run, run_id, progress.step)
 
     def record(
         state: State = "running", reason: str | None = None, code: int | None = None
@@ -204,10 +205,7 @@ def running(
                 best=run.located(progress.best),
                 reason=reason,
                 exit_code=code,
-                attempt=attempt,
-                run_id=run_id,
-                facts=facts,
-                attempts=attempts,
+                **fixed,
             )
         )
 

@@ -19,22 +19,23 @@ def require_run(path: Path) -> RunFiles:
         ConfigError: there is no run in the directory; the message names the nearest one.
     """
     files = RunFiles(path)
-    if files.path.is_dir() and files.holds_a_run():
+    is_directory = os.path.isdir(files.path)  # unlike `Path.is_dir`, also of too long a name
+    if is_directory and files.holds_a_run():
         return files
     reason = "no such directory"
-    if files.path.is_file():
+    if os.path.isfile(files.path):
         reason = "is a file, not the directory of a run"
-    elif files.path.is_dir():
+    elif is_directory:
         reason = "is not the directory of a run (it has no status.json)"
     raise ConfigError(f"{path}: {reason}{_hint(path)}")
 
 
 def _hint(path: Path) -> str:
     """Return the runs that may be meant: those inside a directory, or with a similar name."""
-    inside = [str(run.path) for run in runs_below([path])][:3] if path.is_dir() else []
+    inside = [str(run.path) for run in runs_below([path])][:3] if os.path.isdir(path) else []
     if inside:
         return f"; runs below it: {printable(', '.join(inside))}"
-    places = [place for place in (path.parent, DEFAULT) if place.is_dir()]
+    places = [place for place in (path.parent, DEFAULT) if os.path.isdir(place)]
     names = {run.path.name: run.path for run in runs_below(places)}
     close = nearest(path.stem, list(names))
     return f"; did you mean {printable(names[close])}?" if close else "; `foundry runs` lists them"
@@ -61,6 +62,6 @@ def require_directories(places: list[Path]) -> list[Path]:
         ConfigError: one does not exist.
     """
     for place in places:
-        if not place.is_dir() and place != DEFAULT:
+        if not os.path.isdir(place) and place != DEFAULT:
             raise ConfigError(f"{place}: no such directory; name one that holds runs")
     return places
