@@ -17,6 +17,7 @@ WIDE = {  # start of the file's path, function: may take more parameters
     ("architectures/registration.py", "register_architecture"): "documented API",
     ("objectives/registration.py", "register_objective"): "documented API",
     ("cli/commands.py", "generate"): "a command",
+    ("cli/train_command.py", "train"): "a command",
 }
 OPENINGS = ("What", "How", "Which", "Where", "Whether")  # of no docstring
 

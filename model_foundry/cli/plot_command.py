@@ -2,11 +2,16 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from model_foundry.cli.shared_options import Debug, argument, path_argument
+
+if TYPE_CHECKING:
+    from model_foundry.run_reports.plot import Panel
+
+MOST = 4  # panels of a run that logs none of the usual figures
 
 
 def plot(
@@ -33,37 +38,40 @@ def plot(
     debug: Debug = False,
 ) -> None:
     """Draw the curves of one or several runs."""
+    from model_foundry.run_reports.plot import draw, require_format, save_picture
+
+    place = output or Path("curves.png")
+    require_format(place)
+    panels = _panels(list(dict.fromkeys(runs)), metrics or [], x)
+    save_picture(draw(panels, axis=x, smooth=smooth, log=log), place)
+    typer.echo(f"{place}: {', '.join(panel.metric for panel in panels)}")
+
+
+def _panels(runs: list[Path], metrics: list[str], axis: str) -> "list[Panel]":
+    """Return a panel for each figure; without `metrics`, for those that are drawn by default."""
     from model_foundry.errors import ConfigError
-    from model_foundry.run_reports.curves import (
-        DEFAULT_METRICS,
-        curve_of,
-        metric_names,
-        require_metrics,
-    )
+    from model_foundry.run_reports import curves
     from model_foundry.run_reports.finding_runs import require_run
     from model_foundry.run_reports.plain_settings import settings_of
-    from model_foundry.run_reports.plot import Panel, draw, require_format, save_picture
+    from model_foundry.run_reports.plot import Panel
     from model_foundry.run_reports.run_names import names_of_runs
     from model_foundry.run_reports.run_report import RunReader
 
-    output = output or Path("curves.png")
-    require_format(output)
-    files = [require_run(path) for path in dict.fromkeys(runs)]
+    files = [require_run(path) for path in runs]
     reports = [RunReader(each).read(time.time())[0] for each in files]
-    if not (known := metric_names(reports)):
+    if not (known := curves.metric_names(reports)):
         raise ConfigError(f"{runs[0]}: nothing has been logged yet")
-    require_metrics(reports, metrics or [])
+    curves.require_metrics(reports, metrics)
     names = names_of_runs([settings_of(each) for each in files], [str(each.path) for each in files])
-    panels = [
+    default = [name for name in curves.DEFAULT_METRICS if name in known] or known[:MOST]
+    return [
         Panel(
             metric=metric,
             curves={
-                name: curve_of(report, metric, x)
+                name: curves.curve_of(report, metric, axis)
                 for name, report in zip(names, reports, strict=True)
                 if any(metric in line for line in report.lines)
             },
         )
-        for metric in metrics or [name for name in DEFAULT_METRICS if name in known] or known[:4]
+        for metric in metrics or default
     ]
-    save_picture(draw(panels, axis=x, smooth=smooth, log=log), output)
-    typer.echo(f"{output}: {', '.join(panel.metric for panel in panels)}")

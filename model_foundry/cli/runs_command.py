@@ -61,6 +61,5 @@ def runs(
         print_trimmed(console, run_table.fitting_table(shown, keys, console))
         if len(shown) < len(rows):
             typer.echo(f"{len(shown)} of {len(rows)} runs")
-        for row in shown:
-            if row.fault is not None:
-                typer.echo(f"warning: {row.fault}", err=True)
+        for fault in (row.fault for row in shown if row.fault is not None):
+            typer.echo(f"warning: {fault}", err=True)

@@ -62,12 +62,11 @@ class TrainingConfig(
         """Name of the metric that decides which checkpoint is the best."""
         return self.metric_for_best_model or self.evaluation_metrics[0]
 
-    @property
-    def best_is_greatest(self) -> bool:
-        """True if the largest value of that metric is the best."""
+    def is_greatest_best(self, metric: str) -> bool:
+        """Return True if the greatest value of a metric is the best."""
         if self.greater_is_better is not None:
             return self.greater_is_better
-        return METRICS[self.best_metric.removeprefix(AVERAGED)].greater_is_better
+        return METRICS[metric.removeprefix(AVERAGED)].greater_is_better
 
     @classmethod
     def registered_sections(cls) -> dict[str, type[BaseModel]]:

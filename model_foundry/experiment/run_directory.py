@@ -147,14 +147,18 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _earlier_attempts(run: RunDirectory, run_id: str) -> list[AttemptRecord]:
-    """Return the attempts before; none if the status is damaged or of another run."""
+def _attempts(run: RunDirectory, run_id: str, step: int) -> tuple[AttemptRecord, ...]:
+    """Return the attempts at a run up to one that starts now at `step`.
+
+    The earlier ones are unknown if the status is damaged, or of another run.
+    """
+    earlier: list[AttemptRecord] = []
     with suppress(ConfigError, OSError):
         status = run.status()
-        if status is not None and status.run_id == run_id:
-            *earlier, last = status.attempts or [None]
-            return [*earlier, replace(last, ended=status.time)] if last else []
-    return []
+        if status is not None and status.run_id == run_id and status.attempts:
+            *earlier, last = status.attempts
+            earlier.append(replace(last, ended=status.time))
+    return (*earlier, AttemptRecord(started=_now(), step=step))
 
 
 def _write_json(path: Path, text: str) -> Path:
@@ -173,8 +177,8 @@ Record = Callable[..., None]
 def running(
     run: RunDirectory,
     progress: TrainState,
-    *,
     run_id: str,
+    *,
     attempt: int = 1,
     facts: RunFacts | None = None,
 ) -> Iterator[Record]:
@@ -186,11 +190,11 @@ def running(
     Yields:
         A function without arguments that writes the present step.
     """
-    now = AttemptRecord(started=_now(), step=progress.step)
-    attempts = (*_earlier_attempts(run, run_id), now)
+    fixed: dict[str, Any] = {"attempt": attempt, "run_id": run_id, "facts": facts}
+    fixed["attempts"] = _attempts(run, run_id, progress.step)
 
     def record(
-        state: State = "running", reason: str | None = None, exit_code: int | None = None
+        state: State = "running", reason: str | None = None, code: int | None = None
     ) -> None:
         run.require_held()
         run.write_status(
@@ -200,11 +204,8 @@ def running(
                 last_good_step=progress.last_good_step,
                 best=run.located(progress.best),
                 reason=reason,
-                exit_code=exit_code,
-                attempt=attempt,
-                run_id=run_id,
-                facts=facts,
-                attempts=attempts,
+                exit_code=code,
+                **fixed,
             )
         )
 
@@ -221,4 +222,4 @@ def running(
             else:
                 record("failed", f"{type(error).__name__}: {error}", exit_code_of(error))
         raise
-    record("completed", progress.stop_reason, exit_code=0)
+    record("completed", progress.stop_reason, code=0)

@@ -71,8 +71,8 @@ def train(
 ) -> RunResult:
     """Run an experiment from its corpus to its final model, or resume it.
 
-    A run that was interrupted, in whatever way, and resumed is bit for bit the uninterrupted run.
-    If a launcher has started several processes, they train one run, which rank 0 writes.
+    A resumed run, however it was interrupted, is bit for bit the uninterrupted one. If a launcher
+    has started several processes, they train one run, which rank 0 writes.
 
     Args:
         config: the experiment, or the path of its file.
@@ -81,8 +81,7 @@ def train(
         lock: false on a file system without locks; nothing else may then write there.
         profile: profiles some of the steps; None: as `debug.profiler` says, into the log.
         sinks: receive the measurements of the log too, and are closed at the end.
-        make_reporter: makes what shows the progress; by default a panel on a terminal, and lines on
-            standard error elsewhere.
+        make_reporter: makes what shows the progress; by default a panel on a terminal, else lines.
 
     Raises:
         ConfigError: the settings contradict each other or this machine.
@@ -90,8 +89,7 @@ def train(
         CheckpointError: there is a run, and none of its checkpoints is whole.
         ResumeError: there is a run, and its data or settings have changed.
         LockedError: another process uses the output directory.
-        NonFiniteError: training diverged.
-        SaveError: a file could not be written.
+        NonFiniteError, SaveError: training diverged; a file could not be written.
         WorkerError: a data worker, or another process of the run, has died or hangs.
         MemoryExhaustedError: the model and a batch do not fit into memory.
         Interrupted: a signal came; the same call resumes.
@@ -247,9 +245,7 @@ def _begun(
     if initial is not None:
         processes.on_rank0(run.write_measurement, "initial_weights", initial)
     recording = (
-        running(
-            *(run, context.state), run_id=start.run_id, attempt=start.attempt, facts=attempt.facts
-        )
+        running(run, context.state, start.run_id, attempt=start.attempt, facts=attempt.facts)
         if processes.is_rank0
         else nullcontext(lambda: None)
     )

@@ -270,5 +270,5 @@ class Objective(ABC):
     @property
     def best_metric(self) -> tuple[str, bool]:
         """The metric that decides which checkpoint is the best, and whether more is better."""
-        training = self.config.training
-        return training.best_metric, training.best_is_greatest
+        name = self.config.training.metric_for_best_model or self.metric_names[0]
+        return name, self.config.training.is_greatest_best(name)

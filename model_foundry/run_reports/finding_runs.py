@@ -19,13 +19,13 @@ def require_run(path: Path) -> RunFiles:
         ConfigError: there is no run in the directory; the message names the nearest one.
     """
     files = RunFiles(path)
-    # os.path: a name that is too long raises an error in pathlib
-    if os.path.isdir(files.path) and files.holds_a_run():
+    is_directory = os.path.isdir(files.path)  # unlike `Path.is_dir`, also of too long a name
+    if is_directory and files.holds_a_run():
         return files
     reason = "no such directory"
     if os.path.isfile(files.path):
         reason = "is a file, not the directory of a run"
-    elif os.path.isdir(files.path):
+    elif is_directory:
         reason = "is not the directory of a run (it has no status.json)"
     raise ConfigError(f"{path}: {reason}{_hint(path)}")
 

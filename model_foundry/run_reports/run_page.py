@@ -30,7 +30,9 @@ def below_panel(report: RunReport) -> Iterator[Any]:
     if report.status is not None and report.status.reason and not report.is_alive:
         yield Text(f"{report.view.state}: {printable(report.status.reason)}")
     if report.view.state == "killed":
-        yield Text("killed: its process is gone; the same command resumes it")
+        saved = report.view.saved
+        how = "starts again" if saved is None else f"resumes from step {saved:,}"
+        yield Text(f"killed: its process is gone; the same command {how}")
     for table in (_figures(report), _attempts(report), _checkpoints(report)):
         if table.row_count:
             yield from ("", table)

@@ -78,7 +78,8 @@ def test_the_share_of_unknown_text_is_reported_with_each_loss(
     shares = [result.metrics[f"{split}/unknown_share"] for split in ("eval", "test")]
     assert shares == pytest.approx([share, share], abs=0.02)
     lines = read_metrics(config.output_dir / "metrics.jsonl")
-    assert lines[-1]["eval/unknown_share"] == shares[0]
+    assert lines[-2]["eval/unknown_share"] == shares[0]
+    assert lines[-1]["test/unknown_share"] == shares[1]
     (measured,) = (config.output_dir / "evaluation").glob("loss-step-*.json")
     marks = [json.loads(measured.read_text()).get(f"{s}/not_comparable") for s in ("eval", "test")]
     assert marks == ([result.not_comparable["eval"]] * 2 if reported else [None] * 2)

@@ -24,6 +24,8 @@ WITHOUT_FIGURES = {
     *("training/checkpoint/state_file", "training/checkpoint/optimizer_state"),
     *("objectives/labels", "objectives/plugin_results"),
     "cli/data_report",  # settings in one printed line
+    *("cli/schema_command", "config/schema_words"),  # defaults, which are finite
+    "training/trackers/sample_file",  # texts
 }
 
 
