@@ -69,10 +69,9 @@ def train(
     sinks: Sequence[Sink] = (),
     make_reporter: MakeReporter = reporter_for,
 ) -> RunResult:
-    """Run an experiment from its corpus to its final model, or resume it.
+    """Run an experiment from its corpus to its final model, or resume it bit for bit.
 
-    A resumed run, however it was interrupted, is bit for bit the uninterrupted one. If a launcher
-    has started several processes, they train one run, which rank 0 writes.
+    Processes that a launcher has started train one run, which rank 0 writes.
 
     Args:
         config: the experiment, or the path of its file.
@@ -95,8 +94,7 @@ def train(
         Interrupted: a signal came; the same call resumes.
         TypeError: an argument is no experiment, or a sink is no `Sink`.
     """
-    config = checked_again(experiment_of(config))
-    check_trackers(config)
+    check_trackers(config := checked_again(experiment_of(config)))
     run, given = RunDirectory(config.output_dir), Sinks(sinks)
     with (
         handle_signals(),
@@ -108,9 +106,8 @@ def train(
     ):
         further = given if processes.is_rank0 else Sinks()
         attempt = partial(Attempt, profile=profile, sinks=further, make_reporter=make_reporter)
-        fresh = fresh or config.debug.start_over
+        hold = partial(_hold, run, held, lock=lock)
         with closing(further):  # while the directory is locked: trackers write into it
-            hold = partial(_hold, run, held, lock=lock)
             return _run(config, run, processes, hold, attempt, fresh=fresh, extend=extend)
 
 
@@ -128,6 +125,7 @@ def _run(
     processes.on_rank0(hold)
     config, notes = processes.on_all_ranks(settle, config)
     accelerator = processes.on_all_ranks(start_accelerator, config.training, processes)
+    fresh = fresh or config.debug.start_over
     start = processes.on_rank0(find_resume_point, run, config, fresh=fresh)
     weights = processes.on_all_ranks(initial_weights, config, start)
     processes.on_rank0(check_without_data, config, accelerator.device)

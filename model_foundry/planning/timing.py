@@ -14,6 +14,7 @@ from typing import Final
 
 import torch
 
+from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import training_batches
 from model_foundry.experiment.measure_split import batches_in, measure_split
 from model_foundry.experiment.resume import make_fingerprint
@@ -21,7 +22,7 @@ from model_foundry.foundation.random_state import random_states, seeded
 from model_foundry.planning.disk import bytes_below
 from model_foundry.planning.figures import Length, Schedule, Time
 from model_foundry.planning.machine import existing_parent
-from model_foundry.planning.setup import Setup, carried_state
+from model_foundry.planning.setup import ENDLESS, Setup, carried_state
 from model_foundry.training.checkpoint.optimizer_state import capture
 from model_foundry.training.checkpoint.save_load import (
     ResumeTensors,
@@ -86,7 +87,11 @@ def measure_costs(setup: Setup, announce: Announce) -> Costs:
 def _time_steps(setup: Setup, announce: Announce) -> tuple[Training, float, float, int]:
     """Return a training after some steps, the seconds of the first ones, those of each further
     one, and the number of these."""
-    context, prepared, model = setup.context(), setup.prepared, setup.new_model()
+    context, prepared, model = (
+        setup.context(_at_rest(setup.config)),
+        setup.prepared,
+        setup.new_model(),
+    )
     naming = naming_the_batch(
         setup.config, model, rows=context.split.micro_batch, when=lambda: "a measured step"
     )
@@ -124,6 +129,12 @@ def _time_steps(setup: Setup, announce: Announce) -> tuple[Training, float, floa
             if seconds < SECONDS / 4:  # a GPU is waited for after each call
                 more *= 2
     return loop.training, warm_up, seconds / steps, steps
+
+
+def _at_rest(config: ExperimentConfig) -> ExperimentConfig:
+    """Return the experiment with a warm-up without end, so that no measured step can diverge."""
+    training = config.training.model_copy(update={"warmup_steps": ENDLESS})
+    return config.model_copy(update={"training": training})
 
 
 def _wait(device: torch.device) -> None:
