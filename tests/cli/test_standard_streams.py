@@ -23,8 +23,11 @@ ARGUMENTS = {
     "generate": ["runs/one", "--prompt", "\u00f6", "--max-new-tokens", "2"],
     "list": ["architectures"],
     "probe": ["runs/one", "missing.yaml"],
+    "show": ["runs/one"],
+    "runs": ["runs"],
+    "plot": ["runs/one"],
 }
-ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list"}
+ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list", "show", "runs"}
 # Runs one command after the other, each in a process of its own that needs no import anew.
 MANY = """
 import json, os, sys
