@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model_foundry.cli.output import mark_as_report
 from model_foundry.cli.shared_options import Debug, argument, path_argument
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def plot(
     require_format(place)
     panels = _panels(list(dict.fromkeys(runs)), metrics or [], x)
     save_picture(draw(panels, axis=x, smooth=smooth, log=log), place)
+    mark_as_report()
     typer.echo(f"{place}: {', '.join(panel.metric for panel in panels)}")
 
 

@@ -24,8 +24,11 @@ ARGUMENTS = {
     "list": ["architectures"],
     "probe": ["runs/one", "missing.yaml"],
     "plan": ["n\u00f6.yaml"],
+    "show": ["runs/one"],
+    "runs": ["runs"],
+    "plot": ["runs/one"],
 }
-ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list", "plan"}
+ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list", "plan", "show", "runs"}
 # Runs one command after the other, each in a process of its own that needs no import anew.
 MANY = """
 import json, os, sys
