@@ -51,8 +51,8 @@ def test_a_group_replaces_its_section(here):
 def test_a_value_of_a_group_knows_its_file_and_line(here):
     found = {name: origin for name, _, origin in load("model=gru_small").with_origins()}
     assert found["model.architecture"].group == "model/gru_small.yaml"
-    assert found["model.architecture"].line == 4
-    assert str(found["model.rnn.hidden_size"]).endswith("model/lstm_small.yaml:4")
+    assert found["model.architecture"].line == 5
+    assert str(found["model.rnn.hidden_size"]).endswith("model/lstm_small.yaml:5")
 
 
 def test_a_trainer_leaves_what_is_learned(here):
