@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from model_foundry.cli.completion import complete_architecture, complete_shipped
+from model_foundry.cli.output import mark_as_report
 from model_foundry.cli.shared_options import Debug, Plugins, argument, path_argument
 from model_foundry.errors import ConfigError
 
@@ -45,6 +46,7 @@ def new(
 
     starter = make_starter(file, architecture, shipped)
     write_text(file, starter.text)
+    mark_as_report()
     begun = f", begun from {starter.origin}" if starter.origin else ""
     typer.echo(f"{file}: written{begun}")
     plugins = [f"--plugin {shlex.quote(str(each))}" for each in plugin or ()]

@@ -12,6 +12,7 @@ from typing import Any
 from model_foundry.run_reports.run_files import RunFacts
 from model_foundry.run_reports.run_state import PresentState
 
+LEFT_OUT = ("best", "activations")  # a view finds the best itself; one figure a layer
 TRAIN = "train"
 KEPT_LOSSES = 1024  # of the curve; beyond that, neighbours are averaged
 SMOOTHING = 0.9  # weight of the past in the running mean of the loss, a line of the log at a time
@@ -140,11 +141,14 @@ class RunView:
 
 
 def grouped(line: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Return the figures of a line of the log by kind and name; null becomes NaN."""
+    """Return the figures of a line of the log by kind and name; null becomes NaN.
+
+    Kinds that no one reads line by line are left out.
+    """
     groups: dict[str, dict[str, float]] = {}
     for key, value in line.items():
         kind, slash, name = key.partition("/")
-        if slash and (value is None or isinstance(value, int | float)):
+        if slash and kind not in LEFT_OUT and (value is None or isinstance(value, int | float)):
             groups.setdefault(kind, {})[name] = math.nan if value is None else float(value)
     return groups
 

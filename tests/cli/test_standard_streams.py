@@ -27,8 +27,10 @@ ARGUMENTS = {
     "show": ["runs/one"],
     "runs": ["runs"],
     "plot": ["runs/one"],
+    "schema": ["--format", "text"],
+    "new": ["new.yaml", "--architecture", "lstm", "--force"],
 }
-ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list", "plan", "show", "runs"}
+ITS_PRODUCT_IS_PRINTED = {"validate", "generate", "list", "plan", "show", "runs", "schema"}
 # Runs one command after the other, each in a process of its own that needs no import anew.
 MANY = """
 import json, os, sys

@@ -86,3 +86,8 @@ def test_other_evaluations_are_kept_apart() -> None:
         "test": 2,
     }
     assert view.best is None
+
+
+def test_figures_that_no_one_reads_line_by_line_are_left_out():
+    line = {"step": 4, "eval/loss": 2.0, "best/loss": 1.5, "best/step": 2, "activations/0/mean": 0}
+    assert grouped(line) == {"eval": {"loss": 2.0}}
