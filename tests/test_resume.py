@@ -419,7 +419,7 @@ CONTROLS: list[tuple[str, str, Callable[[], object], str]] = [
     ("lstm", "Python's", partial(spoil_generator, random.seed), "18: random.python: "),
     ("lstm", "NumPy's", partial(spoil_generator, np.random.seed), "18: random.numpy: "),
     # data and schedule
-    ("lstm", "position", partial(forget, "examples_seen"), "log, step 10: train/batch_digest: "),
+    ("lstm", "position", partial(forget, "examples_seen"), " examples do not make its steps"),
     ("bert", "passes of masks", mask_each_pass_like_the_first, "step 10: train/batch_digest: "),
     ("lstm", "schedule", begin_the_schedule_again, "log, step 10: train/learning_rate: "),
     # optimizer

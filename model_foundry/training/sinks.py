@@ -4,10 +4,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.plugins import describe_error
-from model_foundry.training.histograms import PendingHistograms
+
+if TYPE_CHECKING:  # the log is read where torch is not
+    from model_foundry.training.histograms import PendingHistograms
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +54,7 @@ class Sink(ABC):
     def replay(self, lines: Sequence[Line]) -> None:  # noqa: B027
         """Take the lines of the log up to the checkpoint, right after `rewind`; most need not."""
 
-    def histograms(self, step: int, pending: PendingHistograms) -> None:  # noqa: B027
+    def histograms(self, step: int, pending: "PendingHistograms") -> None:  # noqa: B027
         """Take the histograms of a step; `pending.counted()` waits until they are counted."""
 
     def texts(self, step: int, texts: Mapping[str, str]) -> None:  # noqa: B027
@@ -99,7 +102,7 @@ class Sinks(Sink):
     def replay(self, lines: Sequence[Line]) -> None:
         self._each("replay", lambda sink: sink.replay(lines))
 
-    def histograms(self, step: int, pending: PendingHistograms) -> None:
+    def histograms(self, step: int, pending: "PendingHistograms") -> None:
         self._each("histograms", lambda sink: sink.histograms(step, pending))
 
     def texts(self, step: int, texts: Mapping[str, str]) -> None:

@@ -79,10 +79,10 @@ def files(directory: Path) -> set[Path]:
 @pytest.mark.slow
 def test_a_broken_file_is_refused_before_torch_is_read(here: Path, project: Path) -> None:
     (here / "bad.yaml").write_text(GOOD.replace("layers: 1", "layers: 0"))
-    code, lines, heavy = watched("train", "bad.yaml", "training.patience=3", project=project)
+    code, lines, heavy = watched("train", "bad.yaml", "training.nonsense=3", project=project)
     assert (code, heavy) == (2, [])
     assert lines[0] == "error: bad.yaml:5: model.transformer.layers: must be > 0, got 0"
-    assert lines[1].startswith("error: override training.patience: unknown key; valid keys here: ")
+    assert lines[1].startswith("error: override training.nonsense: unknown key; valid keys here: ")
     assert len(lines) == 2
 
 

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from model_foundry.config import ExperimentConfig, validate
-from model_foundry.config.files import apply_override
-from tests.experiments import MODELS, tiny_experiment
+from tests.experiments import MODELS, apply_override, tiny_experiment
 from tests.pictures import write_folder
 from tests.task_runs import raw_task, write_data
 
