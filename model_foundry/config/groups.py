@@ -60,7 +60,7 @@ def replace_sections(layer: Layer, choices: list[Override], config: Path) -> Non
 
 
 def lay_over_groups(layer: Layer, choices: list[Override], config: Path) -> None:
-    """Apply the files of the groups that are laid over the whole.
+    """Apply the files of the groups that are laid over the whole: of several presets the last one.
 
     Args:
         config: as in `replace_sections`.
@@ -69,7 +69,8 @@ def lay_over_groups(layer: Layer, choices: list[Override], config: Path) -> None
         ConfigError: a group has no such file, or it cannot be read.
     """
     for group in LAID_OVER:
-        for override in (each for each in choices if each.name == group):
+        chosen = [each for each in choices if each.name == group]
+        for override in chosen if group == "experiment" else chosen[-1:]:
             layer.lay_over(_file(override, config))
 
 

@@ -98,6 +98,15 @@ def test_the_last_of_several_counts(here):
     assert load("model=gpt2_small", "model=lstm_small").model.architecture == "lstm"
 
 
+def test_presets_are_not_mixed_and_experiments_are_laid_over_each_other(here):
+    for name, text in (("a", "{max_steps: 7, epochs: null}"), ("b", "{logging_steps: 9}")):
+        for group in ("debug", "experiment"):
+            write(here / "work" / "exp" / group / f"{name}.yaml", f"training: {text}")
+    preset, experiment = (load(f"{group}=a", f"{group}=b") for group in ("debug", "experiment"))
+    assert (preset.training.max_steps, preset.training.logging_steps) == (50, 9)
+    assert (experiment.training.max_steps, experiment.training.logging_steps) == (7, 9)
+
+
 def test_a_mapping_is_no_name_of_a_group(here):
     assert load(f"model={LSTM.removeprefix('model: ')}").model.architecture == "lstm"
 
