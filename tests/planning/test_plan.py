@@ -43,7 +43,8 @@ def bytes_of(directory: Path) -> int:
 
 def test_every_architecture_has_an_experiment(tmp_path: Path) -> None:
     found = {experiment_of_kind(kind, tmp_path / kind).model.architecture for kind in KINDS}
-    assert found == set(ARCHITECTURES)
+    ours = {each.name for each in ARCHITECTURES.known() if each.target.startswith("model_foundry.")}
+    assert found == ours
 
 
 @pytest.mark.parametrize("kind", KINDS)
