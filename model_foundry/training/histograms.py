@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 BINS: Final = 64
+PART: Final = 32_768  # values counted at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +28,30 @@ class Histogram:
 def histogram(values: Tensor, bins: int = BINS) -> Histogram | None:
     """Count the finite values of a tensor in bins of equal width; None: there are none.
 
-    NumPy counts in one thread; torch would take those of the training.
+    One thread counts, a part at a time that fits into its cache. torch would take the threads of
+    the training, and `numpy.histogram` nine times as long (measured).
     """
     flat = values.detach().float().numpy().ravel()
-    exact = flat[np.isfinite(flat)].astype(np.float64)  # bins may be narrower than a float32
-    if not exact.size:
+    if not (finite := np.isfinite(flat)).all():
+        flat = flat[finite]
+    if not flat.size:
         return None
-    counts, edges = np.histogram(exact, bins)
+    low, high = float(flat.min()), float(flat.max())
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    counts, total, squares = np.zeros(bins, np.int64), 0.0, 0.0
+    for start in range(0, flat.size, PART):
+        part = flat[start : start + PART].astype(np.float64)  # bins may be narrower than a float32
+        total += float(part.sum())
+        squares += float(part @ part)
+        places = np.minimum((part - low) * (bins / (high - low)), bins - 1).astype(np.intp)
+        counts += np.bincount(places, minlength=bins)
     return Histogram(
         counts=tuple(counts.tolist()),
-        edges=tuple(edges.tolist()),
-        number=exact.size,
-        sum=float(exact.sum()),
-        sum_of_squares=float(exact @ exact),
+        edges=tuple(np.linspace(low, high, bins + 1).tolist()),
+        number=flat.size,
+        sum=total,
+        sum_of_squares=squares,
     )
 
 

@@ -2,6 +2,7 @@
 
 import threading
 
+import numpy as np
 import pytest
 import torch
 
@@ -24,6 +25,17 @@ def test_every_value_is_in_one_bin(dtype: torch.dtype) -> None:
     assert found is not None
     assert sum(found.counts) == found.number == 1000
     assert found.edges[0] == values.min().item() and found.edges[-1] == values.max().item()
+
+
+def test_the_counts_are_those_of_numpy() -> None:
+    values = torch.randn(100_003, generator=torch.Generator().manual_seed(2))
+    values[7], values[70_000] = float("inf"), float("-inf")
+    found, finite = histogram(values), values[values.isfinite()].double().numpy()
+    counts, edges = np.histogram(finite, bins=64)
+    assert found is not None
+    assert found.counts == tuple(counts) and found.edges == tuple(edges)
+    assert found.sum == pytest.approx(finite.sum())
+    assert found.sum_of_squares == pytest.approx((finite**2).sum())
 
 
 def test_equal_values_have_a_bin_around_them() -> None:
