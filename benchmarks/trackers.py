@@ -1,6 +1,6 @@
 """What tracking costs `foundry train`: TensorBoard with histograms against no tracker.
 
-    python -m benchmarks.trackers [--rounds 12]
+    python -m benchmarks.trackers [--rounds 10]
 
 The tiny configurations are trained with a line of the log and histograms of all weights and
 gradients every 50 steps, and without trackers. Needs the extra `tensorboard`.
@@ -18,7 +18,8 @@ from benchmarks.results import Found, ratio_table, say
 from benchmarks.rounds import PROJECT, Contender, run_rounds
 from benchmarks.starting import foundry_train
 
-ROUNDS: Final = 12  # starts; each gives `PER_START` comparisons
+ROUNDS: Final = 10  # starts
+PER_START: Final = 6  # comparisons; a start takes as long as ten ticks, whose noise is about 5%
 STEPS: Final = 50  # of one tick, and between two histograms
 CONFIGS: Final = ("tiny_gpt2", "tiny_lstm")
 BAR: Final = 0.97
@@ -56,7 +57,11 @@ def measure(asked: Asked) -> Found:
             directory = Path(place)
             config = PROJECT / "configs" / f"{name}.yaml"
             shutil.copy(config, directory / "experiment.yaml")
-            measured = run_rounds(contenders_of(directory, asked), rounds=rounds)
+            measured = run_rounds(
+                contenders_of(directory, asked),
+                rounds=rounds,
+                per_start=1 if asked.quick else PER_START,
+            )
         fault = measured.faults.get(TRACKED) or measured.faults.get(BARE)
         values = () if fault else measured.ratios(TRACKED, BARE)
         found.ratios.append(

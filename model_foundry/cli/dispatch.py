@@ -26,6 +26,7 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typ
 def run() -> int:
     """Run the command line and return its exit code."""
     remove_variables()  # before anything imports torch
+    options.experiment = None
     try:
         code = _run_app()
         if code == KEYBOARD_EXIT_CODE:
@@ -67,6 +68,10 @@ def _report_other(error: Exception) -> int:
 def _report(error: BaseException, text: str, code: int) -> int:
     if options.debug:
         traceback.print_exception(error)
+    if options.experiment is not None:
+        from model_foundry.config.validation import located
+
+        text = located(text, options.experiment.origins)
     # a corpus error is one line: a newline can only be part of a file name
     several = "LOCAL_RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1"
     prefix = f"rank {_rank()}: " if several else ""

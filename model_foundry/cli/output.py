@@ -42,8 +42,9 @@ def start_logging() -> None:
 
 
 def log_warnings_only() -> None:
-    """Leave out messages of this package below warnings."""
-    logging.getLogger("model_foundry").setLevel(logging.WARNING)
+    """Leave out messages of this package below warnings, whatever level `debug.log_level` sets."""
+    for handler in logging.getLogger("model_foundry").handlers:
+        handler.setLevel(logging.WARNING)
 
 
 @dataclass

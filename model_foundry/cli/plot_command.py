@@ -65,7 +65,9 @@ def _panels(runs: list[Path], metrics: list[str], axis: str) -> "list[Panel]":
         raise ConfigError(f"{runs[0]}: nothing has been logged yet")
     curves.require_metrics(reports, metrics)
     names = names_of_runs([settings_of(each) for each in files], [str(each.path) for each in files])
-    default = [name for name in curves.DEFAULT_METRICS if name in known] or known[:MOST]
+    deciding = [f"eval/{report.view.facts.best_metric}" for report in reports]
+    wanted = dict.fromkeys((*curves.DEFAULT_METRICS[:2], *deciding, *curves.DEFAULT_METRICS[2:]))
+    default = [name for name in wanted if name in known] or known[:MOST]
     return [
         Panel(
             metric=metric,

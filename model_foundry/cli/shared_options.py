@@ -18,6 +18,8 @@ class Options:
 
     debug: bool = False
     """Print the traceback of an error."""
+    experiment: "ExperimentConfig | None" = None
+    """The experiment that was loaded, whose file errors name; None: none was."""
 
 
 options = Options()
@@ -103,7 +105,8 @@ def load(config: Path, overrides: list[str] | None) -> "ExperimentConfig":
     """Load an experiment with the overrides of the command line."""
     from model_foundry.config import load_config
 
-    return load_config(config, overrides=overrides or [])
+    options.experiment = load_config(config, overrides=overrides or [])
+    return options.experiment
 
 
 def load_with_warnings(config: Path, overrides: list[str] | None) -> "ExperimentConfig":

@@ -120,6 +120,8 @@ def _composed(path: str | Path, overrides: Sequence[str]) -> Layer:
 def _fit_warmup(layer: Layer, before: Layer) -> None:
     """Shorten a warm-up that no longer fits a run that the command line has shortened.
 
+    It keeps its share of the run, or takes a tenth where the files give epochs.
+
     Args:
         before: the layer of the files. One that contradicts itself stays wrong.
     """
@@ -132,10 +134,10 @@ def _fit_warmup(layer: Layer, before: Layer) -> None:
         return
     if own is not None and not (type(own) is int and own >= warmup):
         return
-    now["warmup_steps"] = steps
+    now["warmup_steps"] = fitting = steps // 10 if own is None else warmup * steps // own
     layer.mark([WARMUP], OVERRIDE)
     reason = f"because the command line sets training.max_steps={steps}"
-    logger.warning("%s: %d -> %d, %s", WARMUP, warmup, steps, reason)
+    logger.warning("%s: %d -> %d, %s", WARMUP, warmup, fitting, reason)
 
 
 def save_config(config: ExperimentConfig, notes: Iterable[str] = ()) -> str:

@@ -23,9 +23,9 @@ from model_foundry.config.sections import SPECIAL_TOKEN_ROLES, RNNModelConfig, T
 from model_foundry.config.specs import ArchitectureSpec, ObjectiveSpec
 from model_foundry.config.tracking import TrackingConfig
 from model_foundry.config.training import TrainingConfig
-from model_foundry.config.training_selection import AVERAGED
 from model_foundry.config.transforms import faults_of_transforms
 from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import AVERAGED
 from model_foundry.registry import Registry, nearest
 
 Fault = tuple[str, str]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from model_foundry.config.built_in import METRICS
 from model_foundry.config.section_checks import Fault, Sections, architecture_of, objective_of
-from model_foundry.config.training_selection import AVERAGED
+from model_foundry.foundation.messages import AVERAGED
 from model_foundry.registry import nearest
 
 

@@ -11,9 +11,10 @@ from model_foundry.config.sections import faults_error
 from model_foundry.config.training_execution import ExecutionSettings
 from model_foundry.config.training_optimization import OptimizationSettings
 from model_foundry.config.training_records import RecordSettings
-from model_foundry.config.training_selection import AVERAGED, SelectionSettings
+from model_foundry.config.training_selection import SelectionSettings
 from model_foundry.config.training_task import TaskSettings
 from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import AVERAGED
 from model_foundry.registry import Registry
 
 WITH_SECTIONS: Final[tuple[Registry[Any], ...]] = (OBJECTIVES, OPTIMIZERS, SCHEDULES)

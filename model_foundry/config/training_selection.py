@@ -1,14 +1,11 @@
 """Settings of training that say which weights are kept: the best, when to stop, an average."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import Field
 
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.sections import PositiveInt, Section
-
-AVERAGED: Final = "ema/"
-"""Prefix of the figures of the average of the weights, as in `eval/ema/loss`."""
 
 
 class SelectionSettings(Section):

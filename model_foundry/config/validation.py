@@ -1,5 +1,6 @@
 """Validation of plain data as an experiment: every fault, one per line, with its place."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from model_foundry.config.built_in import ARCHITECTURES, OBJECTIVES
 from model_foundry.config.cross_checks import kinds_suit
 from model_foundry.config.error_messages import describe, dotted
 from model_foundry.config.experiment import ExperimentConfig
+from model_foundry.config.fields import field_at
 from model_foundry.config.origins import Origins
 from model_foundry.config.training import TrainingConfig
 from model_foundry.config.unexpanded import hide_values
@@ -16,6 +18,7 @@ from model_foundry.errors import ConfigError
 from model_foundry.foundation.messages import one_line
 from model_foundry.registry import UnknownNameError
 
+SETTING = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*(?=:| \(=)")  # at the beginning of a message
 MOST_FAULTS = 20  # lines of a message; the rest is counted
 Fault = tuple[str, str]  # dotted field, message
 
@@ -144,12 +147,44 @@ def refusal(faults: Iterable[Fault], source: str, origins: Origins | None = None
     known = origins or Origins()
     hidden = ((field, hide_values(field, text, known.environment)) for field, text in faults)
     lines = [
-        f"override {field}: {message}"
-        if (place := known.place(field)) is not None and place.kind == "override"
-        else f"{place or source}: {field}: {message}"
+        f"{_place_of(field, known) or f'{source}: '}{field}: {message}"
         for field, message in dict.fromkeys(hidden)
     ]
     if len(lines) > MOST_FAULTS:
         rest = len(lines) - MOST_FAULTS
         lines[MOST_FAULTS:] = [f"{source}: and {rest:,} more faults; correct these first"]
     return ConfigError("\n".join(map(one_line, lines)))
+
+
+def _place_of(field: str, origins: Origins) -> str:
+    """Return what stands before a field in a message: `FILE:LINE: ` or `override `; "": unknown."""
+    place = origins.place(field)
+    if place is None:
+        return ""
+    return "override " if place.kind == "override" else f"{place}: "
+
+
+def located(message: str, origins: Origins) -> str:
+    """Return a message about a loaded experiment with the places of the settings that it names.
+
+    Each line may begin with a setting, or with text that is the value of one, such as a path.
+    Values that came from the environment are hidden.
+    """
+    return "\n".join(_located_line(line, origins) for line in message.split("\n"))
+
+
+def _located_line(line: str, origins: Origins) -> str:
+    named = SETTING.match(line)
+    field = named[0] if named else ""
+    if not (field in origins.loaded or field_at(field, ExperimentConfig)):
+        field = next((key for key, text in _texts(origins) if line.startswith(f"{text}: ")), "")
+        line = f"{field}: {line}" if field else line
+    place = _place_of(field, origins) if field else ""
+    return place + hide_values(field, line, origins.environment)
+
+
+def _texts(origins: Origins) -> Iterator[tuple[str, str]]:
+    """Yield (dotted field, text) of all text that was given."""
+    for key, value in origins.loaded.items():
+        texts = value if isinstance(value, list) else [value]
+        yield from ((key, text) for text in texts if isinstance(text, str) and key in origins.given)

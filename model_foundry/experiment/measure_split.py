@@ -6,10 +6,10 @@ from math import ceil
 from model_foundry.architectures import BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.config import ExperimentConfig, TrainingConfig
-from model_foundry.config.training_selection import AVERAGED
 from model_foundry.data.batches.examples import ExampleSet
 from model_foundry.data.batches.loaders import evaluation_batches, evaluation_streams
 from model_foundry.experiment.limits import Evaluated, evaluated_examples, limit_of
+from model_foundry.foundation.messages import AVERAGED
 from model_foundry.foundation.process_group import ALONE, ProcessGroup
 from model_foundry.objectives import Prepared
 from model_foundry.objectives.measure import measure

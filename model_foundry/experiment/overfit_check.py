@@ -4,6 +4,8 @@ A model that cannot is broken, or its data or its learning rate are; more data d
 """
 
 import logging
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from model_foundry.config import ExperimentConfig
@@ -13,6 +15,7 @@ from model_foundry.training.metrics_log import read_metrics
 logger = logging.getLogger(__name__)
 
 LOSS = "train/loss"
+STILL_FALLS = 0.02  # share of the loss that is lost in a pass
 
 
 def check_overfit(
@@ -33,8 +36,7 @@ def check_overfit(
         return
     losses = {line["step"]: line[LOSS] for line in read_metrics(metrics_file) if LOSS in line}
     first_step, first = next(iter(losses.items()))
-    last = [loss for step, loss in losses.items() if step > steps - steps_per_pass]
-    reached = sum(last) / len(last)
+    reached = _mean_of_pass(losses, steps, steps_per_pass)
     found = (
         f"training loss {first:.4g} at step {first_step}, {reached:.4g} in the last pass: "
         f"{reached / first:.1%} of it"
@@ -42,9 +44,27 @@ def check_overfit(
     if reached < share * first:
         logger.info("overfit: %s, below debug.overfit_below (=%s)", found, share)
         return
+    before = _mean_of_pass(losses, steps - steps_per_pass, steps_per_pass)
+    rate = f"training.learning_rate (={config.training.learning_rate:g})"
+    if reached < (1 - STILL_FALLS) * before:
+        advice = (
+            f"it still fell, from {before:.4g} in the pass before; raise training.epochs or {rate}"
+        )
+    else:
+        advice = (
+            f"look at the labels of these examples, at {rate}, and at parts of the model that get "
+            "no gradient"
+        )
     raise CheckFailedError(
         f"the model did not learn its training examples by heart: {found}, not below "
-        f"debug.overfit_below (={share}); look at the labels of these examples, at "
-        f"training.learning_rate (={config.training.learning_rate:g}), and at parts of the model "
-        "that get no gradient; if the loss still falls, raise training.epochs"
+        f"debug.overfit_below (={share}); {advice}"
     )
+
+
+def _mean_of_pass(losses: Mapping[int, float], end: int, steps: int) -> float:
+    """Return the mean loss of the logged steps in the pass that ends with the step `end`.
+
+    NaN: it has none.
+    """
+    found = [loss for step, loss in losses.items() if end - steps < step <= end]
+    return sum(found) / len(found) if found else math.nan

@@ -6,6 +6,7 @@ from typing import Any
 LONGEST_LINE = 1_000  # characters; a list of all the keys of a section fits
 LONGEST_VALUE = 80  # characters
 LONGEST_REASON = 500  # characters
+AVERAGED = "ema/"  # before the figures of the average of the weights, as in eval/ema/loss
 LARGE = 1e10  # of a figure, which is shown with a power of ten
 
 
@@ -43,6 +44,8 @@ def size_of_bytes(number: int) -> str:
 
 def figure_name(key: str) -> str:
     """Return the name under which a figure is shown; that of a loss is the key of its setting."""
+    if key.startswith(AVERAGED):
+        return f"EMA {figure_name(key.removeprefix(AVERAGED))}"
     return key if "/" in key else key.replace("_", " ")
 
 

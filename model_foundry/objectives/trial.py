@@ -16,8 +16,8 @@ from model_foundry.architectures.plugin_check import (
 )
 from model_foundry.architectures.restored import evaluation_mode, restored
 from model_foundry.config import OPTIMIZERS
-from model_foundry.config.training_selection import AVERAGED
 from model_foundry.errors import ConfigError
+from model_foundry.foundation.messages import AVERAGED
 from model_foundry.foundation.random_state import seeded
 from model_foundry.objectives.base import Objective, Prepared
 from model_foundry.objectives.forward_pass import ForwardPass, Inputs, LogitsError

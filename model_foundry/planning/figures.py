@@ -34,6 +34,8 @@ class Length:
     """Training examples that one pass reads."""
     passes: float
     """Passes over the training examples."""
+    first_epoch: int
+    """Steps in which each example is seen once at least, be the run shorter or not."""
     per_step: dict[str, float]
     """Units (tokens, words) in a step, on average; {}: only examples are counted."""
     in_all: dict[str, int]

@@ -2,7 +2,7 @@
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.token_examples import TokenExamples
-from model_foundry.experiment.run_length import total_steps
+from model_foundry.experiment.run_length import steps_per_epoch, total_steps
 from model_foundry.objectives import Prepared
 from model_foundry.planning.figures import Length
 
@@ -24,6 +24,7 @@ def plan_length(config: ExperimentConfig, prepared: Prepared) -> Length:
         examples_per_step=rows,
         examples=examples,
         passes=steps * rows / examples,
+        first_epoch=steps_per_epoch(config, examples=examples),
         per_step={unit: number * rows for unit, number in per_example.items()},
         in_all={unit: round(number * steps * rows) for unit, number in per_example.items()},
         row=config.data.max_sequence_length if is_row else None,

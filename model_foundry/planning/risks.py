@@ -14,6 +14,7 @@ from model_foundry.planning.figures import Plan, Risk, Vocabulary
 
 RARE: Final = 10  # times; a vector that is updated less often stays close to its random beginning
 MANY_RARE: Final = 1 / 3  # of the entries
+SMALL_VOCABULARY: Final = 300  # entries; one of bytes alone has 256
 LARGE_TABLE: Final = 0.5  # of the parameters
 MOST_PASSES: Final = 4
 """Repeated data are worth nearly as much as new ones up to four passes (Muennighoff et al. 2023,
@@ -45,6 +46,7 @@ def risks_of(plan: Plan, config: ExperimentConfig, positions: int | None) -> lis
         *_of_vocabulary(plan),
         *_of_parameters(plan, positions),
         *_of_length(plan, config),
+        *_of_milestones(plan, config),
         *_of_time(plan),
     ]
 
@@ -92,11 +94,13 @@ def _of_vocabulary(plan: Plan) -> Iterator[Risk]:
     known = plan.vocabulary
     if known is None or not known.ordinary or known.rare / known.ordinary <= MANY_RARE:
         return
+    common, remedy = known.ordinary - known.rare, "use more text"
+    if common >= SMALL_VOCABULARY:
+        remedy = f"lower tokenizer.vocab_size to about {common:,}, or {remedy}"
     yield Risk(
         name="vocabulary",
         text=f"the training text has {known.rare:,} of {known.ordinary:,} entries of the "
-        f"vocabulary fewer than {RARE} times, {known.never:,} of them never: lower "
-        f"tokenizer.vocab_size to about {known.ordinary - known.rare:,}, or use more text",
+        f"vocabulary fewer than {RARE} times, {known.never:,} of them never: {remedy}",
         certain=False,
     )
 
@@ -144,6 +148,22 @@ def _of_length(plan: Plan, config: ExperimentConfig) -> Iterator[Risk]:
             "steps, or watch the validation loss",
             certain=False,
         )
+
+
+def _of_milestones(plan: Plan, config: ExperimentConfig) -> Iterator[Risk]:
+    asked, length = config.training.milestones.first_epoch, plan.length
+    if asked is None:
+        return
+    setting, epoch = f"training.milestones.first_epoch (={asked:,})", length.first_epoch
+    if asked > epoch:
+        text = f"{setting} is more than the {epoch:,} steps of an epoch: each step is saved"
+    elif length.steps < epoch:
+        reached = asked * length.steps // epoch
+        text = f"{setting} leaves {reached:,}: the run ends after {length.steps:,} of the "
+        text += f"{epoch:,} steps of an epoch; `logarithmic` or `steps` count steps"
+    else:
+        return
+    yield Risk(name="milestones", text=text, certain=False)
 
 
 def _of_time(plan: Plan) -> Iterator[Risk]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from model_foundry.config import TrainingConfig
 from model_foundry.planning.figures import Length, Schedule
-from model_foundry.training.milestones import marks_until
+from model_foundry.training.milestones import marks_until, steps_of_first_epoch
 
 
 def build_schedule(config: TrainingConfig, length: Length) -> Schedule:
@@ -31,6 +31,7 @@ def due_steps(every: int | None, total_steps: int) -> list[int]:
 def _milestones(config: TrainingConfig, length: Length) -> Iterator[int]:
     asked = config.milestones
     yield from asked.steps
+    yield from steps_of_first_epoch(asked.first_epoch, length.first_epoch)
     if asked.logarithmic is not None:
         yield from (2**power for power in range((asked.logarithmic - 1).bit_length()))
         yield from range(asked.logarithmic, length.steps + 1, asked.logarithmic)

@@ -7,7 +7,7 @@ own name.
 from collections.abc import Iterator, Mapping
 
 from model_foundry.evaluation.limits import MOST_UNKNOWN
-from model_foundry.foundation.messages import LARGE, figure, figure_name
+from model_foundry.foundation.messages import AVERAGED, LARGE, figure, figure_name
 from model_foundry.run_reports.run_view import Evaluation, RunView
 
 UNITS = {"tokens": "tok"}
@@ -19,6 +19,7 @@ UNKNOWN_SHARE = "unknown_share"
 
 def value_text(name: str, value: float) -> str:
     """Return a figure with the decimal places of its kind."""
+    name = name.removeprefix(AVERAGED)
     if name == "learning_rate":
         return f"{value:.2e}"
     if value.is_integer() and COUNT <= abs(value) < LARGE:

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 NAMING = ("experiment_name", "output_dir")  # differ between all runs
-TELLING = ("model.architecture", "training.objective", "training.learning_rate")
-MOST_SHOWN = 3  # settings in a name
+ARCHITECTURE, DETAILS = "model.architecture", "model."
+MOST_SHOWN = 4  # settings in a name
 
 
 def names_of_runs(settings: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> list[str]:
-    """Return a short name for each run: the settings in which they differ, else their paths.
+    """Return a short name for each run: all settings in which they differ, else the paths.
 
-    Where they differ in many settings, those that tell most are tried alone.
+    An architecture stands for the settings of its model. Some of the settings alone would hide what
+    else may be the reason of a difference.
 
     Args:
         settings: by dotted name, for each run.
@@ -19,12 +20,13 @@ def names_of_runs(settings: Sequence[Mapping[str, Any]], paths: Sequence[str]) -
     """
     keys = dict.fromkeys(key for each in settings for key in each if key not in NAMING)
     values = {key: [each.get(key) for each in settings] for key in keys}
-    differing = [key for key, found in values.items() if any(v != found[0] for v in found)]
-    for shown in (differing, [key for key in differing if key in TELLING]):
-        texts = [[_setting(key, value) for value in values[key]] for key in shown]
-        names = [", ".join(parts) for parts in zip(*texts, strict=True)]
-        if 0 < len(shown) <= MOST_SHOWN and len(set(names)) == len(paths):
-            return names
+    shown = [key for key, found in values.items() if any(v != found[0] for v in found)]
+    if ARCHITECTURE in shown:
+        shown = [key for key in shown if key == ARCHITECTURE or not key.startswith(DETAILS)]
+    texts = [[_setting(key, value) for value in values[key]] for key in shown]
+    names = [", ".join(parts) for parts in zip(*texts, strict=True)]
+    if 0 < len(shown) <= MOST_SHOWN and len(set(names)) == len(paths):
+        return names
     return _last_parts(paths)
 
 

@@ -47,7 +47,7 @@ class RunRow:
             return {"run": str(self.files.path), "state": "unreadable", "reason": self.fault}
         status = self.status
         facts = facts_of(self.files, status)
-        best = status.best if status else None
+        best, best_step = self._best(facts.best_metric)
         return {
             "run": str(self.files.path),
             "name": facts.name,
@@ -58,13 +58,20 @@ class RunRow:
             "architecture": facts.architecture,
             "parameters": facts.parameters,
             "loss": self.figures.get("train/loss"),
-            "best": best.value if best else None,
-            "best_metric": best.metric if best else None,
-            "best_step": best.step if best else None,
+            "best": best,
+            "best_metric": None if best is None else facts.best_metric,
+            "best_step": best_step,
             "seconds": self._seconds(),
             "started": status.attempts[0].started if status and status.attempts else None,
             "reason": status.reason if status else None,
         }
+
+    def _best(self, metric: str) -> tuple[float | None, int | None]:
+        """Return the best evaluation and its step: of the log, which a killed run wrote last."""
+        if (value := self.figures.get(f"best/{metric}")) is not None:
+            return value, self.figures.get("best/step")
+        best = self.status.best if self.status else None
+        return (best.value, best.step) if best else (None, None)
 
     def _seconds(self) -> float | None:
         """Return the length of all attempts; None: unknown."""

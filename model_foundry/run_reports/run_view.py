@@ -15,8 +15,8 @@ from model_foundry.run_reports.run_state import PresentState
 LEFT_OUT = ("best", "activations")  # a view finds the best itself; one figure a layer
 TRAIN = "train"
 KEPT_LOSSES = 1024  # of the curve; beyond that, neighbours are averaged
-SMOOTHING = 0.9  # weight of the past in the running mean of the loss, a line of the log at a time
-RECENT = 20  # lines of the log over which the speed is measured
+RECENT = 20  # lines of the log over which the speed is measured, and the loss averaged at most
+SMOOTHED = 4  # the loss is averaged over the last of so many parts of the lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class RunView:
     train: dict[str, float] = field(default_factory=dict)
     """Figures of the last line of training, by name."""
     smoothed: float | None = None
-    """Running mean of the loss; None: there is none yet."""
+    """Mean of the loss over the last quarter of the lines, at most 20; None: there is none yet."""
     losses: list[float] = field(default_factory=list)
     """The curve of the loss, NaN where it was not finite."""
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
@@ -63,7 +63,8 @@ class RunView:
     """Start of the present attempt, in seconds since the epoch; None: unknown."""
     seconds: float = 0.0
     """Length of the attempts before it."""
-    _weight: float = 0.0
+    _finite: int = 0  # losses
+    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
     _span: float = 1.0  # lines of the log that one point of `losses` stands for
     _pending: list[float] = field(default_factory=list)
     _marks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=RECENT))
@@ -101,10 +102,11 @@ class RunView:
         if (loss := values.get("loss")) is None:
             return
         self._extend_curve(loss)
-        if math.isfinite(loss):  # the weights of the past add up to less than 1 at first
-            past = (self.smoothed or 0.0) * self._weight * SMOOTHING
-            self._weight = self._weight * SMOOTHING + (1 - SMOOTHING)
-            self.smoothed = (past + loss * (1 - SMOOTHING)) / self._weight
+        if math.isfinite(loss):
+            self._recent.append(loss)
+            self._finite += 1
+            number = max(1, min(RECENT, self._finite // SMOOTHED))  # the first ones are far above
+            self.smoothed = _mean([*self._recent][-number:])
 
     def _extend_curve(self, loss: float) -> None:
         self._pending.append(loss)

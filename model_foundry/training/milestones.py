@@ -82,10 +82,10 @@ def is_milestone(
     """
     if config.logarithmic is not None and is_logarithmic(step, config.logarithmic):
         return True
-    if step <= steps_per_epoch and step in steps_of_first_epoch(
-        config.first_epoch, steps_per_epoch
-    ):
-        return True
+    if step <= steps_per_epoch and config.first_epoch is not None:
+        passed = [n * config.first_epoch // steps_per_epoch for n in (step - 1, step)]
+        if passed[1] > passed[0]:
+            return True
     spans = ((config.steps, (step - 1, step)), (config.words, words), (config.tokens, tokens))
     return any(
         marks_until(marks, after) > marks_until(marks, before) for marks, (before, after) in spans

@@ -50,6 +50,23 @@ def test_equal_is_not_below(tmp_path: Path) -> None:
     assert failed.value.exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("losses", "advice"),
+    [
+        ([4.0, 3.0, 2.5], "it still fell, from 3 in the pass before; raise training.epochs or"),
+        ([4.0, 3.0, 2.95], "look at the labels of these examples, at training.learning_rate"),
+        ([4.0, 2.5, 3.0], "look at the labels of these examples"),
+        ([4.0], "look at the labels of these examples"),  # there is no pass before
+    ],
+)
+def test_the_advice_depends_on_the_last_two_passes(
+    losses: list[float], advice: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckFailedError, match=f"; {advice}"):
+        path = log(tmp_path, losses)
+        check_overfit(checking(tmp_path), path, steps=len(losses), steps_per_pass=1)
+
+
 def test_nothing_is_checked_unasked(tmp_path: Path) -> None:
     check_overfit(tiny_experiment("gpt2", tmp_path), tmp_path / "none", steps=2, steps_per_pass=1)
 

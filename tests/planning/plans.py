@@ -36,6 +36,7 @@ GOOD = Plan(
         examples_per_step=8,
         examples=400,
         passes=2.0,
+        first_epoch=50,
         per_step={"tokens": 128.0, "words": 90.4},
         in_all={"tokens": 12_800, "words": 9040},
         row=16,

@@ -40,8 +40,8 @@ def test_a_good_plan_has_no_risk(config: ExperimentConfig) -> None:
         (
             "vocabulary",
             replace(GOOD, vocabulary=replace(GOOD.vocabulary, never=20, rare=40)),  # type: ignore
-            "has 40 of 100 entries of the vocabulary fewer than 10 times, 20 of them never: lower "
-            "tokenizer.vocab_size to about 60, or use more text",
+            "has 40 of 100 entries of the vocabulary fewer than 10 times, 20 of them never: use "
+            "more text",
         ),
         (
             "embeddings",
@@ -91,6 +91,34 @@ def test_a_long_warm_up_is_a_risk(warm_up: int, number: int, tmp_path: Path) -> 
     found = risks_of(GOOD, tiny_experiment("gpt2", tmp_path, *settings), None)
     assert len(found) == number
     assert all("takes 51% of the 100 steps: lower it" in risk.text for risk in found)
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "said"),
+    [
+        (60, 50, "(=60) is more than the 50 steps of an epoch: each step is saved"),
+        (20, 250, "(=20) leaves 8: the run ends after 100 of the 250 steps of an epoch"),
+        (20, 100, None),
+        (20, 20, None),
+        (None, 250, None),
+    ],
+)
+def test_milestones_that_are_not_as_asked_are_a_risk(
+    number: int | None, epoch: int, said: str | None, tmp_path: Path
+) -> None:
+    settings = (f"training.milestones.first_epoch={number or 'null'}",)
+    plan = changed("length", first_epoch=epoch)
+    found = risks_of(plan, tiny_experiment("gpt2", tmp_path, *settings), None)
+    assert [risk.name for risk in found] == ([] if said is None else ["milestones"])
+    assert all(said in risk.text for risk in found if said)
+
+
+def test_a_vocabulary_is_not_made_smaller_than_a_tokenizer_can(config: ExperimentConfig) -> None:
+    known = replace(GOOD.vocabulary, ordinary=900, never=20, rare=590)  # type: ignore[type-var]
+    [large] = risks_of(replace(GOOD, vocabulary=known), config, None)
+    [small] = risks_of(replace(GOOD, vocabulary=replace(known, ordinary=880)), config, None)
+    assert large.text.endswith("lower tokenizer.vocab_size to about 310, or use more text")
+    assert small.text.endswith("20 of them never: use more text")
 
 
 def test_positions_that_no_row_reaches_are_a_risk(config: ExperimentConfig) -> None:

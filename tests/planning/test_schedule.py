@@ -20,6 +20,7 @@ def length(steps: int, *, words: float = 7.5, tokens: float = 10) -> Length:
         examples_per_step=2,
         examples=10,
         passes=1.0,
+        first_epoch=15,
         per_step=per_step,
         in_all={unit: round(steps * number) for unit, number in per_step.items()},
         row=5,
@@ -47,6 +48,8 @@ def test_due_steps_are_those_of_the_loop(every: int | None) -> None:
         {"tokens": 25},
         {"tokens": [1, 10, 11, 399, 400, 401]},
         {"words": 40},
+        {"first_epoch": 4},
+        {"first_epoch": 1000},
         {"words": [5, 8], "steps": [2], "logarithmic": 30},
     ],
 )
@@ -60,6 +63,7 @@ def test_milestones_are_those_of_the_loop(milestones: dict[str, Any]) -> None:
             step=step,
             words=(int((step - 1) * 7.5), int(step * 7.5)),
             tokens=((step - 1) * 10, step * 10),
+            steps_per_epoch=whole.first_epoch,
         )
     ]
     found = build_schedule(config, whole)

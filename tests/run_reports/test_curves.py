@@ -80,10 +80,17 @@ def test_an_unknown_metric_is_named_with_the_nearest(tmp_path: Path) -> None:
         ([{str(n): 0 for n in range(9)}, {str(n): 1 for n in range(9)}], ["b/one", "c/one"]),
         (
             [
-                {"model.architecture": "lstm", **{str(n): 0 for n in range(9)}},
-                {"model.architecture": "gru", **{str(n): 1 for n in range(9)}},
+                {"model.architecture": "lstm", **{f"model.rnn.{n}": 0 for n in range(9)}},
+                {"model.architecture": "gru", **{f"model.rnn.{n}": 1 for n in range(9)}},
             ],
             ["lstm", "gru"],
+        ),
+        (
+            [
+                {"training.learning_rate": 1, **{f"training.{n}": 0 for n in range(4)}},
+                {"training.learning_rate": 2, **{f"training.{n}": 1 for n in range(4)}},
+            ],
+            ["b/one", "c/one"],  # the rate alone would hide the others
         ),
     ],
 )

@@ -17,7 +17,7 @@ BOX_80 = """\
 ╭─ my-lstm  lstm, 1,234,567 parameters ──────────────────────────────────────╮
 │ step 40/80  ━━━━━━━━━━━━━━━━━━━━━──────────────────────  50%  0:00:40 left │
 │                                                                            │
-│ loss          2.4060   smoothed 2.9990   █▆▅▄▃▂▁▁                          │
+│ loss          2.4060   smoothed 2.4637   █▆▅▄▃▂▁▁                          │
 │ learning rate 1.00e-03   gradient norm 0.50                                │
 │ speed         1,234 tokens/s   memory 1.50 GB                              │
 │ evaluation    loss 2.5060 (-0.2634 better)   at step 40                    │
@@ -29,7 +29,7 @@ BOX_80 = """\
 LINES_40 = """\
 my-lstm  lstm, 1,234,567 parameters
 step 40/80  50%  0:00:40 left
-loss  2.4060   smoothed 2.9990
+loss  2.4060   smoothed 2.4637
 lr    1.00e-03   gradient norm 0.50
 speed 1,234 tokens/s   memory 1.50 GB
 eval  loss 2.5060 (-0.2634 better)

@@ -46,16 +46,18 @@ def test_the_time_left_follows_from_the_recent_speed() -> None:
     assert of_another_attempt.seconds_left() is None
 
 
-def test_the_running_mean_begins_unbiased_and_leaves_out_what_is_not_finite() -> None:
-    losses = (5.0, None, 5.0, 1.0)
-    means = []
+def test_the_smoothed_loss_is_the_mean_of_the_last_quarter_of_finite_ones() -> None:
     view = view_of()
-    for step, loss in enumerate(losses, 1):
+    for step, loss in enumerate((9.0, None, 8.0, 7.0, 3.0), 1):
         view.add({"step": step, "train/loss": loss})
-        means.append(view.smoothed)
-    assert means[:3] == [pytest.approx(5.0)] * 3
-    assert means[3] is not None and 3.4 < means[3] < 4.0
+        assert view.smoothed == (loss or 9.0)
     assert isnan(view.losses[1])
+    for step, loss in enumerate((5.0, 6.0, 2.0, 1.0), 6):
+        view.add({"step": step, "train/loss": loss})
+    assert view.smoothed == 1.5  # of eight lines two
+    for step in range(10, 200):
+        view.add({"step": step, "train/loss": float(step)})
+    assert view.smoothed == sum(range(180, 200)) / 20
 
 
 def test_a_long_curve_is_averaged_and_keeps_its_shape(monkeypatch: pytest.MonkeyPatch) -> None:
