@@ -205,7 +205,6 @@ def run_rounds(
     rounds: int,
     near: frozenset[str] = frozenset(),
     near_rounds: int = 0,
-    per_start: int | None = None,
 ) -> Measured:
     """Start all contenders again in each round, and let them work in turn.
 
@@ -213,10 +212,8 @@ def run_rounds(
         rounds: number of rounds of all contenders.
         near: names of contenders with further rounds, whose ratio must be known more precisely.
         near_rounds: number of rounds of these in total.
-        per_start: comparisons in each round; None: `PER_START`.
     """
-    per_start = per_start or PER_START
-    measured = _nothing_yet(contenders, per_start=per_start)
+    measured = _nothing_yet(contenders, per_start=PER_START)
     for number in range(max(rounds, near_rounds)):
         taking_part = [
             each
@@ -230,7 +227,7 @@ def run_rounds(
                     _start_alone(measured, each)
             else:  # nothing is timed
                 _start_two_at_once(measured, taking_part)
-            for turn in range(number * per_start, (number + 1) * per_start):
+            for turn in range(number * PER_START, (number + 1) * PER_START):
                 for each in taking_part if turn % 2 == 0 else reversed(taking_part):
                     if each.name not in measured.faults:
                         _or_note(measured, each, partial(_advance, measured, each, turn))

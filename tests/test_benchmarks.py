@@ -3,6 +3,7 @@
 Toy sizes; no timing is asserted. The scripts that take longest run only with `-m torture`.
 """
 
+import importlib
 import json
 import subprocess
 import sys
@@ -312,6 +313,13 @@ def test_a_run_that_is_terminated_leaves_nothing_behind(tmp_path: Path) -> None:
         run.terminate()
         assert run.wait() == 143
     assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize(
+    "script", sorted((PROJECT / "benchmarks").glob("*.py")), ids=lambda path: path.stem
+)
+def test_every_script_finds_what_it_imports(script: Path) -> None:
+    importlib.import_module(f"benchmarks.{script.stem}")
 
 
 @pytest.mark.torture

@@ -32,7 +32,7 @@ from tests.waiting import terminated_at
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/memory_mib"}
+CLOCKED = {"attempt", "time", "train/tokens_per_second", "train/peak_memory_mib"}
 NO_DROPOUT = {
     "backbone": ("model.backbone.dropout=0.0", "model.backbone.attention_dropout=0.0"),
     "transformer": ("model.transformer.dropout=0.0", "model.transformer.attention_dropout=0.0"),

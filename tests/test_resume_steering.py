@@ -133,7 +133,8 @@ def test_a_run_that_stopped_goes_on_with_more_patience(
 
 
 def timed(line: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in line.items() if name.endswith("_per_second")}
+    clocked = ("_per_second", "memory_mib")
+    return {name: value for name, value in line.items() if name.endswith(clocked)}
 
 
 def test_the_least_number_of_epochs_holds_early_stopping_back(

@@ -71,7 +71,7 @@ HARD = {  # settings under which a resumed run has most to restore
 }
 PADDED = ("pairs", "denoising", "translation")  # rows of unequal lengths
 DRAWN = ("training={objective: write_drawn, write_drawn: {}, max_steps: 2, warmup_steps: 1}",)
-TIMES = ("attempt", "time", "_per_second")
+TIMES = ("attempt", "time", "_per_second", "memory_mib")
 
 
 class FirstClass(Loss):

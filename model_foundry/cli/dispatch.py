@@ -22,6 +22,12 @@ from model_foundry.foundation.plugins import plugin_errors
 PROGRAM = "foundry"  # also under `python -m`; completion asks by this name
 USAGE_ERROR: Any = typer.BadParameter.__mro__[2]  # ClickException, wherever typer keeps its click
 
+WORDS_OF_TYPER = {
+    "Value error, ": "",
+    "Input should be": "must be",
+    ". Did you mean": "; did you mean",
+}
+
 
 def run() -> int:
     """Run the command line and return its exit code."""
@@ -56,13 +62,22 @@ def _run_app() -> Any:
 
 def _report_other(error: Exception) -> int:
     if isinstance(error, USAGE_ERROR):
-        error.show()
-        return 2
+        return _report(error, _usage_fault(error), 2)
     if isinstance(error, typer.Abort):
         return _report(error, "interrupted", KEYBOARD_EXIT_CODE)
     reason = reason_of(error)
     text = f"internal failure: {type(error).__name__}: {reason}; run again with --debug for details"
     return _report(error, text, FoundryError.exit_code)
+
+
+def _usage_fault(error: Any) -> str:
+    """Return what is wrong with the arguments of a command, in one line."""
+    text = " ".join(error.format_message().split()).removesuffix(".")
+    for theirs, ours in WORDS_OF_TYPER.items():
+        text = text.replace(theirs, ours)
+    context = getattr(error, "ctx", None)
+    remedy = f"; see {context.command_path} --help" if context and text[-1:] != "?" else ""
+    return f"{text[:1].lower()}{text[1:]}{remedy}"
 
 
 def _report(error: BaseException, text: str, code: int) -> int:

@@ -29,15 +29,24 @@ def median_text(median: float) -> str:
     return f"{median:,.1f}".removesuffix(".0")
 
 
+def densities(split: SplitFigures, edges: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the share of the documents in each bin, divided by its width in doublings.
+
+    Bins of one and of two whole numbers lie side by side; their shares alone would make a step.
+    """
+    share = np.array(split.lengths.histogram) / split.documents
+    return share / np.diff(np.log2(edges))
+
+
 def _draw(axes: Any, split: SplitFigures, edges: NDArray[np.int64]) -> None:
     lengths, style = split.lengths, STYLES[split.name]
-    share = np.array(lengths.histogram) / split.documents
+    density = densities(split, edges)
     label = (
         f"{split.name}: median {median_text(lengths.median)}, longest {lengths.longest:,} tokens"
     )
-    axes.stairs(share, edges, linewidth=1.8, label=label, **style)
+    axes.stairs(density, edges, linewidth=1.8, label=label, **style)
     if split.name == "train":
-        axes.stairs(share, edges, fill=True, alpha=0.15, color=style["color"])
+        axes.stairs(density, edges, fill=True, alpha=0.15, color=style["color"])
     axes.axvline(lengths.median, linewidth=1, alpha=0.8, zorder=1, **style)
     above = axes.get_xaxis_transform()  # y in shares of the height
     axes.plot(
@@ -58,14 +67,14 @@ def _label(axes: Any, report: CorpusReport) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axes.set_ylim(bottom=0)
     axes.set_xlabel("tokens in a document (log scale; thin lines: medians, triangles: longest)")
-    axes.set_ylabel("share of documents")
+    axes.set_ylabel("share of documents for each doubling of the length")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     axes.set_axisbelow(True)
 
 
 def draw_histogram(report: CorpusReport) -> "Figure":
-    """Draw the share of the documents of each text in each bin of the report."""
+    """Draw the lengths of the documents of each text; areas are shares of documents."""
     from matplotlib.figure import Figure  # no pyplot: it would ask for a display
 
     figure = Figure(figsize=SIZE, layout="constrained")

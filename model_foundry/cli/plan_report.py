@@ -124,8 +124,8 @@ def _compute(plan: Plan) -> Iterator[Row]:
     if ratio is not None:
         yield (
             "tokens",
-            f"{ratio:,.3g} for each parameter; {CHINCHILLA} spend a given number of operations "
-            "best (arXiv:2203.15556)",
+            f"{ratio:,.3g} for each parameter; about {CHINCHILLA} make the most of a given number "
+            "of operations (arXiv:2203.15556)",
         )
     if length.passes > 1:
         yield (
@@ -155,8 +155,8 @@ def _memory(plan: Plan) -> Iterator[Row]:
     if memory.growth is not None and memory.device != "cuda":
         yield (
             "process",
-            f"{size_of_bytes(memory.process)} of libraries and data, and about "
-            f"{size_of_bytes(memory.growth)} for the tensors, with what the allocator loses",
+            f"{size_of_bytes(memory.process)} for libraries and data now, and about "
+            f"{size_of_bytes(memory.growth)} more for the peak, with what the allocator wastes",
         )
     if memory.available is not None and memory.installed is not None:
         free, installed = size_of_bytes(memory.available), size_of_bytes(memory.installed)

@@ -11,7 +11,7 @@ from model_foundry.config.fields import INDEX, fields_below
 from model_foundry.config.other_tools import ABSENT, OURS, VALUES
 from model_foundry.config.sections import RNNModelConfig, TransformerModelConfig
 from model_foundry.config.sources import SOURCE_KINDS
-from model_foundry.foundation.messages import short_repr
+from model_foundry.foundation.messages import LONGEST_VALUE, printable, short_repr
 from model_foundry.registry import Registry, nearest
 
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
@@ -120,8 +120,12 @@ def _type_hint(kind: str, fault: Mapping[str, Any]) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         text = short_repr(value)
         return f"; put it in quotes: '{text}' (on the command line: \"'{text}'\")"
+    if kind == "string_type" and isinstance(value, dict):
+        return "; put text that has a colon in quotes"
     if kind == "bool_type" and isinstance(value, str) and value.lower() in WORDS:
         return f"; write {WORDS[value.lower()]}"
+    if kind == "list_type" and isinstance(value, str):
+        return f"; write [{printable(value)}]" if len(value) <= LONGEST_VALUE else "; write [...]"
     if kind == "int_type" and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}" if abs(value) < 2**63 else ""
     if kind == "int_type" and isinstance(value, str) and SPACED.fullmatch(value):

@@ -15,7 +15,7 @@ from model_foundry.config.origins import Origins
 from model_foundry.config.training import TrainingConfig
 from model_foundry.config.unexpanded import hide_values
 from model_foundry.errors import ConfigError
-from model_foundry.foundation.messages import one_line
+from model_foundry.foundation.messages import one_line, printable
 from model_foundry.registry import UnknownNameError
 
 SETTING = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*(?=:| \(=)")  # at the beginning of a message
@@ -177,14 +177,16 @@ def _located_line(line: str, origins: Origins) -> str:
     named = SETTING.match(line)
     field = named[0] if named else ""
     if not (field in origins.loaded or field_at(field, ExperimentConfig)):
-        field = next((key for key, text in _texts(origins) if line.startswith(f"{text}: ")), "")
+        begins = (key for key, text in _texts(origins) if line.startswith(f"{text}: "))
+        field = next(begins, "")
         line = f"{field}: {line}" if field else line
     place = _place_of(field, origins) if field else ""
     return place + hide_values(field, line, origins.environment)
 
 
 def _texts(origins: Origins) -> Iterator[tuple[str, str]]:
-    """Yield (dotted field, text) of all text that was given."""
+    """Yield (dotted field, text) of all text that was given, as messages show it."""
     for key, value in origins.loaded.items():
         texts = value if isinstance(value, list) else [value]
-        yield from ((key, text) for text in texts if isinstance(text, str) and key in origins.given)
+        if key in origins.given:
+            yield from ((key, printable(text)) for text in texts if isinstance(text, str))

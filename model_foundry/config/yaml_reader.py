@@ -62,15 +62,16 @@ class _Loader(yaml.SafeLoader):
         return int(node.value)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
+        seen: dict[str, int] = {}
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 law = f"key {short_repr(key)} is not text; put it in quotes"
                 raise _error(law, key_node.start_mark)
             if key in seen:
-                raise _error(f"duplicate key {short_repr(key)}", key_node.start_mark)
-            seen.add(key)
+                law = f"duplicate key {short_repr(key)}, as in line {seen[key]}; keep one of them"
+                raise _error(law, key_node.start_mark)
+            seen[key] = key_node.start_mark.line + 1
         return super().construct_mapping(node, deep)
 
 

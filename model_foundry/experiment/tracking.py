@@ -3,11 +3,10 @@
 from functools import partial
 from typing import Any
 
-from model_foundry.config import TRACKERS, ExperimentConfig, save_config
+from model_foundry.config import TRACKERS, ExperimentConfig
 from model_foundry.config.fields import flat
 from model_foundry.config.tracking import takes, tracker_faults, writes_texts
 from model_foundry.config.validation import refusal
-from model_foundry.config.yaml_reader import parse_yaml
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.experiment.samples import SamplesHook
 from model_foundry.objectives import Prepared
@@ -39,7 +38,7 @@ def add_trackers(
     """
     tracking, hooks = config.tracking, list[Hook]()
     records = TrackerRecords(run.path / "trackers.json", run.require_held)
-    settings = dict(flat(parse_yaml(save_config(config), "config")))
+    settings = dict(flat(config.recorded()))
 
     def state() -> str:
         status = run.status()

@@ -5,6 +5,8 @@ Nothing here imports torch, so that a process can be set up before it does.
 """
 
 import os
+import resource
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -84,3 +86,9 @@ def _quota() -> int | None:
     except OSError:
         return None
     return None if granted == "max" else -(-int(granted) // int(period))
+
+
+def peak_resident_bytes() -> int:
+    """Return the most bytes that this process has had in memory."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # bytes there, KiB elsewhere

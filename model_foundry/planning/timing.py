@@ -14,6 +14,7 @@ from typing import Final
 
 import torch
 
+from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import training_batches
 from model_foundry.experiment.measure_split import batches_in, measure_split
@@ -34,6 +35,7 @@ from model_foundry.training.hooks import Training
 from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
 from model_foundry.training.out_of_memory import naming_the_batch
+from model_foundry.training.state import TrainState
 
 WARM_UP: Final = 3  # steps, in which kernels, caches and compilers settle
 SECONDS: Final = 12.0  # of measured steps, about
@@ -167,16 +169,24 @@ def _time_checkpoint(setup: Setup, training: Training) -> tuple[float, int]:
     with tempfile.TemporaryDirectory(prefix=".foundry-plan-", dir=beside) as place:
         directory = Path(place) / "step-00000001"
         begun = time.perf_counter()
-        _save(setup, training, directory)
+        model, optimizer = training.model, training.optimizer
+        write_checkpoint(setup, model, optimizer, training.context.state, directory)
         return time.perf_counter() - begun, bytes_below(directory)
 
 
-def _save(setup: Setup, training: Training, directory: Path) -> None:
+def write_checkpoint(
+    setup: Setup,
+    model: BaseModel,
+    optimizer: torch.optim.Optimizer | None,
+    state: TrainState,
+    directory: Path,
+) -> None:
+    """Write a checkpoint as a run does.
+
+    Args:
+        optimizer: None: the model learns by counting.
+    """
     random, values = pack_random_states([random_states()])
-    optimizer = None
-    if training.optimizer is not None:
-        optimizer = capture(training.model, training.optimizer)
-    state = training.context.state
     facts = CheckpointState(
         format=STATE_FORMAT,
         run_id=uuid.uuid4().hex,
@@ -188,8 +198,9 @@ def _save(setup: Setup, training: Training, directory: Path) -> None:
         random=values[0],
         scaler=None,
     )
-    tensors = ResumeTensors(optimizer=optimizer, random=random)
-    save_checkpoint(directory, training.model, setup.prepared.processors, facts, tensors)
+    moments = None if optimizer is None else capture(model, optimizer)
+    tensors = ResumeTensors(optimizer=moments, random=random)
+    save_checkpoint(directory, model, setup.prepared.processors, facts, tensors)
 
 
 def estimate_time(

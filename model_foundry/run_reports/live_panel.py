@@ -30,7 +30,7 @@ class LivePanel(Live):
             # prints into a file or a pipe do not disturb the panel
             redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
         )
-        self._panel, self._width = panel, 0
+        self.panel, self._width = panel, 0
 
     def start(self, refresh: bool = True) -> None:
         """Begin to draw."""
@@ -44,6 +44,6 @@ class LivePanel(Live):
         self._width = width
         extra = 0
         if 0 < width < before:
-            extra = sum((max(0, cells - 1)) // width for cells in self._panel.drawn)
+            extra = sum((max(0, cells - 1)) // width for cells in self.panel.drawn)
         up = [(ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1)] * extra
         return [Control(*up), *super().process_renderables(renderables)]

@@ -55,7 +55,7 @@ class RunPanel:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = options.max_width - MARGIN
         pen = _Pen(self.view, self.now(), ascii_only=options.ascii_only)
-        if width < NARROW:
+        if options.max_width < NARROW:
             lines = [_clipped(line, width) for line in _compact(pen, width)]
         else:
             lines = list(_boxed(pen, width, self.footer))
@@ -190,7 +190,7 @@ def _boxed(pen: _Pen, width: int, footer: str) -> Iterator[Text]:
 def _body(pen: _Pen, inner: int) -> Iterator[Text]:
     yield pen.progress(inner)
     yield Text()
-    if inner + 4 < WIDE:
+    if inner + 4 + MARGIN < WIDE:
         yield from _rows((*pen.training(inner - LABEL), *pen.measured()), inner)
         return
     half = (inner - len(BETWEEN)) // 2

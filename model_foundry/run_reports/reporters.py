@@ -3,7 +3,6 @@
 Messages of the log are printed above the panel, and between the lines elsewhere.
 """
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -112,18 +111,8 @@ class PanelReporter(_ViewReporter):
             self.view.state = "interrupted" if stopped else "failed"
         else:
             self.view.state = "completed"
+        self.live.panel.footer = ""  # the hint is for a run that can be stopped
         self.live.stop()
-
-    def record(self, line: Mapping[str, Any]) -> None:
-        super().record(line)
-        if "peak_memory_mib" not in self.view.train:
-            self.view.memory = _most_memory()
-
-
-def _most_memory() -> float:
-    """Return the most bytes that this process has had in memory."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(most if sys.platform == "darwin" else most * 1024)
 
 
 class LineReporter(_ViewReporter):

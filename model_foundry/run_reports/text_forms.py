@@ -12,7 +12,9 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time as `0:01:23` or `2 days, 0:01:23`."""
+    """Return a length of time as `0:01:23` or `2 days, 0:01:23`; below a second, as `0.3 s`."""
+    if 0 < seconds < 0.95:
+        return f"{seconds:.1f} s"
     return str(timedelta(seconds=round(max(0.0, seconds))))
 
 

@@ -14,6 +14,7 @@ import torch
 
 from model_foundry.architectures import BaseModel
 from model_foundry.data.batches.loaders import batch_digest
+from model_foundry.foundation.hardware import peak_resident_bytes
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.objectives.measure import Metrics
 from model_foundry.training.checkpoint.optimizer_state import require_storable
@@ -239,7 +240,7 @@ def _learning(step: FinishedStep) -> dict[str, float]:
 
 
 def _peak_memory(device: torch.device) -> dict[str, float]:
-    """Return the most memory that tensors have taken on a GPU; nothing on a CPU."""
-    if device.type != "cuda":
-        return {}
-    return {"train/peak_memory_mib": round(torch.cuda.max_memory_allocated(device) / MIB, 1)}
+    """Return the most memory that tensors have taken on a GPU, or the process elsewhere."""
+    on_gpu = device.type == "cuda"
+    most = torch.cuda.max_memory_allocated(device) if on_gpu else peak_resident_bytes()
+    return {"train/peak_memory_mib": round(most / MIB, 1)}

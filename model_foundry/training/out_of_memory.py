@@ -5,8 +5,6 @@ The system's out-of-memory killer cannot be caught; it leaves `killed` and no me
 
 import os
 import re
-import resource
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import nn
 from model_foundry.architectures import BaseModel, device_of
 from model_foundry.config import OBJECTIVES, ExperimentConfig
 from model_foundry.errors import MemoryExhaustedError, is_out_of_memory
+from model_foundry.foundation.hardware import peak_resident_bytes
 from model_foundry.foundation.messages import size_of_bytes
 
 ASKED = re.compile(r"allocate (\d+) bytes")
@@ -103,5 +102,4 @@ def _in_use(device: torch.device) -> int:
     try:
         return int(STATM.read_text("utf-8").split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:  # macOS
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        return peak_resident_bytes()

@@ -119,20 +119,31 @@ def test_what_is_imported_is_seen(here: Path, project: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian", "good.yaml"], "No such command 'trian'"),
-        (["train"], "Missing argument"),
-        (["train", "good.yaml", "--quick"], "No such option: --quick"),
+        (
+            ["trian", "good.yaml"],
+            "error: no such command 'trian'; did you mean 'train'?",
+        ),
+        (["train"], "error: missing argument 'CONFIG'; see foundry train --help"),
+        (["train", "good.yaml", "--quick"], "error: no such option: --quick"),
         (["train", "missing.yaml"], "error: missing.yaml: no such file"),
         (["list", "objective"], "got 'objective'; did you mean 'objectives'?"),
         (["generate", "nowhere"], "error: nowhere: no such directory"),
-        (["generate", "nowhere", "--number", "0"], "--number"),
+        (
+            ["generate", "nowhere", "--number", "0"],
+            "invalid value for '--number': must be greater than or equal to 1; see foundry",
+        ),
+        (
+            ["schema", "--format", "md"],
+            "'md' is not one of 'json', 'markdown', 'text'; see foundry",
+        ),
         (["validate", "good.yaml", "--plugin", "no.py"], "error: plugin no.py: no such file"),
     ],
 )
 def test_a_bad_command_line_exits_with_two(cli: Cli, arguments: list[str], message: str) -> None:
     code, _, err = cli(*arguments)
     assert code == 2
-    assert message in err
+    [line] = err.splitlines()
+    assert line.startswith("error: ") and message in line
     assert "Traceback" not in err
 
 
@@ -146,7 +157,11 @@ WORDS = ["tokenizer.path=./words", "tokenizer.vocab_size=30"]
     ("content", "overrides", "message"),
     [
         (None, [], "bad.txt: no such file, folder or match"),
-        (None, [r'data.train="no\nsuch\e[2J"'], r"error: no\nsuch\x1b[2J: no such file"),
+        (
+            None,
+            [r'data.train="no\nsuch\e[2J"'],
+            r"error: override data.train: no\nsuch\x1b[2J: no such file",
+        ),
         (None, ["data.train=$HOME/corpus.txt"], "$HOME/corpus.txt: no such file"),
         (None, ["data.train=$${PWD}/corpus.txt"], "${PWD}/corpus.txt: no such file"),
         (b"", [], "bad.txt: holds no text"),
@@ -179,6 +194,52 @@ def test_bad_data_exit_with_three_and_leave_nothing(
     assert message in line and line.isprintable()
     assert "Traceback" not in err
     assert files(here) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "overrides", "message"),
+    [
+        ("train: bad.txt", [], "late.yaml:{line}: data.train: bad.txt: no such file, folder or"),
+        ("train: [corpus.txt, bad.txt]", [], "late.yaml:{line}: data.train: bad.txt: no such"),
+        ("train: ${CORPUS}", [], "late.yaml:{line}: data.train: ${CORPUS}: no such file, folder"),
+        ("train: ${CORPUS}/a.txt", [], "late.yaml:{line}: data.train: ${CORPUS}/a.txt: no such"),
+        (
+            "train: corpus.txt",
+            ["data.validation=none.txt"],
+            "override data.validation: none.txt: no such file",
+        ),
+        (
+            "train: corpus.txt",
+            ["tokenizer.vocab_size=5"],
+            "override tokenizer.vocab_size: 5 is too small",
+        ),
+        (
+            "train: corpus.txt",
+            ["data.max_sequence_length=12345", "model.rnn.hidden_size=8"],
+            "override data.max_sequence_length (=12345)",
+        ),
+        ("train: dir", [], "error: dir/a.txt: holds no text"),  # no setting is at fault
+    ],
+)
+def test_a_fault_that_the_data_show_names_the_place_of_its_setting(
+    cli: Cli,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    overrides: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setenv("CORPUS", "hunter2")
+    data = "data: {train: corpus.txt, document: line, max_sequence_length: 8}"
+    text = GOOD.replace(data, f"data:\n  {line}\n  document: line\n  max_sequence_length: 8")
+    (here / "late.yaml").write_text(text)
+    (here / "dir").mkdir()
+    (here / "dir/a.txt").write_text(" ")
+    number = 1 + [each.strip() for each in text.splitlines()].index(line)
+    code, _, err = cli("train", "late.yaml", *overrides)
+    [fault] = [each for each in err.splitlines() if each.startswith("error: ")]
+    assert code in (2, 3) and "hunter2" not in err
+    assert message.replace("{line}", str(number)) in fault
 
 
 # --- the rest -------------------------------------------------------------------------------------

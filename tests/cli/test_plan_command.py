@@ -38,8 +38,8 @@ operations
   per token       6.0 kFLOP = 6 N + 12 L D T, N = 900 weights that multiply,
                   attention 10% (arXiv:2001.08361, 2204.02311)
   in all          76.8 MFLOP
-  tokens          12.8 for each parameter; 20 spend a given number of operations
-                  best (arXiv:2203.15556)
+  tokens          12.8 for each parameter; about 20 make the most of a given
+                  number of operations (arXiv:2203.15556)
   repeats         2.0 passes; up to 4 are worth nearly as much as new data
                   (arXiv:2305.16264)
 
@@ -50,8 +50,8 @@ memory
   optimizer state 8.0 MB
   activations     20.0 MB, 5.0 MB of them logits
   peak            32.0 MB of tensors, as in a step that was made
-  process         400.0 MB of libraries and data, and about 80.0 MB for the
-                  tensors, with what the allocator loses
+  process         400.0 MB for libraries and data now, and about 80.0 MB more
+                  for the peak, with what the allocator wastes
   free            900.0 MB of 1.0 GB
   largest batch   30 examples in a forward pass, estimated; the global batch of
                   8 fits into one pass

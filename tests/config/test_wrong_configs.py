@@ -81,7 +81,7 @@ FILES: list[tuple[str | bytes, str]] = [
     ("a: {b: ${A}}\n", "1:8 within braces and brackets, put ${...} in quotes"),
     ("a: *.txt\n", "1:4 a value cannot begin with *; put it in quotes"),
     # keys
-    ("a: 1\na: 2\n", "2:1 duplicate key 'a'"),
+    ("a: 1\na: 2\n", "2:1 duplicate key 'a', as in line 1; keep one of them"),
     (f"? {'k' * 300_000}\n: 1\n" * 2, f"3:3 duplicate key '{'k' * 76}..."),
     ("a: {b: 1, b: 2}\n", "1:11 duplicate key 'b'"),
     ("1: 2\n", "1:1 key 1 is not text; put it in quotes"),

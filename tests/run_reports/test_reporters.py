@@ -12,6 +12,7 @@ from rich.console import Console
 
 from model_foundry.run_reports import reporters
 from model_foundry.run_reports.reporters import (
+    HINT,
     JsonReporter,
     LineReporter,
     PanelReporter,
@@ -32,6 +33,7 @@ TRAINING = {
     "train/grad_norm": 0.5,
     "train/tokens_seen": 640,
     "train/tokens_per_second": 12345.6,
+    "train/peak_memory_mib": 500.0,
     "train/batch_digest": "f00d",
 }
 EVALUATION = {
@@ -113,8 +115,9 @@ def test_on_a_terminal_a_panel_is_drawn_and_left_whole() -> None:
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     last = text[text.rindex("╭") :]
     parts = ("step 11/20", "loss          2.3457", "12,346 tokens/s", "loss 2.5000", "step 10, ")
-    for part in (*parts, "completed", "memory"):
+    for part in (*parts, "completed", "memory 524 MB"):
         assert part in last
+    assert HINT in text and HINT not in last
     assert last.rstrip().endswith("╯")
     assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
 
