@@ -89,6 +89,8 @@ def _units(length: Length) -> str:
 def _steps(steps: Sequence[int]) -> str:
     """Return steps in one short line: the distance of even ones, else the first and the last."""
     number = f"{len(steps):,}"
+    if not steps:
+        return "none"
     if len(steps) == 1:
         return f"{number}, after step {steps[0]:,}"
     first, last = steps[0], steps[-1]
@@ -191,13 +193,11 @@ def _disk(plan: Plan) -> Iterator[Row]:
     without = "" if plan.memory.optimizer is not None else ", and the optimizer's state"
     yield "checkpoint", size_of_bytes(disk.checkpoint) + without
     yield "model", size_of_bytes(disk.model)
-    parts = [_number(disk.kept, "checkpoint")]
+    parts = [_number(disk.kept, "checkpoint")] if disk.kept else []
     parts += [_number(disk.lean, "milestone")] if disk.lean else []
     parts += ["one being written"] if disk.extra else []
-    yield (
-        "at most",
-        f"{size_of_bytes(disk.in_all)} at a time: {', '.join(parts)}, the final model",
-    )
+    parts += ["the final model"]
+    yield "at most", f"{size_of_bytes(disk.in_all)} at a time: {', '.join(parts)}"
     if disk.free is not None:
         yield "free", size_of_bytes(disk.free)
 

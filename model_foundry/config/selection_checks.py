@@ -44,7 +44,10 @@ def best_model_has_a_checkpoint(config: Sections) -> Iterator[Fault]:
     often, saved = training.eval_steps, training.save_steps
     if not training.load_best_model_at_end:
         return
-    if often is not None and (saved is None or often % saved):
+    if often is not None and training.save_strategy == "no":
+        law = f"each evaluation (training.eval_steps={often}) needs a checkpoint, and none is saved"
+        yield field, f"{law}; set training.save_strategy=steps, or leave it out"
+    elif often is not None and (saved is None or often % saved):
         law = f"each evaluation (training.eval_steps={often}) needs a checkpoint"
         yield field, f"{law}; set training.save_steps={often}, or a divisor of it"
     if training.distributed.strategy == "fsdp2":

@@ -13,11 +13,12 @@ def build_schedule(config: TrainingConfig, length: Length) -> Schedule:
 
     Checkpoints because of the time (`save_minutes`) are left out: they are deleted again.
     """
+    saves = config.save_strategy != "no"
     found = {step for step in _milestones(config, length) if 0 < step <= length.steps}
     return Schedule(
         evaluations=due_steps(config.eval_steps, length.steps),
-        checkpoints=due_steps(config.save_steps, length.steps),
-        milestones=sorted(found),
+        checkpoints=due_steps(config.save_steps, length.steps) if saves else [],
+        milestones=sorted(found) if saves else [],
         about=bool(config.milestones.words or config.milestones.tokens),
     )
 

@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from model_foundry.architectures import BaseModel
+from model_foundry.config import load_config
 from model_foundry.experiment.run_directory import RunDirectory
 from model_foundry.objectives.losses import ModelLoss
 from model_foundry.training.metrics_log import read_metrics
@@ -90,6 +91,23 @@ def test_a_fast_run_makes_one_step_of_each(
     assert out.count("measured on 2 of ") == 2
     assert sorted(path.name for path in here.iterdir()) == ["debug", "small.yaml"]
     assert [path.name for path in (here / "debug").iterdir()] == ["small"]
+
+
+@pytest.mark.parametrize("name", ["default", "fast_dev_run", "limit", "overfit", "profiler"])
+def test_a_preset_suits_an_experiment_that_steers_its_run(name: str, here: Path) -> None:
+    steered = ("load_best_model_at_end=true", "eval_steps=100", "save_steps=100", "min_epochs=3")
+    steered = (*steered, "early_stopping_patience=3", "ema_decay=0.9")
+    (here / "steered.yaml").write_text(
+        "extends: small.yaml\ntraining:\n"
+        + "".join(f"  {each.replace('=', ': ')}\n" for each in steered)
+    )
+    load_config(here / "steered.yaml", overrides=[f"debug={name}"])
+
+
+def test_quiet_is_quiet_under_a_preset(cli: Cli, here: Path) -> None:
+    code, out, err = cli("train", "small.yaml", "debug=fdr", "--quiet")
+    assert code == 0 and "loss" in out
+    assert all(line.startswith("warning: ") for line in err.splitlines()), err
 
 
 def test_by_default_one_epoch_shows_everything(cli: Cli, here: Path) -> None:

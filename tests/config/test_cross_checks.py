@@ -37,6 +37,7 @@ STREAMS, CARRIED = "data.packing=streams", "training.carry_state=true"
 
 COUNTS = {"architecture": "counts"}
 BEST = "load_best_model_at_end=true"
+NO_SAVE = "training.save_strategy=no"
 RECORDS = "training.objective=of-records"
 
 
@@ -190,6 +191,17 @@ BROKEN = [
             "(training.eval_steps=4) needs a checkpoint; set training.save_steps=4, or a divisor",
         )
         for saved in ([], ["training.save_steps=3"], ["training.save_steps=8"])
+    ),
+    (
+        "best_model_has_a_checkpoint",
+        GPT2,
+        [
+            f"training.{BEST}",
+            *(f"training.{each}=4" for each in ("eval_steps", "save_steps")),
+            NO_SAVE,
+        ],
+        "training.load_best_model_at_end",
+        "(training.eval_steps=4) needs a checkpoint, and none is saved; set training.save_strategy",
     ),
     (
         "best_model_has_a_checkpoint",

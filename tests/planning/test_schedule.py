@@ -82,6 +82,7 @@ def test_the_marks_of_babylm_are_found_in_a_long_run() -> None:
     [
         ({}, (1, 0)),
         ({"save_steps": 10}, (4, 0)),
+        ({"save_strategy": "no", "save_steps": 10, "milestones": {"steps": [5]}}, (0, 0)),
         ({"save_steps": 10, "save_total_limit": 2}, (2, 0)),
         ({"save_steps": 10, "milestones": {"steps": [5, 20]}}, (4, 1)),
         ({"save_steps": 10, "save_total_limit": 2, "milestones": {"steps": [5, 20]}}, (2, 2)),
