@@ -70,5 +70,5 @@ def test_every_prediction_is_within_a_quarter() -> None:
 def test_every_risk_is_on_the_page() -> None:
     source = Path(risks.__file__).read_text(encoding="utf-8")
     names = set(re.findall(r'name="([\w-]+)"', source))
-    assert len(names) == 9
+    assert len(names) == 10
     assert names == set(re.findall(r"^\| `([\w-]+)` \|", PAGE, re.M))

@@ -161,8 +161,8 @@ def test_a_single_label_is_refused(command: str, here: Path) -> None:
     code, _, err = foundry(command, file, "data.train=cats.csv")
     assert code == 3, err
     assert errors_of(err) == [
-        "error: data.train: the training data have one label only ('cat'), so that there is "
-        "nothing to learn; give them rows of another, or name another column"
+        "error: override data.train: the training data have one label only ('cat'), so that there "
+        "is nothing to learn; give them rows of another, or name another column"
     ]
     assert list(here.iterdir()) == [file]
 
@@ -309,7 +309,7 @@ def test_commands_for_text_say_so_before_they_read(command: str, kind: str, here
     code, _, err = foundry(command, file)
     assert code == 2
     [line] = errors_of(err)
-    assert line.startswith("error: training.objective")
+    assert line.startswith(f"error: {file}:") and ": training.objective" in line
     assert command == "doctor" or "reads no token stream; " in line
     assert list(here.iterdir()) == [file]
 

@@ -121,20 +121,22 @@ def validate(
 ) -> None:
     """Check an experiment without training it."""
     experiment = load_with_warnings(config, overrides)
+    if resolved and settings:
+        raise typer.BadParameter("--settings and --resolved: ask for one of them")
+    if resolved:  # also where the data are not
+        from model_foundry.config.resolved import resolved_lines
+
+        return typer.echo("\n".join(resolved_lines(experiment)))
     if settings:
         from model_foundry.cli.given_settings import given_settings
 
         for line in given_settings(experiment):
-            typer.echo(line, err=resolved)
+            typer.echo(line)
     from model_foundry.experiment import check
 
     for line in check(experiment):
-        typer.echo(line, err=resolved)  # apart from the file
-    typer.echo(f"{config}: no faults found", err=resolved)
-    if resolved:
-        from model_foundry.config.resolved import resolved_lines
-
-        typer.echo("\n".join(resolved_lines(experiment)))
+        typer.echo(line)
+    typer.echo(f"{config}: no faults found")
 
 
 _command("plan", "configs/tiny_gpt2.yaml --measure")(plan)

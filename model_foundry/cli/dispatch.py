@@ -76,7 +76,9 @@ def _usage_fault(error: Any) -> str:
     for theirs, ours in WORDS_OF_TYPER.items():
         text = text.replace(theirs, ours)
     context = getattr(error, "ctx", None)
-    remedy = f"; see {context.command_path} --help" if context and text[-1:] != "?" else ""
+    remedy = ""
+    if context is not None and text[-1:] != "?" and "`" not in text:
+        remedy = f"; see {context.command_path} --help"
     return f"{text[:1].lower()}{text[1:]}{remedy}"
 
 

@@ -120,7 +120,7 @@ def _type_hint(kind: str, fault: Mapping[str, Any]) -> str:
     if kind == "string_type" and isinstance(value, bool | int | float):
         text = short_repr(value)
         return f"; put it in quotes: '{text}' (on the command line: \"'{text}'\")"
-    if kind == "string_type" and isinstance(value, dict):
+    if kind == "string_type" and isinstance(value, dict) and "paths" not in fault["loc"]:
         return "; put text that has a colon in quotes"
     if kind == "bool_type" and isinstance(value, str) and value.lower() in WORDS:
         return f"; write {WORDS[value.lower()]}"

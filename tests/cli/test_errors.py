@@ -213,12 +213,7 @@ def test_bad_data_exit_with_three_and_leave_nothing(
             ["tokenizer.vocab_size=5"],
             "override tokenizer.vocab_size: 5 is too small",
         ),
-        (
-            "train: corpus.txt",
-            ["data.max_sequence_length=12345", "model.rnn.hidden_size=8"],
-            "override data.max_sequence_length (=12345)",
-        ),
-        ("train: dir", [], "error: dir/a.txt: holds no text"),  # no setting is at fault
+        ("train: dir", [], "error: dir/a.txt: not UTF-8 at byte 0"),  # no setting is at fault
     ],
 )
 def test_a_fault_that_the_data_show_names_the_place_of_its_setting(
@@ -234,7 +229,7 @@ def test_a_fault_that_the_data_show_names_the_place_of_its_setting(
     text = GOOD.replace(data, f"data:\n  {line}\n  document: line\n  max_sequence_length: 8")
     (here / "late.yaml").write_text(text)
     (here / "dir").mkdir()
-    (here / "dir/a.txt").write_text(" ")
+    (here / "dir/a.txt").write_bytes(b"\xff")
     number = 1 + [each.strip() for each in text.splitlines()].index(line)
     code, _, err = cli("train", "late.yaml", *overrides)
     [fault] = [each for each in err.splitlines() if each.startswith("error: ")]

@@ -591,7 +591,7 @@ def test_data_without_a_target_are_refused_before_anything_is_written(
     assert code == 3, err
     [line] = [each for each in err.splitlines() if each.startswith("error: ")]
     assert line.startswith(
-        "error: data.train: none of the 120 examples has a target (a label other"
+        f"error: {file}:2: data.train: none of the 120 examples has a target (a label other"
     )
     assert line.endswith(
         "give other data (data.train), or correct the labels that Unlabelled makes"
