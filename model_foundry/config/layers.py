@@ -63,11 +63,11 @@ class Layer:
 
         None: the key is not that of the seed, or the seed is not one for all.
         """
-        one = self.data.get("seed")
+        one: Any = self.data.get("seed")
         is_one = type(one) is int or (isinstance(one, str) and OPEN in one)
         if name != "seed" or not is_one:
             return None
-        apart = dict.fromkeys(SET_BY_ONE_SEED, one)
+        apart: dict[str, int | str] = dict.fromkeys(SET_BY_ONE_SEED, one)
         self.data["seed"] = apart
         self.given |= {f"seed.{each}": self.given["seed"] for each in apart if "seed" in self.given}
         return apart

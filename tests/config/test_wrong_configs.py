@@ -202,7 +202,7 @@ OVERRIDES: list[tuple[str, str]] = [
     ),
     ("training.metrics=[loss, acc]", ": Unknown metric: 'acc'; did you mean 'accuracy'? Avail..."),
     ("training.metrics=[loss, loss]", ": must name each once, got 'loss' twice"),
-    ("training.metrics=loss", ": must be a list, got 'loss'"),
+    ("training.metrics=loss", ": must be a list, got 'loss'; write [loss]"),
     ("training.train_metrics=[acuracy]", ": Unknown metric: 'acuracy'; did you mean 'accur..."),
     ("training.train_metrics=[loss]", ": 'loss' is always logged, of each step by itself;..."),
     ("training.train_metrics=[bits_per_byte]", ": 'bits_per_byte' needs the bytes of the..."),
