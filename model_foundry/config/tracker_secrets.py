@@ -12,7 +12,7 @@ from model_foundry.config.fields import leaves
 
 VARIABLE: Final = re.compile(r"(?<!\$)\$\{[^}]*\}")
 PASSWORD: Final = re.compile(
-    r"[a-z][a-z0-9+.-]*://[^/?#@:]*:(?![0-9]+[/?#])[^@]+@",  # digits alone are a port
+    r"[a-z][a-z0-9+._-]*://[^/?#@:]*:(?![0-9]+[/?#])[^@]+@",  # digits alone are a port
     re.IGNORECASE,
 )
 USER: Final = re.compile(r"https?://[^/?#@:]+@", re.IGNORECASE)  # often a token

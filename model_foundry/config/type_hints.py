@@ -20,11 +20,13 @@ def type_hint(kind: str, value: Any, location: tuple[int | str, ...]) -> str:
         kind: pydantic's name of the fault, such as `int_type`.
         location: the path of the field, with the tags of unions.
     """
+    if isinstance(value, dict) and "paths" in location[:-1]:
+        return MIXED
     if kind in HINTS and (hint := HINTS[kind](value)):
         return hint
     if value is None and kind in {"string_type", "path_type"} and "path" in location:
         return HOME
-    return MIXED if isinstance(value, dict) and "paths" in location[:-1] else ""
+    return ""
 
 
 def _number(value: Any) -> str:
