@@ -1,6 +1,5 @@
 """A histogram of document lengths."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_foundry.corpus_report import CorpusReport, SplitFigures
-from model_foundry.errors import SaveError
-from model_foundry.foundation.atomic_files import UNFINISHED
+from model_foundry.run_reports.plot import save_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,7 +19,6 @@ STYLES = {
     "test": {"color": "#009E73", "linestyle": "-."},
 }
 SIZE = 7.5, 4.8  # inches
-RESOLUTION = 150  # dots an inch
 
 
 def median_text(median: float) -> str:
@@ -99,11 +96,4 @@ def save_histogram(report: CorpusReport, path: Path) -> None:
     Raises:
         SaveError: the file cannot be written.
     """
-    figure = draw_histogram(report)
-    aside = path.with_name(f"{UNFINISHED}{path.name}-{os.getpid()}")
-    try:
-        figure.savefig(aside, dpi=RESOLUTION, format="png")
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise SaveError(f"{path}: cannot be written ({error.strerror}).") from error
+    save_picture(draw_histogram(report), path)

@@ -11,12 +11,10 @@ from model_foundry.config.fields import INDEX, fields_below
 from model_foundry.config.other_tools import ABSENT, OURS, VALUES
 from model_foundry.config.sections import RNNModelConfig, TransformerModelConfig
 from model_foundry.config.sources import SOURCE_KINDS
-from model_foundry.foundation.messages import LONGEST_VALUE, printable, short_repr
+from model_foundry.config.type_hints import type_hint
+from model_foundry.foundation.messages import short_repr
 from model_foundry.registry import Registry, nearest
 
-NUMBER = re.compile(r"[-+]?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?")  # as YAML is read here
-SPACED = re.compile(r"[0-9]{1,3}([_, ][0-9]{3})+")  # digits in groups
-WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 REQUIRED = "is required"
 MEANT = re.compile(r"unknown key; did you mean '([^']*)'\?")
 EMPTY = {"string_too_short", "too_short"}
@@ -38,10 +36,11 @@ TYPES = {
     "model_attributes_type": "a mapping",
 }
 REMEDIES = {"nested_mixture": "; list its sources beside the others"}
-MIXED_REMEDY = "; a list holds paths only; put other sources in {mixture: [{source: ...}, ...]}"
+SOURCE_FIELDS = ("train", "validation", "test", "source")
+NO_SOURCE = "names no source; give a path, or a kind with its settings, such as {hub: owner/name}"
 # Tags of unions, which pydantic puts below the fields of these names.
 TAGS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("train", "validation", "test", "source"), SOURCE_KINDS),
+    **dict.fromkeys(SOURCE_FIELDS, SOURCE_KINDS),
     "seed": ("all", "each"),
 }
 # Keys that stood right below `model` before each architecture had a section of its own.
@@ -73,6 +72,8 @@ def _describe_one(fault: Mapping[str, Any], root: type[BaseModel]) -> Iterator[t
                 yield unknown_key(field, below, root)
             else:
                 yield _joined(field, below), message
+    elif kind == "missing" and fault["loc"][-2:] == ("hub", "hub") and not fault["input"]:
+        yield dotted(fault["loc"][:-1]), NO_SOURCE  # an empty mapping is read as one of the hub
     elif kind == "extra_forbidden":
         *parent, key = fault["loc"]
         yield unknown_key(dotted(tuple(parent)), str(key), root)
@@ -95,7 +96,7 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
         bound = context[key]
         return f"must be {sign} {bound if isinstance(bound, int) else f'{bound:g}'}, {got}"
     if kind in TYPES:
-        return f"must be {TYPES[kind]}, {got}{_type_hint(kind, fault)}"
+        return f"must be {TYPES[kind]}, {got}{type_hint(kind, fault['input'], fault['loc'])}"
     if kind == "literal_error":
         expected = context["expected"].replace(" or ", ", ")
         allowed = expected.replace("'", "").split(", ")
@@ -113,42 +114,19 @@ def _message(kind: str, fault: Mapping[str, Any], context: Mapping[str, Any]) ->
     return f"{message[0].lower()}{message[1:]}, {got}{REMEDIES.get(kind, '')}"
 
 
-def _type_hint(kind: str, fault: Mapping[str, Any]) -> str:
-    value = fault["input"]
-    if kind in {"int_type", "float_type"} and isinstance(value, str) and NUMBER.fullmatch(value):
-        return " (text); write it without quotes"
-    if kind == "string_type" and isinstance(value, bool | int | float):
-        text = short_repr(value)
-        return f"; put it in quotes: '{text}' (on the command line: \"'{text}'\")"
-    if kind == "string_type" and isinstance(value, dict) and "paths" not in fault["loc"]:
-        return "; put text that has a colon in quotes"
-    if kind == "bool_type" and isinstance(value, str) and value.lower() in WORDS:
-        return f"; write {WORDS[value.lower()]}"
-    if kind == "list_type" and isinstance(value, str):
-        return f"; write [{printable(value)}]" if len(value) <= LONGEST_VALUE else "; write [...]"
-    if kind == "int_type" and isinstance(value, float) and value.is_integer():
-        return f"; write {int(value)}" if abs(value) < 2**63 else ""
-    if kind == "int_type" and isinstance(value, str) and SPACED.fullmatch(value):
-        return f"; write {re.sub('[_,. ]', '', value)}"
-    if kind in {"model_type", "model_attributes_type"}:
-        if value is None:
-            return "; indent its settings below it"
-        if isinstance(value, str) and ":" in value:
-            return "; a space is missing after the colon"
-    if value is None and kind in {"string_type", "path_type"}:
-        return "; a ~ alone is null, the home directory is ~/" if "path" in fault["loc"] else ""
-    if isinstance(value, dict) and "paths" in fault["loc"][:-1]:
-        return MIXED_REMEDY
-    return ""
-
-
 def _joined(*parts: str) -> str:
     return ".".join(part for part in parts if part)
 
 
 def unknown_key(parent: str, key: str, root: type[BaseModel]) -> tuple[str, str]:
     """Return (dotted field, message) for a key that the section at `parent` does not have."""
-    return _joined(parent, key or "''"), f"unknown key; {_remedy(parent, key, root)}"
+    field = _joined(parent, key or "''")
+    if parent.rpartition(".")[2] in SOURCE_FIELDS and key in _keys_at(parent, root):
+        if key not in SOURCE_KINDS:
+            return field, "is a setting of another kind of source; drop it"
+        whole = f"{parent}={{{key}: ...}}"
+        return field, f"a source has one kind, and another is given; write {whole} to replace it"
+    return field, f"unknown key; {_remedy(parent, key, root)}"
 
 
 def _remedy(parent: str, key: str, root: type[BaseModel]) -> str:

@@ -43,6 +43,11 @@ def field_at(name: str, root: type[BaseModel]) -> FieldInfo | None:
     return next((field for known, field in fields_below(root) if known == plain), None)
 
 
+def is_within(name: str, outer: str) -> bool:
+    """Return True for a dotted name, and for each one below it."""
+    return name == outer or name.startswith(f"{outer}.")
+
+
 def holds_list(field: FieldInfo) -> bool:
     """Return True for a field that may hold a list or null, and nothing else."""
     kinds = [get_origin(each) or each for each in _alternatives(field.annotation)]

@@ -21,6 +21,7 @@ from model_foundry.config.interpolation import interpolate
 from model_foundry.config.layers import Layer
 from model_foundry.config.origins import OVERRIDE
 from model_foundry.config.overrides import apply_override, parse_override
+from model_foundry.config.tracker_secrets import secret_faults
 from model_foundry.config.validation import refusal, validate
 from model_foundry.config.yaml_reader import dump_yaml
 from model_foundry.foundation.messages import printable
@@ -82,7 +83,10 @@ def load_config(
     layer = _composed(path, overrides)
     raw, origins = interpolate(layer, str(path), section=section)
     if section is None or model is None:
-        return keep_free_text(validate(raw, str(path), origins=origins), raw)
+        config = keep_free_text(validate(raw, str(path), origins=origins), raw)
+        if faults := list(secret_faults(config)):
+            raise refusal(faults, str(path), config.origins)
+        return config
     if section not in raw:
         raise refusal([(section, "is required")], str(path), origins)
     try:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from model_foundry.config.built_in import OBJECTIVES
 from model_foundry.config.composition import compose_file, near
+from model_foundry.config.fields import is_within
 from model_foundry.config.layers import Layer
 from model_foundry.config.other_tools import ABSENT
 from model_foundry.config.overrides import Override
@@ -82,7 +83,7 @@ def _replace(layer: Layer, section: str, above: Layer) -> None:
     origins = {
         name: origin
         for name, origin in layer.given.items()
-        if name.startswith(tuple(f"{section}.{key}" for key in kept))
+        if any(is_within(name, f"{section}.{key}") for key in kept)
     }
     layer.forget(section)
     if kept:
@@ -108,7 +109,7 @@ def _section(override: Override, section: str, config: Path) -> Layer:
         law = f"a file of the group {override.name!r} holds the section {section!r} alone"
         remedy = f"indent its settings below {section!r}"
         if key == section:
-            law, remedy = f"must be a mapping, got {short_repr(value)}", remedy
+            law = f"must be a mapping, got {short_repr(value)}"
         elif key in ABSENT:
             remedy = ABSENT[key]
         raise ConfigError(one_line(f"{layer.given[key]}: {key}: {law}; {remedy}"))

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from model_foundry.config.experiment import ExperimentConfig
+from model_foundry.config.experiment import SET_BY_ONE_SEED, ExperimentConfig
 from model_foundry.config.expressions import (
     OPEN,
     ExpressionError,
@@ -16,7 +16,14 @@ from model_foundry.config.expressions import (
     escape,
     parse_expressions,
 )
-from model_foundry.config.fields import INDEX, field_at, fields_below, leaves, scalars_at
+from model_foundry.config.fields import (
+    INDEX,
+    field_at,
+    fields_below,
+    is_within,
+    leaves,
+    scalars_at,
+)
 from model_foundry.config.layers import Layer
 from model_foundry.config.origins import OVERRIDE, Origins
 from model_foundry.config.unexpanded import Unexpanded
@@ -109,7 +116,7 @@ class _Resolver:
         return self._joined(name, parts)
 
     def _note_origin(self, name: str, text: str) -> None:
-        origin = self.layer.origins.place(name) or OVERRIDE
+        origin = self.layer.place(name) or OVERRIDE
         self.layer.given[name] = replace(origin, expression=text)
 
     def _whole(self, name: str, part: Part) -> Any:
@@ -119,7 +126,7 @@ class _Resolver:
             value = part.text if raw is None else _typed(raw, name)
             if isinstance(value, str) and value == part.default:  # YAML of the file, with quotes
                 value = _unquoted(value)
-            self.environment[name] = Unexpanded(part.text, value)
+            self.environment[name] = Unexpanded(part.text, value, variables=_read(part))
             return value
         if isinstance(part, str):
             return part
@@ -127,7 +134,7 @@ class _Resolver:
         self._num_copied += sum(1 for _ in leaves(value))
         if self._num_copied > MOST_VALUES:  # lists that double each other would fill the memory
             raise ExpressionError(f"expressions copy more than {MOST_VALUES:,} values")
-        for below in [each for each in self.environment if _is_within(each, part.name)]:
+        for below in [each for each in self.environment if is_within(each, part.name)]:
             copied = f"{name}{below.removeprefix(part.name)}"
             self.environment[copied] = self.environment[below]
         return value
@@ -135,12 +142,14 @@ class _Resolver:
     def _joined(self, name: str, parts: list[Part]) -> Any:
         """Return the text of several parts, and note it if the environment gave some of it."""
         shown, recorded, is_from_environment = "", "", False
+        variables: dict[str, str] = {}
         for part in parts:
             value: Any = part
             text = escape(part) if isinstance(part, str) else part.text
             if isinstance(part, Variable):
                 found_text, is_from_environment = self._variable(part), True
                 value = part.text if found_text is None else found_text
+                variables |= _read(part)
             elif isinstance(part, Reference):
                 value = self._named(part)
                 if value is FAILED:
@@ -148,12 +157,13 @@ class _Resolver:
                 found = self.environment.get(part.name)
                 text = found.text if found else escape(_as_text(value, part))
                 is_from_environment = is_from_environment or found is not None
+                variables |= found.variables if found else {}
             shown += _as_text(value, part)
             recorded += text
             if len(shown) > LONGEST_TEXT:
                 raise ExpressionError(f"comes to more than {LONGEST_TEXT:,} characters")
         if is_from_environment:
-            self.environment[name] = Unexpanded(recorded, shown)
+            self.environment[name] = Unexpanded(recorded, shown, variables=variables)
         return shown
 
     def _variable(self, part: Variable) -> str | None:
@@ -173,14 +183,26 @@ class _Resolver:
     def _named(self, part: Reference) -> Any:
         """Return the value of another key; `FAILED` where that has a fault of its own."""
         here: Any = self.layer.data
-        for key in part.name.split("."):
+        keys, is_plain = part.name.split("."), False
+        for depth, key in enumerate(keys):
+            above = ".".join(keys[:depth])
+            if isinstance(here, str) and not is_plain:  # an expression may come to a section
+                here, is_plain = self._leaf(above, here), True
+            if here is FAILED:
+                return FAILED
             if isinstance(here, dict) and key in here:
                 here = here[key]
             elif isinstance(here, list) and key.isdecimal() and int(key) < len(here):
                 here = here[int(key)]
-            else:
+            elif above == "seed" and type(here) is int and key in SET_BY_ONE_SEED:
+                continue
+            elif isinstance(here, dict | list) or above == "seed":
                 return self._default(part)
-        return self.tree(here, part.name)
+            else:
+                kind = "null" if here is None else "a single value"
+                raise ExpressionError(f"{part.text}: {above} is {kind}, which has no keys")
+        # plain text is not read again: a literal `${` may stand in it
+        return here if is_plain else self.tree(here, part.name)
 
     def _default(self, part: Reference) -> Any:
         field = field_at(part.name, ExperimentConfig)
@@ -203,8 +225,9 @@ class _Resolver:
         return "there is no such key; name one from the top of the file on, such as ${seed}"
 
 
-def _is_within(name: str, outer: str) -> bool:
-    return name == outer or name.startswith(f"{outer}.")
+def _read(part: Variable) -> dict[str, str]:
+    """Return the text of a variable by its expression; empty: it is not set."""
+    return {part.text: os.environ[part.name]} if part.name in os.environ else {}
 
 
 def _typed(text: str, name: str) -> Any:

@@ -7,6 +7,8 @@ from typing import Any
 
 from model_foundry.config.built_in import SOURCES
 from model_foundry.config.experiment import SET_BY_ONE_SEED
+from model_foundry.config.expressions import OPEN
+from model_foundry.config.fields import is_within
 from model_foundry.config.origins import Origin, Origins
 
 SPLITS = ("data.train", "data.validation", "data.test")
@@ -23,6 +25,10 @@ class Layer:
     def origins(self) -> Origins:
         """The origins, as an experiment keeps them."""
         return Origins(dict(self.given))
+
+    def place(self, name: str) -> Origin | None:
+        """Return the origin of a key, as `Origins.place` does."""
+        return Origins(self.given).place(name)
 
     def lay_over(self, above: "Layer") -> None:
         """Merge a later layer into this one.
@@ -50,31 +56,31 @@ class Layer:
             else:
                 below[key] = deepcopy(value)
                 self.forget(name)
-                self.given |= {k: v for k, v in given.items() if _is_within(k, name)}
+                self.given |= {k: v for k, v in given.items() if is_within(k, name)}
 
-    def seeds_apart(self, name: str) -> dict[str, int] | None:
-        """Make one seed for all one of each, so that one of them can be set; None: it is not."""
-        one = self.data.get("seed")
-        if name != "seed" or type(one) is not int:
+    def seeds_apart(self, name: str) -> dict[str, int | str] | None:
+        """Make one seed for all, or its expression, one of each, so that one of them can be set.
+
+        None: the key is not that of the seed, or the seed is not one for all.
+        """
+        one: Any = self.data.get("seed")
+        is_one = type(one) is int or (isinstance(one, str) and OPEN in one)
+        if name != "seed" or not is_one:
             return None
-        apart = dict.fromkeys(SET_BY_ONE_SEED, one)
+        apart: dict[str, int | str] = dict.fromkeys(SET_BY_ONE_SEED, one)
         self.data["seed"] = apart
         self.given |= {f"seed.{each}": self.given["seed"] for each in apart if "seed" in self.given}
         return apart
 
     def forget(self, name: str) -> None:
         """Drop the origins of a key and of all below it."""
-        self.given = {k: v for k, v in self.given.items() if not _is_within(k, name)}
+        self.given = {k: v for k, v in self.given.items() if not is_within(k, name)}
 
     def mark(self, names: Iterable[str], origin: Origin) -> None:
         """Set the origin of keys, in place of those of all below them."""
         for name in names:
             self.forget(name)
             self.given[name] = origin
-
-
-def _is_within(name: str, outer: str) -> bool:
-    return name == outer or name.startswith(f"{outer}.")
 
 
 def _same_kind(name: str, below: Mapping[str, Any], above: Mapping[str, Any]) -> bool:

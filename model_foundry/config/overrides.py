@@ -14,7 +14,6 @@ from model_foundry.foundation.messages import one_line, short_repr
 from model_foundry.registry import nearest
 
 DEEPEST_KEY = 20  # parts of the path of an override
-MISSING = object()
 FOREIGN: Final[dict[str, str]] = {
     "++": "write key.key=value, which sets what is there and what is not",
     "@": "a group always goes to its own section; write model=NAME",
@@ -92,7 +91,7 @@ def _mapping_of(layer: Layer, override: Override) -> dict[str, Any]:
     here = layer.data
     for depth, key in enumerate(override.keys[:-1], 1):
         below = here.get(key)
-        if depth == 1 and type(below) is int:
+        if depth == 1 and below is not None:
             # one seed for all: what is given apart is set apart, and the others stay
             below = layer.seeds_apart(key) or below
         if below is None:
@@ -118,7 +117,7 @@ def _add(layer: Layer, override: Override) -> None:
             more = Override(override.text, "add", (*override.keys, name), below)
             _add(layer, more)
     elif old is not None:
-        place = layer.origins.place(override.name)
+        place = layer.place(override.name)
         law = f"{override.name} is there already ({place}): {short_repr(old)}"
         raise override.fault(f"{law}; write {override.name}=VALUE to change it")
     else:

@@ -1,6 +1,6 @@
 """JSON schemas of pydantic in a plain form, which editors explain well.
 
-Types stand in one list instead of in alternatives, and each scalar may also be an expression: a
+Types stand in one list instead of in alternatives, and each value may also be an expression: a
 `${...}` or `???` that is replaced when files are composed.
 """
 
@@ -26,7 +26,6 @@ OF_TYPES = frozenset(
     }
 )
 """Keywords that concern values of their own type only, so that types may share a list."""
-NOT_SCALAR = frozenset({"array", "object", "null"})
 ORDER = ("$schema", "title", "description", "type", "enum", "anyOf", "$ref")
 """Keywords that come first, in this order."""
 NONE = re.compile(r"\bNone\b")  # of Python; in YAML it is null
@@ -79,11 +78,11 @@ def _with_types_in_one_list(schema: Schema) -> Schema:
 
 
 def with_expressions(schema: Schema) -> Schema:
-    """Return the schema of a section, each scalar of which may also be an expression."""
+    """Return the schema of a section, each value of which may also be an expression."""
     found = dict(schema)
     if "properties" in found:
         found["properties"] = {
-            k: _or_nothing(_or_expression(v)) for k, v in found["properties"].items()
+            k: _or_expression(_or_nothing(v)) for k, v in found["properties"].items()
         }
     for key in ("items", "additionalProperties"):
         if isinstance(found.get(key), dict):
@@ -96,12 +95,12 @@ def with_expressions(schema: Schema) -> Schema:
 def _or_expression(schema: Schema) -> Schema:
     """Return the schema of a value, or of an expression in its place."""
     schema = with_expressions(schema)
-    if _takes_any_text(schema) or not _has_scalar(schema):
+    if _takes_any_text(schema):
         return schema
     if "anyOf" in schema:
         return {**schema, "anyOf": [*schema["anyOf"], {"$ref": f"#/$defs/{EXPRESSIONS}"}]}
     types = _types(schema)
-    if "enum" not in schema and "string" not in types:
+    if types and "enum" not in schema and "string" not in types:
         return {**schema, "type": [*types, "string"], "pattern": EXPRESSION}
     about = {key: value for key, value in schema.items() if key in ("description", "default")}
     own = {key: value for key, value in schema.items() if key not in about}
@@ -126,11 +125,6 @@ def _types(schema: Schema) -> list[str]:
 def _takes_any_text(schema: Schema) -> bool:
     if any(map(_takes_any_text, schema.get("anyOf", ()))):
         return True
-    return "string" in _types(schema) and not schema.keys() & {"enum", "pattern", "maxLength"}
-
-
-def _has_scalar(schema: Schema) -> bool:
-    """Return True unless a value is a mapping or a list in any case."""
-    if any(map(_has_scalar, schema.get("anyOf", ()))):
+    if not schema.keys() & {"type", "enum", "anyOf", "$ref"}:
         return True
-    return bool({*_types(schema)} - NOT_SCALAR)
+    return "string" in _types(schema) and not schema.keys() & {"enum", "pattern", "maxLength"}

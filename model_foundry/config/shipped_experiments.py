@@ -6,10 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from model_foundry.config.composition import compose_file
 from model_foundry.config.json_schema import first_sentence
 from model_foundry.config.shipped import shipped_configs
 from model_foundry.config.training import TrainingConfig
-from model_foundry.config.yaml_file import read_yaml
+from model_foundry.errors import ConfigError
 
 MODELINE = "# yaml-language-server: $schema="
 """Begins the line that tells an editor the schema."""
@@ -47,14 +48,27 @@ class ShippedExperiment:
 @cache
 def shipped_experiments() -> dict[str, ShippedExperiment]:
     """Return the shipped experiments by name."""
-    files = sorted(shipped_configs().glob("*.yaml"))
-    return {path.stem: _read(path) for path in files}
+    read = map(_read, sorted(shipped_configs().glob("*.yaml")))
+    return {each.name: each for each in read if each is not None}
 
 
-def _read(path: Path) -> ShippedExperiment:
+def _read(path: Path) -> ShippedExperiment | None:
+    """Read an experiment; None: it is no whole one.
+
+    In a checkout the directory may hold files of the user's own.
+    """
+    try:
+        values = compose_file(path).data
+    except ConfigError:
+        return None
+    model, data, training = (values.get(key) for key in ("model", "data", "training"))
+    if not (isinstance(model, dict) and isinstance(data, dict) and isinstance(training, dict)):
+        return None
+    if "architecture" not in model or "train" not in data:
+        return None
     comment = " ".join(_first_comment(path))
     about = first_sentence(comment.partition(": ")[0]).rstrip(".")
-    return ShippedExperiment(name=path.stem, about=f"{about}.", values=read_yaml(path)[0])
+    return ShippedExperiment(name=path.stem, about=f"{about}.", values=values)
 
 
 def _first_comment(path: Path) -> Iterator[str]:

@@ -1,29 +1,10 @@
-"""The settings of each tracker. Keys and passwords come from the environment only."""
+"""The settings of each tracker; `tracker_secrets` refuses keys and passwords in them."""
 
-import re
-from typing import Annotated, Any, Final
+from typing import Any
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from model_foundry.config.sections import AnyPath, Section, faults_error
-
-SECRET: Final = re.compile(r"(api_?key|token|secret|password|credential)", re.IGNORECASE)
-WITH_PASSWORD: Final = re.compile(r"^[a-z+]+://[^/@]*:[^/@]*@", re.IGNORECASE)
-
-
-def _without_password(uri: str) -> str:
-    if WITH_PASSWORD.match(uri):
-        remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
-        raise faults_error(("", f"must not hold a password, which would be written; {remedy}"))
-    return uri
-
-
-def _without_secrets(arguments: dict[str, Any]) -> dict[str, Any]:
-    for name in arguments:
-        if SECRET.search(name):
-            law = "looks like a secret, which would be written; set the tracker's variable in the "
-            raise faults_error((name, f"{law}environment instead"))
-    return arguments
+from model_foundry.config.sections import AnyPath, Section
 
 
 class TensorBoardConfig(Section):
@@ -36,7 +17,7 @@ class TensorBoardConfig(Section):
 class MLflowConfig(Section):
     """MLflow: a database or a tracking server."""
 
-    uri: Annotated[str, AfterValidator(_without_password)] | None = None
+    uri: str | None = None
     """The tracking URI; None: $MLFLOW_TRACKING_URI, else `mlflow.db` beside the run directory."""
     experiment: str | None = None
     """Experiment that groups runs; None: model-foundry."""
@@ -83,7 +64,5 @@ class AccelerateTrackerConfig(Section):
     """Its `project_name`; None: `experiment_name`."""
     directory: AnyPath | None = None
     """Directory of its files, if it has any; None: the run directory."""
-    arguments: Annotated[dict[str, Any], AfterValidator(_without_secrets)] = Field(
-        default_factory=dict
-    )
+    arguments: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the class in `accelerate.tracking`."""

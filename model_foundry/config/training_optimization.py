@@ -1,8 +1,8 @@
 """Settings of training that say how the weights change: length, batches, optimizer, schedule."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from model_foundry.config.on_resume import OnResume
 from model_foundry.config.sections import PositiveInt, Probability, Section
@@ -47,16 +47,10 @@ class OptimizationSettings(Section):
     """Decay of their mean of squared gradients."""
     adam_epsilon: Annotated[float, Field(gt=0)] = 1e-8
     """Term added to their denominator."""
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradients are scaled down to this global norm; None: their norm has no limit, which is the
-    default beside `max_grad_value`."""
     max_grad_value: Annotated[float, Field(gt=0)] | None = None
     """Each entry of the gradient is cut to at most this absolute value; None: it has no limit."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _clip_by_value_alone(cls, raw: Any) -> Any:
-        """Drop the default limit of the norm where one of the values is given."""
-        if isinstance(raw, dict) and raw.get("max_grad_value") is not None:
-            return {"max_grad_norm": None, **raw}
-        return raw
+    max_grad_norm: Annotated[float, Field(gt=0)] | None = Field(
+        default_factory=lambda data: 1.0 if data.get("max_grad_value") is None else None
+    )
+    """Gradients are scaled down to this global norm; None: their norm has no limit; left out: 1.0,
+    or None beside `max_grad_value`."""

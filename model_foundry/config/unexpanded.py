@@ -5,7 +5,7 @@ of known things are written as they were, so that a run can be read where the va
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from model_foundry.foundation.messages import short_repr
@@ -21,6 +21,8 @@ class Unexpanded:
     """The expression that stands for it, with variables of the environment only."""
     value: Any
     """What it came to."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """The text of each variable in it that is set, by its expression."""
     is_free_text: bool = True
     """True if the expression is written in its place, wherever the experiment is saved."""
 
@@ -80,3 +82,6 @@ def _shown(environment: Environment) -> Iterator[tuple[str, str]]:
             yield short_repr(found.value), repr(found.text)
             if len(found.value) >= SHORTEST_SECRET:
                 yield found.value, found.text
+        for text, value in found.variables.items():
+            if len(value) >= SHORTEST_SECRET:
+                yield value, text

@@ -5,6 +5,7 @@ from typing import Any
 
 from model_foundry.config import TRACKERS, ExperimentConfig
 from model_foundry.config.fields import flat
+from model_foundry.config.tracker_secrets import secret_faults
 from model_foundry.config.tracking import takes, tracker_faults, writes_texts
 from model_foundry.config.validation import refusal
 from model_foundry.experiment.run_directory import RunDirectory
@@ -23,9 +24,10 @@ def check_trackers(config: ExperimentConfig) -> None:
     """Check that the trackers of an experiment can be used here.
 
     Raises:
-        ConfigError: one is unknown, or its package is not installed; with the remedy.
+        ConfigError: one is unknown, or its package is not installed, or its settings hold a
+            secret; with the remedy.
     """
-    if faults := list(tracker_faults(config.tracking)):
+    if faults := [*tracker_faults(config.tracking), *secret_faults(config)]:
         raise refusal(faults, "config", config.origins)
 
 

@@ -145,6 +145,43 @@ def test_sections_that_double_each_other_are_refused(load):
         load(f"data.train=[{', '.join(entries)}]")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "key", "value"),
+    [
+        (["seed=7", "experiment_name=run-${seed.init}"], "experiment_name", "run-7"),
+        (["seed=7", "experiment_name=run-${seed.split}"], "experiment_name", "run-42"),
+        (["seed=${NUMBER}", "experiment_name=run-${seed.data}"], "experiment_name", "run-7"),
+        (
+            [
+                "data.train={language: {sentences: 5, seed: 1}}",
+                "data.validation=${data.train}",
+                "seed=${data.validation.language.seed}",
+            ],
+            "seed",
+            1,
+        ),
+    ],
+)
+def test_a_reference_may_lead_through_one_seed_and_through_expressions(overrides, key, value, load):
+    assert getattr(load(*overrides), key) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("a.txt", "a single value"), ("null", "null"), ("${TOKEN}", "a single value")],
+)
+def test_a_reference_below_a_single_value_is_refused(value, kind, load):
+    with pytest.raises(ConfigError) as caught:
+        load(f"data.validation={value}", "seed=${data.validation.language.seed}")
+    assert f"data.validation is {kind}, which has no keys" in str(caught.value)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_limit_that_depends_on_another_setting_must_be_given_to_be_named(load):
+    with pytest.raises(ConfigError, match="max_grad_norm is not given; give it a value"):
+        load("training.max_grad_value=1.0", "training.learning_rate=${training.max_grad_norm}")
+
+
 # --- what is saved --------------------------------------------------------------------------------
 
 PRIVATE = (

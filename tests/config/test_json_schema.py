@@ -256,3 +256,25 @@ def test_the_first_sentence_of_a_docstring() -> None:
         "Momentum (Sutskever et al. 2013) or none."
     )
     assert first_sentence("") == ""
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"training": {"metrics": "${training.train_metrics}"}},
+        {"training": "${a.training}"},
+        {"training": {"milestones": {"steps": "${training.max_steps}"}}},
+        {"tokenizer": "${x.y}"},
+        {"tracking": {"trackers": "${T}", "mlflow": "${M}"}},
+        {"tracking": {"mlflow": {"tags": "${x.y}"}}},
+    ],
+)
+def test_lists_mappings_and_sections_may_be_expressions(part: dict[str, Any]) -> None:
+    assert Draft7Validator(experiment_schema()).is_valid({**GOOD, **part})
+
+
+@pytest.mark.parametrize(
+    "part", [{"training": {"metrics": "accuracy"}}, {"tokenizer": "bpe"}, {"training": "x"}]
+)
+def test_other_text_in_their_place_is_refused(part: dict[str, Any]) -> None:
+    assert not Draft7Validator(experiment_schema()).is_valid({**GOOD, **part})

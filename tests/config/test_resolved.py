@@ -99,6 +99,11 @@ def test_each_kind_of_origin(child: str) -> None:
         assert line in re.sub(r" +#", " #", text).splitlines(), line
 
 
+def test_a_default_that_follows_from_another_setting_is_shown_as_a_default(here: Path) -> None:
+    lines = text_of("good.yaml", "training.max_grad_value=1.0").splitlines()
+    assert "  max_grad_norm: null # default" in [re.sub(r" +#", " #", line) for line in lines]
+
+
 def test_the_comments_stand_below_each_other(child: str) -> None:
     columns = [line.index("  # ") for line in text_of(child).splitlines() if "  # " in line]
     assert len(set(columns)) == 1

