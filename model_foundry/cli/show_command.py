@@ -67,6 +67,7 @@ def _follow(reader: "RunReader", console: "Console", *, as_json: bool) -> None:
         while report.is_alive:
             time.sleep(INTERVAL)
             report, new = reader.read(time.time())
+            lines.view = report.view  # another one after a resume
             for line in new:
                 lines.record(line)
         return

@@ -163,6 +163,7 @@ class Attempt:
             best_metric=best_metric,
             greater_is_better=greater_is_better,
             details=tuple(sorted(objective.details)),
+            saves=config.training.save_strategy != "no",
         )
 
     def _hooks(self, checkpointer: Checkpointer) -> list[Hook]:

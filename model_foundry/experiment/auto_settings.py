@@ -22,6 +22,7 @@ from model_foundry.config import (
 from model_foundry.errors import ConfigError
 from model_foundry.experiment.debug_settings import debug_choices
 from model_foundry.foundation.hardware import computes_in_bf16, favours_onednn
+from model_foundry.foundation.messages import short_repr
 from model_foundry.foundation.plugins import LOADED_PLUGINS
 from model_foundry.training.distributed import device_type
 
@@ -204,4 +205,4 @@ def _has_onednn() -> bool:
 
 
 def _yaml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return value if isinstance(value, str) else short_repr(value)

@@ -30,6 +30,8 @@ def debug_choices(config: ExperimentConfig) -> Iterator[Choice]:
         yield from _set(training, "training", "weight_decay", 0.0, reason)
         section, place = training.section_of(training.objective), f"training.{training.objective}"
         yield from _set(section, place, "label_smoothing", 0.0, reason)
+        section, place = training.section_of(training.optimizer), f"training.{training.optimizer}"
+        yield from _set(section, place, "weight_decay", None, reason)  # that of training counts
 
 
 def _set(section: Any, place: str, name: str, value: object, reason: str) -> Iterator[Choice]:

@@ -14,6 +14,8 @@ def writing_diagnosis(run: RunDirectory, context: RunContext) -> Iterator[None]:
     try:
         yield
     except NonFiniteError as error:
+        if not error.facts:  # of an anomaly, which a single process may have found
+            raise _diagnosed(error, run, context) from error
         raise context.processes.on_rank0(_diagnosed, error, run, context) from error
 
 

@@ -82,11 +82,13 @@ class ZLoss(Loss):
 class LabelSmoothing(Loss):
     """The cross-entropy with a share of the probability spread over all classes.
 
-    The share is `training.label_smoothing_factor` (Szegedy et al. 2016, arXiv:1512.00567).
+    The share is `training.label_smoothing_factor` (Szegedy et al. 2016, arXiv:1512.00567); none
+    without `debug.regularization`.
     """
 
     def mean(self, done: ForwardPass) -> Tensor:
-        share = self.objective.config.training.label_smoothing_factor
+        config = self.objective.config
+        share = config.training.label_smoothing_factor if config.debug.regularization else 0.0
 
         def smoothed(logits: Tensor, targets: Tensor) -> Tensor:
             return F.cross_entropy(logits, targets, reduction="none", label_smoothing=share)

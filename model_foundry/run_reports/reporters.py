@@ -31,7 +31,7 @@ from model_foundry.training.reporting import Reporter
 
 MakeReporter = Callable[[RunView], Reporter]
 REFRESHES = 2  # of the panel in a second; each takes about 1.2 ms of the interpreter
-HINT = "Ctrl-C saves and stops"
+HINT, HINT_WITHOUT_SAVING = "Ctrl-C saves and stops", "Ctrl-C stops"
 TRAIN_FIGURES = (("loss", "loss", 7), ("learning_rate", "lr", 8), ("grad_norm", "|g|", 6))
 WIDEST_SPEED = 14
 EVENTS = {True: "evaluation", False: "log"}
@@ -94,7 +94,8 @@ class PanelReporter(_ViewReporter):
 
     def __init__(self, view: RunView, console: Console) -> None:
         super().__init__(view)
-        self.live = LivePanel(RunPanel(view, footer=HINT), console, refreshes=REFRESHES)
+        hint = HINT if view.facts.saves else HINT_WITHOUT_SAVING
+        self.live = LivePanel(RunPanel(view, footer=hint), console, refreshes=REFRESHES)
 
     def __enter__(self) -> Self:
         self.live.start()

@@ -42,6 +42,8 @@ class RunFacts:
     """True if its largest value is the best."""
     details: tuple[str, ...] = ()
     """Figures that accompany others, which reports leave out."""
+    saves: bool = True
+    """False: the run writes no checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,6 +141,8 @@ class RunReader:
     def read(self, now: float) -> tuple[RunReport, list[dict[str, Any]]]:
         """Return the report as of now, and the lines of the log since the last reading.
 
+        A resumed run writes its log again; what stayed the same is not returned twice.
+
         Args:
             now: seconds since the epoch.
 
@@ -149,7 +151,10 @@ class RunReader:
         """
         status, new = self.files.status(), self._tail.new_lines()
         attempt = status.attempt if status else 1
-        report = self._report
+        report, fresh = self._report, new
+        if report is not None and self._tail.restarted:
+            known = {(line["step"], line.get("time")) for line in report.lines}
+            fresh = [line for line in new if (line["step"], line.get("time")) not in known]
         if report is None or self._tail.restarted or report.view.attempt != attempt:
             kept = [] if report is None or self._tail.restarted else report.lines
             view = RunView(facts_of(self.files, status), attempt=attempt)
@@ -159,7 +164,7 @@ class RunReader:
         report.status = status
         self._report = report
         _note_state(report, now)
-        return report, new
+        return report, fresh
 
 
 def _take(report: RunReport, lines: Iterable[Mapping[str, Any]]) -> None:

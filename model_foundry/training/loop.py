@@ -161,5 +161,9 @@ class Loop:
 
 
 def _stop_message(state: TrainState) -> str:
-    saved = f"saved at step {state.step}" if state.step else "stopped before the first step"
-    return f"{stop_requested() or 'a signal to another process'}: {saved}"
+    reason = stop_requested() or "a signal to another process"
+    if not state.step:
+        return f"{reason}: stopped before the first step"
+    if state.last_good_step != state.step:
+        return f"{reason}: stopped after step {state.step}, which is not saved"
+    return f"{reason}: saved at step {state.step}"

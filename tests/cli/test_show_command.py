@@ -10,6 +10,7 @@ import pytest
 from model_foundry.cli import show_command
 from model_foundry.foundation.locks import exclusive
 from model_foundry.foundation.strict_json import strict_json
+from model_foundry.run_reports.run_report import RunReader
 from tests.cli.conftest import Cli
 from tests.written_runs import log_lines, moment, set_status, write_run
 
@@ -126,3 +127,16 @@ def test_a_run_is_followed_until_it_ends(
         assert last["state"] == "completed"
     else:
         assert out.startswith("step 40/40  eval loss 2.5060") and "completed │" in out
+
+
+def test_a_resumed_run_brings_no_line_twice(here: Path) -> None:
+    lines = log_lines()
+    run = write_run(here / "runs/one", state="running", lines=lines)
+    reader = RunReader(run)
+    assert len(reader.read(0.0)[1]) == len(lines)
+    again = [*lines[:-2], {**lines[-1], "time": lines[-1]["time"] + 99.0}]
+    aside = here / "aside"
+    aside.write_text("".join(json.dumps(line) + "\n" for line in again))
+    aside.replace(run.metrics_file)
+    report, new = reader.read(0.0)
+    assert new == again[-1:] and len(report.lines) == len(again)

@@ -61,6 +61,20 @@ def test_without_regularization_nothing_is_smoothed_or_decays(tmp_path: Path) ->
     ]
 
 
+def test_without_regularization_muon_and_the_loss_have_none_of_their_own(tmp_path: Path) -> None:
+    raw = tiny_experiment("gpt2", tmp_path).model_dump(exclude_unset=True)
+    raw["training"] |= {"optimizer": "muon", "muon": {"weight_decay": 0.3}}
+    asked = validate(raw | {"debug": {"regularization": False}}, "muon")
+    config, notes = resolve_auto_settings(asked, device_type="cpu")
+    assert config.training.section_of("muon").weight_decay is None
+    assert "training.muon.weight_decay: 0.3 -> null (debug.regularization is false)" in notes
+    plain = tiny_experiment(
+        "gpt2", tmp_path, "training.optimizer=sgd", "debug.regularization=false"
+    )
+    _, notes = resolve_auto_settings(plain, device_type="cpu")
+    assert not any("sgd" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("setting", "shown"),
     [

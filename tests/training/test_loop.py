@@ -23,10 +23,11 @@ from model_foundry.model import create_model, load_model
 from model_foundry.objectives import language
 from model_foundry.objectives.preparation import objective_of, prepare
 from model_foundry.training.distributed import start_accelerator
-from model_foundry.training.loop import Loop
+from model_foundry.training.loop import Loop, _stop_message
 from model_foundry.training.metrics_log import read_metrics
 from model_foundry.training.nonfinite import NonFiniteGuard, StepResult
 from model_foundry.training.optimizer import build_optimizer
+from model_foundry.training.state import TrainState
 from model_foundry.training.step import Learner
 from model_foundry.training.step_batches import StepBatch
 from tests.experiments import MODELS, tiny_experiment
@@ -294,3 +295,17 @@ def test_a_loop_in_pieces_is_that_in_one_to_the_last_bit(
     assert len(read_metrics(pieces / "metrics.jsonl")) == 8 + 4
     for run in (whole, pieces):
         assert sorted(p.name[-1] for p in (run / "checkpoints").iterdir()) == ["3", "6", "8"]
+
+
+@pytest.mark.parametrize(
+    ("step", "saved", "said"),
+    [
+        (0, None, "stopped before the first step"),
+        (7, 7, "saved at step 7"),
+        (7, 5, "stopped after step 7, which is not saved"),
+        (7, None, "stopped after step 7, which is not saved"),
+    ],
+)
+def test_a_stop_says_what_is_saved(step: int, saved: int | None, said: str) -> None:
+    state = TrainState(step=step, last_good_step=saved)
+    assert _stop_message(state) == f"a signal to another process: {said}"
