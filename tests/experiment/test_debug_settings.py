@@ -30,7 +30,7 @@ def test_one_process_has_no_workers(tmp_path: Path) -> None:
     assert config.training.dataloader_num_workers == config.data.preprocessing_num_workers == 0
     assert notes[:2] == [
         "training.dataloader_num_workers: 2 -> 0 (debug.one_process)",
-        "data.preprocessing_num_workers: None -> 0 (debug.one_process)",
+        "data.preprocessing_num_workers: null -> 0 (debug.one_process)",
     ]
 
 
