@@ -13,7 +13,7 @@ help:  ## list these targets
 quickstart: $(INSTALLED)  ## train a small GPT-2 on the built-in language and show what it learned
 	$(BIN)/foundry train configs/quickstart.yaml
 
-quick: $(INSTALLED)  ## run the quick tests, in under two minutes
+quick: $(INSTALLED)  ## run the quick tests
 	$(BIN)/python -m pytest -m "not slow and not torture" -n 2 --dist loadfile
 
 test: $(INSTALLED)  ## run all tests

@@ -68,8 +68,18 @@ class Installed:
         """Run a command of the foundry."""
         self.run("-m", "model_foundry", *arguments)
 
+    def begin(self) -> None:
+        """Write an experiment with nothing but the package, train it, and look at the run."""
+        self.foundry("new", "my.yaml", "--architecture", "lstm")
+        self.foundry("plan", "my.yaml")
+        self.foundry("train", "my.yaml", *SHORT)
+        self.foundry("train", "my.yaml", "debug=fdr", "model=gru_small")
+        self.foundry("show", "runs/my")
+        self.foundry("runs")
+        self.foundry("plot", "runs/my")
+
     def use(self, *, whole: bool) -> None:
-        """Train, examine and generate."""
+        """Train and examine the shipped experiments."""
         shutil.copytree(PROJECT / "configs", self.place / "configs")
         self.foundry("train", "configs/quickstart.yaml", *(() if whole else SHORT))
         self.foundry("doctor")
@@ -103,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         installed.install(versions)
         if options.tests:
             installed.test()
+        installed.begin()
         installed.use(whole=options.whole)
 
 
