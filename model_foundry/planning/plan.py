@@ -14,6 +14,7 @@ from model_foundry.config import ExperimentConfig, experiment_of
 from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.errors import MemoryExhaustedError, is_out_of_memory
 from model_foundry.experiment.auto_settings import settle
+from model_foundry.experiment.limits import evaluated_examples
 from model_foundry.experiment.run_length import check_length
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.random_state import seeded
@@ -108,7 +109,9 @@ def build_plan(
     costs = measure_costs(setup, announce) if measure and tried.peaks is not None else None
     plan = _plan(setup, model, tried, length, schedule)
     if costs is not None:
-        tested = 0 if prepared.test is None else len(prepared.test)
+        tested = 0
+        if prepared.test is not None:
+            tested = len(evaluated_examples(config, prepared, "test"))
         found = estimate_time(costs, length, schedule, start=start, tested=tested)
         disk = _disk(setup, model, schedule, costs.checkpoint_bytes)
         plan = replace(plan, time=found, disk=disk)

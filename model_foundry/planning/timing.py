@@ -17,6 +17,7 @@ import torch
 from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import training_batches
+from model_foundry.experiment.limits import evaluated_examples, limit_of, trained_examples
 from model_foundry.experiment.measure_split import batches_in, measure_split
 from model_foundry.experiment.resume import make_fingerprint
 from model_foundry.foundation.random_state import random_states, seeded
@@ -55,7 +56,7 @@ class Costs:
     steps: int
     """Measured steps."""
     evaluation: float
-    """Of the whole validation data."""
+    """Of all validation data that an evaluation reads."""
     checkpoint: float
     checkpoint_bytes: int
 
@@ -98,7 +99,7 @@ def _time_steps(setup: Setup, announce: Announce) -> tuple[Training, float, floa
         setup.config, model, rows=context.split.micro_batch, when=lambda: "a measured step"
     )
     batches = training_batches(
-        prepared.train,
+        trained_examples(setup.config, prepared),
         prepared.collate,
         context.split,
         seed=setup.config.seeds.data,
@@ -146,13 +147,15 @@ def _wait(device: torch.device) -> None:
 
 def _time_evaluation(setup: Setup, training: Training, announce: Announce) -> float:
     """Return the seconds of an evaluation, scaled from a part of it if it is long."""
-    config, prepared, data = setup.config, setup.prepared, setup.prepared.validation
-    whole = batches_in(data, config.training)
+    config, prepared = setup.config, setup.prepared
+    data = evaluated_examples(config, prepared, "validation")
+    full = isinstance(limit_of(config, "validation"), int)
+    whole = batches_in(data, config.training, full_batches=full)
 
     def seconds_of(batches: int | None) -> float:
         announce("measuring: an evaluation")
         begun = time.perf_counter()
-        measure_split(config, prepared, data, training.model, limit=batches)
+        measure_split(config, prepared, data, training.model, full_batches=full, limit=batches)
         _wait(setup.accelerator.device)
         return time.perf_counter() - begun
 
@@ -210,7 +213,7 @@ def estimate_time(
 
     Args:
         start: seconds from the start of a command to its first step, without the measurements.
-        tested: examples of the test data; 0: there are none.
+        tested: examples of the test data that are read; 0: there are none.
     """
     steps = max(0, length.steps - WARM_UP)
     training = costs.warm_up * min(1.0, length.steps / WARM_UP) + steps * costs.step

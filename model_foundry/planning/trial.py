@@ -13,6 +13,7 @@ from torch import Tensor
 from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import Batch
+from model_foundry.experiment.limits import trained_examples
 from model_foundry.planning.setup import Setup, carried_state
 from model_foundry.planning.tensor_trace import TensorTrace
 from model_foundry.training.loop import Loop
@@ -34,6 +35,7 @@ class Trial:
 
     def __init__(self, setup: Setup, model: BaseModel, *, vocabulary: int | None = None) -> None:
         self.prepared, self.device, self.rows = setup.prepared, setup.accelerator.device, 1
+        self.examples = trained_examples(setup.config, setup.prepared)
         self.operations_per_row: float | None = None
         self.logits = None if vocabulary is None else 0
         # of one step, after which the loop loads no batch of as many rows ahead
@@ -102,7 +104,7 @@ class Trial:
         self._loop.run()
 
     def _batches(self) -> Iterator[Batch]:
-        examples = self.prepared.train
+        examples = self.examples
         lengths = examples.lengths
         order = np.arange(len(examples)) if lengths is None else np.argsort(-lengths)
         while True:

@@ -113,6 +113,27 @@ def test_epochs_give_the_steps_and_the_tokens_of_a_pass(tmp_path: Path) -> None:
     assert length.steps == -(-2 * length.examples // 4)
 
 
+LIMITED = (
+    *("debug.limit_train=0.25", "debug.limit_validation=2", "debug.limit_test=0.5"),
+    *("data.test={language: {sentences: 80, seed: 3}}", "training.eval_steps=4"),
+    *("training.max_steps=null", "training.epochs=3", "training.per_device_eval_batch_size=2"),
+)
+
+
+def test_the_limits_of_debug_are_those_of_a_run(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("model_foundry.planning.timing.SECONDS", 0.05)
+    config = tiny_experiment("gpt2", tmp_path, *LIMITED)
+    plan, prepared = build_plan(config, measure=True), prepare(config)
+    length, spent = plan.length, plan.time
+    assert length.examples == round(0.25 * len(prepared.train)) and length.evaluated == 4
+    assert length.passes == pytest.approx(3, abs=4 / length.examples)
+    assert length.per_step["tokens"] == 4 * 16
+    assert train(config).step == length.steps
+    assert prepared.test is not None and spent is not None
+    evaluations = len(plan.schedule.evaluations) + round(0.5 * len(prepared.test)) / 4
+    assert spent.evaluations == pytest.approx(evaluations * spent.evaluation)
+
+
 def test_nothing_is_written_when_it_is_measured(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("model_foundry.planning.timing.SECONDS", 0.05)
     monkeypatch.chdir(tmp_path)
