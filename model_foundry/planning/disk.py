@@ -31,16 +31,15 @@ def model_bytes(model: BaseModel, prepared: Prepared) -> int:
     return weights + beside + _code_bytes(model) + RECORDS_OF_A_MODEL
 
 
-def checkpoint_bytes(model_directory: int, optimizer: int, optimizer_tensors: int) -> int:
+def checkpoint_bytes(model_directory: int, beside: int, tensors: int) -> int:
     """Return the bytes of a checkpoint to resume from.
 
     Args:
         model_directory: see `model_bytes`.
-        optimizer: bytes of the optimizer's state.
-        optimizer_tensors: tensors of that state.
+        beside: bytes of the optimizer's state and of the average of the weights.
+        tensors: number of tensors among these.
     """
-    header = HEADER_OF_A_TENSOR * optimizer_tensors
-    return model_directory + optimizer + header + RECORDS_TO_RESUME
+    return model_directory + beside + HEADER_OF_A_TENSOR * tensors + RECORDS_TO_RESUME
 
 
 def bytes_below(directory: Path) -> int:
@@ -65,13 +64,20 @@ def _code_bytes(model: BaseModel) -> int:
 
 
 def plan_disk(
-    config: TrainingConfig, schedule: Schedule, *, checkpoint: int, model: int, run: Path
+    config: TrainingConfig,
+    schedule: Schedule,
+    *,
+    checkpoint: int,
+    model: int,
+    models: int,
+    run: Path,
 ) -> Disk:
     """Add up what a run leaves on its disk.
 
     Args:
         checkpoint: bytes of a checkpoint to resume from.
         model: bytes of a model directory.
+        models: final models: that of the weights, and that of their average.
         run: the run directory, which need not exist.
     """
     kept, lean = kept_checkpoints(config, schedule)
@@ -80,9 +86,10 @@ def plan_disk(
     return Disk(
         checkpoint=checkpoint,
         model=model,
+        models=models,
         kept=kept,
         lean=lean,
         extra=extra,
-        in_all=(kept + extra) * checkpoint + (lean + 1) * model,
+        in_all=(kept + extra) * checkpoint + (lean + models) * model,
         free=free_disk(run),
     )

@@ -36,7 +36,8 @@ def plan_length(config: ExperimentConfig, prepared: Prepared) -> Length:
 def _per_example(prepared: Prepared) -> dict[str, float]:
     """Return what a training example holds on average, by unit.
 
-    All examples are counted, those beyond the limits of `debug` included. The words of tokens that no pass reads are taken to be as many as elsewhere.
+    All examples are counted, those beyond the limits of `debug` included. The words of tokens that
+    no pass reads are taken to be as many as elsewhere.
     """
     examples = prepared.train
     totals = {unit: float(examples.totals.get(unit, 0)) for unit in examples.units}

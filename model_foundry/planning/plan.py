@@ -36,6 +36,7 @@ from model_foundry.planning.length import plan_length
 from model_foundry.planning.machine import process_seconds
 from model_foundry.planning.memory import (
     Peaks,
+    average_bytes,
     largest_batch,
     may_try,
     memory_before,
@@ -112,7 +113,8 @@ def build_plan(
         tested = 0
         if prepared.test is not None:
             tested = len(evaluated_examples(config, prepared, "test"))
-        found = estimate_time(costs, length, schedule, start=start, tested=tested)
+        models = _final_models(setup, model)
+        found = estimate_time(costs, length, schedule, start=start, tested=tested, models=models)
         disk = _disk(setup, model, schedule, costs.checkpoint_bytes)
         plan = replace(plan, time=found, disk=disk)
     return replace(plan, risks=risks_of(plan, config, model.num_positions))
@@ -142,7 +144,8 @@ def _try(setup: Setup, model: BaseModel, announce: Announce, *, measure: bool) -
         measure: find the largest batch of a GPU by trying.
     """
     before, rows = memory_before(setup.accelerator.device), setup.context().split.micro_batch
-    if may_try(model, before):
+    average = average_bytes(setup.averaged_weights(model))
+    if may_try(model, before, average=average):
         announce("trying steps of a few rows")
         try:
             with seeded(setup.config.seeds.dropout):
@@ -150,7 +153,8 @@ def _try(setup: Setup, model: BaseModel, announce: Announce, *, measure: bool) -
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-    return Tried(memory=plan_memory(model, None, None, rows=rows, before=before))
+    memory = plan_memory(model, None, None, rows=rows, before=before, average=average)
+    return Tried(memory=memory)
 
 
 def _try_steps(setup: Setup, before: Memory, rows: int, announce: Announce | None) -> Tried:
@@ -162,7 +166,8 @@ def _try_steps(setup: Setup, before: Memory, rows: int, announce: Announce | Non
     model = setup.new_model()
     trial = Trial(setup, model, vocabulary=_vocabulary(setup))
     peaks = try_rows(trial, rows)
-    memory = plan_memory(model, trial, peaks, rows=rows, before=before)
+    average = average_bytes(setup.averaged_weights(model))
+    memory = plan_memory(model, trial, peaks, rows=rows, before=before, average=average)
     rows_per_step = setup.config.training.rows_per_step
     batch = largest_batch(memory, peaks, rows_per_step=rows_per_step)
     tried = Tried(
@@ -213,8 +218,13 @@ def _plan(setup: Setup, model: BaseModel, tried: Tried, length: Length, schedule
 
 
 def _checkpoint(setup: Setup, model: BaseModel, tried: Tried) -> int:
-    optimizer = tried.memory.optimizer or 0
-    return checkpoint_bytes(model_bytes(model, setup.prepared), optimizer, tried.optimizer_tensors)
+    beside = (tried.memory.optimizer or 0) + tried.memory.average
+    tensors = tried.optimizer_tensors + len(setup.averaged_weights(model))
+    return checkpoint_bytes(model_bytes(model, setup.prepared), beside, tensors)
+
+
+def _final_models(setup: Setup, model: BaseModel) -> int:
+    return 2 if setup.averaged_weights(model) else 1
 
 
 def _disk(setup: Setup, model: BaseModel, schedule: Schedule, checkpoint: int) -> Disk:
@@ -223,6 +233,7 @@ def _disk(setup: Setup, model: BaseModel, schedule: Schedule, checkpoint: int) -
         schedule,
         checkpoint=checkpoint,
         model=model_bytes(model, setup.prepared),
+        models=_final_models(setup, model),
         run=setup.config.output_dir,
     )
 

@@ -1,6 +1,7 @@
 """Steps of an experiment on its longest examples, in any number of rows, for their memory.
 
-They are made by the training loop itself, without hooks, and nothing is written.
+They are made by the training loop itself, with no hook but that of the average of the weights, and
+nothing is written.
 """
 
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from model_foundry.experiment.limits import trained_examples
 from model_foundry.planning.setup import Setup, carried_state
 from model_foundry.planning.tensor_trace import TensorTrace
 from model_foundry.training.loop import Loop
+from model_foundry.training.weight_average import AverageHook
 
 
 class Trial:
@@ -41,12 +43,13 @@ class Trial:
         # of one step, after which the loop loads no batch of as many rows ahead
         context = setup.context(_in_two_passes(setup.config), total_steps=1)
         self.accumulates = context.split.micro_batches > 1
+        average = setup.average(model)
         self._loop = Loop(
             model,
             self.prepared.objective,
             self._batches(),
             context=context,
-            hooks=[],
+            hooks=[] if average is None else [AverageHook(average)],
             units=self.prepared.train.units,
             carried=carried_state(model, context),
         )

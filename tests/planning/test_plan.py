@@ -134,6 +134,49 @@ def test_the_limits_of_debug_are_those_of_a_run(tmp_path: Path, monkeypatch: Any
     assert spent.evaluations == pytest.approx(evaluations * spent.evaluation)
 
 
+AVERAGED = ("training.ema_decay=0.9", "training.save_steps=2", "training.eval_steps=3")
+
+
+def test_the_average_of_the_weights_is_on_the_disk(tmp_path: Path) -> None:
+    config = tiny_experiment("lstm", tmp_path, *AVERAGED)
+    disk, plain = build_plan(config).disk, build_plan(without_average(config)).disk
+    train(config)
+    checkpoints = config.output_dir / "checkpoints"
+    average = (checkpoints / "step-00000002/average.safetensors").stat().st_size
+    assert disk.checkpoint - plain.checkpoint == pytest.approx(average, rel=0.02)
+    left = sum(map(bytes_of, (checkpoints, *config.output_dir.glob("model*"))))
+    assert (disk.models, plain.models) == (2, 1)
+    assert disk.in_all == pytest.approx(left, rel=0.03, abs=5 * 20_000)
+
+
+def without_average(config: Any) -> Any:
+    training = config.training.model_copy(update={"ema_decay": None})
+    return config.model_copy(update={"training": training})
+
+
+def test_the_average_of_the_weights_takes_memory(tmp_path: Path) -> None:
+    config = tiny_experiment("lstm", tmp_path, *AVERAGED)
+    found, plain = build_plan(config).memory, build_plan(without_average(config)).memory
+    assert (found.average, plain.average) == (found.weights, 0)
+    assert found.activations == plain.activations
+    assert found.peak is not None and plain.peak is not None
+    assert found.peak - plain.peak == found.weights
+
+
+def test_the_average_of_the_weights_is_measured_and_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_foundry.planning.timing.SECONDS", 0.05)
+    monkeypatch.setattr("model_foundry.planning.timing._time_evaluation", lambda *_: 1.5)
+    config = tiny_experiment("lstm", tmp_path, *AVERAGED)
+    plan, plain = build_plan(config, measure=True), build_plan(config)
+    assert plan.time is not None
+    assert (plan.time.evaluation, plan.time.evaluations) == (3.0, 6.0)
+    assert plan.time.checkpoints == pytest.approx(5 * plan.time.checkpoint)
+    assert plan.disk.checkpoint == pytest.approx(plain.disk.checkpoint, abs=20_000)
+    assert plan.memory.average > 30_000
+
+
 def test_nothing_is_written_when_it_is_measured(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("model_foundry.planning.timing.SECONDS", 0.05)
     monkeypatch.chdir(tmp_path)

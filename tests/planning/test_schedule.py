@@ -100,7 +100,7 @@ def test_what_is_kept(settings: dict[str, Any], kept: tuple[int, int], tmp_path:
     config = training(**settings)
     schedule = build_schedule(config, length(40))
     assert kept_checkpoints(config, schedule) == kept
-    disk = plan_disk(config, schedule, checkpoint=1000, model=10, run=tmp_path / "run")
+    disk = plan_disk(config, schedule, checkpoint=1000, model=10, models=1, run=tmp_path / "run")
     deleted = len({*schedule.checkpoints, *schedule.milestones}) > sum(kept)
     assert disk.in_all == (kept[0] + deleted) * 1000 + (kept[1] + 1) * 10
     assert disk.free is not None and disk.free > 0
