@@ -152,7 +152,8 @@ class Time:
     """Seconds, measured on a few steps of this experiment."""
 
     start: float
-    """From the start of the command to the first step, the data prepared."""
+    """From the start of the command to the first step, the data read from the cache; imports are
+    counted if a command has made the plan."""
     step: float
     steps_measured: int
     evaluation: float

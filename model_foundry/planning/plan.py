@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 
@@ -19,6 +20,7 @@ from model_foundry.experiment.run_length import check_length
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.random_state import seeded
 from model_foundry.model import compare_with_initial, initialize
+from model_foundry.objectives import Prepared
 from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.planning.disk import checkpoint_bytes, model_bytes, plan_disk
@@ -33,7 +35,6 @@ from model_foundry.planning.figures import (
     Schedule,
 )
 from model_foundry.planning.length import plan_length
-from model_foundry.planning.machine import process_seconds
 from model_foundry.planning.memory import (
     Peaks,
     average_bytes,
@@ -52,6 +53,7 @@ from model_foundry.planning.timing import estimate_time, measure_costs
 from model_foundry.planning.trial import Trial
 from model_foundry.training.distributed import start_accelerator
 
+LONG_READING: Final = 1.0  # seconds; what a cache can spare of less does not count
 Announce = Callable[[str], None]
 
 
@@ -74,7 +76,11 @@ class Tried:
 
 @without_variables()
 def build_plan(
-    config: ExperimentConfig, *, measure: bool = False, announce: Announce = _silent
+    config: ExperimentConfig,
+    *,
+    measure: bool = False,
+    announce: Announce = _silent,
+    started: float | None = None,
 ) -> Plan:
     """Plan a run: prepare its data, count, and try a few steps in memory.
 
@@ -83,6 +89,8 @@ def build_plan(
     Args:
         measure: also train, evaluate and save for some seconds, for the time of the run.
         announce: called with what is done now.
+        started: seconds that this process took for its imports, which the command of a run takes
+            too; None: they are not counted.
 
     Raises:
         CheckpointError: the model of `model.init_from` is damaged.
@@ -97,14 +105,13 @@ def build_plan(
     compare_with_initial(config)
     with suppress(MemoryExhaustedError):  # which is a figure of the plan
         check_without_data(config, accelerator.device)
-    announce("reading the data")
-    prepared = prepare(config)
+    prepared, built = _read(config, announce, again=measure)
     setup = Setup(config, prepared, accelerator)
     length = plan_length(config, prepared)
     check_length(config, prepared, length.steps)
     schedule = build_schedule(config.training, length)
     model = _checked_model(setup)
-    start = process_seconds() or time.perf_counter() - begun
+    start = (started or 0.0) + time.perf_counter() - begun - built
     tried = _try(setup, model, announce, measure=measure)
     gc.collect()  # the models that were tried, before another is made
     costs = measure_costs(setup, announce) if measure and tried.peaks is not None else None
@@ -118,6 +125,23 @@ def build_plan(
         disk = _disk(setup, model, schedule, costs.checkpoint_bytes)
         plan = replace(plan, time=found, disk=disk)
     return replace(plan, risks=risks_of(plan, config, model.num_positions))
+
+
+def _read(config: ExperimentConfig, announce: Announce, *, again: bool) -> tuple[Prepared, float]:
+    """Return the data of an experiment, and the seconds that a run is spared as they are cached.
+
+    Args:
+        again: if reading took long, read a second time as the run will, to know these seconds.
+    """
+    announce("reading the data")
+    begun = time.perf_counter()
+    prepared = prepare(config)
+    first = time.perf_counter() - begun
+    if not again or first < LONG_READING:
+        return prepared, 0.0
+    del prepared  # two may not fit into memory
+    announce("measuring: reading the prepared data")
+    return prepare(config), first
 
 
 def _checked_model(setup: Setup) -> BaseModel:

@@ -226,7 +226,7 @@ def estimate_time(
     """Add up the time of a run.
 
     Args:
-        start: seconds from the start of a command to its first step, without the measurements.
+        start: seconds from the start of a command to its first step.
         tested: examples of the test data that are read; 0: there are none.
         models: final models, which take as long to save as a checkpoint.
     """

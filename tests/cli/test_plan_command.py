@@ -136,7 +136,8 @@ def given(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Plans that are made, without making them; the options asked for."""
     asked: list[Any] = []
 
-    def build_plan(config: Any, *, measure: bool, announce: Any) -> Plan:
+    def build_plan(config: Any, *, measure: bool, announce: Any, started: float) -> Plan:
+        assert started > 0.1  # of the imports of this process
         asked.append(measure)
         fails = config.experiment_name == "fails"
         return replace(GOOD, risks=[DISK]) if fails else GOOD

@@ -13,6 +13,7 @@ from model_foundry.experiment.train import train
 from model_foundry.model import create_model
 from model_foundry.objectives.preparation import prepare
 from model_foundry.planning import Plan, build_plan
+from model_foundry.planning.timing import Costs
 from model_foundry.planning.trial import Trial
 from model_foundry.training.loop import Loop
 from model_foundry.training.metrics_log import read_metrics
@@ -27,6 +28,9 @@ RECORDED = (
     "training.save_steps=2",
     "training.milestones={steps: [5]}",
 )
+
+
+COSTS = Costs(warm_up=1.0, step=0.1, steps=5, evaluation=1.0, checkpoint=0.1, checkpoint_bytes=1000)
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +115,36 @@ def test_epochs_give_the_steps_and_the_tokens_of_a_pass(tmp_path: Path) -> None:
     assert length.passes == pytest.approx(2, rel=0.05)
     assert length.row == 16 and length.per_step["tokens"] == 4 * 16
     assert length.steps == -(-2 * length.examples // 4)
+
+
+@pytest.mark.parametrize(("building", "reads"), [(100.0, 2), (0.5, 1)])
+def test_a_run_does_not_wait_for_what_the_plan_has_cached(
+    building: float, reads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second of reading the cache counts and 100 of building it do not; half a second is no
+    reason to read twice."""
+    clock, seconds = [0.0], [building, 1.0]
+
+    def slow_prepare(config: Any) -> Any:
+        clock[0] += seconds.pop(0)
+        return prepare(config)
+
+    monkeypatch.setattr("model_foundry.planning.plan.prepare", slow_prepare)
+    monkeypatch.setattr("model_foundry.planning.plan.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("model_foundry.planning.plan.measure_costs", lambda *_: COSTS)
+    config = tiny_experiment("lstm", tmp_path)
+    spent = build_plan(config, measure=True, started=7.0).time
+    assert spent is not None and len(seconds) == 2 - reads
+    assert spent.start == pytest.approx(7.0 + (1.0 if reads == 2 else building))
+
+
+def test_the_age_of_a_notebook_is_no_part_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_foundry.planning.plan.measure_costs", lambda *_: COSTS)
+    monkeypatch.setattr("model_foundry.planning.plan.time.perf_counter", lambda: 3.0)
+    spent = build_plan(tiny_experiment("lstm", tmp_path), measure=True).time
+    assert spent is not None and spent.start == 0.0
 
 
 LIMITED = (
