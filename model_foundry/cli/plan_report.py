@@ -200,6 +200,8 @@ def _disk(plan: Plan) -> Iterator[Row]:
     parts += ["one being written"] if disk.extra else []
     parts += ["the final model" if disk.models == 1 else "the final model and its average"]
     yield "at most", f"{size_of_bytes(disk.in_all)} at a time: {', '.join(parts)}"
+    if disk.present:
+        yield "there", f"{size_of_bytes(disk.present)} of checkpoints"
     if disk.free is not None:
         yield "free", size_of_bytes(disk.free)
 

@@ -16,6 +16,8 @@ from model_foundry.objectives.processors import save_processors
 from model_foundry.planning.figures import Disk, Schedule
 from model_foundry.planning.machine import free_disk
 from model_foundry.planning.schedule import kept_checkpoints
+from model_foundry.run_reports.run_files import RunFiles
+from model_foundry.training.checkpoint.choice import step_directories
 
 HEADER_OF_A_TENSOR: Final = 110  # bytes of its name, type and place in a safetensors file
 RECORDS_OF_A_MODEL: Final = 4 * 2**10  # config.json, generation_config.json, manifest.json
@@ -45,6 +47,12 @@ def checkpoint_bytes(model_directory: int, beside: int, tensors: int) -> int:
 def bytes_below(directory: Path) -> int:
     """Return the bytes of all files of a directory."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def present_bytes(run: Path) -> int:
+    """Return the bytes of the checkpoints that a run directory has already."""
+    places = step_directories(RunFiles(run).checkpoints)
+    return sum(bytes_below(place) for place in places)
 
 
 def _tensor_bytes(tensors: Iterable[Tensor]) -> int:
@@ -91,5 +99,6 @@ def plan_disk(
         lean=lean,
         extra=extra,
         in_all=(kept + extra) * checkpoint + (lean + models) * model,
+        present=present_bytes(run),
         free=free_disk(run),
     )

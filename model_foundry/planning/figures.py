@@ -143,6 +143,8 @@ class Disk:
     in_all: int
     """The most at a time: everything that is kept, the extra ones and the final models. Checkpoints
     because of the time (`save_minutes`) come on top, at most three at a time."""
+    present: int
+    """Bytes of `in_all` that are there already: the checkpoints of a run to be resumed."""
     free: int | None
     """Bytes that are free; None: not known."""
 

@@ -95,6 +95,7 @@ def test_the_whole_report() -> None:
             "  milestones      about 12, after steps 1, 2, 4, 8, 16, 32 ... 2,048",
         ),
         (changed("memory", average=4 * MB), "  average         4.0 MB, of the weights"),
+        (changed("disk", present=3 * MB), "  there           3.0 MB of checkpoints"),
         (changed("disk", models=2), "                  model and its average"),
         (changed("schedule", checkpoints=[100]), "  checkpoints     1, after step 100"),
         (changed("parameters", trainable=600), "  parameters      1,000, 400 of them frozen"),

@@ -78,6 +78,7 @@ GOOD = Plan(
         lean=0,
         extra=1,
         in_all=64 * MB,
+        present=0,
         free=1000 * MB,
     ),
     vocabulary=Vocabulary(ordinary=100, never=3, rare=10),
