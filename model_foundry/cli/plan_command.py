@@ -39,12 +39,15 @@ def plan(
         from model_foundry.cli.plan_report import plan_lines
         from model_foundry.foundation.strict_json import strict_json
         from model_foundry.planning import build_plan
+        from model_foundry.planning.machine import process_seconds
 
         with (
             without_figures_in_log(),
             Console(stderr=True).status("reading the experiment") as status,
         ):
-            found = build_plan(experiment, measure=measure, announce=status.update)
+            found = build_plan(
+                experiment, measure=measure, announce=status.update, started=process_seconds()
+            )
     lines = [strict_json(found.as_json(), indent=1)] if as_json else plan_lines(found)
     for line in lines:
         typer.echo(line)

@@ -149,6 +149,8 @@ def _memory(plan: Plan) -> Iterator[Row]:
     yield "device", f"{memory.device}, {memory.rows:,} examples in a forward pass"
     yield "weights", size_of_bytes(memory.weights)
     yield "gradients", size_of_bytes(memory.gradients)
+    if memory.average:
+        yield "average", f"{size_of_bytes(memory.average)}, of the weights"
     yield "optimizer state", _size(memory.optimizer)
     logits = f", {size_of_bytes(memory.logits)} of them logits" if memory.logits else ""
     yield "activations", _size(memory.activations) + logits
@@ -196,8 +198,10 @@ def _disk(plan: Plan) -> Iterator[Row]:
     parts = [_number(disk.kept, "checkpoint")] if disk.kept else []
     parts += [_number(disk.lean, "milestone")] if disk.lean else []
     parts += ["one being written"] if disk.extra else []
-    parts += ["the final model"]
+    parts += ["the final model" if disk.models == 1 else "the final model and its average"]
     yield "at most", f"{size_of_bytes(disk.in_all)} at a time: {', '.join(parts)}"
+    if disk.present:
+        yield "there", f"{size_of_bytes(disk.present)} of checkpoints"
     if disk.free is not None:
         yield "free", size_of_bytes(disk.free)
 

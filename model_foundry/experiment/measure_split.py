@@ -65,7 +65,7 @@ def measure_split(
         limit: number of batches that are read; None: all.
     """
     training = config.training
-    batch_size = training.eval_batch_size if full_batches else _batch_size(len(split), training)
+    batch_size = _rows_of_a_batch(len(split), training, full=full_batches)
     shared = not is_sharded(model)
     share = {"rank": processes.rank, "world_size": processes.world_size} if shared else {}
     batches = (
@@ -89,13 +89,21 @@ def measure_split(
     return figures | split.figures()
 
 
-def batches_in(split: ExampleSet, training: TrainingConfig) -> int | None:
+def batches_in(
+    split: ExampleSet, training: TrainingConfig, *, full_batches: bool = False
+) -> int | None:
     """Return the batches of an evaluation in one process; None: they depend on the lengths of
-    lanes."""
+    lanes.
+
+    Args:
+        full_batches: as for `measure_split`.
+    """
     if training.carry_state:
         return None
-    return ceil(len(split) / _batch_size(len(split), training))
+    return ceil(len(split) / _rows_of_a_batch(len(split), training, full=full_batches))
 
 
-def _batch_size(rows: int, training: TrainingConfig) -> int:
+def _rows_of_a_batch(rows: int, training: TrainingConfig, *, full: bool) -> int:
+    if full:
+        return training.eval_batch_size
     return max(1, min(training.eval_batch_size, rows // MIN_BATCHES))

@@ -16,6 +16,8 @@ from model_foundry.objectives.processors import save_processors
 from model_foundry.planning.figures import Disk, Schedule
 from model_foundry.planning.machine import free_disk
 from model_foundry.planning.schedule import kept_checkpoints
+from model_foundry.run_reports.run_files import RunFiles
+from model_foundry.training.checkpoint.choice import step_directories
 
 HEADER_OF_A_TENSOR: Final = 110  # bytes of its name, type and place in a safetensors file
 RECORDS_OF_A_MODEL: Final = 4 * 2**10  # config.json, generation_config.json, manifest.json
@@ -31,21 +33,26 @@ def model_bytes(model: BaseModel, prepared: Prepared) -> int:
     return weights + beside + _code_bytes(model) + RECORDS_OF_A_MODEL
 
 
-def checkpoint_bytes(model_directory: int, optimizer: int, optimizer_tensors: int) -> int:
+def checkpoint_bytes(model_directory: int, beside: int, tensors: int) -> int:
     """Return the bytes of a checkpoint to resume from.
 
     Args:
         model_directory: see `model_bytes`.
-        optimizer: bytes of the optimizer's state.
-        optimizer_tensors: tensors of that state.
+        beside: bytes of the optimizer's state and of the average of the weights.
+        tensors: number of tensors among these.
     """
-    header = HEADER_OF_A_TENSOR * optimizer_tensors
-    return model_directory + optimizer + header + RECORDS_TO_RESUME
+    return model_directory + beside + HEADER_OF_A_TENSOR * tensors + RECORDS_TO_RESUME
 
 
 def bytes_below(directory: Path) -> int:
     """Return the bytes of all files of a directory."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def present_bytes(run: Path) -> int:
+    """Return the bytes of the checkpoints that a run directory has already."""
+    places = step_directories(RunFiles(run).checkpoints)
+    return sum(bytes_below(place) for place in places)
 
 
 def _tensor_bytes(tensors: Iterable[Tensor]) -> int:
@@ -65,13 +72,20 @@ def _code_bytes(model: BaseModel) -> int:
 
 
 def plan_disk(
-    config: TrainingConfig, schedule: Schedule, *, checkpoint: int, model: int, run: Path
+    config: TrainingConfig,
+    schedule: Schedule,
+    *,
+    checkpoint: int,
+    model: int,
+    models: int,
+    run: Path,
 ) -> Disk:
     """Add up what a run leaves on its disk.
 
     Args:
         checkpoint: bytes of a checkpoint to resume from.
         model: bytes of a model directory.
+        models: final models: that of the weights, and that of their average.
         run: the run directory, which need not exist.
     """
     kept, lean = kept_checkpoints(config, schedule)
@@ -80,9 +94,11 @@ def plan_disk(
     return Disk(
         checkpoint=checkpoint,
         model=model,
+        models=models,
         kept=kept,
         lean=lean,
         extra=extra,
-        in_all=(kept + extra) * checkpoint + (lean + 1) * model,
+        in_all=(kept + extra) * checkpoint + (lean + models) * model,
+        present=present_bytes(run),
         free=free_disk(run),
     )

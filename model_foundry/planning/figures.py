@@ -73,11 +73,13 @@ class Memory:
     """Rows in a forward pass on one device."""
     weights: int
     gradients: int
+    average: int
+    """Average of the weights (`training.ema_decay`); 0: there is none."""
     optimizer: int | None
     """State of the optimizer; None: it is not known, as the model does not fit."""
     activations: int | None
-    """The most that lives beside weights, gradients that are kept and optimizer state; None: not
-    known."""
+    """The most that lives beside weights, their average, gradients that are kept and optimizer
+    state; None: not known."""
     logits: int | None
     """What of the activations are tensors as wide as the vocabulary; None: not known."""
     peak: int | None
@@ -130,6 +132,8 @@ class Disk:
     """A checkpoint to resume from."""
     model: int
     """A model with its processors: a milestone, or the final model."""
+    models: int
+    """Final models: that of the weights, and that of their average if there is one."""
     kept: int
     """Checkpoints to resume from that are left at the end."""
     lean: int
@@ -137,8 +141,10 @@ class Disk:
     extra: int
     """Checkpoints that are there before another is deleted."""
     in_all: int
-    """The most at a time: everything that is kept, the extra ones and the final model. Checkpoints
+    """The most at a time: everything that is kept, the extra ones and the final models. Checkpoints
     because of the time (`save_minutes`) come on top, at most three at a time."""
+    present: int
+    """Bytes of `in_all` that are there already: the checkpoints of a run to be resumed."""
     free: int | None
     """Bytes that are free; None: not known."""
 
@@ -148,17 +154,19 @@ class Time:
     """Seconds, measured on a few steps of this experiment."""
 
     start: float
-    """From the start of the command to the first step, the data prepared."""
+    """From the start of the command to the first step, the data read from the cache; imports are
+    counted if a command has made the plan."""
     step: float
     steps_measured: int
     evaluation: float
+    """An evaluation, that of the average of the weights included."""
     checkpoint: float
     training: float
     """All steps of the run."""
     evaluations: float
     """All evaluations, that of test data included."""
     checkpoints: float
-    """All checkpoints and the final model."""
+    """All checkpoints and the final models."""
     in_all: float
 
 

@@ -2,6 +2,7 @@
 
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.token_examples import TokenExamples
+from model_foundry.experiment.limits import evaluated_examples, examples_per_pass
 from model_foundry.experiment.run_length import steps_per_epoch, total_steps
 from model_foundry.objectives import Prepared
 from model_foundry.planning.figures import Length
@@ -15,9 +16,9 @@ def plan_length(config: ExperimentConfig, prepared: Prepared) -> Length:
         DataError: there are fewer blocks than a step of streams needs.
     """
     training = config.training
-    examples = prepared.objective.examples_per_pass(len(prepared.train))
+    examples = examples_per_pass(config, prepared)
     steps, rows = total_steps(config, examples=examples), training.rows_per_step
-    per_example = {unit: number / examples for unit, number in _in_a_pass(prepared).items()}
+    per_example = _per_example(prepared)
     is_row = isinstance(prepared.train, TokenExamples)
     return Length(
         steps=steps,
@@ -28,18 +29,20 @@ def plan_length(config: ExperimentConfig, prepared: Prepared) -> Length:
         per_step={unit: number * rows for unit, number in per_example.items()},
         in_all={unit: round(number * steps * rows) for unit, number in per_example.items()},
         row=config.data.max_sequence_length if is_row else None,
-        evaluated=len(prepared.validation),
+        evaluated=len(evaluated_examples(config, prepared, "validation")),
     )
 
 
-def _in_a_pass(prepared: Prepared) -> dict[str, float]:
-    """Return what a pass over the training examples holds, by unit.
+def _per_example(prepared: Prepared) -> dict[str, float]:
+    """Return what a training example holds on average, by unit.
 
-    The words of tokens that no pass reads are taken to be as many as elsewhere.
+    All examples are counted, those beyond the limits of `debug` included. The words of tokens that
+    no pass reads are taken to be as many as elsewhere.
     """
     examples = prepared.train
     totals = {unit: float(examples.totals.get(unit, 0)) for unit in examples.units}
     if isinstance(examples, TokenExamples) and totals["tokens"]:
         share = 1 - examples.left_over / totals["tokens"]
         totals = {unit: number * share for unit, number in totals.items()}
-    return {unit: number for unit, number in totals.items() if number}
+    whole = prepared.objective.examples_per_pass(len(examples))
+    return {unit: number / whole for unit, number in totals.items() if number}

@@ -11,6 +11,7 @@ from model_foundry.foundation.hardware import memory_bytes
 
 MEMORY_FACTS: Final = Path("/proc/meminfo")
 GROUP_USE: Final = Path("/sys/fs/cgroup/memory.current")
+GROUP_FACTS: Final = Path("/sys/fs/cgroup/memory.stat")
 PROCESS: Final = Path("/proc/self")
 
 
@@ -31,10 +32,20 @@ def _free_memory() -> int | None:
     [free] = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     limit = memory_bytes()
     try:
-        used = int(GROUP_USE.read_text(encoding="utf-8"))
+        used = int(GROUP_USE.read_text(encoding="utf-8")) - _reclaimable()
     except (OSError, ValueError):
         return free
     return free if limit is None else min(free, max(0, limit - used))
+
+
+def _reclaimable() -> int:
+    """Return the bytes of files that the control group has cached and is not using, which count as
+    used and are given up where memory is short; 0: not known."""
+    try:
+        lines = GROUP_FACTS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
 
 
 def resident_bytes() -> int:

@@ -91,6 +91,7 @@ def plan_memory(
     *,
     rows: int,
     before: Memory,
+    average: int = 0,
 ) -> Memory:
     """Return the memory of a training.
 
@@ -98,19 +99,21 @@ def plan_memory(
         trial: after the steps that gave `peaks`; None: the model does not fit.
         rows: rows of the forward passes of the run.
         before: what `memory_before` has found.
+        average: bytes of the average of the weights; 0: there is none.
     """
     weights, gradients = weight_bytes(model), gradient_bytes(model)
     optimizer = None if trial is None else bytes_of(trial.optimizer_state)
     peak = None if peaks is None else peaks.of(rows)
     activations = None
     if trial is not None and optimizer is not None and peak is not None:
-        lasting = weights + optimizer + (gradients if trial.accumulates else 0)
+        lasting = weights + average + optimizer + (gradients if trial.accumulates else 0)
         activations = max(0, peak - lasting)
     return replace(
         before,
         rows=rows,
         weights=weights,
         gradients=gradients,
+        average=average,
         optimizer=optimizer,
         activations=activations,
         logits=_logits(trial, peaks, rows),
@@ -135,6 +138,7 @@ def memory_before(device: torch.device) -> Memory:
         rows=0,
         weights=0,
         gradients=0,
+        average=0,
         optimizer=None,
         activations=None,
         logits=None,
@@ -201,8 +205,13 @@ def _divided(rows: int, how: str, rows_per_step: int) -> LargestBatch:
     return LargestBatch(rows=rows, how=how, dividing=dividing, passes=passes)
 
 
-def may_try(model: nn.Module, before: Memory) -> bool:
-    """Return True if weights, gradients and two moments for each weight are sure to fit: a system
-    that runs out of memory ends the process without a message."""
-    copies = COPIES_WHEN_TRAINED * weight_bytes(model)
+def average_bytes(weights: Iterable[Tensor]) -> int:
+    """Return the bytes of the average of weights, which is kept in fp32."""
+    return sum(weight.numel() * torch.float32.itemsize for weight in weights)
+
+
+def may_try(model: nn.Module, before: Memory, *, average: int = 0) -> bool:
+    """Return True if weights, gradients and two moments for each weight are sure to fit, and
+    `average` bytes more: a system that runs out of memory ends the process without a message."""
+    copies = COPIES_WHEN_TRAINED * weight_bytes(model) + average
     return before.available is None or copies <= before.available

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 import torch
 
@@ -14,10 +15,12 @@ from model_foundry.config import ExperimentConfig, experiment_of
 from model_foundry.data.batches.token_examples import TokenExamples
 from model_foundry.errors import MemoryExhaustedError, is_out_of_memory
 from model_foundry.experiment.auto_settings import settle
+from model_foundry.experiment.limits import evaluated_examples
 from model_foundry.experiment.run_length import check_length
 from model_foundry.foundation.environment_variables import without_variables
 from model_foundry.foundation.random_state import seeded
 from model_foundry.model import compare_with_initial, initialize
+from model_foundry.objectives import Prepared
 from model_foundry.objectives.preparation import prepare
 from model_foundry.objectives.processors import TextTokenizer
 from model_foundry.planning.disk import checkpoint_bytes, model_bytes, plan_disk
@@ -32,9 +35,9 @@ from model_foundry.planning.figures import (
     Schedule,
 )
 from model_foundry.planning.length import plan_length
-from model_foundry.planning.machine import process_seconds
 from model_foundry.planning.memory import (
     Peaks,
+    average_bytes,
     largest_batch,
     may_try,
     memory_before,
@@ -50,6 +53,7 @@ from model_foundry.planning.timing import estimate_time, measure_costs
 from model_foundry.planning.trial import Trial
 from model_foundry.training.distributed import start_accelerator
 
+LONG_READING: Final = 1.0  # seconds; what a cache can spare of less does not count
 Announce = Callable[[str], None]
 
 
@@ -72,7 +76,11 @@ class Tried:
 
 @without_variables()
 def build_plan(
-    config: ExperimentConfig, *, measure: bool = False, announce: Announce = _silent
+    config: ExperimentConfig,
+    *,
+    measure: bool = False,
+    announce: Announce = _silent,
+    started: float | None = None,
 ) -> Plan:
     """Plan a run: prepare its data, count, and try a few steps in memory.
 
@@ -81,6 +89,8 @@ def build_plan(
     Args:
         measure: also train, evaluate and save for some seconds, for the time of the run.
         announce: called with what is done now.
+        started: seconds that this process took for its imports, which the command of a run takes
+            too; None: they are not counted.
 
     Raises:
         CheckpointError: the model of `model.init_from` is damaged.
@@ -95,24 +105,43 @@ def build_plan(
     compare_with_initial(config)
     with suppress(MemoryExhaustedError):  # which is a figure of the plan
         check_without_data(config, accelerator.device)
-    announce("reading the data")
-    prepared = prepare(config)
+    prepared, built = _read(config, announce, again=measure)
     setup = Setup(config, prepared, accelerator)
     length = plan_length(config, prepared)
     check_length(config, prepared, length.steps)
     schedule = build_schedule(config.training, length)
     model = _checked_model(setup)
-    start = process_seconds() or time.perf_counter() - begun
+    start = (started or 0.0) + time.perf_counter() - begun - built
     tried = _try(setup, model, announce, measure=measure)
     gc.collect()  # the models that were tried, before another is made
     costs = measure_costs(setup, announce) if measure and tried.peaks is not None else None
     plan = _plan(setup, model, tried, length, schedule)
     if costs is not None:
-        tested = 0 if prepared.test is None else len(prepared.test)
-        found = estimate_time(costs, length, schedule, start=start, tested=tested)
+        tested = 0
+        if prepared.test is not None:
+            tested = len(evaluated_examples(config, prepared, "test"))
+        models = _final_models(setup, model)
+        found = estimate_time(costs, length, schedule, start=start, tested=tested, models=models)
         disk = _disk(setup, model, schedule, costs.checkpoint_bytes)
         plan = replace(plan, time=found, disk=disk)
     return replace(plan, risks=risks_of(plan, config, model.num_positions))
+
+
+def _read(config: ExperimentConfig, announce: Announce, *, again: bool) -> tuple[Prepared, float]:
+    """Return the data of an experiment, and the seconds that a run is spared as they are cached.
+
+    Args:
+        again: if reading took long, read a second time as the run will, to know these seconds.
+    """
+    announce("reading the data")
+    begun = time.perf_counter()
+    prepared = prepare(config)
+    first = time.perf_counter() - begun
+    if not again or first < LONG_READING:
+        return prepared, 0.0
+    del prepared  # two may not fit into memory
+    announce("measuring: reading the prepared data")
+    return prepare(config), first
 
 
 def _checked_model(setup: Setup) -> BaseModel:
@@ -139,7 +168,8 @@ def _try(setup: Setup, model: BaseModel, announce: Announce, *, measure: bool) -
         measure: find the largest batch of a GPU by trying.
     """
     before, rows = memory_before(setup.accelerator.device), setup.context().split.micro_batch
-    if may_try(model, before):
+    average = average_bytes(setup.averaged_weights(model))
+    if may_try(model, before, average=average):
         announce("trying steps of a few rows")
         try:
             with seeded(setup.config.seeds.dropout):
@@ -147,7 +177,8 @@ def _try(setup: Setup, model: BaseModel, announce: Announce, *, measure: bool) -
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-    return Tried(memory=plan_memory(model, None, None, rows=rows, before=before))
+    memory = plan_memory(model, None, None, rows=rows, before=before, average=average)
+    return Tried(memory=memory)
 
 
 def _try_steps(setup: Setup, before: Memory, rows: int, announce: Announce | None) -> Tried:
@@ -159,7 +190,8 @@ def _try_steps(setup: Setup, before: Memory, rows: int, announce: Announce | Non
     model = setup.new_model()
     trial = Trial(setup, model, vocabulary=_vocabulary(setup))
     peaks = try_rows(trial, rows)
-    memory = plan_memory(model, trial, peaks, rows=rows, before=before)
+    average = average_bytes(setup.averaged_weights(model))
+    memory = plan_memory(model, trial, peaks, rows=rows, before=before, average=average)
     rows_per_step = setup.config.training.rows_per_step
     batch = largest_batch(memory, peaks, rows_per_step=rows_per_step)
     tried = Tried(
@@ -210,8 +242,13 @@ def _plan(setup: Setup, model: BaseModel, tried: Tried, length: Length, schedule
 
 
 def _checkpoint(setup: Setup, model: BaseModel, tried: Tried) -> int:
-    optimizer = tried.memory.optimizer or 0
-    return checkpoint_bytes(model_bytes(model, setup.prepared), optimizer, tried.optimizer_tensors)
+    beside = (tried.memory.optimizer or 0) + tried.memory.average
+    tensors = tried.optimizer_tensors + len(setup.averaged_weights(model))
+    return checkpoint_bytes(model_bytes(model, setup.prepared), beside, tensors)
+
+
+def _final_models(setup: Setup, model: BaseModel) -> int:
+    return 2 if setup.averaged_weights(model) else 1
 
 
 def _disk(setup: Setup, model: BaseModel, schedule: Schedule, checkpoint: int) -> Disk:
@@ -220,6 +257,7 @@ def _disk(setup: Setup, model: BaseModel, schedule: Schedule, checkpoint: int) -
         schedule,
         checkpoint=checkpoint,
         model=model_bytes(model, setup.prepared),
+        models=_final_models(setup, model),
         run=setup.config.output_dir,
     )
 

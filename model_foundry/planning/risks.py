@@ -12,6 +12,7 @@ from model_foundry.data.tokens.token_stream import TokenStream
 from model_foundry.foundation.messages import size_of_bytes
 from model_foundry.planning.figures import Plan, Risk, Vocabulary
 
+FEW_CHECKPOINTS: Final = 2  # the newest, and one more if it is damaged
 RARE: Final = 10  # times; a vector that is updated less often stays close to its random beginning
 MANY_RARE: Final = 1 / 3  # of the entries
 SMALL_VOCABULARY: Final = 300  # entries; one of bytes alone has 256
@@ -42,7 +43,7 @@ def risks_of(plan: Plan, config: ExperimentConfig, positions: int | None) -> lis
     """
     return [
         *_of_memory(plan, config),
-        *_of_disk(plan),
+        *_of_disk(plan, config),
         *_of_vocabulary(plan),
         *_of_parameters(plan, positions),
         *_of_length(plan, config),
@@ -78,16 +79,19 @@ def _smaller_batch(plan: Plan, config: ExperimentConfig) -> str:
     )
 
 
-def _of_disk(plan: Plan) -> Iterator[Risk]:
-    disk = plan.disk
-    if disk.free is not None and disk.in_all > disk.free:
-        yield Risk(
-            name="disk",
-            text=f"checkpoints and model need {size_of_bytes(disk.in_all)} and "
-            f"{size_of_bytes(disk.free)} are free: set training.save_total_limit=2, or write "
-            "elsewhere (output_dir)",
-            certain=True,
-        )
+def _of_disk(plan: Plan, config: ExperimentConfig) -> Iterator[Risk]:
+    disk, limit = plan.disk, config.training.save_total_limit
+    if disk.free is None or disk.in_all - disk.present <= disk.free:
+        return
+    there = f", of which {size_of_bytes(disk.present)} are there," if disk.present else ""
+    lower = disk.kept > FEW_CHECKPOINTS and (limit is None or limit > FEW_CHECKPOINTS)
+    setting = f"set training.save_total_limit={FEW_CHECKPOINTS}, or " if lower else ""
+    yield Risk(
+        name="disk",
+        text=f"checkpoints and model need {size_of_bytes(disk.in_all)}{there} and "
+        f"{size_of_bytes(disk.free)} are free: {setting}write elsewhere (output_dir)",
+        certain=True,
+    )
 
 
 def _of_vocabulary(plan: Plan) -> Iterator[Risk]:

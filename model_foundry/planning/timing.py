@@ -17,6 +17,7 @@ import torch
 from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import training_batches
+from model_foundry.experiment.limits import evaluated_examples, limit_of, trained_examples
 from model_foundry.experiment.measure_split import batches_in, measure_split
 from model_foundry.experiment.resume import make_fingerprint
 from model_foundry.foundation.random_state import random_states, seeded
@@ -36,6 +37,7 @@ from model_foundry.training.learner import counts
 from model_foundry.training.loop import Loop
 from model_foundry.training.out_of_memory import naming_the_batch
 from model_foundry.training.state import TrainState
+from model_foundry.training.weight_average import AverageHook, WeightAverage
 
 WARM_UP: Final = 3  # steps, in which kernels, caches and compilers settle
 SECONDS: Final = 12.0  # of measured steps, about
@@ -55,7 +57,7 @@ class Costs:
     steps: int
     """Measured steps."""
     evaluation: float
-    """Of the whole validation data."""
+    """Of all validation data that an evaluation reads, by each model that it measures."""
     checkpoint: float
     checkpoint_bytes: int
 
@@ -72,10 +74,13 @@ def measure_costs(setup: Setup, announce: Announce) -> Costs:
         SaveError: the checkpoint cannot be written.
     """
     with seeded(setup.config.seeds.dropout):
-        training, warm_up, step, steps = _time_steps(setup, announce)
-    evaluation = _time_evaluation(setup, training, announce)
+        model = setup.new_model()
+        average = setup.average(model)
+        training, warm_up, step, steps = _time_steps(setup, model, average, announce)
+    measured = 1 if average is None else 2  # as many models
+    evaluation = measured * _time_evaluation(setup, training, announce)
     announce("measuring: a checkpoint")
-    checkpoint, size = _time_checkpoint(setup, training)
+    checkpoint, size = _time_checkpoint(setup, training, average)
     return Costs(
         warm_up=warm_up,
         step=step,
@@ -86,19 +91,17 @@ def measure_costs(setup: Setup, announce: Announce) -> Costs:
     )
 
 
-def _time_steps(setup: Setup, announce: Announce) -> tuple[Training, float, float, int]:
+def _time_steps(
+    setup: Setup, model: BaseModel, average: WeightAverage | None, announce: Announce
+) -> tuple[Training, float, float, int]:
     """Return a training after some steps, the seconds of the first ones, those of each further
     one, and the number of these."""
-    context, prepared, model = (
-        setup.context(_at_rest(setup.config)),
-        setup.prepared,
-        setup.new_model(),
-    )
+    context, prepared = setup.context(_at_rest(setup.config)), setup.prepared
     naming = naming_the_batch(
         setup.config, model, rows=context.split.micro_batch, when=lambda: "a measured step"
     )
     batches = training_batches(
-        prepared.train,
+        trained_examples(setup.config, prepared),
         prepared.collate,
         context.split,
         seed=setup.config.seeds.data,
@@ -112,7 +115,7 @@ def _time_steps(setup: Setup, announce: Announce) -> tuple[Training, float, floa
             prepared.objective,
             batches,
             context=context,
-            hooks=[],
+            hooks=[] if average is None else [AverageHook(average)],
             units=prepared.train.units,
             carried=carried_state(model, context),
         )
@@ -146,13 +149,15 @@ def _wait(device: torch.device) -> None:
 
 def _time_evaluation(setup: Setup, training: Training, announce: Announce) -> float:
     """Return the seconds of an evaluation, scaled from a part of it if it is long."""
-    config, prepared, data = setup.config, setup.prepared, setup.prepared.validation
-    whole = batches_in(data, config.training)
+    config, prepared = setup.config, setup.prepared
+    data = evaluated_examples(config, prepared, "validation")
+    full = isinstance(limit_of(config, "validation"), int)
+    whole = batches_in(data, config.training, full_batches=full)
 
     def seconds_of(batches: int | None) -> float:
         announce("measuring: an evaluation")
         begun = time.perf_counter()
-        measure_split(config, prepared, data, training.model, limit=batches)
+        measure_split(config, prepared, data, training.model, full_batches=full, limit=batches)
         _wait(setup.accelerator.device)
         return time.perf_counter() - begun
 
@@ -163,14 +168,17 @@ def _time_evaluation(setup: Setup, training: Training, announce: Announce) -> fl
     return seconds_of(batches) / batches * whole
 
 
-def _time_checkpoint(setup: Setup, training: Training) -> tuple[float, int]:
+def _time_checkpoint(
+    setup: Setup, training: Training, average: WeightAverage | None
+) -> tuple[float, int]:
     """Return the seconds that a checkpoint takes, and its bytes."""
     beside = existing_parent(setup.config.output_dir)
     with tempfile.TemporaryDirectory(prefix=".foundry-plan-", dir=beside) as place:
         directory = Path(place) / "step-00000001"
         begun = time.perf_counter()
         model, optimizer = training.model, training.optimizer
-        write_checkpoint(setup, model, optimizer, training.context.state, directory)
+        state = training.context.state
+        write_checkpoint(setup, model, optimizer, state, directory, average)
         return time.perf_counter() - begun, bytes_below(directory)
 
 
@@ -180,11 +188,13 @@ def write_checkpoint(
     optimizer: torch.optim.Optimizer | None,
     state: TrainState,
     directory: Path,
+    average: WeightAverage | None = None,
 ) -> None:
     """Write a checkpoint as a run does.
 
     Args:
         optimizer: None: the model learns by counting.
+        average: of the weights; None: there is none.
     """
     random, values = pack_random_states([random_states()])
     facts = CheckpointState(
@@ -199,24 +209,32 @@ def write_checkpoint(
         scaler=None,
     )
     moments = None if optimizer is None else capture(model, optimizer)
-    tensors = ResumeTensors(optimizer=moments, random=random)
+    averaged = {} if average is None else average.tensors()
+    tensors = ResumeTensors(optimizer=moments, random=random, average=averaged)
     save_checkpoint(directory, model, setup.prepared.processors, facts, tensors)
 
 
 def estimate_time(
-    costs: Costs, length: Length, schedule: Schedule, *, start: float, tested: int
+    costs: Costs,
+    length: Length,
+    schedule: Schedule,
+    *,
+    start: float,
+    tested: int,
+    models: int,
 ) -> Time:
     """Add up the time of a run.
 
     Args:
-        start: seconds from the start of a command to its first step, without the measurements.
-        tested: examples of the test data; 0: there are none.
+        start: seconds from the start of a command to its first step.
+        tested: examples of the test data that are read; 0: there are none.
+        models: final models, which take as long to save as a checkpoint.
     """
     steps = max(0, length.steps - WARM_UP)
     training = costs.warm_up * min(1.0, length.steps / WARM_UP) + steps * costs.step
     shares = len(schedule.evaluations) + tested / max(1, length.evaluated)
     evaluations = shares * costs.evaluation
-    saved = len({*schedule.checkpoints, *schedule.milestones}) + 1  # and the final model
+    saved = len({*schedule.checkpoints, *schedule.milestones}) + models
     checkpoints = saved * costs.checkpoint
     return Time(
         start=start,

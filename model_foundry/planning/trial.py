@@ -1,6 +1,7 @@
 """Steps of an experiment on its longest examples, in any number of rows, for their memory.
 
-They are made by the training loop itself, without hooks, and nothing is written.
+They are made by the training loop itself, with no hook but that of the average of the weights, and
+nothing is written.
 """
 
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from torch import Tensor
 from model_foundry.architectures import BaseModel
 from model_foundry.config import ExperimentConfig
 from model_foundry.data.batches.loaders import Batch
+from model_foundry.experiment.limits import trained_examples
 from model_foundry.planning.setup import Setup, carried_state
 from model_foundry.planning.tensor_trace import TensorTrace
 from model_foundry.training.loop import Loop
+from model_foundry.training.weight_average import AverageHook
 
 
 class Trial:
@@ -34,17 +37,19 @@ class Trial:
 
     def __init__(self, setup: Setup, model: BaseModel, *, vocabulary: int | None = None) -> None:
         self.prepared, self.device, self.rows = setup.prepared, setup.accelerator.device, 1
+        self.examples = trained_examples(setup.config, setup.prepared)
         self.operations_per_row: float | None = None
         self.logits = None if vocabulary is None else 0
         # of one step, after which the loop loads no batch of as many rows ahead
         context = setup.context(_in_two_passes(setup.config), total_steps=1)
         self.accumulates = context.split.micro_batches > 1
+        average = setup.average(model)
         self._loop = Loop(
             model,
             self.prepared.objective,
             self._batches(),
             context=context,
-            hooks=[],
+            hooks=[] if average is None else [AverageHook(average)],
             units=self.prepared.train.units,
             carried=carried_state(model, context),
         )
@@ -102,7 +107,7 @@ class Trial:
         self._loop.run()
 
     def _batches(self) -> Iterator[Batch]:
-        examples = self.prepared.train
+        examples = self.examples
         lengths = examples.lengths
         order = np.arange(len(examples)) if lengths is None else np.argsort(-lengths)
         while True:

@@ -13,7 +13,7 @@ from model_foundry.config import save_config
 from model_foundry.planning.figures import Plan, Risk
 from tests.cli.conftest import Cli
 from tests.experiments import tiny_experiment
-from tests.planning.plans import GOOD, changed
+from tests.planning.plans import GOOD, MB, changed
 
 DISK = Risk(name="disk", text="checkpoints and model need 2.0 GB and 1.0 GB are free", certain=True)
 REPORT = """\
@@ -94,6 +94,9 @@ def test_the_whole_report() -> None:
             changed("schedule", milestones=[2**n for n in range(12)], about=True),
             "  milestones      about 12, after steps 1, 2, 4, 8, 16, 32 ... 2,048",
         ),
+        (changed("memory", average=4 * MB), "  average         4.0 MB, of the weights"),
+        (changed("disk", present=3 * MB), "  there           3.0 MB of checkpoints"),
+        (changed("disk", models=2), "                  model and its average"),
         (changed("schedule", checkpoints=[100]), "  checkpoints     1, after step 100"),
         (changed("parameters", trainable=600), "  parameters      1,000, 400 of them frozen"),
         (
@@ -134,7 +137,8 @@ def given(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Plans that are made, without making them; the options asked for."""
     asked: list[Any] = []
 
-    def build_plan(config: Any, *, measure: bool, announce: Any) -> Plan:
+    def build_plan(config: Any, *, measure: bool, announce: Any, started: float) -> Plan:
+        assert started > 0.1  # of the imports of this process
         asked.append(measure)
         fails = config.experiment_name == "fails"
         return replace(GOOD, risks=[DISK]) if fails else GOOD

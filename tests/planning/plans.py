@@ -54,6 +54,7 @@ GOOD = Plan(
         rows=8,
         weights=4 * MB,
         gradients=4 * MB,
+        average=0,
         optimizer=8 * MB,
         activations=20 * MB,
         logits=5 * MB,
@@ -70,7 +71,15 @@ GOOD = Plan(
         evaluations=[50, 100], checkpoints=[25, 50, 75, 100], milestones=[], about=False
     ),
     disk=Disk(
-        checkpoint=12 * MB, model=4 * MB, kept=4, lean=0, extra=1, in_all=64 * MB, free=1000 * MB
+        checkpoint=12 * MB,
+        model=4 * MB,
+        models=1,
+        kept=4,
+        lean=0,
+        extra=1,
+        in_all=64 * MB,
+        present=0,
+        free=1000 * MB,
     ),
     vocabulary=Vocabulary(ordinary=100, never=3, rare=10),
     time=Time(

@@ -13,6 +13,7 @@ from model_foundry.experiment.train import train
 from model_foundry.model import create_model
 from model_foundry.objectives.preparation import prepare
 from model_foundry.planning import Plan, build_plan
+from model_foundry.planning.timing import Costs
 from model_foundry.planning.trial import Trial
 from model_foundry.training.loop import Loop
 from model_foundry.training.metrics_log import read_metrics
@@ -27,6 +28,9 @@ RECORDED = (
     "training.save_steps=2",
     "training.milestones={steps: [5]}",
 )
+
+
+COSTS = Costs(warm_up=1.0, step=0.1, steps=5, evaluation=1.0, checkpoint=0.1, checkpoint_bytes=1000)
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +115,100 @@ def test_epochs_give_the_steps_and_the_tokens_of_a_pass(tmp_path: Path) -> None:
     assert length.passes == pytest.approx(2, rel=0.05)
     assert length.row == 16 and length.per_step["tokens"] == 4 * 16
     assert length.steps == -(-2 * length.examples // 4)
+
+
+@pytest.mark.parametrize(("building", "reads"), [(100.0, 2), (0.5, 1)])
+def test_a_run_does_not_wait_for_what_the_plan_has_cached(
+    building: float, reads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second of reading the cache counts and 100 of building it do not; half a second is no
+    reason to read twice."""
+    clock, seconds = [0.0], [building, 1.0]
+
+    def slow_prepare(config: Any) -> Any:
+        clock[0] += seconds.pop(0)
+        return prepare(config)
+
+    monkeypatch.setattr("model_foundry.planning.plan.prepare", slow_prepare)
+    monkeypatch.setattr("model_foundry.planning.plan.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("model_foundry.planning.plan.measure_costs", lambda *_: COSTS)
+    config = tiny_experiment("lstm", tmp_path)
+    spent = build_plan(config, measure=True, started=7.0).time
+    assert spent is not None and len(seconds) == 2 - reads
+    assert spent.start == pytest.approx(7.0 + (1.0 if reads == 2 else building))
+
+
+def test_the_age_of_a_notebook_is_no_part_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_foundry.planning.plan.measure_costs", lambda *_: COSTS)
+    monkeypatch.setattr("model_foundry.planning.plan.time.perf_counter", lambda: 3.0)
+    spent = build_plan(tiny_experiment("lstm", tmp_path), measure=True).time
+    assert spent is not None and spent.start == 0.0
+
+
+LIMITED = (
+    *("debug.limit_train=0.25", "debug.limit_validation=2", "debug.limit_test=0.5"),
+    *("data.test={language: {sentences: 80, seed: 3}}", "training.eval_steps=4"),
+    *("training.max_steps=null", "training.epochs=3", "training.per_device_eval_batch_size=2"),
+)
+
+
+def test_the_limits_of_debug_are_those_of_a_run(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("model_foundry.planning.timing.SECONDS", 0.05)
+    config = tiny_experiment("gpt2", tmp_path, *LIMITED)
+    plan, prepared = build_plan(config, measure=True), prepare(config)
+    length, spent = plan.length, plan.time
+    assert length.examples == round(0.25 * len(prepared.train)) and length.evaluated == 4
+    assert length.passes == pytest.approx(3, abs=4 / length.examples)
+    assert length.per_step["tokens"] == 4 * 16
+    assert train(config).step == length.steps
+    assert prepared.test is not None and spent is not None
+    evaluations = len(plan.schedule.evaluations) + round(0.5 * len(prepared.test)) / 4
+    assert spent.evaluations == pytest.approx(evaluations * spent.evaluation)
+
+
+AVERAGED = ("training.ema_decay=0.9", "training.save_steps=2", "training.eval_steps=3")
+
+
+def test_the_average_of_the_weights_is_on_the_disk(tmp_path: Path) -> None:
+    config = tiny_experiment("lstm", tmp_path, *AVERAGED)
+    disk, plain = build_plan(config).disk, build_plan(without_average(config)).disk
+    train(config)
+    checkpoints = config.output_dir / "checkpoints"
+    average = (checkpoints / "step-00000002/average.safetensors").stat().st_size
+    assert disk.checkpoint - plain.checkpoint == pytest.approx(average, rel=0.02)
+    left = sum(map(bytes_of, (checkpoints, *config.output_dir.glob("model*"))))
+    assert (disk.models, plain.models) == (2, 1)
+    assert disk.in_all == pytest.approx(left, rel=0.03, abs=5 * 20_000)
+
+
+def without_average(config: Any) -> Any:
+    training = config.training.model_copy(update={"ema_decay": None})
+    return config.model_copy(update={"training": training})
+
+
+def test_the_average_of_the_weights_takes_memory(tmp_path: Path) -> None:
+    config = tiny_experiment("lstm", tmp_path, *AVERAGED)
+    found, plain = build_plan(config).memory, build_plan(without_average(config)).memory
+    assert (found.average, plain.average) == (found.weights, 0)
+    assert found.activations == plain.activations
+    assert found.peak is not None and plain.peak is not None
+    assert found.peak - plain.peak == found.weights
+
+
+def test_the_average_of_the_weights_is_measured_and_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_foundry.planning.timing.SECONDS", 0.05)
+    monkeypatch.setattr("model_foundry.planning.timing._time_evaluation", lambda *_: 1.5)
+    config = tiny_experiment("lstm", tmp_path, *AVERAGED)
+    plan, plain = build_plan(config, measure=True), build_plan(config)
+    assert plan.time is not None
+    assert (plan.time.evaluation, plan.time.evaluations) == (3.0, 6.0)
+    assert plan.time.checkpoints == pytest.approx(5 * plan.time.checkpoint)
+    assert plan.disk.checkpoint == pytest.approx(plain.disk.checkpoint, abs=20_000)
+    assert plan.memory.average > 30_000
 
 
 def test_nothing_is_written_when_it_is_measured(tmp_path: Path, monkeypatch: Any) -> None:

@@ -145,6 +145,25 @@ def test_what_is_certain_to_fail(plan: Plan, said: str, config: ExperimentConfig
     assert replace(plan, risks=found).fails and not GOOD.fails
 
 
+def test_checkpoints_that_are_there_need_no_more_disk(config: ExperimentConfig) -> None:
+    assert risks_of(changed("disk", in_all=1300 * MB, present=300 * MB), config, None) == []
+    [risk] = risks_of(changed("disk", in_all=1301 * MB, present=300 * MB), config, None)
+    assert "need 1.3 GB, of which 300.0 MB are there, and 1.0 GB are free: set" in risk.text
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept", "named"),
+    [("null", 4, True), ("3", 3, True), ("2", 2, False), ("2", 6, False), ("null", 1, False)],
+)
+def test_a_limit_is_a_remedy_only_where_it_is_lower(
+    limit: str, kept: int, named: bool, tmp_path: Path
+) -> None:
+    config = tiny_experiment("gpt2", tmp_path, f"training.save_total_limit={limit}")
+    [risk] = risks_of(changed("disk", in_all=1001 * MB, kept=kept), config, None)
+    assert ("set training.save_total_limit=2" in risk.text) == named
+    assert risk.text.endswith("write elsewhere (output_dir)")
+
+
 def test_a_smaller_batch_is_the_remedy_where_one_fits(config: ExperimentConfig) -> None:
     batch = LargestBatch(rows=3, how="estimated", dividing=2, passes=4)
     plan = replace(changed("memory", growth=950 * MB), largest_batch=batch)

@@ -100,7 +100,18 @@ def test_what_is_kept(settings: dict[str, Any], kept: tuple[int, int], tmp_path:
     config = training(**settings)
     schedule = build_schedule(config, length(40))
     assert kept_checkpoints(config, schedule) == kept
-    disk = plan_disk(config, schedule, checkpoint=1000, model=10, run=tmp_path / "run")
+    disk = plan_disk(config, schedule, checkpoint=1000, model=10, models=1, run=tmp_path / "run")
     deleted = len({*schedule.checkpoints, *schedule.milestones}) > sum(kept)
     assert disk.in_all == (kept[0] + deleted) * 1000 + (kept[1] + 1) * 10
     assert disk.free is not None and disk.free > 0
+
+
+def test_the_checkpoints_of_a_run_are_there_already(tmp_path: Path) -> None:
+    config, run = training(save_steps=10), tmp_path / "run"
+    for place in ("checkpoints/step-00000010", "checkpoints/.step-00000020", "model"):
+        (run / place).mkdir(parents=True)
+        (run / place / "weights").write_bytes(b"x" * 30)
+    for directory, present in ((run, 30), (tmp_path / "new", 0)):
+        schedule = build_schedule(config, length(40))
+        disk = plan_disk(config, schedule, checkpoint=1000, model=10, models=1, run=directory)
+        assert disk.present == present
