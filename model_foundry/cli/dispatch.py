@@ -62,6 +62,9 @@ def _run_app() -> Any:
 
 def _report_other(error: Exception) -> int:
     if isinstance(error, USAGE_ERROR):
+        if error.format_message().lstrip().startswith("Usage:"):  # no command: the whole help
+            error.show()
+            return 2
         return _report(error, _usage_fault(error), 2)
     if isinstance(error, typer.Abort):
         return _report(error, "interrupted", KEYBOARD_EXIT_CODE)

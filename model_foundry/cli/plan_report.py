@@ -95,7 +95,8 @@ def _steps(steps: Sequence[int]) -> str:
         return f"{number}, after step {steps[0]:,}"
     first, last = steps[0], steps[-1]
     if all(step == first * place for place, step in enumerate(steps[:-1], 1)):
-        return f"{number}, every {first:,} steps, the last after step {last:,}"
+        every = "each step" if first == 1 else f"every {first:,} steps"
+        return f"{number}, {every}, the last after step {last:,}"
     shown = [f"{step:,}" for step in (steps if len(steps) <= 8 else [*steps[:6], steps[-1]])]
     gap = " ... " if len(steps) > 8 else ", "
     return f"{number}, after steps {', '.join(shown[:-1])}{gap}{shown[-1]}"

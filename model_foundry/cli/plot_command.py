@@ -67,6 +67,9 @@ def _panels(runs: list[Path], metrics: list[str], axis: str) -> "list[Panel]":
     names = names_of_runs([settings_of(each) for each in files], [str(each.path) for each in files])
     deciding = [f"eval/{report.view.facts.best_metric}" for report in reports]
     wanted = dict.fromkeys((*curves.DEFAULT_METRICS[:2], *deciding, *curves.DEFAULT_METRICS[2:]))
+    for each in reports:
+        if not any(name in line for line in each.lines for name in metrics or known):
+            typer.echo(f"warning: {each.files.path}: has none of these figures; left out", err=True)
     default = [name for name in wanted if name in known] or known[:MOST]
     return [
         Panel(

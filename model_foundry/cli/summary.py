@@ -10,6 +10,7 @@ from rich.console import Console
 
 from model_foundry.foundation.messages import figure, figure_name
 from model_foundry.foundation.shell_words import pasted
+from model_foundry.run_reports.figure_texts import value_text
 
 if TYPE_CHECKING:
     from model_foundry.doctor import Finding
@@ -104,7 +105,7 @@ def _figures(result: "RunResult") -> Iterator[tuple[str, str]]:
         }
         yield from _text_figures(result, split, name, figures)
         for key, value in figures.items():
-            yield f"{name} {figure_name(key)}", figure(value)
+            yield f"{name} {figure_name(key)}", value_text(key, value)
         if split in result.limited:
             yield "  limited", f"measured on {result.limited[split]}"
     if (best := result.best) is not None:

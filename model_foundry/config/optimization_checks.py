@@ -15,7 +15,7 @@ def length_is_given_once(config: Sections) -> Iterator[Fault]:
         yield (
             "training.epochs",
             f"(={epochs}) and training.max_steps (={steps}) both set the length of the run; "
-            "drop one, as ~training.epochs does on the command line",
+            "drop one (~training.epochs or ~training.max_steps on the command line)",
         )
 
 

@@ -86,6 +86,8 @@ def _of_disk(plan: Plan, config: ExperimentConfig) -> Iterator[Risk]:
     there = f", of which {size_of_bytes(disk.present)} are there," if disk.present else ""
     lower = disk.kept > FEW_CHECKPOINTS and (limit is None or limit > FEW_CHECKPOINTS)
     setting = f"set training.save_total_limit={FEW_CHECKPOINTS}, or " if lower else ""
+    if disk.checkpoint > disk.free:
+        setting = "make the model smaller, or "
     yield Risk(
         name="disk",
         text=f"checkpoints and model need {size_of_bytes(disk.in_all)}{there} and "

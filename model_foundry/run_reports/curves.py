@@ -29,14 +29,14 @@ class Curve:
     """Places at which the run resumed, on the axis of `x`."""
 
     def smoothed(self, points: int) -> Sequence[float]:
-        """Return the means over about `points` neighbours, fewer near both ends, without delay."""
-        half, last = points // 2, len(self.y) - 1
+        """Return the means over about `points` neighbours, half of them at both ends."""
+        half = points // 2
         if not half:
             return self.y
         means = []
         for place, value in enumerate(self.y):
-            reach = min(half, place, last - place)
-            near = [y for y in self.y[place - reach : place + reach + 1] if math.isfinite(y)]
+            near = self.y[max(0, place - half) : place + half + 1]
+            near = [y for y in near if math.isfinite(y)]
             means.append(sum(near) / len(near) if math.isfinite(value) else math.nan)
         return means
 

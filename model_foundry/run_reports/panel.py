@@ -20,7 +20,7 @@ from model_foundry.run_reports.figure_texts import (
     value_text,
 )
 from model_foundry.run_reports.run_view import Evaluation, RunView
-from model_foundry.run_reports.text_forms import ago, duration, memory_size, sparkline
+from model_foundry.run_reports.text_forms import ago, duration, memory_size, sparkline, time_left
 
 NARROW, WIDE = 60, 120  # columns below which there is no box, and from which there are two columns
 MARGIN = 2  # columns kept free at the right, for the ^C that a terminal echoes
@@ -85,7 +85,7 @@ class _Pen:
             tail = Text(f"  {view.state}", style=STATES.get(view.state, ""))
         else:
             left = view.seconds_left()
-            tail = Text("" if left is None else f"  {duration(left)} left")
+            tail = Text("" if left is None else f"  {time_left(left)}")
         percent = f" {share:4.0%}"
         free = width - len(head) - len(percent) - len(tail) - 2
         bar = [("  ", ""), *self._bar(share, free)] if free >= SHORTEST_BAR else []

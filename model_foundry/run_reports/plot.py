@@ -76,9 +76,8 @@ def _style(number: int) -> dict[str, Any]:
 def _draw_curve(axes: Any, metric: str, curve: Curve, style: dict[str, Any], smooth: int) -> None:
     trains = metric.startswith("train/")
     smooth = smooth if trains and metric != RATE else 1  # the rate has no noise
-    dots = {} if trains else {"marker": "o", "markersize": 3.5}
-    if len(curve.x) > FEW_POINTS:
-        dots = {}
+    few = len(curve.x) == 1 if trains else len(curve.x) <= FEW_POINTS
+    dots = {"marker": "o", "markersize": 3.5} if few else {}
     y = curve.smoothed(smooth)
     if smooth > 1:
         axes.plot(curve.x, curve.y, color=style["color"], linewidth=0.7, alpha=0.3)

@@ -26,7 +26,7 @@ from model_foundry.run_reports.figure_texts import (
 from model_foundry.run_reports.live_panel import LivePanel
 from model_foundry.run_reports.panel import RunPanel
 from model_foundry.run_reports.run_view import RunView, grouped
-from model_foundry.run_reports.text_forms import duration
+from model_foundry.run_reports.text_forms import time_left
 from model_foundry.training.reporting import Reporter
 
 MakeReporter = Callable[[RunView], Reporter]
@@ -145,7 +145,7 @@ class LineReporter(_ViewReporter):
         ]
         parts.append((speed_text(view, short=True) or "").rjust(WIDEST_SPEED))
         if (left := view.seconds_left()) is not None:
-            parts.append(f"{duration(left)} left")
+            parts.append(time_left(left))
         return "  ".join(parts)
 
     def _evaluation(self, kind: str) -> str:

@@ -18,6 +18,11 @@ def duration(seconds: float) -> str:
     return str(timedelta(seconds=round(max(0.0, seconds))))
 
 
+def time_left(seconds: float) -> str:
+    """Return the time to the end of a run, as `0:01:23 left`; a second at least."""
+    return f"{duration(max(1.0, seconds))} left"
+
+
 def ago(seconds: float) -> str:
     """Return a length of time up to now, in one unit."""
     for size, unit in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):

@@ -77,9 +77,10 @@ class EvaluateHook(Hook):
             )
             number = section.patience + 1
             logger.info(
-                "step %d: %s has not improved on %s in %d evaluation%s; learning rate %.3g -> %.3g",
-                *(state.step, name, state.plateau.best, number, "s" if number > 1 else ""),
-                *(before, after),
+                "step %d: %s has not improved on %.4f by more than %g in %d evaluation%s; "
+                "learning rate %.3g -> %.3g",
+                *(state.step, name, state.plateau.best, section.threshold, number),
+                *("s" if number > 1 else "", before, after),
             )
 
 

@@ -139,7 +139,7 @@ class Corpus:
         number = int(everything.sum())
         if number < 2:
             raise DataError(
-                "the corpus is a single document, so none can be held out; set "
+                "data.train: the corpus is a single document, so none can be held out; set "
                 "data.split_by=position, or data.document=line or paragraph, or give "
                 "data.validation"
             )
