@@ -277,11 +277,7 @@ class Attempt:
         model: BaseModel,
         observing: AbstractContextManager[None] | None = None,
     ) -> dict[str, float]:
-        """Return the figures of a model on a split, and those of the average of its weights.
-
-        Args:
-            observing: entered while the model's own weights are measured; None: nothing looks on.
-        """
+        """Return the figures of a model on a split, and those of the average; see `evaluate`."""
         context = self.context
         given = (context.config, self.prepared, split, model, context.processes)
         return evaluate(*given, average=self.average, observing=observing)

@@ -23,6 +23,7 @@ print("service", service.returncode)
 """
 
 
+@pytest.mark.slow
 def test_a_service_that_was_left_ends_with_the_process() -> None:
     pytest.importorskip("psutil")
     ended = subprocess.run(
