@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from model_foundry.architectures import BaseLanguageModel, device_of
 from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
+from model_foundry.config.tracking import temperature_fault
 from model_foundry.data.tokens.document_frame import document_frame, text_prefix
 from model_foundry.errors import ConfigError, DataError
 from model_foundry.foundation.random_state import seeded
@@ -199,8 +200,8 @@ def _sampling(temperature: float, top_k: int | None, top_p: float | None) -> dic
     """Return the arguments of `generate`; transformers writes 'no limit' as 0 and 1."""
     if temperature == 0:
         return {"do_sample": False}
-    if not 0.01 <= temperature <= 100:
-        raise ConfigError(f"temperature: must be 0, or from 0.01 to 100, got {temperature:g}")
+    if fault := temperature_fault(temperature):
+        raise ConfigError(f"temperature: {fault}")
     return {
         "do_sample": True,
         "temperature": temperature,

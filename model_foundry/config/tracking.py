@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from model_foundry.config.built_in.objectives import OBJECTIVES
 from model_foundry.config.built_in.trackers import TRACKERS
@@ -12,6 +13,19 @@ from model_foundry.config.registered_sections import OpenSection, defaults_of
 from model_foundry.config.sections import PositiveInt, Section
 from model_foundry.config.specs import TrackerSpec
 from model_foundry.errors import ConfigError
+
+
+def temperature_fault(temperature: float) -> str | None:
+    """Return what is wrong with a temperature of sampling; None: nothing."""
+    if temperature == 0 or 0.01 <= temperature <= 100:
+        return None
+    return f"must be 0, or from 0.01 to 100, got {temperature:g}"
+
+
+def _sampleable(temperature: float) -> float:
+    if fault := temperature_fault(temperature):
+        raise PydanticCustomError("temperature", "{fault}", {"fault": fault})
+    return temperature
 
 
 class SamplesConfig(Section):
@@ -22,8 +36,8 @@ class SamplesConfig(Section):
     encoder-decoder the texts that it reads."""
     max_new_tokens: PositiveInt = 50
     """Most tokens of each; a masked model makes none."""
-    temperature: Annotated[float, Field(ge=0, le=100)] = 1.0
-    """Divides the logits before sampling; 0 takes the likeliest token."""
+    temperature: Annotated[float, AfterValidator(_sampleable)] = 1.0
+    """Divides the logits before sampling, from 0.01 to 100; 0 takes the likeliest token."""
 
 
 def schema_of(name: str) -> type[BaseModel] | None:

@@ -263,18 +263,25 @@ class Attempt:
             )
         return evaluated(self.run, self.prepared.objective.best_metric[0])
 
-    def _evaluate(self, model: BaseModel) -> Mapping[str, float]:
-        self.measured = self.measure("validation", model)
+    def _evaluate(
+        self, model: BaseModel, observing: AbstractContextManager[None]
+    ) -> Mapping[str, float]:
+        self.measured = self.measure("validation", model, observing)
         value = self.measured.get(self.prepared.objective.best_metric[0], math.nan)
         if math.isfinite(value):
             self.values[self.context.state.step] = value
         return self.measured
 
-    def measure(self, split: Evaluated, model: BaseModel) -> dict[str, float]:
-        """Return the figures of a model on a split, and those of the average of its weights."""
+    def measure(
+        self,
+        split: Evaluated,
+        model: BaseModel,
+        observing: AbstractContextManager[None] | None = None,
+    ) -> dict[str, float]:
+        """Return the figures of a model on a split, and those of the average; see `evaluate`."""
         context = self.context
         given = (context.config, self.prepared, split, model, context.processes)
-        return evaluate(*given, average=self.average)
+        return evaluate(*given, average=self.average, observing=observing)
 
     def _observe(self, model: BaseModel) -> AbstractContextManager[dict[str, float]]:
         is_rank0 = self.context.processes.is_rank0

@@ -1,5 +1,6 @@
 """The metrics of a model on one split of the data, or on what a limit leaves of it."""
 
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from math import ceil
 
@@ -28,16 +29,19 @@ def evaluate(
     processes: ProcessGroup = ALONE,
     *,
     average: WeightAverage | None = None,
+    observing: AbstractContextManager[None] | None = None,
 ) -> dict[str, float]:
     """Return the same as `measure_split`, on the examples that the limits of `debug` leave.
 
     Args:
         average: an average of the weights, whose figures are named apart; None: there is none.
+        observing: entered while the model's own weights are measured; None: nothing looks on.
     """
     examples = evaluated_examples(config, prepared, split)
     by_batches = isinstance(limit_of(config, split), int)
     given = (config, prepared, examples, model, processes)
-    figures = measure_split(*given, full_batches=by_batches)
+    with observing or nullcontext():
+        figures = measure_split(*given, full_batches=by_batches)
     if average is None:
         return figures
     with average.in_place():

@@ -8,7 +8,7 @@ from model_foundry.architectures import BaseLanguageModel, BaseModel
 from model_foundry.architectures.compilation import compilation_disabled
 from model_foundry.architectures.encoder_decoder import HFEncoderDecoder
 from model_foundry.config import SamplesConfig
-from model_foundry.errors import FoundryError
+from model_foundry.errors import Interrupted, is_out_of_memory
 from model_foundry.foundation.interrupts import blocking_section
 from model_foundry.foundation.plugins import describe_error
 from model_foundry.generation import fill_masks, generate_texts, write_texts
@@ -27,7 +27,8 @@ Writer = Callable[[], list[str]]
 class SamplesHook(Hook):
     """Has the model write at each evaluation, on rank 0, with one seed.
 
-    A prompt that it cannot read is reported once; the run goes on without samples.
+    A failure, such as a prompt that it cannot read, is reported once; the run goes on without
+    samples.
     """
 
     def __init__(self, sinks: Sink, settings: SamplesConfig, prepared: Prepared) -> None:
@@ -52,11 +53,11 @@ class SamplesHook(Hook):
                 compilation_disabled(model),
             ):
                 texts = self._texts(model)
-        except FoundryError as error:
+        except Interrupted:
+            raise
+        except Exception as error:  # of any model, a plugin's too
             self._failed = True
-            logger.warning(
-                "tracking.samples: %s; the run goes on without samples", describe_error(error)
-            )
+            logger.warning("tracking.samples: %s; the run goes on without samples", _fault(error))
             return
         named = {f"samples/{number}": text for number, text in enumerate(texts)}
         self.sinks.texts(step, named)
@@ -77,3 +78,9 @@ class SamplesHook(Hook):
         if not model.supports_generation:
             return fill_masks(language_model, tokenizer, settings.prompts)
         return generate_texts(language_model, tokenizer, settings.prompts, **sampling)
+
+
+def _fault(error: Exception) -> str:
+    if is_out_of_memory(error):
+        return "out of memory while texts were made; set fewer prompts or a smaller max_new_tokens"
+    return describe_error(error)

@@ -46,7 +46,10 @@ def add_trackers(
         status = run.status()
         return "failed" if status is None else status.state
 
-    def add(name: str, tracker: type[Tracker], section: Any = None) -> None:
+    kept = {"histograms": tracking.histogram_steps, "texts": tracking.samples}
+    recorded = [what for what, setting in kept.items() if setting is not None]
+
+    def add(name: str, tracker: type[Tracker], section: Any = None, **how: Any) -> None:
         tracked = TrackedRun(
             directory=run.path,
             name=config.experiment_name,
@@ -54,13 +57,18 @@ def add_trackers(
             record=records.of(name),
             state=state,
         )
-        sinks.add(Background(name, partial(tracker, section, tracked), tracked.record))
+        sinks.add(
+            Background(
+                name, partial(tracker, section, tracked), tracked.record, leave=tracker.leave, **how
+            )
+        )
 
     for spec in tracking.specs:
-        add(spec.name, TRACKERS.load(spec.name), tracking.section_of(spec.name))
+        keeps = [what for what in recorded if what in spec.takes]
+        add(spec.name, TRACKERS.load(spec.name), tracking.section_of(spec.name), keeps=keeps)
     if tracking.histogram_steps is not None and takes(tracking, "histograms"):
         hooks.append(HistogramHook(sinks, tracking.histogram_steps))
     if tracking.samples is not None and writes_texts(config.training.objective):
-        add("samples", SampleFile)
+        add("samples", SampleFile, takes_lines=False)
         hooks.append(SamplesHook(sinks, tracking.samples, prepared))
     return hooks

@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from model_foundry.architectures import BaseModel
@@ -17,7 +17,7 @@ from model_foundry.training.state import Best
 
 logger = logging.getLogger(__name__)
 
-Evaluate = Callable[[BaseModel], Mapping[str, float]]
+Evaluate = Callable[[BaseModel, AbstractContextManager[None]], Mapping[str, float]]
 
 
 @dataclass
@@ -25,13 +25,14 @@ class EvaluateHook(Hook):
     """Measures the model on held-out text every `eval_steps` steps and at the end."""
 
     evaluate: Evaluate
-    """Must not touch global random state."""
+    """Measures the model, its own weights within the context and an average of them outside it.
+    Must not touch global random state."""
     best_metric: tuple[str, bool]
     """The metric by which the best evaluation is chosen, and whether more is better."""
     log: MetricsLog
     observe: Callable[[BaseModel], AbstractContextManager[dict[str, float]]] | None = None
-    """Gives a context in which an evaluation is made, and figures that are there after it; None:
-    nothing looks on."""
+    """Gives a context in which the model's own weights are measured, and figures that are there
+    after it; None: nothing looks on."""
 
     def on_start(self, training: Training) -> None:
         self._evaluate_if_due(training)  # a checkpoint precedes the evaluation of its step
@@ -44,13 +45,13 @@ class EvaluateHook(Hook):
         if not evaluation_is_due(training):
             return
         training.guard.check()
-        observing = nullcontext({}) if self.observe is None else self.observe(training.model)
+        observed = dict[str, float]()
         with (
             training.stopwatch.paused(),
             blocking_section(f"the evaluation of step {state.step}"),
-            observing as observed,
         ):
-            figures = {f"eval/{name}": v for name, v in self.evaluate(training.model).items()}
+            measured = self.evaluate(training.model, self._observing(training.model, observed))
+        figures = {f"eval/{name}": value for name, value in measured.items()}
         name, greater_is_better = self.best_metric
         value = figures.get(f"eval/{name}", math.nan)  # undefined on these examples
         counted = state.note_evaluation(
@@ -64,6 +65,16 @@ class EvaluateHook(Hook):
         if figures:  # all may be undefined
             write(training, self.log, {**figures, **observed, **_best_so_far(state.best)})
         failpoint(f"step {state.step} evaluated")
+
+    @contextmanager
+    def _observing(self, model: BaseModel, observed: dict[str, float]) -> Iterator[None]:
+        """Add the figures of the block to `observed` after it."""
+        if self.observe is None:
+            yield
+            return
+        with self.observe(model) as found:
+            yield
+        observed |= found
 
     def _count_plateau(self, training: Training, value: float) -> None:
         """Count an evaluation for a schedule that follows them; log a reduction of the rate."""

@@ -13,7 +13,7 @@ from model_foundry import train
 from model_foundry.config import TRACKERS, settings_without_effect
 from model_foundry.config.experiment import ExperimentConfig
 from model_foundry.config.on_resume import OnResume, marked
-from model_foundry.errors import ConfigError
+from model_foundry.errors import ConfigError, Interrupted
 from model_foundry.experiment import check
 from model_foundry.foundation.failpoints import watching
 from model_foundry.training.histograms import PendingHistograms
@@ -137,6 +137,53 @@ def test_a_prompt_that_is_too_long_ends_the_samples_only(
     assert "prompt: has" in warning and "goes on without samples" in warning
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(ValueError("no such cache"), "no such cache"), (MemoryError(), "out of memory while texts")],
+)
+def test_samples_that_fail_do_not_end_the_run(
+    error: Exception,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("model_foundry.experiment.samples.generate_texts", fail)
+    settings = ("tracking.samples={prompts: [The]}", "training.eval_steps=3")
+    result = train(tiny_experiment("gpt2", tmp_path, *settings))
+    assert result.step == 6
+    (warning,) = [line for line in caplog.messages if "samples" in line]
+    assert said in warning and "goes on without samples" in warning
+
+
+def test_an_interruption_of_samples_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise Interrupted("SIGINT: stopped")
+
+    monkeypatch.setattr("model_foundry.experiment.samples.generate_texts", interrupt)
+    settings = ("tracking.samples={prompts: [The]}", "training.eval_steps=3")
+    with pytest.raises(Interrupted):
+        train(tiny_experiment("gpt2", tmp_path, *settings))
+
+
+def test_activations_are_those_of_the_own_weights_beside_an_average(tmp_path: Path) -> None:
+    settings = ("tracking.activations=true", "training.eval_steps=3", "training.max_steps=3")
+    logs = []
+    for name, more in (("plain", ()), ("averaged", ("training.ema_decay=0.999",))):
+        result = train(tiny_experiment("gpt2", tmp_path / name, *settings, *more))
+        logs.append(read_metrics(result.output_dir / "metrics.jsonl")[-1])
+    plain, averaged = (
+        {name: value for name, value in log.items() if name.startswith("activations/")}
+        for log in logs
+    )
+    assert plain and averaged == plain
+
+
 def attempt(directory: Path) -> None:
     """Die in step 5, after the checkpoint of step 4; the next attempt ends."""
     register_tracker("kept", takes=("histograms", "texts"))(Kept)
@@ -183,6 +230,7 @@ def test_an_unknown_tracker_is_refused_when_it_is_to_be_used(tmp_path: Path) -> 
     [
         ("tracking.wandb={projekt: x}", "did you mean 'project'?"),
         ("tracking.samples={prompts: []}", "tracking.samples.prompts"),
+        ("tracking.samples={prompts: [a], temperature: 0.001}", "must be 0, or from 0.01 to 100"),
         ("tracking.elsewhere={}", "unknown key"),
     ],
 )

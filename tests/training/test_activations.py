@@ -68,3 +68,55 @@ def test_no_hook_stays() -> None:
     with pytest.raises(ZeroDivisionError), activation_figures(model):
         raise ZeroDivisionError
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_a_nonlinearity_shared_by_layers_of_different_width_has_no_dead_units() -> None:
+    relu = nn.ReLU()
+    for widths in ((3, 2), (3, 1), (1, 3)):
+        model = nn.Sequential(nn.Linear(4, widths[0]), relu, nn.Linear(*widths), relu)
+        with activation_figures(model) as found, torch.no_grad():
+            for _ in range(2):
+                model(torch.randn(5, 4))
+        assert {name for name in found if name.startswith("activations/1/")} == {
+            "activations/1/mean",
+            "activations/1/std",
+        }
+
+
+def test_rows_of_different_length_are_measured() -> None:
+    model = nn.Sequential(nn.Softmax(-1))
+    with activation_figures(model) as found, torch.no_grad():
+        for length in (3, 5, 3):
+            model(torch.zeros(2, length, length))
+    assert found.keys() == {"activations/0/mean", "activations/0/std"}
+    assert found["activations/0/mean"] == pytest.approx((2 * 9 / 3 + 25 / 5) / (2 * 9 + 25))
+
+
+def test_the_units_of_a_convolution_are_its_channels() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+        model[0].bias.copy_(torch.tensor([0.0, 0.0, 0.0, -1e6]))
+    with activation_figures(model) as found, torch.no_grad():
+        for width in (6, 7):
+            model(torch.ones(2, 1, 5, width))
+    assert found["activations/1/dead"] == 0.25
+
+
+def test_what_cannot_be_counted_is_left_out_with_one_warning(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no kernel")
+
+    model = Stack()
+    with activation_figures(model) as found, torch.no_grad():
+        model.tanh(torch.empty(0, 2))
+        model(torch.ones(1, 2))
+        with monkeypatch.context() as patched:
+            patched.setattr(torch, "var_mean", fail)
+            model.relu(torch.ones(1, 2))
+            model.relu(torch.ones(1, 2))
+    assert {name.split("/")[1] for name in found} == {"layers.0", "layers.1", "tanh"}
+    (warning,) = caplog.messages
+    assert "tracking.activations: relu is left out" in warning and "no kernel" in warning

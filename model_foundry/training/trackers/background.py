@@ -30,6 +30,9 @@ class Background(Sink):
     Args:
         make: makes the tracker, in the thread; that may take long, or fail.
         record: keeps the step.
+        keeps: what no log can give it again: `histograms`, `texts`.
+        takes_lines: it takes lines of the log; otherwise nothing is repeated to it.
+        leave: called if it has not finished when it is left, as `Tracker.leave`.
         most_waiting: calls that may wait; more are left out.
         closing_seconds: the time that `close` gives it for what waits.
     """
@@ -40,12 +43,16 @@ class Background(Sink):
         make: Callable[[], Tracker],
         record: TrackerRecord,
         *,
+        keeps: Sequence[str] = (),
+        takes_lines: bool = True,
+        leave: Callable[[], None] = lambda: None,
         most_waiting: int = MOST_WAITING,
         closing_seconds: float = CLOSING_SECONDS,
     ) -> None:
         self.name, self._make, self._record = name, make, record
+        self._keeps, self._takes_lines = keeps, takes_lines
         self._waiting: queue.Queue[Call | None] = queue.Queue(most_waiting)
-        self._closing_seconds = closing_seconds
+        self._leave, self._closing_seconds = leave, closing_seconds
         self._thread: threading.Thread | None = None
         self._failed = threading.Event()
         self._lost = False
@@ -54,14 +61,20 @@ class Background(Sink):
     def rewind(self, step: int) -> None:
         """Start the thread, with the tracker as it was at the last checkpoint that it has whole."""
         whole = self._record.get("step")
-        self._from = min(step, whole) if isinstance(whole, int) else 0
+        if self._takes_lines:
+            self._from = min(step, whole) if isinstance(whole, int) else 0
+        else:
+            self._from = step
+        if self._keeps and isinstance(whole, int) and self._from < step:
+            lost = " and ".join(self._keeps)
+            self._warn(f"lacks the {lost} of steps {self._from} to {step}, being behind")
         self._thread = threading.Thread(target=self._work, name=f"tracker {self.name}", daemon=True)
         self._thread.start()
         self._hand_over(lambda tracker: tracker.rewind(self._from))
 
     def replay(self, lines: Sequence[Line]) -> None:
         missing = [line for line in lines if line.step >= self._from]
-        if missing:
+        if missing and self._takes_lines:
             self._hand_over(lambda tracker: tracker.replay(missing))
         self._hand_over(lambda tracker: self._record.keep(step=self._from))
 
@@ -99,6 +112,8 @@ class Background(Sink):
         if self._thread.is_alive() and not self._failed.is_set():
             self._failed.set()
             self._warn(f"has not finished within {self._closing_seconds:g} seconds; it is left")
+        if self._thread.is_alive():
+            self._leave()
 
     def _hand_over(self, call: Call) -> None:
         if self._thread is None or self._failed.is_set():

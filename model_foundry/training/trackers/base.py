@@ -58,6 +58,13 @@ class Tracker(Sink):
         for line in lines:
             self.log(line)
 
+    @classmethod
+    def leave(cls) -> None:
+        """End what would keep the process from ending, of a tracker that did not finish in time.
+
+        Called in the thread of the training; the tracker itself hangs, perhaps while it is made.
+        """
+
     def flush(self, step: int) -> None:
         """Store what came so far; when it returns, not even a kill of the process loses it."""
 

@@ -1,15 +1,21 @@
 """Weights & Biases, online or as files for `wandb sync`."""
 
+import atexit
 import os
+import threading
+import time
 import uuid
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 
 from model_foundry.training.histograms import PendingHistograms
 from model_foundry.training.sinks import Values
 from model_foundry.training.trackers.base import TrackedRun, Tracker, figures_of
 
 STEP = "step"
+SERVICE = "wandb-core"  # the process that talks to the server
+NOTICE_SECONDS = 1.0
 
 
 class WandbTracker(Tracker):
@@ -19,11 +25,15 @@ class WandbTracker(Tracker):
     is a metric, which all others are drawn over. Steps that are made again are logged again.
     """
 
+    _services_before: ClassVar[frozenset[int]] = frozenset()
+    """Process ids of services of W&B that are not ours."""
+
     def __init__(self, section: Any, run: TrackedRun) -> None:
         import wandb
 
         super().__init__(section, run)
         self._wandb = wandb
+        type(self)._services_before = frozenset(each.pid for each in _services())
         known = run.record.get("run_id")
         self._run = wandb.init(
             project=section.project or os.environ.get("WANDB_PROJECT") or "model-foundry",
@@ -65,6 +75,40 @@ class WandbTracker(Tracker):
 
     def close(self) -> None:
         self._run.finish(exit_code=0 if self.run.state() == "completed" else 1)
+
+    @classmethod
+    def leave(cls) -> None:
+        """End the service of W&B when the process ends, for `wandb` waits for it without limit.
+
+        It gets its notice first: without the service, `wandb` would fail to send that.
+        """
+        exiting = threading.Event()
+
+        def end() -> None:
+            exiting.wait()
+            time.sleep(NOTICE_SECONDS)
+            cls._end_service()
+
+        threading.Thread(target=end, name="end of wandb", daemon=True).start()
+        atexit.register(exiting.set)
+
+    @classmethod
+    def _end_service(cls) -> None:
+        for service in _services():
+            if service.pid not in cls._services_before:
+                service.kill()
+
+
+def _services() -> list[Any]:
+    """Return the services of W&B that this process has started."""
+    import psutil
+
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if child.name().startswith(SERVICE):
+                found.append(child)
+    return found
 
 
 def _mode(offline: bool | None) -> str:

@@ -81,6 +81,37 @@ def test_the_next_attempt_repeats_what_may_be_missing(
     assert whole_step(tmp_path) == since
 
 
+@pytest.mark.parametrize(("whole", "lost"), [(2, True), (4, False), (None, False)])
+def test_lost_histograms_and_texts_are_named(
+    whole: int | None, lost: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    if whole is not None:
+        TrackerRecords(tmp_path / "trackers.json").of("kept").keep(step=whole)
+    background = attempt(tmp_path, Kept(), keeps=("histograms", "texts"))
+    background.rewind(4)
+    background.replay(lines(1, 2, 3, 4))
+    background.close()
+    warning = (
+        "tracker kept: lacks the histograms and texts of steps 2 to 4, being behind; "
+        "metrics.jsonl has all figures"
+    )
+    assert caplog.messages == ([warning] if lost else [])
+
+
+def test_a_tracker_without_lines_forgets_only_what_comes_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    TrackerRecords(tmp_path / "trackers.json").of("kept").keep(step=2)
+    tracker = Kept()
+    background = attempt(tmp_path, tracker, takes_lines=False)
+    background.rewind(4)
+    background.replay(lines(1, 2, 3, 4))
+    background.close()
+    assert tracker.told == [("rewind", 4), "close"]
+    assert whole_step(tmp_path) == 4
+    assert not caplog.messages
+
+
 @pytest.mark.parametrize("method", ["write", "rewind", "flush", "close"])
 def test_a_tracker_that_fails_is_reported_once(
     method: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -124,9 +155,11 @@ def test_a_tracker_that_cannot_start_is_reported(
 def test_a_tracker_that_blocks_delays_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tracker, free = Kept(), threading.Event()
+    tracker, free, told = Kept(), threading.Event(), list[int]()
     tracker.rewind = lambda step: free.wait(60)  # type: ignore[assignment,method-assign]
-    background = attempt(tmp_path, tracker, most_waiting=3, closing_seconds=0.2)
+    background = attempt(
+        tmp_path, tracker, most_waiting=3, closing_seconds=0.2, leave=lambda: told.append(1)
+    )
     begun = time.monotonic()
     background.rewind(0)
     for line in lines(*range(1, 20)):
@@ -136,6 +169,7 @@ def test_a_tracker_that_blocks_delays_nothing(
     slow, left = caplog.messages
     assert "is slower than the training" in slow
     assert "has not finished within 0.2 seconds; it is left" in left
+    assert told == [1]
     free.set()
 
 
