@@ -123,8 +123,10 @@ def test_an_unknown_kind_is_refused() -> None:
     assert faults({"langage": {"sentences": 1}}) == [
         ("train.langage", "unknown source; did you mean 'language'?")
     ]
-    for other in ({"parchment": "a"}, {"name": {}}, {}):
+    for other in ({"parchment": "a"}, {"name": {}}):
         assert ("train.hub", "is required") in faults(other)
+    [(field, message)] = faults({})
+    assert field == "train" and message.startswith("names no source; give a path")
 
 
 def test_a_required_setting_that_is_misspelt_is_named() -> None:
