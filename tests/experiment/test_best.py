@@ -29,11 +29,11 @@ def _given_figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have each evaluation give the figures of its step."""
     measured = attempt.Attempt._evaluate
 
-    def evaluate(self: attempt.Attempt, model: Any) -> Any:
+    def evaluate(self: attempt.Attempt, model: Any, observing: Any) -> Any:
         step = self.context.state.step
         figures = {"loss": LOSSES[step - 1], "accuracy": ACCURACIES[step - 1], "tokens": 9}
         monkeypatch.setattr(attempt, "evaluate", lambda *given, **more: figures)
-        return measured(self, model)
+        return measured(self, model, observing)
 
     monkeypatch.setattr(attempt.Attempt, "_evaluate", evaluate)
     yield
